@@ -1,0 +1,29 @@
+PYTHON ?= python3
+BIN := .venv/bin
+export HYPERMETER_GROOVE ?= ../shared/data/groove
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test check bench clean
+
+demo: .venv/stamp
+	$(BIN)/hypermeter demo
+
+test: .venv/stamp
+	$(BIN)/pytest -n 2 -m "not gpu"
+
+check: .venv/stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: .venv/stamp
+	$(BIN)/hypermeter prepare $(HYPERMETER_GROOVE) bench/out/npz
+	$(BIN)/hypermeter evaluate groove bench/out/npz/validation
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis bench/out demo
+
+.venv/stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@

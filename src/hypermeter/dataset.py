@@ -1,0 +1,246 @@
+"""A folder of .npz as windows that start on bar lines, and the loader that batches them."""
+
+import warnings
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset
+
+from hypermeter.grid import Grid, HypermeterError
+from hypermeter.metrics import chunk_means, window_metrics
+
+DROP_OUT = 0.02
+"""Share of hits that augmentation silences."""
+
+
+def read_sequence(path: str | Path) -> np.ndarray:
+    """The hits (T, V) uint8 in a .npz. Only the key ``sequence`` is read, of any numeric or boolean type.
+
+    Raises:
+        HypermeterError: not a .npz, no ``sequence``, or one that is not a 2-d array of 0 and 1.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            if "sequence" not in archive:
+                keys = ", ".join(sorted(archive)) or "none"
+                raise HypermeterError(f"{path}: no key 'sequence' (keys: {keys}); expected (steps, voices) of 0 and 1")
+            sequence = archive["sequence"]
+    except HypermeterError:
+        raise
+    except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        if "pickle" in str(error) and zipfile.is_zipfile(path):
+            raise HypermeterError(
+                f"{path}: 'sequence' holds Python objects, which are not loaded; save it as a uint8 array"
+            ) from error
+        raise HypermeterError(f"{path}: not a readable .npz ({error}); write it with numpy.savez") from error
+    if sequence.dtype.kind not in "buif":
+        raise HypermeterError(f"{path}: sequence of type {sequence.dtype}, expected numbers 0 and 1")
+    if sequence.ndim != 2 or not sequence.shape[1]:
+        raise HypermeterError(f"{path}: sequence of shape {sequence.shape}, expected (steps, voices)")
+    if sequence.dtype.kind == "f" and np.isnan(sequence).any():
+        raise HypermeterError(f"{path}: sequence holds NaN, expected 0 and 1")
+    is_other = (sequence != 0) & (sequence != 1)
+    if is_other.any():
+        hint = "if these are velocities, save sequence > 0 and keep them under the key 'velocity'"
+        raise HypermeterError(f"{path}: sequence holds {sequence[is_other][0]:g}, expected 0 and 1; {hint}")
+    return sequence.astype(np.uint8)
+
+
+class WindowMetrics(dict):
+    """The metrics of a window. Pickled as numpy: each tensor that a loader's worker sends costs an open file."""
+
+    def __reduce__(self) -> tuple:
+        return _tensors, (_map(dict(self), lambda value: value.numpy()),)
+
+
+def _map(tree: Any, change: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _map(value, change) for key, value in tree.items()}
+    return [_map(value, change) for value in tree] if isinstance(tree, list) else change(tree)
+
+
+def _tensors(tree: dict) -> WindowMetrics:
+    return WindowMetrics(_map(tree, lambda value: torch.as_tensor(np.array(value))))
+
+
+class CompleteHierarchicalDrumDataset(Dataset):
+    """Windows of all .npz under a folder, each with its bar and phrase means and its metrics.
+
+    All files are read at the start into one packed uint8 array. An item is a dict:
+    ``step`` (steps, V) float32 in {0, 1}; ``bar`` (bars, V) and ``phrase`` (phrases, V), means in [0, 1] over the chunk, where
+    a last chunk may be short; ``metrics``, the levels of ``window_metrics`` (empty dicts without ``with_metrics``).
+    Windows start on bar lines, ``hop`` steps apart; the last one of a file covers its end and may be shorter than
+    ``seq_len``. A file shorter than ``seq_len`` is one item of its own length.
+
+    Augmentation moves the window to a random bar of the same performance, going on from its first bar after its last whole
+    one, and silences ``DROP_OUT`` of the hits. Bar phase is kept. It depends on (seed, epoch, index) only: call
+    ``set_epoch`` before each epoch, before the loader's workers start.
+
+    Args:
+        npz_dir: folder, searched with its subfolders in sorted order.
+        seq_len: steps in a window, at least a bar.
+        steps_per_bar: steps.
+        bars_per_phrase: bars.
+        sections: (start, end) in steps of the window, for the section metrics.
+        augment: whether to augment.
+        fast_threshold: steps, for the metric ``fast_patterns``.
+        hop: steps between windows, whole bars; left out, one bar.
+        with_metrics: False for faster training.
+        seed: of the augmentation.
+
+    Raises:
+        HypermeterError: no such folder, no .npz or none with a step in it, a bad file, files with different numbers
+            of voices, or an argument outside its range. Files without steps are left out with one warning.
+    """
+
+    def __init__(
+        self,
+        npz_dir: str | Path,
+        seq_len: int = 512,
+        steps_per_bar: int = 16,
+        bars_per_phrase: int = 4,
+        sections: Sequence[tuple[int, int]] | None = None,
+        augment: bool = False,
+        fast_threshold: int = 4,
+        *,
+        hop: int | None = None,
+        with_metrics: bool = True,
+        seed: int = 0,
+    ) -> None:
+        # Only bars and phrases matter here: a beat of one step unless the bar is cut in four, as in 4/4.
+        per_beat = steps_per_bar // 4 if steps_per_bar % 4 == 0 else 1
+        self.grid = Grid(per_beat or 1, steps_per_bar // (per_beat or 1), bars_per_phrase)
+        hop = steps_per_bar if hop is None else hop
+        if hop < 1 or hop % steps_per_bar:
+            raise HypermeterError(f"hop is {hop} steps, expected whole bars of {steps_per_bar} steps")
+        if seq_len < steps_per_bar:
+            raise HypermeterError(f"seq_len is {seq_len} steps, expected at least one bar of {steps_per_bar}")
+        for start, end in sections or ():
+            if not 0 <= start < end:
+                raise HypermeterError(f"section ({start}, {end}), expected 0 <= start < end in steps of the window")
+        self.seq_len, self.hop, self.seed, self.epoch = seq_len, hop, seed, 0
+        self.sections, self.fast_threshold = sections, fast_threshold
+        self.augment, self.with_metrics = augment, with_metrics
+
+        self.files, sequences = _read_folder(Path(npz_dir))
+        self.packed = np.concatenate(sequences)
+        """(all steps, V) uint8, file after file."""
+        lengths = [len(each) for each in sequences]
+        self.bounds = np.cumsum([0, *lengths])
+        """Where each file begins in ``packed``, and its end."""
+        self.windows = np.array([(file, start) for file, steps in enumerate(lengths) for start in self._starts(steps)])
+        """(items, 2): number of the file, first step of the window in it."""
+
+    @property
+    def num_drums(self) -> int:
+        return self.packed.shape[1]
+
+    def _starts(self, steps: int) -> list[int]:
+        last = -(-max(steps - self.seq_len, 0) // self.grid.steps_per_bar) * self.grid.steps_per_bar
+        return [*range(0, last, self.hop), last]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the augmentation anew. A loader's running workers do not see it: call it before they start."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        file, start = self.windows[index]
+        sequence = self.packed[self.bounds[file] : self.bounds[file + 1]]
+        hits = sequence[start : start + self.seq_len]
+        if self.augment:
+            hits = self._augmented(sequence, len(hits), int(index) % len(self))
+        step = torch.from_numpy(hits.astype(np.float32))
+        metrics = WindowMetrics(step={}, bar={}, phrase={}, section=[], song={})
+        if self.with_metrics:
+            metrics = WindowMetrics(window_metrics(step, self.grid, self.sections, self.fast_threshold))
+        return {
+            "step": step,
+            "bar": chunk_means(step, self.grid.steps_per_bar),
+            "phrase": chunk_means(step, self.grid.steps_per_phrase),
+            "metrics": metrics,
+        }
+
+    def _augmented(self, sequence: np.ndarray, steps: int, index: int) -> np.ndarray:
+        random = np.random.default_rng([self.seed, self.epoch, index])
+        bars = max(len(sequence) // self.grid.steps_per_bar, 1)
+        start = random.integers(bars) * self.grid.steps_per_bar
+        whole = min(bars * self.grid.steps_per_bar, len(sequence))
+        hits = sequence[(start + np.arange(steps)) % whole]
+        return hits * (random.random(hits.shape) >= DROP_OUT)
+
+
+def _read_folder(folder: Path) -> tuple[list[Path], list[np.ndarray]]:
+    """All files with a step in them, and their hits."""
+    if not folder.is_dir():
+        raise HypermeterError(f"{folder}: no such folder; expected a folder of .npz")
+    found = sorted(folder.rglob("*.npz"))
+    if not found:
+        raise HypermeterError(f"{folder}: no .npz in it or below; make some with the command prepare")
+    read = [(path, read_sequence(path)) for path in found]
+    kept = [(path, sequence) for path, sequence in read if len(sequence)]
+    if not kept:
+        raise HypermeterError(f"{folder}: all {len(read)} .npz are empty, expected at least one step")
+    if len(kept) < len(read):
+        empty = len(read) - len(kept)
+        warnings.warn(f"{folder}: left out {empty} of {len(read)} .npz, which hold no steps", stacklevel=3)
+    (first, one), *_ = kept
+    for path, sequence in kept:
+        if sequence.shape[1] != one.shape[1]:
+            raise HypermeterError(
+                f"{path}: {sequence.shape[1]} voices, expected {one.shape[1]} as in {first}; prepare all with one kit"
+            )
+    return [path for path, _ in kept], [sequence for _, sequence in kept]
+
+
+def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """A batch, padded with zeros to its longest item.
+
+    ``step`` (B, T, V), ``bar`` (B, bars, V), ``phrase`` (B, phrases, V), and ``mask`` (B, T), ``bar_mask`` (B, bars),
+    ``phrase_mask`` (B, phrases), true where real; ``metrics``: the items' dicts, in a list.
+    """
+    batch: dict[str, Any] = {}
+    for level, mask in (("step", "mask"), ("bar", "bar_mask"), ("phrase", "phrase_mask")):
+        rows: list[Tensor] = [item[level] for item in items]
+        batch[level] = pad_sequence(rows, batch_first=True)
+        batch[mask] = torch.arange(batch[level].shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
+    return batch | {"metrics": [item["metrics"] for item in items]}
+
+
+def get_complete_rl_dataloader(
+    npz_dir: str | Path,
+    seq_len: int = 512,
+    steps_per_bar: int = 16,
+    bars_per_phrase: int = 4,
+    batch_size: int = 16,
+    shuffle: bool = True,
+    augment: bool = False,
+    num_workers: int = 0,
+    *,
+    with_metrics: bool = True,
+    hop: int | None = None,
+    seed: int = 0,
+) -> DataLoader:
+    """A loader of ``CompleteHierarchicalDrumDataset``, whose arguments these are, in batches as of ``collate``.
+
+    ``seed`` also sets the order. For several processes, give the data set and ``collate`` to a loader with a
+    DistributedSampler (Lightning does so by itself).
+
+    Raises:
+        HypermeterError: as the data set.
+    """
+    dataset = CompleteHierarchicalDrumDataset(
+        npz_dir, seq_len, steps_per_bar, bars_per_phrase, augment=augment, hop=hop, with_metrics=with_metrics, seed=seed
+    )
+    order = torch.Generator().manual_seed(seed)
+    return DataLoader(
+        dataset, batch_size, shuffle=shuffle, num_workers=num_workers, collate_fn=collate, generator=order
+    )

@@ -1,0 +1,143 @@
+"""The metrical grid, a groove on it, and the errors and file writes that every other file shares."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class HypermeterError(ValueError):
+    """Bad input, said in one line: what, where, what was expected, what to do."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A metre and how finely it is cut.
+
+    The default is 4/4 in sixteenths, phrases of four bars. 6/8 in sixteenths is
+    ``Grid(steps_per_beat=2, beats_per_bar=6, beat_unit=8)``; 4/4 in eighth triplets is ``Grid(steps_per_beat=3)``.
+    """
+
+    steps_per_beat: int = 4
+    beats_per_bar: int = 4
+    bars_per_phrase: int = 4
+    beat_unit: int = 4
+    """The note value of a beat, as below the line of a time signature."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not isinstance(value, int) or value < 1:
+                raise HypermeterError(f"grid: {each.name} is {value!r}, expected a whole number of at least 1")
+        if self.beat_unit & (self.beat_unit - 1):
+            raise HypermeterError(f"grid: beat_unit is {self.beat_unit}, expected a power of two (4 for quarters)")
+
+    @property
+    def steps_per_bar(self) -> int:
+        return self.steps_per_beat * self.beats_per_bar
+
+    @property
+    def steps_per_phrase(self) -> int:
+        return self.steps_per_bar * self.bars_per_phrase
+
+    @property
+    def steps_per_quarter(self) -> float:
+        """Steps in a quarter note, the unit of tempo and of MIDI ticks."""
+        return self.steps_per_beat * self.beat_unit / 4
+
+    @property
+    def metre(self) -> str:
+        return f"{self.beats_per_bar}/{self.beat_unit}"
+
+    def to_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Grid":
+        unknown = set(values) - {each.name for each in fields(cls)}
+        if unknown:
+            raise HypermeterError(f"grid: unknown field {sorted(unknown)[0]!r}")
+        return cls(**values)
+
+
+@dataclass
+class Groove:
+    """Drumming on a grid: T steps by V voices.
+
+    Args:
+        hits: (T, V), 0 or 1.
+        velocity: (T, V) in [0, 1]; read where there is a hit. Left out: .8 at each hit.
+        offset: (T, V) in [-.5, .5) steps, late is positive. Left out: 0.
+        tempo_bpm: quarter notes a minute.
+        kit: name of a kit, or path of its YAML file.
+        sections: one label a bar, or None.
+
+    Raises:
+        HypermeterError: shapes that differ, or values outside the ranges above.
+    """
+
+    hits: np.ndarray
+    velocity: np.ndarray | None = None
+    offset: np.ndarray | None = None
+    tempo_bpm: float = 120.0
+    kit: str = "gm10"
+    grid: Grid = field(default_factory=Grid)
+    sections: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        hits = np.asarray(self.hits)
+        if hits.ndim != 2 or not np.isin(hits, (0, 1)).all():
+            raise HypermeterError(f"groove: hits of shape {hits.shape}, expected (steps, voices) of 0 and 1")
+        self.hits = hits.astype(np.uint8)
+        velocity = np.where(hits > 0, 0.8, 0.0) if self.velocity is None else self.velocity
+        self.velocity = np.asarray(velocity, np.float32)
+        self.offset = np.asarray(np.zeros(hits.shape) if self.offset is None else self.offset, np.float32)
+        for name, array, low, high in (("velocity", self.velocity, 0, 1), ("offset", self.offset, -0.5, 0.5)):
+            if array.shape != hits.shape:
+                raise HypermeterError(f"groove: {name} of shape {array.shape}, hits of {hits.shape}: expected the same")
+            if not ((array >= low) & (array <= high)).all():
+                raise HypermeterError(f"groove: {name} outside [{low}, {high}]")
+        if not self.tempo_bpm > 0:
+            raise HypermeterError(f"groove: tempo_bpm is {self.tempo_bpm}, expected more than 0")
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    @property
+    def num_bars(self) -> int:
+        """Bars begun; the last may be short."""
+        return -(-len(self.hits) // self.grid.steps_per_bar)
+
+    @property
+    def step_duration_s(self) -> float:
+        return 60.0 / self.tempo_bpm / self.grid.steps_per_quarter
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its name once the block has ended well.
+
+    Raises:
+        HypermeterError: the folder cannot be made or written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        os.close(handle)
+    except OSError as error:
+        raise HypermeterError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise HypermeterError(f"{path}: cannot be written ({error.strerror}); free space or choose another folder") from error
+    finally:
+        temporary.unlink(missing_ok=True)

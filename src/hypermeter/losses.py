@@ -1,0 +1,238 @@
+"""The training loss: predictions and targets in, scalars out.
+
+Time convention: position t of a ``Prediction``'s ``step_dist`` is for step t (0 from the start state); of a plain tuple's
+``step_preds``, for step t + 1. ``bar_preds[:, k]`` is for bar k + 1, phrases likewise. Every mean is over what is real,
+so padding changes nothing, and a term with nothing to predict is 0.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hypermeter.grid import Grid, HypermeterError
+from hypermeter.metrics import weak_steps
+
+TINY = 1e-7
+LONGEST_INTERVAL = 16
+"""Steps; longer distances between hits are left out of the interval terms."""
+
+
+def masked_mean(values: Float[Tensor, "*S"], mask: Bool[Tensor, "*S"]) -> Float[Tensor, ""]:
+    """Mean over where the mask is true, 0 if nowhere. Values elsewhere may be anything, NaN too."""
+    return torch.where(mask, values, 0).sum() / mask.sum().clamp_min(1)
+
+
+def bernoulli_nll(probs: Float[Tensor, "*B V"], targets: Float[Tensor, "*B V"]) -> Float[Tensor, "*B"]:
+    """Cross entropy of on and off in nats, summed over voices."""
+    probs = probs.float()
+    on, off = probs.clamp_min(TINY).log(), (1 - probs).clamp_min(TINY).log()
+    return -(targets * on + (1 - targets) * off).sum(-1)
+
+
+def level_loss(
+    preds: Float[Tensor, "B chunks V"],
+    targets: Float[Tensor, "B all V"],
+    mask: Bool[Tensor, "B all"],
+    kind: str = "bce",
+    is_logits: bool = False,
+) -> Float[Tensor, ""]:
+    """Loss of the mean pattern of the next bar (or phrase), summed over voices, mean over the real ones after the first.
+
+    Args:
+        preds: position k is for bar k + 1; the last, for the bar after the end, is not used.
+        targets: means in [0, 1].
+        mask: true on real bars.
+        kind: ``bce`` in nats, whose least value is the entropy of the targets, or ``mse``.
+        is_logits: preds are logits, otherwise probabilities.
+
+    Raises:
+        HypermeterError: another ``kind``.
+    """
+    if kind not in ("bce", "mse"):
+        raise HypermeterError(f"bar_loss is {kind!r}, expected 'bce' or 'mse'")
+    following = min(preds.shape[1], targets.shape[1] - 1)
+    if following < 1:
+        return preds.sum() * 0
+    preds, targets = preds[:, :following].float(), targets[:, 1 : following + 1].float()
+    if kind == "mse":
+        losses = ((preds.sigmoid() if is_logits else preds) - targets).square().sum(-1)
+    elif is_logits:
+        losses = F.binary_cross_entropy_with_logits(preds, targets, reduction="none").sum(-1)
+    else:
+        losses = bernoulli_nll(preds, targets)
+    return masked_mean(losses, mask[:, 1 : following + 1])
+
+
+# The metric term compares statistics that are exact on hits and differentiable in probabilities. Each function takes
+# hits or probabilities (B, T, V), 0 where padded, with the number of real steps (B,), and gives the values (B, N) and
+# where they are defined (B, N).
+
+Statistic = tuple[Tensor, Tensor]
+
+
+def expected_density(hits: Float[Tensor, "B T V"], steps: Float[Tensor, " B"], grid: Grid) -> Statistic:
+    """Per voice, share of steps with a hit."""
+    values = hits.sum(1) / steps.clamp_min(1)[:, None]
+    return values, (steps > 0)[:, None].expand_as(values)
+
+
+def expected_offbeat(hits: Float[Tensor, "B T V"], steps: Float[Tensor, " B"], grid: Grid) -> Statistic:
+    """Share of hits that are not on a beat."""
+    per_step = hits.sum(-1)
+    total = per_step.sum(-1, keepdim=True)
+    offbeat = (per_step * weak_steps(hits.shape[1], grid, "offbeat").to(hits.device)).sum(-1, keepdim=True)
+    return offbeat / total.clamp_min(TINY), total > 0
+
+
+def expected_intervals(hits: Float[Tensor, "B T V"]) -> Float[Tensor, "B V lags"]:
+    """Expected number of consecutive hits 1, 2, ... LONGEST_INTERVAL steps apart, were the steps independent."""
+    counts = []
+    waiting = hits  # at step t: a hit at t and none since, up to the step looked at
+    for lag in range(1, LONGEST_INTERVAL + 1):
+        waiting, later = waiting[:, : hits.shape[1] - lag], hits[:, lag:]
+        counts.append((waiting * later).sum(1))
+        waiting = waiting * (1 - later)
+    return torch.stack(counts, -1)
+
+
+def expected_ioi_hist(hits: Float[Tensor, "B T V"], steps: Float[Tensor, " B"], grid: Grid) -> Statistic:
+    """Per voice and distance, consecutive hits that far apart, per step."""
+    values = (expected_intervals(hits) / steps.clamp_min(1)[:, None, None]).flatten(1)
+    return values, (steps > 0)[:, None].expand_as(values)
+
+
+def expected_ioi_mean(hits: Float[Tensor, "B T V"], steps: Float[Tensor, " B"], grid: Grid) -> Statistic:
+    """Per voice, mean distance of consecutive hits, in bars; distances above LONGEST_INTERVAL are left out."""
+    counts = expected_intervals(hits)
+    total = counts.sum(-1)
+    distances = torch.arange(1, LONGEST_INTERVAL + 1, device=hits.device) / grid.steps_per_bar
+    return (counts * distances).sum(-1) / total.clamp_min(TINY), total > 0
+
+
+METRIC_TERMS: dict[str, Callable[[Tensor, Tensor, Grid], Statistic]] = {
+    "density": expected_density,
+    "offbeat": expected_offbeat,
+    "ioi_hist": expected_ioi_hist,
+    "ioi_mean": expected_ioi_mean,
+}
+
+
+def metric_loss(
+    probs: Float[Tensor, "B T V"],
+    step: Float[Tensor, "B T V"],
+    mask: Bool[Tensor, "B T"],
+    grid: Grid,
+    names: Iterable[str] = tuple(METRIC_TERMS),
+) -> Float[Tensor, ""]:
+    """Mean squared difference of the named METRIC_TERMS between predictions and targets, summed over names.
+
+    The mean is over all values that the targets define; a sample without any takes no part.
+
+    Raises:
+        HypermeterError: an unknown name.
+    """
+    probs, step = torch.where(mask[..., None], probs.float(), 0), torch.where(mask[..., None], step.float(), 0)
+    steps = mask.sum(-1).float()
+    total = probs.sum() * 0
+    for name in names:
+        if name not in METRIC_TERMS:
+            raise HypermeterError(f"metrics: no term {name!r}, expected some of {', '.join(METRIC_TERMS)}")
+        wanted, defined = METRIC_TERMS[name](step, steps, grid)
+        found, _ = METRIC_TERMS[name](probs, steps, grid)
+        total = total + masked_mean((found - wanted).square(), defined)
+    return total
+
+
+def compute_loss(
+    preds: Any,
+    targets: Mapping[str, Any] | tuple[Tensor, Tensor, Tensor],
+    metrics: bool | Iterable[str] | list[dict] | None = None,
+    *,
+    bar_loss: str = "bce",
+    step_weight: float = 1.0,
+    bar_weight: float = 0.1,
+    phrase_weight: float = 0.1,
+    metric_weight: float = 0.1,
+    grid: Grid | None = None,
+) -> dict[str, Tensor]:
+    """The weighted sum of step NLL, bar and phrase losses, and the metric term.
+
+    Args:
+        preds: the model's ``Prediction``, whose ``step_dist`` gives the exact likelihood of all steps, the first too; or
+            (step_preds, bar_preds, phrase_preds), probabilities, scored as independent voices from the second step on.
+        targets: the loader's batch, or (step, bar, phrase) without padding. The shift to what is next is made here.
+        metrics: None or False, no metric term; True, or the batch's own ``metrics``, all METRIC_TERMS; or their names.
+        bar_loss: ``bce`` or ``mse``, for bars and phrases, see ``level_loss``.
+        step_weight: of ``step_nll``.
+        bar_weight: of ``bar``.
+        phrase_weight: of ``phrase``.
+        metric_weight: of ``metric``.
+        grid: the metre; left out, 4/4 in sixteenths. It tells where the beats are, and the real bars of targets
+            that have ``mask`` alone.
+
+    Returns:
+        Scalars: ``loss``; ``step_nll``, nats per real step, summed over voices; ``bar`` and ``phrase``, summed over
+        voices, per real bar and phrase; ``metric``. The parts are not weighted.
+
+    Raises:
+        HypermeterError: step predictions and targets of different shapes, an unknown metric term or ``bar_loss``.
+    """
+    grid = grid or Grid()
+    step, bar, phrase, mask, bar_mask, phrase_mask = _targets(targets, grid)
+
+    dist = getattr(preds, "step_dist", None)
+    if dist is not None:  # one position more than targets: the last predicts the step after the end
+        bar_preds, phrase_preds = preds.bar_logits, preds.phrase_logits
+        step_nll = masked_mean(-dist.log_prob(F.pad(step, (0, 0, 0, 1)))[:, :-1].float(), mask)
+    else:
+        step_preds, bar_preds, phrase_preds = preds
+        if step_preds.shape != step.shape:
+            found, wanted = tuple(step_preds.shape), tuple(step.shape)
+            raise HypermeterError(f"step predictions of shape {found}, targets of {wanted}: expected the same")
+        step_nll = masked_mean(bernoulli_nll(step_preds[:, :-1], step[:, 1:]), mask[:, 1:])
+
+    losses = {
+        "step_nll": step_nll,
+        "bar": level_loss(bar_preds, bar, bar_mask, bar_loss, dist is not None),
+        "phrase": level_loss(phrase_preds, phrase, phrase_mask, bar_loss, dist is not None),
+        "metric": step.new_zeros(()),
+    }
+    if metrics:
+        probs = torch.cat([step[:, :1], step_preds[:, :-1]], 1) if dist is None else dist.probs[:, :-1]
+        losses["metric"] = metric_loss(probs, step, mask, grid, _term_names(metrics))
+    weights = {"step_nll": step_weight, "bar": bar_weight, "phrase": phrase_weight, "metric": metric_weight}
+    return {"loss": sum(weights[name] * value for name, value in losses.items()), **losses}
+
+
+def _targets(targets: Mapping[str, Any] | tuple[Tensor, Tensor, Tensor], grid: Grid) -> tuple[Tensor, ...]:
+    """step, bar, phrase and their masks."""
+    if not isinstance(targets, Mapping):
+        targets = dict(zip(("step", "bar", "phrase"), targets, strict=True))
+    step, bar, phrase = (targets[level] for level in ("step", "bar", "phrase"))
+    mask = targets.get("mask")
+    if mask is None:
+        mask = torch.ones(step.shape[:2], dtype=torch.bool, device=step.device)
+    masks = []
+    for name, chunks, size in (
+        ("bar_mask", bar, grid.steps_per_bar),
+        ("phrase_mask", phrase, grid.steps_per_phrase),
+    ):
+        if name in targets:
+            masks.append(targets[name])
+        elif "mask" in targets:
+            begins = torch.arange(chunks.shape[1], device=mask.device) * size
+            masks.append(begins < mask.sum(-1, keepdim=True))
+        else:
+            masks.append(torch.ones(chunks.shape[:2], dtype=torch.bool, device=step.device))
+    return step.float(), bar, phrase, mask, *masks
+
+
+def _term_names(metrics: bool | Iterable[str] | list[dict]) -> Iterable[str]:
+    if metrics is True:
+        return tuple(METRIC_TERMS)
+    names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    return tuple(METRIC_TERMS) if isinstance(names[0], dict) else names

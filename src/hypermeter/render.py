@@ -1,0 +1,161 @@
+"""Grooves as people read them: an ASCII grid, which can be read back, and a PNG."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from hypermeter.grid import Grid, Groove, HypermeterError, atomic_write
+from hypermeter.kit import Kit, load_kit
+
+LEVELS = {"o": 0.3, "x": 0.7, "X": 0.95}
+"""Symbol of a hit -> velocity: ghost note, plain, accent. A rest is a dot."""
+
+MOST_BARS = 64
+"""Bars in a picture."""
+
+_HEADER = re.compile(r"tempo ([\d.]+), metre (\d+)/(\d+), (\d+) steps a beat, phrases of (\d+)")
+_ROW = re.compile(r"(\S+) *\|(.*)\|")
+
+
+def ascii_grid(groove: Groove) -> str:
+    """Voices down, steps across, bars between ``|``, one block of lines a phrase; the last voice of the kit on top.
+
+    ``read_ascii`` reads it back: hits exactly, velocity as one of LEVELS. Left out are offsets and voices without hits.
+    A groove without hits shows all voices.
+    """
+    grid, kit = groove.grid, load_kit(groove.kit)
+    levels = np.array([*LEVELS.values()])
+    nearest = np.abs(groove.velocity[..., None] - levels).argmin(-1)
+    symbols = np.where(groove.hits > 0, np.array([*LEVELS])[nearest], ".")
+    sounding = groove.hits.any(0) | (not groove.hits.any())
+    width, size = max(map(len, kit.names)) + 1, grid.steps_per_bar
+    blocks = [
+        f"tempo {groove.tempo_bpm:g}, metre {grid.metre}, {grid.steps_per_beat} steps a beat, "
+        f"phrases of {grid.bars_per_phrase}"
+    ]
+    for start in range(0, len(groove), grid.steps_per_phrase):
+        phrase = symbols[start : start + grid.steps_per_phrase]
+        rows = []
+        for column in reversed(np.flatnonzero(sounding)):
+            bars = ["".join(phrase[at : at + size, column]) for at in range(0, len(phrase), size)]
+            rows.append(f"{kit.names[column]:{width}}|{'|'.join(bars)}|")
+        blocks.append("\n".join(rows))
+    return "\n\n".join(blocks) + "\n"
+
+
+def read_ascii(text: str, kit: str | Path | Kit = "gm10") -> Groove:
+    """A groove from what ``ascii_grid`` writes. The first line, of tempo and metre, may be left out; # is a comment.
+
+    Raises:
+        HypermeterError: an unknown voice or symbol, rows of different lengths, a bar that is too short or too long.
+    """
+    kit_name, kit = str(kit.name if isinstance(kit, Kit) else kit), load_kit(kit)
+    grid, tempo_bpm = Grid(), 120.0
+    blocks: list[dict[int, str]] = [{}]
+    for number, line in enumerate(text.splitlines(), 1):
+        where, line = f"grid, line {number}", line.partition("#")[0].strip()
+        if header := _HEADER.fullmatch(line):
+            beats, unit, steps, bars = map(int, header.groups()[1:])
+            grid, tempo_bpm = Grid(steps, beats, bars, unit), float(header[1])
+        elif row := _ROW.fullmatch(line):
+            column = _column(row[1], row[2], kit, where)
+            if column in blocks[-1]:
+                raise HypermeterError(f"{where}: {row[1]} is there twice; leave a blank line between phrases")
+            blocks[-1][column] = row[2]
+        elif line:
+            raise HypermeterError(f"{where}: {line[:30]!r}, expected a row as 'snare |....x.......x...|'")
+        elif blocks[-1]:
+            blocks.append({})
+    bars_of = [bar for block in blocks for bar in _bars(block, kit)]
+    if not bars_of:
+        raise HypermeterError("grid: no rows, expected some as 'snare |....x.......x...|'")
+    for number, bar in enumerate(bars_of, 1):
+        if len(bar) > grid.steps_per_bar or (len(bar) < grid.steps_per_bar and number < len(bars_of)):
+            raise HypermeterError(f"grid: bar {number} has {len(bar)} steps, expected {grid.steps_per_bar}")
+    symbols = np.concatenate(bars_of)
+    velocity = np.zeros(symbols.shape, np.float32)
+    for symbol, level in LEVELS.items():
+        velocity[symbols == symbol] = level
+    return Groove(symbols != ".", velocity, tempo_bpm=tempo_bpm, kit=kit_name, grid=grid)
+
+
+def _column(voice: str, bars: str, kit: Kit, where: str) -> int:
+    if voice not in kit.names:
+        raise HypermeterError(f"{where}: no voice {voice!r} in {kit.name}, expected one of {', '.join(kit.names)}")
+    if strange := set(bars) - {*LEVELS, ".", "|"}:
+        raise HypermeterError(f"{where}: symbol {min(strange)!r}, expected one of {' '.join(LEVELS)} or a dot")
+    return kit.names.index(voice)
+
+
+def _bars(block: dict[int, str], kit: Kit) -> list[np.ndarray]:
+    """Bars (steps, V) of symbols."""
+    rows = {column: row.split("|") for column, row in block.items()}
+    if not rows:
+        return []
+    first, *others = rows
+    for other in others:
+        if [len(bar) for bar in rows[other]] != [len(bar) for bar in rows[first]]:
+            one, another = kit.names[other], kit.names[first]
+            raise HypermeterError(
+                f"grid: bars of {one} {block[other]!r}, expected as long as {another} {block[first]!r}"
+            )
+    bars = [np.full((len(bar), kit.num_voices), ".") for bar in rows[first]]
+    for column, row in rows.items():
+        for bar, symbols in zip(bars, row, strict=True):
+            bar[:, column] = list(symbols)
+    return bars
+
+
+def plot_groove(groove: Groove, path: str | Path, title: str = "", primer_steps: int = 0) -> Path:
+    """A drum grid as PNG: velocity as colour, offset as displacement from the step, lines at bars and phrases.
+
+    Two phrases a row, the first ``MOST_BARS`` bars. Voices without hits are left out.
+
+    Args:
+        groove: what to draw.
+        path: the PNG to write.
+        title: above the picture.
+        primer_steps: steps from the start to shade, as what a model was given.
+
+    Raises:
+        HypermeterError: a path that cannot be written.
+    """
+    from matplotlib.collections import PatchCollection
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    grid, kit = groove.grid, load_kit(groove.kit)
+    steps = min(len(groove), MOST_BARS * grid.steps_per_bar)
+    if steps < len(groove):
+        title = f"{title} (bars 1-{MOST_BARS} of {groove.num_bars})".strip()
+    sounding = np.flatnonzero(groove.hits.any(0) | (not groove.hits.any()))
+    row_steps = min(2 * grid.steps_per_phrase, max(steps, 1))
+    starts = range(0, max(steps, 1), row_steps)
+    figure = Figure((13, (0.6 + 0.22 * len(sounding)) * len(starts) + 0.8), dpi=110, layout="constrained")
+    axes = figure.subplots(len(starts), 1, squeeze=False)[:, 0]
+    for axis, start in zip(axes, starts, strict=True):
+        end = min(start + row_steps, steps)
+        axis.axvspan(start, max(min(end, primer_steps), start), color="0.92", zorder=0, linewidth=0)
+        for line in range(start, start + row_steps + 1, grid.steps_per_beat):
+            width = 1.6 if line % grid.steps_per_phrase == 0 else 0.8 if line % grid.steps_per_bar == 0 else 0.2
+            axis.axvline(line, color="0.25", linewidth=width, zorder=1)
+        at, rows = np.nonzero(groove.hits[start:end, sounding])
+        cells = at + start, sounding[rows]
+        left = cells[0] + groove.offset[cells]
+        boxes = [Rectangle((x + 0.08, y + 0.12), 0.84, 0.76) for x, y in zip(left, rows, strict=True)]
+        drawn = PatchCollection(boxes, cmap="viridis_r", zorder=2)
+        drawn.set_array(groove.velocity[cells])
+        drawn.set_clim(0, 1)
+        axis.add_collection(drawn)
+        axis.set(xlim=(start - 0.5, start + row_steps + 0.5), ylim=(0, len(sounding)))
+        axis.set_yticks(np.arange(len(sounding)) + 0.5, [kit.names[each] for each in sounding], fontsize=8)
+        bars = range(start, end, grid.steps_per_bar)
+        axis.set_xticks(list(bars), [str(each // grid.steps_per_bar + 1) for each in bars], fontsize=8)
+        axis.tick_params(length=0)
+    axes[-1].set_xlabel(f"bar ({grid.metre}, {groove.tempo_bpm:g} bpm)", fontsize=8)
+    figure.colorbar(drawn, ax=list(axes), label="velocity", pad=0.01, shrink=0.9)
+    figure.suptitle(title, fontsize=10)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png")
+    return Path(path)

@@ -1,0 +1,7 @@
+"""Checks the shapes in annotations while the tests run, in the files that compute with tensors."""
+
+from jaxtyping import install_import_hook
+
+CHECKED = ("metrics", "dataset", "encoders", "heads", "losses", "model", "generate")
+
+install_import_hook([f"hypermeter.{module}" for module in CHECKED], "beartype.beartype")

@@ -1,0 +1,166 @@
+import os
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import hypermeter
+from hypermeter import cli
+from hypermeter.grid import Groove
+from hypermeter.midi import write_midi
+
+
+def run(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "hypermeter.cli", *map(str, arguments)], capture_output=True, text=True, **options
+    )
+
+
+@pytest.fixture
+def beat(tmp_path):
+    hits = np.zeros((64, 10))
+    hits[::4, 0] = hits[4::8, 1] = hits[::2, 2] = 1
+    write_midi(Groove(hits, tempo_bpm=100), tmp_path / "beat.mid")
+    return tmp_path / "beat.mid"
+
+
+def refused(capsys, *arguments):
+    """The one line on stderr with which a command ends with exit code 2."""
+    assert cli.main([str(each) for each in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and "Traceback" not in err
+    return err
+
+
+def test_help_lists_every_command_with_what_it_does(capsys):
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for name in cli.COMMANDS:
+        assert re.search(rf"^  {name} +[A-Z].*\.$", out, re.MULTILINE), name
+
+
+def test_every_command_is_a_function_that_is_there():
+    for name in cli.COMMANDS:
+        assert callable(cli._function(name))
+
+
+def test_help_imports_no_heavy_package():
+    code = "import sys; from hypermeter.cli import main; main(['--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "numpy", "symusic", "lightning", "matplotlib"} & set(done.stdout.split())
+
+
+def test_help_comes_within_half_a_second():
+    times = []
+    for _ in range(3):  # The best of three: the machine may be busy.
+        started = time.perf_counter()
+        assert run("--help").returncode == 0
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.5
+
+
+def test_no_command_shows_the_help_and_version_the_version():
+    assert "usage" in run().stdout
+    assert run("--version").stdout == f"{hypermeter.__version__}\n"
+
+
+def test_an_unknown_command_is_named_beside_those_there_are(capsys):
+    assert "trian: no such command; expected one of download, prepare, train" in refused(capsys, "trian")
+
+
+def test_an_unknown_option_ends_with_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["inspect", "a.mid", "--colour", "red"])
+    assert caught.value.code == 2 and "--colour" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("inspect", "gone.mid"), ("inspect", "gone.npz"), ("prepare", "gone", "npz"), ("inspect", "bad.mid"),
+     ("inspect", "beat.mid", "--kit", "none"), ("inspect", "beat.mid", "--beats-per-bar", "3")],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, beat, arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.mid").write_bytes(b"MThd, not really")
+    assert refused(capsys, *arguments).startswith("hypermeter: ")
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_an_error_of_the_system_names_the_file(capsys, monkeypatch):
+    def fail():
+        """Fail."""
+        raise FileNotFoundError(2, "No such file or directory", "there.txt")
+
+    monkeypatch.setattr(cli, "_function", lambda name: fail)
+    assert refused(capsys, "demo") == "hypermeter: there.txt: No such file or directory\n"
+
+
+def test_a_missing_extra_is_named(capsys, monkeypatch):
+    def fail():
+        """Fail."""
+        raise ModuleNotFoundError("No module named 'lightning'", name="lightning")
+
+    monkeypatch.setattr(cli, "_function", lambda name: fail)
+    assert "pip install 'hypermeter[train]'" in refused(capsys, "train")
+
+
+def test_an_interrupt_ends_with_exit_code_130(monkeypatch):
+    def interrupt():
+        """Interrupt."""
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_function", lambda name: interrupt)
+    assert cli.main(["demo"]) == 130
+
+
+def test_inspect_prints_grid_and_metrics_and_draws(capsys, tmp_path, beat):
+    assert cli.main(["inspect", str(beat), "--out", str(tmp_path / "seen.png")]) == 0
+    out = capsys.readouterr().out
+    assert "kick       |x...x...x...x...|" in out and "tempo 100, metre 4/4" in out
+    assert re.search(r"avg_hits\W+0\.875", out)
+    assert (tmp_path / "seen.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_inspect_shows_a_prepared_npz_as_its_midi(capsys, tmp_path, beat):
+    assert cli.main(["prepare", str(beat), str(tmp_path / "npz"), "--quiet"]) == 0
+    (npz,) = (tmp_path / "npz").rglob("*.npz")
+    shown = []
+    for path in (beat, npz):
+        capsys.readouterr()
+        assert cli.main(["inspect", str(path), "--out", str(tmp_path / "a.png")]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+
+
+def test_inspect_of_a_bare_sequence_takes_the_kit_and_grid_given(capsys, tmp_path):
+    np.savez(tmp_path / "a.npz", sequence=np.eye(12, 9, dtype=np.uint8))
+    arguments = ["inspect", str(tmp_path / "a.npz"), "--out", str(tmp_path / "a.png")]
+    assert "9 voices, expected 10 of gm10" in refused(capsys, *arguments)
+    assert cli.main([*arguments, "--kit", "magenta9", "--beats-per-bar", "3"]) == 0
+    assert "metre 3/4" in capsys.readouterr().out
+
+
+def test_a_reader_that_leaves_early_is_no_error(beat, tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "hypermeter.cli", "inspect", str(beat), "--out", str(tmp_path / "a.png")],
+            stdout=closed, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_names_of_the_package_are_imported_when_used():
+    code = (
+        "import sys, hypermeter; assert 'numpy' not in sys.modules; hypermeter.Grid; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert set(hypermeter._HOMES) <= set(dir(hypermeter))
+    for name in hypermeter._HOMES:
+        assert getattr(hypermeter, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'groove'"):
+        hypermeter.groove  # noqa: B018

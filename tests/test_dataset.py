@@ -1,0 +1,268 @@
+"""Windows, batches, files written by others, and the errors."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, DistributedSampler
+
+from hypermeter.dataset import CompleteHierarchicalDrumDataset, collate, get_complete_rl_dataloader
+from hypermeter.grid import HypermeterError
+
+
+def random_hits(steps: int, voices: int = 3, seed: int = 0) -> np.ndarray:
+    return (np.random.default_rng(seed).random((steps, voices)) < 0.3).astype(np.uint8)
+
+
+def save(folder, name: str = "a.npz", sequence=None, **others):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, sequence=random_hits(100) if sequence is None else sequence, **others)
+    return path
+
+
+def equal(one, other) -> bool:
+    """Equal items, metrics and NaN included."""
+    torch.testing.assert_close(one, other, equal_nan=True, rtol=0, atol=0)
+    return True
+
+
+def test_an_item_has_steps_their_bar_and_phrase_means_and_metrics(tmp_path):
+    hits = random_hits(64)
+    save(tmp_path, sequence=hits)
+    (item,) = CompleteHierarchicalDrumDataset(tmp_path)
+    assert item["step"].dtype == item["bar"].dtype == item["phrase"].dtype == torch.float32
+    np.testing.assert_array_equal(item["step"], hits)
+    np.testing.assert_allclose(item["bar"], hits.reshape(4, 16, 3).mean(1), rtol=1e-6)
+    np.testing.assert_allclose(item["phrase"], hits.mean(0, keepdims=True), rtol=1e-6)
+    assert set(item["metrics"]) == {"step", "bar", "phrase", "section", "song"}
+    assert item["metrics"]["bar"]["avg_hits"].shape == (4,)
+
+
+def test_windows_start_on_bar_lines_and_the_last_covers_the_end(tmp_path):
+    hits = random_hits(71)
+    save(tmp_path, sequence=hits)
+    dataset = CompleteHierarchicalDrumDataset(tmp_path, seq_len=32)
+    starts = [0, 16, 32, 48]
+    assert len(dataset) == len(starts)
+    for item, start in zip(dataset, starts):
+        np.testing.assert_array_equal(item["step"], hits[start : start + 32])
+    assert len(item["step"]) == 23
+    np.testing.assert_allclose(item["bar"][-1], hits[64:].mean(0), rtol=1e-6)  # a mean over 7 steps
+
+
+@pytest.mark.parametrize(("steps", "hop", "starts"), [(96, 32, [0, 32, 64]), (112, 32, [0, 32, 64, 80]), (32, 16, [0])])
+def test_hop_is_the_distance_of_windows(tmp_path, steps, hop, starts):
+    save(tmp_path, sequence=random_hits(steps))
+    dataset = CompleteHierarchicalDrumDataset(tmp_path, seq_len=32, hop=hop)
+    assert dataset.windows[:, 1].tolist() == starts
+
+
+@pytest.mark.parametrize("steps", [1, 5, 16, 20])
+def test_a_short_file_is_one_item_of_its_own_length(tmp_path, steps):
+    save(tmp_path, sequence=random_hits(steps))
+    (item,) = CompleteHierarchicalDrumDataset(tmp_path)
+    assert len(item["step"]) == steps
+    assert len(item["bar"]) == -(-steps // 16)
+    assert len(item["phrase"]) == 1
+
+
+def test_subfolders_are_read_in_sorted_order_and_no_window_crosses_files(tmp_path):
+    save(tmp_path, "b.npz", np.zeros((16, 2)))
+    save(tmp_path, "a/deep/z.npz", np.ones((20, 2)))
+    dataset = CompleteHierarchicalDrumDataset(tmp_path, seq_len=16)
+    assert [path.name for path in dataset.files] == ["z.npz", "b.npz"]
+    assert [item["step"].mean().item() for item in dataset] == [1, 1, 0]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64, np.int64, bool])
+def test_files_of_others_need_nothing_but_a_sequence(tmp_path, dtype):
+    hits = random_hits(1000, 23)
+    save(tmp_path, sequence=hits.astype(dtype))
+    dataset = CompleteHierarchicalDrumDataset(tmp_path)
+    np.testing.assert_array_equal(dataset[0]["step"], hits[:512])
+
+
+def test_other_keys_are_not_read(tmp_path):
+    save(tmp_path, meta=np.array({"an": "object"}, dtype=object), velocity=np.full((3, 3), np.nan))
+    assert len(CompleteHierarchicalDrumDataset(tmp_path)) == 1
+
+
+def test_empty_files_are_left_out_with_one_warning(tmp_path):
+    save(tmp_path, "a.npz", np.zeros((0, 3)))
+    save(tmp_path, "b.npz", np.zeros((0, 3)))
+    with pytest.raises(HypermeterError, match="all 2 .npz are empty"):
+        CompleteHierarchicalDrumDataset(tmp_path)
+    save(tmp_path, "c.npz")
+    with pytest.warns(UserWarning, match="left out 2 of 3 .npz"):
+        dataset = CompleteHierarchicalDrumDataset(tmp_path)
+    assert len(dataset) == 1
+
+
+BAD = {
+    "pickled": (np.array([[{}]], dtype=object), "Python objects"),
+    "nan": (np.array([[0, np.nan]]), "NaN"),
+    "rank one": (np.zeros(16), r"shape \(16,\)"),
+    "rank three": (np.zeros((1, 16, 3)), r"shape \(1, 16, 3\)"),
+    "no voices": (np.zeros((16, 0)), r"shape \(16, 0\)"),
+    "velocities": (np.array([[0, 0.5]]), "holds 0.5, expected 0 and 1; .*velocities"),
+    "midi velocities": (np.array([[0, 100]]), "holds 100, expected 0 and 1"),
+    "negative": (np.array([[0, -1]]), "holds -1"),
+    "text": (np.array([["0", "1"]]), "type <U1"),
+    "other voices": (np.zeros((16, 4)), "4 voices, expected 3 as in .*a.npz"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_sequences_are_refused_by_file_name(tmp_path, name):
+    sequence, message = BAD[name]
+    save(tmp_path, "a.npz")
+    save(tmp_path, "bad.npz", sequence)
+    with pytest.raises(HypermeterError, match=r"bad\.npz: .*" + message):
+        CompleteHierarchicalDrumDataset(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut short", b"\x93NUMPY"])
+def test_damaged_files_are_refused_by_name(tmp_path, content):
+    (tmp_path / "bad.npz").write_bytes(content)
+    with pytest.raises(HypermeterError, match=r"bad\.npz: not a readable .npz"):
+        CompleteHierarchicalDrumDataset(tmp_path)
+
+
+def test_a_truncated_archive_is_refused_by_name(tmp_path):
+    path = save(tmp_path, "bad.npz")
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(HypermeterError, match=r"bad\.npz: not a readable .npz"):
+        CompleteHierarchicalDrumDataset(tmp_path)
+
+
+def test_folders_without_sequences_are_refused(tmp_path):
+    with pytest.raises(HypermeterError, match="nowhere: no such folder"):
+        CompleteHierarchicalDrumDataset(tmp_path / "nowhere")
+    with pytest.raises(HypermeterError, match="no .npz in it"):
+        CompleteHierarchicalDrumDataset(tmp_path)
+    np.savez(tmp_path / "a.npz", notes=np.zeros(3))
+    with pytest.raises(HypermeterError, match=r"a\.npz: no key 'sequence' \(keys: notes\)"):
+        CompleteHierarchicalDrumDataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"hop": 10}, "hop is 10"),
+        ({"hop": 0}, "hop is 0"),
+        ({"seq_len": 8}, "seq_len is 8"),
+        ({"sections": [(4, 4)]}, "section"),
+        ({"steps_per_bar": 0}, "expected a whole number"),
+    ],
+)
+def test_arguments_outside_their_range_are_refused(tmp_path, arguments, message):
+    save(tmp_path)
+    with pytest.raises(HypermeterError, match=message):
+        CompleteHierarchicalDrumDataset(tmp_path, **arguments)
+
+
+@pytest.mark.parametrize("steps_per_bar", [1, 2, 6, 12, 24])
+def test_other_bars_work(tmp_path, steps_per_bar):
+    save(tmp_path)
+    item = CompleteHierarchicalDrumDataset(tmp_path, steps_per_bar=steps_per_bar, bars_per_phrase=2)[0]
+    assert len(item["bar"]) == -(-100 // steps_per_bar)
+    assert len(item["phrase"]) == -(-100 // (2 * steps_per_bar))
+
+
+def test_metrics_follow_sections_and_threshold_or_are_left_out(tmp_path):
+    save(tmp_path, sequence=np.eye(1, 16).T.repeat(2, 1) + np.eye(1, 16, 6).T.repeat(2, 1))  # hits 6 steps apart
+    (item,) = CompleteHierarchicalDrumDataset(tmp_path, sections=[(0, 4), (6, 8)], fast_threshold=6)
+    assert [section["avg_hits"].item() for section in item["metrics"]["section"]] == [0.5, 1]
+    assert item["metrics"]["step"]["fast_patterns"].tolist() == [1, 1]
+    (item,) = CompleteHierarchicalDrumDataset(tmp_path, with_metrics=False)
+    assert not any(item["metrics"].values())
+
+
+def test_batches_pad_to_the_longest_with_masks_and_a_list_of_metrics(tmp_path):
+    save(tmp_path, "a.npz", np.ones((70, 3)))
+    save(tmp_path, "b.npz", np.ones((20, 3)))
+    (batch,) = get_complete_rl_dataloader(tmp_path, shuffle=False)
+    assert batch["step"].shape == (2, 70, 3)
+    assert batch["bar"].shape == (2, 5, 3)
+    assert batch["phrase"].shape == (2, 2, 3)
+    assert batch["mask"].dtype == torch.bool
+    assert batch["mask"].sum(1).tolist() == [70, 20]
+    assert batch["bar_mask"].tolist() == [[True] * 5, [True] * 2 + [False] * 3]
+    assert batch["phrase_mask"].tolist() == [[True, True], [True, False]]
+    assert torch.equal(batch["step"][..., 0] == 1, batch["mask"])
+    assert [each["song"]["avg_hits"].item() for each in batch["metrics"]] == [3, 3]
+
+
+def test_the_loader_gives_the_same_order_for_the_same_seed_and_another_each_epoch(tmp_path):
+    save(tmp_path, sequence=random_hits(1600))
+
+    def epochs(seed: int) -> list[torch.Tensor]:
+        loader = get_complete_rl_dataloader(tmp_path, 16, batch_size=4, with_metrics=False, seed=seed)
+        return [torch.cat([batch["step"] for batch in loader]) for _ in range(2)]
+
+    one, again, other = epochs(1), epochs(1), epochs(2)
+    assert equal(one, again)
+    assert not torch.equal(one[0], one[1])
+    assert not torch.equal(one[0], other[0])
+
+
+def test_workers_give_what_the_process_itself_gives(tmp_path):
+    save(tmp_path, sequence=random_hits(200))
+    arguments = {"seq_len": 64, "batch_size": 4, "shuffle": False, "augment": True}
+    alone = list(get_complete_rl_dataloader(tmp_path, **arguments))
+    assert equal(alone, list(get_complete_rl_dataloader(tmp_path, **arguments, num_workers=2)))
+
+
+def test_a_distributed_sampler_shares_out_all_windows(tmp_path):
+    marks = np.zeros((40 * 16, 6), np.uint8)
+    marks[::16] = (np.arange(40)[:, None] >> np.arange(6)) & 1  # bar number in binary
+    save(tmp_path, sequence=marks)
+    dataset = CompleteHierarchicalDrumDataset(tmp_path, seq_len=16, with_metrics=False)
+    seen = []
+    for rank in range(2):
+        sampler = DistributedSampler(dataset, num_replicas=2, rank=rank)
+        for batch in DataLoader(dataset, 8, sampler=sampler, collate_fn=collate):
+            seen += (batch["step"][:, 0].long() << torch.arange(6)).sum(-1).tolist()
+    assert sorted(seen) == list(range(40))
+
+
+def test_augmentation_is_determined_by_seed_epoch_and_index(tmp_path):
+    save(tmp_path, sequence=random_hits(640))
+    one, same, other = (
+        CompleteHierarchicalDrumDataset(tmp_path, 128, augment=True, with_metrics=False, seed=seed)
+        for seed in (1, 1, 2)
+    )
+    assert equal(one[3], same[3])
+    assert equal(one[3], one[3])
+    assert not torch.equal(one[3]["step"], other[3]["step"])
+    one.set_epoch(1)
+    assert not torch.equal(one[3]["step"], same[3]["step"])
+    same.set_epoch(1)
+    assert equal(one[3], same[3])
+
+
+def test_augmentation_keeps_bar_phase_and_only_silences(tmp_path):
+    hits = random_hits(645, seed=3)  # the last bar is short
+    save(tmp_path, sequence=hits)
+    dataset = CompleteHierarchicalDrumDataset(tmp_path, 128, augment=True)
+    bars = hits[:640].reshape(40, 16, 3)
+    starts, kept, played = set(), 0, 0
+    for item in dataset:
+        found = item["step"].numpy()
+        rolled = [np.concatenate([bars[start:], bars[:start]])[: len(found) // 16 + 1] for start in range(40)]
+        fits = [s for s, each in enumerate(rolled) if (found <= each.reshape(-1, 3)[: len(found)]).all()]
+        (start,) = fits
+        starts.add(start)
+        kept += found.sum()
+        played += rolled[start].reshape(-1, 3)[: len(found)].sum()
+        torch.testing.assert_close(item["bar"][0], item["step"][:16].mean(0))
+    assert len(starts) > 15
+    assert 0.96 < kept / played < 0.995
+
+
+@pytest.mark.parametrize("steps", [1, 7, 16, 17])
+def test_augmentation_of_a_short_file_keeps_its_length(tmp_path, steps):
+    save(tmp_path, sequence=np.ones((steps, 100)))
+    (item,) = CompleteHierarchicalDrumDataset(tmp_path, augment=True)
+    assert item["step"].shape == (steps, 100)
+    assert item["step"].mean() > 0.9

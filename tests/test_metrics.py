@@ -1,0 +1,213 @@
+"""Metrics against hand-computed numbers and their values at the edges."""
+
+import math
+
+import pytest
+import torch
+
+from hypermeter.grid import Grid, HypermeterError
+from hypermeter.metrics import (
+    METRICS,
+    WINDOW_METRICS,
+    chunk_means,
+    dense_frac,
+    ngram_patterns,
+    ngrams,
+    syncopation,
+    window_metrics,
+)
+
+GRID = Grid()
+NAN = math.nan
+
+
+def hits_at(steps: int, *voices: list[int]) -> torch.Tensor:
+    """(steps, V) with a hit at each listed step of each voice."""
+    hits = torch.zeros(steps, len(voices))
+    for voice, onsets in enumerate(voices):
+        hits[onsets, voice] = 1
+    return hits
+
+
+def value(name: str, hits: torch.Tensor, **options) -> list | float:
+    return METRICS[name](hits, GRID, **options).tolist()
+
+
+ONE_BAR = hits_at(16, [0, 8], [4, 12], [0, 2, 4, 6])  # kick, snare, four hats
+TWO_BARS = torch.cat([ONE_BAR, ONE_BAR])  # ends on the bar line
+
+# name: values for (no hits, one hit of voice 0 on step 5, ONE_BAR, TWO_BARS)
+EXPECTED = {
+    "density": (0, 1 / 48, 8 / 48, 8 / 48),
+    "avg_hits": (0, 1 / 16, 0.5, 0.5),
+    "drum_density": ([0, 0, 0], [1 / 16, 0, 0], [2 / 16, 2 / 16, 4 / 16], [2 / 16, 2 / 16, 4 / 16]),
+    "max_hits": (0, 1, 2, 2),
+    "dense_frac": (0, 0, 0, 0),
+    "co_occurrence": (0, 0, 2 / 16, 2 / 16),
+    "ioi_mean": ([NAN] * 3, [NAN] * 3, [8, 8, 2], [8, 8, 22 / 7]),
+    "ioi_var": ([NAN] * 3, [NAN] * 3, [0, 0, 0], [0, 0, (6 * 4 + 100) / 7 - (22 / 7) ** 2]),
+    "fast_patterns": ([0, 0, 0], [0, 0, 0], [0, 0, 3], [0, 0, 6]),
+    "syncopation": (NAN, 1, 6 / 8, 12 / 16),
+    "ngram_diversity": (1, 5, 13, 16),
+    "hits_per_bar": ([[0, 0, 0]], [[1, 0, 0]], [[2, 2, 4]], [[2, 2, 4]] * 2),
+    "groove_consistency": (NAN, NAN, NAN, 1),
+    # ONE_BAR: 10 steps of no hits, 4 of one, 2 of two
+    "step_entropy": (0, 1 / 16 * 4 + 15 / 16 * math.log2(16 / 15), 1.2987949, 1.2987949),
+    "phrase_entropy": (0, 1 / 16 * 4 + 15 / 16 * math.log2(16 / 15), 1.2987949, 1.2987949),
+    "transitions": ([[0] * 3] * 3, [[0] * 3] * 3, [[0] * 3] * 3, [[0] * 3] * 3),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_metric_of_no_hits_one_hit_one_bar_and_two_identical_bars(name):
+    for hits, expected in zip((hits_at(16, [], [], []), hits_at(16, [5], [], []), ONE_BAR, TWO_BARS), EXPECTED[name]):
+        torch.testing.assert_close(
+            METRICS[name](hits, GRID), torch.tensor(expected, dtype=torch.float32), equal_nan=True, atol=1e-5, rtol=1e-5
+        )
+
+
+def test_every_metric_has_expected_values_here():
+    assert set(METRICS) == set(EXPECTED) | {"ioi_hist", "ngrams"}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_batch_gives_what_its_rows_give(name):
+    torch.manual_seed(0)
+    hits = (torch.rand(2, 3, 41, 4) < 0.3).float()  # 41 steps: the last bar is short
+    batched = METRICS[name](hits, GRID)
+    for i in range(2):
+        for j in range(3):
+            torch.testing.assert_close(batched[i, j], METRICS[name](hits[i, j], GRID), equal_nan=True)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float64])
+def test_the_type_of_hits_does_not_matter(name, dtype):
+    torch.testing.assert_close(
+        METRICS[name](TWO_BARS.to(dtype), GRID).float(), METRICS[name](TWO_BARS, GRID), equal_nan=True
+    )
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("steps", [0, 1, 3, 17])
+def test_any_length_is_taken(name, steps):
+    hits = torch.ones(2, steps, 3)
+    result = METRICS[name](hits, GRID)
+    assert result.shape[0] == 2
+    if steps == 0 and name in ("density", "avg_hits", "max_hits", "step_entropy", "phrase_entropy", "syncopation"):
+        assert result.isnan().all()
+
+
+def test_dense_frac_counts_bars_above_half_the_voices_or_the_threshold():
+    hits = torch.zeros(32, 4)
+    hits[:16, :3] = 1
+    hits[16:, :2] = 1  # exactly V / 2 is not above
+    assert value("dense_frac", hits) == 0.5
+    assert value("dense_frac", hits, threshold=1.0) == 1
+    assert dense_frac(hits, Grid(beats_per_bar=8)).item() == 1
+
+
+def test_ioi_histogram_counts_distances_up_to_32_steps():
+    hits = hits_at(100, [0, 1, 2, 34, 67], [5], [])  # 1, 1, 32, 33
+    histogram = METRICS["ioi_hist"](hits, GRID)
+    assert histogram.shape == (3, 32)
+    assert histogram[0, 0] == 2
+    assert histogram[0, 31] == 1
+    assert histogram[0].sum() == 3  # 33 is left out
+    assert histogram[1:].isnan().all()
+
+
+def test_fast_patterns_follow_the_threshold():
+    hits = hits_at(32, [0, 1, 4, 9, 20])  # 1, 3, 5, 11
+    assert value("fast_patterns", hits) == [2]
+    assert value("fast_patterns", hits, fast_threshold=5) == [3]
+    assert value("fast_patterns", hits, fast_threshold=1) == [1]
+
+
+def test_transition_rows_sum_to_one_or_are_zero():
+    hits = hits_at(8, [0, 2], [1, 3], [3])  # after voice 0: voices 1, 1 and 2; after voice 1: voice 0 once
+    table = METRICS["transitions"](hits, GRID)
+    torch.testing.assert_close(table, torch.tensor([[0, 2 / 3, 1 / 3], [1, 0, 0], [0, 0, 0]]))
+
+
+def test_syncopation_by_bar_or_off_beat():
+    hits = hits_at(16, [0, 4, 6, 7])
+    assert value("syncopation", hits) == 0.75
+    assert value("syncopation", hits, weak="offbeat") == 0.5
+    assert syncopation(hits, Grid(steps_per_beat=2, beats_per_bar=6, beat_unit=8), weak="offbeat").item() == 0.25
+    with pytest.raises(HypermeterError, match="weak is 'sometimes'"):
+        syncopation(hits, GRID, weak="sometimes")
+
+
+def test_density_and_syncopation_of_probabilities_are_expectations_with_a_gradient():
+    probs = torch.full((16, 2), 0.25, requires_grad=True)
+    assert METRICS["density"](probs, GRID).item() == pytest.approx(0.25)
+    share = METRICS["syncopation"](probs, GRID)
+    assert share.item() == pytest.approx(15 / 16)
+    share.backward()
+    assert (probs.grad != 0).all()
+
+
+def test_ngrams_are_counts_most_frequent_first():
+    hits = hits_at(10, [0, 4, 8])  # starts at 0..6: 1000 0100 0010 0001 1000 0100 0010
+    assert value("ngrams", hits) == [2, 2, 2, 1, 0, 0, 0]
+    assert value("ngram_diversity", hits) == 4
+    assert value("ngrams", hits, n=1) == [7, 3] + [0] * 8
+    assert ngrams(hits[:3], GRID).shape == (0,)
+    assert value("ngram_diversity", hits[:3]) == 0
+    patterns, counts = ngram_patterns(hits)
+    assert counts.tolist() == [2, 2, 2, 1]
+    assert sorted("".join(str(int(x)) for x in each.flatten()) for each in patterns) == ["0001", "0010", "0100", "1000"]
+    assert ngram_patterns(hits[:2])[0].shape == (0, 4, 1)
+
+
+@pytest.mark.parametrize("voices", [62, 63, 80])
+def test_ngrams_tell_apart_voices_of_wide_kits(voices):
+    hits = torch.zeros(2, 2, voices)
+    hits[0, 0, -1] = hits[0, 1, 0] = hits[1, :, -2] = 1
+    assert ngrams(hits, GRID, n=1).tolist() == [[1, 1], [2, 0]]
+
+
+def test_groove_consistency_counts_changed_cells_and_leaves_out_a_short_bar():
+    changed = TWO_BARS.clone()
+    changed[20, 1] = 0
+    assert value("groove_consistency", changed) == pytest.approx(1 - 1 / 48)
+    assert value("groove_consistency", torch.cat([TWO_BARS, torch.ones(5, 3)])) == 1
+
+
+def test_phrase_entropy_is_the_mean_over_phrases_the_short_one_too():
+    half = torch.cat([torch.zeros(8, 1), torch.ones(8, 1)])
+    assert value("phrase_entropy", torch.cat([half, half, half, half, torch.ones(4, 1)])) == pytest.approx(0.5)
+
+
+def test_chunk_means_of_a_short_chunk_are_over_the_steps_it_has():
+    means = chunk_means(torch.cat([torch.ones(16, 1), torch.ones(2, 1), torch.zeros(2, 1)]), 16)
+    assert means.tolist() == [[1], [0.5]]
+
+
+def test_window_metrics_have_all_levels_and_each_bar_has_its_own_values():
+    hits = torch.cat([TWO_BARS, torch.zeros(16, 3), ONE_BAR, ONE_BAR[:6]])  # 4 bars and 6 steps
+    levels = window_metrics(hits, GRID, sections=[(0, 16), (64, 200), (500, 600)], fast_threshold=2)
+    assert set(levels) == {"step", "bar", "phrase", "section", "song"}
+    for name in WINDOW_METRICS:
+        for level, size in (("bar", 16), ("phrase", 64)):
+            for index in range(-(-len(hits) // size)):
+                alone = METRICS[name](hits[index * size : (index + 1) * size], GRID)
+                found = levels[level][name][index]
+                if name == "ngrams":
+                    found = found[: alone.numel()]
+                torch.testing.assert_close(found, alone, equal_nan=True)
+        torch.testing.assert_close(levels["step"][name], METRICS[name](hits, GRID), equal_nan=True)
+    assert levels["phrase"]["hits_per_bar"].shape == (5, 3)
+    inside, cut, outside = levels["section"]
+    assert inside["avg_hits"] == 0.5
+    torch.testing.assert_close(cut["drum_density"], torch.tensor([1 / 6, 1 / 6, 3 / 6]))
+    assert outside["avg_hits"].isnan()
+    assert levels["song"]["max_hits"] == 2
+
+
+@pytest.mark.parametrize("steps", [1, 5, 16])
+def test_window_metrics_of_a_bar_or_less_have_one_bar_and_one_phrase(steps):
+    levels = window_metrics(torch.ones(steps, 2), GRID)
+    assert levels["bar"]["avg_hits"].tolist() == levels["phrase"]["avg_hits"].tolist() == [2]
+    assert levels["section"] == []

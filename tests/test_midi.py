@@ -1,0 +1,301 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hypermeter.grid import Grid, Groove, HypermeterError
+from hypermeter.kit import load_kit
+from hypermeter.midi import MAX_BYTES, parse_midi, read_midi, read_midi_pieces, to_midi_bytes, write_midi
+
+GROOVE = Path(os.environ.get("HYPERMETER_GROOVE", Path(__file__).parents[1] / "../shared/data/groove"))
+END = b"\xff\x2f\x00"
+
+
+def vlq(number):
+    out = [number & 127]
+    while number := number >> 7:
+        out.append(number & 127 | 128)
+    return bytes(reversed(out))
+
+
+def track(*events):
+    """A chunk of (tick, bytes of an event); ends after the last."""
+    body, now = b"", 0
+    for tick, event in sorted(events, key=lambda each: each[0]):
+        body, now = body + vlq(tick - now) + event, tick
+    body += vlq(1) + END
+    return b"MTrk" + len(body).to_bytes(4, "big") + body
+
+
+def midi(*tracks, form=None, division=480):
+    form = (len(tracks) > 1) if form is None else form
+    header = b"".join(number.to_bytes(2, "big") for number in (form, len(tracks), division))
+    return b"MThd" + (6).to_bytes(4, "big") + header + b"".join(tracks)
+
+
+def hit(tick, pitch=36, velocity=100, channel=9):
+    return [(tick, bytes((0x90 | channel, pitch, velocity))), (tick + 20, bytes((0x80 | channel, pitch, 0)))]
+
+
+def tempo(tick, bpm):
+    return (tick, b"\xff\x51\x03" + round(60e6 / bpm).to_bytes(3, "big"))
+
+
+def metre(tick, beats, unit):
+    return (tick, bytes((0xFF, 0x58, 4, beats, unit.bit_length() - 1, 24, 8)))
+
+
+def read(content, **options):
+    return parse_midi(content, "x.mid", **options)[0]
+
+
+def cells(groove):
+    return {(int(step), int(voice)) for step, voice in np.argwhere(groove.hits)}
+
+
+def test_a_note_goes_to_the_nearest_step_with_a_signed_offset():
+    (piece,) = read(midi(track(*hit(0), *hit(130, 38), *hit(230, 42), *hit(300, 46))))
+    assert cells(piece.groove) == {(0, 0), (1, 1), (2, 2), (3, 4)}
+    offset = piece.groove.offset
+    assert (offset[0, 0], offset[3, 4]) == (0, -0.5)  # Half a step late is half a step early.
+    assert offset[1, 1] == pytest.approx(10 / 120) and offset[2, 2] == pytest.approx(-10 / 120)
+    assert piece.groove.velocity[0, 0] == pytest.approx(100 / 127)
+
+
+def test_the_length_is_a_whole_number_of_bars():
+    assert len(read(midi(track(*hit(0))))[0].groove) == 16
+    assert len(read(midi(track(*hit(16 * 120))))[0].groove) == 32
+
+
+def test_a_note_after_the_last_bar_but_nearer_the_next_opens_a_bar():
+    (piece,) = read(midi(track(*hit(0), *hit(16 * 120 - 10))))
+    assert len(piece.groove) == 32 and cells(piece.groove) == {(0, 0), (16, 0)}
+
+
+def test_the_louder_of_two_in_a_cell_stays_and_the_other_is_counted():
+    (piece,) = read(midi(track(*hit(0, 38, 40), *hit(30, 38, 90), *hit(50, 40, 60))))
+    assert piece.dropped == 2 and piece.groove.hits.sum() == 1
+    assert piece.groove.velocity[0, 1] == pytest.approx(90 / 127) and piece.groove.offset[0, 1] == 0.25
+
+
+def test_of_two_equally_loud_the_first_stays():
+    (piece,) = read(midi(track(*hit(10, 38), *hit(40, 38))))
+    assert piece.groove.offset[0, 1] == pytest.approx(10 / 120)
+
+
+def test_pitches_without_a_voice_are_counted():
+    (piece,) = read(midi(track(*hit(0), *hit(0, 54), *hit(480, 54), *hit(480, 56))))
+    assert piece.unmapped == {54: 2, 56: 1} and piece.groove.hits.sum() == 1
+
+
+def test_running_status_and_zero_velocity_note_offs_are_read():
+    body = b"\x00\x99\x24\x64" + b"\x0a\x24\x00" + vlq(470) + b"\x26\x40" + b"\x0a\x26\x00" + b"\x00" + END
+    (piece,) = read(midi(b"MTrk" + len(body).to_bytes(4, "big") + body))
+    assert cells(piece.groove) == {(0, 0), (4, 1)}
+
+
+def test_a_note_that_never_ends_is_still_a_hit():
+    (piece,) = read(midi(track((0, b"\x99\x24\x64"), (480, b"\x99\x26\x64"))))
+    assert cells(piece.groove) == {(0, 0), (4, 1)}
+
+
+def test_drums_are_channel_ten_in_format_0_and_1_whatever_the_track():
+    both = [*hit(0), *hit(480, 38, channel=0)]
+    one = read(midi(track(*both)))
+    two = read(midi(track(tempo(0, 90)), track(*hit(480, 38, channel=0)), track(*hit(0)), track(*hit(960))))
+    assert cells(one[0].groove) == {(0, 0)}
+    assert cells(two[0].groove) == {(0, 0), (8, 0)} and two[0].groove.tempo_bpm == 90
+
+
+def test_drum_kits_chosen_by_program_change_are_all_read():
+    (piece,) = read(midi(track((0, b"\xc9\x08"), *hit(0), (240, b"\xc9\x18"), *hit(480))))
+    assert cells(piece.groove) == {(0, 0), (4, 0)}
+
+
+def test_a_change_of_tempo_at_a_bar_line_splits_there():
+    content = midi(track(tempo(0, 100), *hit(0), *hit(1910, 38), tempo(1920, 140), *hit(2400)))
+    first, second = read(content)
+    assert (first.groove.tempo_bpm, second.groove.tempo_bpm) == (100, 140)
+    assert (len(first.groove), second.start_tick) == (16, 1920)
+    # The early note is nearer the new bar, so it is there.
+    assert cells(first.groove) == {(0, 0)} and cells(second.groove) == {(0, 1), (4, 0)}
+    assert second.groove.offset[0, 1] == pytest.approx(-10 / 120)
+
+
+def test_a_bar_that_the_tempo_changes_within_is_left_out_and_said():
+    content = midi(track(tempo(0, 100), *hit(0), *hit(2000), tempo(2400, 140), *hit(2880), *hit(3840)))
+    pieces, left_out = parse_midi(content, "x.mid")
+    assert [(each.start_tick, each.groove.tempo_bpm) for each in pieces] == [(0, 100), (3840, 140)]
+    assert len(left_out) == 1 and "within the bar" in left_out[0] and "2 hits" in left_out[0]
+
+
+def test_only_the_stretches_in_the_metre_are_kept():
+    events = [*hit(0), metre(1920, 3, 4), *hit(1920), *hit(3360), metre(4800, 4, 4), *hit(4800, 38)]
+    pieces, left_out = parse_midi(midi(track(*events)), "x.mid")
+    assert [(each.start_tick, cells(each.groove)) for each in pieces] == [(0, {(0, 0)}), (4800, {(0, 1)})]
+    assert "metre 3/4, expected 4/4" in left_out[0] and "2 hits" in left_out[0]
+    (waltz,) = read(midi(track(*events)), grid=Grid(beats_per_bar=3))
+    assert len(waltz.groove) == 24 and cells(waltz.groove) == {(0, 0), (12, 0)}
+
+
+def test_a_bar_cut_short_by_a_change_of_metre_is_left_out():
+    content = midi(track(*hit(0), *hit(2000), metre(2880, 4, 4), *hit(2880, 38)))
+    pieces, left_out = parse_midi(content, "x.mid")
+    assert [each.start_tick for each in pieces] == [0, 2880] and len(left_out) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (tempo(1920, 140), "tempo changes from 120 to 140 at tick 1920"),
+        (metre(1920, 3, 4), "metre changes from 4/4 to 3/4 at tick 1920"),
+        (tempo(2000, 140), "changes within the bar at tick 1920"),
+    ],
+)
+def test_a_change_is_refused_by_option(change, told):
+    with pytest.raises(HypermeterError, match=f"x.mid: .*{told}"):
+        read(midi(track(*hit(0), change, *hit(4000))), changes="refuse")
+
+
+def test_a_change_that_changes_nothing_or_comes_after_the_last_note_is_no_change():
+    events = [tempo(0, 120), metre(1920, 4, 4), tempo(2000, 120), *hit(0), *hit(2400), tempo(9600, 80)]
+    (piece,) = read(midi(track(*events)), changes="refuse")
+    assert len(piece.groove) == 32
+
+
+@pytest.mark.parametrize(("grid", "beats", "unit", "tick"), [(Grid(2, 6, 4, 8), 6, 8, 120), (Grid(3), 4, 4, 160)])
+def test_other_grids_cut_the_bar_as_they_say(grid, beats, unit, tick):
+    (piece,) = read(midi(track(metre(0, beats, unit), *hit(5 * tick))), grid=grid)
+    assert len(piece.groove) == grid.steps_per_bar and cells(piece.groove) == {(5, 0)}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "empty file"),
+        (b"garbage" * 100, "not a MIDI file"),
+        (b"MThd\x00\x00", "not a MIDI file"),
+        (midi(track(*hit(0)), division=0), "0 ticks per quarter"),
+        (midi(track(*hit(0)), division=0xE728), "SMPTE"),
+        (midi(track(*hit(0)), form=2), "format 2"),
+        (midi(track(*hit(0)))[:-9], "truncated"),
+        (midi(), "truncated"),
+        (midi(track()), "no drum notes"),
+        (midi(track(*hit(0, channel=0))), "no drum notes"),
+        (midi(track(*hit(0, 56))), "no drum notes that the kit gm10 reads"),
+        (midi(track(metre(0, 7, 8), *hit(0))), "metre 7/8, expected 4/4"),
+        (midi(track(metre(0, 0, 4), *hit(0))), "0 beats"),
+        (midi(track((0, b"\xff\x51\x03\x00\x00\x00"), *hit(0))), "tempo inf"),
+        (midi(track(*hit(0), *hit(200_000_000))), "steps in, expected at most"),
+    ],
+)
+def test_a_bad_file_is_one_line_that_names_it(tmp_path, content, told):
+    path = tmp_path / "bad.mid"
+    path.write_bytes(content)
+    for reader in (read_midi, read_midi_pieces):
+        with pytest.raises(HypermeterError) as caught:
+            reader(path)
+        assert told in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_huge_one_are_named(tmp_path):
+    with pytest.raises(HypermeterError, match="absent.mid: cannot be read"):
+        read_midi(tmp_path / "absent.mid")
+    with (tmp_path / "huge.mid").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(HypermeterError, match="huge.mid: larger"):
+        read_midi(tmp_path / "huge.mid")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 70), st.integers(0, 255))
+def test_damaged_bytes_raise_nothing_but_the_error_that_says_so(tail, at, byte):
+    whole = bytearray(midi(track(tempo(0, 100), *hit(0), *hit(480, 38), *hit(960))))
+    whole[at % len(whole)] = byte
+    for content in (bytes(whole), bytes(whole[:at]) + tail, midi(b"MTrk" + len(tail).to_bytes(4, "big") + tail)):
+        try:
+            parse_midi(content, "x.mid")
+        except HypermeterError as error:
+            assert "x.mid" in str(error)
+
+
+GRIDS = st.sampled_from([Grid(), Grid(3), Grid(2, 6, 4, 8), Grid(beats_per_bar=7, beat_unit=8), Grid(7, 5)])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(["gm10", "magenta9", "gm"]), GRIDS, st.integers(1, 4), st.floats(0, 0.4), st.integers(0, 2**32 - 1)
+)
+def test_a_groove_survives_midi_within_a_tick(kit, grid, bars, density, seed):
+    rng = np.random.default_rng(seed)
+    shape = bars * grid.steps_per_bar, load_kit(kit).num_voices
+    hits = rng.random(shape) < density
+    hits[-1, 0] = True  # A file does not say how long the silence after its last note is.
+    velocity = np.where(hits, rng.integers(1, 128, shape) / 127, 0)
+    offset = np.where(hits, np.minimum(rng.uniform(-0.5, 0.5, shape), 0.49999), 0)
+    offset[0] = np.abs(offset[0])
+    tempo_bpm = float(rng.integers(40, 300))
+    groove = Groove(hits, velocity, offset, tempo_bpm, kit, grid)
+    (again,) = read(to_midi_bytes(groove), kit=kit, grid=grid)
+    assert (again.groove.hits == groove.hits).all() and again.dropped == 0 and not again.unmapped
+    assert np.allclose(again.groove.velocity, groove.velocity, atol=1e-6)
+    tick = grid.steps_per_quarter / 480
+    assert np.abs(again.groove.offset - groove.offset).max() <= tick + 1e-6
+    assert (again.groove.tempo_bpm, again.groove.kit, again.groove.grid) == (tempo_bpm, kit, grid)
+    # A second time changes nothing at all.
+    (third,) = read(to_midi_bytes(again.groove), kit=kit, grid=grid)
+    assert (third.groove.offset == again.groove.offset).all()
+
+
+def test_a_hit_before_time_zero_is_written_at_zero(tmp_path):
+    write_midi(Groove(np.eye(10), offset=np.full((10, 10), -0.4)), tmp_path / "a.mid")
+    groove = read_midi(tmp_path / "a.mid")
+    assert cells(groove) == {(step, step) for step in range(10)}
+    assert groove.offset[0, 0] == 0 and groove.offset[1, 1] == pytest.approx(-0.4)
+
+
+def test_a_groove_without_hits_can_be_written(tmp_path):
+    write_midi(Groove(np.zeros((16, 10))), tmp_path / "a.mid")
+    with pytest.raises(HypermeterError, match="no drum notes"):
+        read_midi(tmp_path / "a.mid")
+
+
+@pytest.mark.parametrize(
+    ("groove", "told"),
+    [
+        (Groove(np.zeros((4, 3))), "3 voices, but kit gm10 has 10"),
+        (Groove(np.zeros((4, 10)), tempo_bpm=1), "tempo_bpm is 1"),
+        (Groove(np.zeros((4, 10)), grid=Grid(480)), "480 steps a quarter"),
+        (Groove(np.zeros((4, 10)), grid=Grid(beats_per_bar=300)), "metre 300/4"),
+    ],
+)
+def test_what_midi_cannot_hold_is_refused(tmp_path, groove, told):
+    with pytest.raises(HypermeterError, match=told):
+        write_midi(groove, tmp_path / "a.mid")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_way_with_changes_is_refused():
+    with pytest.raises(HypermeterError, match="split or refuse"):
+        read(midi(track(*hit(0))), changes="ignore")
+
+
+@pytest.mark.skipif(not GROOVE.is_dir(), reason="the Groove MIDI Dataset is not there")
+@pytest.mark.parametrize("kit", ["gm10", "magenta9", "gm"])
+def test_no_hit_of_groove_is_unmapped_and_a_round_trip_keeps_all(kit):
+    paths = sorted(GROOVE.rglob("*_4-4.mid"))[::10]
+    assert paths
+    for path in paths:
+        for piece in read_midi_pieces(path, kit):
+            assert not piece.unmapped
+            (again,) = read(to_midi_bytes(piece.groove), kit=kit)
+            length = len(again.groove)
+            assert not piece.groove.hits[length:].any()
+            assert (again.groove.hits == piece.groove.hits[:length]).all()
+            assert np.allclose(again.groove.velocity, piece.groove.velocity[:length], atol=1e-6)
+            early = np.minimum(piece.groove.offset[0], 0)  # Before time zero, in a piece cut out of a file.
+            piece.groove.offset[0] -= early
+            assert np.abs(again.groove.offset - piece.groove.offset[:length]).max() <= 4 / 480 + 1e-6

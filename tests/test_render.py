@@ -1,0 +1,102 @@
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hypermeter.grid import Grid, Groove, HypermeterError
+from hypermeter.kit import load_kit
+from hypermeter.render import LEVELS, MOST_BARS, ascii_grid, plot_groove, read_ascii
+
+
+def some_groove(steps=80, kit="gm10", grid=Grid(), density=0.2, seed=0):
+    random = np.random.default_rng(seed)
+    hits = random.random((steps, load_kit(kit).num_voices)) < density
+    velocity = np.where(hits, random.choice([*LEVELS.values()], hits.shape), 0)
+    offset = np.where(hits, random.uniform(-0.5, 0.49, hits.shape), 0)
+    return Groove(hits, velocity, offset, 97.5, kit, grid)
+
+
+def size_of(png):
+    content = png.read_bytes()
+    assert content.startswith(b"\x89PNG")
+    return struct.unpack(">II", content[16:24])
+
+
+def test_the_grid_shows_voices_down_and_steps_across_with_bars_apart():
+    hits = np.zeros((20, 10))
+    hits[[0, 16], 0] = hits[4, 1] = 1
+    velocity = np.zeros((20, 10))
+    velocity[0, 0], velocity[16, 0], velocity[4, 1] = 1, 0.7, 0.2
+    lines = ascii_grid(Groove(hits, velocity)).splitlines()
+    assert lines == [
+        "tempo 120, metre 4/4, 4 steps a beat, phrases of 4",
+        "",
+        "snare      |....o...........|....|",
+        "kick       |X...............|x...|",
+    ]
+
+
+@settings(deadline=None)
+@given(
+    steps=st.integers(1, 100),
+    kit=st.sampled_from(["gm10", "magenta9"]),
+    grid=st.sampled_from([Grid(), Grid(3), Grid(2, 6, 2, 8), Grid(1, 1, 1)]),
+    density=st.sampled_from([0, 0.3, 1]),
+    seed=st.integers(0, 9),
+)
+def test_a_grid_reads_back_as_it_was_written(steps, kit, grid, density, seed):
+    groove = some_groove(steps, kit, grid, density, seed)
+    again = read_ascii(ascii_grid(groove), kit)
+    np.testing.assert_array_equal(again.hits, groove.hits)
+    np.testing.assert_array_equal(again.velocity, groove.velocity)
+    assert (again.tempo_bpm, again.grid, again.kit) == (97.5, grid, kit)
+
+
+def test_a_groove_without_hits_shows_every_voice():
+    assert ascii_grid(Groove(np.zeros((16, 10)))).count("|................|") == 10
+
+
+def test_comments_and_the_first_line_may_be_left_out():
+    groove = read_ascii("# mine\n\n\nkick |x...x...x...x...| # four on the floor\n\n")
+    assert groove.hits[:, 0].sum() == 4 and groove.tempo_bpm == 120
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no rows"),
+        ("snar |x...............|", "line 1: no voice 'snar' in gm10, expected one of kick, snare"),
+        ("\nkick |x..y............|", "line 2: symbol 'y', expected one of o x X"),
+        ("kick x...", "line 1: 'kick x...', expected a row"),
+        ("kick |x...............|\nkick |x...............|", "line 2: kick is there twice"),
+        ("kick |x...............|\nsnare |x...|", "bars of snare 'x...', expected as long as kick"),
+        ("kick |x.......|x...............|", "bar 1 has 8 steps, expected 16"),
+        ("kick |x................|", "bar 1 has 17 steps, expected 16"),
+        ("tempo 0, metre 4/4, 4 steps a beat, phrases of 4\nkick |x...............|", "tempo_bpm is 0"),
+    ],
+)
+def test_a_bad_grid_is_refused_in_one_line_that_says_where(text, said):
+    with pytest.raises(HypermeterError) as caught:
+        read_ascii(text)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 16, 300])
+def test_a_picture_is_drawn_at_any_length(tmp_path, steps):
+    path = plot_groove(some_groove(steps), tmp_path / "new" / "a.png", title="a", primer_steps=16)
+    width, height = size_of(path)
+    assert width > 1000 and height > 100
+    assert [each.name for each in path.parent.iterdir()] == ["a.png"]
+
+
+def test_a_picture_of_a_long_piece_stops_growing(tmp_path):
+    sizes = [size_of(plot_groove(some_groove(bars * 16), tmp_path / f"{bars}.png")) for bars in (MOST_BARS, 200)]
+    assert sizes[0] == sizes[1]
+
+
+def test_a_picture_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HypermeterError, match="cannot be written"):
+        plot_groove(some_groove(16), tmp_path / "file" / "a.png")
