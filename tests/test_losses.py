@@ -10,7 +10,7 @@ from torch.distributions import Bernoulli, Independent
 
 from hypermeter.dataset import collate, get_complete_rl_dataloader
 from hypermeter.grid import Grid, HypermeterError
-from hypermeter.losses import METRIC_TERMS, compute_loss, expected_intervals
+from hypermeter.losses import METRIC_TERMS, loss_terms, expected_intervals
 from hypermeter.metrics import METRICS, chunk_means
 
 
@@ -54,7 +54,7 @@ def _seed():
 def test_an_even_prediction_costs_ln_2_a_voice():
     batch = collate([item(128)])
     preds = prediction(torch.zeros(1, 129, 3), torch.zeros(1, 8, 3), torch.zeros(1, 2, 3))
-    losses = compute_loss(preds, batch)
+    losses = loss_terms(preds, batch)
     for name in ("step_nll", "bar", "phrase"):
         assert losses[name].item() == pytest.approx(3 * math.log(2))
     assert losses["metric"] == 0
@@ -65,8 +65,8 @@ def test_a_prediction_counts_the_first_step_and_a_tuple_begins_at_the_second():
     batch = collate([item(32)])
     preds = random_prediction(batch)
     nll = -preds.step_dist.log_prob(torch.cat([batch["step"], torch.zeros(1, 1, 3)], 1))[0]
-    assert compute_loss(preds, batch)["step_nll"].item() == pytest.approx(nll[:32].mean().item(), rel=1e-5)
-    found = compute_loss(as_probabilities(preds), batch)["step_nll"]
+    assert loss_terms(preds, batch)["step_nll"].item() == pytest.approx(nll[:32].mean().item(), rel=1e-5)
+    found = loss_terms(as_probabilities(preds), batch)["step_nll"]
     assert found.item() == pytest.approx(nll[1:32].mean().item(), rel=1e-4)
 
 
@@ -77,20 +77,20 @@ def test_perfect_predictions_of_the_next_step_bar_and_phrase_cost_nothing():
         return torch.cat([x[:, 1:], torch.full_like(x[:, :1], 0.5)], 1)
 
     targets = (batch["step"], batch["bar"], batch["phrase"])
-    losses = compute_loss(tuple(ahead(x) for x in targets), targets, True, bar_loss="mse")
+    losses = loss_terms(tuple(ahead(x) for x in targets), targets, True, bar_loss="mse")
     for value in losses.values():
         assert value.item() == pytest.approx(0, abs=1e-6)
-    assert compute_loss(targets, targets, bar_loss="mse")["loss"] > 0.1  # the present step in place of the next
+    assert loss_terms(targets, targets, bar_loss="mse")["loss"] > 0.1  # the present step in place of the next
 
 
 def test_bar_loss_by_hand_in_both_kinds():
     bar = torch.tensor([[[0.0], [0.5], [1.0]]])
     targets = (torch.zeros(1, 48, 1), bar, torch.zeros(1, 1, 1))
     preds = (torch.full((1, 48, 1), 0.5), torch.tensor([[[0.5], [0.8], [0.3]]]), torch.zeros(1, 1, 1))
-    assert compute_loss(preds, targets, bar_loss="mse")["bar"].item() == pytest.approx((0 + 0.04) / 2)
-    assert compute_loss(preds, targets)["bar"].item() == pytest.approx((math.log(2) - math.log(0.8)) / 2)
+    assert loss_terms(preds, targets, bar_loss="mse")["bar"].item() == pytest.approx((0 + 0.04) / 2)
+    assert loss_terms(preds, targets)["bar"].item() == pytest.approx((math.log(2) - math.log(0.8)) / 2)
     with pytest.raises(HypermeterError, match="bar_loss is 'mae'"):
-        compute_loss(preds, targets, bar_loss="mae")
+        loss_terms(preds, targets, bar_loss="mae")
 
 
 @pytest.mark.parametrize("bar_loss", ["bce", "mse"])
@@ -98,8 +98,8 @@ def test_logits_and_probabilities_of_bars_cost_the_same(bar_loss):
     batch = collate([item(200), item(90, seed=1)])
     preds = random_prediction(batch)
     one, other = (
-        compute_loss(preds, batch, bar_loss=bar_loss),
-        compute_loss(as_probabilities(preds), batch, bar_loss=bar_loss),
+        loss_terms(preds, batch, bar_loss=bar_loss),
+        loss_terms(as_probabilities(preds), batch, bar_loss=bar_loss),
     )
     for name in ("bar", "phrase"):
         torch.testing.assert_close(one[name], other[name])
@@ -112,7 +112,7 @@ def test_a_padded_batch_costs_the_weighted_mean_of_its_items(plain):
     preds = random_prediction(batch)
     if not plain:
         preds.bar_logits.data[~batch["bar_mask"]] = 1e4
-    whole = compute_loss(as_probabilities(preds) if plain else preds, batch, True)
+    whole = loss_terms(as_probabilities(preds) if plain else preds, batch, True)
     sums, counts = dict.fromkeys(whole, 0.0), dict.fromkeys(whole, 0)
     for row, each in enumerate(items):
         steps, bars, phrases = (len(each[level]) for level in ("step", "bar", "phrase"))
@@ -121,7 +121,7 @@ def test_a_padded_batch_costs_the_weighted_mean_of_its_items(plain):
             preds.bar_logits[row : row + 1, :bars],
             preds.phrase_logits[row : row + 1, :phrases],
         )
-        losses = compute_loss(as_probabilities(alone) if plain else alone, collate([each]))
+        losses = loss_terms(as_probabilities(alone) if plain else alone, collate([each]))
         for name, count in (("step_nll", steps - plain), ("bar", bars - 1), ("phrase", phrases - 1)):
             sums[name] += losses[name].item() * count
             counts[name] += count
@@ -133,11 +133,11 @@ def test_a_padded_batch_costs_the_weighted_mean_of_its_items(plain):
 def test_padding_changes_no_metric_term(term):
     batch = collate([item(75)])
     preds = random_prediction(batch)
-    losses = compute_loss(preds, batch, (term,))
+    losses = loss_terms(preds, batch, (term,))
     longer = collate([item(75), item(200)])
     longer = {name: value[:1] for name, value in longer.items()}
     logits = torch.cat([preds.step_dist.base_dist.logits, torch.randn(1, 125, 3)], 1)
-    padded = compute_loss(prediction(logits, torch.randn(1, 13, 3), torch.randn(1, 4, 3)), longer, (term,))
+    padded = loss_terms(prediction(logits, torch.randn(1, 13, 3), torch.randn(1, 4, 3)), longer, (term,))
     torch.testing.assert_close(padded["metric"], losses["metric"])
 
 
@@ -145,7 +145,7 @@ def test_what_stands_in_padding_neither_costs_nor_has_a_gradient():
     batch = collate([item(70), item(20, seed=1)])
     preds = random_prediction(batch)
     logits = preds.step_dist.base_dist.logits
-    compute_loss(preds, batch, True)["loss"].backward()
+    loss_terms(preds, batch, True)["loss"].backward()
     for grad, mask in ((logits.grad[:, :-1], batch["mask"]), (preds.bar_logits.grad[:, :-1], batch["bar_mask"][:, 1:])):
         assert grad.isfinite().all()
         assert (grad[~mask] == 0).all()
@@ -156,8 +156,8 @@ def test_a_mask_alone_tells_the_real_bars():
     batch = collate([item(200), item(33, seed=1)])
     preds = random_prediction(batch)
     bare = {name: batch[name] for name in ("step", "bar", "phrase", "mask")}
-    for name, value in compute_loss(preds, batch).items():
-        torch.testing.assert_close(compute_loss(preds, bare)[name], value)
+    for name, value in loss_terms(preds, batch).items():
+        torch.testing.assert_close(loss_terms(preds, bare)[name], value)
 
 
 @pytest.mark.parametrize("steps", [1, 16])
@@ -165,7 +165,7 @@ def test_a_mask_alone_tells_the_real_bars():
 def test_terms_with_nothing_to_predict_are_zero(steps, plain):
     batch = collate([item(steps)])
     preds = random_prediction(batch)
-    losses = compute_loss(as_probabilities(preds) if plain else preds, batch, True)
+    losses = loss_terms(as_probabilities(preds) if plain else preds, batch, True)
     assert losses["bar"] == losses["phrase"] == 0
     assert all(value.isfinite() for value in losses.values())
     losses["loss"].backward()
@@ -177,7 +177,7 @@ def test_silence_and_certain_predictions_stay_finite():
     for step in (torch.zeros(1, 64, 3), batch["step"]):
         probs = torch.zeros(1, 64, 3, requires_grad=True)
         targets = (step, batch["bar"], batch["phrase"])
-        losses = compute_loss((probs, batch["bar"], batch["phrase"]), targets, True)
+        losses = loss_terms((probs, batch["bar"], batch["phrase"]), targets, True)
         losses["loss"].backward()
         assert losses["loss"].isfinite()
         assert probs.grad.isfinite().all()
@@ -187,14 +187,14 @@ def test_silence_and_certain_predictions_stay_finite():
 def test_each_metric_term_has_a_gradient_and_is_least_at_the_target(term):
     batch = collate([item(64), item(64, seed=1)])
     preds = random_prediction(batch)
-    losses = compute_loss(preds, batch, (term,), step_weight=0.0, bar_weight=0.0, phrase_weight=0.0, metric_weight=2.0)
+    losses = loss_terms(preds, batch, (term,), step_weight=0.0, bar_weight=0.0, phrase_weight=0.0, metric_weight=2.0)
     assert losses["metric"] > 0
     assert losses["loss"].item() == pytest.approx(2 * losses["metric"].item())
     losses["loss"].backward()
     assert (preds.step_dist.base_dist.logits.grad[:, :-1].abs().sum((1, 2)) > 0).all()
     exact = torch.cat([(batch["step"] - 0.5) * 100, torch.zeros(2, 1, 3)], 1)
     exact = prediction(exact, batch["bar"], batch["phrase"])
-    assert compute_loss(exact, batch, (term,))["metric"].item() == pytest.approx(0, abs=1e-6)
+    assert loss_terms(exact, batch, (term,))["metric"].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_metric_terms_of_hits_are_the_metrics():
@@ -219,17 +219,17 @@ def test_metrics_are_asked_for_by_true_by_name_or_by_the_batch(tmp_path):
     (batch,) = get_complete_rl_dataloader(tmp_path)
     preds = random_prediction(batch)
     values = [
-        compute_loss(preds, batch, metrics)["metric"] for metrics in (True, tuple(METRIC_TERMS), batch["metrics"])
+        loss_terms(preds, batch, metrics)["metric"] for metrics in (True, tuple(METRIC_TERMS), batch["metrics"])
     ]
     assert values[0] == values[1] == values[2] > 0
-    assert compute_loss(preds, batch, "density")["metric"] == compute_loss(preds, batch, ["density"])["metric"] > 0
-    assert compute_loss(preds, batch, False)["metric"] == compute_loss(preds, batch, ())["metric"] == 0
+    assert loss_terms(preds, batch, "density")["metric"] == loss_terms(preds, batch, ["density"])["metric"] > 0
+    assert loss_terms(preds, batch, False)["metric"] == loss_terms(preds, batch, ())["metric"] == 0
     with pytest.raises(HypermeterError, match="no term 'swing'"):
-        compute_loss(preds, batch, ("swing",))
+        loss_terms(preds, batch, ("swing",))
 
 
 def test_predictions_of_another_shape_are_refused():
     batch = collate([item(32)])
     step_preds, bar_preds, phrase_preds = as_probabilities(random_prediction(batch))
     with pytest.raises(HypermeterError, match=r"step predictions of shape \(1, 31, 3\), targets of \(1, 32, 3\)"):
-        compute_loss((step_preds[:, 1:], bar_preds, phrase_preds), batch)
+        loss_terms((step_preds[:, 1:], bar_preds, phrase_preds), batch)

@@ -73,13 +73,14 @@ class CompleteHierarchicalDrumDataset(Dataset):
     """Windows of all .npz under a folder, each with its bar and phrase means and its metrics.
 
     All files are read at the start into one packed uint8 array. An item is a dict:
-    ``step`` (steps, V) float32 in {0, 1}; ``bar`` (bars, V) and ``phrase`` (phrases, V), means in [0, 1] over the chunk, where
-    a last chunk may be short; ``metrics``, the levels of ``window_metrics`` (empty dicts without ``with_metrics``).
+    ``step`` (steps, V) float32 in {0, 1}; ``bar`` (bars, V) and ``phrase`` (phrases, V), means in [0, 1] over the
+    chunk, where a last one may be short; ``metrics``, the levels of ``window_metrics`` (empty dicts without
+    ``with_metrics``).
     Windows start on bar lines, ``hop`` steps apart; the last one of a file covers its end and may be shorter than
     ``seq_len``. A file shorter than ``seq_len`` is one item of its own length.
 
-    Augmentation moves the window to a random bar of the same performance, going on from its first bar after its last whole
-    one, and silences ``DROP_OUT`` of the hits. Bar phase is kept. It depends on (seed, epoch, index) only: call
+    Augmentation moves the window to a random bar of the same performance, going on from its first bar after its last
+    whole one, and silences ``DROP_OUT`` of the hits. Bar phase is kept. It depends on (seed, epoch, index) only: call
     ``set_epoch`` before each epoch, before the loader's workers start.
 
     Args:

@@ -82,8 +82,8 @@ class Groove:
     """
 
     hits: np.ndarray
-    velocity: np.ndarray | None = None
-    offset: np.ndarray | None = None
+    velocity: np.ndarray = None  # pyright: ignore[reportAssignmentType]
+    offset: np.ndarray = None  # pyright: ignore[reportAssignmentType]
     tempo_bpm: float = 120.0
     kit: str = "gm10"
     grid: Grid = field(default_factory=Grid)
@@ -138,6 +138,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
-        raise HypermeterError(f"{path}: cannot be written ({error.strerror}); free space or choose another folder") from error
+        raise HypermeterError(
+            f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)

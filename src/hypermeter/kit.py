@@ -144,7 +144,8 @@ def _parse_kit(name: str, text: str, where: str) -> Kit:
             raise HypermeterError(f"{where}: {voice_name} has unknown field {min(map(str, unknown))!r}; {_FORM}")
         columns.append(entry.get("class_id"))
         pitches = tuple(entry["pitches"])
-        voices.append(Voice(str(voice_name), pitches, entry.get("write", pitches[0])))
+        write: Any = entry.get("write", pitches[0])
+        voices.append(Voice(str(voice_name), pitches, write))
     if any(column is not None for column in columns):
         if any(type(column) is not int for column in columns) or sorted(columns) != list(range(len(columns))):
             raise HypermeterError(

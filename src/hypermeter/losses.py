@@ -1,8 +1,8 @@
 """The training loss: predictions and targets in, scalars out.
 
-Time convention: position t of a ``Prediction``'s ``step_dist`` is for step t (0 from the start state); of a plain tuple's
-``step_preds``, for step t + 1. ``bar_preds[:, k]`` is for bar k + 1, phrases likewise. Every mean is over what is real,
-so padding changes nothing, and a term with nothing to predict is 0.
+Time convention: position t of a ``Prediction``'s ``step_dist`` is for step t (0 from the start state); of a plain
+tuple's ``step_preds``, for step t + 1. ``bar_preds[:, k]`` is for bar k + 1, phrases likewise. Every mean is over what
+is real, so padding changes nothing, and a term with nothing to predict is 0.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -40,7 +40,7 @@ def level_loss(
     kind: str = "bce",
     is_logits: bool = False,
 ) -> Float[Tensor, ""]:
-    """Loss of the mean pattern of the next bar (or phrase), summed over voices, mean over the real ones after the first.
+    """Loss of the mean pattern of the next bar (or phrase): sum over voices, mean over the real ones after the first.
 
     Args:
         preds: position k is for bar k + 1; the last, for the bar after the end, is not used.
@@ -147,7 +147,7 @@ def metric_loss(
     return total
 
 
-def compute_loss(
+def loss_terms(
     preds: Any,
     targets: Mapping[str, Any] | tuple[Tensor, Tensor, Tensor],
     metrics: bool | Iterable[str] | list[dict] | None = None,
@@ -159,10 +159,10 @@ def compute_loss(
     metric_weight: float = 0.1,
     grid: Grid | None = None,
 ) -> dict[str, Tensor]:
-    """The weighted sum of step NLL, bar and phrase losses, and the metric term.
+    """Step NLL, bar and phrase losses, the metric term, and their weighted sum.
 
     Args:
-        preds: the model's ``Prediction``, whose ``step_dist`` gives the exact likelihood of all steps, the first too; or
+        preds: the model's ``Prediction``, whose ``step_dist`` gives the exact likelihood of every step; or
             (step_preds, bar_preds, phrase_preds), probabilities, scored as independent voices from the second step on.
         targets: the loader's batch, or (step, bar, phrase) without padding. The shift to what is next is made here.
         metrics: None or False, no metric term; True, or the batch's own ``metrics``, all METRIC_TERMS; or their names.
@@ -195,7 +195,7 @@ def compute_loss(
             raise HypermeterError(f"step predictions of shape {found}, targets of {wanted}: expected the same")
         step_nll = masked_mean(bernoulli_nll(step_preds[:, :-1], step[:, 1:]), mask[:, 1:])
 
-    losses = {
+    losses: dict[str, Tensor] = {
         "step_nll": step_nll,
         "bar": level_loss(bar_preds, bar, bar_mask, bar_loss, dist is not None),
         "phrase": level_loss(phrase_preds, phrase, phrase_mask, bar_loss, dist is not None),
@@ -205,7 +205,17 @@ def compute_loss(
         probs = torch.cat([step[:, :1], step_preds[:, :-1]], 1) if dist is None else dist.probs[:, :-1]
         losses["metric"] = metric_loss(probs, step, mask, grid, _term_names(metrics))
     weights = {"step_nll": step_weight, "bar": bar_weight, "phrase": phrase_weight, "metric": metric_weight}
-    return {"loss": sum(weights[name] * value for name, value in losses.items()), **losses}
+    return {"loss": sum((weights[name] * value for name, value in losses.items()), step.new_zeros(())), **losses}
+
+
+def compute_loss(
+    preds: Any,
+    targets: Mapping[str, Any] | tuple[Tensor, Tensor, Tensor],
+    metrics: bool | Iterable[str] | list[dict] | None = None,
+    **options: Any,
+) -> Float[Tensor, ""]:
+    """The weighted sum of step NLL, bar and phrase losses, and the metric term: ``loss_terms(...)["loss"]``."""
+    return loss_terms(preds, targets, metrics, **options)["loss"]
 
 
 def _targets(targets: Mapping[str, Any] | tuple[Tensor, Tensor, Tensor], grid: Grid) -> tuple[Tensor, ...]:
@@ -231,7 +241,7 @@ def _targets(targets: Mapping[str, Any] | tuple[Tensor, Tensor, Tensor], grid: G
     return step.float(), bar, phrase, mask, *masks
 
 
-def _term_names(metrics: bool | Iterable[str] | list[dict]) -> Iterable[str]:
+def _term_names(metrics: Any) -> Iterable[str]:
     if metrics is True:
         return tuple(METRIC_TERMS)
     names = (metrics,) if isinstance(metrics, str) else tuple(metrics)

@@ -1,9 +1,9 @@
 """Rhythm metrics: one definition for the data set, evaluation, rewards and the loss.
 
-Every metric takes ``hits`` (*B, T, V), onsets in [0, 1] that start on a bar line, and the ``Grid``. It is batched over *B
-and gives NaN where it is undefined. ``avg_hits``, ``density``, ``drum_density``, ``hits_per_bar`` and ``syncopation``
-also take probabilities and then give an expectation (``syncopation``: a ratio of expectations); the others read a value
-above .5 as a hit. A last bar or phrase may be short.
+Every metric takes ``hits`` (*B, T, V), onsets in [0, 1] that start on a bar line, and the ``Grid``. It is batched over
+*B and gives NaN where it is undefined. ``avg_hits``, ``density``, ``drum_density``, ``hits_per_bar`` and
+``syncopation`` also take probabilities and then give an expectation (``syncopation``: a ratio of expectations); the
+others read a value above .5 as a hit. A last bar or phrase may be short.
 """
 
 from collections.abc import Callable, Sequence
@@ -170,7 +170,7 @@ def _ngram_ids(hits: Tensor, n: int) -> Tensor:
 
 
 def ngrams(hits: Hits, grid: Grid, n: int = NGRAM_STEPS) -> Float[Tensor, "*B patterns"]:
-    """How often each different n-step pattern occurs, most frequent first, then zeros: (*B, T - n + 1), which is its sum.
+    """Counts of the different n-step patterns, most frequent first, then zeros: (*B, T - n + 1), which is their sum.
 
     Shape (*B, 0) with fewer than n steps. ``ngram_patterns`` tells which patterns they are.
     """
@@ -309,9 +309,10 @@ def window_metrics(
         fast_threshold: steps, of ``fast_patterns``.
 
     Returns:
-        ``step``: each of WINDOW_METRICS over the whole window. ``bar`` and ``phrase``: the same for each bar and phrase, with
-        that axis first; ``phrase`` also has ``hits_per_bar`` (bars, V). ``section``: a list, a dict of SECTION_METRICS
-        for each section (NaN for one outside the window). ``song``: a dict of SONG_METRICS. All values are tensors.
+        ``step``: each of WINDOW_METRICS over the whole window. ``bar`` and ``phrase``: the same for each bar and
+        phrase, with that axis first; ``phrase`` also has ``hits_per_bar`` (bars, V). ``section``: a list, a dict of
+        SECTION_METRICS for each section (NaN for one outside the window). ``song``: a dict of SONG_METRICS. All values
+        are tensors.
     """
     options = {"fast_patterns": {"fast_threshold": fast_threshold}}
 

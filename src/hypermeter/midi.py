@@ -5,7 +5,7 @@ import struct
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import symusic
@@ -130,7 +130,7 @@ def parse_midi(
             reason = "tempo or metre changes within the bar"
         elif not read.any():
             reason = f"no drum notes that the kit {kit.name} reads"
-        if reason:
+        if reason or each.tempo_bpm is None:
             if len(inside):
                 left_out.append(f"{reason}, at tick {each.start:.0f} ({len(inside)} hits)")
             continue
@@ -196,16 +196,16 @@ def to_midi_bytes(groove: Groove, kit: str | Path | Kit | None = None) -> bytes:
         own = columns == column
         durations[own] = np.clip(np.diff(ticks[own], append=2**30), 1, max(int(ticks_per_step / 2), 1))
     pitches = np.array([voice.write for voice in kit.voices], np.int8)[columns]
-    track = symusic.Track("drums", 0, True)
+    track: Any = symusic.Track("drums", 0, True)  # its annotations miss what it has
     track.notes = symusic.Note.from_numpy(ticks, durations, pitches, velocities)
-    score = symusic.Score(TICKS_PER_QUARTER)
+    score: Any = symusic.Score(TICKS_PER_QUARTER)
     score.tempos.append(symusic.Tempo(0, groove.tempo_bpm))
     score.time_signatures.append(symusic.TimeSignature(0, grid.beats_per_bar, grid.beat_unit))
     score.tracks.append(track)
     return score.dumps_midi()
 
 
-def _load_score(content: bytes, where: str) -> symusic.core.ScoreTick:
+def _load_score(content: bytes, where: str) -> Any:
     if not content:
         raise HypermeterError(f"{where}: empty file, expected MIDI")
     if content[:4] != b"MThd" or len(content) < 14:

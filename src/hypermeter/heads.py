@@ -1,0 +1,251 @@
+"""Output distributions of one step: what the voices play together, given the model's features.
+
+Each head maps features to a distribution with ``log_prob``, ``probs`` (exact marginals) and ``sample``. The mixture is
+p(x) = sum_k pi_k prod_v Bernoulli(x_v; p_kv); with one component it is independent sigmoids. Tilting by a per-voice
+bias and conditioning on known voices are exact, and the result is a mixture again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+MOST_ENUMERATED_VOICES = 12
+CANDIDATES = 1_024
+"""Combinations drawn when there are too many voices to enumerate all 2**V."""
+
+
+@cache
+def combinations(num_drums: int) -> Tensor:
+    """All 2**V combinations, (2**V, V)."""
+    numbers = torch.arange(2**num_drums)
+    return (numbers[:, None] >> torch.arange(num_drums) & 1).float()
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture of products of Bernoullis.
+
+    Args:
+        log_weights: (*B, K), log pi, normalised.
+        logits: (*B, K, V), of a hit.
+    """
+
+    log_weights: Float[Tensor, "*B K"]
+    logits: Float[Tensor, "*B K V"]
+
+    def __getitem__(self, index) -> "Mixture":
+        return Mixture(self.log_weights[index], self.logits[index])
+
+    def log_prob(self, x: Float[Tensor, "*B V"]) -> Float[Tensor, "*B"]:
+        """Nats. A product of Bernoullis is linear in x: sum_v x_v logit_v - softplus(logit_v)."""
+        per_component = (self.logits @ x.to(self.logits.dtype)[..., None])[..., 0] - F.softplus(self.logits).sum(-1)
+        return (self.log_weights + per_component).logsumexp(-1)
+
+    @property
+    def probs(self) -> Float[Tensor, "*B V"]:
+        """Marginal probability of a hit of each voice."""
+        return (self.log_weights.exp()[..., None] * self.logits.sigmoid()).sum(-2)
+
+    def tilt(self, bias: Float[Tensor, " V"]) -> "Mixture":
+        """p(x) exp(bias . x), normalised: each voice's log odds given the others rise by its bias."""
+        gain = (F.softplus(self.logits + bias) - F.softplus(self.logits)).sum(-1)
+        return Mixture((self.log_weights + gain).log_softmax(-1), self.logits + bias)
+
+    def condition(self, known: Bool[Tensor, "*B V"], values: Float[Tensor, "*B V"]) -> "Mixture":
+        """p(x | x_v = values_v where known)."""
+        signed = torch.where(values[..., None, :] > 0, self.logits, -self.logits)
+        evidence = torch.where(known[..., None, :], F.logsigmoid(signed), 0).sum(-1)
+        fixed = torch.where(values > 0, 60.0, -60.0).to(self.logits.dtype)[..., None, :]
+        logits = torch.where(known[..., None, :], fixed, self.logits)
+        return Mixture((self.log_weights + evidence).log_softmax(-1), logits)
+
+    def draw(self, generator: torch.Generator | None = None) -> Float[Tensor, "*B V"]:
+        """One draw of each row, as it stands."""
+        component = _choose(self.log_weights, generator)
+        logits = self.logits.gather(-2, component[..., None, None].expand(*component.shape, 1, self.logits.shape[-1]))
+        probs = logits[..., 0, :].sigmoid()
+        return (torch.rand(probs.shape, generator=generator, device=probs.device) < probs).to(probs.dtype)
+
+    def candidates(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Combinations (*B, C, V) and their log probabilities (*B, C): all, or, with many voices, CANDIDATES draws."""
+        num_drums = self.logits.shape[-1]
+        if num_drums <= MOST_ENUMERATED_VOICES:
+            every = combinations(num_drums).to(self.logits)
+            scores = self.logits @ every.T - F.softplus(self.logits).sum(-1, keepdim=True)
+            log_probs = (self.log_weights[..., None] + scores).logsumexp(-2)
+            return every.expand(*log_probs.shape, num_drums), log_probs
+        many = Mixture(
+            self.log_weights[..., None, :].expand(*self.log_weights.shape[:-1], CANDIDATES, -1),
+            self.logits[..., None, :, :].expand(*self.logits.shape[:-2], CANDIDATES, -1, -1),
+        )
+        drawn = many.draw(generator)
+        log_probs = many.log_prob(drawn)
+        twin = (drawn[..., :, None, :] == drawn[..., None, :, :]).all(-1).tril(-1).any(-1)
+        return drawn, log_probs.masked_fill(twin, -torch.inf)
+
+    def sample(
+        self, temperature: float = 1.0, top_p: float = 1.0, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "*B V"]:
+        return sample_tempered(self, temperature, top_p, generator)
+
+
+@dataclass(frozen=True)
+class SoftmaxWithEscape:
+    """A categorical over known combinations and an escape: p(x) = p(known x) + p(escape) prod_v Bernoulli(x_v; p_v).
+
+    Args:
+        log_probs_known: (*B, C + 1), normalised; the last is the escape.
+        logits: (*B, V), of a hit after the escape.
+        known: (C, V), the combinations.
+    """
+
+    log_probs_known: Float[Tensor, "*B C+1"]
+    logits: Float[Tensor, "*B V"]
+    known: Float[Tensor, "C V"]
+
+    def __getitem__(self, index) -> "SoftmaxWithEscape":
+        return SoftmaxWithEscape(self.log_probs_known[index], self.logits[index], self.known)
+
+    def log_prob(self, x: Float[Tensor, "*B V"]) -> Float[Tensor, "*B"]:
+        x = x.to(self.logits.dtype)
+        powers = 2.0 ** torch.arange(x.shape[-1], device=x.device, dtype=torch.float64)
+        codes, known = x.double() @ powers, self.known.double() @ powers
+        order = known.argsort()
+        place = torch.searchsorted(known[order], codes).clamp_max(len(known) - 1)
+        which = order[place]
+        is_known = known[which] == codes
+        from_known = self.log_probs_known.gather(-1, which[..., None])[..., 0].masked_fill(~is_known, -torch.inf)
+        from_escape = (x * self.logits - F.softplus(self.logits)).sum(-1) + self.log_probs_known[..., -1]
+        return torch.logaddexp(from_known, from_escape)
+
+    @property
+    def probs(self) -> Float[Tensor, "*B V"]:
+        weights = self.log_probs_known.exp()
+        return weights[..., :-1] @ self.known.to(weights.dtype) + weights[..., -1:] * self.logits.sigmoid()
+
+    def tilt(self, bias: Float[Tensor, " V"]) -> "SoftmaxWithEscape":
+        gain = torch.cat(
+            [
+                (self.known @ bias).expand(self.log_probs_known[..., :-1].shape),
+                (F.softplus(self.logits + bias) - F.softplus(self.logits)).sum(-1, keepdim=True),
+            ],
+            -1,
+        )
+        return SoftmaxWithEscape((self.log_probs_known + gain).log_softmax(-1), self.logits + bias, self.known)
+
+    def condition(self, known: Bool[Tensor, "*B V"], values: Float[Tensor, "*B V"]) -> "SoftmaxWithEscape":
+        agrees = ((self.known == values[..., None, :]) | ~known[..., None, :]).all(-1)
+        signed = torch.where(values > 0, self.logits, -self.logits)
+        evidence = torch.cat(
+            [
+                torch.zeros_like(agrees, dtype=signed.dtype).masked_fill(~agrees, -torch.inf),
+                torch.where(known, F.logsigmoid(signed), 0).sum(-1, keepdim=True),
+            ],
+            -1,
+        )
+        fixed = torch.where(values > 0, 60.0, -60.0).to(self.logits.dtype)
+        log_probs = (self.log_probs_known + evidence).log_softmax(-1)
+        return SoftmaxWithEscape(log_probs, torch.where(known, fixed, self.logits), self.known)
+
+    def draw(self, generator: torch.Generator | None = None) -> Float[Tensor, "*B V"]:
+        which = _choose(self.log_probs_known, generator)
+        escape = torch.rand(self.logits.shape, generator=generator, device=which.device) < self.logits.sigmoid()
+        escaped = which == len(self.known)
+        listed = self.known[which.clamp_max(len(self.known) - 1)]
+        return torch.where(escaped[..., None], escape.to(listed.dtype), listed)
+
+    def candidates(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """The known combinations; what only the escape gives is left out when tempering or truncating."""
+        every = self.known.expand(*self.logits.shape[:-1], *self.known.shape)
+        return every, self.log_probs_known[..., :-1].log_softmax(-1)
+
+    def sample(
+        self, temperature: float = 1.0, top_p: float = 1.0, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "*B V"]:
+        return sample_tempered(self, temperature, top_p, generator)
+
+
+StepDistribution = Mixture | SoftmaxWithEscape
+
+
+def _choose(log_weights: Float[Tensor, "*B K"], generator: torch.Generator | None) -> Tensor:
+    flat = log_weights.softmax(-1).flatten(0, -2)
+    return torch.multinomial(flat, 1, generator=generator).view(log_weights.shape[:-1])
+
+
+def sample_tempered(
+    dist: StepDistribution, temperature: float, top_p: float, generator: torch.Generator | None
+) -> Float[Tensor, "*B V"]:
+    """Sample p(x)^(1/temperature) over combinations, cut to the likeliest that hold ``top_p`` of the mass.
+
+    Temperature 0 takes the likeliest. Exact up to MOST_ENUMERATED_VOICES voices for the mixture.
+
+    Raises:
+        ValueError: temperature < 0, or top_p outside (0, 1].
+    """
+    if temperature < 0 or not 0 < top_p <= 1:
+        raise ValueError(f"temperature {temperature} and top_p {top_p}: expected at least 0, and above 0 to 1")
+    if temperature == 1 and top_p == 1:
+        return dist.draw(generator)
+    combos, log_probs = dist.candidates(generator)
+    if temperature == 0:
+        chosen = log_probs.argmax(-1)
+    else:
+        log_probs = (log_probs / temperature).log_softmax(-1)
+        if top_p < 1:
+            ordered, order = log_probs.sort(-1, descending=True)
+            before = ordered.exp().cumsum(-1) - ordered.exp()
+            cut = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= top_p)
+            log_probs = log_probs.masked_fill(cut, -torch.inf)
+        chosen = _choose(log_probs, generator)
+    index = chosen[..., None, None].expand(*chosen.shape, 1, combos.shape[-1])
+    return combos.gather(-2, index)[..., 0, :]
+
+
+class MixtureHead(nn.Module):
+    """Features to a ``Mixture`` of ``num_components``; with 1, independent sigmoids."""
+
+    def __init__(self, hidden_dim: int, num_drums: int, num_components: int = 32):
+        super().__init__()
+        self.num_drums, self.num_components = num_drums, num_components
+        self.project = nn.Linear(hidden_dim, num_components * (1 + num_drums))
+        with torch.no_grad():  # components that start alike stay alike; drums are mostly silent
+            self.project.bias[num_components:].uniform_(-4, 0)
+
+    def forward(self, features: Float[Tensor, "*B hidden"]) -> Mixture:
+        weights, logits = self.project(features).split([self.num_components, self.num_components * self.num_drums], -1)
+        return Mixture(weights.log_softmax(-1), logits.unflatten(-1, (self.num_components, self.num_drums)))
+
+
+class SoftmaxHead(nn.Module):
+    """Features to a ``SoftmaxWithEscape`` over the given combinations.
+
+    Args:
+        hidden_dim: size of the features.
+        num_drums: voices.
+        known: combinations, each a sequence of V values 0 or 1 (``known_combinations`` finds them in training data);
+            left out, all of them, for at most MOST_ENUMERATED_VOICES voices.
+    """
+
+    def __init__(self, hidden_dim: int, num_drums: int, known: Sequence[Sequence[int]] | None = None):
+        super().__init__()
+        if known is None and num_drums > MOST_ENUMERATED_VOICES:
+            raise ValueError(f"softmax over {num_drums} voices: give the combinations in use as known=")
+        listed = combinations(num_drums) if known is None else torch.as_tensor(known, dtype=torch.float32)
+        self.known: Tensor
+        self.register_buffer("known", listed.reshape(-1, num_drums))
+        self.project = nn.Linear(hidden_dim, len(self.known) + 1 + num_drums)
+
+    def forward(self, features: Float[Tensor, "*B hidden"]) -> SoftmaxWithEscape:
+        scores, logits = self.project(features).split([len(self.known) + 1, self.known.shape[1]], -1)
+        return SoftmaxWithEscape(scores.log_softmax(-1), logits, self.known)
+
+
+def known_combinations(hits: Float[Tensor, "*B V"]) -> list[list[int]]:
+    """The distinct combinations of voices in ``hits``, for ``SoftmaxHead``."""
+    return hits.reshape(-1, hits.shape[-1]).unique(dim=0).int().tolist()

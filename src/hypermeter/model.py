@@ -1,0 +1,488 @@
+"""``HierarchicalDrumModel``: step, bar and phrase levels, one causal order, two ways of running it.
+
+Position t predicts step t and has seen the steps before it. The step level runs over positions; its states are gathered
+into bars, those into phrases; what a bar (phrase) gathered is heard by the positions after its end. The bar attention
+looks from step i of a bar at step i of earlier bars. All of it meets in the features from which the output
+distribution is made, so that training is one parallel pass and streaming needs one step of each level.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from hypermeter.encoders import BarAttention, BarMemory, EncoderState, RecurrentEncoder, TransformerEncoder
+from hypermeter.grid import Grid, HypermeterError, atomic_write
+from hypermeter.heads import MixtureHead, SoftmaxHead, StepDistribution
+from hypermeter.kit import Kit
+from hypermeter.losses import compute_loss
+from hypermeter.metrics import chunk_means
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What ``forward`` gives; unpacks into ``step_preds, bar_preds, phrase_preds``, probabilities.
+
+    Args:
+        step_dist: distribution at positions 0..T; position t is for step t.
+        bar_logits: (B, bars, V), position k for the mean pattern of bar k + 1.
+        phrase_logits: (B, phrases, V), likewise.
+    """
+
+    step_dist: StepDistribution
+    bar_logits: Float[Tensor, "B bars V"]
+    phrase_logits: Float[Tensor, "B phrases V"]
+
+    @property
+    def step_preds(self) -> Float[Tensor, "B T V"]:
+        """Position t is for step t + 1."""
+        return self.step_dist[:, 1:].probs
+
+    @property
+    def bar_preds(self) -> Float[Tensor, "B bars V"]:
+        return self.bar_logits.sigmoid()
+
+    @property
+    def phrase_preds(self) -> Float[Tensor, "B phrases V"]:
+        return self.phrase_logits.sigmoid()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.step_preds, self.bar_preds, self.phrase_preds))
+
+
+def _map(value: Any, change) -> Any:
+    """``change`` on each tensor of nested tuples."""
+    if isinstance(value, tuple):
+        parts = [_map(each, change) for each in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return change(value)
+
+
+def _where(mask: Bool[Tensor, " B"], chosen: Any, other: Any) -> Any:
+    """Rows of nested tuples of tensors: ``chosen`` where the mask is true; either may have one row for all."""
+    if isinstance(chosen, tuple):
+        parts = [_where(mask, a, b) for a, b in zip(chosen, other, strict=True)]
+        return type(chosen)(*parts) if hasattr(chosen, "_fields") else tuple(parts)
+    return torch.where(mask.view(-1, *[1] * (chosen.dim() - 1)), chosen, other)
+
+
+@dataclass(frozen=True)
+class State:
+    """All that the model remembers of each row, as a value: ``step`` gives a new one and leaves the old as it was.
+
+    Args:
+        position: steps seen.
+        hidden: the step level's output at this position.
+        step, bar, phrase: encoder states.
+        bar_output, phrase_output: what those levels said last, 0 before the first.
+        bar_sums, phrase_sums: gathered since the bar (phrase) began: summed states, then summed patterns.
+        memory: of the bar attention, empty without.
+        start: the state before the first step, one row, or None in that state itself.
+    """
+
+    position: Int[Tensor, " B"]
+    hidden: Float[Tensor, "B hidden"]
+    step: EncoderState
+    bar: EncoderState
+    phrase: EncoderState
+    bar_output: Float[Tensor, "B bar_hidden"]
+    phrase_output: Float[Tensor, "B phrase_hidden"]
+    bar_sums: tuple[Tensor, Tensor]
+    phrase_sums: tuple[Tensor, Tensor]
+    memory: BarMemory | tuple[()]
+    start: "State | None" = None
+
+    def _parts(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "start"}
+
+    def select(self, rows: Int[Tensor, " N"]) -> "State":
+        """The state of the given rows, in that order; a row may come more than once."""
+        return State(**{name: _map(part, lambda x: x[rows]) for name, part in self._parts().items()}, start=self.start)
+
+    def reset(self, mask: Bool[Tensor, " B"]) -> "State":
+        """Rows where the mask is true go back to before the first step."""
+        if self.start is None:
+            return self
+        start = self.start._parts()
+        return State(
+            **{name: _where(mask, start[name], part) for name, part in self._parts().items()}, start=self.start
+        )
+
+    def detach(self) -> "State":
+        start = None if self.start is None else self.start.detach()
+        return State(**{name: _map(part, torch.detach) for name, part in self._parts().items()}, start=start)
+
+
+class HierarchicalDrumModel(nn.Module):
+    """Causal drum model with step, bar and phrase levels.
+
+    Args:
+        num_drums: voices V.
+        step_hidden_dim, bar_hidden_dim, phrase_hidden_dim: sizes of the levels.
+        num_layers: of the step level; bar and phrase have one.
+        dropout: in and between levels, in [0, 1).
+        use_transformer: Transformer encoders at every level in place of recurrent ones.
+        cell: ``gru`` or ``lstm``, for recurrent encoders.
+        output: ``mixture``, ``sigmoid`` or ``softmax``.
+        num_components: of the mixture.
+        known: combinations of the softmax, see ``heads.known_combinations``.
+        use_bar_attention: attend to the same step of earlier bars.
+        use_positions: step-of-bar and bar-of-phrase embeddings.
+        use_bar_level: hear the bar level at the step level. Its forecast is made in any case.
+        use_phrase_level: likewise for phrases.
+        attention_bars: bars that the bar attention sees.
+        attention_window: steps (bars, phrases) that Transformer encoders see.
+        grid: the metre.
+        kit: the voices, kept in the checkpoint.
+    """
+
+    def __init__(
+        self,
+        num_drums: int,
+        step_hidden_dim: int = 128,
+        bar_hidden_dim: int = 128,
+        phrase_hidden_dim: int = 128,
+        num_layers: int = 2,
+        dropout: float = 0.1,
+        use_transformer: bool = False,
+        *,
+        cell: str = "gru",
+        output: str = "mixture",
+        num_components: int = 32,
+        known: list[list[int]] | None = None,
+        use_bar_attention: bool = True,
+        use_positions: bool = True,
+        use_bar_level: bool = True,
+        use_phrase_level: bool = True,
+        attention_bars: int = 32,
+        attention_window: int = 256,
+        grid: Grid = Grid(),
+        kit: Kit | None = None,
+    ):
+        super().__init__()
+        if kit is not None and kit.num_voices != num_drums:
+            raise HypermeterError(f"model: {num_drums} drums, kit {kit.name} has {kit.num_voices}: expected the same")
+        self.config = {
+            "num_drums": num_drums,
+            "step_hidden_dim": step_hidden_dim,
+            "bar_hidden_dim": bar_hidden_dim,
+            "phrase_hidden_dim": phrase_hidden_dim,
+            "num_layers": num_layers,
+            "dropout": dropout,
+            "use_transformer": use_transformer,
+            "cell": cell,
+            "output": output,
+            "num_components": num_components,
+            "known": known,
+            "use_bar_attention": use_bar_attention,
+            "use_positions": use_positions,
+            "use_bar_level": use_bar_level,
+            "use_phrase_level": use_phrase_level,
+            "attention_bars": attention_bars,
+            "attention_window": attention_window,
+        }
+        self.num_drums, self.grid, self.kit = num_drums, grid, kit
+        self.use_bar_level, self.use_phrase_level = use_bar_level, use_phrase_level
+
+        def encoder(input_dim: int, hidden_dim: int, layers: int) -> RecurrentEncoder | TransformerEncoder:
+            if use_transformer:
+                return TransformerEncoder(input_dim, hidden_dim, layers, dropout, window=attention_window)
+            return RecurrentEncoder(input_dim, hidden_dim, layers, dropout, cell)
+
+        position_dim = 32 if use_positions else 0
+        self.position_embedding = None
+        if use_positions:
+            self.position_embedding = nn.Embedding(grid.steps_per_phrase, position_dim)
+            with torch.no_grad():  # a sum of step-of-bar and bar-of-phrase parts to begin with
+                step_part = torch.randn(1, grid.steps_per_bar, position_dim)
+                bar_part = 0.3 * torch.randn(grid.bars_per_phrase, 1, position_dim)
+                self.position_embedding.weight.copy_((step_part + bar_part).flatten(0, 1))
+        self.step_rnn = encoder(num_drums + 1 + position_dim, step_hidden_dim, num_layers)
+        self.step_to_bar = nn.Linear(step_hidden_dim + num_drums, bar_hidden_dim)
+        self.bar_rnn = encoder(bar_hidden_dim, bar_hidden_dim, 1)
+        self.bar_to_phrase = nn.Linear(bar_hidden_dim + num_drums, phrase_hidden_dim)
+        self.phrase_rnn = encoder(phrase_hidden_dim, phrase_hidden_dim, 1)
+        self.bar_attention = None
+        if use_bar_attention:
+            self.bar_attention = BarAttention(
+                step_hidden_dim, num_drums, grid.steps_per_bar, window=attention_bars, dropout=dropout
+            )
+        self.hear_bar = nn.Linear(bar_hidden_dim, step_hidden_dim, bias=False) if use_bar_level else None
+        self.hear_phrase = nn.Linear(phrase_hidden_dim, step_hidden_dim, bias=False) if use_phrase_level else None
+        self.feature_norm = nn.LayerNorm(step_hidden_dim)
+        self.mix = nn.Linear(step_hidden_dim + position_dim, 2 * step_hidden_dim)
+        self.activation = nn.GELU()
+        self.unmix = nn.Linear(2 * step_hidden_dim, step_hidden_dim)
+        self.drop = nn.Dropout(dropout)
+        self.output_layer = self._head(output, step_hidden_dim, num_components, known)
+        self.bar_output = nn.Linear(bar_hidden_dim + phrase_hidden_dim, num_drums)
+        self.phrase_output = nn.Linear(phrase_hidden_dim, num_drums)
+        self.bar_persistence = nn.Parameter(torch.full((num_drums,), 0.7))
+        self.phrase_persistence = nn.Parameter(torch.full((num_drums,), 0.7))
+
+    def _head(self, output: str, hidden_dim: int, num_components: int, known: list[list[int]] | None) -> nn.Module:
+        if output == "softmax":
+            return SoftmaxHead(hidden_dim, self.num_drums, known)
+        if output not in ("mixture", "sigmoid"):
+            raise HypermeterError(f"model: output is {output!r}, expected mixture, sigmoid or softmax")
+        return MixtureHead(hidden_dim, self.num_drums, 1 if output == "sigmoid" else num_components)
+
+    # ------------------------------------------------------------------ whole sequences
+
+    def forward(
+        self,
+        step_seq: Float[Tensor, "B T V"],
+        bar_seq: Float[Tensor, "B bars V"] | None = None,
+        phrase_seq: Float[Tensor, "B phrases V"] | None = None,
+        *,
+        sections: None = None,
+    ) -> Prediction:
+        """Predict the next step, bar and phrase at every step, bar and phrase.
+
+        Args:
+            step_seq: hits, T >= 1; a last bar or phrase may be short.
+            bar_seq: mean pattern of each bar; left out, computed from step_seq, with the same result.
+            phrase_seq: mean pattern of each phrase, likewise.
+            sections: reserved for labels of bars; this model has none.
+
+        Raises:
+            HypermeterError: a shape that does not fit, or sections given.
+        """
+        if sections is not None:
+            raise HypermeterError("model: sections given, but this model was made without them; leave them out")
+        self._check(step_seq, "step_seq", step_seq.shape[1])
+        step_seq = step_seq.to(self.feature_norm.weight.dtype)
+        steps, per_bar, per_phrase = step_seq.shape[1], self.grid.steps_per_bar, self.grid.bars_per_phrase
+        if bar_seq is None:
+            bar_seq = chunk_means(step_seq, per_bar)
+        if phrase_seq is None:
+            phrase_seq = chunk_means(step_seq, self.grid.steps_per_phrase)
+        self._check(bar_seq, "bar_seq", -(-steps // per_bar))
+        self._check(phrase_seq, "phrase_seq", -(-steps // self.grid.steps_per_phrase))
+
+        position = torch.arange(steps + 1, device=step_seq.device)
+        hidden = self.step_rnn(self._step_input(F.pad(step_seq, (0, 0, 1, 0)), position[None]))
+        gathered = torch.cat([chunk_means(hidden[:, 1:], per_bar), bar_seq], -1)
+        bars = self.bar_rnn(self.drop(self.step_to_bar(gathered)))
+        gathered = torch.cat([chunk_means(bars, per_phrase), phrase_seq], -1)
+        phrases = self.phrase_rnn(self.drop(self.bar_to_phrase(gathered)))
+
+        heard = hidden
+        if self.bar_attention is not None:
+            heard = heard + self.bar_attention(hidden, F.pad(step_seq, (0, 0, 0, 1)))
+        heard = heard + self._hear(
+            F.pad(bars, (0, 0, 1, 0))[:, position // per_bar],
+            F.pad(phrases, (0, 0, 1, 0))[:, position // self.grid.steps_per_phrase],
+        )
+        last_phrase = F.pad(phrases, (0, 0, 1, 0))[:, (torch.arange(bars.shape[1], device=bars.device) + 1) // per_phrase]
+        return Prediction(
+            self._distribution(heard, position[None]),
+            self.bar_output(torch.cat([bars, last_phrase], -1)) + self.bar_persistence * _log_odds(bar_seq),
+            self.phrase_output(phrases) + self.phrase_persistence * _log_odds(phrase_seq),
+        )
+
+    def log_prob(self, step_seq: Float[Tensor, "B T V"]) -> Float[Tensor, "B T"]:
+        """log p(x_t | x_<t) in nats, summed over voices; t = 0 from the start state."""
+        dist = self(step_seq).step_dist
+        return dist.log_prob(F.pad(step_seq, (0, 0, 0, 1)))[:, :-1]
+
+    def compute_loss(self, preds: Any, targets: Any, metrics: Any = None, **options: Any) -> Tensor:
+        """``losses.compute_loss`` on this model's grid."""
+        return compute_loss(preds, targets, metrics, grid=self.grid, **options)
+
+    # ------------------------------------------------------------------ one step at a time
+
+    def init_state(self, batch_size: int) -> State:
+        """The state before the first step; ``predict`` gives the distribution of that step."""
+        start = self._start_state()
+        first = start.select(torch.zeros(batch_size, dtype=torch.long, device=start.position.device))
+        return replace(first, start=start)
+
+    def _start_state(self) -> State:
+        like = self.feature_norm.weight
+        position = torch.zeros(1, dtype=torch.long, device=like.device)
+        silence = like.new_zeros(1, self.num_drums)
+        hidden, step = self.step_rnn.step(self._step_input(silence, position), self.step_rnn.init_state(1))
+        bar_dim, phrase_dim = self.config["bar_hidden_dim"], self.config["phrase_hidden_dim"]
+        return State(
+            position=position,
+            hidden=hidden,
+            step=step,
+            bar=self.bar_rnn.init_state(1),
+            phrase=self.phrase_rnn.init_state(1),
+            bar_output=like.new_zeros(1, bar_dim),
+            phrase_output=like.new_zeros(1, phrase_dim),
+            bar_sums=(torch.zeros_like(hidden), silence),
+            phrase_sums=(like.new_zeros(1, bar_dim), silence),
+            memory=() if self.bar_attention is None else self.bar_attention.init_memory(1),
+        )
+
+    def predict(self, state: State) -> StepDistribution:
+        """The distribution of the next step."""
+        heard = state.hidden
+        if self.bar_attention is not None:
+            heard = heard + self.bar_attention.recall(state.hidden, state.position, state.memory)
+        heard = heard + self._hear(state.bar_output, state.phrase_output)
+        return self._distribution(heard, state.position)
+
+    def step(self, x: Float[Tensor, "B V"], state: State) -> tuple[StepDistribution, State]:
+        """Hear the step x; give the distribution of the step after it, and the new state."""
+        state = self.advance(x, state)
+        return self.predict(state), state
+
+    def advance(self, x: Float[Tensor, "B V"], state: State) -> State:
+        """The state after the step x."""
+        if x.shape != (len(state.position), self.num_drums):
+            expected = (len(state.position), self.num_drums)
+            raise HypermeterError(f"step: x of shape {tuple(x.shape)}, expected {expected} (rows of the state, voices)")
+        x = x.to(state.hidden.dtype)
+        memory = state.memory
+        if self.bar_attention is not None:
+            memory = self.bar_attention.remember(state.hidden, x, state.position, memory)
+        position = state.position + 1
+        hidden, step = self.step_rnn.step(self._step_input(x, position), state.step)
+        bar_sums = (state.bar_sums[0] + hidden, state.bar_sums[1] + x)
+        state = replace(
+            state,
+            position=position,
+            hidden=hidden,
+            step=step,
+            bar_sums=bar_sums,
+            phrase_sums=(state.phrase_sums[0], state.phrase_sums[1] + x),
+            memory=memory,
+        )
+        ended = position % self.grid.steps_per_bar == 0
+        if ended.any():
+            state = self._end_bar(state, ended)
+        return state
+
+    def _end_bar(self, state: State, ended: Bool[Tensor, " B"]) -> State:
+        gathered = torch.cat(state.bar_sums, -1) / self.grid.steps_per_bar
+        output, bar = self.bar_rnn.step(self.step_to_bar(gathered), state.bar)
+        sums = (state.phrase_sums[0] + output, state.phrase_sums[1])
+        state = replace(
+            state,
+            bar=_where(ended, bar, state.bar),
+            bar_output=_where(ended, output, state.bar_output),
+            bar_sums=_where(ended, _map(state.bar_sums, torch.zeros_like), state.bar_sums),
+            phrase_sums=_where(ended, sums, state.phrase_sums),
+        )
+        ended = state.position % self.grid.steps_per_phrase == 0
+        if not ended.any():
+            return state
+        states, patterns = state.phrase_sums
+        gathered = torch.cat([states / self.grid.bars_per_phrase, patterns / self.grid.steps_per_phrase], -1)
+        output, phrase = self.phrase_rnn.step(self.bar_to_phrase(gathered), state.phrase)
+        return replace(
+            state,
+            phrase=_where(ended, phrase, state.phrase),
+            phrase_output=_where(ended, output, state.phrase_output),
+            phrase_sums=_where(ended, _map(state.phrase_sums, torch.zeros_like), state.phrase_sums),
+        )
+
+    # ------------------------------------------------------------------ shared by both
+
+    def _step_input(self, before: Float[Tensor, "*B V"], position: Int[Tensor, "*#B"]) -> Float[Tensor, "*B input"]:
+        """What was played before each position, whether there was anything before it, and where it stands."""
+        parts = [before, (position == 0).to(before.dtype)[..., None].expand(*before.shape[:-1], 1)]
+        if self.position_embedding is not None:
+            embedded = self.position_embedding(position % self.grid.steps_per_phrase)
+            parts.append(embedded.expand(*before.shape[:-1], -1))
+        return torch.cat(parts, -1)
+
+    def _hear(self, bar: Float[Tensor, "*B bar"], phrase: Float[Tensor, "*B phrase"]) -> Tensor | float:
+        """What the levels above say to the step level."""
+        heard: Tensor | float = 0.0
+        if self.hear_bar is not None:
+            heard = heard + self.hear_bar(self.drop(bar))
+        if self.hear_phrase is not None:
+            heard = heard + self.hear_phrase(self.drop(phrase))
+        return heard
+
+    def _distribution(self, heard: Float[Tensor, "*B hidden"], position: Int[Tensor, "*#B"]) -> StepDistribution:
+        features = self.drop(self.feature_norm(heard))
+        parts = [features]
+        if self.position_embedding is not None:
+            embedded = self.position_embedding(position % self.grid.steps_per_phrase)
+            parts.append(embedded.expand(*features.shape[:-1], -1))
+        mixed = features + self.unmix(self.activation(self.mix(torch.cat(parts, -1))))
+        return self.output_layer(self.drop(mixed))
+
+    def _check(self, x: Tensor, name: str, length: int) -> None:
+        if x.dim() != 3 or x.shape[2] != self.num_drums or x.shape[1] != length or length < 1:
+            raise HypermeterError(
+                f"model: {name} of shape {tuple(x.shape)}, expected (batch, {max(length, 1)}, {self.num_drums} voices)"
+            )
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, path: str | Path, notes: Mapping[str, Any] | None = None) -> None:
+        """Write weights, configuration, kit and grid as one safetensors file.
+
+        Args:
+            path: of the file, by custom ``.safetensors``.
+            notes: anything JSON can hold (data, seed, result), kept beside the configuration.
+        """
+        about = {
+            "config": self.config,
+            "grid": self.grid.to_dict(),
+            "kit": None if self.kit is None else self.kit.to_dict(),
+            "notes": dict(notes or {}),
+        }
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        with atomic_write(path) as temporary:
+            save_file(tensors, temporary, metadata={"hypermeter": json.dumps(about)})
+
+
+def _log_odds(mean_pattern: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:
+    """Of a mean pattern, kept finite: .02 to .98."""
+    return mean_pattern.clamp(0.02, 0.98).logit()
+
+
+def load(name_or_path: str | Path, kit: str | None = None, device: str | torch.device = "cpu") -> HierarchicalDrumModel:
+    """A model in eval mode.
+
+    Args:
+        name_or_path: ``groove`` (shipped), a ``.safetensors`` file, or the folder of a training run (its best weights).
+        kit: where given, the name of the kit that the model must have.
+        device: where the weights go.
+
+    Raises:
+        HypermeterError: not there, damaged, not a Hypermeter checkpoint, or of another kit.
+    """
+    path = Path(name_or_path)
+    if path.is_dir():
+        path = path / "best.safetensors"
+    elif path.suffix != ".safetensors" and not path.exists():
+        shipped = Path(str(files("hypermeter") / "weights"))
+        names = sorted(each.stem for each in shipped.glob("*.safetensors"))
+        if str(name_or_path) not in names:
+            raise HypermeterError(f"{name_or_path}: no such checkpoint; give a .safetensors file, a run, or {names}")
+        path = shipped / f"{name_or_path}.safetensors"
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            about = json.loads((file.metadata() or {})["hypermeter"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        own = None if about["kit"] is None else Kit.from_dict(about["kit"])
+        if kit is not None and (own is None or own.name != kit):
+            found = "no kit" if own is None else f"kit {own.name}"
+            raise HypermeterError(f"{path}: {found} in the checkpoint, expected kit {kit}; use its kit or another model")
+        model = HierarchicalDrumModel(**about["config"], grid=Grid.from_dict(about["grid"]), kit=own)
+        model.load_state_dict(tensors)
+    except FileNotFoundError as error:
+        raise HypermeterError(f"{path}: no such checkpoint") from error
+    except HypermeterError:
+        raise
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise HypermeterError(f"{path}: not a readable Hypermeter checkpoint ({first}); train or download again") from error
+    return model.to(device).eval()
