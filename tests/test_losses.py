@@ -218,9 +218,7 @@ def test_metrics_are_asked_for_by_true_by_name_or_by_the_batch(tmp_path):
     np.savez(tmp_path / "a.npz", sequence=item(64)["step"].numpy())
     (batch,) = get_complete_rl_dataloader(tmp_path)
     preds = random_prediction(batch)
-    values = [
-        loss_terms(preds, batch, metrics)["metric"] for metrics in (True, tuple(METRIC_TERMS), batch["metrics"])
-    ]
+    values = [loss_terms(preds, batch, metrics)["metric"] for metrics in (True, tuple(METRIC_TERMS), batch["metrics"])]
     assert values[0] == values[1] == values[2] > 0
     assert loss_terms(preds, batch, "density")["metric"] == loss_terms(preds, batch, ["density"])["metric"] > 0
     assert loss_terms(preds, batch, False)["metric"] == loss_terms(preds, batch, ())["metric"] == 0

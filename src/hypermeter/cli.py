@@ -14,7 +14,7 @@ COMMANDS = {
     "download": "hypermeter.download:download",
     "prepare": "hypermeter.prepare:prepare",
     "train": "hypermeter.train:train_command",
-    "generate": "hypermeter.generate:generate_command",
+    "generate": "hypermeter.compose:generate_command",
     "evaluate": "hypermeter.evaluate:evaluate_command",
     "inspect": "hypermeter.inspection:inspect",
     "demo": "hypermeter.demo:demo",

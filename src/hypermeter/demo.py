@@ -5,10 +5,7 @@ import time
 from importlib import resources
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from hypermeter.generate import generate
+from hypermeter.compose import continue_groove
 from hypermeter.grid import Groove
 from hypermeter.inspection import print_metrics
 from hypermeter.midi import write_midi
@@ -41,7 +38,17 @@ def demo(out: Path = Path("demo"), model: str = "groove", bars: int = 16, max_st
     for name, groove in corpus.items():
         write_midi(groove, out / "corpus" / f"{name}.mid")
     prepare(out / "corpus", out / "npz", seed=seed)
-    config = TrainConfig(npz_dir=out / "npz", out=out / "model", max_steps=max_steps, seed=seed)
+    config = TrainConfig(
+        npz_dir=out / "npz",
+        out=out / "model",
+        max_steps=max_steps,
+        seq_len=256,
+        step_hidden_dim=64,
+        bar_hidden_dim=64,
+        phrase_hidden_dim=64,
+        warmup_steps=10,
+        seed=seed,
+    )
     train(config)
     made += _continue(load(out / "model"), primer, bars, seed, out / "learnt")
 
@@ -64,11 +71,7 @@ def read_corpus() -> dict[str, Groove]:
 
 def _continue(model: HierarchicalDrumModel, primer: Groove, bars: int, seed: int, stem: Path) -> list[Path]:
     """Writes and shows the primer and what the model makes of it."""
-    hits = torch.from_numpy(primer.hits).float()[None]
-    played = generate(model, hits, length=bars * primer.grid.steps_per_bar, seed=seed)[0].numpy().astype(np.uint8)
-    velocity = np.where(played > 0, np.float32(0.8), np.float32(0))
-    velocity[: len(primer)] = primer.velocity
-    groove = Groove(played, velocity, tempo_bpm=primer.tempo_bpm, kit=primer.kit, grid=primer.grid)
+    groove = continue_groove(model, primer, bars, seed=seed)
     midi, picture = stem.with_suffix(".mid"), stem.with_suffix(".png")
     write_midi(groove, midi)
     plot_groove(groove, picture, title="shaded: the primer", primer_steps=len(primer))

@@ -99,7 +99,9 @@ class TransformerEncoder(nn.Module):
     ):
         super().__init__()
         if hidden_dim % (2 * num_heads):
-            raise ValueError(f"hidden_dim is {hidden_dim}, expected a multiple of {2 * num_heads} for {num_heads} heads")
+            raise ValueError(
+                f"hidden_dim is {hidden_dim}, expected a multiple of {2 * num_heads} for {num_heads} heads"
+            )
         self.window, self.hidden_dim = window, hidden_dim
         self.embed = nn.Linear(input_dim, hidden_dim)
         self.layers = nn.ModuleList(TransformerLayer(hidden_dim, num_heads, dropout) for _ in range(num_layers))
@@ -151,8 +153,8 @@ class BarMemory(NamedTuple):
 class BarAttention(nn.Module):
     """Attention from step i of a bar to step i of all earlier bars in a window.
 
-    The state about to predict step i of bar b asks; the states that stood before step i of bars b - 1, b - 2, ... answer,
-    each with what was then played. A learnt bias by distance in bars, and a null key for "none of them".
+    The state about to predict step i of bar b asks; the states that stood before step i of bars b - 1, b - 2, ...
+    answer, each with what was then played. A learnt bias by distance in bars, and a null key for "none of them".
 
     Args:
         hidden_dim: size of a state, a multiple of ``num_heads``.
@@ -199,7 +201,7 @@ class BarAttention(nn.Module):
         scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + F.pad(bias, (1, 0))
         return self.drop(self.out((scores.softmax(-1) @ v).transpose(1, 2).flatten(-2)))
 
-    def _bias(self, distance: Int[Tensor, "*S"], seen: Bool[Tensor, "*S"]) -> Float[Tensor, "heads *S"]:
+    def _bias(self, distance: Int[Tensor, "*S"], seen: Bool[Tensor, "*S"]) -> Float[Tensor, "heads *S"]:  # noqa: F821
         """Bias by distance in bars (1 is the bar before), -inf where not ``seen``."""
         bias = self.distance_bias[:, (distance - 1).clamp(0, self.window - 1)]
         return bias.masked_fill(~(seen & (distance >= 1) & (distance <= self.window)), -math.inf)

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hypermeter.encoders import BarAttention, BarMemory, EncoderState, RecurrentEncoder, TransformerEncoder
+from hypermeter.generate import generate
 from hypermeter.grid import Grid, HypermeterError, atomic_write
 from hypermeter.heads import MixtureHead, SoftmaxHead, StepDistribution
 from hypermeter.kit import Kit
@@ -283,7 +284,9 @@ class HierarchicalDrumModel(nn.Module):
             F.pad(bars, (0, 0, 1, 0))[:, position // per_bar],
             F.pad(phrases, (0, 0, 1, 0))[:, position // self.grid.steps_per_phrase],
         )
-        last_phrase = F.pad(phrases, (0, 0, 1, 0))[:, (torch.arange(bars.shape[1], device=bars.device) + 1) // per_phrase]
+        last_phrase = F.pad(phrases, (0, 0, 1, 0))[
+            :, (torch.arange(bars.shape[1], device=bars.device) + 1) // per_phrase
+        ]
         return Prediction(
             self._distribution(heard, position[None]),
             self.bar_output(torch.cat([bars, last_phrase], -1)) + self.bar_persistence * _log_odds(bar_seq),
@@ -364,6 +367,16 @@ class HierarchicalDrumModel(nn.Module):
         if ended.any():
             state = self._end_bar(state, ended)
         return state
+
+    def generate(
+        self,
+        start_seq: Float[Tensor, "B T0 V"] | None = None,
+        length: int = 512,
+        temperature: float = 1.0,
+        **options: Any,
+    ) -> Float[Tensor, "B T V"]:
+        """``generate.generate`` with this model: (B, T0 + length, V)."""
+        return generate(self, start_seq, length, temperature, **options)
 
     def _end_bar(self, state: State, ended: Bool[Tensor, " B"]) -> State:
         gathered = torch.cat(state.bar_sums, -1) / self.grid.steps_per_bar
@@ -475,7 +488,9 @@ def load(name_or_path: str | Path, kit: str | None = None, device: str | torch.d
         own = None if about["kit"] is None else Kit.from_dict(about["kit"])
         if kit is not None and (own is None or own.name != kit):
             found = "no kit" if own is None else f"kit {own.name}"
-            raise HypermeterError(f"{path}: {found} in the checkpoint, expected kit {kit}; use its kit or another model")
+            raise HypermeterError(
+                f"{path}: {found} in the checkpoint, expected kit {kit}; use its kit or another model"
+            )
         model = HierarchicalDrumModel(**about["config"], grid=Grid.from_dict(about["grid"]), kit=own)
         model.load_state_dict(tensors)
     except FileNotFoundError as error:
@@ -484,5 +499,7 @@ def load(name_or_path: str | Path, kit: str | None = None, device: str | torch.d
         raise
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise HypermeterError(f"{path}: not a readable Hypermeter checkpoint ({first}); train or download again") from error
+        raise HypermeterError(
+            f"{path}: not a readable Hypermeter checkpoint ({first}); train or download again"
+        ) from error
     return model.to(device).eval()

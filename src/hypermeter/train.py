@@ -1,0 +1,433 @@
+"""Training: a Lightning module, and one loop around it (Lightning Fabric) that resumes exactly where it stopped.
+
+The order of the data is a function of the seed and the update's number, so that nothing but the state of the model,
+the optimiser and the random generators has to be kept.
+"""
+
+import csv
+import dataclasses
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from hypermeter.dataset import CompleteHierarchicalDrumDataset, collate, read_sequence
+from hypermeter.evaluate import bits_per_step
+from hypermeter.grid import Grid, HypermeterError, atomic_write
+from hypermeter.heads import known_combinations
+from hypermeter.kit import Kit, load_kit
+from hypermeter.losses import loss_terms
+from hypermeter.model import HierarchicalDrumModel
+
+CHECKPOINT = "checkpoint.pt"
+LOG_EVERY = 20
+"""Updates between rows of the log."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that decides a training run.
+
+    Args:
+        npz_dir: folder that prepare wrote, with train and, for early stopping, validation in it.
+        out: folder of the run: best.safetensors, last.safetensors, checkpoint.pt, log.csv, curves.png. Given the folder
+            of an unfinished run, it goes on.
+        max_steps: updates.
+        batch_size: windows an update, over all processes.
+        seq_len: steps of a window.
+        learning_rate: at its highest, after the warm-up; a cosine takes it to 2 % of that.
+        warmup_steps: updates of the warm-up.
+        weight_decay: of AdamW, on matrices only.
+        gradient_clip: largest norm.
+        ema_decay: of the averaged weights, which are the ones evaluated and kept.
+        val_every: updates between looks at the held-out performances.
+        patience: looks without improvement before it stops early.
+        augment: bar-aligned rotations and hit drop-out.
+        bar_weight: of the next bar's loss.
+        phrase_weight: of the next phrase's loss.
+        metric_weight: of the metric term; 0 leaves it out.
+        step_hidden_dim: size of the step level.
+        bar_hidden_dim: size of the bar level.
+        phrase_hidden_dim: size of the phrase level.
+        num_layers: of the step level.
+        dropout: in and between levels.
+        use_transformer: Transformer encoders in place of recurrent ones.
+        cell: of recurrent encoders.
+        output: distribution over the voices of a step.
+        num_components: of the mixture.
+        use_bar_attention: attend to the same step of earlier bars.
+        use_positions: step-of-bar and bar-of-phrase embeddings.
+        use_bar_level: hear the bar level at the step level.
+        use_phrase_level: hear the phrase level at the step level.
+        seed: of weights, order, dropout and augmentation.
+        devices: processes; torchrun's own number is taken where torchrun runs this.
+        accelerator: cpu, cuda or auto.
+    """
+
+    npz_dir: Path
+    out: Path
+    max_steps: int = 2000
+    batch_size: int = 16
+    seq_len: int = 512
+    learning_rate: float = 3e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.05
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.998
+    val_every: int = 200
+    patience: int = 5
+    augment: bool = False
+    bar_weight: float = 0.1
+    phrase_weight: float = 0.1
+    metric_weight: float = 0.0
+    step_hidden_dim: int = 128
+    bar_hidden_dim: int = 128
+    phrase_hidden_dim: int = 128
+    num_layers: int = 2
+    dropout: float = 0.2
+    use_transformer: bool = False
+    cell: Literal["gru", "lstm"] = "gru"
+    output: Literal["mixture", "sigmoid", "softmax"] = "mixture"
+    num_components: int = 32
+    use_bar_attention: bool = True
+    use_positions: bool = True
+    use_bar_level: bool = True
+    use_phrase_level: bool = True
+    seed: int = 0
+    devices: int = 1
+    accelerator: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "batch_size", "seq_len", "val_every", "patience", "devices"):
+            if getattr(self, name) < 1:
+                raise HypermeterError(f"train: {name} is {getattr(self, name)}, expected at least 1")
+        if not 0 <= self.dropout < 1 or not 0 <= self.ema_decay < 1:
+            raise HypermeterError("train: dropout and ema_decay are expected in [0, 1)")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Without the paths and the machine: what must agree for a run to go on."""
+        elsewhere = ("npz_dir", "out", "devices", "accelerator")
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in elsewhere}
+
+
+MODEL_FIELDS = (
+    "step_hidden_dim", "bar_hidden_dim", "phrase_hidden_dim", "num_layers", "dropout", "use_transformer", "cell",
+    "output", "num_components", "use_bar_attention", "use_positions", "use_bar_level", "use_phrase_level",
+)  # fmt: skip
+
+
+class DrumModule(lightning.LightningModule):
+    """The model with its loss and optimiser; runs under this file's loop and under a Lightning Trainer."""
+
+    def __init__(self, model: HierarchicalDrumModel, config: TrainConfig):
+        super().__init__()
+        self.model, self.config = model, config
+
+    def forward(self, step_seq: Tensor) -> Any:
+        return self.model(step_seq)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Tensor]:
+        preds = self.model(batch["step"], batch["bar"], batch["phrase"])
+        return loss_terms(
+            preds,
+            batch,
+            metrics=self.config.metric_weight > 0,
+            bar_weight=self.config.bar_weight,
+            phrase_weight=self.config.phrase_weight,
+            metric_weight=self.config.metric_weight,
+            grid=self.model.grid,
+        )
+
+    def configure_optimizers(self) -> Any:
+        config = self.config
+        matrices = [each for each in self.parameters() if each.dim() > 1]
+        others = [each for each in self.parameters() if each.dim() <= 1]
+        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+
+        def share(update: int) -> float:
+            warm = min(1.0, (update + 1) / max(config.warmup_steps, 1))
+            return warm * (0.02 + 0.49 * (1 + math.cos(math.pi * min(update / config.max_steps, 1))))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def batches(
+    dataset: CompleteHierarchicalDrumDataset, config: TrainConfig, first: int = 0, rank: int = 0, processes: int = 1
+) -> Iterator[dict[str, Any]]:
+    """Batches from update ``first`` on, without end: each epoch its own permutation of the windows."""
+    per_epoch = max(len(dataset) // config.batch_size, 1)
+    epoch = -1
+    order = np.arange(0)
+    update = first
+    while True:
+        if update // per_epoch != epoch:
+            epoch = update // per_epoch
+            order = np.random.default_rng([config.seed, epoch]).permutation(len(dataset))
+            dataset.set_epoch(epoch)
+        start = update % per_epoch * config.batch_size
+        rows = np.take(order, range(start, start + config.batch_size), mode="wrap")[rank::processes]
+        yield collate([dataset[int(row)] for row in rows])
+        update += 1
+
+
+def train(config: TrainConfig) -> Path:
+    """Train a model, or go on with an unfinished run; the folder of the run is the result.
+
+    Raises:
+        HypermeterError: data that cannot be read, an unwritable folder, or a run of other settings in ``out``.
+    """
+    fabric = Fabric(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        strategy="ddp" if config.devices > 1 else "auto",
+        precision="bf16-mixed" if config.accelerator != "cpu" and torch.cuda.is_available() else "32-true",
+    )
+    fabric.launch()
+    if config.batch_size < fabric.world_size:
+        raise HypermeterError(f"train: batch_size is {config.batch_size}, expected one for each process at least")
+    return _Run(fabric, config).run()
+
+
+class _Run:
+    """One training run: what is loaded, what is remembered, what is written."""
+
+    def __init__(self, fabric: Fabric, config: TrainConfig):
+        self.fabric, self.config = fabric, config
+        folder = config.npz_dir / "train" if (config.npz_dir / "train").is_dir() else config.npz_dir
+        kit, grid = _kit_and_grid(folder)
+        self.dataset = CompleteHierarchicalDrumDataset(
+            folder,
+            config.seq_len,
+            grid.steps_per_bar,
+            grid.bars_per_phrase,
+            augment=config.augment,
+            with_metrics=False,
+            seed=config.seed,
+        )
+        held_out = sorted((config.npz_dir / "validation").rglob("*.npz"))
+        self.held_out = [each for each in map(read_sequence, held_out) if len(each)]
+        fabric.seed_everything(config.seed, verbose=False)
+        known = None
+        if config.output == "softmax":
+            known = known_combinations(torch.from_numpy(self.dataset.packed).float())
+        options = {name: getattr(config, name) for name in MODEL_FIELDS}
+        if kit is not None and kit.num_voices != self.dataset.num_drums:
+            raise HypermeterError(
+                f"{folder}: {self.dataset.num_drums} voices, kit {kit.name} has {kit.num_voices}; prepare it again"
+            )
+        self.model = HierarchicalDrumModel(self.dataset.num_drums, **options, known=known, grid=grid, kit=kit)
+        self.average = HierarchicalDrumModel(self.dataset.num_drums, **options, known=known, grid=grid, kit=kit).eval()
+        self.average.load_state_dict(self.model.state_dict())
+        module = DrumModule(self.model, config)
+        made = module.configure_optimizers()
+        self.scheduler = made["lr_scheduler"]["scheduler"]
+        self.module, self.optimizer = fabric.setup(module, made["optimizer"])
+        self.module.mark_forward_method("training_step")
+        self.average.to(fabric.device)
+        self.update, self.best, self.since_best = 0, math.inf, 0
+        self.history: list[dict[str, float]] = []
+        self.stop_asked = False
+
+    def run(self) -> Path:
+        config, fabric = self.config, self.fabric
+        self._restore()
+        fabric.seed_everything(config.seed + 1 + fabric.global_rank, verbose=False) if self.update == 0 else None
+        data = batches(self.dataset, config, self.update, fabric.global_rank, fabric.world_size)
+        handlers = {each: signal.signal(each, self._ask_to_stop) for each in (signal.SIGINT, signal.SIGTERM)}
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        console = Console(quiet=not fabric.is_global_zero)
+        try:
+            with Progress(*columns, console=console) as progress, self._tensorboard() as board:
+                task = progress.add_task("training", total=config.max_steps, completed=self.update)
+                self.module.train()
+                while not self._finished():
+                    terms = self._update(next(data))
+                    if self.update % LOG_EVERY == 0 or self.update == config.max_steps:
+                        row = {"update": self.update, "learning_rate": self.scheduler.get_last_lr()[0]}
+                        self.history.append(row | {name: value.item() for name, value in terms.items()})
+                    if self.update % config.val_every == 0 or self.update == config.max_steps or self._asked():
+                        self._look(board)
+                    best = f", best held-out {self.best:.3f} bits per step" if self.best < math.inf else ""
+                    progress.update(task, completed=self.update, description=f"loss {terms['loss'].item():.3f}{best}")
+        finally:
+            for each, handler in handlers.items():
+                signal.signal(each, handler)
+        fabric.barrier()
+        if fabric.is_global_zero:
+            plot_curves(self.history, config.out / "curves.png")
+            if self._asked() and self.update < config.max_steps:
+                console.print(f"Stopped at update {self.update} of {config.max_steps}; the same command goes on.")
+            console.print(
+                f"Run in {config.out}: best.safetensors, last.safetensors, log.csv, curves.png", soft_wrap=True
+            )
+        return config.out
+
+    def _update(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        batch = {
+            name: self.fabric.to_device(value) if isinstance(value, Tensor) else value for name, value in batch.items()
+        }
+        terms = self.module.training_step(batch, self.update)
+        self.fabric.backward(terms["loss"])
+        norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=self.config.gradient_clip)
+        if not bool(torch.isfinite(torch.as_tensor(norm))):
+            raise HypermeterError(f"train: the gradient is not finite at update {self.update}; lower --learning-rate")
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.scheduler.step()
+        self.update += 1
+        decay = min(self.config.ema_decay, self.update / (self.update + 9))
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(now, 1 - decay)
+        return {name: value.detach() for name, value in terms.items()}
+
+    def _look(self, board: Any) -> None:
+        """Evaluate the averaged weights on held-out performances; keep them, the log and the checkpoint."""
+        result = bits_per_step(self.average, self.held_out) if self.held_out else math.nan
+        improved = result < self.best or not self.held_out
+        self.best, self.since_best = (result, 0) if improved else (self.best, self.since_best + 1)
+        if not self.held_out:
+            self.best = math.inf
+        row = {"update": self.update, "held_out_bits_per_step": result, "time_s": time.time()}
+        self.history.append(row)
+        random = self.fabric.all_gather(torch.get_rng_state()).view(self.fabric.world_size, -1).cpu()
+        if not self.fabric.is_global_zero:
+            return
+        notes = {"update": self.update, "config": self.config.to_dict(), "held_out_bits_per_step": result}
+        notes["held_out_bits_per_step"] = result if self.held_out else None
+        if improved:
+            self.average.save(self.config.out / "best.safetensors", notes)
+        self.average.save(self.config.out / "last.safetensors", notes)
+        write_log(self.history, self.config.out / "log.csv")
+        state = {
+            "config": self.config.to_dict(),
+            "module": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "update": self.update,
+            "best": self.best,
+            "since_best": self.since_best,
+            "history": self.history,
+            "random": random,
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+        with atomic_write(self.config.out / CHECKPOINT) as temporary:
+            torch.save(state, temporary)
+        for each in self.history[-max(self.config.val_every // LOG_EVERY, 1) - 1 :]:
+            for name, value in each.items():
+                if name not in ("update", "time_s"):
+                    board.add_scalar(name, value, each["update"])
+
+    def _restore(self) -> None:
+        path = self.config.out / CHECKPOINT
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, map_location=self.fabric.device, weights_only=True)
+            kept = state["config"]
+        except Exception as error:  # torch.load raises what pickle, zipfile and it itself raise
+            raise HypermeterError(f"{path}: not a readable checkpoint; remove it or choose another folder") from error
+        now = self.config.to_dict()
+        differing = [name for name in now if now[name] != kept.get(name)]
+        if differing:
+            name = differing[0]
+            raise HypermeterError(
+                f"{path}: a run with {name} {kept.get(name)}, asked for {now[name]};"
+                " choose another folder, or its settings"
+            )
+        self.model.load_state_dict(state["module"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.update, self.best, self.since_best = state["update"], state["best"], state["since_best"]
+        self.history = state["history"]
+        if len(state["random"]) == self.fabric.world_size:
+            torch.set_rng_state(state["random"][self.fabric.global_rank].to("cpu", torch.uint8))
+        if state["random_cuda"]:
+            torch.cuda.set_rng_state_all([each.cpu() for each in state["random_cuda"]])
+
+    def _finished(self) -> bool:
+        return self.update >= self.config.max_steps or self.since_best >= self.config.patience or self._asked()
+
+    def _ask_to_stop(self, *_: Any) -> None:
+        self.stop_asked = True
+
+    def _asked(self) -> bool:
+        """Whether any process was asked to stop, so that all stop at the same update."""
+        if self.fabric.world_size == 1:
+            return self.stop_asked
+        return bool(self.fabric.all_reduce(torch.tensor(float(self.stop_asked)), reduce_op="sum") > 0)
+
+    def _tensorboard(self) -> Any:
+        if not self.fabric.is_global_zero:
+            import contextlib
+
+            return contextlib.nullcontext()
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.config.out.mkdir(parents=True, exist_ok=True)
+        return SummaryWriter(self.config.out / "tensorboard", purge_step=self.update)
+
+
+def _kit_and_grid(folder: Path) -> tuple[Kit | None, Grid]:
+    """Of the prepared files: as their meta says; a plain folder of .npz has no kit and the default grid."""
+    for path in sorted(folder.rglob("*.npz"))[:1]:
+        read_sequence(path)
+        with np.load(path, allow_pickle=False) as archive:
+            about = json.loads(str(archive["meta"])) if "meta" in archive else {}
+        if "kit" in about:
+            return load_kit(about["kit"]), Grid.from_dict(about["grid"])
+    return None, Grid()
+
+
+def write_log(history: list[dict[str, float]], path: Path) -> None:
+    """The history as CSV, one row an update logged; columns that a row lacks are empty."""
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def plot_curves(history: list[dict[str, float]], path: Path) -> None:
+    """Training and held-out bits per step over updates, as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xlabel="update", ylabel="bits per step")
+    for name, label, scale in (
+        ("step_nll", "training", 1 / math.log(2)),
+        ("held_out_bits_per_step", "held out, averaged weights", 1.0),
+    ):
+        points = [(row["update"], row[name] * scale) for row in history if name in row]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label)
+    axes.legend()
+    axes.grid(alpha=0.3)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def train_command(config: TrainConfig) -> Path:
+    """Train a model on a prepared folder; the same command goes on with a run that was interrupted.
+
+    Under torchrun, or with --devices, several processes share each batch.
+    """
+    return train(config)
