@@ -10,7 +10,7 @@ from torch.distributions import Bernoulli, Independent
 
 from hypermeter.dataset import collate, get_complete_rl_dataloader
 from hypermeter.grid import Grid, HypermeterError
-from hypermeter.losses import METRIC_TERMS, loss_terms, expected_intervals
+from hypermeter.losses import METRIC_TERMS, expected_intervals, loss_terms
 from hypermeter.metrics import METRICS, chunk_means
 
 

@@ -1,7 +1,7 @@
 """Generation: a model plays on from a primer, one step at a time, for as long as one likes."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from hypermeter.grid import HypermeterError
 from hypermeter.heads import StepDistribution
 
 
+@runtime_checkable
 class Streaming(Protocol):
     """What generation asks of a model."""
 

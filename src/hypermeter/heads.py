@@ -104,7 +104,7 @@ class SoftmaxWithEscape:
         known: (C, V), the combinations.
     """
 
-    log_probs_known: Float[Tensor, "*B C+1"]
+    log_probs_known: Float[Tensor, "*B classes"]
     logits: Float[Tensor, "*B V"]
     known: Float[Tensor, "C V"]
 

@@ -465,7 +465,8 @@ def load(name_or_path: str | Path, kit: str | None = None, device: str | torch.d
     """A model in eval mode.
 
     Args:
-        name_or_path: ``groove`` (shipped), a ``.safetensors`` file, or the folder of a training run (its best weights).
+        name_or_path: ``groove`` (shipped), a ``.safetensors`` file, or the folder of a training run (its best
+            weights, or its last before there are any).
         kit: where given, the name of the kit that the model must have.
         device: where the weights go.
 
@@ -474,7 +475,7 @@ def load(name_or_path: str | Path, kit: str | None = None, device: str | torch.d
     """
     path = Path(name_or_path)
     if path.is_dir():
-        path = path / "best.safetensors"
+        path = next((each for each in (path / "best.safetensors", path / "last.safetensors") if each.exists()), path)
     elif path.suffix != ".safetensors" and not path.exists():
         shipped = Path(str(files("hypermeter") / "weights"))
         names = sorted(each.stem for each in shipped.glob("*.safetensors"))
@@ -493,8 +494,8 @@ def load(name_or_path: str | Path, kit: str | None = None, device: str | torch.d
             )
         model = HierarchicalDrumModel(**about["config"], grid=Grid.from_dict(about["grid"]), kit=own)
         model.load_state_dict(tensors)
-    except FileNotFoundError as error:
-        raise HypermeterError(f"{path}: no such checkpoint") from error
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise HypermeterError(f"{path}: no checkpoint there; expected a .safetensors file or a training run") from error
     except HypermeterError:
         raise
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:

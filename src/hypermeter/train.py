@@ -4,12 +4,12 @@ The order of the data is a function of the seed and the update's number, so that
 the optimiser and the random generators has to be kept.
 """
 
+import contextlib
 import csv
 import dataclasses
 import json
 import math
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,23 +244,28 @@ class _Run:
 
     def run(self) -> Path:
         config, fabric = self.config, self.fabric
-        self._restore()
-        fabric.seed_everything(config.seed + 1 + fabric.global_rank, verbose=False) if self.update == 0 else None
+        if not self._restore():
+            fabric.seed_everything(config.seed + 1 + fabric.global_rank, verbose=False)
         data = batches(self.dataset, config, self.update, fabric.global_rank, fabric.world_size)
         handlers = {each: signal.signal(each, self._ask_to_stop) for each in (signal.SIGINT, signal.SIGTERM)}
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         console = Console(quiet=not fabric.is_global_zero)
+        asked = False
         try:
             with Progress(*columns, console=console) as progress, self._tensorboard() as board:
                 task = progress.add_task("training", total=config.max_steps, completed=self.update)
                 self.module.train()
-                while not self._finished():
+                while self.update < config.max_steps and self.since_best < config.patience and not asked:
                     terms = self._update(next(data))
+                    asked = self._is_asked_to_stop()
                     if self.update % LOG_EVERY == 0 or self.update == config.max_steps:
                         row = {"update": self.update, "learning_rate": self.scheduler.get_last_lr()[0]}
-                        self.history.append(row | {name: value.item() for name, value in terms.items()})
-                    if self.update % config.val_every == 0 or self.update == config.max_steps or self._asked():
+                        self._log(row | {name: value.item() for name, value in terms.items()}, board)
+                    if self.update % config.val_every == 0 or self.update == config.max_steps:
                         self._look(board)
+                        self._save()
+                    elif asked:
+                        self._save()
                     best = f", best held-out {self.best:.3f} bits per step" if self.best < math.inf else ""
                     progress.update(task, completed=self.update, description=f"loss {terms['loss'].item():.3f}{best}")
         finally:
@@ -269,8 +274,12 @@ class _Run:
         fabric.barrier()
         if fabric.is_global_zero:
             plot_curves(self.history, config.out / "curves.png")
-            if self._asked() and self.update < config.max_steps:
+            if asked and self.update < config.max_steps:
                 console.print(f"Stopped at update {self.update} of {config.max_steps}; the same command goes on.")
+            elif self.since_best >= config.patience:
+                console.print(
+                    f"Stopped at update {self.update}: no better on held-out data for {config.patience} looks."
+                )
             console.print(
                 f"Run in {config.out}: best.safetensors, last.safetensors, log.csv, curves.png", soft_wrap=True
             )
@@ -295,23 +304,35 @@ class _Run:
                 mean.lerp_(now, 1 - decay)
         return {name: value.detach() for name, value in terms.items()}
 
-    def _look(self, board: Any) -> None:
-        """Evaluate the averaged weights on held-out performances; keep them, the log and the checkpoint."""
-        result = bits_per_step(self.average, self.held_out) if self.held_out else math.nan
-        improved = result < self.best or not self.held_out
-        self.best, self.since_best = (result, 0) if improved else (self.best, self.since_best + 1)
-        if not self.held_out:
-            self.best = math.inf
-        row = {"update": self.update, "held_out_bits_per_step": result, "time_s": time.time()}
+    def _log(self, row: dict[str, float], board: Any) -> None:
         self.history.append(row)
+        if board is not None:
+            for name, value in row.items():
+                board.add_scalar(name, value, row["update"])
+
+    def _look(self, board: Any) -> None:
+        """Evaluate the averaged weights on held-out performances, and keep them where they are the best."""
+        if not self.held_out:
+            improved = True
+        else:
+            result = bits_per_step(self.average, self.held_out)
+            improved = result < self.best
+            self.best, self.since_best = (result, 0) if improved else (self.best, self.since_best + 1)
+            self._log({"update": self.update, "held_out_bits_per_step": result}, board)
+        if improved and self.fabric.is_global_zero:
+            self._save_weights("best.safetensors")
+
+    def _save_weights(self, name: str) -> None:
+        looks = [row["held_out_bits_per_step"] for row in self.history if "held_out_bits_per_step" in row]
+        notes = {"update": self.update, "held_out_bits_per_step": looks[-1] if looks else None}
+        self.average.save(self.config.out / name, notes | {"config": self.config.to_dict()})
+
+    def _save(self) -> None:
+        """The last weights, the log, and all that it takes to go on."""
         random = self.fabric.all_gather(torch.get_rng_state()).view(self.fabric.world_size, -1).cpu()
         if not self.fabric.is_global_zero:
             return
-        notes = {"update": self.update, "config": self.config.to_dict(), "held_out_bits_per_step": result}
-        notes["held_out_bits_per_step"] = result if self.held_out else None
-        if improved:
-            self.average.save(self.config.out / "best.safetensors", notes)
-        self.average.save(self.config.out / "last.safetensors", notes)
+        self._save_weights("last.safetensors")
         write_log(self.history, self.config.out / "log.csv")
         state = {
             "config": self.config.to_dict(),
@@ -328,15 +349,12 @@ class _Run:
         }
         with atomic_write(self.config.out / CHECKPOINT) as temporary:
             torch.save(state, temporary)
-        for each in self.history[-max(self.config.val_every // LOG_EVERY, 1) - 1 :]:
-            for name, value in each.items():
-                if name not in ("update", "time_s"):
-                    board.add_scalar(name, value, each["update"])
 
-    def _restore(self) -> None:
+    def _restore(self) -> bool:
+        """Whether there was a run to go on with."""
         path = self.config.out / CHECKPOINT
         if not path.exists():
-            return
+            return False
         try:
             state = torch.load(path, map_location=self.fabric.device, weights_only=True)
             kept = state["config"]
@@ -360,23 +378,19 @@ class _Run:
             torch.set_rng_state(state["random"][self.fabric.global_rank].to("cpu", torch.uint8))
         if state["random_cuda"]:
             torch.cuda.set_rng_state_all([each.cpu() for each in state["random_cuda"]])
-
-    def _finished(self) -> bool:
-        return self.update >= self.config.max_steps or self.since_best >= self.config.patience or self._asked()
+        return True
 
     def _ask_to_stop(self, *_: Any) -> None:
         self.stop_asked = True
 
-    def _asked(self) -> bool:
-        """Whether any process was asked to stop, so that all stop at the same update."""
+    def _is_asked_to_stop(self) -> bool:
+        """Whether any process was, so that all stop at the same update."""
         if self.fabric.world_size == 1:
             return self.stop_asked
         return bool(self.fabric.all_reduce(torch.tensor(float(self.stop_asked)), reduce_op="sum") > 0)
 
     def _tensorboard(self) -> Any:
         if not self.fabric.is_global_zero:
-            import contextlib
-
             return contextlib.nullcontext()
         from torch.utils.tensorboard import SummaryWriter
 
