@@ -5,7 +5,6 @@ a state can be kept, forked and compared. Both ways of running give the same out
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -102,9 +101,11 @@ class TransformerEncoder(nn.Module):
             raise ValueError(
                 f"hidden_dim is {hidden_dim}, expected a multiple of {2 * num_heads} for {num_heads} heads"
             )
-        self.window, self.hidden_dim = window, hidden_dim
+        self.window, self.hidden_dim, self.num_heads = window, hidden_dim, num_heads
         self.embed = nn.Linear(input_dim, hidden_dim)
-        self.layers = nn.ModuleList(TransformerLayer(hidden_dim, num_heads, dropout) for _ in range(num_layers))
+        self.layers: list[TransformerLayer] = nn.ModuleList(  # type: ignore[assignment]
+            TransformerLayer(hidden_dim, num_heads, dropout) for _ in range(num_layers)
+        )
         self.norm = nn.LayerNorm(hidden_dim)
 
     def forward(self, x: Float[Tensor, "B T input"]) -> Float[Tensor, "B T hidden"]:
@@ -122,7 +123,7 @@ class TransformerEncoder(nn.Module):
     def init_state(self, batch_size: int) -> EncoderState:
         """Position (B,), then per layer the keys and values (B, heads, window - 1, size) of what came before."""
         like = self.embed.weight
-        heads = self.layers[0].num_heads
+        heads = self.num_heads
         empty = like.new_zeros(batch_size, heads, self.window - 1, self.hidden_dim // heads)
         position = torch.zeros(batch_size, dtype=torch.long, device=like.device)
         return (position, *([empty] * (2 * len(self.layers))))
@@ -140,14 +141,12 @@ class TransformerEncoder(nn.Module):
         return self.norm(x)[:, 0], (position + 1, *kept)
 
 
-class BarMemory(NamedTuple):
-    """What stood at each step of the last bars: one tensor for each step of the bar, (B, window, 2 * dim).
+BarMemory = tuple[Tensor, ...]
+"""What stood at each step of the last bars: one tensor for each step of the bar, (B, window, 2 * hidden).
 
-    Row r of a tensor belongs to the bar whose number is r modulo the window. One tensor a step, so that adding an
-    element copies that step's rows only.
-    """
-
-    columns: tuple[Float[Tensor, "B window keys"], ...]
+Row r of a tensor belongs to the bar whose number is r modulo the window. One tensor a step, so that adding an element
+copies that step's rows only.
+"""
 
 
 class BarAttention(nn.Module):
@@ -228,7 +227,7 @@ class BarAttention(nn.Module):
 
     def init_memory(self, batch_size: int) -> BarMemory:
         empty = self.key.weight.new_zeros(batch_size, self.window, 2 * self.key.out_features)
-        return BarMemory((empty,) * self.steps_per_bar)
+        return (empty,) * self.steps_per_bar
 
     def remember(
         self,
@@ -238,12 +237,12 @@ class BarAttention(nn.Module):
         memory: BarMemory,
     ) -> BarMemory:
         """The memory with the state before step ``position`` and what was played there added."""
-        new, columns = self._remember(state, played), list(memory.columns)
+        new, columns = self._remember(state, played), list(memory)
         bar, step = position // self.steps_per_bar, position % self.steps_per_bar
         for column in step.unique().tolist():
             rows = (step == column).nonzero()[:, 0]
             columns[column] = columns[column].index_put((rows, bar[rows] % self.window), new[rows])
-        return BarMemory(tuple(columns))
+        return tuple(columns)
 
     def recall(
         self, state: Float[Tensor, "B hidden"], position: Int[Tensor, " B"], memory: BarMemory
@@ -255,7 +254,7 @@ class BarAttention(nn.Module):
         bias = self._bias(distance, distance <= bar[:, None]).transpose(0, 1)[:, :, None]
         used = step.unique().tolist()
         if len(used) == 1:
-            rows = memory.columns[used[0]]
+            rows = memory[used[0]]
         else:
-            rows = torch.stack(memory.columns, 1)[torch.arange(len(step), device=step.device), step]
+            rows = torch.stack(memory, 1)[torch.arange(len(step), device=step.device), step]
         return self._attend(state[:, None], rows, bias)[:, 0]

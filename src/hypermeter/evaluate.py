@@ -84,7 +84,7 @@ def forecasts(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray]) -> 
     A repeated pattern is kept within .02 to .98 for the cross entropy, as its logarithm would be infinite otherwise.
     Only whole bars and phrases that have one before them are forecast.
     """
-    totals = {
+    totals: dict[str, dict[str, float]] = {
         level: dict.fromkeys(("model_bce", "last_bce", "model_mse", "last_mse", "cells"), 0.0)
         for level in ("bar", "phrase")
     }

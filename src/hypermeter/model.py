@@ -63,16 +63,14 @@ class Prediction:
 def _map(value: Any, change) -> Any:
     """``change`` on each tensor of nested tuples."""
     if isinstance(value, tuple):
-        parts = [_map(each, change) for each in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+        return tuple(_map(each, change) for each in value)
     return change(value)
 
 
 def _where(mask: Bool[Tensor, " B"], chosen: Any, other: Any) -> Any:
     """Rows of nested tuples of tensors: ``chosen`` where the mask is true; either may have one row for all."""
     if isinstance(chosen, tuple):
-        parts = [_where(mask, a, b) for a, b in zip(chosen, other, strict=True)]
-        return type(chosen)(*parts) if hasattr(chosen, "_fields") else tuple(parts)
+        return tuple(_where(mask, a, b) for a, b in zip(chosen, other, strict=True))
     return torch.where(mask.view(-1, *[1] * (chosen.dim() - 1)), chosen, other)
 
 
@@ -99,7 +97,7 @@ class State:
     phrase_output: Float[Tensor, "B phrase_hidden"]
     bar_sums: tuple[Tensor, Tensor]
     phrase_sums: tuple[Tensor, Tensor]
-    memory: BarMemory | tuple[()]
+    memory: BarMemory
     start: "State | None" = None
 
     def _parts(self) -> dict[str, Any]:

@@ -329,7 +329,8 @@ class _Run:
 
     def _save(self) -> None:
         """The last weights, the log, and all that it takes to go on."""
-        random = self.fabric.all_gather(torch.get_rng_state()).view(self.fabric.world_size, -1).cpu()
+        gathered: Any = self.fabric.all_gather(torch.get_rng_state())
+        random = gathered.view(self.fabric.world_size, -1).cpu()
         if not self.fabric.is_global_zero:
             return
         self._save_weights("last.safetensors")
@@ -387,7 +388,8 @@ class _Run:
         """Whether any process was, so that all stop at the same update."""
         if self.fabric.world_size == 1:
             return self.stop_asked
-        return bool(self.fabric.all_reduce(torch.tensor(float(self.stop_asked)), reduce_op="sum") > 0)
+        asked: Any = self.fabric.all_reduce(torch.tensor(float(self.stop_asked)), reduce_op="sum")
+        return bool(asked > 0)
 
     def _tensorboard(self) -> Any:
         if not self.fabric.is_global_zero:
