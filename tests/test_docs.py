@@ -1,0 +1,50 @@
+"""The Python in the documents runs, in the order in which it stands there; links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hypermeter.demo import read_corpus
+from hypermeter.metrics import METRICS
+from hypermeter.midi import write_midi
+from hypermeter.prepare import prepare
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md")])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """What the documents speak of: beat.mid, and a prepared folder npz."""
+    corpus = read_corpus()
+    write_midi(corpus["rock-1"], tmp_path / "beat.mid")
+    for name in ("rock-1", "funk-1", "house-1"):
+        write_midi(corpus[name], tmp_path / "midi" / f"{name}.mid")
+    prepare(tmp_path / "midi", tmp_path / "npz", quiet=True)
+    for split in ("train", "validation"):
+        (tmp_path / "npz" / split).mkdir(exist_ok=True)
+        np.savez(tmp_path / "npz" / split / "more.npz", sequence=corpus["rock-2"].hits)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def python_of(path):
+    return "\n".join(re.findall(r"^```python\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL))
+
+
+@pytest.mark.parametrize("path", [each for each in DOCUMENTS if python_of(each)], ids=lambda path: path.name)
+def test_the_python_of_a_document_runs(path, folder):
+    known = set(METRICS)
+    try:
+        exec(compile(python_of(path), path.name, "exec"), {})
+    finally:
+        for name in set(METRICS) - known:
+            del METRICS[name]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_documents_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#:\s,]+)(?:#[^)]*)?\)", path.read_text("utf-8")):
+        assert (path.parent / target).exists(), target
