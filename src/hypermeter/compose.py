@@ -1,9 +1,11 @@
 """Grooves in, grooves out: a model plays on from a MIDI file."""
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+import tyro
 
 from hypermeter.grid import Groove, HypermeterError
 from hypermeter.kit import Kit
@@ -80,7 +82,7 @@ def continue_groove(
 
 
 def generate_command(
-    out: Path,
+    out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
     model: str = "groove",
     primer: Path | None = None,
     bars: int = 16,

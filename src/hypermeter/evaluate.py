@@ -4,11 +4,12 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import tyro
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -209,7 +210,12 @@ def card(name: str, result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def evaluate_command(model: str, npz_dir: Path, out: Path | None = None, seed: int = 0) -> None:
+def evaluate_command(
+    model: Annotated[str, tyro.conf.arg(metavar="MODEL")],
+    npz_dir: Annotated[Path, tyro.conf.arg(metavar="NPZ_DIR")],
+    out: Path | None = None,
+    seed: int = 0,
+) -> None:
     """Print the benchmark card of a model on held-out performances.
 
     Bits per step are summed over voices: lower is better. Each performance is read whole, each step predicted from all

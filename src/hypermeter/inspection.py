@@ -4,9 +4,11 @@ import json
 import math
 import zipfile
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -22,7 +24,7 @@ PER_VOICE = ("drum_density", "ioi_mean", "ioi_var", "fast_patterns")
 
 
 def inspect(
-    path: Path,
+    path: Annotated[Path, tyro.conf.arg(metavar="FILE")],
     out: Path | None = None,
     kit: str = "gm10",
     grid: Grid = Grid(),

@@ -16,9 +16,10 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import tyro
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -77,8 +78,8 @@ class _Outcome:
 
 
 def prepare(
-    source: Path,
-    out: Path,
+    source: Annotated[Path, tyro.conf.arg(metavar="SOURCE")],
+    out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
     kit: str = "gm10",
     steps_per_beat: int = 4,
     metre: str = "4/4",

@@ -13,11 +13,12 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import lightning
 import numpy as np
 import torch
+import tyro
 from lightning.fabric import Fabric
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -76,8 +77,8 @@ class TrainConfig:
         accelerator: cpu, cuda or auto.
     """
 
-    npz_dir: Path
-    out: Path
+    npz_dir: Annotated[Path, tyro.conf.arg(metavar="NPZ_DIR")]
+    out: Annotated[Path, tyro.conf.arg(metavar="OUT")]
     max_steps: int = 2000
     batch_size: int = 16
     seq_len: int = 512
@@ -441,9 +442,9 @@ def plot_curves(history: list[dict[str, float]], path: Path) -> None:
         figure.savefig(temporary, dpi=120)
 
 
-def train_command(config: TrainConfig) -> Path:
+def train_command(config: TrainConfig) -> None:
     """Train a model on a prepared folder; the same command goes on with a run that was interrupted.
 
     Under torchrun, or with --devices, several processes share each batch.
     """
-    return train(config)
+    train(config)
