@@ -1,9 +1,9 @@
 """The metrical grid, a groove on it, and the errors and file writes that every other file shares."""
 
 import os
-import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -91,17 +91,19 @@ class Groove:
 
     def __post_init__(self) -> None:
         hits = np.asarray(self.hits)
-        if hits.ndim != 2 or not np.isin(hits, (0, 1)).all():
+        if hits.ndim != 2 or not ((hits == 0) | (hits == 1)).all():
             raise HypermeterError(f"groove: hits of shape {hits.shape}, expected (steps, voices) of 0 and 1")
         self.hits = hits.astype(np.uint8)
         velocity = np.where(hits > 0, 0.8, 0.0) if self.velocity is None else self.velocity
         self.velocity = np.asarray(velocity, np.float32)
         self.offset = np.asarray(np.zeros(hits.shape) if self.offset is None else self.offset, np.float32)
-        for name, array, low, high in (("velocity", self.velocity, 0, 1), ("offset", self.offset, -0.5, 0.5)):
+        for name, array in (("velocity", self.velocity), ("offset", self.offset)):
             if array.shape != hits.shape:
                 raise HypermeterError(f"groove: {name} of shape {array.shape}, hits of {hits.shape}: expected the same")
-            if not ((array >= low) & (array <= high)).all():
-                raise HypermeterError(f"groove: {name} outside [{low}, {high}]")
+        if not ((self.velocity >= 0) & (self.velocity <= 1)).all():
+            raise HypermeterError("groove: velocity outside [0, 1]")
+        if not ((self.offset >= -0.5) & (self.offset < 0.5)).all():
+            raise HypermeterError("groove: offset outside [-.5, .5) steps")
         if not self.tempo_bpm > 0:
             raise HypermeterError(f"groove: tempo_bpm is {self.tempo_bpm}, expected more than 0")
 
@@ -126,20 +128,16 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         HypermeterError: the folder cannot be made or written.
     """
     path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-        os.close(handle)
-    except OSError as error:
-        raise HypermeterError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
-    temporary = Path(name)
-    try:
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except OSError as error:
-        raise HypermeterError(
-            f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            reason = f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
+            raise HypermeterError(reason) from error
+        raise
