@@ -9,6 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+
+from hypermeter.grid import Grid
+from hypermeter.metrics import window_metrics
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,6 +27,8 @@ def script(place: str):
 
 floors = script("quality/floors.py")
 speed = script("speed/run.py")
+naive = script("speed/naive_metrics.py")
+metrics_speed = script("speed/metrics.py")
 
 TWO_STEPS_A_BAR = 2
 
@@ -158,3 +164,40 @@ def test_a_short_round_of_every_speed_fills_the_tables_and_the_plot(tmp_path, mo
     text = speed.markdown(result)
     assert "1 thread" in text or "thread" in text
     assert "target at least 0.45" in text
+
+
+def assert_same_values(found, expected) -> None:
+    if isinstance(found, dict):
+        assert set(found) == set(expected)
+        for name in found:
+            assert_same_values(found[name], expected[name])
+    elif isinstance(found, list):
+        assert len(found) == len(expected)
+        for mine, other in zip(found, expected):
+            assert_same_values(mine, other)
+    else:
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps, voices", [(512, 10), (144, 5), (75, 10), (16, 3), (7, 2), (2, 2)])
+@pytest.mark.parametrize("grid", [Grid(), Grid(steps_per_beat=2, beats_per_bar=6, bars_per_phrase=2, beat_unit=8)])
+def test_the_metrics_timed_against_give_the_same_values(steps, voices, grid):
+    random = np.random.default_rng(steps)
+    # Voices from silent to busy, and bars from empty to full.
+    hits = (random.random((steps, voices)) < np.linspace(0, 0.9, voices)).astype(np.uint8)
+    hits[16:32] = 0
+    hits[48:60] = 1
+    sections = [(0, 16), (5, steps), (steps, steps + 8)]
+    found = window_metrics(torch.from_numpy(hits), grid, sections=sections, fast_threshold=3)
+    assert_same_values(found, naive.window_metrics(hits, grid, sections=sections, fast_threshold=3))
+
+
+def test_a_short_round_of_the_speed_of_metrics_prints_and_writes_the_ratio(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(metrics_speed, "BATCH", 2)
+    monkeypatch.setattr(metrics_speed.torch, "set_num_threads", lambda number: None)
+    metrics_speed.main(quick=True, out=tmp_path / "metrics.json")
+    result = json.loads((tmp_path / "metrics.json").read_text())
+    assert result["metrics"]["ratio"] == pytest.approx(result["metrics"]["naive_ms"] / result["metrics"]["batched_ms"])
+    printed = capsys.readouterr().out
+    assert f"| times faster a window | {result['metrics']['ratio']:.2f} (" in printed
+    assert "target at least 50)" in printed

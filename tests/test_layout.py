@@ -18,24 +18,44 @@ ORDER = [
     "download",
     "duplicates",
     "prepare",
+    "metrics.onsets",
+    "metrics.density",
+    "metrics.intervals",
+    "metrics.syncopation",
+    "metrics.repetition",
+    "metrics.shape",
+    "metrics.timing",
+    "metrics.report",
     "metrics",
+    "compare",
     "dataset",
     "encoders",
     "heads",
     "losses",
     "generate",
     "model",
+    "evaluate.likelihood",
+    "evaluate.floors",
     "evaluate",
     "train",
     "render",
     "inspection",
+    "report",
+    "analyse",
     "compose",
     "demo",
     "cli",
 ]
 """The files in the order in which they may import each other."""
 
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+
+def dotted(path: Path) -> str:
+    """A file's name below the package; a folder's ``__init__`` has the name of the folder."""
+    name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+MODULES = {dotted(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 NAMES_THAT_SAY_NOTHING = {"utils", "base", "core", "manager", "managers", "helpers", "common", "misc"}
 
@@ -43,14 +63,13 @@ NAMES_THAT_SAY_NOTHING = {"utils", "base", "core", "manager", "managers", "helpe
 def imported(module: str) -> set[str]:
     """The package's files that a file imports, anywhere in it."""
     names = set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text("utf-8"))):
+    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names |= {each.name for each in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative import"
-            names |= {f"{node.module}.{each.name}" for each in node.names}
-    parts = [name.split(".") for name in names if name.split(".")[0] == "hypermeter"]
-    return {part[1] for part in parts if len(part) > 1 and part[1] in MODULES}
+            names |= {node.module, *(f"{node.module}.{each.name}" for each in node.names)}
+    return {name.removeprefix("hypermeter.") for name in names if name.startswith("hypermeter.")} & set(MODULES)
 
 
 @pytest.mark.parametrize("module", MODULES)

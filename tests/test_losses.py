@@ -9,9 +9,9 @@ import torch
 from torch.distributions import Bernoulli, Independent
 
 from hypermeter.dataset import collate, get_complete_rl_dataloader
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.losses import METRIC_TERMS, expected_intervals, loss_terms
-from hypermeter.metrics import METRICS, chunk_means
+from hypermeter.grid import HypermeterError
+from hypermeter.losses import METRIC_TERMS, loss_terms
+from hypermeter.metrics import chunk_means
 
 
 class Independently(Independent):
@@ -195,23 +195,6 @@ def test_each_metric_term_has_a_gradient_and_is_least_at_the_target(term):
     exact = torch.cat([(batch["step"] - 0.5) * 100, torch.zeros(2, 1, 3)], 1)
     exact = prediction(exact, batch["bar"], batch["phrase"])
     assert loss_terms(exact, batch, (term,))["metric"].item() == pytest.approx(0, abs=1e-6)
-
-
-def test_metric_terms_of_hits_are_the_metrics():
-    step = item(90)["step"]
-    steps, grid = torch.tensor([90.0]), Grid()
-    terms = {name: term(step[None], steps, grid)[0][0] for name, term in METRIC_TERMS.items()}
-    torch.testing.assert_close(terms["density"], METRICS["drum_density"](step, grid))
-    torch.testing.assert_close(terms["offbeat"][0], METRICS["syncopation"](step, grid, weak="offbeat"))
-    torch.testing.assert_close(expected_intervals(step[None])[0], METRICS["ioi_hist"](step, grid)[:, :16])
-    torch.testing.assert_close(terms["ioi_mean"] * 16, METRICS["ioi_mean"](step, grid))
-
-
-def test_expected_intervals_by_hand():
-    probs = torch.tensor([[[0.5], [0.2], [1.0]]])
-    counts = expected_intervals(probs)[0, 0]
-    torch.testing.assert_close(counts[:2], torch.tensor([0.5 * 0.2 + 0.2 * 1, 0.5 * 0.8 * 1]))
-    assert (counts[2:] == 0).all()
 
 
 def test_metrics_are_asked_for_by_true_by_name_or_by_the_batch(tmp_path):

@@ -1,6 +1,8 @@
 """Metrics against hand-computed numbers and their values at the edges."""
 
+import cmath
 import math
+from inspect import signature
 
 import pytest
 import torch
@@ -29,16 +31,47 @@ def hits_at(steps: int, *voices: list[int]) -> torch.Tensor:
     return hits
 
 
+def bins(*counts: dict[int, int] | None) -> list[list[float]]:
+    """Histograms of 32 distances, one a voice: how often which distance; None where there is none."""
+    return [[NAN] * 32 if each is None else [each.get(steps, 0) for steps in range(1, 33)] for each in counts]
+
+
+def entropy(*shares: float) -> float:
+    return -sum(share * math.log2(share) for share in shares)
+
+
+def resultant(*degrees: float) -> float:
+    """Length of the mean of unit vectors."""
+    return abs(sum(cmath.exp(1j * math.radians(each)) for each in degrees)) / len(degrees)
+
+
 def value(name: str, hits: torch.Tensor, **options) -> list | float:
     return METRICS[name](hits, GRID, **options).tolist()
+
+
+def apply(name: str, hits: torch.Tensor, grid: Grid = GRID) -> torch.Tensor:
+    """The metric with whatever it asks for; velocities and offsets follow from the place in the sequence."""
+    place = torch.arange(hits.shape[-2] * hits.shape[-1]).view(hits.shape[-2:]).float().expand(hits.shape)
+    context = {
+        "velocity": 0.5 + 0.4 * place.sin(),
+        "offset": 0.3 * (place * 1.7).sin(),
+        "tempo_bpm": 100.0,
+        "streams": (0, 1, range(2, hits.shape[-1])),
+    }
+    wanted = signature(METRICS[name]).parameters
+    return METRICS[name](hits, grid, **{key: each for key, each in context.items() if key in wanted})
 
 
 ONE_BAR = hits_at(16, [0, 8], [4, 12], [0, 2, 4, 6])  # kick, snare, four hats
 TWO_BARS = torch.cat([ONE_BAR, ONE_BAR])  # ends on the bar line
 
+SHARE_AT = {0: 2 / 3, 2: 1 / 3, 4: 2 / 3, 6: 1 / 3, 8: 1 / 3, 12: 1 / 3}  # of the voices of ONE_BAR, at its steps
+STEP_DENSITY = [SHARE_AT.get(step, 0) for step in range(16)]
+
 # name: values for (no hits, one hit of voice 0 on step 5, ONE_BAR, TWO_BARS)
 EXPECTED = {
     "density": (0, 1 / 48, 8 / 48, 8 / 48),
+    "step_density": ([0] * 16, [0] * 5 + [1 / 3] + [0] * 10, STEP_DENSITY, STEP_DENSITY * 2),
     "avg_hits": (0, 1 / 16, 0.5, 0.5),
     "drum_density": ([0, 0, 0], [1 / 16, 0, 0], [2 / 16, 2 / 16, 4 / 16], [2 / 16, 2 / 16, 4 / 16]),
     "max_hits": (0, 1, 2, 2),
@@ -46,11 +79,36 @@ EXPECTED = {
     "co_occurrence": (0, 0, 2 / 16, 2 / 16),
     "ioi_mean": ([NAN] * 3, [NAN] * 3, [8, 8, 2], [8, 8, 22 / 7]),
     "ioi_var": ([NAN] * 3, [NAN] * 3, [0, 0, 0], [0, 0, (6 * 4 + 100) / 7 - (22 / 7) ** 2]),
+    # hats of TWO_BARS: 2 2 2 10 2 2 2
+    "ioi_hist": (
+        bins(*[None] * 3),
+        bins(*[None] * 3),
+        bins({8: 1}, {8: 1}, {2: 3}),
+        bins({8: 3}, {8: 3}, {2: 6, 10: 1}),
+    ),
+    # the union plays 0 2 4 6 8 12: distances 2 2 2 2 4, and in TWO_BARS 2 2 2 2 4 4 2 2 2 2 4
+    "ioi_entropy": (NAN, NAN, entropy(4 / 5, 1 / 5), entropy(8 / 11, 3 / 11)),
+    "npvi": (NAN, NAN, 100 * (2 / 3) / 4, 100 * 3 * (2 / 3) / 10),
     "fast_patterns": ([0, 0, 0], [0, 0, 0], [0, 0, 3], [0, 0, 6]),
     "syncopation": (NAN, 1, 6 / 8, 12 / 16),
+    # one hit on step 5, in levels of the metrical tree 0 to 4: the rests 6-7 (-3) and 8-15 (-1) follow its -4
+    "lhl": (NAN, 1 + 3, -1, -1),
+    # weights 5 to 1: 1 where 5 could be; ONE_BAR has the six greatest
+    "tmc": (NAN, 5 - 1, 0, 0),
+    # level 4, so 15/16, between 4 (level 2, factor .75) and 6 (level 3, factor .625)
+    "sioros": (NAN, 15 / 16 * (0.8 * 0.75 + 0.625) / 1.8, 0, 0),
+    # a quarter beat from the beat, and held over two of them; in ONE_BAR 2 and 6 end on the next beat
+    "wnbd": (NAN, 4, 2 + 2, 2 + 2),
+    # ONE_BAR: 0 and 8, 4 and 12 cancel; 2 and 6 point 45 and 135 degrees
+    "balance": (NAN, 0, 1 - math.sqrt(2) / 6, 1 - math.sqrt(2) / 6),
+    # ONE_BAR: degrees short of the regular hexagon
+    "evenness": (NAN, 1, resultant(0, 15, 30, 45, 60, 30), resultant(0, 15, 30, 45, 60, 30)),
+    "ngrams": ([13] + [0] * 12, [9, 1, 1, 1, 1] + [0] * 8, [1] * 13, [2] * 13 + [1] * 3 + [0] * 13),
     "ngram_diversity": (1, 5, 13, 16),
     "hits_per_bar": ([[0, 0, 0]], [[1, 0, 0]], [[2, 2, 4]], [[2, 2, 4]] * 2),
     "groove_consistency": (NAN, NAN, NAN, 1),
+    "groove_similarity": (NAN, NAN, NAN, 1),
+    "repetition_profile": ([NAN] * 8, [NAN] * 8, [NAN] * 8, [1] + [NAN] * 7),
     # ONE_BAR: 10 steps of no hits, 4 of one, 2 of two
     "step_entropy": (0, 1 / 16 * 4 + 15 / 16 * math.log2(16 / 15), 1.2987949, 1.2987949),
     "phrase_entropy": (0, 1 / 16 * 4 + 15 / 16 * math.log2(16 / 15), 1.2987949, 1.2987949),
@@ -67,35 +125,133 @@ def test_metric_of_no_hits_one_hit_one_bar_and_two_identical_bars(name):
 
 
 def test_every_metric_has_expected_values_here():
-    assert set(METRICS) == set(EXPECTED) | {"ioi_hist", "ngrams"}
+    elsewhere = {"witek", "velocity_range", "swing_ratio", "timing_dfa", "offset_ms"}  # need more than hits
+    assert set(METRICS) == set(EXPECTED) | elsewhere
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_a_batch_gives_what_its_rows_give(name):
     torch.manual_seed(0)
     hits = (torch.rand(2, 3, 41, 4) < 0.3).float()  # 41 steps: the last bar is short
-    batched = METRICS[name](hits, GRID)
+    batched = apply(name, hits)
     for i in range(2):
         for j in range(3):
-            torch.testing.assert_close(batched[i, j], METRICS[name](hits[i, j], GRID), equal_nan=True)
+            torch.testing.assert_close(batched[i, j], apply(name, hits[i, j]), equal_nan=True)
 
 
 @pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float64])
 def test_the_type_of_hits_does_not_matter(name, dtype):
-    torch.testing.assert_close(
-        METRICS[name](TWO_BARS.to(dtype), GRID).float(), METRICS[name](TWO_BARS, GRID), equal_nan=True
-    )
+    torch.testing.assert_close(apply(name, TWO_BARS.to(dtype)).float(), apply(name, TWO_BARS).float(), equal_nan=True)
 
 
 @pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("steps", [0, 1, 3, 17])
 def test_any_length_is_taken(name, steps):
     hits = torch.ones(2, steps, 3)
-    result = METRICS[name](hits, GRID)
+    result = apply(name, hits)
     assert result.shape[0] == 2
-    if steps == 0 and name in ("density", "avg_hits", "max_hits", "step_entropy", "phrase_entropy", "syncopation"):
+    if steps == 0 and name not in ("ngram_diversity", "fast_patterns", "transitions"):  # counts, 0 of nothing
         assert result.isnan().all()
+
+
+METRES = {
+    "3/4": Grid(beats_per_bar=3),
+    "6/8": Grid(steps_per_beat=2, beats_per_bar=6, beat_unit=8),
+    "4/4 in triplets, 12 steps": Grid(steps_per_beat=3),
+    "4/4 in triplet sixteenths, 24 steps": Grid(steps_per_beat=6),
+}
+
+# Two bars, each with voice 0 on its first step and voice 1 in its middle: on a beat, except in 3/4.
+# name: value in 3/4, value in the others
+IN_OTHER_METRES = {
+    "dense_frac": (0, 0),
+    "hits_per_bar": ([[1, 1], [1, 1]], [[1, 1], [1, 1]]),
+    "syncopation": (0.5, 0.5),
+    "lhl": (1, -1),  # 3/4: the middle (-2) is followed by the third beat (-1)
+    "tmc": ((4 + 3) - (4 + 2), 0),  # 3/4: a beat could have been played
+    "sioros": (0.75 * 0.625, 0),  # 3/4: level 2 between two of level 1, else between the downbeats played
+    "wnbd": (2 / 0.5, 0),  # 3/4: half a beat away and held over the third beat to the bar line
+    "balance": (1, 1),
+    "evenness": (1, 1),
+    "groove_consistency": (1, 1),
+    "groove_similarity": (1, 1),
+    "repetition_profile": ([1] + [NAN] * 7, [1] + [NAN] * 7),
+}
+
+
+@pytest.mark.parametrize("metre", METRES)
+@pytest.mark.parametrize("name", IN_OTHER_METRES)
+def test_metric_of_two_identical_bars_in_other_metres(name, metre):
+    size = METRES[metre].steps_per_bar
+    hits = hits_at(2 * size, [0, size], [size // 2, size + size // 2])
+    expected = torch.tensor(IN_OTHER_METRES[name][metre != "3/4"], dtype=torch.float32)
+    torch.testing.assert_close(METRICS[name](hits, METRES[metre]), expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("metre", METRES)
+def test_phrase_entropy_follows_the_phrase_of_the_metre(metre):
+    size = METRES[metre].steps_per_phrase
+    hits = torch.zeros(2 * size, 1)
+    hits[: size // 2] = 1  # one bit in the first phrase, none in the second
+    assert METRICS["phrase_entropy"](hits, METRES[metre]).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("metre", METRES)
+@pytest.mark.parametrize("name", sorted(set(EXPECTED) - set(IN_OTHER_METRES) - {"phrase_entropy"}))
+def test_a_metric_that_knows_no_bars_is_the_same_in_every_metre(name, metre):
+    torch.testing.assert_close(METRICS[name](TWO_BARS, METRES[metre]), METRICS[name](TWO_BARS, GRID), equal_nan=True)
+
+
+@pytest.mark.parametrize("metre", METRES)
+@pytest.mark.parametrize("name", METRICS)
+def test_no_hits_one_hit_and_one_bar_are_defined_in_other_metres_where_they_are_in_four_four(name, metre):
+    def defined(grid: Grid, onsets: list[int]) -> bool:
+        return not apply(name, hits_at(grid.steps_per_bar, onsets, [], []), grid).isnan().all().item()
+
+    for onsets in ([], [5], [0, 5, 7]):
+        assert defined(METRES[metre], onsets) == defined(GRID, onsets)
+
+
+@pytest.mark.parametrize("voices", [None, 1, [0, 2]])
+@pytest.mark.parametrize("name", ["ioi_entropy", "npvi", "lhl", "tmc", "sioros", "wnbd", "balance", "evenness"])
+def test_a_line_is_a_voice_or_the_union_of_a_group(name, voices):
+    torch.manual_seed(1)
+    hits = (torch.rand(64, 3) < 0.3).float()
+    columns = [0, 1, 2] if voices is None else [voices] if isinstance(voices, int) else voices
+    alone = hits[:, columns].amax(1, keepdim=True)
+    assert METRICS[name](hits, GRID, voices=voices) == METRICS[name](alone, GRID)
+
+
+@pytest.mark.parametrize(
+    "name", ["ioi_entropy", "npvi", "lhl", "tmc", "sioros", "wnbd", "balance", "evenness", "swing_ratio"]
+)
+@pytest.mark.parametrize("voices", [3, -1, [0, 3]])
+def test_a_line_of_a_voice_that_is_not_there_is_refused(name, voices):
+    options = {"offset": torch.zeros(TWO_BARS.shape)} if name == "swing_ratio" else {}
+    with pytest.raises(HypermeterError, match="voices are .*, expected columns from 0 to 2"):
+        METRICS[name](TWO_BARS, GRID, voices=voices, **options)
+
+
+def test_npvi_of_distances_by_hand():
+    hits = hits_at(32, [0, 3, 4, 10])  # 3 1 6: 2/2 and 5/3.5
+    assert value("npvi", hits) == pytest.approx(100 * (1 + 10 / 7) / 2)
+
+
+def test_groove_similarity_is_over_all_pairs_and_consistency_over_neighbours():
+    a, b = hits_at(16, [0]), hits_at(16, [0, 4])  # one cell in 16 apart
+    bars = torch.cat([a, b, b, torch.ones(3, 1)])  # a short last bar is left out
+    assert value("groove_consistency", bars) == pytest.approx(1 - 1 / 32)
+    assert value("groove_similarity", bars) == pytest.approx(1 - 2 / 48)
+
+
+def test_repetition_profile_is_f1_and_leaves_out_pairs_of_empty_bars():
+    a, b, empty = hits_at(16, [0, 4]), hits_at(16, [0, 4, 8, 12]), torch.zeros(16, 1)
+    bars = torch.cat([a, b, empty, empty, a])
+    # 1 bar apart: 2/3, 0, left out, 0; 2 apart: 0, 0, 0; 3 apart: 0 and 2/3; 4 apart: 1
+    expected = [2 / 9, 0, 1 / 3, 1] + [NAN] * 4
+    assert value("repetition_profile", bars) == pytest.approx(expected, nan_ok=True)
+    assert value("repetition_profile", torch.zeros(64, 1)) == pytest.approx([NAN] * 8, nan_ok=True)
 
 
 def test_dense_frac_counts_bars_above_half_the_voices_or_the_threshold():

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ COMMANDS = {
     "generate": "hypermeter.compose:generate_command",
     "evaluate": "hypermeter.evaluate:evaluate_command",
     "inspect": "hypermeter.inspection:inspect",
+    "analyse": "hypermeter.analyse:analyse_command",
     "demo": "hypermeter.demo:demo",
 }
 """Command -> module:function, in the order of use. The functions are the Python API too."""
@@ -28,6 +30,14 @@ EXTRAS = {"lightning": "train", "tensorboard": "train", "matplotlib": "plot"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give the exit code: 0 done, 2 bad input (one line on stderr), 130 interrupted."""
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    while name == "--plugin":
+        if len(rest) < 2:
+            return _refuse("--plugin: expected a Python file, then a command, as in --plugin my.py analyse beat.mid")
+        try:
+            _run_file(Path(rest[0]))
+        except Exception as error:  # the file is the user's own, and may raise anything
+            return _refuse(f"{rest[0]}: cannot be run as a plugin ({type(error).__name__}: {error}); mend it first")
+        name, *rest = rest[1:]
     if name in ("-h", "--help"):
         print(_help())
         return 0
@@ -66,6 +76,14 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     return 0
 
 
+def _run_file(path: Path) -> None:
+    """Run the user's Python file, which registers metrics and the like, as a module of its own."""
+    spec = spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError("expected a file that ends in .py")
+    spec.loader.exec_module(module_from_spec(spec))
+
+
 def _function(name: str) -> Callable[..., Any]:
     module, _, function = COMMANDS[name].partition(":")
     return getattr(import_module(module), function)
@@ -88,6 +106,7 @@ def _help() -> str:
             *lines,
             "",
             "hypermeter COMMAND --help tells a command's options; hypermeter --version, the version.",
+            "hypermeter --plugin FILE.py COMMAND ... runs a file of yours first, with metrics of your own.",
         ]
     )
 

@@ -154,21 +154,32 @@ class CompleteHierarchicalDrumDataset(Dataset):
         return len(self.windows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Several items; a loader asks for a batch in this way. Windows of one length are measured together."""
+        items: list[dict[str, Any]] = []
+        for index in indices:
+            step = self._step(index)
+            bar, phrase = (chunk_means(step, size) for size in (self.grid.steps_per_bar, self.grid.steps_per_phrase))
+            metrics = WindowMetrics(step={}, bar={}, phrase={}, section=[], song={})
+            items.append({"step": step, "bar": bar, "phrase": phrase, "metrics": metrics})
+        if self.with_metrics:
+            for length in {len(item["step"]) for item in items}:
+                alike = [item for item in items if len(item["step"]) == length]
+                steps = torch.stack([item["step"] for item in alike])
+                measured = window_metrics(steps, self.grid, self.sections, self.fast_threshold)
+                for row, item in enumerate(alike):
+                    item["metrics"] = WindowMetrics(_map(measured, lambda value, row=row: value[row]))
+        return items
+
+    def _step(self, index: int) -> Tensor:
         file, start = self.windows[index]
         sequence = self.packed[self.bounds[file] : self.bounds[file + 1]]
         hits = sequence[start : start + self.seq_len]
         if self.augment:
             hits = self._augmented(sequence, len(hits), int(index) % len(self))
-        step = torch.from_numpy(hits.astype(np.float32))
-        metrics = WindowMetrics(step={}, bar={}, phrase={}, section=[], song={})
-        if self.with_metrics:
-            metrics = WindowMetrics(window_metrics(step, self.grid, self.sections, self.fast_threshold))
-        return {
-            "step": step,
-            "bar": chunk_means(step, self.grid.steps_per_bar),
-            "phrase": chunk_means(step, self.grid.steps_per_phrase),
-            "metrics": metrics,
-        }
+        return torch.from_numpy(hits.astype(np.float32))
 
     def _augmented(self, sequence: np.ndarray, steps: int, index: int) -> np.ndarray:
         random = np.random.default_rng([self.seed, self.epoch, index])

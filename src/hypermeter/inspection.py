@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +14,7 @@ from rich.table import Table
 from hypermeter.dataset import read_sequence
 from hypermeter.grid import Grid, Groove, HypermeterError
 from hypermeter.kit import load_kit
-from hypermeter.metrics import METRICS
+from hypermeter.metrics import measure
 from hypermeter.midi import read_midi_pieces
 from hypermeter.render import ascii_grid, plot_groove
 
@@ -83,8 +82,7 @@ def read_npz(path: Path, kit: str = "gm10", grid: Grid = Grid()) -> Groove:
 
 def print_metrics(groove: Groove) -> None:
     """Two tables of METRICS: of the whole, and for each voice that sounds."""
-    hits, grid, names = torch.from_numpy(groove.hits), groove.grid, load_kit(groove.kit).names
-    values = {name: metric(hits, grid) for name, metric in METRICS.items()}
+    names, values = load_kit(groove.kit).names, measure(groove)
     whole = Table("metric", "value")
     for name, value in values.items():
         if not value.ndim:

@@ -14,6 +14,10 @@ from hypermeter.grid import HypermeterError
 KITS = ("gm10", "magenta9", "gm")
 """Names of the kits that come with the package."""
 
+_BASS_DRUMS = {35, 36}
+_SKINS = {37, 38, 39, 40, 41, 43, 45, 47, 48, 50, 58, 60, 61, 62, 63, 64, 65, 66}
+_CYMBALS = {22, 26, 42, 44, 46, 49, 51, 52, 53, 55, 57, 59}
+
 _FORM = "snare: {class_id: 1, pitches: [38, 40]}"
 
 
@@ -77,6 +81,19 @@ class Kit:
     def pitch_to_voice(self) -> dict[int, int]:
         """MIDI pitch -> column."""
         return {pitch: column for column, voice in enumerate(self.voices) for pitch in voice.pitches}
+
+    @property
+    def streams(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Columns of the low (bass drums), mid (snares, toms, hand drums) and high (the rest) voices."""
+        low, mid, high = [], [], []
+        for column, voice in enumerate(self.voices):
+            (low if voice.write in _BASS_DRUMS else mid if voice.write in _SKINS else high).append(column)
+        return tuple(low), tuple(mid), tuple(high)
+
+    @property
+    def cymbals(self) -> tuple[int, ...]:
+        """Columns of the hi-hats and cymbals."""
+        return tuple(column for column, voice in enumerate(self.voices) if voice.write in _CYMBALS)
 
     def to_dict(self) -> dict[str, Any]:
         voices = [{"name": v.name, "pitches": list(v.pitches), "write": v.write} for v in self.voices]

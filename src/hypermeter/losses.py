@@ -14,11 +14,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hypermeter.grid import Grid, HypermeterError
-from hypermeter.metrics import weak_steps
+from hypermeter.metrics import METRICS
 
 TINY = 1e-7
 LONGEST_INTERVAL = 16
-"""Steps; longer distances between hits are left out of the interval terms."""
+"""Steps; longer distances between hits are left out of the term ``ioi_hist``."""
 
 
 def masked_mean(values: Float[Tensor, "*S"], mask: Bool[Tensor, "*S"]) -> Float[Tensor, ""]:
@@ -67,58 +67,17 @@ def level_loss(
     return masked_mean(losses, mask[:, 1 : following + 1])
 
 
-# The metric term compares statistics that are exact on hits and differentiable in probabilities. Each function takes
-# hits or probabilities (B, T, V), 0 where padded, with the number of real steps (B,), and gives the values (B, N) and
-# where they are defined (B, N).
-
-Statistic = tuple[Tensor, Tensor]
+def _ioi_hist_per_step(hits: Float[Tensor, "B T V"], grid: Grid) -> Float[Tensor, "B V lags"]:
+    return METRICS["ioi_hist"](hits, grid, bins=LONGEST_INTERVAL) / hits.shape[1]
 
 
-def expected_density(hits: Float[Tensor, "B T V"], steps: Float[Tensor, " B"], grid: Grid) -> Statistic:
-    """Per voice, share of steps with a hit."""
-    values = hits.sum(1) / steps.clamp_min(1)[:, None]
-    return values, (steps > 0)[:, None].expand_as(values)
-
-
-def expected_offbeat(hits: Float[Tensor, "B T V"], steps: Float[Tensor, " B"], grid: Grid) -> Statistic:
-    """Share of hits that are not on a beat."""
-    per_step = hits.sum(-1)
-    total = per_step.sum(-1, keepdim=True)
-    offbeat = (per_step * weak_steps(hits.shape[1], grid, "offbeat").to(hits.device)).sum(-1, keepdim=True)
-    return offbeat / total.clamp_min(TINY), total > 0
-
-
-def expected_intervals(hits: Float[Tensor, "B T V"]) -> Float[Tensor, "B V lags"]:
-    """Expected number of consecutive hits 1, 2, ... LONGEST_INTERVAL steps apart, were the steps independent."""
-    counts = []
-    waiting = hits  # at step t: a hit at t and none since, up to the step looked at
-    for lag in range(1, LONGEST_INTERVAL + 1):
-        waiting, later = waiting[:, : hits.shape[1] - lag], hits[:, lag:]
-        counts.append((waiting * later).sum(1))
-        waiting = waiting * (1 - later)
-    return torch.stack(counts, -1)
-
-
-def expected_ioi_hist(hits: Float[Tensor, "B T V"], steps: Float[Tensor, " B"], grid: Grid) -> Statistic:
-    """Per voice and distance, consecutive hits that far apart, per step."""
-    values = (expected_intervals(hits) / steps.clamp_min(1)[:, None, None]).flatten(1)
-    return values, (steps > 0)[:, None].expand_as(values)
-
-
-def expected_ioi_mean(hits: Float[Tensor, "B T V"], steps: Float[Tensor, " B"], grid: Grid) -> Statistic:
-    """Per voice, mean distance of consecutive hits, in bars; distances above LONGEST_INTERVAL are left out."""
-    counts = expected_intervals(hits)
-    total = counts.sum(-1)
-    distances = torch.arange(1, LONGEST_INTERVAL + 1, device=hits.device) / grid.steps_per_bar
-    return (counts * distances).sum(-1) / total.clamp_min(TINY), total > 0
-
-
-METRIC_TERMS: dict[str, Callable[[Tensor, Tensor, Grid], Statistic]] = {
-    "density": expected_density,
-    "offbeat": expected_offbeat,
-    "ioi_hist": expected_ioi_hist,
-    "ioi_mean": expected_ioi_mean,
+METRIC_TERMS: dict[str, Callable[[Tensor, Grid], Tensor]] = {
+    "density": METRICS["drum_density"],
+    "offbeat": lambda hits, grid: METRICS["syncopation"](hits, grid, weak="offbeat"),
+    "ioi_hist": _ioi_hist_per_step,
+    "ioi_mean": lambda hits, grid: METRICS["ioi_mean"](hits, grid) / grid.steps_per_bar,
 }
+"""Metrics that take probabilities, of one order of magnitude: shares, counts a step, lengths in bars."""
 
 
 def metric_loss(
@@ -130,20 +89,27 @@ def metric_loss(
 ) -> Float[Tensor, ""]:
     """Mean squared difference of the named METRIC_TERMS between predictions and targets, summed over names.
 
-    The mean is over all values that the targets define; a sample without any takes no part.
+    Each sample is measured over its own real steps. The mean is over all values that the targets define; a sample
+    without any takes no part, and what is undefined in the predictions counts as 0.
 
     Raises:
         HypermeterError: an unknown name.
     """
-    probs, step = torch.where(mask[..., None], probs.float(), 0), torch.where(mask[..., None], step.float(), 0)
-    steps = mask.sum(-1).float()
-    total = probs.sum() * 0
+    names = tuple(names)
     for name in names:
         if name not in METRIC_TERMS:
             raise HypermeterError(f"metrics: no term {name!r}, expected some of {', '.join(METRIC_TERMS)}")
-        wanted, defined = METRIC_TERMS[name](step, steps, grid)
-        found, _ = METRIC_TERMS[name](probs, steps, grid)
-        total = total + masked_mean((found - wanted).square(), defined)
+    lengths = mask.sum(-1)
+    total = probs.sum() * 0
+    for name in names:
+        errors, defined = [], []
+        for length in lengths.unique().tolist():
+            rows = lengths == length
+            wanted = METRIC_TERMS[name](step[rows, :length].float(), grid)
+            found = METRIC_TERMS[name](probs[rows, :length].float(), grid)
+            errors.append((found.nan_to_num(0) - wanted.nan_to_num(0)).square().flatten())
+            defined.append(~wanted.isnan().flatten())
+        total = total + masked_mean(torch.cat(errors), torch.cat(defined))
     return total
 
 

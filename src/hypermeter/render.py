@@ -2,11 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hypermeter.grid import Grid, Groove, HypermeterError, atomic_write
 from hypermeter.kit import Kit, load_kit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LEVELS = {"o": 0.3, "x": 0.7, "X": 0.95}
 """Symbol of a hit -> velocity: ghost note, plain, accent. A rest is a dot."""
@@ -108,18 +112,26 @@ def _bars(block: dict[int, str], kit: Kit) -> list[np.ndarray]:
 
 
 def plot_groove(groove: Groove, path: str | Path, title: str = "", primer_steps: int = 0) -> Path:
-    """A drum grid as PNG: velocity as colour, offset as displacement from the step, lines at bars and phrases.
+    """``draw_groove`` as PNG.
+
+    Raises:
+        HypermeterError: a path that cannot be written.
+    """
+    figure = draw_groove(groove, title, primer_steps)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png")
+    return Path(path)
+
+
+def draw_groove(groove: Groove, title: str = "", primer_steps: int = 0) -> "Figure":
+    """A drum grid: velocity as colour, offset as displacement from the step, lines at bars and phrases.
 
     Two phrases a row, the first ``MOST_BARS`` bars. Voices without hits are left out.
 
     Args:
         groove: what to draw.
-        path: the PNG to write.
         title: above the picture.
         primer_steps: steps from the start to shade, as what a model was given.
-
-    Raises:
-        HypermeterError: a path that cannot be written.
     """
     from matplotlib.collections import PatchCollection
     from matplotlib.figure import Figure
@@ -156,6 +168,4 @@ def plot_groove(groove: Groove, path: str | Path, title: str = "", primer_steps:
     axes[-1].set_xlabel(f"bar ({grid.metre}, {groove.tempo_bpm:g} bpm)", fontsize=8)
     figure.colorbar(drawn, ax=list(axes), label="velocity", pad=0.01, shrink=0.9)
     figure.suptitle(title, fontsize=10)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png")
-    return Path(path)
+    return figure

@@ -1,0 +1,84 @@
+"""Speed of all metrics of a window on one thread: batched, against one window after another in NumPy.
+
+    python benchmarks/speed/metrics.py [--quick] [--out FILE.json]
+
+Both run in turns, so that a busy machine slows both; a figure is the median of the rounds.
+"""
+
+import json
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import tyro
+
+from hypermeter.grid import Grid, HypermeterError, atomic_write
+from hypermeter.metrics import window_metrics
+
+sys.path.insert(0, str(Path(__file__).parent))
+import naive_metrics
+from run import BATCH, STEPS, VOICES, in_turns, machine, plausible_hits, ratio_of, ratio_text
+
+TARGET = 50.0
+"""Least times faster a window that we want."""
+
+ROUNDS = 15
+
+
+def measure(rounds: int = ROUNDS) -> dict[str, float]:
+    """Milliseconds a window of each, and the ratio, of one batch of BATCH windows."""
+    windows = plausible_hits(BATCH, STEPS)
+    batch, grid = torch.from_numpy(windows), Grid()
+
+    def one_by_one() -> None:
+        for window in windows:
+            naive_metrics.window_metrics(window, grid)
+
+    times = in_turns({"batched": lambda: window_metrics(batch, grid), "naive": one_by_one}, rounds)
+    return {
+        **{f"{name}_ms": 1000 * median(each) / BATCH for name, each in times.items()},
+        **ratio_of(times["naive"], times["batched"]),
+    }
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The figures as a table."""
+    found, about = result["metrics"], result["machine"]
+    rows = [
+        (f"hypermeter.metrics, batch of {BATCH}, ms a window", f"{found['batched_ms']:.3f}"),
+        ("NumPy, window by window, ms a window", f"{found['naive_ms']:.2f}"),
+        ("times faster a window", ratio_text(found, TARGET)),
+    ]
+    lines = [f"| all metrics of windows of {STEPS} x {VOICES} | measured |", "|---|---|"]
+    lines += [f"| {what} | {value} |" for what, value in rows]
+    lines += [
+        "",
+        f"{about['cpu']}, {about['threads']} thread, load {about['load_at_start']:.1f} at the start; torch "
+        f"{about['torch']}, Python {about['python']}; {'quick' if result['quick'] else 'full'} round, random hits.",
+    ]
+    return "\n".join(lines)
+
+
+def main(quick: bool = False, out: Path = Path("bench/out/metrics.json")) -> None:
+    """Measure, print Markdown, write JSON.
+
+    Args:
+        quick: one round, to see that everything runs; its figures mean little.
+        out: file for the figures as JSON.
+    """
+    torch.set_num_threads(1)
+    result: dict[str, Any] = {"machine": machine(), "quick": quick, "metrics": measure(1 if quick else ROUNDS)}
+    print(markdown(result))
+    with atomic_write(out) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"\n{out}")
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main)
+    except HypermeterError as error:
+        print(f"metrics: {error}", file=sys.stderr)
+        sys.exit(2)

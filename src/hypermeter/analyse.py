@@ -1,0 +1,320 @@
+"""Rhythm analysis of files and folders: tables, CSV, JSON, and an HTML report."""
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from rich import box
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from hypermeter import report
+from hypermeter.compare import compare
+from hypermeter.grid import Grid, Groove, HypermeterError, atomic_write
+from hypermeter.inspection import read_npz
+from hypermeter.kit import load_kit
+from hypermeter.metrics import METRICS, measure, window_metrics
+from hypermeter.midi import read_midi_pieces
+
+SUFFIXES = (".mid", ".midi", ".npz")
+
+MOST_PICTURES = 12
+"""Pieces of a folder that the report draws."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A piece and its metrics.
+
+    Args:
+        name: of the file, below the folder; with a number where the file holds several pieces.
+        groove: the piece.
+        values: metric -> tensor, see ``metrics.measure``.
+    """
+
+    name: str
+    groove: Groove
+    values: dict[str, Tensor]
+
+    @property
+    def flat(self) -> dict[str, float]:
+        """Numbers by column: metrics with one value, and those with one for each voice (name.voice) or lag (name.3)."""
+        voices = load_kit(self.groove.kit).names
+        columns: dict[str, float] = {}
+        for name, value in self.values.items():
+            if value.ndim == 0:
+                columns[name] = value.item()
+            elif name == "repetition_profile":
+                columns |= {f"{name}.{lag}": each for lag, each in enumerate(value.tolist(), 1)}
+            elif value.shape == (len(voices),):
+                columns |= {f"{name}.{voice}": each for voice, each in zip(voices, value.tolist(), strict=True)}
+        return columns
+
+
+def analyse(
+    path: str | Path, kit: str = "gm10", grid: Grid = Grid(), rejects: list[str] | None = None
+) -> Iterator[Analysis]:
+    """The pieces of a file, or of all MIDI and .npz below a folder, each with all METRICS.
+
+    Args:
+        path: .mid, .midi, .npz, or a folder of them.
+        kit: of MIDI files, and of .npz that name none.
+        grid: likewise.
+        rejects: where given, a file of a folder that cannot be read is left out, and the reason put here.
+
+    Raises:
+        HypermeterError: no such path, no file that can be read in it, or a bad file where no ``rejects`` are given.
+    """
+    path = Path(path)
+    files = [path]
+    if path.is_dir():
+        files = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES)
+        if not files:
+            raise HypermeterError(f"{path}: no .mid, .midi or .npz in it or below; expected at least one")
+    found = 0
+    for file in files:
+        try:
+            grooves = _read(file, kit, grid)
+        except HypermeterError as error:
+            if rejects is None or file == path:
+                raise
+            rejects.append(str(error))
+            continue
+        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        for number, groove in enumerate(grooves, 1):
+            found += 1
+            yield Analysis(name if len(grooves) == 1 else f"{name} #{number}", groove, measure(groove))
+    if not found:
+        reason = f" ({rejects[0]})" if rejects else ""
+        raise HypermeterError(f"{path}: none of {len(files)} files can be analysed{reason}")
+
+
+def _read(file: Path, kit: str, grid: Grid) -> list[Groove]:
+    if file.suffix.lower() == ".npz":
+        return [read_npz(file, kit, grid)]
+    return [piece.groove for piece in read_midi_pieces(file, kit, grid)]
+
+
+def columns(pieces: Sequence[Analysis]) -> dict[str, np.ndarray]:
+    """Column -> its number in each piece, NaN where a piece has none."""
+    flat = [piece.flat for piece in pieces]
+    names = dict.fromkeys(name for each in flat for name in each)
+    return {name: np.array([each.get(name, math.nan) for each in flat]) for name in names}
+
+
+def compare_pieces(ours: Sequence[Analysis], theirs: Sequence[Analysis]) -> dict[str, dict[str, float]]:
+    """``compare`` of each column that both have."""
+    own, other = columns(ours), columns(theirs)
+    return {name: compare(own[name], other[name]) for name in own if name in other}
+
+
+def levels(groove: Groove, sections: Mapping[str, tuple[int, int]] | None = None) -> dict[str, Any]:
+    """The full report of a piece, as the data set gives it of a window, and all scalar METRICS of every bar and phrase.
+
+    Args:
+        groove: the piece.
+        sections: name -> (start, end) in bars, end not included.
+    """
+    hits, grid = torch.from_numpy(groove.hits), groove.grid
+    bounds = [(start * grid.steps_per_bar, end * grid.steps_per_bar) for start, end in (sections or {}).values()]
+    full = window_metrics(hits, grid, bounds)
+    full["section"] = dict(zip(sections or {}, full["section"], strict=True))
+    scalars = [name for name, value in measure(groove).items() if value.ndim == 0]
+    for level, size in (("bar", grid.steps_per_bar), ("phrase", grid.steps_per_phrase)):
+        chunks = [_slice(groove, start, start + size) for start in range(0, len(groove), size)]
+        measured = [measure(chunk, scalars) for chunk in chunks]
+        full[level] |= {name: torch.stack([each[name] for each in measured]) for name in scalars}
+    return full
+
+
+def _slice(groove: Groove, start: int, end: int) -> Groove:
+    part = slice(start, end)
+    return Groove(
+        groove.hits[part], groove.velocity[part], groove.offset[part], groove.tempo_bpm, groove.kit, groove.grid
+    )
+
+
+def parse_sections(text: str, bars: int) -> dict[str, tuple[int, int]]:
+    """``intro:4 verse:8`` -> {"intro": (0, 4), "verse": (4, 12)}, in bars; a name that comes again gets a number.
+
+    Raises:
+        HypermeterError: a part that is not name:bars, or more bars than there are.
+    """
+    sections: dict[str, tuple[int, int]] = {}
+    start = 0
+    for part in text.split():
+        name, _, length = part.partition(":")
+        if not name or not length.isdigit() or not int(length):
+            raise HypermeterError(f"sections: {part!r}, expected name:bars, as in 'intro:4 verse:8'")
+        count = sum(each.partition(" ")[0] == name for each in sections)
+        sections[f"{name} {count + 1}" if count else name] = (start, start + int(length))
+        start += int(length)
+    if start > bars:
+        raise HypermeterError(f"sections: {start} bars in {text!r}, the piece has {bars}")
+    return sections
+
+
+def to_json(value: Any) -> Any:
+    """Tensors as lists, undefined numbers as null."""
+    if isinstance(value, Mapping):
+        return {key: to_json(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(each) for each in value]
+    if isinstance(value, (Tensor, np.ndarray)):
+        return to_json(value.tolist())
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value
+
+
+def write_csv(pieces: Sequence[Analysis], path: Path) -> None:
+    """One row a piece: name, bars, tempo, then the columns; empty where undefined."""
+    table = columns(pieces)
+    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "bars", "tempo_bpm", *table])
+        for row, piece in enumerate(pieces):
+            numbers = ["" if math.isnan(values[row]) else f"{values[row]:.6g}" for values in table.values()]
+            writer.writerow([piece.name, piece.groove.num_bars, f"{piece.groove.tempo_bpm:g}", *numbers])
+
+
+def analyse_command(
+    path: Annotated[Path, tyro.conf.arg(metavar="FILE_OR_FOLDER")],
+    out: Path | None = None,
+    against: Path | None = None,
+    sections: str = "",
+    kit: str = "gm10",
+    grid: Grid = Grid(),
+    pictures: int = MOST_PICTURES,
+) -> None:
+    """Measure the rhythm of a file or folder: a table, CSV, JSON and an HTML report with pictures.
+
+    With --against, every metric is compared with that of another folder: effect size (Cohen's d), overlapping area and
+    KL divergence of the two distributions.
+
+    Args:
+        path: .mid, .midi, .npz, or a folder of them.
+        out: folder for report.html, metrics.csv and metrics.json; left out, NAME-analysis in the current folder.
+        against: a file or folder to compare with.
+        sections: of a single piece, in bars, as "intro:4 verse:8"; each is measured on its own.
+        kit: gm10, magenta9, gm, or the path of a YAML file. A .npz that names its kit keeps it.
+        grid: of MIDI files. A .npz that tells its grid keeps it.
+        pictures: most pieces of a folder that the report draws.
+
+    Raises:
+        HypermeterError: nothing that can be read, sections that do not fit, a path that cannot be written.
+    """
+    console = Console()
+    rejects: list[str] = []
+    ours = _gather(path, kit, grid, rejects, console)
+    theirs = [] if against is None else _gather(against, kit, grid, rejects, console)
+    if sections and len(ours) > 1:
+        raise HypermeterError(f"{path}: {len(ours)} pieces, --sections is for one; name a single file")
+    comparison = compare_pieces(ours, theirs) if theirs else {}
+    own = columns(ours)
+    result: dict[str, Any] = {
+        "pieces": [
+            {"name": piece.name, "bars": piece.groove.num_bars, "tempo_bpm": piece.groove.tempo_bpm}
+            | {"metrics": piece.values if len(ours) == 1 else piece.flat}
+            for piece in ours
+        ],
+        "rejects": rejects,
+    }
+    if len(ours) == 1:
+        groove = ours[0].groove
+        result["levels"] = levels(groove, parse_sections(sections, groove.num_bars))
+    if theirs:
+        result["against"] = {"pieces": len(theirs), "comparison": comparison}
+
+    rows = _rows(own, comparison)
+    _print(console, path.name, rows, len(ours), len(theirs), result.get("levels", {}).get("section", {}))
+    folder = Path(f"{path.stem}-analysis") if out is None else out
+    write_csv(ours, folder / "metrics.csv")
+    with atomic_write(folder / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(to_json(result), indent=1) + "\n", encoding="utf-8")
+    with atomic_write(folder / "report.html") as temporary:
+        names = [path.name] if against is None else [path.name, against.name]
+        temporary.write_text(_report(names, ours, theirs, rows, pictures), encoding="utf-8")
+    for reason in rejects:
+        console.print(f"left out: {reason}", style="yellow", soft_wrap=True, highlight=False)
+    for name in ("report.html", "metrics.csv", "metrics.json"):
+        console.print(str(folder / name), soft_wrap=True, highlight=False)
+
+
+def _gather(path: Path, kit: str, grid: Grid, rejects: list[str], console: Console) -> list[Analysis]:
+    pieces = analyse(path, kit, grid, rejects)
+    if path.is_dir():
+        pieces = track(pieces, f"measuring {path.name}", console=console, transient=True)
+    return list(pieces)
+
+
+def _rows(own: dict[str, np.ndarray], comparison: dict[str, dict[str, float]]) -> list[tuple[str, ...]]:
+    """Header and rows of the table: of one piece its values, of more their mean and spread, and the comparison."""
+    number = report.number
+    if comparison:
+        rows = [("metric", "mean", "sd", "their mean", "their sd", "Cohen's d", "overlap", "KL (nats)")]
+        keys = ("mean", "sd", "their_mean", "their_sd", "cohens_d", "overlap", "kl")
+        return rows + [(name, *(number(each[key], 3) for key in keys)) for name, each in comparison.items()]
+    if all(len(values) == 1 for values in own.values()):
+        return [("metric", "value"), *((name, number(float(values[0]))) for name, values in own.items())]
+    rows = [("metric", "pieces", "mean", "sd", "least", "median", "greatest")]
+    for name, values in own.items():
+        known = values[np.isfinite(values)]
+        if len(known):
+            numbers = (
+                known.mean(),
+                known.std(ddof=1) if len(known) > 1 else math.nan,
+                *np.quantile(known, (0, 0.5, 1)),
+            )
+            rows.append((name, str(len(known)), *(number(float(each)) for each in numbers)))
+    return rows
+
+
+def _print(
+    console: Console,
+    name: str,
+    rows: list[tuple[str, ...]],
+    pieces: int,
+    others: int,
+    sections: Mapping[str, Mapping[str, Tensor]],
+) -> None:
+    """The table without the columns of single voices and lags, which stand in the files."""
+    counts = f"{pieces} piece{'s' if pieces > 1 else ''}" + (f" against {others}" if others else "")
+    table = Table(title=f"{name}: {counts}", box=box.SIMPLE)
+    for column in rows[0]:
+        table.add_column(column, no_wrap=column == "metric", justify="left" if column == "metric" else "right")
+    for row in rows[1:]:
+        if "." not in row[0]:
+            table.add_row(*row)
+    console.print(table)
+    if sections:
+        metrics = [key for key, value in next(iter(sections.values())).items() if value.ndim == 0]
+        table = Table("section", *metrics)
+        for section, values in sections.items():
+            table.add_row(section, *(report.number(values[key].item()) for key in metrics))
+        console.print(table)
+
+
+def _report(
+    names: list[str], ours: Sequence[Analysis], theirs: Sequence[Analysis], rows: list[tuple[str, ...]], pictures: int
+) -> str:
+    sections = [report.table(rows[0], rows[1:])]
+    if len(ours) > 1 or theirs:
+        label = "Distributions over pieces"
+        scalars = {key: values for key, values in columns(ours).items() if "." not in key}
+        drawing = report.draw_distributions(scalars, *([columns(theirs)] if theirs else []), labels=names)
+        sections += [report.heading(label), report.picture(drawing, label)]
+    sections += [report.piece_section(piece.name, piece.groove) for piece in ours[:pictures]]
+    if len(ours) > pictures:
+        sections.append(f'<p class="note">{len(ours) - pictures} more pieces are in metrics.csv and metrics.json.</p>')
+    sections += [report.heading("Definitions"), report.definitions(METRICS)]
+    return report.page(f"Rhythm analysis: {' against '.join(names)}", sections)

@@ -1,0 +1,11 @@
+"""The benchmark card: how well a system predicts what it has not seen, and how near its own music is to people's."""
+
+from hypermeter.evaluate.floors import FLOORS, floors
+from hypermeter.evaluate.likelihood import (
+    BOOTSTRAP_DRAWS,
+    bits_per_step,
+    forecasts,
+    one_step_ahead,
+    performance_bits,
+    summarize,
+)

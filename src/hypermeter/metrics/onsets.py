@@ -1,0 +1,95 @@
+"""How metrics read hits: as probabilities or as onsets, voice by voice or as one line, whole or bar by bar."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from hypermeter.grid import Grid, HypermeterError
+
+Hits = Shaped[Tensor, "*B T V"]
+Voices = int | Sequence[int] | None
+"""A voice, a group of voices, or None for all: their union is one line of onsets."""
+
+
+def as_float(hits: Tensor) -> Tensor:
+    return hits if hits.is_floating_point() else hits.float()
+
+
+def as_binary(hits: Tensor) -> Tensor:
+    return hits if hits.dtype == torch.bool else hits > 0.5
+
+
+def is_probabilistic(hits: Tensor) -> bool:
+    """Whether there is a value between 0 and 1, or a gradient is wanted."""
+    return hits.is_floating_point() and (hits.requires_grad or bool(((hits > 0) & (hits < 1)).any()))
+
+
+def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """numerator / denominator, NaN where the denominator is 0."""
+    defined = denominator > 0
+    return torch.where(defined, numerator / torch.where(defined, denominator, 1), torch.nan)
+
+
+def entropy_bits(shares: Float[Tensor, "*B outcomes"]) -> Float[Tensor, "*B"]:
+    """Shannon entropy in bits of a distribution."""
+    return -torch.xlogy(shares, shares).sum(-1) / torch.log(torch.tensor(2.0))
+
+
+def chunk_sums(x: Shaped[Tensor, "*B T V"], size: int) -> Float[Tensor, "*B chunks V"]:
+    """Sums over chunks of ``size`` steps; the last chunk may be short."""
+    x = as_float(x)
+    chunks = -(-x.shape[-2] // size)
+    x = F.pad(x, (0, 0, 0, chunks * size - x.shape[-2]))
+    return x.unflatten(-2, (chunks, size)).sum(-2) if chunks else x
+
+
+def chunk_means(x: Shaped[Tensor, "*B T V"], size: int) -> Float[Tensor, "*B chunks V"]:
+    """Means over chunks of ``size`` steps: a bar, a phrase. A short last chunk is a mean over the steps it has."""
+    sums = chunk_sums(x, size)
+    steps = (x.shape[-2] - size * torch.arange(sums.shape[-2], device=x.device)).clamp(max=size)
+    return sums / steps[:, None]
+
+
+def whole_bars(hits: Hits, grid: Grid) -> Shaped[Tensor, "*B bars steps V"]:
+    """The bars that are whole; a last one that is short is left out."""
+    size = grid.steps_per_bar
+    bars = hits.shape[-2] // size
+    return hits[..., : bars * size, :].unflatten(-2, (bars, size))
+
+
+def line(hits: Hits, voices: Voices = None) -> Bool[Tensor, "*B T"]:
+    """Where at least one of the voices has an onset.
+
+    Raises:
+        HypermeterError: a voice that is not there.
+    """
+    onsets = as_binary(hits)
+    if voices is not None:
+        columns = [voices] if isinstance(voices, int) else list(voices)
+        if any(not 0 <= column < hits.shape[-1] for column in columns):
+            raise HypermeterError(f"voices are {columns}, expected columns from 0 to {hits.shape[-1] - 1}")
+        onsets = onsets[..., columns]
+    return onsets.any(-1)
+
+
+def line_bars(hits: Hits, grid: Grid, voices: Voices = None) -> Bool[Tensor, "*B bars steps"]:
+    """``line``, cut into whole bars."""
+    return whole_bars(line(hits, voices)[..., None], grid)[..., 0]
+
+
+def latest_before(onsets: Bool[Tensor, "*B T"]) -> Int[Tensor, "*B T"]:
+    """At each step, the last step before it that has an onset; -1 where there is none."""
+    steps = torch.arange(onsets.shape[-1], device=onsets.device)
+    if not onsets.shape[-1]:
+        return onsets.long()
+    latest = torch.where(onsets, steps, -1).cummax(-1).values
+    return F.pad(latest[..., :-1], (1, 0), value=-1)
+
+
+def mean_of_defined(values: Float[Tensor, "*B N"]) -> Float[Tensor, "*B"]:
+    """Mean over the last axis of what is not NaN; NaN where nothing is."""
+    defined = ~values.isnan()
+    return ratio(torch.where(defined, values, 0).sum(-1), defined.sum(-1).float())

@@ -1,0 +1,137 @@
+"""What comes again: transitions, patterns of some steps, and bars against bars."""
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from hypermeter.grid import Grid
+from hypermeter.metrics.onsets import Hits, as_binary, as_float, entropy_bits, mean_of_defined, ratio, whole_bars
+
+NGRAM_STEPS = 4
+REPETITION_LAGS = 8
+"""Bars, of ``repetition_profile``."""
+
+
+def transitions(hits: Hits, grid: Grid) -> Float[Tensor, "*B V V"]:
+    """[i, j]: share of voice j among all hits on the step after a hit of voice i. A row sums to 1, or is 0.
+
+    Of probabilities: expected numbers of such pairs, exact, over their sum.
+    """
+    onsets = as_float(hits)
+    counts = onsets[..., :-1, :].transpose(-1, -2) @ onsets[..., 1:, :]
+    return ratio(counts, counts.sum(-1, keepdim=True)).nan_to_num(0)
+
+
+def _ngram_ids(hits: Tensor, n: int) -> Tensor:
+    """(N, T - n + 1) for hits (N, T, V): equal numbers for equal n-step patterns of the same batch row."""
+    rows, steps, voices = hits.shape
+    cells = as_binary(hits).reshape(-1, voices)
+    if voices < 63:  # a step is a number; sorting numbers is much faster than sorting rows
+        ids = torch.unique((cells << torch.arange(voices, device=hits.device)).sum(-1), return_inverse=True)[1]
+    else:
+        ids = torch.unique(cells, dim=0, return_inverse=True)[1]
+    ids = ids.view(rows, steps)
+    joined = ids[:, : steps - n + 1]
+    for step in range(1, n):
+        joined = joined * ids.numel() + ids[:, step : steps - n + 1 + step]
+        joined = torch.unique(joined, return_inverse=True)[1].view_as(joined)
+    return joined + torch.arange(rows, device=hits.device)[:, None] * ids.numel()
+
+
+def ngrams(hits: Hits, grid: Grid, n: int = NGRAM_STEPS) -> Float[Tensor, "*B patterns"]:
+    """Counts of the different n-step patterns, most frequent first, then zeros: (*B, T - n + 1), which is their sum.
+
+    Shape (*B, 0) with fewer than n steps. ``ngram_patterns`` tells which patterns they are.
+    """
+    *batch, steps, voices = hits.shape
+    places = max(steps - n + 1, 0)
+    if not places or not hits.numel():
+        return torch.zeros(*batch, places, device=hits.device)
+    flat = hits.reshape(-1, steps, voices)
+    distinct, counts = torch.unique(_ngram_ids(flat, n), return_counts=True)
+    row = distinct // (len(flat) * steps)  # distinct is sorted, so a row's patterns are neighbours
+    first = torch.searchsorted(row, torch.arange(len(flat), device=hits.device))
+    table = torch.zeros(len(flat), places, device=hits.device)
+    table[row, torch.arange(len(row), device=hits.device) - first[row]] = counts.float()
+    return table.sort(-1, descending=True).values.reshape(*batch, places)
+
+
+def ngram_patterns(
+    hits: Shaped[Tensor, "T V"], n: int = NGRAM_STEPS
+) -> tuple[Bool[Tensor, "patterns n V"], Int[Tensor, " patterns"]]:
+    """The different n-step patterns of one sequence and their counts, most frequent first."""
+    if len(hits) < n:
+        return as_binary(hits).new_zeros(0, n, hits.shape[-1]), torch.zeros(0, dtype=torch.long, device=hits.device)
+    windows = as_binary(hits).unfold(0, n, 1).transpose(1, 2)
+    patterns, counts = torch.unique(windows, dim=0, return_counts=True)
+    order = counts.argsort(descending=True, stable=True)
+    return patterns[order], counts[order]
+
+
+def ngram_diversity(hits: Hits, grid: Grid, n: int = NGRAM_STEPS) -> Float[Tensor, "*B"]:
+    """Number of different n-step patterns; 0 with fewer than n steps."""
+    return (ngrams(hits, grid, n) > 0).sum(-1).float()
+
+
+def step_entropy(hits: Hits, grid: Grid) -> Float[Tensor, "*B"]:
+    """Entropy in bits of the distribution of hits per step, in [0, log2(V + 1)]; NaN with no steps."""
+    counts = as_binary(hits).sum(-1, keepdim=True)
+    return entropy_bits((counts == torch.arange(hits.shape[-1] + 1, device=hits.device)).float().mean(-2))
+
+
+def phrase_entropy(hits: Hits, grid: Grid) -> Float[Tensor, "*B"]:
+    """Mean over phrases of their ``step_entropy`` in bits; NaN with no steps. The last phrase may be short."""
+    size = grid.steps_per_phrase
+    whole = hits.shape[-2] // size * size
+    entropies = step_entropy(hits[..., :whole, :].unflatten(-2, (whole // size, size)), grid)
+    if whole < hits.shape[-2]:
+        entropies = torch.cat([entropies, step_entropy(hits[..., whole:, :], grid)[..., None]], -1)
+    return mean_of_defined(entropies)
+
+
+def groove_consistency(hits: Hits, grid: Grid) -> Float[Tensor, "*B"]:
+    """Mean agreement of neighbouring bars: 1 - Hamming distance / (steps_per_bar * V).
+
+    In [0, 1]; NaN with fewer than two whole bars. A last bar that is short is left out. Of probabilities: the
+    expectation, exact.
+
+    Source: Wu & Yang, ISMIR 2020. Unlike muspy, a piece that ends on the bar line gets no extra empty bar.
+    """
+    bars = whole_bars(as_float(hits), grid)
+    before, after = bars[..., :-1, :, :], bars[..., 1:, :, :]
+    return (before * after + (1 - before) * (1 - after)).mean((-3, -2, -1))
+
+
+def groove_similarity(hits: Hits, grid: Grid) -> Float[Tensor, "*B"]:
+    """The agreement of ``groove_consistency``, over all pairs of different bars.
+
+    In [0, 1]; NaN with fewer than two whole bars.
+
+    Source: Wu & Yang, ISMIR 2020.
+    """
+    similarity = bar_similarity(hits, grid)
+    bars = similarity.shape[-1]
+    pairs = max(bars * (bars - 1), 0)
+    total = similarity.sum((-2, -1)) - bars
+    return ratio(total, torch.full_like(total, pairs))
+
+
+def bar_similarity(hits: Hits, grid: Grid) -> Float[Tensor, "*B bars bars"]:
+    """The self-similarity matrix of whole bars: 1 - Hamming distance / (steps_per_bar * V), in [0, 1]."""
+    bars = whole_bars(as_binary(hits).float(), grid).flatten(-2)
+    cells = max(bars.shape[-1], 1)
+    agree = bars @ bars.transpose(-1, -2) + (1 - bars) @ (1 - bars).transpose(-1, -2)
+    return agree / cells
+
+
+def repetition_profile(hits: Hits, grid: Grid, lags: int = REPETITION_LAGS) -> Float[Tensor, "*B lags"]:
+    """For k = 1 to ``lags`` bars: mean F1 of the hits of a bar against those of the bar k before it.
+
+    In [0, 1]; NaN where there are not that many whole bars. A pair of empty bars is left out.
+    """
+    bars = whole_bars(as_binary(hits).float(), grid).flatten(-2)
+    profile = []
+    for lag in range(1, lags + 1):
+        before, after = bars[..., : max(bars.shape[-2] - lag, 0), :], bars[..., lag:, :]
+        profile.append(mean_of_defined(ratio(2 * (before * after).sum(-1), before.sum(-1) + after.sum(-1))))
+    return torch.stack(profile, -1)
