@@ -1,6 +1,6 @@
 """Loudness and timing: by hand, against series of known exponents, and against what people play."""
 
-import csv
+import json
 import math
 import os
 from collections import defaultdict
@@ -13,7 +13,6 @@ import torch
 from hypermeter.grid import Grid
 from hypermeter.kit import load_kit
 from hypermeter.metrics import METRICS, dfa, offset_ms, repetition_profile, swing_ratio, timing_dfa
-from hypermeter.midi import read_midi
 from hypermeter.prepare import prepare
 
 GRID = Grid()
@@ -107,7 +106,9 @@ def test_offset_in_ms_by_hand():
     assert offset_ms(hits, GRID, offset=offset, tempo_bpm=60.0).item() == pytest.approx(0.2 * 250)
     assert offset_ms(hits, SIX_EIGHT, offset=offset, tempo_bpm=120.0).item() == pytest.approx(0.2 * 125)
     assert offset_ms(hits, TRIPLETS, offset=offset, tempo_bpm=120.0).item() == pytest.approx(0.2 * 500 / 3)
-    assert offset_ms(hits, Grid(steps_per_beat=6), offset=offset, tempo_bpm=120.0).item() == pytest.approx(0.2 * 500 / 6)
+    assert offset_ms(hits, Grid(steps_per_beat=6), offset=offset, tempo_bpm=120.0).item() == pytest.approx(
+        0.2 * 500 / 6
+    )
 
 
 def test_each_row_has_its_own_tempo():
@@ -220,7 +221,62 @@ def test_bars_that_are_identical_to_the_offsets_have_no_deviation():
     assert timing_dfa(hits.repeat(40, 1), GRID, offset=offset.repeat(40, 1)).isnan()
 
 
-needs_groove = pytest.mark.skipif(
-    not (GROOVE / "info.csv").exists(),
-    reason="the Groove MIDI Dataset is not at HYPERMETER_GROOVE; hypermeter download fetches it",
-)
+@pytest.fixture(scope="module")
+def performances(tmp_path_factory) -> list[dict]:
+    """Those of the Groove MIDI Dataset's train and validation splits: hits, offset, split, style, beat_type."""
+    if not (GROOVE / "info.csv").exists():
+        pytest.skip("the Groove MIDI Dataset is not at HYPERMETER_GROOVE; hypermeter download fetches it")
+    out = tmp_path_factory.mktemp("groove")
+    prepare(GROOVE, out, quiet=True)
+    found = []
+    for path in sorted(out.glob("*/*.npz")):
+        with np.load(path) as file:
+            hits, offset = torch.from_numpy(file["sequence"]).bool(), torch.from_numpy(file["offset"])
+            found.append({"hits": hits, "offset": offset} | json.loads(str(file["meta"])))
+    return [each for each in found if each["split"] != "test"]
+
+
+@pytest.mark.slow
+def test_people_repeat_their_bars_as_known(performances):
+    # The mean over all pairs of bars: that of a performance counts as often as it has pairs that are not both empty.
+    totals, pairs = torch.zeros(8), torch.zeros(8)
+    for each in performances:
+        if each["split"] == "validation":
+            bars = each["hits"][: len(each["hits"]) // 16 * 16].unflatten(0, (-1, 16)).flatten(1).any(1)
+            counts = torch.tensor([(bars[lag:] | bars[: max(len(bars) - lag, 0)]).sum() for lag in range(1, 9)])
+            totals += repetition_profile(each["hits"], GRID).nan_to_num(0) * counts
+            pairs += counts
+    assert (pairs > 1000).all()
+    known = torch.tensor([0.678, 0.687, 0.641, 0.697, 0.623, 0.636, 0.604, 0.659])  # of the test split
+    torch.testing.assert_close(totals / pairs, known, atol=0.03, rtol=0)
+
+
+@pytest.mark.slow
+def test_blues_swings_more_than_jazz_and_rock_and_funk_do_not(performances):
+    ratios = defaultdict(list)
+    for each in performances:
+        found = swing_ratio(each["hits"], GRID, offset=each["offset"]).item()
+        if each["beat_type"] == "beat" and not math.isnan(found):
+            ratios[each["style"].partition("/")[0]].append(found)
+    swing_of = {style: np.median(each) for style, each in ratios.items()}
+    assert swing_of["blues"] == pytest.approx(1.93, abs=0.15)
+    assert swing_of["blues"] > swing_of["jazz"] > 1.2
+    assert swing_of["rock"] == pytest.approx(1, abs=0.1) and swing_of["funk"] == pytest.approx(1, abs=0.1)
+    assert swing_of["rock"] > swing_of["funk"]
+
+
+@pytest.mark.slow
+def test_peoples_timing_remembers_and_shuffled_it_does_not(performances):
+    cymbals = load_kit("gm10").cymbals
+    played = [timing_dfa(each["hits"], GRID, offset=each["offset"], cymbals=cymbals).item() for each in performances]
+    played = [each for each in played if not math.isnan(each)]
+    assert len(played) > 100
+    assert 0.72 < np.median(played) < 0.91
+    random = np.random.default_rng(0)
+    shuffled = []
+    for each in performances:
+        there = each["hits"][:, list(cymbals)].any(1)
+        if there.sum() >= 128:
+            late = torch.where(each["hits"], each["offset"], 0)[:, list(cymbals)].sum(1)[there]
+            shuffled.append(dfa(late[random.permutation(len(late))]))
+    assert np.median(shuffled) == pytest.approx(0.5, abs=0.05)

@@ -198,8 +198,8 @@ def analyse_command(
 ) -> None:
     """Measure the rhythm of a file or folder: a table, CSV, JSON and an HTML report with pictures.
 
-    With --against, every metric is compared with that of another folder: effect size (Cohen's d), overlapping area and
-    KL divergence of the two distributions.
+    With --against, every metric is compared with that of another folder: effect size (d, Cohen's), overlapping area and
+    KL divergence (nats) of the two distributions over pieces.
 
     Args:
         path: .mid, .midi, .npz, or a folder of them.
@@ -261,7 +261,7 @@ def _rows(own: dict[str, np.ndarray], comparison: dict[str, dict[str, float]]) -
     """Header and rows of the table: of one piece its values, of more their mean and spread, and the comparison."""
     number = report.number
     if comparison:
-        rows = [("metric", "mean", "sd", "their mean", "their sd", "Cohen's d", "overlap", "KL (nats)")]
+        rows = [("metric", "mean", "sd", "theirs", "sd", "d", "overlap", "KL")]
         keys = ("mean", "sd", "their_mean", "their_sd", "cohens_d", "overlap", "kl")
         return rows + [(name, *(number(each[key], 3) for key in keys)) for name, each in comparison.items()]
     if all(len(values) == 1 for values in own.values()):

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from hypermeter.grid import HypermeterError
+
 EncoderState = tuple[Tensor, ...]
 
 
@@ -23,10 +25,15 @@ class RecurrentEncoder(nn.Module):
         num_layers: stacked layers.
         dropout: between layers, in [0, 1).
         cell: ``gru`` or ``lstm``.
+
+    Raises:
+        HypermeterError: another ``cell``.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int, num_layers: int = 2, dropout: float = 0.1, cell: str = "gru"):
         super().__init__()
+        if cell not in ("gru", "lstm"):
+            raise HypermeterError(f"encoder: cell is {cell!r}, expected gru or lstm")
         kind = {"gru": nn.GRU, "lstm": nn.LSTM}[cell]
         self.cell = cell
         self.rnn = kind(input_dim, hidden_dim, num_layers, batch_first=True, dropout=dropout if num_layers > 1 else 0.0)
@@ -49,8 +56,8 @@ def rotate(x: Float[Tensor, "B heads T size"], position: Int[Tensor, "#B T"]) ->
     """Rotary position embedding (Su et al. 2021, RoFormer, equation 34)."""
     half = x.shape[-1] // 2
     frequency = 10_000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angle = (position[:, None, :, None].float() * frequency).to(x.dtype)
-    cos, sin, (a, b) = angle.cos(), angle.sin(), x.split(half, -1)
+    angle = position[:, None, :, None].float() * frequency  # in bfloat16 it would be off by radians far into a piece
+    cos, sin, (a, b) = angle.cos().to(x.dtype), angle.sin().to(x.dtype), x.split(half, -1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
@@ -98,8 +105,8 @@ class TransformerEncoder(nn.Module):
     ):
         super().__init__()
         if hidden_dim % (2 * num_heads):
-            raise ValueError(
-                f"hidden_dim is {hidden_dim}, expected a multiple of {2 * num_heads} for {num_heads} heads"
+            raise HypermeterError(
+                f"transformer: hidden_dim is {hidden_dim}, expected a multiple of {2 * num_heads} for {num_heads} heads"
             )
         self.window, self.hidden_dim, self.num_heads = window, hidden_dim, num_heads
         self.embed = nn.Linear(input_dim, hidden_dim)
@@ -174,6 +181,10 @@ class BarAttention(nn.Module):
         dropout: float = 0.1,
     ):
         super().__init__()
+        if hidden_dim % num_heads:
+            raise HypermeterError(
+                f"bar attention: hidden_dim is {hidden_dim}, expected a multiple of {num_heads} for {num_heads} heads"
+            )
         self.steps_per_bar, self.num_heads, self.window = steps_per_bar, num_heads, window
         self.query, self.key = nn.Linear(hidden_dim, hidden_dim), nn.Linear(hidden_dim, hidden_dim)
         self.value = nn.Linear(hidden_dim + num_drums, hidden_dim)

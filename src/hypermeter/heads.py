@@ -11,8 +11,10 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from hypermeter.grid import HypermeterError
 
 MOST_ENUMERATED_VOICES = 12
 CANDIDATES = 1_024
@@ -22,8 +24,15 @@ CANDIDATES = 1_024
 @cache
 def combinations(num_drums: int) -> Tensor:
     """All 2**V combinations, (2**V, V)."""
-    numbers = torch.arange(2**num_drums)
-    return (numbers[:, None] >> torch.arange(num_drums) & 1).float()
+    with torch.inference_mode(False):  # the cache outlives the mode in which it was first asked
+        numbers = torch.arange(2**num_drums)
+        return (numbers[:, None] >> torch.arange(num_drums) & 1).float()
+
+
+def codes(x: Float[Tensor, "*B V"]) -> Int[Tensor, "*B"]:
+    """A number for each combination: a sum of random weights modulo 2**64, the same for two by a chance of 2**-64."""
+    weights = torch.randint(-(2**63), 2**63 - 1, x.shape[-1:], generator=torch.Generator().manual_seed(0))
+    return (x.long() * weights.to(x.device)).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -74,19 +83,22 @@ class Mixture:
     def candidates(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Combinations (*B, C, V) and their log probabilities (*B, C): all, or, with many voices, CANDIDATES draws."""
         num_drums = self.logits.shape[-1]
-        if num_drums <= MOST_ENUMERATED_VOICES:
-            every = combinations(num_drums).to(self.logits)
-            scores = self.logits @ every.T - F.softplus(self.logits).sum(-1, keepdim=True)
-            log_probs = (self.log_weights[..., None] + scores).logsumexp(-2)
-            return every.expand(*log_probs.shape, num_drums), log_probs
-        many = Mixture(
-            self.log_weights[..., None, :].expand(*self.log_weights.shape[:-1], CANDIDATES, -1),
-            self.logits[..., None, :, :].expand(*self.logits.shape[:-2], CANDIDATES, -1, -1),
-        )
-        drawn = many.draw(generator)
-        log_probs = many.log_prob(drawn)
-        twin = (drawn[..., :, None, :] == drawn[..., None, :, :]).all(-1).tril(-1).any(-1)
-        return drawn, log_probs.masked_fill(twin, -torch.inf)
+        is_listed = num_drums <= MOST_ENUMERATED_VOICES
+        combos = combinations(num_drums).to(self.logits) if is_listed else self._draw_many(CANDIDATES, generator)
+        scores = self.logits @ combos.transpose(-1, -2) - F.softplus(self.logits).sum(-1, keepdim=True)
+        log_probs = (self.log_weights[..., None] + scores).logsumexp(-2)
+        if not is_listed:
+            ordered, order = codes(combos).sort(-1)
+            is_twin = F.pad(ordered[..., 1:] == ordered[..., :-1], (1, 0))
+            log_probs = log_probs.masked_fill(torch.zeros_like(is_twin).scatter(-1, order, is_twin), -torch.inf)
+        return combos.expand(*log_probs.shape, num_drums), log_probs
+
+    def _draw_many(self, number: int, generator: torch.Generator | None) -> Float[Tensor, "*B number V"]:
+        rows = self.log_weights.shape[:-1]
+        weights = self.log_weights.exp().reshape(-1, self.log_weights.shape[-1])
+        component = torch.multinomial(weights, number, replacement=True, generator=generator).view(*rows, number)
+        probs = self.logits.sigmoid().gather(-2, component[..., None].expand(*component.shape, self.logits.shape[-1]))
+        return (torch.rand(probs.shape, generator=generator, device=probs.device) < probs).to(probs.dtype)
 
     def sample(
         self, temperature: float = 1.0, top_p: float = 1.0, generator: torch.Generator | None = None
@@ -113,12 +125,11 @@ class SoftmaxWithEscape:
 
     def log_prob(self, x: Float[Tensor, "*B V"]) -> Float[Tensor, "*B"]:
         x = x.to(self.logits.dtype)
-        powers = 2.0 ** torch.arange(x.shape[-1], device=x.device, dtype=torch.float64)
-        codes, known = x.double() @ powers, self.known.double() @ powers
+        code, known = codes(x), codes(self.known)
         order = known.argsort()
-        place = torch.searchsorted(known[order], codes).clamp_max(len(known) - 1)
+        place = torch.searchsorted(known[order], code).clamp_max(len(known) - 1)
         which = order[place]
-        is_known = known[which] == codes
+        is_known = (self.known[which] == x).all(-1)
         from_known = self.log_probs_known.gather(-1, which[..., None])[..., 0].masked_fill(~is_known, -torch.inf)
         from_escape = (x * self.logits - F.softplus(self.logits)).sum(-1) + self.log_probs_known[..., -1]
         return torch.logaddexp(from_known, from_escape)
@@ -160,9 +171,17 @@ class SoftmaxWithEscape:
         return torch.where(escaped[..., None], escape.to(listed.dtype), listed)
 
     def candidates(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """The known combinations; what only the escape gives is left out when tempering or truncating."""
-        every = self.known.expand(*self.logits.shape[:-1], *self.known.shape)
-        return every, self.log_probs_known[..., :-1].log_softmax(-1)
+        """The known combinations; what only the escape gives is left out when tempering or truncating.
+
+        Where voices are known that no known combination has, a draw of the escape is all there is.
+        """
+        every, scores = self.known.expand(*self.logits.shape[:-1], *self.known.shape), self.log_probs_known[..., :-1]
+        none = (scores == -torch.inf).all(-1, keepdim=True)
+        if none.any():
+            first = torch.arange(len(self.known), device=scores.device) == 0
+            every = torch.where((none & first)[..., None], self.draw(generator)[..., None, :], every)
+            scores = torch.where(none & first, 0.0, scores)
+        return every, scores.log_softmax(-1)
 
     def sample(
         self, temperature: float = 1.0, top_p: float = 1.0, generator: torch.Generator | None = None
@@ -174,7 +193,7 @@ StepDistribution = Mixture | SoftmaxWithEscape
 
 
 def _choose(log_weights: Float[Tensor, "*B K"], generator: torch.Generator | None) -> Tensor:
-    flat = log_weights.softmax(-1).flatten(0, -2)
+    flat = log_weights.softmax(-1).reshape(-1, log_weights.shape[-1])
     return torch.multinomial(flat, 1, generator=generator).view(log_weights.shape[:-1])
 
 
@@ -208,10 +227,12 @@ def sample_tempered(
 
 
 class MixtureHead(nn.Module):
-    """Features to a ``Mixture`` of ``num_components``; with 1, independent sigmoids."""
+    """Features to a ``Mixture`` of ``num_components``, at least 1; with 1, independent sigmoids."""
 
     def __init__(self, hidden_dim: int, num_drums: int, num_components: int = 32):
         super().__init__()
+        if num_components < 1:
+            raise HypermeterError(f"mixture: num_components is {num_components}, expected at least 1")
         self.num_drums, self.num_components = num_drums, num_components
         self.project = nn.Linear(hidden_dim, num_components * (1 + num_drums))
         with torch.no_grad():  # components that start alike stay alike; drums are mostly silent
@@ -230,15 +251,24 @@ class SoftmaxHead(nn.Module):
         num_drums: voices.
         known: combinations, each a sequence of V values 0 or 1 (``known_combinations`` finds them in training data);
             left out, all of them, for at most MOST_ENUMERATED_VOICES voices.
+
+    Raises:
+        HypermeterError: known is left out with more voices, or is not distinct combinations of the voices.
     """
 
     def __init__(self, hidden_dim: int, num_drums: int, known: Sequence[Sequence[int]] | None = None):
         super().__init__()
         if known is None and num_drums > MOST_ENUMERATED_VOICES:
-            raise ValueError(f"softmax over {num_drums} voices: give the combinations in use as known=")
-        listed = combinations(num_drums) if known is None else torch.as_tensor(known, dtype=torch.float32)
+            raise HypermeterError(f"softmax over {num_drums} voices: give the combinations in use as known=")
+        listed = combinations(num_drums).clone() if known is None else torch.as_tensor(known, dtype=torch.float32)
+        sound = listed.dim() == 2 and listed.shape[1] == num_drums and len(listed) > 0
+        if not (sound and ((listed == 0) | (listed == 1)).all() and len(listed.unique(dim=0)) == len(listed)):
+            raise HypermeterError(
+                f"softmax: known of shape {tuple(listed.shape)}, expected one or more combinations, each once, "
+                f"of {num_drums} values 0 or 1"
+            )
         self.known: Tensor
-        self.register_buffer("known", listed.reshape(-1, num_drums))
+        self.register_buffer("known", listed)
         self.project = nn.Linear(hidden_dim, len(self.known) + 1 + num_drums)
 
     def forward(self, features: Float[Tensor, "*B hidden"]) -> SoftmaxWithEscape:

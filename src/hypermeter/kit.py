@@ -1,5 +1,6 @@
 """Drum kits: which MIDI pitches each voice reads, and the one it writes."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -15,7 +16,7 @@ KITS = ("gm10", "magenta9", "gm")
 """Names of the kits that come with the package."""
 
 _BASS_DRUMS = {35, 36}
-_SKINS = {37, 38, 39, 40, 41, 43, 45, 47, 48, 50, 58, 60, 61, 62, 63, 64, 65, 66}
+_SKINS = {37, 38, 39, 40, 41, 43, 45, 47, 48, 50, 60, 61, 62, 63, 64, 65, 66}
 _CYMBALS = {22, 26, 42, 44, 46, 49, 51, 52, 53, 55, 57, 59}
 
 _FORM = "snare: {class_id: 1, pitches: [38, 40]}"
@@ -41,8 +42,8 @@ class Kit:
     """Voices in the order of a groove's columns.
 
     Raises:
-        HypermeterError: no voices, two of one name, a pitch that is not 0-127 or has two voices, a written pitch that
-            the voice does not read.
+        HypermeterError: no voices, two of one name, a name that the ASCII grid could not read back, a pitch that is not
+            0-127 or has two voices, a written pitch that the voice does not read.
     """
 
     name: str
@@ -54,6 +55,11 @@ class Kit:
             raise HypermeterError(f"{where}: no voices; write one a line, as {_FORM}")
         owners: dict[int, str] = {}
         for number, voice in enumerate(self.voices):
+            if not re.fullmatch(r"[^\s|#]+", voice.name):
+                raise HypermeterError(
+                    f"{where}: a voice is named {voice.name!r}, expected no spaces, | or #, which the ASCII grid could not"
+                    " read back; rename it"
+                )
             if voice.name in self.names[:number]:
                 raise HypermeterError(f"{where}: two voices are named {voice.name}; rename one")
             if not voice.pitches:
@@ -95,6 +101,11 @@ class Kit:
         """Columns of the hi-hats and cymbals."""
         return tuple(column for column, voice in enumerate(self.voices) if voice.write in _CYMBALS)
 
+    @property
+    def record(self) -> str | dict[str, Any]:
+        """What a file keeps of its kit, for ``load_kit``: the name of a kit of the package, or else ``to_dict``."""
+        return self.name if self.name in KITS and self == _shipped(self.name) else self.to_dict()
+
     def to_dict(self) -> dict[str, Any]:
         voices = [{"name": v.name, "pitches": list(v.pitches), "write": v.write} for v in self.voices]
         return {"name": self.name, "voices": voices}
@@ -113,32 +124,38 @@ class Kit:
             raise HypermeterError(f"kit: not a kit's record ({error}); expected name and voices") from error
 
 
-def load_kit(name_or_path: str | Path | Kit = "gm10") -> Kit:
-    """A kit by name, or from a YAML file of lines ``voice: {class_id: 3, pitches: [46]}``.
+def load_kit(kit: str | Path | Kit | Mapping[str, Any] = "gm10") -> Kit:
+    """A kit by name, by its record, or from a YAML file of lines ``voice: {class_id: 3, pitches: [46]}``.
 
     ``class_id`` is the column and may be left out of all lines, which are then taken in order; ``write`` may name the
     pitch written, which is otherwise the first; a bare list of pitches will do for a voice. A ``Kit`` is given back.
 
+    Args:
+        kit: gm10, magenta9, gm; the path of a YAML file; a ``Kit``; or a mapping that ``Kit.to_dict`` gave.
+
     Raises:
-        HypermeterError: no such kit or file, YAML that cannot be read or is not a kit.
+        HypermeterError: no such kit or file, a record or YAML that is not a kit.
     """
-    return name_or_path if isinstance(name_or_path, Kit) else _load_kit(str(name_or_path))
+    if isinstance(kit, Kit):
+        return kit
+    if isinstance(kit, Mapping):
+        return Kit.from_dict(kit)
+    if str(kit) in KITS:
+        return _shipped(str(kit))
+    path = Path(kit)
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        raise HypermeterError(f"kit {kit}: no such kit; expected {', '.join(KITS)}, or the path of a .yaml file")
+    try:
+        return _parse_kit(path.stem, path.read_text("utf-8"), str(path))
+    except OSError as error:
+        raise HypermeterError(f"{path}: the kit cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise HypermeterError(f"{path}: the kit is not text in UTF-8; save it as UTF-8") from error
 
 
 @lru_cache
-def _load_kit(name: str) -> Kit:
-    if name in KITS:
-        text = (resources.files("hypermeter") / "kits" / f"{name}.yaml").read_text("utf-8")
-        return _parse_kit(name, text, f"kit {name}")
-    path = Path(name)
-    if path.suffix.lower() not in (".yaml", ".yml"):
-        raise HypermeterError(f"kit {name}: no such kit; expected {', '.join(KITS)}, or the path of a .yaml file")
-    try:
-        return _parse_kit(path.stem, path.read_text("utf-8"), name)
-    except OSError as error:
-        raise HypermeterError(f"{name}: the kit cannot be read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise HypermeterError(f"{name}: the kit is not text in UTF-8; save it as UTF-8") from error
+def _shipped(name: str) -> Kit:
+    return _parse_kit(name, (resources.files("hypermeter") / "kits" / f"{name}.yaml").read_text("utf-8"), f"kit {name}")
 
 
 def _parse_kit(name: str, text: str, where: str) -> Kit:

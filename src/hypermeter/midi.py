@@ -3,6 +3,7 @@
 import math
 import struct
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +24,7 @@ MAX_BYTES = 32 * 2**20
 """Largest file read."""
 
 _LAST_OFFSET = np.nextafter(np.float32(0.5), np.float32(0))
-# Silences every pitch of channel 10 and ends the track: put in place of the end of a track, after its delta time.
-_NOTE_OFFS = b"\x89" + b"\x00".join(bytes((pitch, 0)) for pitch in range(128)) + b"\x00\xff\x2f\x00"
+_END_OF_TRACK = b"\xff\x2f\x00"
 
 
 @dataclass
@@ -44,11 +44,11 @@ class Piece:
     dropped: int
 
 
-def read_midi(path: str | Path, kit: str | Path | Kit = "gm10", grid: Grid | None = None) -> Groove:
+def read_midi(path: str | Path, kit: str | Path | Kit | Mapping[str, Any] = "gm10", grid: Grid | None = None) -> Groove:
     """The drums of a MIDI file in one metre and tempo, as whole bars from its start.
 
     A note goes to the nearest step; the rest of its time is its offset. Of two in one cell the louder stays. Hits that
-    no voice reads are left out: ``read_midi_pieces`` counts both.
+    no voice reads are left out: ``read_midi_report`` tells both.
 
     Raises:
         HypermeterError: no readable MIDI, no drums, another metre than the grid's, a change of tempo or metre.
@@ -59,32 +59,62 @@ def read_midi(path: str | Path, kit: str | Path | Kit = "gm10", grid: Grid | Non
 
 def read_midi_pieces(
     path: str | Path,
-    kit: str | Path | Kit = "gm10",
+    kit: str | Path | Kit | Mapping[str, Any] = "gm10",
     grid: Grid | None = None,
     changes: Literal["split", "refuse"] = "split",
 ) -> list[Piece]:
     """The drums of a MIDI file, cut at the bar lines where tempo or metre change.
 
-    Stretches in another metre, bars that the tempo changes within, and stretches without drums are left out;
-    ``parse_midi`` says which.
+    A change within an eighth of a step of a bar line is taken as at it. Stretches in another metre, bars that the tempo
+    changes within, and stretches without drums are left out; ``read_midi_report`` says which.
 
     Raises:
         HypermeterError: no readable MIDI, nothing in it to keep, or a change where ``changes`` is "refuse".
     """
-    path = Path(path)
+    return parse_midi(_read(Path(path)), str(path), kit, grid, changes)[0]
+
+
+def read_midi_report(
+    path: str | Path,
+    kit: str | Path | Kit | Mapping[str, Any] = "gm10",
+    grid: Grid | None = None,
+    changes: Literal["split", "refuse"] = "split",
+) -> tuple[list[Piece], list[str]]:
+    """``read_midi_pieces``, and what of the file's drums is in none of the pieces.
+
+    Returns:
+        The pieces; and one line each for every stretch left out, for the hits that no voice reads, by pitch, and for the
+        hits dropped. No lines where all is read.
+
+    Raises:
+        HypermeterError: as ``read_midi_pieces``.
+    """
+    kit = load_kit(kit)
+    pieces, losses = parse_midi(_read(Path(path)), str(path), kit, grid, changes)
+    unmapped: Counter[int] = Counter()
+    for piece in pieces:
+        unmapped.update(piece.unmapped)
+    if unmapped:
+        counts = ", ".join(f"pitch {pitch}: {count}" for pitch, count in sorted(unmapped.items()))
+        losses.append(f"hits that no voice of kit {kit.name} reads ({counts}); choose a kit that has them")
+    if dropped := sum(piece.dropped for piece in pieces):
+        losses.append(f"hits dropped for a louder one of the same voice and step ({dropped}); a finer grid keeps more")
+    return pieces, losses
+
+
+def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise HypermeterError(f"{path}: larger than {MAX_BYTES >> 20} MiB, not a drum performance")
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise HypermeterError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    return parse_midi(content, str(path), kit, grid, changes)[0]
 
 
 def parse_midi(
     content: bytes,
     where: str,
-    kit: str | Path | Kit = "gm10",
+    kit: str | Path | Kit | Mapping[str, Any] = "gm10",
     grid: Grid | None = None,
     changes: Literal["split", "refuse"] = "split",
 ) -> tuple[list[Piece], list[str]]:
@@ -100,7 +130,7 @@ def parse_midi(
         HypermeterError: as ``read_midi_pieces``.
     """
     grid = grid or Grid()
-    name, kit = str(kit.name if isinstance(kit, Kit) else kit), load_kit(kit)
+    kit = load_kit(kit)
     if changes not in ("split", "refuse"):
         raise HypermeterError(f"changes is {changes!r}, expected split or refuse")
     score = _load_score(content, where)
@@ -110,9 +140,12 @@ def parse_midi(
     ticks_per_step = score.ticks_per_quarter / grid.steps_per_quarter
     if (length := ticks.max() / ticks_per_step) > MAX_STEPS:
         raise HypermeterError(f"{where}: a note {length:.0f} steps in, expected at most {MAX_STEPS}; shorten the file")
-    heard = [each for each in _stretches(score, where) if each.start <= ticks.max() + ticks_per_step / 2]
+    last = ticks.max() + ticks_per_step / 2
+    heard = [each for each in _stretches(score, where, ticks_per_step) if each.start <= last]
     if len(heard) > 1 and changes == "refuse":
-        raise HypermeterError(f"{where}: {_change(*heard[:2])}, expected one; cut the file there, or split at changes")
+        what = _change(*heard[:2])
+        raise HypermeterError(f"{where}: {what}, expected one; cut the file there or pass --changes split")
+    name = kit.name if isinstance(kit.record, str) else kit
     column_of = np.full(128, -1)
     column_of[list(kit.pitch_to_voice)] = list(kit.pitch_to_voice.values())
     columns = column_of[pitches]
@@ -123,16 +156,17 @@ def parse_midi(
         end = math.inf if number == len(heard) - 1 else (each.end - each.start) / ticks_per_step
         inside = np.flatnonzero((position >= -0.5) & (position < end - 0.5))
         read = columns[inside] >= 0
+        at = f"at bar {each.bar} ({len(inside)} hits)"
         reason = ""
         if each.metre != grid.metre:
-            reason = f"metre {each.metre}, expected {grid.metre}"
+            reason = f"metre {each.metre} {at}, expected {grid.metre}; split the file or pass --metre {each.metre}"
         elif each.tempo_bpm is None:
-            reason = "tempo or metre changes within the bar"
+            reason = f"tempo or metre changes within the bar {at}; move the change to a bar line"
         elif not read.any():
-            reason = f"no drum notes that the kit {kit.name} reads"
+            reason = f"no drum notes that the kit {kit.name} reads {at}; choose another kit"
         if reason or each.tempo_bpm is None:
             if len(inside):
-                left_out.append(f"{reason}, at tick {each.start:.0f} ({len(inside)} hits)")
+                left_out.append(reason)
             continue
         steps = np.floor(position[inside] + 0.5).astype(np.int64)
         if end == math.inf:
@@ -155,7 +189,7 @@ def parse_midi(
     return pieces, left_out
 
 
-def write_midi(groove: Groove, path: str | Path, kit: str | Path | Kit | None = None) -> None:
+def write_midi(groove: Groove, path: str | Path, kit: str | Path | Kit | Mapping[str, Any] | None = None) -> None:
     """The groove as a MIDI file: channel 10, 480 ticks a quarter, its tempo and metre.
 
     Times are rounded to a tick within their step. A hit ahead of the first step is written at time zero.
@@ -171,7 +205,7 @@ def write_midi(groove: Groove, path: str | Path, kit: str | Path | Kit | None = 
         temporary.write_bytes(to_midi_bytes(groove, kit))
 
 
-def to_midi_bytes(groove: Groove, kit: str | Path | Kit | None = None) -> bytes:
+def to_midi_bytes(groove: Groove, kit: str | Path | Kit | Mapping[str, Any] | None = None) -> bytes:
     """The content of the file that ``write_midi`` writes."""
     kit, grid = load_kit(groove.kit if kit is None else kit), groove.grid
     if groove.hits.shape[1] != kit.num_voices:
@@ -208,31 +242,48 @@ def to_midi_bytes(groove: Groove, kit: str | Path | Kit | None = None) -> bytes:
 def _load_score(content: bytes, where: str) -> Any:
     if not content:
         raise HypermeterError(f"{where}: empty file, expected MIDI")
+    if content[:4] == b"RIFF":  # An RMID file: MIDI in the chunk of another format.
+        content = content[max(content.find(b"MThd"), 0) :]
     if content[:4] != b"MThd" or len(content) < 14:
-        raise HypermeterError(f"{where}: not a MIDI file (no MThd header)")
-    length, form, _, division = struct.unpack(">IHHh", content[4:14])
+        raise HypermeterError(f"{where}: not a MIDI file (no MThd header); save it as MIDI")
+    length, form, num_tracks, division = struct.unpack(">IHHh", content[4:14])
     if form > 1:
         raise HypermeterError(f"{where}: MIDI format {form}, expected 0 or 1; save it as format 1")
     if division < 1:
         what = "0 ticks per quarter" if division == 0 else "SMPTE time"
         raise HypermeterError(f"{where}: {what}, expected ticks per quarter; save it from a sequencer again")
-    # symusic forgets notes that never end, so each track ends with the ends of all notes.
-    parts, at = [content[: 8 + length]], 8 + length
-    while at + 8 <= len(content):
+    tracks, at = [], 8 + length
+    while len(tracks) < num_tracks and at + 8 <= len(content):
         kind, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "big")
         chunk = content[at + 8 : at + 8 + size]
         if len(chunk) < size:
             raise HypermeterError(f"{where}: truncated MIDI file; get a whole copy")
-        if kind == b"MTrk" and chunk.endswith(b"\xff\x2f\x00"):
-            chunk = chunk[:-3] + _NOTE_OFFS
-        parts += [kind, len(chunk).to_bytes(4, "big"), chunk]
+        if kind == b"MTrk":
+            chunk = _with_note_offs(chunk)
+            tracks.append(kind + len(chunk).to_bytes(4, "big") + chunk)
         at += 8 + size
-    if len(parts) == 1:
+    if not tracks:
         raise HypermeterError(f"{where}: truncated MIDI file (no tracks); get a whole copy")
+    header = struct.pack(">4sIHHh", b"MThd", 6, form, len(tracks), division)
     try:
-        return symusic.Score.from_midi(b"".join(parts))
+        return symusic.Score.from_midi(header + b"".join(tracks))
     except (RuntimeError, ValueError) as error:
         raise HypermeterError(f"{where}: damaged MIDI file ({str(error).splitlines()[0]}); get a whole copy") from error
+
+
+def _with_note_offs(track: bytes) -> bytes:
+    """The track, with note-offs enough at its end for all of its notes: symusic forgets those that never end.
+
+    Each note-off ends one note, and a pitch has at most as many notes as its byte occurs in the track.
+    """
+    if b"\x99" not in track:  # No note-on of channel 10.
+        return track
+    most = np.bincount(np.frombuffer(track, np.uint8), minlength=128)[:128]
+    note_offs = np.zeros((most.sum(), 3), np.uint8)  # In running status: delta time, pitch, velocity.
+    note_offs[:, 1] = np.repeat(np.arange(128, dtype=np.uint8), most)
+    # They stand where the end of track stood, after its delta time.
+    body = track[:-3] if track.endswith(_END_OF_TRACK) else track + b"\x00"
+    return body + b"\x89" + note_offs.tobytes()[1:] + b"\x00" + _END_OF_TRACK
 
 
 def _drum_notes(score: symusic.core.ScoreTick) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -244,57 +295,98 @@ def _drum_notes(score: symusic.core.ScoreTick) -> tuple[np.ndarray, np.ndarray, 
     return joined[0].astype(np.int64), joined[1].astype(np.int64), joined[2].astype(np.int64)
 
 
+@dataclass(frozen=True)
+class _Metre:
+    """A metre and its bar lines, in ticks."""
+
+    name: str
+    start: float
+    bar_ticks: float
+    first_bar: int  # The number of the bar that starts it, from 1.
+
+    def bars_until(self, tick: float) -> int:
+        """Whole bars from its start."""
+        return math.floor((tick - self.start) / self.bar_ticks + 1e-9)
+
+    def line_before(self, tick: float) -> float:
+        """The last bar line up to a tick."""
+        return self.start + self.bars_until(tick) * self.bar_ticks
+
+    def at_line(self, tick: float, slack: float) -> float:
+        """The bar line that is less than ``slack`` from a tick, or else the tick."""
+        line = self.start + round((tick - self.start) / self.bar_ticks) * self.bar_ticks
+        return line if abs(tick - line) < slack else tick
+
+
 @dataclass
 class _Stretch:
     """Whole bars between two bar lines, in ticks; or, where the tempo is None, a bar that tempo or metre change in."""
 
     start: float
     end: float
+    bar: int  # The number of its first bar, from 1.
     metre: str
     tempo_bpm: float | None
 
 
-def _stretches(score: symusic.core.ScoreTick, where: str) -> list[_Stretch]:
-    # MIDI is in 4/4 at 120 until it says otherwise; of two events at one tick the last counts.
-    metres = {0: (4, 4)} | {each.time: (each.numerator, each.denominator) for each in score.time_signatures}
+def _metres(score: symusic.core.ScoreTick, where: str, slack: float) -> list[_Metre]:
+    # MIDI is in 4/4 until it says otherwise; of two events at one tick the last counts.
+    found = {0: (4, 4)} | {each.time: (each.numerator, each.denominator) for each in score.time_signatures}
+    metres: list[_Metre] = []
+    for tick, (beats, unit) in sorted(found.items()):
+        if beats < 1 or unit < 1:
+            what = "0 beats" if beats < 1 else "a beat unit that MIDI does not have"
+            raise HypermeterError(f"{where}: metre with {what} at tick {tick}, expected one as 4/4; repair the file")
+        start, first_bar = float(tick), 1
+        if metres:
+            before = metres[-1]
+            start = before.at_line(tick, slack)
+            first_bar = before.first_bar + math.ceil((start - before.start) / before.bar_ticks - 1e-9)
+            if start == before.start:
+                metres.pop()
+        metres.append(_Metre(f"{beats}/{unit}", start, beats * 4 * score.ticks_per_quarter / unit, first_bar))
+    return metres
+
+
+def _stretches(score: symusic.core.ScoreTick, where: str, ticks_per_step: float) -> list[_Stretch]:
+    slack = max(1, ticks_per_step / 8)  # Nearer a bar line than this, a change was meant to be there.
     tempos = {0: 120.0} | {each.time: round(each.qpm, 2) for each in score.tempos}
-    for tick, (beats, _) in metres.items():
-        if beats < 1:
-            raise HypermeterError(f"{where}: metre with 0 beats at tick {tick}; repair the file")
     for tick, tempo in tempos.items():
         if not 0 < tempo < math.inf:
             raise HypermeterError(f"{where}: tempo {tempo:g} at tick {tick}, expected more than 0; repair the file")
-    starts = sorted(metres)
     stretches: list[_Stretch] = []
 
-    def add(start: float, end: float, metre: str, tempo: float | None) -> None:
+    def add(metre: _Metre, start: float, end: float, tempo: float | None) -> None:
         if start >= end:
             return
+        bar = metre.first_bar + metre.bars_until(start)
         before = stretches[-1] if stretches else None
-        if before and tempo is not None and (before.metre, before.tempo_bpm) == (metre, tempo):
-            start = stretches.pop().start
-        stretches.append(_Stretch(start, end, metre, tempo))
+        if before and tempo is not None and (before.metre, before.tempo_bpm) == (metre.name, tempo):
+            stretches.pop()
+            start, bar = before.start, before.bar
+        stretches.append(_Stretch(start, end, bar, metre.name, tempo))
 
-    for tick, end in zip(starts, [*starts[1:], math.inf], strict=True):
-        beats, unit = metres[tick]
-        metre, bar = f"{beats}/{unit}", beats * 4 * score.ticks_per_quarter / unit
-        start, tempo = float(tick), tempos[max(each for each in tempos if each <= tick)]
-        for change in sorted(each for each in tempos if tick < each < end):
-            if tempos[change] != tempo:
-                line = tick + math.floor((change - tick) / bar) * bar
-                add(start, line, metre, tempo)
-                if change - line >= 1:
-                    add(max(start, line), min(line + bar, end), metre, None)
-                    line = min(line + bar, end)
-                start, tempo = max(start, line), tempos[change]
-        whole = end if end == math.inf else tick + math.floor((end - tick) / bar + 1e-9) * bar
-        add(start, whole, metre, tempo)
-        add(max(start, whole), end, metre, None)
+    metres = _metres(score, where, slack)
+    for metre, end in zip(metres, [*(each.start for each in metres[1:]), math.inf], strict=True):
+        start, tempo = metre.start, tempos[max(each for each in tempos if each <= metre.start)]
+        for tick in sorted(each for each in tempos if metre.start < each < end):
+            if tempos[tick] != tempo:
+                change = metre.at_line(tick, slack)
+                line = metre.line_before(change)
+                add(metre, start, line, tempo)
+                if change > line:
+                    after = min(line + metre.bar_ticks, end)
+                    add(metre, max(start, line), after, None)
+                    line = after
+                start, tempo = max(start, line), tempos[tick]
+        whole = end if end == math.inf else metre.line_before(end)
+        add(metre, start, whole, tempo)
+        add(metre, max(start, whole), end, None)
     return stretches
 
 
 def _change(before: _Stretch, after: _Stretch) -> str:
-    at = f"at tick {after.start:.0f}"
+    at = f"at bar {after.bar}"
     if before.metre != after.metre:
         return f"metre changes from {before.metre} to {after.metre} {at}"
     if before.tempo_bpm is None or after.tempo_bpm is None:

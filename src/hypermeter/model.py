@@ -258,15 +258,17 @@ class HierarchicalDrumModel(nn.Module):
         """
         if sections is not None:
             raise HypermeterError("model: sections given, but this model was made without them; leave them out")
-        self._check(step_seq, "step_seq", step_seq.shape[1])
-        step_seq = step_seq.to(self.feature_norm.weight.dtype)
+        self._check(step_seq, "step_seq")
+        dtype, batch = self.feature_norm.weight.dtype, len(step_seq)
+        step_seq = step_seq.to(dtype)
         steps, per_bar, per_phrase = step_seq.shape[1], self.grid.steps_per_bar, self.grid.bars_per_phrase
         if bar_seq is None:
             bar_seq = chunk_means(step_seq, per_bar)
         if phrase_seq is None:
             phrase_seq = chunk_means(step_seq, self.grid.steps_per_phrase)
-        self._check(bar_seq, "bar_seq", -(-steps // per_bar))
-        self._check(phrase_seq, "phrase_seq", -(-steps // self.grid.steps_per_phrase))
+        self._check(bar_seq, "bar_seq", batch, -(-steps // per_bar))
+        self._check(phrase_seq, "phrase_seq", batch, -(-steps // self.grid.steps_per_phrase))
+        bar_seq, phrase_seq = bar_seq.to(dtype), phrase_seq.to(dtype)
 
         position = torch.arange(steps + 1, device=step_seq.device)
         hidden = self.step_rnn(self._step_input(F.pad(step_seq, (0, 0, 1, 0)), position[None]))
@@ -428,11 +430,12 @@ class HierarchicalDrumModel(nn.Module):
         mixed = features + self.unmix(self.activation(self.mix(torch.cat(parts, -1))))
         return self.output_layer(self.drop(mixed))
 
-    def _check(self, x: Tensor, name: str, length: int) -> None:
-        if x.dim() != 3 or x.shape[2] != self.num_drums or x.shape[1] != length or length < 1:
-            raise HypermeterError(
-                f"model: {name} of shape {tuple(x.shape)}, expected (batch, {max(length, 1)}, {self.num_drums} voices)"
-            )
+    def _check(self, x: Tensor, name: str, batch: int | None = None, length: int | None = None) -> None:
+        """Refuse what is not (batch, length, V); left out, any of at least 1 will do."""
+        fits = x.dim() == 3 and x.shape[2] == self.num_drums and min(x.shape) > 0
+        if not fits or batch not in (None, x.shape[0]) or length not in (None, x.shape[1]):
+            expected = f"({batch or 'batch'}, {length or 'steps'}, {self.num_drums} voices)"
+            raise HypermeterError(f"model: {name} of shape {tuple(x.shape)}, expected {expected}")
 
     # ------------------------------------------------------------------ files
 
@@ -474,6 +477,8 @@ def load(name_or_path: str | Path, kit: str | None = None, device: str | torch.d
     path = Path(name_or_path)
     if path.is_dir():
         path = next((each for each in (path / "best.safetensors", path / "last.safetensors") if each.exists()), path)
+        if path.is_dir():
+            raise HypermeterError(f"{path}: no checkpoint there; expected best.safetensors or last.safetensors in it")
     elif path.suffix != ".safetensors" and not path.exists():
         shipped = Path(str(files("hypermeter") / "weights"))
         names = sorted(each.stem for each in shipped.glob("*.safetensors"))

@@ -6,6 +6,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import sys
 import time
 import zipfile
@@ -13,8 +14,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -27,7 +29,7 @@ from rich.table import Table
 from hypermeter.download import download
 from hypermeter.duplicates import bar_digests, near_duplicates
 from hypermeter.grid import Grid, HypermeterError, atomic_write
-from hypermeter.kit import load_kit
+from hypermeter.kit import Kit, load_kit
 from hypermeter.midi import MAX_BYTES, Piece, parse_midi
 
 __all__ = ["SPLITS", "download", "prepare"]
@@ -51,7 +53,7 @@ class _Job:
 
     source: Path
     out: Path
-    kit: str
+    kit: Kit
     grid: Grid
     changes: Literal["split", "refuse"]
 
@@ -114,13 +116,10 @@ def prepare(
             among others is a reject in the manifest.
     """
     started = time.perf_counter()
-    job = _Job(Path(source), Path(out), kit, _grid(metre, steps_per_beat, bars_per_phrase), changes)
+    job = _Job(Path(source), Path(out), load_kit(kit), _grid(metre, steps_per_beat, bars_per_phrase), changes)
     if changes not in ("split", "refuse"):
         raise HypermeterError(f"changes is {changes!r}, expected split or refuse")
-    kit_record = load_kit(kit).to_dict()
-    settings = {"version": VERSION, "kit": kit_record, "grid": job.grid.to_dict(), "changes": changes}
-    if load_kit(kit).name != kit:
-        settings["kit_path"] = kit
+    settings = {"version": VERSION, "kit": job.kit.record, "grid": job.grid.to_dict(), "changes": changes}
     files, is_split, rejects = _find(job.source)
     earlier, leftovers = _earlier(job.out, settings)
     for each in files:
@@ -254,15 +253,12 @@ class _Crew:
         self.stack = ExitStack()
 
     def __enter__(self) -> "_Crew":
-        out = self.job.out
-        try:
+        with _writing(self.job.out):
             for split in SPLITS:
-                (out / split).mkdir(parents=True, exist_ok=True)
-            partial = out / PARTIAL
-            self.partial = self.stack.enter_context(partial.open("a", encoding="utf-8"))
-            self._keep(self.settings)
-        except OSError as error:
-            raise HypermeterError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
+                (self.job.out / split).mkdir(parents=True, exist_ok=True)
+            # Without a buffer, which would be written once more, and fail once more, when the file is closed.
+            self.partial = self.stack.enter_context((self.job.out / PARTIAL).open("ab", buffering=0))
+        self._keep([self.settings])
         if self.is_pooled:
             # Forking is the quickest start, and safe while no thread of torch's is about.
             way = "fork" if sys.platform == "linux" and "torch" not in sys.modules else "spawn"
@@ -281,10 +277,7 @@ class _Crew:
         for batch in self._batches(batches, what, write):
             outcomes += batch
             if write:
-                for each in batch:
-                    if not each.skipped:
-                        self._keep(each.record)
-                self.partial.flush()
+                self._keep([each.record for each in batch if not each.skipped])
         return outcomes
 
     def _batches(self, batches: Sequence[Sequence[_File]], what: str, write: bool) -> Iterator[list[_Outcome]]:
@@ -303,8 +296,19 @@ class _Crew:
         except BrokenProcessPool as error:
             raise HypermeterError(f"{self.job.source}: a worker process died; run again, or with workers 1") from error
 
-    def _keep(self, record: dict[str, Any]) -> None:
-        self.partial.write(json.dumps(record) + "\n")
+    def _keep(self, records: Sequence[dict[str, Any]]) -> None:
+        with _writing(self.job.out / PARTIAL):
+            self.partial.write("".join(json.dumps(each) + "\n" for each in records).encode())
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Errors of the system in the block are said in one line that names the path."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
+        raise HypermeterError(reason) from error
 
 
 def _run_batch(job: _Job, files: Sequence[_File], write: bool) -> list[_Outcome]:
@@ -317,8 +321,7 @@ def _run_batch(job: _Job, files: Sequence[_File], write: bool) -> list[_Outcome]
 
 def _run_file(job: _Job, file: _File, archive: zipfile.ZipFile | None, write: bool) -> _Outcome:
     """Reads a file; with ``write``, its .npz are written too."""
-    sha256, kit = "", load_kit(job.kit)
-    nothing = np.zeros((0, kit.num_voices + 1), np.uint64)
+    sha256 = ""
     try:
         content = _read(job, file, archive)
         sha256 = hashlib.sha256(content).hexdigest()
@@ -327,10 +330,14 @@ def _run_file(job: _Job, file: _File, archive: zipfile.ZipFile | None, write: bo
             bars = _known_bars(job, known)
             if bars is not None:
                 return _Outcome(known, bars, skipped=True)
-        pieces, left_out = parse_midi(content, file.source, kit, job.grid, job.changes)
-    except HypermeterError as error:
-        return _Outcome(_reject(file.source, str(error).removeprefix(f"{file.source}: "), sha256), nothing)
-    bars = np.concatenate([bar_digests(piece.groove.hits, job.grid.steps_per_bar) for piece in pieces])
+        pieces, left_out = parse_midi(content, file.source, job.kit, job.grid, job.changes)
+        bars = np.concatenate([bar_digests(piece.groove.hits, job.grid.steps_per_bar) for piece in pieces])
+    except Exception as error:  # Of whatever kind: the other files go on.
+        reason = str(error).removeprefix(f"{file.source}: ")
+        if not isinstance(error, HypermeterError):
+            reason = f"cannot be read ({type(error).__name__}: {' '.join(reason.split())}); repair or remove it"
+        nothing = np.zeros((0, job.kit.num_voices + 1), np.uint64)
+        return _Outcome(_reject(file.source, reason, sha256), nothing)
     if not write:
         return _Outcome({"source": file.source}, bars)
     names = []
@@ -382,7 +389,7 @@ def _known_bars(job: _Job, known: dict[str, Any]) -> np.ndarray | None:
             with (job.out / name).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 parts.append(bar_digests(arrays["sequence"], job.grid.steps_per_bar))
         return np.concatenate(parts)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except Exception:  # Whatever is wrong with it, it is written again.
         return None
 
 
@@ -393,21 +400,30 @@ def _write_npz(job: _Job, file: _File, piece: Piece, path: Path) -> None:
         "split": file.split,
         "style": file.style,
         "beat_type": file.beat_type,
-        "kit": job.kit,
+        "kit": job.kit.record,
         "grid": job.grid.to_dict(),
         "tempo_bpm": groove.tempo_bpm,
         "start_tick": piece.start_tick,
     }
-    content = io.BytesIO()  # A third faster than to let it seek in a file.
-    np.savez(
-        content,
-        sequence=groove.hits,
-        velocity=groove.velocity,
-        offset=groove.offset,
-        meta=np.array(json.dumps(meta)),
-    )
+    arrays = {"sequence": groove.hits, "velocity": groove.velocity, "offset": groove.offset}
     with atomic_write(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+        temporary.write_bytes(_npz(arrays | {"meta": np.array(json.dumps(meta))}))
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    """What np.savez writes, in a third of its time. The same arrays give the same bytes."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), _npy_header(array.dtype.str, array.shape) + array.tobytes())
+    return content.getvalue()
+
+
+@lru_cache
+def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return header.getvalue()
 
 
 def _assign_splits(files: Sequence[_File], bars: dict[str, np.ndarray], seed: int) -> None:
@@ -426,34 +442,62 @@ def _assign_splits(files: Sequence[_File], bars: dict[str, np.ndarray], seed: in
         each.split = split_of[each.source]
 
 
+_RECORD = {
+    **dict.fromkeys(("source", "sha256", "split", "style", "beat_type"), str),
+    **dict.fromkeys(("bars", "hits", "dropped"), int),
+    **dict.fromkeys(("npz", "tempo_bpm", "left_out"), list),
+    "unmapped": dict,
+}
+"""The fields of a file that was kept."""
+
+
+def _is_record(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == _RECORD.keys()
+        and all(isinstance(value[key], kind) for key, kind in _RECORD.items())
+        and all(isinstance(name, str) for name in value["npz"])
+        and all(key.isdecimal() and isinstance(count, int) for key, count in value["unmapped"].items())
+    )
+
+
 def _earlier(out: Path, settings: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], set[str]]:
-    """Records of earlier runs with the same settings, and all the .npz that earlier runs wrote."""
+    """Records of earlier runs with the same settings, and all the .npz that earlier runs wrote.
+
+    What is not of the form that ``prepare`` writes is as if it were not there.
+    """
     records, written = {}, set()
     settings = json.loads(json.dumps(settings))
-    for name in (MANIFEST, PARTIAL):
-        try:
-            text = (out / name).read_text("utf-8")
-        except (OSError, UnicodeDecodeError):
-            continue
-        head, lines = {}, []
-        try:
-            if name == MANIFEST:
-                head = json.loads(text)
-                lines = head["files"]
-            else:
-                for line in text.splitlines():
-                    lines.append(json.loads(line))
-        except (ValueError, KeyError, TypeError):
-            pass  # A run that was cut off leaves half a line.
-        is_same = {key: head.get(key) for key in settings} == settings
-        for record in lines:
-            if "version" in record:
-                is_same = record == settings
-            elif "npz" in record:
-                written |= set(record["npz"])
+    for run in (_manifest_lines(out / MANIFEST, settings), _json_lines(out / PARTIAL)):
+        is_same = False
+        for line in run:
+            if _is_record(line):
+                written |= set(line["npz"])
                 if is_same:
-                    records[record["source"]] = record
+                    records[line["source"]] = line
+            elif isinstance(line, dict) and "version" in line:
+                is_same = line == settings
     return records, written
+
+
+def _manifest_lines(path: Path, keys: Iterable[str]) -> list[Any]:
+    """The settings of a manifest, then the records of its files, as ``_json_lines`` gives them of an unfinished run."""
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+        return [{key: manifest[key] for key in keys}, *manifest["files"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+
+
+def _json_lines(path: Path) -> list[Any]:
+    """The lines of a file up to one that is not JSON: a run that was cut off leaves half a line."""
+    lines = []
+    try:
+        for line in path.read_text("utf-8").splitlines():
+            lines.append(json.loads(line))
+    except (OSError, ValueError):
+        pass
+    return lines
 
 
 def _clear(out: Path, written: Iterable[str], kept: set[str]) -> None:
@@ -513,7 +557,7 @@ def _summarize(manifest: dict[str, Any], num_skipped: int, duration_s: float) ->
         share = f"{same['in_train']} of {same['bars']}" if same and same["bars"] else ""
         table.add_row(split, *(f"{total[key]:,}" for key in ("files", "bars", "hits", "dropped")), share)
     console.print(table)
-    reasons = Counter(each["reason"].split(" (")[0].split(", at tick")[0] for each in manifest["rejects"])
+    reasons = Counter(re.sub(r" at bar \d+ \(\d+ hits\)", "", each["reason"]) for each in manifest["rejects"])
     console.print(f"{len(manifest['rejects'])} files rejected" + (":" if reasons else ""))
     for reason, count in reasons.most_common(8):
         console.print(f"  {count} x {reason}", markup=False, highlight=False)

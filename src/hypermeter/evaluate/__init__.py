@@ -9,3 +9,4 @@ from hypermeter.evaluate.likelihood import (
     performance_bits,
     summarize,
 )
+from hypermeter.evaluate.music import compare_music, cut, generated_pieces

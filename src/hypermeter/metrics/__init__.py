@@ -19,8 +19,8 @@ from hypermeter.metrics.density import (
 )
 from hypermeter.metrics.intervals import (
     IOI_BINS,
+    Intervals,
     fast_patterns,
-    intervals,
     ioi_entropy,
     ioi_hist,
     ioi_mean,

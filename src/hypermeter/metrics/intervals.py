@@ -4,6 +4,8 @@ Per voice, except ``npvi`` and ``ioi_entropy``, which read one line of onsets. O
 are exact expectations with independent cells; a mean or a variance is a ratio of them, and so an approximation.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -15,7 +17,6 @@ from hypermeter.metrics.onsets import (
     as_binary,
     entropy_bits,
     is_probabilistic,
-    latest_before,
     line,
     ratio,
 )
@@ -24,30 +25,87 @@ IOI_BINS = 32
 """Longest distance in steps that ``ioi_hist`` counts."""
 
 
-def intervals(hits: Hits) -> Int[Tensor, "*B T V"]:
-    """At each hit, the steps since the voice's previous hit; 0 elsewhere and at a voice's first hit."""
-    onsets = as_binary(hits).transpose(-1, -2)
-    previous = latest_before(onsets)
-    steps = torch.arange(onsets.shape[-1], device=hits.device)
-    return torch.where(onsets & (previous >= 0), steps - previous, 0).transpose(-1, -2)
+@dataclass(frozen=True)
+class Intervals:
+    """All distances between consecutive hits of the same voice, as a list.
+
+    Args:
+        shape: (*B, V), the lines that they belong to.
+        line: (N,) the line of each, as an index into the flattened shape.
+        end: (N,) the step of the later hit.
+        gap: (N,) steps between the two hits.
+    """
+
+    shape: torch.Size
+    line: Int[Tensor, " N"]
+    end: Int[Tensor, " N"]
+    gap: Int[Tensor, " N"]
+
+    @classmethod
+    def of(cls, hits: Hits) -> "Intervals":
+        steps = hits.shape[-2]
+        at = as_binary(hits).transpose(-1, -2).reshape(-1).nonzero()[:, 0]
+        line, gap = at[1:] // max(steps, 1), at.diff()
+        inside = line == at[:-1] // max(steps, 1)
+        line, gap, at = line[inside], gap[inside], at[1:][inside]
+        return cls(torch.Size((*hits.shape[:-2], hits.shape[-1])), line, at - line * steps, gap)
+
+    def within(self, size: int, chunks: int) -> "Intervals":
+        """Those with both hits in one chunk of ``size`` steps; the lines are (*B, chunks, V)."""
+        chunk = self.end // size
+        inside = (self.end - self.gap) // size == chunk
+        line, end, gap, chunk = self.line[inside], self.end[inside], self.gap[inside], chunk[inside]
+        voices = self.shape[-1]
+        line = (line // voices * chunks + chunk) * voices + line % voices
+        return Intervals(torch.Size((*self.shape[:-1], chunks, voices)), line, end - chunk * size, gap)
+
+    def total(self, values: Tensor | None = None) -> Float[Tensor, "*B V"]:
+        """Per line, the sum of a value for each interval; left out, their number."""
+        sums = torch.bincount(self.line, values, minlength=self.shape.numel())
+        return sums.view(self.shape).float()
+
+    def moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Per line, the number of gaps, their sum, and the sum of their squares."""
+        gap = self.gap.float()
+        return self.total(), self.total(gap), self.total(gap.square())
+
+    def histogram(self, bins: int = IOI_BINS) -> Float[Tensor, "*B V bins"]:
+        """Per line, how many gaps are 1, 2, ... ``bins``; NaN without a gap."""
+        short = self.gap <= bins
+        counts = torch.bincount(self.line[short] * bins + self.gap[short] - 1, minlength=self.shape.numel() * bins)
+        undefined = self.total()[..., None] == 0
+        return counts.view(*self.shape, bins).float().masked_fill_(undefined, torch.nan)
+
+    def at_most(self, threshold: int) -> Float[Tensor, "*B V"]:
+        """Per line, the number of gaps of at most ``threshold``."""
+        return self.total((self.gap <= threshold).float())
 
 
-def _interval_moments(hits: Hits) -> tuple[Tensor, Tensor, Tensor]:
-    """Per voice (*B, V): the number of intervals, their sum and the sum of their squares, or what is expected of them.
+def _expected_moments(probs: Float[Tensor, "*B T V"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Per voice, the expectations of what ``Intervals.moments`` counts.
 
     The age at step t is the distance to the last hit before it. P(there is one), E[age] and E[age^2] follow from step
     to step: after a hit (probability p) the age is 1, otherwise it is one more.
     """
-    if not is_probabilistic(hits):
-        gaps = intervals(hits).float()
-        return (gaps > 0).sum(-2).float(), gaps.sum(-2), gaps.square().sum(-2)
-    there = age = square = torch.zeros_like(hits[..., 0, :])
+    there = age = square = torch.zeros_like(probs[..., 0, :])
     count = total = squares = torch.zeros_like(there)
-    for hit in hits.unbind(-2):
+    for hit in probs.unbind(-2):
         count, total, squares = count + hit * there, total + hit * age, squares + hit * square
         rest = 1 - hit
         there, age, square = hit + rest * there, hit + rest * (age + there), hit + rest * (square + 2 * age + there)
     return count, total, squares
+
+
+def _moments(hits: Hits) -> tuple[Tensor, Tensor, Tensor]:
+    return _expected_moments(hits) if is_probabilistic(hits) else Intervals.of(hits).moments()
+
+
+def mean_of_moments(count: Tensor, total: Tensor, squares: Tensor) -> Tensor:
+    return ratio(total, count)
+
+
+def variance_of_moments(count: Tensor, total: Tensor, squares: Tensor) -> Tensor:
+    return (ratio(squares, count) - ratio(total, count).square()).clamp_min(0)
 
 
 def ioi_mean(hits: Hits, grid: Grid) -> Float[Tensor, "*B V"]:
@@ -55,8 +113,7 @@ def ioi_mean(hits: Hits, grid: Grid) -> Float[Tensor, "*B V"]:
 
     Of probabilities: the expected sum of the distances over their expected number.
     """
-    count, total, _ = _interval_moments(hits)
-    return ratio(total, count)
+    return mean_of_moments(*_moments(hits))
 
 
 def ioi_var(hits: Hits, grid: Grid) -> Float[Tensor, "*B V"]:
@@ -64,8 +121,7 @@ def ioi_var(hits: Hits, grid: Grid) -> Float[Tensor, "*B V"]:
 
     Of probabilities: the variance of the distances of all sequences together.
     """
-    count, total, squares = _interval_moments(hits)
-    return (ratio(squares, count) - ratio(total, count).square()).clamp_min(0)
+    return variance_of_moments(*_moments(hits))
 
 
 def ioi_hist(hits: Hits, grid: Grid, bins: int = IOI_BINS) -> Float[Tensor, "*B V bins"]:
@@ -73,24 +129,16 @@ def ioi_hist(hits: Hits, grid: Grid, bins: int = IOI_BINS) -> Float[Tensor, "*B 
 
     Longer ones are left out. Of probabilities: the expected counts, exact; NaN where not even one distance can be.
     """
-    if is_probabilistic(hits):
-        counts = []
-        waiting = hits  # at step t: a hit there and none since, up to the step looked at
-        for distance in range(1, bins + 1):
-            waiting, later = waiting[..., : max(hits.shape[-2] - distance, 0), :], hits[..., distance:, :]
-            counts.append((waiting * later).sum(-2))
-            waiting = waiting * (1 - later)
-        histogram, possible = torch.stack(counts, -1), (hits > 0).sum(-2) > 1
-    else:
-        gaps = intervals(hits).transpose(-1, -2)
-        histogram, possible = _counts(gaps.clamp_max(bins + 1), bins + 1)[..., :bins], (gaps > 0).any(-1)
-    return torch.where(possible[..., None], histogram, torch.nan)
-
-
-def _counts(gaps: Int[Tensor, "*B T"], longest: int) -> Float[Tensor, "*B longest"]:
-    """How often each of 1 to ``longest`` stands among the gaps."""
-    counts = torch.zeros(*gaps.shape[:-1], longest + 1, device=gaps.device)
-    return counts.scatter_add(-1, gaps, torch.ones_like(gaps, dtype=counts.dtype))[..., 1:]
+    if not is_probabilistic(hits):
+        return Intervals.of(hits).histogram(bins)
+    counts = []
+    waiting = hits  # at step t: a hit there and none since, up to the step looked at
+    for distance in range(1, bins + 1):
+        waiting, later = waiting[..., : max(hits.shape[-2] - distance, 0), :], hits[..., distance:, :]
+        counts.append((waiting * later).sum(-2))
+        waiting = waiting * (1 - later)
+    possible = (hits > 0).sum(-2) > 1
+    return torch.where(possible[..., None], torch.stack(counts, -1), torch.nan)
 
 
 def ioi_entropy(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Tensor, "*B"]:
@@ -101,10 +149,9 @@ def ioi_entropy(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Tensor, 
         grid: the metre.
         voices: a voice, a group, or None for all; their union is the line.
     """
-    gaps = intervals(line(hits, voices)[..., None])[..., 0]
-    counts = _counts(gaps, gaps.shape[-1])
-    total = counts.sum(-1)
-    return torch.where(total > 0, entropy_bits(counts / total.clamp_min(1)[..., None]), torch.nan)
+    onsets = line(hits, voices)[..., None]
+    counts = Intervals.of(onsets).histogram(max(onsets.shape[-2], 1))[..., 0, :]
+    return entropy_bits(counts / counts.sum(-1, keepdim=True))
 
 
 def npvi(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Tensor, "*B"]:
@@ -117,15 +164,14 @@ def npvi(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Tensor, "*B"]:
         grid: the metre.
         voices: a voice, a group, or None for all; their union is the line.
     """
-    onsets = line(hits, voices)
-    gaps = intervals(onsets[..., None])[..., 0].float()
-    before = gaps.gather(-1, latest_before(onsets).clamp_min(0))
-    is_pair = (gaps > 0) & (before > 0)
-    change = (gaps - before).abs() / ((gaps + before) / 2).clamp_min(1)
-    return 100 * ratio(torch.where(is_pair, change, 0).sum(-1), is_pair.sum(-1).float())
+    gaps = Intervals.of(line(hits, voices)[..., None])
+    gap = gaps.gap.float()
+    follows = gaps.line[1:] == gaps.line[:-1]
+    change = (gap[1:] - gap[:-1]).abs() / ((gap[1:] + gap[:-1]) / 2)
+    pairs = Intervals(gaps.shape, gaps.line[1:][follows], gaps.end[1:][follows], gaps.gap[1:][follows])
+    return 100 * ratio(pairs.total(change[follows]), pairs.total())[..., 0]
 
 
 def fast_patterns(hits: Hits, grid: Grid, fast_threshold: int = 4) -> Float[Tensor, "*B V"]:
     """Per voice, number of consecutive hits at most ``fast_threshold`` steps apart; 0 with fewer than two hits."""
-    gaps = intervals(hits)
-    return ((gaps > 0) & (gaps <= fast_threshold)).sum(-2).float()
+    return Intervals.of(hits).at_most(fast_threshold)

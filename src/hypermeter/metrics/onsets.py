@@ -60,19 +60,27 @@ def whole_bars(hits: Hits, grid: Grid) -> Shaped[Tensor, "*B bars steps V"]:
     return hits[..., : bars * size, :].unflatten(-2, (bars, size))
 
 
+def columns_of(x: Shaped[Tensor, "*B T V"], voices: Voices) -> Shaped[Tensor, "*B T some"]:
+    """The columns of the voices.
+
+    Raises:
+        HypermeterError: a voice that is not there.
+    """
+    if voices is None:
+        return x
+    columns = [voices] if isinstance(voices, int) else list(voices)
+    if any(not 0 <= column < x.shape[-1] for column in columns):
+        raise HypermeterError(f"voices are {columns}, expected columns from 0 to {x.shape[-1] - 1}")
+    return x[..., columns]
+
+
 def line(hits: Hits, voices: Voices = None) -> Bool[Tensor, "*B T"]:
     """Where at least one of the voices has an onset.
 
     Raises:
         HypermeterError: a voice that is not there.
     """
-    onsets = as_binary(hits)
-    if voices is not None:
-        columns = [voices] if isinstance(voices, int) else list(voices)
-        if any(not 0 <= column < hits.shape[-1] for column in columns):
-            raise HypermeterError(f"voices are {columns}, expected columns from 0 to {hits.shape[-1] - 1}")
-        onsets = onsets[..., columns]
-    return onsets.any(-1)
+    return columns_of(as_binary(hits), voices).any(-1)
 
 
 def line_bars(hits: Hits, grid: Grid, voices: Voices = None) -> Bool[Tensor, "*B bars steps"]:

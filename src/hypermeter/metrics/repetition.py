@@ -1,6 +1,7 @@
 """What comes again: transitions, patterns of some steps, and bars against bars."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
@@ -22,20 +23,37 @@ def transitions(hits: Hits, grid: Grid) -> Float[Tensor, "*B V V"]:
     return ratio(counts, counts.sum(-1, keepdim=True)).nan_to_num(0)
 
 
-def _ngram_ids(hits: Tensor, n: int) -> Tensor:
-    """(N, T - n + 1) for hits (N, T, V): equal numbers for equal n-step patterns of the same batch row."""
-    rows, steps, voices = hits.shape
-    cells = as_binary(hits).reshape(-1, voices)
-    if voices < 63:  # a step is a number; sorting numbers is much faster than sorting rows
-        ids = torch.unique((cells << torch.arange(voices, device=hits.device)).sum(-1), return_inverse=True)[1]
+def ngram_codes(hits: Hits, n: int = NGRAM_STEPS) -> Int[Tensor, "*B places"]:
+    """At each step that n steps begin with, a number: equal for equal patterns. (*B, T - n + 1), or (*B, 0)."""
+    *batch, steps, voices = hits.shape
+    places = max(steps - n + 1, 0)
+    cells = as_binary(hits)
+    if not places or not hits.numel():
+        return torch.zeros(*batch, places, dtype=torch.long, device=hits.device)
+    if voices > 62:
+        codes = torch.unique(cells.reshape(-1, voices), dim=0, return_inverse=True)[1].view(*batch, steps)
     else:
-        ids = torch.unique(cells, dim=0, return_inverse=True)[1]
-    ids = ids.view(rows, steps)
-    joined = ids[:, : steps - n + 1]
+        codes = (cells << torch.arange(voices, device=hits.device)).sum(-1)
+    if voices * n <= 62:
+        parts = [codes[..., step : steps - n + 1 + step] << (voices * step) for step in range(n)]
+        return torch.stack(parts).sum(0)
+    joined = codes[..., :places]
     for step in range(1, n):
-        joined = joined * ids.numel() + ids[:, step : steps - n + 1 + step]
-        joined = torch.unique(joined, return_inverse=True)[1].view_as(joined)
-    return joined + torch.arange(rows, device=hits.device)[:, None] * ids.numel()
+        following = codes[..., step : places + step]
+        pairs = torch.stack([joined.reshape(-1), following.reshape(-1)], -1)
+        joined = torch.unique(pairs, dim=0, return_inverse=True)[1].view(*batch, places)
+    return joined
+
+
+def count_equal(codes: Int[Tensor, "*B places"]) -> Float[Tensor, "*B places"]:
+    """How often each different number comes, most frequent first, then zeros."""
+    if not codes.numel():
+        return codes.float()
+    ordered = codes.sort(-1).values
+    is_new = F.pad(ordered[..., 1:] != ordered[..., :-1], (1, 0))
+    run = is_new.long().cumsum(-1)
+    counts = torch.zeros(codes.shape, device=codes.device).scatter_add_(-1, run, torch.ones_like(run).float())
+    return counts.sort(-1, descending=True).values
 
 
 def ngrams(hits: Hits, grid: Grid, n: int = NGRAM_STEPS) -> Float[Tensor, "*B patterns"]:
@@ -43,17 +61,7 @@ def ngrams(hits: Hits, grid: Grid, n: int = NGRAM_STEPS) -> Float[Tensor, "*B pa
 
     Shape (*B, 0) with fewer than n steps. ``ngram_patterns`` tells which patterns they are.
     """
-    *batch, steps, voices = hits.shape
-    places = max(steps - n + 1, 0)
-    if not places or not hits.numel():
-        return torch.zeros(*batch, places, device=hits.device)
-    flat = hits.reshape(-1, steps, voices)
-    distinct, counts = torch.unique(_ngram_ids(flat, n), return_counts=True)
-    row = distinct // (len(flat) * steps)  # distinct is sorted, so a row's patterns are neighbours
-    first = torch.searchsorted(row, torch.arange(len(flat), device=hits.device))
-    table = torch.zeros(len(flat), places, device=hits.device)
-    table[row, torch.arange(len(row), device=hits.device) - first[row]] = counts.float()
-    return table.sort(-1, descending=True).values.reshape(*batch, places)
+    return count_equal(ngram_codes(hits, n))
 
 
 def ngram_patterns(

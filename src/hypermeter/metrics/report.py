@@ -22,10 +22,23 @@ from hypermeter.metrics.density import (
     step_density,
     velocity_range,
 )
-from hypermeter.metrics.intervals import fast_patterns, ioi_entropy, ioi_hist, ioi_mean, ioi_var, npvi
+from hypermeter.metrics.intervals import (
+    Intervals,
+    fast_patterns,
+    ioi_entropy,
+    ioi_hist,
+    ioi_mean,
+    ioi_var,
+    mean_of_moments,
+    npvi,
+    variance_of_moments,
+)
 from hypermeter.metrics.repetition import (
+    NGRAM_STEPS,
+    count_equal,
     groove_consistency,
     groove_similarity,
+    ngram_codes,
     ngram_diversity,
     ngrams,
     phrase_entropy,
@@ -131,23 +144,62 @@ def window_metrics(
         ``section``: a list, a dict of SECTION_METRICS for each section (NaN for one outside the window). ``song``: a
         dict of SONG_METRICS. All values are tensors.
     """
-    hits = hits.bool()
-    options = {"fast_patterns": {"fast_threshold": fast_threshold}}
+    onsets = hits.bool()
+    gaps, codes = Intervals.of(onsets), ngram_codes(onsets)
+    steps = onsets.shape[-2]
 
     def level(size: int) -> dict[str, Tensor]:
-        return {name: by_chunk(METRICS[name], hits, grid, size, **options.get(name, {})) for name in WINDOW_METRICS}
+        """WINDOW_METRICS of each chunk; what is known of the whole window is not looked for again."""
+        chunks = -(-steps // size)
+        inside = gaps.within(size, chunks)
+        moments = inside.moments()
+        found = {
+            "ioi_mean": mean_of_moments(*moments),
+            "ioi_var": variance_of_moments(*moments),
+            "ioi_hist": inside.histogram(),
+            "fast_patterns": inside.at_most(fast_threshold),
+            "ngrams": _ngrams_of_chunks(codes, size, steps),
+        }
+        others = (name for name in WINDOW_METRICS if name not in found)
+        return found | {name: by_chunk(METRICS[name], onsets, grid, size) for name in others}
 
-    step = {name: METRICS[name](hits, grid, **options.get(name, {})) for name in WINDOW_METRICS}
+    def whole() -> dict[str, Tensor]:
+        moments = gaps.moments()
+        found = {
+            "ioi_mean": mean_of_moments(*moments),
+            "ioi_var": variance_of_moments(*moments),
+            "ioi_hist": gaps.histogram(),
+            "fast_patterns": gaps.at_most(fast_threshold),
+            "ngrams": count_equal(codes),
+        }
+        others = (name for name in WINDOW_METRICS if name not in found)
+        return found | {name: METRICS[name](onsets, grid) for name in others}
+
+    step = whole()
+    song = {name: step[name] for name in SONG_METRICS if name in step}
+    song |= {name: METRICS[name](onsets, grid) for name in ("step_entropy", "phrase_entropy")}
     return {
         "step": step,
         "bar": level(grid.steps_per_bar),
-        "phrase": level(grid.steps_per_phrase) | {"hits_per_bar": hits_per_bar(hits, grid)},
+        "phrase": level(grid.steps_per_phrase) | {"hits_per_bar": hits_per_bar(onsets, grid)},
         "section": [
-            {name: METRICS[name](hits[..., start:end, :], grid) for name in SECTION_METRICS}
+            {name: METRICS[name](onsets[..., start:end, :], grid) for name in SECTION_METRICS}
             for start, end in sections or ()
         ],
-        "song": {name: step[name] if name in step else METRICS[name](hits, grid) for name in SONG_METRICS},
+        "song": song | {"ngram_diversity": (step["ngrams"] > 0).sum(-1).float()},
     }
+
+
+def _ngrams_of_chunks(codes: Tensor, size: int, steps: int, n: int = NGRAM_STEPS) -> Tensor:
+    """``ngrams`` of each chunk, from the codes of the whole window. The last chunk may be short."""
+    places = max(size - n + 1, 0)
+    whole, rest = steps // size, steps % size
+    padded = F.pad(codes, (0, steps - codes.shape[-1]))
+    counts = count_equal(padded[..., : whole * size].unflatten(-1, (whole, size))[..., :places])
+    if rest:
+        last = count_equal(codes[..., whole * size :])
+        counts = torch.cat([counts, F.pad(last, (0, places - last.shape[-1]))[..., None, :]], -2)
+    return counts
 
 
 def measure(groove: Groove, names: Iterable[str] | None = None) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hypermeter.grid import Grid
-from hypermeter.metrics.onsets import Hits, Voices, as_binary, ratio
+from hypermeter.metrics.onsets import Hits, Voices, as_binary, columns_of, ratio
 
 DFA_FEWEST = 128
 """Onsets, below which ``timing_dfa`` is undefined."""
@@ -15,7 +15,10 @@ DFA_FEWEST = 128
 DFA_SHORTEST = 8
 """Onsets in the shortest windows of ``timing_dfa``; the longest are a quarter of the series."""
 
-Tempo = float | Float[Tensor, "*B"]
+LEAST_DEVIATION = 1e-6
+"""Steps, below which fluctuations are rounding."""
+
+Tempo = int | float | Float[Tensor, "*B"]
 
 
 def offset_ms(hits: Hits, grid: Grid, *, offset: Float[Tensor, "*B T V"], tempo_bpm: Tempo) -> Float[Tensor, "*B"]:
@@ -33,15 +36,11 @@ def offset_ms(hits: Hits, grid: Grid, *, offset: Float[Tensor, "*B T V"], tempo_
     return steps * (60_000 / grid.steps_per_quarter) / torch.as_tensor(tempo_bpm, device=hits.device)
 
 
-def _line_times(hits: Tensor, offset: Tensor, voices: Voices) -> tuple[Bool[Tensor, "*B T"], Float[Tensor, "*B T"]]:
-    """Where the line has an onset, and its time in steps: the mean of those that sound together."""
-    onsets = as_binary(hits)
-    if voices is not None:
-        columns = [voices] if isinstance(voices, int) else list(voices)
-        onsets, offset = onsets[..., columns], offset[..., columns]
-    count = onsets.sum(-1)
-    mean = torch.where(onsets, offset, 0).sum(-1) / count.clamp_min(1)
-    return count > 0, torch.arange(hits.shape[-2], device=hits.device) + mean
+def _line_offsets(hits: Tensor, offset: Tensor, voices: Voices) -> tuple[Bool[Tensor, "*B T"], Float[Tensor, "*B T"]]:
+    """Where the line has an onset, and its offset in steps: the mean of those that sound together."""
+    onsets = columns_of(as_binary(hits), voices)
+    offset = torch.where(onsets, columns_of(offset, voices).double(), 0)
+    return onsets.any(-1), offset.sum(-1) / onsets.sum(-1).clamp_min(1)
 
 
 def swing_ratio(
@@ -50,7 +49,7 @@ def swing_ratio(
     """Median over beats of the first eighth's length over the second's: 1 is straight, 2 a triplet; NaN without a pair.
 
     A pair is a beat whose line has an onset on the beat, one on the next beat, and between them just one, in the middle
-    half of the beat. With an odd number of steps a beat, or one, the same.
+    half of the beat. On a grid of one step a beat there is never one.
 
     Args:
         hits: onsets.
@@ -61,7 +60,8 @@ def swing_ratio(
     Source: Friberg & Sundstrom, Music Perception 2002, for the ratio of consecutive eighths.
     """
     beat = grid.steps_per_beat
-    onsets, times = _line_times(hits, offset, voices)
+    onsets, offsets = _line_offsets(hits, offset, voices)
+    times = torch.arange(hits.shape[-2], device=hits.device) + offsets
     beats = max((hits.shape[-2] - 1) // beat, 0)
     inside = onsets[..., : beats * beat].unflatten(-1, (beats, beat))
     at = times[..., : beats * beat].unflatten(-1, (beats, beat))
@@ -74,7 +74,7 @@ def swing_ratio(
     found = torch.where(is_pair, first / second.clamp_min(1e-6), torch.nan)
     if not beats:
         return torch.full(hits.shape[:-2], torch.nan, device=hits.device)
-    return found.nanmedian(-1).values
+    return found.nanquantile(0.5, -1).float()
 
 
 def timing_dfa(
@@ -94,9 +94,7 @@ def timing_dfa(
 
     Source: Peng et al., Physical Review E 1994 (linear detrending); for drumming, Rasanen et al., PLoS ONE 2015.
     """
-    onsets, times = _line_times(hits, offset, cymbals)
-    steps = torch.arange(onsets.shape[-1], device=hits.device)
-    deviation = torch.where(onsets, times - steps, 0)
+    onsets, deviation = _line_offsets(hits, offset, cymbals)
     batch = onsets.shape[:-1].numel()
     rows = [
         dfa(_residuals(row, there, grid.steps_per_bar))
@@ -107,7 +105,7 @@ def timing_dfa(
 
 def _residuals(deviation: Float[Tensor, " T"], onsets: Bool[Tensor, " T"], period: int) -> Float[Tensor, " N"]:
     steps = onsets.nonzero()[:, 0]
-    phase, values = steps % period, deviation[steps].double()
+    phase, values = steps % period, deviation[steps]
     total = torch.zeros(period, dtype=values.dtype, device=values.device).index_add(0, phase, values)
     count = torch.zeros(period, dtype=values.dtype, device=values.device).index_add(0, phase, torch.ones_like(values))
     return values - (total / count.clamp_min(1))[phase]
@@ -132,7 +130,7 @@ def dfa(series: Float[Tensor, " N"]) -> float:
         slope = (centred * x).sum(-1, keepdim=True) / x.square().sum()
         fluctuations.append((centred - slope * x).square().mean().sqrt())
     y = torch.stack(fluctuations)
-    if not (y > 1e-12).all():
+    if not (y > LEAST_DEVIATION).all():
         return math.nan
     x, y = torch.tensor(lengths, dtype=y.dtype).log(), y.cpu().log()
     x = x - x.mean()

@@ -1,0 +1,149 @@
+"""How near a system's own music is to people's: metrics, repetition, copying, drift."""
+
+from collections.abc import Iterable, Sequence
+from inspect import Parameter, signature
+from typing import Any
+
+import numpy as np
+import torch
+
+from hypermeter.compare import compare
+from hypermeter.duplicates import bar_digests
+from hypermeter.generate import Streaming, generate
+from hypermeter.grid import Grid
+from hypermeter.metrics import METRICS
+
+FEWEST_BARS = 8
+"""Of a piece of human music that is compared."""
+
+STRETCHES = ((0, 8), (24, 32), (248, 256))
+"""Bars whose metrics tell whether a long piece drifts."""
+
+DRIFT_METRICS = ("avg_hits", "syncopation", "step_entropy", "groove_consistency")
+
+
+def generated_pieces(model: Streaming, grid: Grid, pieces: int, bars: int, seed: int) -> list[np.ndarray]:
+    """Pieces (T, V) that the model plays from silence."""
+    made = generate(model, length=bars * grid.steps_per_bar, batch_size=pieces, seed=seed)
+    return list(made.cpu().numpy().astype(np.uint8))
+
+
+def cut(sequences: Iterable[np.ndarray], grid: Grid, bars: int) -> list[np.ndarray]:
+    """Whole bars of each, in pieces of ``bars`` bars; a last piece of at least ``FEWEST_BARS`` is kept.
+
+    Some metrics grow with length, so music is compared with music of about the same length.
+    """
+    pieces = []
+    for sequence in sequences:
+        whole = len(sequence) // grid.steps_per_bar
+        for start in range(0, whole, bars):
+            end = min(start + bars, whole)
+            if end - start >= min(FEWEST_BARS, bars):
+                pieces.append(sequence[start * grid.steps_per_bar : end * grid.steps_per_bar])
+    return pieces
+
+
+def values_of(pieces: Sequence[np.ndarray], grid: Grid, streams: Any = None) -> dict[str, np.ndarray]:
+    """Metric -> its value for each piece, of all METRICS that need nothing but hits and give one number.
+
+    Args:
+        pieces: hits (T, V) of each.
+        grid: the metre.
+        streams: (low, mid, high) voices, see ``Kit.streams``; None leaves out the metrics that need them.
+    """
+    values: dict[str, np.ndarray] = {}
+    for name, metric in METRICS.items():
+        parameters = signature(metric).parameters.values()
+        if any(each.kind is Parameter.KEYWORD_ONLY and each.default is Parameter.empty for each in parameters):
+            continue
+        wants_streams = "streams" in signature(metric).parameters
+        if wants_streams and streams is None:
+            continue
+        options = {"streams": streams} if wants_streams else {}
+        found = [metric(torch.from_numpy(piece), grid, **options) for piece in pieces]
+        if found and found[0].ndim == 0:
+            values[name] = torch.stack(found).double().numpy()
+    return values
+
+
+def repetition(pieces: Iterable[np.ndarray], grid: Grid) -> list[float]:
+    """The repetition profile of all pairs of bars of all pieces."""
+    totals = counts = torch.zeros(())
+    for piece in pieces:
+        profile = METRICS["repetition_profile"](torch.from_numpy(piece), grid).double()
+        pairs = (len(piece) // grid.steps_per_bar - 1 - torch.arange(len(profile))).clamp_min(0)
+        totals = totals + torch.where(profile.isnan(), 0, profile * pairs)
+        counts = counts + torch.where(profile.isnan(), 0, pairs)
+    return (totals / counts).tolist()
+
+
+def bars_of(pieces: Iterable[np.ndarray], grid: Grid) -> list[np.ndarray]:
+    """Digests of the whole bars with a hit of each piece, equal for equal bars."""
+    size = grid.steps_per_bar
+    return [bar_digests(piece[: len(piece) // size * size], size)[:, 0] for piece in pieces]
+
+
+def copied_share(bars: Sequence[np.ndarray], known: np.ndarray) -> float:
+    """Share of the bars that stand in ``known``, in [0, 1]."""
+    together = np.concatenate([*bars, np.zeros(0, np.uint64)])
+    return float(np.isin(together, known).mean()) if len(together) else float("nan")
+
+
+def distinct_share(bars: Sequence[np.ndarray]) -> float:
+    """Mean over pieces of the share of their bars that are different, in (0, 1]."""
+    shares = [len(np.unique(each)) / len(each) for each in bars if len(each)]
+    return float(np.mean(shares)) if shares else float("nan")
+
+
+def drift(pieces: Sequence[np.ndarray], grid: Grid) -> dict[str, dict[str, float]]:
+    """Means over pieces of DRIFT_METRICS at each of STRETCHES that the pieces reach."""
+    result = {}
+    for start, end in STRETCHES:
+        part = [piece[start * grid.steps_per_bar : end * grid.steps_per_bar] for piece in pieces]
+        if all(len(each) == (end - start) * grid.steps_per_bar for each in part) and part:
+            hits = torch.from_numpy(np.stack(part))
+            means = {name: METRICS[name](hits, grid).nanmean().item() for name in DRIFT_METRICS}
+            result[f"bars {start + 1}-{end}"] = means
+    return result
+
+
+def compare_music(
+    pieces: Sequence[np.ndarray],
+    human: Sequence[np.ndarray],
+    grid: Grid,
+    train: Sequence[np.ndarray] = (),
+    streams: Any = None,
+) -> dict[str, Any]:
+    """A system's music beside people's.
+
+    Args:
+        pieces: hits (T, V) of each piece of the system.
+        human: of held-out performances, cut to the same length (``cut``).
+        grid: the metre.
+        train: performances that the system learnt from, for the share of copied bars.
+        streams: see ``values_of``.
+
+    Returns:
+        ``metrics``: name -> ``compare``; ``overlap``: the mean of their overlapping areas; ``repetition`` and
+        ``human_repetition``; ``repetition_gap``, the greatest difference of the two; ``distinct`` and
+        ``human_distinct``; with train, ``copied`` and ``human_copied``.
+    """
+    ours, theirs = values_of(pieces, grid, streams), values_of(human, grid, streams)
+    metrics = {name: compare(ours[name], theirs[name]) for name in ours}
+    own_bars, human_bars = bars_of(pieces, grid), bars_of(human, grid)
+    profile, human_profile = repetition(pieces, grid), repetition(human, grid)
+    result: dict[str, Any] = {
+        "pieces": len(pieces),
+        "human_pieces": len(human),
+        "metrics": metrics,
+        "overlap": float(np.nanmean([each["overlap"] for each in metrics.values()])),
+        "repetition": profile,
+        "human_repetition": human_profile,
+        "repetition_gap": float(np.nanmax(np.abs(np.subtract(profile, human_profile)))),
+        "distinct": distinct_share(own_bars),
+        "human_distinct": distinct_share(human_bars),
+    }
+    if train:
+        known = np.unique(np.concatenate(bars_of(train, grid)))
+        result |= {"copied": copied_share(own_bars, known), "human_copied": copied_share(human_bars, known)}
+    return result

@@ -1,0 +1,172 @@
+"""Analysis of files and folders: what is measured, what is written, what is refused."""
+
+import csv
+import json
+import math
+import re
+import xml.dom.minidom
+
+import numpy as np
+import pytest
+import torch
+
+from hypermeter.analyse import analyse, columns, compare_pieces, levels, parse_sections, to_json
+from hypermeter.cli import main
+from hypermeter.demo import read_corpus
+from hypermeter.grid import HypermeterError
+from hypermeter.metrics import METRICS, measure
+from hypermeter.midi import write_midi
+from hypermeter.render import read_ascii
+
+CORPUS = read_corpus()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("rock-1", "rock-2", "jazz-1", "jazz-2"):
+        write_midi(CORPUS[name], tmp_path / name.partition("-")[0] / f"{name}.mid")
+    return tmp_path
+
+
+def test_a_file_gives_the_metrics_of_its_groove(folder):
+    (piece,) = analyse("rock/rock-1.mid")
+    assert piece.name == "rock-1.mid"
+    expected = measure(piece.groove)
+    assert set(piece.values) == set(METRICS)
+    for name, value in expected.items():
+        torch.testing.assert_close(piece.values[name], value, equal_nan=True)
+    assert piece.flat["drum_density.kick"] == pytest.approx(expected["drum_density"][0].item())
+    assert piece.flat["repetition_profile.2"] == pytest.approx(expected["repetition_profile"][1].item())
+
+
+def test_a_bad_file_of_a_folder_is_reported_and_the_rest_goes_on(folder):
+    (folder / "rock" / "bad.mid").write_bytes(b"not MIDI")
+    rejects = []
+    assert [piece.name for piece in analyse("rock", rejects=rejects)] == ["rock-1.mid", "rock-2.mid"]
+    assert len(rejects) == 1 and "bad.mid" in rejects[0]
+    with pytest.raises(HypermeterError, match=r"bad\.mid"):
+        list(analyse("rock"))
+
+
+@pytest.mark.parametrize("path", ["nothing.mid", "empty"])
+def test_what_cannot_be_read_is_refused(folder, path):
+    (folder / "empty").mkdir()
+    with pytest.raises(HypermeterError):
+        list(analyse(path, rejects=[]))
+
+
+def test_columns_have_a_number_for_every_piece():
+    groove = read_ascii("kick |x...x...x...x...|")
+    one = [each for each in analyse_grooves(groove, CORPUS["rock-1"])]
+    table = columns(one)
+    assert all(len(values) == 2 for values in table.values())
+    assert math.isnan(table["groove_consistency"][0])
+    assert table["density"].tolist() == pytest.approx([4 / 160, CORPUS["rock-1"].hits.mean()])
+
+
+def analyse_grooves(*grooves):
+    from hypermeter.analyse import Analysis
+
+    return [Analysis(str(number), groove, measure(groove)) for number, groove in enumerate(grooves)]
+
+
+def test_a_style_is_told_from_another_and_from_itself_it_is_not(folder):
+    rock, jazz = list(analyse("rock")), list(analyse("jazz"))
+    same = compare_pieces(rock, rock)
+    assert all(each["cohens_d"] == 0 for each in same.values() if not math.isnan(each["cohens_d"]))
+    apart = compare_pieces(rock, jazz)
+    assert set(apart) == set(same)
+    assert apart["drum_density.ride"]["mean"] < apart["drum_density.ride"]["their_mean"]
+
+
+def test_levels_measure_each_bar_and_phrase_on_its_own():
+    groove = CORPUS["rock-1"]
+    found = levels(groove, {"opening": (0, 2)})
+    assert set(found) == {"step", "bar", "phrase", "section", "song"}
+    bar = slice(16, 32)
+    assert found["bar"]["avg_hits"][1].item() == pytest.approx(groove.hits[bar].sum() / 16)
+    assert found["bar"]["lhl"].shape == (groove.num_bars,)
+    assert found["section"]["opening"]["avg_hits"].item() == pytest.approx(groove.hits[:32].sum() / 32)
+
+
+def test_sections_are_named_bars_one_after_another():
+    assert parse_sections("intro:4 verse:8 intro:2", 14) == {"intro": (0, 4), "verse": (4, 12), "intro 2": (12, 14)}
+    for wrong in ("intro", "intro:", ":4", "intro:0", "intro:x"):
+        with pytest.raises(HypermeterError, match="expected name:bars"):
+            parse_sections(wrong, 99)
+    with pytest.raises(HypermeterError, match="5 bars in 'a:5', the piece has 4"):
+        parse_sections("a:5", 4)
+
+
+def test_json_has_null_where_a_number_is_undefined():
+    found = to_json({"a": torch.tensor([1.0, math.nan]), "b": [math.inf, 2], "c": np.float64(0.5), "d": "x"})
+    assert found == {"a": [1.0, None], "b": [None, 2], "c": 0.5, "d": "x"}
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_command_writes_a_table_csv_json_and_a_report_that_needs_nothing_else(folder, capsys):
+    assert main(["analyse", "rock/rock-1.mid", "--sections", "a:1 b:2"]) == 0
+    printed = capsys.readouterr().out
+    assert "syncopation" in printed and "section" in printed
+    out = folder / "rock-1-analysis"
+    result = json.loads((out / "metrics.json").read_text())
+    assert set(result["levels"]["section"]) == {"a", "b"}
+    assert set(result["pieces"][0]["metrics"]) == set(METRICS)
+    (row,) = csv.DictReader((out / "metrics.csv").read_text().splitlines())
+    assert float(row["density"]) == pytest.approx(CORPUS["rock-1"].hits.mean(), rel=1e-5)
+    page = (out / "report.html").read_text()
+    assert page.count("<svg") == page.count("</svg>") == 2
+    assert not re.search(r"(src|href)=\"(https?:)?//", page)
+    for drawing in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
+        xml.dom.minidom.parseString(drawing)
+
+
+def test_the_same_folder_gives_the_same_report(folder):
+    for out in ("one", "two"):
+        assert main(["analyse", "rock", "--out", out]) == 0
+    for name in ("report.html", "metrics.csv", "metrics.json"):
+        assert (folder / "one" / name).read_bytes() == (folder / "two" / name).read_bytes()
+
+
+def test_two_folders_are_compared(folder, capsys):
+    assert main(["analyse", "rock", "--against", "jazz", "--out", "both", "--pictures", "0"]) == 0
+    assert "rock: 2 pieces against 2" in capsys.readouterr().out
+    result = json.loads((folder / "both" / "metrics.json").read_text())
+    assert result["against"]["pieces"] == 2
+    assert result["against"]["comparison"]["density"]["n"] == 2
+    assert "2 more pieces" in (folder / "both" / "report.html").read_text()
+
+
+def test_bad_input_is_one_line_and_exit_code_two(folder, capsys):
+    for arguments in (["nothing"], ["rock", "--sections", "a:1"], ["rock/rock-1.mid", "--sections", "a"]):
+        assert main(["analyse", *arguments]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_metric_of_ones_own_is_in_every_table(folder, capsys):
+    plugin = folder / "mine.py"
+    plugin.write_text(
+        "from hypermeter import METRICS\n\n\n"
+        'def crowded(hits, grid):\n    """Share of steps with three hits or more."""\n'
+        "    return (hits.sum(-1) > 2).float().mean(-1)\n\n\n"
+        'METRICS["crowded"] = crowded\n'
+    )
+    try:
+        assert main(["--plugin", str(plugin), "analyse", "rock"]) == 0
+    finally:
+        del METRICS["crowded"]
+    assert "crowded" in capsys.readouterr().out
+    assert "Share of steps with three hits or more." in (folder / "rock-analysis" / "report.html").read_text()
+    assert "crowded" in (folder / "rock-analysis" / "metrics.csv").read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize("text", [None, "import nowhere_to_be_found", "1 / 0", "]"])
+def test_a_plugin_that_cannot_run_is_one_line_and_exit_code_two(folder, capsys, text):
+    plugin = folder / "mine.py"
+    if text is not None:
+        plugin.write_text(text)
+    assert main(["--plugin", str(plugin), "analyse", "rock"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "mine.py: cannot be run as a plugin" in line
+    assert main(["--plugin", str(plugin)]) == 2
