@@ -26,6 +26,7 @@ ORDER = [
     "metrics.shape",
     "metrics.timing",
     "metrics.report",
+    "metrics.window",
     "metrics",
     "compare",
     "dataset",

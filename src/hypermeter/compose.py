@@ -7,11 +7,11 @@ import numpy as np
 import torch
 import tyro
 
-from hypermeter.grid import Groove, HypermeterError
+from hypermeter.grid import Grid, Groove, HypermeterError
 from hypermeter.kit import Kit
-from hypermeter.midi import read_midi, write_midi
+from hypermeter.midi import read_midi_report, write_midi
 from hypermeter.model import HierarchicalDrumModel, load
-from hypermeter.render import ascii_grid, plot_groove
+from hypermeter.render import ascii_grid, show_picture
 
 VELOCITY = 0.8
 """Of generated hits. In [0, 1]."""
@@ -24,7 +24,7 @@ def kit_of(model: HierarchicalDrumModel, name: str) -> Kit:
         HypermeterError: the checkpoint holds none.
     """
     if model.kit is None:
-        raise HypermeterError(f"{name}: no kit in the checkpoint; train it with hypermeter train, which keeps the kit")
+        raise HypermeterError(f"{name}: no kit in the checkpoint, so its voices have no pitches; train it with --kit")
     return model.kit
 
 
@@ -43,7 +43,7 @@ def continue_groove(
     """A groove that goes on from the primer by ``bars`` bars.
 
     Args:
-        model: with a kit.
+        model: its kit becomes the groove's; one without takes the primer's.
         primer: on the model's grid and kit; velocity and offset of its hits are kept. None starts from nothing.
         bars: new bars, at least 1.
         temperature: see ``generate.stream``, also for top_p, voice_bias and seed.
@@ -54,10 +54,11 @@ def continue_groove(
         include_primer: whether the result begins with the primer.
 
     Raises:
-        HypermeterError: a primer of another grid or number of voices; bars < 1.
+        HypermeterError: a primer of another grid or number of voices; bars < 1; neither a kit nor a primer.
     """
     if bars < 1:
         raise HypermeterError(f"bars is {bars}, expected at least 1")
+    kit = primer.kit if model.kit is None and primer is not None else kit_of(model, "model")
     start = None
     if primer is not None:
         if primer.grid.metre != model.grid.metre or primer.grid.steps_per_bar != model.grid.steps_per_bar:
@@ -77,7 +78,6 @@ def continue_groove(
         made = np.concatenate([primer.hits, made])
         velocity = np.concatenate([primer.velocity, velocity])
         offset = np.concatenate([primer.offset, offset])
-    kit = primer.kit if primer is not None else kit_of(model, "model").name
     return Groove(made, velocity, offset, tempo_bpm, kit, model.grid)
 
 
@@ -97,7 +97,7 @@ def generate_command(
     """Play on from a MIDI file, or from nothing, and write MIDI and a picture.
 
     Args:
-        out: MIDI file to write; the picture goes beside it, as .png.
+        out: MIDI file to write; the picture goes beside it, as .png, where matplotlib is installed.
         model: a shipped model's name, a checkpoint, or the folder of a training run.
         primer: MIDI file to go on from, of any length, in the model's metre.
         bars: new bars.
@@ -112,6 +112,8 @@ def generate_command(
     Raises:
         HypermeterError: a file, a voice or a number that does not fit.
     """
+    if out.suffix.lower() == ".png":
+        raise HypermeterError(f"{out}: the MIDI file would be overwritten by its own picture; name it .mid")
     drummer = load(model)
     kit = kit_of(drummer, model)
     values = [0.0] * kit.num_voices
@@ -119,7 +121,7 @@ def generate_command(
         if voice not in kit.names:
             raise HypermeterError(f"bias: no voice {voice!r} in kit {kit.name}; it has {', '.join(kit.names)}")
         values[kit.names.index(voice)] = value
-    heard = None if primer is None else read_midi(primer, kit, drummer.grid)
+    heard = None if primer is None else _read_primer(primer, kit, drummer.grid)
     groove = continue_groove(
         drummer,
         heard,
@@ -135,6 +137,13 @@ def generate_command(
     print(ascii_grid(groove))
     if picture:
         shaded = len(heard) if heard is not None and include_primer else 0
-        plot_groove(groove, out.with_suffix(".png"), title="shaded: the primer" if shaded else "", primer_steps=shaded)
-        print(out.with_suffix(".png"))
+        show_picture(groove, out.with_suffix(".png"), "shaded: the primer" if shaded else "", shaded)
     return out
+
+
+def _read_primer(path: Path, kit: Kit, grid: Grid) -> Groove:
+    """The one groove in a MIDI file; what of it no voice plays is printed."""
+    (piece,), losses = read_midi_report(path, kit, grid, changes="refuse")
+    for loss in losses:
+        print(f"{path}: {loss}")
+    return piece.groove

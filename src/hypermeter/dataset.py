@@ -1,8 +1,11 @@
 """A folder of .npz as windows that start on bar lines, and the loader that batches them."""
 
+import json
 import warnings
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,34 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from hypermeter.grid import Grid, HypermeterError
+from hypermeter.kit import Kit, load_kit
 from hypermeter.metrics import chunk_means, window_metrics
 
 DROP_OUT = 0.02
 """Share of hits that augmentation silences."""
+
+
+@contextmanager
+def open_npz(path: str | Path) -> Iterator[Mapping[str, Any]]:
+    """The arrays of a .npz by name; each is read when it is asked for.
+
+    Raises:
+        HypermeterError: not a .npz, damaged, or an array of Python objects was asked for.
+    """
+    try:
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise HypermeterError(f"{path}: not a readable .npz (no zip of arrays); write it with numpy.savez")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                yield archive
+    except HypermeterError:
+        raise
+    except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        if "pickle" in str(error):
+            reason = "an array of Python objects, which are not loaded; save arrays of numbers, and meta as JSON"
+            raise HypermeterError(f"{path}: {reason}") from error
+        raise HypermeterError(f"{path}: not a readable .npz ({error}); write it with numpy.savez") from error
 
 
 def read_sequence(path: str | Path) -> np.ndarray:
@@ -25,20 +52,11 @@ def read_sequence(path: str | Path) -> np.ndarray:
     Raises:
         HypermeterError: not a .npz, no ``sequence``, or one that is not a 2-d array of 0 and 1.
     """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            if "sequence" not in archive:
-                keys = ", ".join(sorted(archive)) or "none"
-                raise HypermeterError(f"{path}: no key 'sequence' (keys: {keys}); expected (steps, voices) of 0 and 1")
-            sequence = archive["sequence"]
-    except HypermeterError:
-        raise
-    except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        if "pickle" in str(error) and zipfile.is_zipfile(path):
-            raise HypermeterError(
-                f"{path}: 'sequence' holds Python objects, which are not loaded; save it as a uint8 array"
-            ) from error
-        raise HypermeterError(f"{path}: not a readable .npz ({error}); write it with numpy.savez") from error
+    with open_npz(path) as arrays:
+        if "sequence" not in arrays:
+            keys = ", ".join(sorted(arrays)) or "none"
+            raise HypermeterError(f"{path}: no key 'sequence' (keys: {keys}); expected (steps, voices) of 0 and 1")
+        sequence = np.asarray(arrays["sequence"])
     if sequence.dtype.kind not in "buif":
         raise HypermeterError(f"{path}: sequence of type {sequence.dtype}, expected numbers 0 and 1")
     if sequence.ndim != 2 or not sequence.shape[1]:
@@ -50,6 +68,77 @@ def read_sequence(path: str | Path) -> np.ndarray:
         hint = "if these are velocities, save sequence > 0 and keep them under the key 'velocity'"
         raise HypermeterError(f"{path}: sequence holds {sequence[is_other][0]:g}, expected 0 and 1; {hint}")
     return sequence.astype(np.uint8)
+
+
+def read_meta(path: str | Path) -> dict[str, Any]:
+    """What the key ``meta`` of a .npz tells, an object in JSON: ``kit``, a name or a kit's record; ``grid``; and others.
+
+    All may be missing: without ``meta`` it is {}, without ``kit`` nobody knows the voices, without ``grid`` the default
+    grid is meant.
+
+    Raises:
+        HypermeterError: not a .npz; a ``meta`` that is not JSON or not an object; a kit or grid that cannot be one.
+    """
+    with open_npz(path) as arrays:
+        text = str(arrays["meta"]) if "meta" in arrays else "{}"
+    try:
+        meta = json.loads(text)
+    except ValueError as error:
+        raise HypermeterError(f"{path}: meta is not JSON ({error}); save JSON, or leave meta out") from error
+    if not isinstance(meta, dict):
+        raise HypermeterError(f"{path}: meta is {text[:30]}, expected an object in JSON; save one, or leave meta out")
+    for key, kinds, expected in (("kit", str | dict, "a kit's name or record"), ("grid", dict, "an object")):
+        if key in meta and not isinstance(meta[key], kinds):
+            raise HypermeterError(f"{path}: {key} in meta is {meta[key]!r}, expected {expected}; prepare it again")
+    return meta
+
+
+def read_kit_and_grid(path: str | Path, kit: Any = None, grid: Grid = Grid()) -> tuple[Kit | None, Grid]:
+    """The kit and grid that the meta of a .npz tells; what it does not tell is as given.
+
+    Args:
+        path: the .npz.
+        kit: what ``load_kit`` takes, or None.
+        grid: likewise.
+
+    Raises:
+        HypermeterError: as ``read_meta``; an unknown kit, or a kit or grid that is not sound.
+    """
+    meta = read_meta(path)
+    try:
+        kit = meta.get("kit", kit)
+        return None if kit is None else load_kit(kit), Grid.from_dict(meta["grid"]) if "grid" in meta else grid
+    except HypermeterError as error:
+        raise HypermeterError(f"{path}: {error}") from error
+
+
+def common_kit_and_grid(paths: Sequence[Path], kit: Any = None) -> tuple[Kit | None, Grid]:
+    """The one kit and grid of several .npz; only their meta is read.
+
+    Args:
+        paths: at least one.
+        kit: of files that name none, as for ``load_kit``.
+
+    Raises:
+        HypermeterError: as ``read_kit_and_grid``; a file of another kit or grid than the first.
+    """
+    first, *others = paths
+    expected_kit, expected_grid = read_kit_and_grid(first, kit)
+    for path in others:
+        found_kit, found_grid = read_kit_and_grid(path, kit)
+        if found_kit != expected_kit:
+            found, expected = kit_name(found_kit), kit_name(expected_kit)
+            other = " of other voices" if found == expected else ""
+            raise HypermeterError(f"{path}: {found}{other}, expected {expected} as in {first}; prepare all with one kit")
+        if found_grid != expected_grid:
+            raise HypermeterError(
+                f"{path}: {found_grid}, expected {expected_grid} as in {first}; prepare all on one grid"
+            )
+    return expected_kit, expected_grid
+
+
+def kit_name(kit: Kit | None) -> str:
+    return "no kit" if kit is None else f"kit {kit.name}"
 
 
 class WindowMetrics(dict):

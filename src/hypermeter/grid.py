@@ -1,8 +1,9 @@
 """The metrical grid, a groove on it, and the errors and file writes that every other file shares."""
 
+import glob
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -54,14 +55,28 @@ class Grid:
     def metre(self) -> str:
         return f"{self.beats_per_bar}/{self.beat_unit}"
 
+    @classmethod
+    def of_metre(cls, metre: str = "4/4", steps_per_beat: int = 4, bars_per_phrase: int = 4) -> "Grid":
+        """From a time signature as people write it, beats/unit.
+
+        Raises:
+            HypermeterError: not of that form, or a number out of range.
+        """
+        beats, slash, unit = metre.partition("/")
+        if not (slash and beats.isascii() and unit.isascii() and beats.isdigit() and unit.isdigit()):
+            raise HypermeterError(f"metre is {metre!r}, expected beats/unit, as 4/4")
+        return cls(steps_per_beat, int(beats), bars_per_phrase, int(unit))
+
     def to_dict(self) -> dict[str, int]:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Grid":
+    def from_dict(cls, values: Mapping[str, Any]) -> "Grid":
+        """The grid that ``to_dict`` wrote; a field left out has its default."""
         unknown = set(values) - {each.name for each in fields(cls)}
         if unknown:
-            raise HypermeterError(f"grid: unknown field {sorted(unknown)[0]!r}")
+            expected = ", ".join(each.name for each in fields(cls))
+            raise HypermeterError(f"grid: unknown field {sorted(unknown)[0]!r}, expected {expected}")
         return cls(**values)
 
 
@@ -74,7 +89,7 @@ class Groove:
         velocity: (T, V) in [0, 1]; read where there is a hit. Left out: .8 at each hit.
         offset: (T, V) in [-.5, .5) steps, late is positive. Left out: 0.
         tempo_bpm: quarter notes a minute.
-        kit: name of a kit, or path of its YAML file.
+        kit: name of a kit, path of its YAML file, or a ``Kit`` (which this file, that kit.py imports, cannot name).
         sections: one label a bar, or None.
 
     Raises:
@@ -85,7 +100,7 @@ class Groove:
     velocity: np.ndarray = None  # pyright: ignore[reportAssignmentType]
     offset: np.ndarray = None  # pyright: ignore[reportAssignmentType]
     tempo_bpm: float = 120.0
-    kit: str = "gm10"
+    kit: Any = "gm10"
     grid: Grid = field(default_factory=Grid)
     sections: np.ndarray | None = None
 
@@ -124,10 +139,17 @@ class Groove:
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its name once the block has ended well.
 
+    A link stays, and the file it leads to is replaced. Within the block, write with what raises ``OSError`` when the
+    disk is full: libraries that open files themselves raise errors of their own, so let them fill a buffer.
+
     Raises:
-        HypermeterError: the folder cannot be made or written.
+        HypermeterError: a folder, device or pipe stands there; the folder cannot be made or written; the disk is full.
     """
     path = Path(path)
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise HypermeterError(f"{path}: a folder, device or pipe, expected a file or nothing there; choose another path")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}{path.suffix}")
     try:
         if not path.parent.is_dir():
@@ -141,3 +163,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             reason = f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
             raise HypermeterError(reason) from error
         raise
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """The temporary files of ``atomic_write`` to ``path`` that a killed process left; no other may be writing it now."""
+    path = Path(path)
+    for each in path.parent.glob(f".{glob.escape(path.stem)}.*-*{path.suffix}"):
+        each.unlink(missing_ok=True)

@@ -1,8 +1,6 @@
 """Looking at one file: its ASCII grid, its picture, its metrics."""
 
-import json
 import math
-import zipfile
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +9,12 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from hypermeter.dataset import read_sequence
+from hypermeter.dataset import open_npz, read_kit_and_grid, read_meta, read_sequence
 from hypermeter.grid import Grid, Groove, HypermeterError
-from hypermeter.kit import load_kit
+from hypermeter.kit import Kit, Voice, load_kit
 from hypermeter.metrics import measure
-from hypermeter.midi import read_midi_pieces
-from hypermeter.render import ascii_grid, plot_groove
+from hypermeter.midi import read_midi_report
+from hypermeter.render import ascii_grid, show_picture
 
 PER_VOICE = ("drum_density", "ioi_mean", "ioi_var", "fast_patterns")
 """Metrics with a number for each voice."""
@@ -25,59 +23,78 @@ PER_VOICE = ("drum_density", "ioi_mean", "ioi_var", "fast_patterns")
 def inspect(
     path: Annotated[Path, tyro.conf.arg(metavar="FILE")],
     out: Path | None = None,
-    kit: str = "gm10",
-    grid: Grid = Grid(),
+    kit: str | None = None,
+    metre: str = "4/4",
+    steps_per_beat: int = 4,
+    bars_per_phrase: int = 4,
 ) -> None:
     """Show a MIDI file or .npz: print its grid and metrics, draw its picture.
+
+    A .npz that tells its kit and grid keeps them; the options are for what it does not tell.
 
     Args:
         path: .mid, .midi or .npz.
         out: the PNG to write; left out, the file's name with .png in the current folder. Where tempo or metre change,
             the later stretches get a number.
-        kit: gm10, magenta9, gm, or the path of a YAML file. A .npz that names its kit keeps it.
-        grid: of a MIDI file. A .npz that tells its grid keeps it.
+        kit: gm10, magenta9, gm, or the path of a YAML file. Left out, gm10 for MIDI, and numbered voices for a .npz.
+        metre: beats and their unit, as 6/8. Stretches of a MIDI file in another are left out.
+        steps_per_beat: steps in a beat of the metre.
+        bars_per_phrase: bars in a phrase.
 
     Raises:
         HypermeterError: a file that cannot be read, a metre other than the grid's, a path that cannot be written.
     """
+    grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
     out = Path(f"{path.stem}.png") if out is None else out
+    if out.resolve() == path.resolve():
+        raise HypermeterError(f"{out}: the picture would overwrite the file that it shows; give another --out")
+    losses: list[str] = []
     if path.suffix.lower() == ".npz":
         grooves = [read_npz(path, kit, grid)]
     else:
-        grooves = [piece.groove for piece in read_midi_pieces(path, kit, grid)]
+        pieces, losses = read_midi_report(path, kit or "gm10", grid)
+        grooves = [piece.groove for piece in pieces]
     for number, groove in enumerate(grooves, 1):
         picture = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
         print(ascii_grid(groove))
         print_metrics(groove)
-        print(plot_groove(groove, picture, title=path.name))
+        show_picture(groove, picture, title=path.name)
+    for loss in losses:
+        print(f"{path}: {loss}")
 
 
-def read_npz(path: Path, kit: str = "gm10", grid: Grid = Grid()) -> Groove:
+def read_npz(path: Path, kit: str | Path | Kit | None = None, grid: Grid = Grid()) -> Groove:
     """A groove from a .npz with ``sequence`` (T, V), and ``velocity``, ``offset`` and ``meta`` where it has them.
 
     Args:
         path: the .npz.
-        kit: where ``meta`` does not name one.
+        kit: where ``meta`` does not name one; None takes ``numbered_kit``.
         grid: where ``meta`` does not tell it.
 
     Raises:
         HypermeterError: not such a file, or one with another number of voices than the kit.
     """
-    hits = read_sequence(path)
+    hits, meta = read_sequence(path), read_meta(path)
+    own, grid = read_kit_and_grid(path, kit, grid)
+    own = own or numbered_kit(hits.shape[1])
+    with open_npz(path) as arrays:
+        others = {key: arrays[key] for key in ("velocity", "offset") if key in arrays}
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            others = {key: archive[key] for key in ("velocity", "offset") if key in archive}
-            meta = json.loads(str(archive["meta"])) if "meta" in archive else {}
-        grid = Grid.from_dict(meta["grid"]) if "grid" in meta else grid
-        groove = Groove(hits, **others, tempo_bpm=meta.get("tempo_bpm", 120.0), kit=meta.get("kit", kit), grid=grid)
-    except HypermeterError as error:
-        raise HypermeterError(f"{path}: {error}") from error
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise HypermeterError(f"{path}: velocity, offset or meta cannot be read ({error}); prepare it again") from error
-    expected = load_kit(groove.kit).num_voices
-    if hits.shape[1] != expected:
-        raise HypermeterError(f"{path}: {hits.shape[1]} voices, expected {expected} of {groove.kit}; name another kit")
+        groove = Groove(hits, **others, tempo_bpm=meta.get("tempo_bpm", 120.0), kit=own, grid=grid)
+    except (HypermeterError, TypeError, ValueError) as error:
+        raise HypermeterError(f"{path}: {error}; prepare it again") from error
+    if hits.shape[1] != own.num_voices:
+        raise HypermeterError(
+            f"{path}: {hits.shape[1]} voices, expected {own.num_voices} of {own.name}; name another kit"
+        )
     return groove
+
+
+def numbered_kit(num_voices: int) -> Kit:
+    """Voices of which nothing is known but their number: voice_0, voice_1, ... Their pitches say nothing."""
+    if num_voices > 128:
+        raise HypermeterError(f"{num_voices} voices without a kit, expected at most 128, as MIDI has pitches; name a kit")
+    return Kit("numbered", tuple(Voice(f"voice_{column}", (column,), column) for column in range(num_voices)))
 
 
 def print_metrics(groove: Groove) -> None:

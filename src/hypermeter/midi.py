@@ -133,8 +133,7 @@ def parse_midi(
     kit = load_kit(kit)
     if changes not in ("split", "refuse"):
         raise HypermeterError(f"changes is {changes!r}, expected split or refuse")
-    score = _load_score(content, where)
-    ticks, pitches, velocities = _drum_notes(score)
+    score, (ticks, pitches, velocities, _) = _load_score(content, where)
     if not len(ticks):
         raise HypermeterError(f"{where}: no drum notes; drums are expected on channel 10")
     ticks_per_step = score.ticks_per_quarter / grid.steps_per_quarter
@@ -239,7 +238,8 @@ def to_midi_bytes(groove: Groove, kit: str | Path | Kit | Mapping[str, Any] | No
     return score.dumps_midi()
 
 
-def _load_score(content: bytes, where: str) -> Any:
+def _load_score(content: bytes, where: str) -> tuple[Any, np.ndarray]:
+    """The score, and its drum notes as ``_drum_notes`` gives them."""
     if not content:
         raise HypermeterError(f"{where}: empty file, expected MIDI")
     if content[:4] == b"RIFF":  # An RMID file: MIDI in the chunk of another format.
@@ -255,44 +255,54 @@ def _load_score(content: bytes, where: str) -> Any:
     tracks, at = [], 8 + length
     while len(tracks) < num_tracks and at + 8 <= len(content):
         kind, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "big")
-        chunk = content[at + 8 : at + 8 + size]
-        if len(chunk) < size:
+        track = content[at + 8 : at + 8 + size]
+        if len(track) < size:
             raise HypermeterError(f"{where}: truncated MIDI file; get a whole copy")
         if kind == b"MTrk":
-            chunk = _with_note_offs(chunk)
-            tracks.append(kind + len(chunk).to_bytes(4, "big") + chunk)
+            tracks.append(track)
         at += 8 + size
     if not tracks:
         raise HypermeterError(f"{where}: truncated MIDI file (no tracks); get a whole copy")
     header = struct.pack(">4sIHHh", b"MThd", 6, form, len(tracks), division)
     try:
-        return symusic.Score.from_midi(header + b"".join(tracks))
+        # symusic forgets notes that never end. One note-off for each pitch shows whether there are any.
+        score = symusic.Score.from_midi(header + b"".join(_with_note_offs(track, _ONE_EACH) for track in tracks))
+        notes = _drum_notes(score)
+        if (notes[3] >= _FAR).any():
+            enough = (_note_offs(np.bincount(np.frombuffer(track, np.uint8), minlength=128)[:128]) for track in tracks)
+            score = symusic.Score.from_midi(header + b"".join(map(_with_note_offs, tracks, enough)))
+            notes = _drum_notes(score)
+        return score, notes
     except (RuntimeError, ValueError) as error:
         raise HypermeterError(f"{where}: damaged MIDI file ({str(error).splitlines()[0]}); get a whole copy") from error
 
 
-def _with_note_offs(track: bytes) -> bytes:
-    """The track, with note-offs enough at its end for all of its notes: symusic forgets those that never end.
+def _note_offs(counts: np.ndarray) -> bytes:
+    """Note-offs for channel 10, so many for each pitch, ``_FAR`` ticks on; then the end of the track.
 
-    Each note-off ends one note, and a pitch has at most as many notes as its byte occurs in the track.
+    Each ends one note. As many as the pitch's byte occurs in a track are enough.
     """
-    if b"\x99" not in track:  # No note-on of channel 10.
-        return track
-    most = np.bincount(np.frombuffer(track, np.uint8), minlength=128)[:128]
-    note_offs = np.zeros((most.sum(), 3), np.uint8)  # In running status: delta time, pitch, velocity.
-    note_offs[:, 1] = np.repeat(np.arange(128, dtype=np.uint8), most)
-    # They stand where the end of track stood, after its delta time.
-    body = track[:-3] if track.endswith(_END_OF_TRACK) else track + b"\x00"
-    return body + b"\x89" + note_offs.tobytes()[1:] + b"\x00" + _END_OF_TRACK
+    events = np.zeros((counts.sum(), 3), np.uint8)  # In running status: delta time, pitch, velocity.
+    events[:, 1] = np.repeat(np.arange(128, dtype=np.uint8), counts)
+    return b"\xff\xff\x7f\x89" + events.tobytes()[1:] + b"\x00" + _END_OF_TRACK
 
 
-def _drum_notes(score: symusic.core.ScoreTick) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Times in ticks, pitches, velocities 0-127 of the notes on channel 10."""
+_FAR = 2**21 - 1  # The largest delta time of three bytes: no drum is held as long.
+_ONE_EACH = _note_offs(np.ones(128, np.int64))
+
+
+def _with_note_offs(track: bytes, note_offs: bytes) -> bytes:
+    """The chunk of a track that ends with ``note_offs``."""
+    # An empty text takes the place of the end of the track, after its delta time.
+    body = (track[:-3] if track.endswith(_END_OF_TRACK) else track + b"\x00") + b"\xff\x01\x00" + note_offs
+    return b"MTrk" + len(body).to_bytes(4, "big") + body
+
+
+def _drum_notes(score: Any) -> np.ndarray:
+    """(4, N): times in ticks, pitches, velocities 0-127 and durations in ticks of the notes on channel 10."""
     tracks = [track.notes.numpy() for track in score.tracks if track.is_drum]
-    if not tracks:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
-    joined = [np.concatenate([notes[key] for notes in tracks]) for key in ("time", "pitch", "velocity")]
-    return joined[0].astype(np.int64), joined[1].astype(np.int64), joined[2].astype(np.int64)
+    keys = "time", "pitch", "velocity", "duration"
+    return np.array([np.concatenate([np.zeros(0, np.int64), *(notes[key] for notes in tracks)]) for key in keys])
 
 
 @dataclass(frozen=True)

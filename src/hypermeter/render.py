@@ -1,6 +1,7 @@
 """Grooves as people read them: an ASCII grid, which can be read back, and a PNG."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def read_ascii(text: str, kit: str | Path | Kit = "gm10") -> Groove:
     Raises:
         HypermeterError: an unknown voice or symbol, rows of different lengths, a bar that is too short or too long.
     """
-    kit_name, kit = str(kit.name if isinstance(kit, Kit) else kit), load_kit(kit)
+    given, kit = kit, load_kit(kit)
     grid, tempo_bpm = Grid(), 120.0
     blocks: list[dict[int, str]] = [{}]
     for number, line in enumerate(text.splitlines(), 1):
@@ -81,7 +82,7 @@ def read_ascii(text: str, kit: str | Path | Kit = "gm10") -> Groove:
     velocity = np.zeros(symbols.shape, np.float32)
     for symbol, level in LEVELS.items():
         velocity[symbols == symbol] = level
-    return Groove(symbols != ".", velocity, tempo_bpm=tempo_bpm, kit=kit_name, grid=grid)
+    return Groove(symbols != ".", velocity, tempo_bpm=tempo_bpm, kit=given, grid=grid)
 
 
 def _column(voice: str, bars: str, kit: Kit, where: str) -> int:
@@ -121,6 +122,18 @@ def plot_groove(groove: Groove, path: str | Path, title: str = "", primer_steps:
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")
     return Path(path)
+
+
+def show_picture(groove: Groove, path: str | Path, title: str = "", primer_steps: int = 0) -> None:
+    """``plot_groove`` and print the path; without matplotlib, print that there is no picture.
+
+    Raises:
+        HypermeterError: a path that cannot be written.
+    """
+    if find_spec("matplotlib") is None:
+        print(f"{path} is left out: pictures need matplotlib; pip install matplotlib")
+    else:
+        print(plot_groove(groove, path, title, primer_steps))
 
 
 def draw_groove(groove: Groove, title: str = "", primer_steps: int = 0) -> "Figure":

@@ -40,15 +40,7 @@ from hypermeter.metrics.repetition import (
     step_entropy,
     transitions,
 )
-from hypermeter.metrics.report import (
-    METRICS,
-    SECTION_METRICS,
-    SONG_METRICS,
-    WINDOW_METRICS,
-    by_chunk,
-    measure,
-    window_metrics,
-)
+from hypermeter.metrics.report import METRICS, by_chunk, measure
 from hypermeter.metrics.shape import balance, evenness
 from hypermeter.metrics.syncopation import (
     WITEK_WEIGHTS,
@@ -62,3 +54,4 @@ from hypermeter.metrics.syncopation import (
     wnbd,
 )
 from hypermeter.metrics.timing import dfa, offset_ms, swing_ratio, timing_dfa
+from hypermeter.metrics.window import SECTION_METRICS, SONG_METRICS, WINDOW_METRICS, window_metrics

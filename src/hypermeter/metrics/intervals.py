@@ -31,7 +31,7 @@ class Intervals:
 
     Args:
         shape: (*B, V), the lines that they belong to.
-        line: (N,) the line of each, as an index into the flattened shape.
+        line: (N,) the line of each, as an index into the flattened shape; one past the last for those left out.
         end: (N,) the step of the later hit.
         gap: (N,) steps between the two hits.
     """
@@ -43,38 +43,40 @@ class Intervals:
 
     @classmethod
     def of(cls, hits: Hits) -> "Intervals":
-        steps = hits.shape[-2]
+        steps = max(hits.shape[-2], 1)
         at = as_binary(hits).transpose(-1, -2).reshape(-1).nonzero()[:, 0]
-        line, gap = at[1:] // max(steps, 1), at.diff()
-        inside = line == at[:-1] // max(steps, 1)
-        line, gap, at = line[inside], gap[inside], at[1:][inside]
-        return cls(torch.Size((*hits.shape[:-2], hits.shape[-1])), line, at - line * steps, gap)
+        line = at // steps
+        inside = line[1:] == line[:-1]
+        line, end, gap = line[1:][inside], (at - line * steps)[1:][inside], at.diff()[inside]
+        return cls(torch.Size((*hits.shape[:-2], hits.shape[-1])), line, end, gap)
 
     def within(self, size: int, chunks: int) -> "Intervals":
         """Those with both hits in one chunk of ``size`` steps; the lines are (*B, chunks, V)."""
-        chunk = self.end // size
-        inside = (self.end - self.gap) // size == chunk
-        line, end, gap, chunk = self.line[inside], self.end[inside], self.gap[inside], chunk[inside]
-        voices = self.shape[-1]
-        line = (line // voices * chunks + chunk) * voices + line % voices
-        return Intervals(torch.Size((*self.shape[:-1], chunks, voices)), line, end - chunk * size, gap)
+        shape = torch.Size((*self.shape[:-1], chunks, self.shape[-1]))
+        chunk, voices = self.end // size, self.shape[-1]
+        row = self.line // voices
+        line = self.line + voices * ((chunks - 1) * row + chunk)  # row * chunks + chunk, then the voice
+        end = self.end - size * chunk
+        return Intervals(shape, torch.where(self.gap <= end, line, shape.numel()), end, self.gap)
 
-    def total(self, values: Tensor | None = None) -> Float[Tensor, "*B V"]:
-        """Per line, the sum of a value for each interval; left out, their number."""
-        sums = torch.bincount(self.line, values, minlength=self.shape.numel())
-        return sums.view(self.shape).float()
+    def total(self, values: Float[Tensor, " N"]) -> Float[Tensor, "*B V"]:
+        """Per line, the sum of a value for each interval."""
+        sums = torch.zeros(self.shape.numel() + 1, device=values.device)
+        return sums.index_add_(0, self.line, values)[:-1].view(self.shape)
 
     def moments(self) -> tuple[Tensor, Tensor, Tensor]:
         """Per line, the number of gaps, their sum, and the sum of their squares."""
         gap = self.gap.float()
-        return self.total(), self.total(gap), self.total(gap.square())
+        return self.total(torch.ones_like(gap)), self.total(gap), self.total(gap.square())
 
     def histogram(self, bins: int = IOI_BINS) -> Float[Tensor, "*B V bins"]:
         """Per line, how many gaps are 1, 2, ... ``bins``; NaN without a gap."""
-        short = self.gap <= bins
-        counts = torch.bincount(self.line[short] * bins + self.gap[short] - 1, minlength=self.shape.numel() * bins)
-        undefined = self.total()[..., None] == 0
-        return counts.view(*self.shape, bins).float().masked_fill_(undefined, torch.nan)
+        lines = self.shape.numel()
+        counts = torch.zeros((lines + 1) * bins, device=self.gap.device)
+        place = torch.where(self.gap <= bins, self.line * bins + self.gap - 1, lines * bins)
+        counts.index_add_(0, place, torch.ones(len(place), device=place.device))
+        undefined = self.total(torch.ones(len(place), device=place.device)) == 0
+        return counts[: lines * bins].view(*self.shape, bins).masked_fill_(undefined[..., None], torch.nan)
 
     def at_most(self, threshold: int) -> Float[Tensor, "*B V"]:
         """Per line, the number of gaps of at most ``threshold``."""
@@ -166,10 +168,10 @@ def npvi(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Tensor, "*B"]:
     """
     gaps = Intervals.of(line(hits, voices)[..., None])
     gap = gaps.gap.float()
-    follows = gaps.line[1:] == gaps.line[:-1]
+    follows = (gaps.line[1:] == gaps.line[:-1]).float()
     change = (gap[1:] - gap[:-1]).abs() / ((gap[1:] + gap[:-1]) / 2)
-    pairs = Intervals(gaps.shape, gaps.line[1:][follows], gaps.end[1:][follows], gaps.gap[1:][follows])
-    return 100 * ratio(pairs.total(change[follows]), pairs.total())[..., 0]
+    pairs = Intervals(gaps.shape, gaps.line[1:], gaps.end[1:], gaps.gap[1:])
+    return 100 * ratio(pairs.total(follows * change), pairs.total(follows))[..., 0]
 
 
 def fast_patterns(hits: Hits, grid: Grid, fast_threshold: int = 4) -> Float[Tensor, "*B V"]:

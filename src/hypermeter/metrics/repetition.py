@@ -19,8 +19,13 @@ def transitions(hits: Hits, grid: Grid) -> Float[Tensor, "*B V V"]:
     Of probabilities: expected numbers of such pairs, exact, over their sum.
     """
     onsets = as_float(hits)
-    counts = onsets[..., :-1, :].transpose(-1, -2) @ onsets[..., 1:, :]
-    return ratio(counts, counts.sum(-1, keepdim=True)).nan_to_num(0)
+    return shares_of_rows(onsets[..., :-1, :].transpose(-1, -2) @ onsets[..., 1:, :])
+
+
+def shares_of_rows(counts: Float[Tensor, "*B V V"]) -> Float[Tensor, "*B V V"]:
+    """Each row over its sum; a row of zeros stays one."""
+    total = counts.sum(-1, keepdim=True)
+    return counts / torch.where(total > 0, total, 1)
 
 
 def ngram_codes(hits: Hits, n: int = NGRAM_STEPS) -> Int[Tensor, "*B places"]:

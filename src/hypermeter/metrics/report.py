@@ -1,12 +1,11 @@
-"""``METRICS``, and reports made from it: a window at every level, a groove as a whole."""
+"""``METRICS``, and all of them of a groove."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from inspect import signature
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Shaped
 from torch import Tensor
 
 from hypermeter.grid import Grid, Groove, HypermeterError
@@ -23,22 +22,16 @@ from hypermeter.metrics.density import (
     velocity_range,
 )
 from hypermeter.metrics.intervals import (
-    Intervals,
     fast_patterns,
     ioi_entropy,
     ioi_hist,
     ioi_mean,
     ioi_var,
-    mean_of_moments,
     npvi,
-    variance_of_moments,
 )
 from hypermeter.metrics.repetition import (
-    NGRAM_STEPS,
-    count_equal,
     groove_consistency,
     groove_similarity,
-    ngram_codes,
     ngram_diversity,
     ngrams,
     phrase_entropy,
@@ -91,25 +84,6 @@ METRICS: dict[str, Callable[..., Tensor]] = {
 }
 """Name -> function of (hits (*B, T, V), Grid); options are keywords. What is put in here is found everywhere."""
 
-WINDOW_METRICS = (
-    "avg_hits",
-    "drum_density",
-    "max_hits",
-    "dense_frac",
-    "ioi_mean",
-    "ioi_var",
-    "ioi_hist",
-    "co_occurrence",
-    "ngrams",
-    "fast_patterns",
-    "transitions",
-    "syncopation",
-)
-"""What ``window_metrics`` gives at step, bar and phrase level."""
-
-SECTION_METRICS = ("avg_hits", "drum_density", "max_hits", "dense_frac")
-SONG_METRICS = ("avg_hits", "drum_density", "max_hits", "step_entropy", "phrase_entropy", "ngram_diversity")
-
 
 def by_chunk(metric: Callable[..., Tensor], hits: Tensor, grid: Grid, size: int, **options: Any) -> Tensor:
     """The metric of every chunk of ``size`` steps, on a new axis after the batch axes. The last chunk may be short."""
@@ -122,84 +96,6 @@ def by_chunk(metric: Callable[..., Tensor], hits: Tensor, grid: Grid, size: int,
     if metric is ngrams:  # a short chunk has fewer places
         last = F.pad(last, (0, values.shape[-1] - last.shape[-1]))
     return torch.cat([values, last], axis)
-
-
-def window_metrics(
-    hits: Shaped[Tensor, "*B T V"],
-    grid: Grid,
-    sections: Sequence[tuple[int, int]] | None = None,
-    fast_threshold: int = 4,
-) -> dict[str, Any]:
-    """All metrics of windows, by level.
-
-    Args:
-        hits: onsets, 0 or 1, from a bar line on.
-        grid: the metre.
-        sections: (start, end) in steps of the window, end not included; what lies outside the window is left out.
-        fast_threshold: steps, of ``fast_patterns``.
-
-    Returns:
-        ``step``: each of WINDOW_METRICS over the whole window. ``bar`` and ``phrase``: the same for each bar and
-        phrase, with that axis after those of the batch; ``phrase`` also has ``hits_per_bar`` (*B, bars, V).
-        ``section``: a list, a dict of SECTION_METRICS for each section (NaN for one outside the window). ``song``: a
-        dict of SONG_METRICS. All values are tensors.
-    """
-    onsets = hits.bool()
-    gaps, codes = Intervals.of(onsets), ngram_codes(onsets)
-    steps = onsets.shape[-2]
-
-    def level(size: int) -> dict[str, Tensor]:
-        """WINDOW_METRICS of each chunk; what is known of the whole window is not looked for again."""
-        chunks = -(-steps // size)
-        inside = gaps.within(size, chunks)
-        moments = inside.moments()
-        found = {
-            "ioi_mean": mean_of_moments(*moments),
-            "ioi_var": variance_of_moments(*moments),
-            "ioi_hist": inside.histogram(),
-            "fast_patterns": inside.at_most(fast_threshold),
-            "ngrams": _ngrams_of_chunks(codes, size, steps),
-        }
-        others = (name for name in WINDOW_METRICS if name not in found)
-        return found | {name: by_chunk(METRICS[name], onsets, grid, size) for name in others}
-
-    def whole() -> dict[str, Tensor]:
-        moments = gaps.moments()
-        found = {
-            "ioi_mean": mean_of_moments(*moments),
-            "ioi_var": variance_of_moments(*moments),
-            "ioi_hist": gaps.histogram(),
-            "fast_patterns": gaps.at_most(fast_threshold),
-            "ngrams": count_equal(codes),
-        }
-        others = (name for name in WINDOW_METRICS if name not in found)
-        return found | {name: METRICS[name](onsets, grid) for name in others}
-
-    step = whole()
-    song = {name: step[name] for name in SONG_METRICS if name in step}
-    song |= {name: METRICS[name](onsets, grid) for name in ("step_entropy", "phrase_entropy")}
-    return {
-        "step": step,
-        "bar": level(grid.steps_per_bar),
-        "phrase": level(grid.steps_per_phrase) | {"hits_per_bar": hits_per_bar(onsets, grid)},
-        "section": [
-            {name: METRICS[name](onsets[..., start:end, :], grid) for name in SECTION_METRICS}
-            for start, end in sections or ()
-        ],
-        "song": song | {"ngram_diversity": (step["ngrams"] > 0).sum(-1).float()},
-    }
-
-
-def _ngrams_of_chunks(codes: Tensor, size: int, steps: int, n: int = NGRAM_STEPS) -> Tensor:
-    """``ngrams`` of each chunk, from the codes of the whole window. The last chunk may be short."""
-    places = max(size - n + 1, 0)
-    whole, rest = steps // size, steps % size
-    padded = F.pad(codes, (0, steps - codes.shape[-1]))
-    counts = count_equal(padded[..., : whole * size].unflatten(-1, (whole, size))[..., :places])
-    if rest:
-        last = count_equal(codes[..., whole * size :])
-        counts = torch.cat([counts, F.pad(last, (0, places - last.shape[-1]))[..., None, :]], -2)
-    return counts
 
 
 def measure(groove: Groove, names: Iterable[str] | None = None) -> dict[str, Tensor]:
