@@ -1,8 +1,7 @@
-"""The scripts in benchmarks/: floors against numbers worked out by hand, and one quick round of the speeds."""
+"""The scripts in benchmarks/: their parts, one quick round of each, and the plain metrics against the batched."""
 
 import importlib.util
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -25,102 +24,9 @@ def script(place: str):
     return module
 
 
-floors = script("quality/floors.py")
 speed = script("speed/run.py")
 naive = script("speed/naive_metrics.py")
 metrics_speed = script("speed/metrics.py")
-
-TWO_STEPS_A_BAR = 2
-
-
-def one_voice(*hits: int) -> np.ndarray:
-    return np.array(hits, np.uint8)[:, None]
-
-
-def probabilities(rule, train: np.ndarray, hits: np.ndarray) -> list[float]:
-    table = floors.fit(rule, [train], TWO_STEPS_A_BAR)
-    return floors.predict(rule, table, hits, TWO_STEPS_A_BAR)[:, 0].tolist()
-
-
-def test_marginals_are_smoothed_by_half_a_hit_and_half_a_silence():
-    # 1 hit in 3 steps: (1 + .5) / (3 + 1)
-    assert probabilities(floors.same_everywhere, one_voice(1, 0, 0), one_voice(0, 1)) == [0.375, 0.375]
-
-
-def test_each_step_of_the_bar_has_its_own_probability():
-    # first steps 1, 1, 0: 2.5 / 4; second steps 0, 0: .5 / 3
-    found = probabilities(floors.step_of_bar, one_voice(1, 0, 1, 0, 0), one_voice(0, 0, 0))
-    np.testing.assert_allclose(found, [0.625, 0.5 / 3, 0.625])
-
-
-def test_the_previous_bar_tells_hit_silent_and_not_there_apart():
-    # first steps of the bars 1 1 0, second 0 1 1.
-    train = one_voice(1, 0, 1, 1, 0, 1)
-    found = probabilities(floors.previous_bar, train, one_voice(1, 0, 0, 1, 1, 0))
-    first_bar = [1.5 / 2, 0.5 / 2]
-    second_bar = [1.5 / 3, 1.5 / 2]  # a hit was followed by 1 and by 0; a silence by 1
-    third_bar = [0.5, 1.5 / 2]  # a silence at the first step was never followed; a hit at the second by 1
-    np.testing.assert_allclose(found, first_bar + second_bar + third_bar)
-
-
-def test_a_file_shorter_than_a_bar_has_no_previous_bar():
-    assert floors.previous_bar(one_voice(1), TWO_STEPS_A_BAR).tolist() == [[2]]
-    assert floors.previous_bar(one_voice(1, 1), TWO_STEPS_A_BAR).tolist() == [[2], [5]]
-
-
-def test_no_floor_looks_at_the_step_that_it_predicts_or_later():
-    random = np.random.default_rng(0)
-    hits = (random.random((40, 3)) < 0.4).astype(np.uint8)
-    for rule in floors.FLOORS.values():
-        table = floors.fit(rule, [hits], 16)
-        whole = floors.predict(rule, table, hits, 16)
-        for step in (0, 15, 16, 30):
-            other = hits.copy()
-            other[step:] ^= 1
-            np.testing.assert_array_equal(floors.predict(rule, table, other, 16)[: step + 1], whole[: step + 1])
-
-
-def test_bits_are_summed_over_steps_and_voices():
-    probs = np.array([[0.5, 0.25], [0.125, 0.5]])
-    assert floors.bits(probs, np.array([[1, 1], [1, 0]])) == 1 + 2 + 3 + 1
-
-
-def test_all_steps_together_and_the_mean_of_performances_differ_as_lengths_do():
-    # One hit in two steps of training: p = 1/2 everywhere, so 1 bit a step and voice; the interval is one point.
-    result = floors.floors([one_voice(1, 0)], [one_voice(1), one_voice(0, 0, 1)], TWO_STEPS_A_BAR)["voice marginals"]
-    assert set(result.values()) == {1.0}
-    # 2 hits in 2 steps: p = 5/6. A file of one hit costs log2(6/5), one of three silences 3 log2(6).
-    hit, silence = np.log2(6 / 5), np.log2(6)
-    result = floors.floors([one_voice(1, 1)], [one_voice(1), one_voice(0, 0, 0)], TWO_STEPS_A_BAR)["voice marginals"]
-    assert result["pooled"] == pytest.approx((hit + 3 * silence) / 4)
-    assert result["mean"] == pytest.approx((hit + silence) / 2)
-    assert (result["mean_low"], result["mean_high"]) == pytest.approx((hit, silence))  # both draws the same: 1 in 4
-
-
-def run_floors(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, ROOT / "benchmarks" / "quality" / "floors.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
-def test_the_floors_script_prints_a_table_and_writes_the_same_figures(tmp_path):
-    for split in ("train", "validation"):
-        (tmp_path / split).mkdir()
-        np.savez(tmp_path / split / "a.npz", sequence=one_voice(1, 0, 0, 1, 1, 1))
-    (tmp_path / "manifest.json").write_text(json.dumps({"grid": {"steps_per_beat": 1, "beats_per_bar": 2}}))
-    done = run_floors(tmp_path, "--out", tmp_path / "floors.json")
-    assert done.returncode == 0, done.stderr
-    written = json.loads((tmp_path / "floors.json").read_text())
-    assert (written["performances"], written["steps"], written["seed"]) == (1, 6, 0)
-    for name, each in written["floors"].items():
-        assert f"| {name} | {each['pooled']:.3f} |" in done.stdout
-
-
-def test_the_floors_script_refuses_a_folder_without_train_in_one_line(tmp_path):
-    done = run_floors(tmp_path)
-    assert done.returncode == 2
-    assert (
-        done.stderr == f"floors: {tmp_path / 'train'}: no .npz with a step in it; make some with hypermeter prepare\n"
-    )
 
 
 def test_a_ratio_is_taken_round_by_round():

@@ -7,9 +7,29 @@ import numpy as np
 import pytest
 import torch
 
-from hypermeter.evaluate import bits_per_step, card, evaluate, forecasts, next_step_f1, performance_bits, summarize
+from hypermeter.cli import main
+from hypermeter.demo import read_corpus
+from hypermeter.evaluate import (
+    bits_per_step,
+    card,
+    compare_music,
+    cut,
+    evaluate,
+    evaluate_music,
+    floors,
+    forecasts,
+    generated_pieces,
+    one_step_ahead,
+    performance_bits,
+    summarize,
+)
+from hypermeter.evaluate.music import copied_share, distinct_share, drift, repetition, values_of
 from hypermeter.grid import Grid, HypermeterError
+from hypermeter.kit import Kit, Voice, load_kit
+from hypermeter.metrics import METRICS
+from hypermeter.midi import write_midi
 from hypermeter.model import HierarchicalDrumModel
+from hypermeter.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +76,36 @@ def test_repeating_the_last_bar_is_scored_by_hand(model):
     assert result["phrase"]["last_mse"] == 0  # one whole phrase only: nothing to forecast
 
 
-def test_hit_forecasts_of_a_model_that_always_plays_the_first_voice(model):
+def always_the_first_voice():
     model = HierarchicalDrumModel(3, 8, 8, 8, output="sigmoid").eval()
     with torch.no_grad():
         model.output_layer.project.weight.zero_()
         model.output_layer.project.bias.copy_(torch.tensor([0.0, 5.0, -5.0, -5.0]))
+    return model
+
+
+def test_one_step_ahead_of_a_model_that_always_plays_the_first_voice():
     sequence = np.zeros((5, 3), np.uint8)
     sequence[:, 0] = [1, 1, 0, 1, 0]  # of the four steps after the first, two
     sequence[:, 1] = [0, 0, 0, 0, 1]
-    result = next_step_f1(model, [sequence])
-    assert result == pytest.approx({"precision": 2 / 4, "recall": 2 / 3, "f1": 4 / 7})
+    result = one_step_ahead(always_the_first_voice(), [sequence])
+    assert result["precision"] == 2 / 4
+    assert result["recall"] == 2 / 3
+    assert result["f1"] == pytest.approx(4 / 7)
+    hit = 1 / (1 + math.exp(-5))
+    # Twelve cells: four forecast at .993 of which two are hit, eight at .007 of which one is.
+    assert result["calibration_error"] == pytest.approx((4 * hit - 2 + 1 - 8 * (1 - hit)) / 12, rel=1e-4)
+    assert result["calibration"][-1] == pytest.approx([4, hit, 0.5], rel=1e-4)
+    right, wrong = -math.log2(hit), -math.log2(1 - hit)
+    bits = [(2 * right + 2 * wrong) / 4, (3 * right + wrong) / 4, right]
+    assert result["voice_bits"] == pytest.approx(bits, rel=1e-4)
+
+
+def test_bits_of_single_voices_sum_to_those_of_independent_voices(model):
+    model = HierarchicalDrumModel(3, 8, 8, 8, output="sigmoid").eval()
+    sequences = performances(30)
+    model_bits = -model.log_prob(torch.from_numpy(sequences[0]).float()[None])[0, 1:].sum().item() / math.log(2)
+    assert sum(one_step_ahead(model, sequences)["voice_bits"]) * 29 == pytest.approx(model_bits, rel=1e-4)
 
 
 def test_the_card_groups_by_style_and_says_the_numbers(model, tmp_path):
@@ -73,13 +113,133 @@ def test_the_card_groups_by_style_and_says_the_numbers(model, tmp_path):
         meta = json.dumps({"style": style, "beat_type": "beat"})
         np.savez(tmp_path / f"{number}.npz", sequence=each, meta=np.array(meta))
     np.savez(tmp_path / "other.npz", sequence=performances(9)[0])
-    result = evaluate(model, tmp_path)
+    result = evaluate(model, tmp_path, pieces=2, bars=4, long_bars=8)
     assert result["all"]["performances"] == 4
     assert {name: each["performances"] for name, each in result["groups"].items()} == {
         "beat": 3, "style: jazz": 2, "style: rock": 1,
     }  # fmt: skip
-    assert f"{result['all']['bits_per_step']:.3f}" in card("a model", result)
+    text = card("a model", {"a model": result})
+    assert f"{result['all']['bits_per_step']:.3f}" in text
+    assert "floors" not in result  # there is no train beside it
+    assert set(result["drift"]) == {"bars 1-8"}
     json.dumps(result)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A prepared folder with train and validation, of 4/4 and gm10."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for name, groove in read_corpus().items():
+        write_midi(groove, folder / "midi" / f"{name}.mid")
+    prepare(folder / "midi", folder / "npz", quiet=True)
+    return folder
+
+
+def test_with_train_beside_it_the_card_has_floors_and_copied_bars(corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10")).save(tmp_path / "small.safetensors")
+    arguments = ["small.safetensors", str(corpus / "npz" / "validation"), "--beside", str(corpus / "midi")]
+    assert main(["evaluate", *arguments, "--pieces", "3", "--bars", "8", "--long-bars", "0", "--out", "card"]) == 0
+    printed, result = capsys.readouterr().out, json.loads((tmp_path / "card.json").read_text())
+    assert (tmp_path / "card.md").read_text() in printed
+    model, music = result["small.safetensors"], result[str(corpus / "midi")]
+    assert set(model["floors"]) == {"voice marginals", "step of the bar", "previous bar"}
+    for name, each in model["floors"].items():
+        assert f"| floor: {name} | - | {each['bits_per_step']:.3f} |" in printed
+    assert "all" not in music  # no likelihood of files
+    assert music["music"]["copied"] > 0.5  # most of these files are the training files
+    assert music["music"]["overlap"] > model["music"]["overlap"]  # music like it is nearer than noise
+
+
+def test_the_same_seed_gives_the_same_card(corpus):
+    torch.manual_seed(0)
+    model = HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10")).eval()
+    options = {"pieces": 2, "bars": 8, "long_bars": 0}
+    one, other, another = (evaluate(model, corpus / "npz" / "validation", seed, **options) for seed in (1, 1, 2))
+    assert str(one) == str(other)
+    assert one["music"]["metrics"] != another["music"]["metrics"]
+
+
+def test_a_metric_of_ones_own_is_in_the_card(corpus):
+    METRICS["crowded"] = lambda hits, grid: (hits.sum(-1) > 2).float().mean(-1)
+    try:
+        pieces = [groove.hits for groove in read_corpus().values()][:3]
+        assert "crowded" in compare_music(pieces, pieces, Grid())["metrics"]
+    finally:
+        del METRICS["crowded"]
+
+
+def test_human_music_is_cut_into_pieces_of_whole_bars():
+    grid = Grid(1, 4, 2)
+    sequence = np.arange(4 * 21 + 3)[:, None]
+    pieces = cut([sequence, sequence[:7]], grid, 12)
+    assert [len(each) // 4 for each in pieces] == [12, 9]  # 21 whole bars; seven steps are too few
+    assert pieces[1][0] == 48
+
+
+def test_music_is_as_near_to_itself_as_can_be():
+    pieces = [groove.hits for groove in read_corpus().values()]
+    result = compare_music(pieces, pieces, Grid(), pieces, load_kit("gm10").streams)
+    assert result["overlap"] == pytest.approx(1, abs=1e-6)
+    assert result["repetition_gap"] == 0
+    assert result["copied"] == result["human_copied"] == 1
+    assert {"witek", "lhl", "groove_similarity"} <= set(result["metrics"])
+    assert not {"offset_ms", "velocity_range", "drum_density"} & set(result["metrics"])
+    assert "witek" not in values_of(pieces, Grid())  # no streams, no polyphonic syncopation
+
+
+def test_repetition_weighs_pairs_of_bars():
+    grid = Grid(1, 1, 1)  # a bar is a step
+    same, never = np.ones((5, 1), np.uint8), np.array([[1, 0], [0, 1], [1, 0]], np.uint8)
+    assert repetition([same], grid)[:4] == [1, 1, 1, 1]
+    assert repetition([never], grid)[:2] == [0, 1]
+    two_voices = np.concatenate([same, same], 1)
+    assert repetition([two_voices, never], grid)[:2] == pytest.approx([4 / 6, 4 / 4])
+
+
+def test_copies_and_distinct_bars_by_hand():
+    bars = [np.array([1, 2, 2, 9], np.uint64), np.array([1, 1], np.uint64)]
+    assert copied_share(bars, np.array([1, 5], np.uint64)) == 3 / 6
+    assert distinct_share(bars) == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert math.isnan(copied_share([], bars[0]))
+
+
+def test_drift_tells_where_a_piece_grows_denser():
+    grid = Grid(1, 4, 2)
+    piece = np.zeros((32 * 4, 2), np.uint8)
+    piece[24 * 4 :] = 1
+    stretches = drift([piece, piece], grid)
+    assert list(stretches) == ["bars 1-8", "bars 25-32"]  # there are not 256 bars
+    assert [each["avg_hits"] for each in stretches.values()] == [0, 2]
+
+
+def test_pieces_are_as_many_and_as_long_as_asked(model):
+    made = generated_pieces(model, model.grid, 3, 5, seed=0)
+    assert [each.shape for each in made] == [(5 * 4, 3)] * 3
+    assert not np.array_equal(made[0], made[1])
+
+
+def test_floors_are_fitted_on_train_only():
+    train, held_out = performances(64, 32), performances(16, 48)
+    alone = floors(train, held_out, 4)
+    more = floors(train, [*held_out, np.ones((16, 3), np.uint8)], 4)
+    assert all(each["performances"] == 2 for each in alone.values())
+    assert all(more[name]["bits_per_step"] > alone[name]["bits_per_step"] for name in alone)
+
+
+def test_music_of_others_must_be_on_the_same_grid(corpus, tmp_path):
+    write_midi(read_corpus()["rock-1"], tmp_path / "a.mid")
+    np.savez(tmp_path / "b.npz", sequence=np.zeros((200, 3), np.uint8))
+    with pytest.raises(HypermeterError):
+        evaluate_music(tmp_path, corpus / "npz" / "validation")
+
+
+def test_a_model_of_another_kit_or_metre_is_refused(corpus):
+    voices = tuple(Voice(f"voice_{pitch}", (pitch,), pitch) for pitch in range(10))
+    for options, message in (({"kit": Kit("mine", voices)}, "kit gm10, the model has mine"), ({"grid": Grid(3)}, "12")):
+        with pytest.raises(HypermeterError, match=message):
+            evaluate(HierarchicalDrumModel(10, 8, 8, 8, **options).eval(), corpus / "npz" / "validation")
 
 
 def test_a_folder_of_another_kit_or_of_nothing_is_refused(model, tmp_path):

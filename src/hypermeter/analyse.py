@@ -21,7 +21,7 @@ from hypermeter import report
 from hypermeter.compare import compare
 from hypermeter.grid import Grid, Groove, HypermeterError, atomic_write
 from hypermeter.inspection import read_npz
-from hypermeter.kit import load_kit
+from hypermeter.kit import Kit, load_kit
 from hypermeter.metrics import METRICS, measure, window_metrics
 from hypermeter.midi import read_midi_pieces
 
@@ -61,7 +61,7 @@ class Analysis:
 
 
 def analyse(
-    path: str | Path, kit: str = "gm10", grid: Grid = Grid(), rejects: list[str] | None = None
+    path: str | Path, kit: str | Kit = "gm10", grid: Grid = Grid(), rejects: list[str] | None = None
 ) -> Iterator[Analysis]:
     """The pieces of a file, or of all MIDI and .npz below a folder, each with all METRICS.
 
@@ -98,7 +98,7 @@ def analyse(
         raise HypermeterError(f"{path}: none of {len(files)} files can be analysed{reason}")
 
 
-def _read(file: Path, kit: str, grid: Grid) -> list[Groove]:
+def _read(file: Path, kit: str | Kit, grid: Grid) -> list[Groove]:
     if file.suffix.lower() == ".npz":
         return [read_npz(file, kit, grid)]
     return [piece.groove for piece in read_midi_pieces(file, kit, grid)]

@@ -24,8 +24,8 @@ BARS = 32
 LONG_BARS = 256
 
 
-def read_performances(npz_dir: str | Path) -> tuple[list[np.ndarray], list[list[str]], Kit | None, Grid]:
-    """Performances with a step below a folder, the groups that each belongs to, and their kit and grid.
+def read_performances(npz_dir: str | Path) -> tuple[list[np.ndarray], list[list[str]], Kit | None, Grid | None]:
+    """Performances with a step below a folder, the groups that each belongs to, and their kit and grid if they say so.
 
     Raises:
         HypermeterError: none there, a bad file, or files of different kits or grids.
@@ -46,7 +46,7 @@ def read_performances(npz_dir: str | Path) -> tuple[list[np.ndarray], list[list[
     if first is None:
         raise HypermeterError(f"{npz_dir}: no .npz with a step in it; make some with hypermeter prepare")
     kit, grid = first[2], first[3]
-    return sequences, groups, load_kit(kit) if kit else None, Grid.from_dict(grid) if grid else Grid()
+    return sequences, groups, load_kit(kit) if kit else None, Grid.from_dict(grid) if grid else None
 
 
 def evaluate(
@@ -74,6 +74,7 @@ def evaluate(
     """
     sequences, groups, kit, grid = read_performances(npz_dir)
     _check(model, sequences, kit, grid, npz_dir)
+    grid = model.grid
     bits, steps = performance_bits(model, sequences), np.array([len(each) for each in sequences])
     by_group: dict[str, dict[str, float]] = {}
     for group in sorted({each for members in groups for each in members}):
@@ -107,8 +108,9 @@ def evaluate_music(
     Raises:
         HypermeterError: nothing that can be read, or music of another kit or grid than the performances.
     """
-    sequences, _, own_kit, grid = read_performances(npz_dir)
-    pieces = [piece.groove for piece in analyse(folder, own_kit.name if own_kit else kit, grid)]
+    sequences, _, own_kit, own_grid = read_performances(npz_dir)
+    grid = own_grid or Grid()
+    pieces = [piece.groove for piece in analyse(folder, own_kit or kit, grid)]
     for groove in pieces:
         if groove.grid != grid or groove.hits.shape[1] != sequences[0].shape[1]:
             raise HypermeterError(f"{folder}: music of another kit or grid than {npz_dir}; write it on the same")
@@ -139,16 +141,17 @@ def _train_beside(npz_dir: str | Path) -> list[np.ndarray]:
 
 
 def _check(
-    model: HierarchicalDrumModel, sequences: Sequence[np.ndarray], kit: Kit | None, grid: Grid, where: str | Path
+    model: HierarchicalDrumModel, sequences: Sequence[np.ndarray], kit: Kit | None, grid: Grid | None, where: str | Path
 ) -> None:
     if sequences[0].shape[1] != model.num_drums:
         raise HypermeterError(f"{where}: {sequences[0].shape[1]} voices, the model has {model.num_drums}; use its kit")
     if kit is not None and model.kit is not None and kit != model.kit:
         raise HypermeterError(f"{where}: kit {kit.name}, the model has {model.kit.name}; prepare with the model's kit")
-    if grid.steps_per_bar != model.grid.steps_per_bar or (kit is not None and grid.metre != model.grid.metre):
+    if grid is not None and grid != model.grid:
         raise HypermeterError(
-            f"{where}: {grid.metre} of {grid.steps_per_bar} steps a bar, the model plays {model.grid.metre} of"
-            f" {model.grid.steps_per_bar}; prepare with the model's metre"
+            f"{where}: {grid.metre} of {grid.steps_per_bar} steps a bar and {grid.bars_per_phrase} bars a phrase, the"
+            f" model plays {model.grid.metre} of {model.grid.steps_per_bar} and {model.grid.bars_per_phrase}; prepare"
+            " with the model's metre"
         )
 
 
