@@ -45,6 +45,8 @@ ORDER = [
     "evaluate.card",
     "evaluate",
     "train",
+    "rl.rewards",
+    "rl",
     "compose",
     "demo",
     "cli",

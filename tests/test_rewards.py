@@ -1,0 +1,187 @@
+"""Rewards of metrics: by hand, at each level, from YAML, and what is refused."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from hypermeter.grid import Grid, HypermeterError
+from hypermeter.metrics import METRICS
+from hypermeter.rl import Reward, RunningScale, Term, load_reward, style_terms
+
+GRID = Grid(steps_per_beat=1, beats_per_bar=4, bars_per_phrase=2)  # four steps a bar, eight a phrase
+
+
+def hits(*steps: int, voices: int = 2) -> torch.Tensor:
+    """(1, T, voices): how many of the voices sound at each step."""
+    return (torch.arange(voices) < torch.tensor(steps)[:, None]).float()[None]
+
+
+def test_a_bar_is_paid_at_its_last_step_and_a_short_one_at_its_own():
+    piece = hits(2, 2, 2, 2, 0, 0, 0, 0, 1, 1)
+    paid = Reward([Term("density", "bar", target=0.5)])(piece, GRID)[0]
+    assert paid.tolist() == [0, 0, 0, -0.5, 0, 0, 0, -0.5, 0, 0]
+    paid = Reward([Term("density", "bar", want="more")])(piece, GRID)[0]
+    assert paid.tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("step", [1, 0, 1, 0, 1, 0, 0, 0, 0]),
+        ("bar", [0, 0, 0, 0.5, 0, 0, 0, 0.25, 0]),
+        ("phrase", [0, 0, 0, 0, 0, 0, 0, 3 / 8, 0]),
+        ("piece", [0] * 8 + [3 / 9]),
+    ],
+)
+def test_each_level_is_paid_when_what_it_judges_has_ended(level, expected):
+    piece = hits(2, 0, 2, 0, 2, 0, 0, 0, 0)
+    paid = Reward([Term("density", level, want="more")])(piece, GRID)[0]
+    assert paid.tolist() == pytest.approx(expected)
+
+
+def test_what_is_wanted_is_scored_by_hand():
+    values = torch.tensor([0.0, 1.0, 2.0, 5.0])
+    metric = "avg_hits"
+    assert Term(metric, target=2, scale=2).score(values).tolist() == [-1, -0.5, 0, -1.5]
+    assert Term(metric, band=(1, 2), weight=2).score(values).tolist() == [-2, 0, 0, -6]
+    assert Term(metric, want="more", scale=5).score(values).tolist() == pytest.approx([0, 0.2, 0.4, 1])
+    assert Term(metric, want="less").score(values).tolist() == [0, -1, -2, -5]
+
+
+def test_an_undefined_metric_has_the_stated_reward():
+    silence = torch.zeros(1, 8, 2)
+    assert Reward([Term("syncopation", want="more")])(silence, GRID).sum() == 0
+    assert Reward([Term("syncopation", want="more", undefined=-3, weight=2)])(silence, GRID).sum() == -12
+
+
+def test_levels_are_told_apart_and_sum_to_the_reward():
+    torch.manual_seed(0)
+    piece = (torch.rand(3, 24, 2) < 0.5).float()
+    reward = Reward([Term("density", "bar", target=0.3), Term("groove_consistency", "phrase", want="more")])
+    levels = reward.by_level(piece, GRID)
+    assert set(levels) == {"bar", "phrase"}
+    torch.testing.assert_close(levels["bar"] + levels["phrase"], reward(piece, GRID))
+    torch.testing.assert_close(levels["phrase"][:, 7], METRICS["groove_consistency"](piece[:, :8], GRID))
+
+
+def test_options_reach_the_metric():
+    piece = torch.zeros(1, 4, 2)
+    piece[0, 1, 0] = piece[0, 0, 1] = 1
+    whole, one = (Term("lhl", want="more", options=options).values(piece, GRID) for options in ({}, {"voices": 0}))
+    assert whole.item() == METRICS["lhl"](piece[0], GRID)
+    assert one.item() == METRICS["lhl"](piece[0], GRID, voices=0)
+
+
+def test_a_running_scale_has_the_mean_and_spread_of_all_values():
+    torch.manual_seed(0)
+    parts = [torch.randn(50) * 3 + 7, torch.tensor([math.nan]), torch.randn(31) - 2, torch.zeros(0)]
+    scale = RunningScale()
+    for part in parts:
+        scale.update(part)
+    together = torch.cat([parts[0], parts[2]]).double()
+    assert scale.mean == pytest.approx(together.mean().item())
+    assert scale.sd == pytest.approx(together.std(correction=0).item())
+    assert RunningScale().sd == 1
+    assert scale.normalise(together).std(correction=0).item() == pytest.approx(1)
+
+
+def test_normalised_terms_are_of_one_size():
+    torch.manual_seed(0)
+    piece = (torch.rand(64, 8, 2) < torch.rand(64, 1, 1)).float()
+    reward = Reward([Term("density", target=0.2, scale=1e-3), Term("avg_hits", want="more", weight=0.5)], True)
+    reward(piece, GRID)
+    for term, scale in zip(reward.terms, reward.scales):
+        scores = term.score(term.values(piece, GRID))
+        assert scale.normalise(scores).std().item() == pytest.approx(1, rel=0.01)
+
+
+def test_a_style_is_nearest_to_its_own_performances(tmp_path):
+    random = np.random.default_rng(0)
+    folders = {}
+    for name, share in (("sparse", 0.1), ("dense", 0.6)):
+        folders[name] = tmp_path / name
+        folders[name].mkdir()
+        for number in range(6):
+            np.savez(folders[name] / f"{number}.npz", sequence=(random.random((64, 2)) < share).astype(np.uint8))
+    reward = Reward(style_terms(folders["dense"], GRID, ("avg_hits", "co_occurrence")))
+    assert sum(term.weight for term in reward.terms) == pytest.approx(1)
+    worth = {
+        name: reward(torch.from_numpy((random.random((16, 64, 2)) < share).astype(np.uint8)), GRID).sum().item()
+        for name, share in (("sparse", 0.1), ("dense", 0.6))
+    }
+    assert worth["dense"] > worth["sparse"]
+
+
+def test_a_reward_from_yaml_is_the_one_made_in_python(tmp_path):
+    path = tmp_path / "busier.yaml"
+    path.write_text(
+        "normalise: false\nterms:\n"
+        "  - {metric: density, level: bar, target: 0.12, scale: 0.02}\n"
+        "  - {metric: lhl, level: bar, want: more, weight: 0.5, undefined: -1, options: {voices: [0]}}\n"
+        "  - {metric: ioi_entropy, level: phrase, band: [1, 2]}\n"
+    )
+    expected = Reward(
+        [
+            Term("density", "bar", target=0.12, scale=0.02),
+            Term("lhl", "bar", want="more", weight=0.5, undefined=-1, options={"voices": [0]}),
+            Term("ioi_entropy", "phrase", band=(1, 2)),
+        ]
+    )
+    assert load_reward(path).terms == expected.terms
+    np.savez(tmp_path / "a.npz", sequence=np.ones((64, 2), np.uint8))
+    style = load_reward({"style": {"folder": tmp_path, "metrics": ["avg_hits"], "level": "bar"}})
+    assert style.terms[0].target == 2
+
+
+def test_a_metric_of_ones_own_is_a_reward_at_once():
+    METRICS["crowded"] = lambda hits, grid: (hits.sum(-1) > 1).float().mean(-1)
+    try:
+        reward = Reward([Term("crowded", want="more", weight=2)])
+        assert reward(hits(2, 2, 0, 0), GRID)[0].tolist() == [0, 0, 0, 1]
+        silent = Reward([Term("crowded", want="more", weight=0)])
+        assert silent(hits(2, 2, 0, 0), GRID).sum() == 0
+    finally:
+        del METRICS["crowded"]
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ([], "no terms"),
+        ({}, "no terms"),
+        ({"terms": []}, "no terms"),
+        ({"terms": [{"metric": "swing"}]}, "swing: no such metric"),
+        ({"terms": [{"metric": "density"}]}, "just one of target, band and want"),
+        ({"terms": [{"metric": "density", "target": 1, "want": "more"}]}, "just one of target, band and want"),
+        ({"terms": [{"metric": "density", "want": "most"}]}, "expected more or less"),
+        ({"terms": [{"metric": "density", "want": "more", "level": "song"}]}, "level is 'song'"),
+        ({"terms": [{"metric": "density", "band": [2, 1]}]}, "expected \\(low, high\\)"),
+        ({"terms": [{"metric": "density", "want": "more", "scale": 0}]}, "scale is 0"),
+        ({"terms": [{"metric": "density", "wants": "more"}]}, "unknown field 'wants'"),
+        ({"terms": [{"want": "more"}]}, "does not fit"),
+        ({"terms": ["density"]}, "term 'density', expected fields"),
+        ({"term": []}, "no terms"),
+        ({"terms": [], "other": 1}, "unknown field 'other'"),
+        ({"style": {"level": "bar"}}, "does not fit"),
+    ],
+)
+def test_what_is_not_a_reward_is_refused_in_one_line(record, message, tmp_path):
+    (tmp_path / "reward.yaml").write_text(yaml.safe_dump(record))
+    with pytest.raises(HypermeterError, match=message) as caught:
+        load_reward(tmp_path / "reward.yaml")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_files_that_cannot_be_read_and_metrics_of_many_numbers_are_refused(tmp_path):
+    with pytest.raises(HypermeterError, match="cannot be read"):
+        load_reward(tmp_path / "nothing.yaml")
+    (tmp_path / "bad.yaml").write_text("terms: [")
+    with pytest.raises(HypermeterError, match="not YAML"):
+        load_reward(tmp_path / "bad.yaml")
+    with pytest.raises(HypermeterError, match="more than one number"):
+        Reward([Term("drum_density", want="more")])(torch.zeros(1, 8, 2), GRID)
+    with pytest.raises(HypermeterError, match="no .npz with a step"):
+        style_terms(tmp_path, GRID)
