@@ -1,5 +1,6 @@
 """How near a system's own music is to people's: metrics, repetition, copying, drift."""
 
+import math
 from collections.abc import Iterable, Sequence
 from inspect import Parameter, signature
 from typing import Any
@@ -86,13 +87,18 @@ def bars_of(pieces: Iterable[np.ndarray], grid: Grid) -> list[np.ndarray]:
 def copied_share(bars: Sequence[np.ndarray], known: np.ndarray) -> float:
     """Share of the bars that stand in ``known``, in [0, 1]."""
     together = np.concatenate([*bars, np.zeros(0, np.uint64)])
-    return float(np.isin(together, known).mean()) if len(together) else float("nan")
+    return float(np.isin(together, known).mean()) if len(together) else math.nan
 
 
 def distinct_share(bars: Sequence[np.ndarray]) -> float:
     """Mean over pieces of the share of their bars that are different, in (0, 1]."""
-    shares = [len(np.unique(each)) / len(each) for each in bars if len(each)]
-    return float(np.mean(shares)) if shares else float("nan")
+    return _mean([len(np.unique(each)) / len(each) for each in bars if len(each)])
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Of what is not NaN; NaN of nothing."""
+    known = [each for each in values if not math.isnan(each)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def drift(pieces: Sequence[np.ndarray], grid: Grid) -> dict[str, dict[str, float]]:
@@ -136,10 +142,10 @@ def compare_music(
         "pieces": len(pieces),
         "human_pieces": len(human),
         "metrics": metrics,
-        "overlap": float(np.nanmean([each["overlap"] for each in metrics.values()])),
+        "overlap": _mean([each["overlap"] for each in metrics.values()]),
         "repetition": profile,
         "human_repetition": human_profile,
-        "repetition_gap": float(np.nanmax(np.abs(np.subtract(profile, human_profile)))),
+        "repetition_gap": max(np.abs(np.subtract(profile, human_profile)).tolist()),
         "distinct": distinct_share(own_bars),
         "human_distinct": distinct_share(human_bars),
     }
