@@ -95,6 +95,10 @@ def distinct_share(bars: Sequence[np.ndarray]) -> float:
     return _mean([len(np.unique(each)) / len(each) for each in bars if len(each)])
 
 
+def _greatest(values: Iterable[float]) -> float:
+    return max((each for each in values if not math.isnan(each)), default=math.nan)
+
+
 def _mean(values: Iterable[float]) -> float:
     """Of what is not NaN; NaN of nothing."""
     known = [each for each in values if not math.isnan(each)]
@@ -145,7 +149,7 @@ def compare_music(
         "overlap": _mean([each["overlap"] for each in metrics.values()]),
         "repetition": profile,
         "human_repetition": human_profile,
-        "repetition_gap": max(np.abs(np.subtract(profile, human_profile)).tolist()),
+        "repetition_gap": _greatest(np.abs(np.subtract(profile, human_profile)).tolist()),
         "distinct": distinct_share(own_bars),
         "human_distinct": distinct_share(human_bars),
     }
