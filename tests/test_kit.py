@@ -82,6 +82,10 @@ def test_a_pitch_in_two_voices_is_an_error_that_names_both(tmp_path):
         ("kick: {class_id: 0, pitches: [36]}\nsnare: {class_id: 0, pitches: [38]}", "class_id"),
         ("kick: {class_id: 0, pitches: [36]}\nsnare: [38]", "class_id"),
         ("kick: [36]\nkick: [35]", "kick is there twice"),
+        ("bass drum: [36]", "'bass drum', expected no spaces"),
+        ("a|b: [36]", "'a|b', expected no spaces, | or #"),
+        ("'#1': [36]", "'#1', expected no spaces"),
+        ("'': [36]", "named ''"),
         ("kick: [36]\n? [1, 2]\n: [35]", "not YAML"),
     ],
 )
@@ -105,7 +109,25 @@ def test_a_kit_that_is_not_text_is_refused(tmp_path):
         load_kit(path)
 
 
+def test_a_kit_is_loaded_from_its_record(tmp_path):
+    assert load_kit("gm").record == "gm" and load_kit(load_kit("gm").to_dict()).record == "gm"
+    mine = load_kit(write(tmp_path, "snare: [38]\nkick: [36, 35]\n"))
+    assert mine.record == mine.to_dict() and load_kit(mine.record) == mine
+
+
+def test_a_kit_of_a_known_name_but_other_voices_is_recorded_whole():
+    other = Kit("gm10", (Voice("kick", (36,), 36),))
+    assert other.record == other.to_dict() and load_kit(other.record) == other
+
+
+def test_a_file_that_has_changed_is_read_again(tmp_path):
+    load_kit(write(tmp_path, "kick: [36]"))
+    assert load_kit(write(tmp_path, "snare: [38]")).names == ("snare",)
+
+
 def test_a_record_that_is_not_a_kit_is_refused():
+    with pytest.raises(HypermeterError, match="not a kit"):
+        load_kit({"name": "x", "voices": [{"name": 3, "pitches": [36], "write": 36}]})
     with pytest.raises(HypermeterError, match="not a kit"):
         Kit.from_dict({"name": "x"})
     with pytest.raises(HypermeterError, match="no voices"):

@@ -7,8 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypermeter.grid import Grid, Groove, HypermeterError
-from hypermeter.kit import load_kit
-from hypermeter.midi import MAX_BYTES, parse_midi, read_midi, read_midi_pieces, to_midi_bytes, write_midi
+from hypermeter.kit import Kit, Voice, load_kit
+from hypermeter.midi import (
+    MAX_BYTES,
+    parse_midi,
+    read_midi,
+    read_midi_pieces,
+    read_midi_report,
+    to_midi_bytes,
+    write_midi,
+)
 
 GROOVE = Path(os.environ.get("HYPERMETER_GROOVE", Path(__file__).parents[1] / "../shared/data/groove"))
 END = b"\xff\x2f\x00"
@@ -102,6 +110,25 @@ def test_a_note_that_never_ends_is_still_a_hit():
     assert cells(piece.groove) == {(0, 0), (4, 1)}
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.sampled_from([36, 38, 54, 127]), st.integers(0, 2)), min_size=1),
+    st.sampled_from([END, b"\xff\x01\x02ok\x05" + END, b""]),
+)
+def test_every_note_on_comes_out_whether_or_not_it_ends(events, end):
+    # 0: a note-off, 1: a note-on at velocity 0, 2: a note-on. A second track has nothing that ends.
+    body, now = b"", 0
+    for delta, pitch, kind in events:
+        body += vlq(delta) + bytes((0x89 if kind == 0 else 0x99, pitch, 70 if kind != 1 else 0))
+        now += delta
+    body += b"\x00" + end if end else b""
+    still_on = b"".join(b"\x00\x99\x2a\x40" for _ in events)
+    chunks = [b"MTrk" + len(each).to_bytes(4, "big") + each for each in (body, still_on)]
+    pieces = read(midi(*chunks))
+    heard = sum(int(piece.groove.hits.sum()) + piece.dropped + sum(piece.unmapped.values()) for piece in pieces)
+    assert heard == len(events) + sum(kind == 2 for _, _, kind in events)
+
+
 def test_drums_are_channel_ten_in_format_0_and_1_whatever_the_track():
     both = [*hit(0), *hit(480, 38, channel=0)]
     one = read(midi(track(*both)))
@@ -132,11 +159,29 @@ def test_a_bar_that_the_tempo_changes_within_is_left_out_and_said():
     assert len(left_out) == 1 and "within the bar" in left_out[0] and "2 hits" in left_out[0]
 
 
+@pytest.mark.parametrize("tick", [1, 14, 1919, 1921])
+@pytest.mark.parametrize("change", ["tempo", "metre"])
+def test_a_change_that_rounding_has_moved_off_the_bar_line_is_at_it(tick, change):
+    events = [*hit(0), *hit(1800), *hit(1920, 38)]
+    line = round(tick / 1920) * 1920
+    if change == "tempo":
+        pieces, left_out = parse_midi(midi(track(tempo(0, 100), tempo(tick, 140), *events)), "x.mid")
+        assert [(each.start_tick, each.groove.tempo_bpm) for each in pieces][-1] == (line, 140)
+    else:
+        pieces, left_out = parse_midi(midi(track(metre(tick, 4, 4), *events)), "x.mid", changes="refuse")
+    assert not left_out and sum(int(each.groove.hits.sum()) for each in pieces) == 3
+
+
+def test_a_change_an_eighth_of_a_step_off_the_bar_line_is_within_the_bar():
+    with pytest.raises(HypermeterError, match=r"within the bar at bar 1 \(1 hits\); move the change to a bar line"):
+        read(midi(track(tempo(0, 100), tempo(15, 140), *hit(0))))
+
+
 def test_only_the_stretches_in_the_metre_are_kept():
     events = [*hit(0), metre(1920, 3, 4), *hit(1920), *hit(3360), metre(4800, 4, 4), *hit(4800, 38)]
     pieces, left_out = parse_midi(midi(track(*events)), "x.mid")
     assert [(each.start_tick, cells(each.groove)) for each in pieces] == [(0, {(0, 0)}), (4800, {(0, 1)})]
-    assert "metre 3/4, expected 4/4" in left_out[0] and "2 hits" in left_out[0]
+    assert left_out == ["metre 3/4 at bar 2 (2 hits), expected 4/4; split the file or pass --metre 3/4"]
     (waltz,) = read(midi(track(*events)), grid=Grid(beats_per_bar=3))
     assert len(waltz.groove) == 24 and cells(waltz.groove) == {(0, 0), (12, 0)}
 
@@ -150,9 +195,12 @@ def test_a_bar_cut_short_by_a_change_of_metre_is_left_out():
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (tempo(1920, 140), "tempo changes from 120 to 140 at tick 1920"),
-        (metre(1920, 3, 4), "metre changes from 4/4 to 3/4 at tick 1920"),
-        (tempo(2000, 140), "changes within the bar at tick 1920"),
+        (
+            tempo(1920, 140),
+            "tempo changes from 120 to 140 at bar 2, expected one; cut the file there or pass --changes split",
+        ),
+        (metre(1920, 3, 4), "metre changes from 4/4 to 3/4 at bar 2"),
+        (tempo(2000, 140), "changes within the bar at bar 2"),
     ],
 )
 def test_a_change_is_refused_by_option(change, told):
@@ -186,8 +234,14 @@ def test_other_grids_cut_the_bar_as_they_say(grid, beats, unit, tick):
         (midi(track()), "no drum notes"),
         (midi(track(*hit(0, channel=0))), "no drum notes"),
         (midi(track(*hit(0, 56))), "no drum notes that the kit gm10 reads"),
-        (midi(track(metre(0, 7, 8), *hit(0))), "metre 7/8, expected 4/4"),
+        (
+            midi(track(metre(0, 7, 8), *hit(0))),
+            "metre 7/8 at bar 1 (1 hits), expected 4/4; split the file or pass --metre 7/8",
+        ),
         (midi(track(metre(0, 0, 4), *hit(0))), "0 beats"),
+        (midi(track((0, bytes.fromhex("FF580404141808")), *hit(0))), "a beat unit that MIDI does not have at tick 0"),
+        (midi(track((9, bytes.fromhex("FF580404FF1808")), *hit(0))), "a beat unit that MIDI does not have at tick 9"),
+        (b"RIFF\x04\x00\x00\x00RMID", "not a MIDI file"),
         (midi(track((0, b"\xff\x51\x03\x00\x00\x00"), *hit(0))), "tempo inf"),
         (midi(track(*hit(0), *hit(200_000_000))), "steps in, expected at most"),
     ],
@@ -199,6 +253,48 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path, content, told):
         with pytest.raises(HypermeterError) as caught:
             reader(path)
         assert told in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("junk", [b"\x00", b"\x1a" * 7, b"junk" * 10, b"MTrk\x00\x00\xff\xff"])
+def test_what_follows_the_last_track_announced_is_ignored(junk):
+    (piece,) = read(midi(track(*hit(0)), track(*hit(480, 38))) + junk)
+    assert cells(piece.groove) == {(0, 0), (4, 1)}
+
+
+def test_a_chunk_that_is_no_track_is_passed_over():
+    first, second = track(*hit(0)), b"XFIH\x00\x00\x00\x02hi" + track(*hit(480, 38))
+    content = midi(first, second)
+    (piece,) = read(content)
+    assert cells(piece.groove) == {(0, 0), (4, 1)}
+
+
+def test_midi_in_riff_is_read():
+    inner = midi(track(*hit(0), *hit(480, 38)))
+    body = b"RMIDdata" + len(inner).to_bytes(4, "little") + inner + b"LIST\x04\x00\x00\x00INFO"
+    (piece,) = read(b"RIFF" + len(body).to_bytes(4, "little") + body)
+    assert cells(piece.groove) == {(0, 0), (4, 1)}
+
+
+def test_the_report_tells_what_of_a_file_is_not_in_its_grooves(tmp_path):
+    path = tmp_path / "a.mid"
+    path.write_bytes(midi(track(*hit(0), *hit(20, 36, 50), *hit(0, 54), *hit(480, 56), metre(1920, 3, 4), *hit(1920))))
+    pieces, losses = read_midi_report(path)
+    assert len(pieces) == 1 and losses == [
+        "metre 3/4 at bar 2 (1 hits), expected 4/4; split the file or pass --metre 3/4",
+        "hits that no voice of kit gm10 reads (pitch 54: 1, pitch 56: 1); choose a kit that has them",
+        "hits dropped for a louder one of the same voice and step (1); a finer grid keeps more",
+    ]
+    path.write_bytes(midi(track(*hit(0))))
+    assert read_midi_report(path)[1] == []
+
+
+def test_a_groove_keeps_the_kit_that_it_was_read_with():
+    own = Kit("gm10", (Voice("boom", (36,), 36),))
+    for kit in (own, own.to_dict()):
+        (piece,) = read(midi(track(*hit(0))), kit=kit)
+        assert piece.groove.kit == own
+        assert cells(read(to_midi_bytes(piece.groove), kit=kit)[0].groove) == {(0, 0)}
+    assert read(midi(track(*hit(0))), kit=load_kit("gm"))[0].groove.kit == "gm"
 
 
 def test_a_missing_file_and_a_huge_one_are_named(tmp_path):

@@ -1,8 +1,11 @@
+import errno
 import functools
 import hashlib
 import http.server
+import io
 import json
 import os
+import socketserver
 import subprocess
 import sys
 import threading
@@ -14,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hypermeter import cli
 from hypermeter.download import ARCHIVES, download
 from hypermeter.duplicates import bar_digests, near_duplicates
 from hypermeter.grid import Grid, Groove, HypermeterError
@@ -98,12 +102,39 @@ def test_the_manifest_tells_what_became_of_each_file(tmp_path):
     reasons = {each["source"]: each["reason"] for each in manifest["rejects"]}
     assert list(reasons) == ["cut.mid", "empty.mid", "waltz.mid"]
     assert "truncated" in reasons["cut.mid"] and "empty file" in reasons["empty.mid"]
-    assert "metre 3/4, expected 4/4" in reasons["waltz.mid"]
+    assert reasons["waltz.mid"].startswith("metre 3/4 at bar 1 (120 hits), expected 4/4; ")
     record = manifest["files"][0]
     assert record["sha256"] == hashlib.sha256((source / "0.mid").read_bytes()).hexdigest()
     assert record["bars"] == 4 and record["hits"] == some_groove(0).hits.sum()
     assert sum(each["files"] for each in manifest["splits"].values()) == 3
     assert not list((tmp_path / "out").glob("*.jsonl"))
+
+
+def test_a_file_that_breaks_the_reader_is_a_reject_and_the_rest_goes_on(tmp_path, monkeypatch):
+    import hypermeter.prepare as module
+
+    parse = module.parse_midi
+
+    def fail_at_one(content, where, *options):
+        if where == "1.mid":
+            raise ZeroDivisionError("division\nby zero")
+        return parse(content, where, *options)
+
+    monkeypatch.setattr(module, "parse_midi", fail_at_one)
+    manifest = run(write_folder(tmp_path / "in", 3), tmp_path / "out")
+    assert len(manifest["files"]) == 2
+    assert manifest["rejects"][0]["reason"].startswith("cannot be read (ZeroDivisionError: division by zero); ")
+
+
+def test_a_kit_of_ones_own_is_kept_whole_wherever_prepare_ran(tmp_path, monkeypatch):
+    write_folder(tmp_path / "in", 1)
+    (tmp_path / "mine.yaml").write_text("snare: [38]\nkick: [36, 35]\n")
+    monkeypatch.chdir(tmp_path)
+    manifest = run(tmp_path / "in", tmp_path / "out", kit="mine.yaml")
+    (tmp_path / "mine.yaml").unlink()
+    with np.load(tmp_path / "out" / "train" / "0.npz", allow_pickle=False) as arrays:
+        kit = load_kit(json.loads(str(arrays["meta"]))["kit"])
+    assert kit.names == ("snare", "kick") and load_kit(manifest["kit"]) == kit
 
 
 def test_dropped_and_unmapped_hits_are_counted(tmp_path):
@@ -247,11 +278,13 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path, monkeypatch):
         return run_batch(job, files, write)
 
     monkeypatch.setattr(module, "_run_batch", fail_late)
-    with pytest.raises(KeyboardInterrupt):
-        run(source, out)
+    for _ in range(2):  # Cut off, and while it goes on once more.
+        calls.clear()
+        with pytest.raises(KeyboardInterrupt):
+            run(source, out)
+        with (out / "manifest.partial.jsonl").open("a") as partial:
+            partial.write('\n{"source": "half a li')
     assert not (out / "manifest.json").exists()
-    with (out / "manifest.partial.jsonl").open("a") as partial:
-        partial.write('{"source": "half a li')
     (out / "train" / ".7.x.npz").write_bytes(b"left by a killed writer")
     monkeypatch.setattr(module, "_run_batch", run_batch)
     times = {path: path.stat().st_mtime_ns for path in out.glob("*/[!.]*.npz")}
@@ -259,6 +292,50 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path, monkeypatch):
     manifest = run(source, out)
     assert manifest == complete and npz_files(out) == npz_files(tmp_path / "complete")
     assert times.items() <= {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}.items()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "manifest.partial.jsonl"])
+@pytest.mark.parametrize("content", ["[]", "3", "null", '{"files": 3}', '{"files": [3, {"npz": [3]}]}', "\udcff", "{"])
+def test_what_an_earlier_run_could_not_have_written_is_prepared_anew(tmp_path, name, content):
+    source, out = write_folder(tmp_path / "in", 3), tmp_path / "out"
+    first = run(source, out)
+    (out / "manifest.json").unlink()
+    (out / name).write_bytes(content.encode(errors="surrogateescape"))
+    assert run(source, out) == first
+
+
+@pytest.mark.parametrize("field", ["source", "sha256", "npz", "bars", "unmapped"])
+def test_a_record_with_a_field_spoilt_is_prepared_anew(tmp_path, field):
+    source, out = write_folder(tmp_path / "in", 3), tmp_path / "out"
+    first = run(source, out)
+    spoilt = json.loads((out / "manifest.json").read_text())
+    for record, value in zip(spoilt["files"], (None, [3], {"x": "y"})):
+        record[field] = value
+    (out / "manifest.json").write_text(json.dumps(spoilt))
+    assert run(source, out) == first
+
+
+class FullDisk(io.BytesIO):
+    def write(self, _):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("full", ["manifest.partial.jsonl", "manifest.json", ".npz"])
+def test_a_full_disk_is_one_line_that_names_the_path(tmp_path, monkeypatch, full):
+    opened = Path.open
+
+    def open_full(path, mode="r", *arguments, **options):
+        return FullDisk() if path.name.endswith(full) or is_part(path) else opened(path, mode, *arguments, **options)
+
+    def is_part(path):  # Of a file that is written beside its place first.
+        return path.name.startswith(f".{Path(full).stem}.") and path.suffix == Path(full).suffix
+
+    source = write_folder(tmp_path / "in", 3)
+    monkeypatch.setattr(Path, "open", open_full)
+    with pytest.raises(HypermeterError) as caught:
+        run(source, tmp_path / "out")
+    told = str(caught.value)
+    assert str(tmp_path / "out") in told and full in told and "No space left on device" in told and "\n" not in told
 
 
 def test_other_settings_leave_nothing_of_the_run_before(tmp_path):
@@ -440,6 +517,44 @@ def test_what_cannot_be_fetched_is_one_line_that_names_the_address(tmp_path, ser
         download("../x", tmp_path, url, sha256)
     with pytest.raises(HypermeterError, match="absent"):
         download("groove", tmp_path, from_file=tmp_path / "absent")
+
+
+def test_the_archive_that_is_here_is_named_by_from_on_the_command_line(tmp_path, served, capsys):
+    _, path, sha256 = served
+    assert cli.main(["download", "--out", str(tmp_path / "data"), "--from", str(path), "--sha256", sha256]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'data' / 'groove'}\n" and not Handler.asked
+
+
+def test_an_address_that_is_none_is_one_line(tmp_path):
+    for url in ("http://host/a b.zip", "host.zip"):
+        with pytest.raises(HypermeterError, match=f"{url}: cannot be fetched .*--from") as caught:
+            download("groove", tmp_path, url)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nPK", "cut off after 2 of 9 bytes; run again"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nPK", "cannot be fetched \\(IncompleteRead"),
+        (b"what?\r\n", "cannot be fetched \\(BadStatusLine"),
+        (b"", "cannot be fetched \\(RemoteDisconnected"),
+    ],
+)
+def test_a_server_that_breaks_off_or_talks_nonsense_is_one_line(tmp_path, answer, told):
+    class Broken(socketserver.StreamRequestHandler):
+        def handle(self):
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(answer)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Broken) as server:
+        thread = threading.Thread(target=server.handle_request, daemon=True)
+        thread.start()
+        with pytest.raises(HypermeterError, match=told) as caught:
+            download("groove", tmp_path, f"http://127.0.0.1:{server.server_address[1]}/groove.zip")
+        thread.join()
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_that_is_there_already_is_not_touched(tmp_path, served):

@@ -1,13 +1,16 @@
 """Public archives of MIDI: fetched, checked and unpacked."""
 
 import hashlib
+import http.client
 import os
 import shutil
 import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
+import tyro
 from rich.console import Console
 from rich.progress import Progress
 
@@ -27,7 +30,7 @@ def download(
     out: Path = Path("data"),
     url: str | None = None,
     sha256: str | None = None,
-    from_file: Path | None = None,
+    from_file: Annotated[Path | None, tyro.conf.arg(name="from", metavar="FILE")] = None,
 ) -> Path:
     """Fetch a public data set, check its SHA-256 and unpack it. A fetch that was cut off goes on where it stopped.
 
@@ -36,7 +39,7 @@ def download(
         out: folder to unpack to.
         url: another address of the archive.
         sha256: its SHA-256, where it is another archive.
-        from_file: the archive, already here: nothing is fetched.
+        from_file: the archive, already here as a .zip: nothing is fetched.
 
     Returns:
         The folder unpacked, out/name.
@@ -76,8 +79,8 @@ def download(
 def _fetch(url: str, part: Path) -> Path:
     """The file at an address. What an earlier try left in ``part`` is not fetched again."""
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
+        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
         with urllib.request.urlopen(request, timeout=60) as response:
             is_rest = response.status == 206
             total = int(response.headers.get("Content-Length") or 0) or None
@@ -85,18 +88,23 @@ def _fetch(url: str, part: Path) -> Path:
                 part.open("ab" if is_rest else "wb") as file,
                 Progress(console=Console(stderr=True), transient=True) as progress,
             ):
-                task = progress.add_task(f"fetching {url.rpartition('/')[2]}", total=total)
+                task, received = progress.add_task(f"fetching {url.rpartition('/')[2]}", total=total), 0
                 while block := response.read(1 << 16):
-                    file.write(block)
-                    progress.advance(task, len(block))
+                    received += file.write(block)
+                    progress.update(task, completed=received)
+            # Reading in blocks does not tell that the connection ended early.
+            if total and received < total:
+                raise HypermeterError(f"{url}: cut off after {received} of {total} bytes; run again to go on")
     except urllib.error.HTTPError as error:
         if not (error.code == 416 and have):  # Nothing is left to fetch.
             raise HypermeterError(
                 f"{url}: the server answered {error.code} {error.reason}; check the address"
             ) from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise HypermeterError(f"{url}: cannot be fetched ({reason}); try again, or give from_file") from error
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(getattr(error, 'reason', error)).split())}"
+        raise HypermeterError(
+            f"{url}: cannot be fetched ({reason}); check the address, try again, or fetch it otherwise and pass --from"
+        ) from error
     return part
 
 

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from hypermeter.grid import HypermeterError
@@ -57,7 +58,7 @@ class Kit:
         for number, voice in enumerate(self.voices):
             if not re.fullmatch(r"[^\s|#]+", voice.name):
                 raise HypermeterError(
-                    f"{where}: a voice is named {voice.name!r}, expected no spaces, | or #, which the ASCII grid could not"
+                    f"{where}: a voice is named {voice.name!r}, expected no spaces, | or #, which the ASCII grid cannot"
                     " read back; rename it"
                 )
             if voice.name in self.names[:number]:
@@ -87,6 +88,11 @@ class Kit:
     def pitch_to_voice(self) -> dict[int, int]:
         """MIDI pitch -> column."""
         return {pitch: column for column, voice in enumerate(self.voices) for pitch in voice.pitches}
+
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """(128,): the column of each MIDI pitch, -1 where no voice reads it."""
+        return np.array([self.pitch_to_voice.get(pitch, -1) for pitch in range(128)])
 
     @property
     def streams(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:

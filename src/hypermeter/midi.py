@@ -3,7 +3,7 @@
 import math
 import struct
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -83,8 +83,8 @@ def read_midi_report(
     """``read_midi_pieces``, and what of the file's drums is in none of the pieces.
 
     Returns:
-        The pieces; and one line each for every stretch left out, for the hits that no voice reads, by pitch, and for the
-        hits dropped. No lines where all is read.
+        The pieces; and a line for each stretch left out, one for the hits that no voice reads, by pitch, and one for
+        the hits dropped. No lines where all is read.
 
     Raises:
         HypermeterError: as ``read_midi_pieces``.
@@ -145,44 +145,41 @@ def parse_midi(
         what = _change(*heard[:2])
         raise HypermeterError(f"{where}: {what}, expected one; cut the file there or pass --changes split")
     name = kit.name if isinstance(kit.record, str) else kit
-    column_of = np.full(128, -1)
-    column_of[list(kit.pitch_to_voice)] = list(kit.pitch_to_voice.values())
-    columns = column_of[pitches]
+    columns = kit.columns[pitches]
     pieces, left_out = [], []
     for number, each in enumerate(heard):
         # A note belongs to the step it is nearest to, so the cut is half a step before the bar line.
         position = (ticks - each.start) / ticks_per_step
         end = math.inf if number == len(heard) - 1 else (each.end - each.start) / ticks_per_step
         inside = np.flatnonzero((position >= -0.5) & (position < end - 0.5))
-        read = columns[inside] >= 0
+        read = inside[columns[inside] >= 0]
         at = f"at bar {each.bar} ({len(inside)} hits)"
         reason = ""
         if each.metre != grid.metre:
             reason = f"metre {each.metre} {at}, expected {grid.metre}; split the file or pass --metre {each.metre}"
         elif each.tempo_bpm is None:
             reason = f"tempo or metre changes within the bar {at}; move the change to a bar line"
-        elif not read.any():
+        elif not len(read):
             reason = f"no drum notes that the kit {kit.name} reads {at}; choose another kit"
         if reason or each.tempo_bpm is None:
             if len(inside):
                 left_out.append(reason)
             continue
-        steps = np.floor(position[inside] + 0.5).astype(np.int64)
+        steps = np.floor(position + 0.5).astype(np.int64)
+        offsets = position - steps
         if end == math.inf:
             end = (steps[read].max() // grid.steps_per_bar + 1) * grid.steps_per_bar
         shape = round(end), kit.num_voices
-        unmapped = dict(sorted(Counter(pitches[inside[~read]].tolist()).items()))
-        kept = np.flatnonzero(read)
-        offsets, loudness = position[inside] - steps, velocities[inside]
         # Written in this order, the loudest stays in a cell, and of equals the first.
-        kept = kept[np.argsort((loudness - 0.9 * offsets)[kept])]
-        cells = steps[kept], columns[inside][kept]
+        read = read[np.argsort((velocities - 0.9 * offsets)[read])]
+        cells = steps[read], columns[read]
         hits, velocity, offset = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         hits[cells] = 1
-        velocity[cells] = loudness[kept] / 127
-        offset[cells] = np.minimum(offsets[kept].astype(np.float32), _LAST_OFFSET)
+        velocity[cells] = velocities[read] / 127
+        offset[cells] = np.minimum(offsets[read].astype(np.float32), _LAST_OFFSET)
         groove = Groove(hits, velocity, offset, each.tempo_bpm, name, grid)
-        pieces.append(Piece(groove, round(each.start), unmapped, len(kept) - int(hits.sum())))
+        unmapped = Counter(pitches[inside[columns[inside] < 0]].tolist())
+        pieces.append(Piece(groove, round(each.start), dict(sorted(unmapped.items())), len(read) - int(hits.sum())))
     if not pieces:
         raise HypermeterError(f"{where}: {left_out[0]}")
     return pieces, left_out

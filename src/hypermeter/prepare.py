@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -177,8 +177,8 @@ def _find(source: Path) -> tuple[list[_File], bool, list[dict[str, Any]]]:
     try:
         if source.is_dir():
             # os.walk, since rglob stops at the first folder that cannot be read.
-            paths = [Path(at, name).relative_to(source) for at, _, names in os.walk(source) for name in names]
-            names = [path.as_posix() for path in paths]
+            folders = [(Path(at).relative_to(source), names) for at, _, names in os.walk(source)]
+            names = [(folder / name).as_posix() for folder, names in folders for name in names]
             read = lambda name: (source / name).read_text("utf-8-sig")  # noqa: E731
         elif source.is_file():
             with zipfile.ZipFile(source) as archive:
@@ -195,7 +195,7 @@ def _find(source: Path) -> tuple[list[_File], bool, list[dict[str, Any]]]:
     if not midi:
         raise HypermeterError(f"{source}: no .mid files there; expected MIDI")
     files = [_File(name, stem) for name, stem in zip(midi, _stems(midi), strict=True)]
-    tables = [name for name in names if PurePosixPath(name).name == "info.csv"]
+    tables = [name for name in names if name.rpartition("/")[2] == "info.csv"]
     if not tables:
         return files, False, []
     table = min(tables, key=lambda name: (name.count("/"), name))
@@ -298,7 +298,8 @@ class _Crew:
 
     def _keep(self, records: Sequence[dict[str, Any]]) -> None:
         with _writing(self.job.out / PARTIAL):
-            self.partial.write("".join(json.dumps(each) + "\n" for each in records).encode())
+            # The line is broken first, since the run before may have left half a line.
+            self.partial.write("".join("\n" + json.dumps(each) for each in records).encode())
 
 
 @contextmanager
@@ -415,7 +416,8 @@ def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), _npy_header(array.dtype.str, array.shape) + array.tobytes())
+            header = _npy_header(array.dtype.str, array.shape)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), header + array.tobytes())
     return content.getvalue()
 
 
@@ -490,13 +492,12 @@ def _manifest_lines(path: Path, keys: Iterable[str]) -> list[Any]:
 
 
 def _json_lines(path: Path) -> list[Any]:
-    """The lines of a file up to one that is not JSON: a run that was cut off leaves half a line."""
+    """The lines of a file that are JSON: a run that was cut off leaves half a line."""
     lines = []
-    try:
+    with suppress(OSError, UnicodeDecodeError):
         for line in path.read_text("utf-8").splitlines():
-            lines.append(json.loads(line))
-    except (OSError, ValueError):
-        pass
+            with suppress(ValueError):
+                lines.append(json.loads(line))
     return lines
 
 
