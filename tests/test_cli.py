@@ -80,7 +80,8 @@ def test_an_unknown_option_ends_with_exit_code_2(capsys):
 @pytest.mark.parametrize(
     "arguments",
     [("inspect", "gone.mid"), ("inspect", "gone.npz"), ("prepare", "gone", "npz"), ("inspect", "bad.mid"),
-     ("inspect", "beat.mid", "--kit", "none"), ("inspect", "beat.mid", "--beats-per-bar", "3")],
+     ("inspect", "beat.mid", "--kit", "none"), ("inspect", "beat.mid", "--metre", "3/4"),
+     ("inspect", "beat.mid", "--metre", "4"), ("inspect", "beat.mid", "--out", "beat.mid")],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, beat, arguments):
     monkeypatch.chdir(tmp_path)
@@ -104,7 +105,7 @@ def test_a_missing_extra_is_named(capsys, monkeypatch):
         raise ModuleNotFoundError("No module named 'lightning'", name="lightning")
 
     monkeypatch.setattr(cli, "_function", lambda name: fail)
-    assert "pip install 'hypermeter[train]'" in refused(capsys, "train")
+    assert "pip install -e '.[train]'" in refused(capsys, "train")
 
 
 def test_an_interrupt_ends_with_exit_code_130(monkeypatch):
@@ -138,9 +139,41 @@ def test_inspect_shows_a_prepared_npz_as_its_midi(capsys, tmp_path, beat):
 def test_inspect_of_a_bare_sequence_takes_the_kit_and_grid_given(capsys, tmp_path):
     np.savez(tmp_path / "a.npz", sequence=np.eye(12, 9, dtype=np.uint8))
     arguments = ["inspect", str(tmp_path / "a.npz"), "--out", str(tmp_path / "a.png")]
-    assert "9 voices, expected 10 of gm10" in refused(capsys, *arguments)
-    assert cli.main([*arguments, "--kit", "magenta9", "--beats-per-bar", "3"]) == 0
-    assert "metre 3/4" in capsys.readouterr().out
+    assert "9 voices, expected 10 of gm10" in refused(capsys, *arguments, "--kit", "gm10")
+    assert cli.main([*arguments, "--kit", "magenta9", "--metre", "6/8", "--steps-per-beat", "2"]) == 0
+    assert "metre 6/8, 2 steps a beat" in capsys.readouterr().out
+
+
+def test_inspect_of_a_bare_sequence_without_a_kit_numbers_its_voices_and_says_so(capsys, tmp_path):
+    np.savez(tmp_path / "a.npz", sequence=np.eye(32, 23, dtype=np.uint8))
+    assert cli.main(["inspect", str(tmp_path / "a.npz"), "--out", str(tmp_path / "a.png")]) == 0
+    out = capsys.readouterr().out
+    assert "voice_22 |" in out and (tmp_path / "a.png").exists()
+    assert "no kit is known" in out and "name it by --kit" in out
+    np.savez(tmp_path / "a.npz", sequence=np.zeros((4, 129), np.uint8))
+    assert "129 voices without a kit, expected at most 128" in refused(capsys, "inspect", tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"meta": np.array("not JSON")}, "meta is not JSON"),
+        ({"meta": np.array('{"tempo_bpm": "fast"}')}, "prepare it again"),
+        ({"velocity": np.array([{}])}, "Python objects"),
+        ({"velocity": np.array([["a"]])}, "prepare it again"),
+        ({"velocity": np.ones((2, 2))}, "velocity of shape"),
+    ],
+)
+def test_inspect_of_a_bad_npz_is_one_line(capsys, tmp_path, arrays, said):
+    np.savez(tmp_path / "a.npz", sequence=np.zeros((16, 10), np.uint8), **arrays)
+    assert said in refused(capsys, "inspect", tmp_path / "a.npz")
+
+
+def test_inspect_tells_what_of_a_file_it_does_not_show(capsys, tmp_path):
+    write_midi(Groove(np.eye(48, 47), kit="gm"), tmp_path / "a.mid")
+    assert cli.main(["inspect", str(tmp_path / "a.mid"), "--out", str(tmp_path / "a.png")]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "no voice of kit gm10 reads" in line]
+    assert "a.mid: " in line
 
 
 def test_a_reader_that_leaves_early_is_no_error(beat, tmp_path):

@@ -1,12 +1,25 @@
 """Windows, batches, files written by others, and the errors."""
 
+import io
+import json
+import zipfile
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
-from hypermeter.dataset import CompleteHierarchicalDrumDataset, collate, get_complete_rl_dataloader
-from hypermeter.grid import HypermeterError
+from hypermeter.dataset import (
+    CompleteHierarchicalDrumDataset,
+    collate,
+    common_kit_and_grid,
+    get_complete_rl_dataloader,
+    read_kit_and_grid,
+    read_meta,
+    read_sequence,
+)
+from hypermeter.grid import Grid, HypermeterError
+from hypermeter.kit import Kit, Voice, load_kit
 
 
 def random_hits(steps: int, voices: int = 3, seed: int = 0) -> np.ndarray:
@@ -121,11 +134,34 @@ def test_bad_sequences_are_refused_by_file_name(tmp_path, name):
         CompleteHierarchicalDrumDataset(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut short", b"\x93NUMPY"])
+def npy(array) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut short", npy(np.zeros((4, 3)))])
 def test_damaged_files_are_refused_by_name(tmp_path, content):
     (tmp_path / "bad.npz").write_bytes(content)
-    with pytest.raises(HypermeterError, match=r"bad\.npz: not a readable .npz"):
+    with pytest.raises(HypermeterError, match=r"bad\.npz: not a readable .npz \(no zip of arrays\); write it with"):
         CompleteHierarchicalDrumDataset(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [50, 200, 400])
+def test_bytes_changed_within_an_archive_never_end_in_a_traceback(tmp_path, damage):
+    np.savez_compressed(tmp_path / "a.npz", sequence=random_hits(2000))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[damage : damage + 20] = bytes(20)
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(HypermeterError, match=r"a\.npz: "):
+        read_sequence(tmp_path / "a.npz")
+
+
+def test_a_member_that_is_no_array_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("sequence", "0101")
+    with pytest.raises(HypermeterError, match=r"a\.npz: sequence of type"):
+        read_sequence(tmp_path / "a.npz")
 
 
 def test_a_truncated_archive_is_refused_by_name(tmp_path):
@@ -266,3 +302,83 @@ def test_augmentation_of_a_short_file_keeps_its_length(tmp_path, steps):
     (item,) = CompleteHierarchicalDrumDataset(tmp_path, augment=True)
     assert item["step"].shape == (steps, 100)
     assert item["step"].mean() > 0.9
+
+
+# What a file says of itself.
+
+MINE = Kit("mine", (Voice("boom", (36,), 36), Voice("tick", (42, 44), 42), Voice("clap", (39,), 39)))
+
+
+def meta(**values) -> dict:
+    return {"meta": np.array(json.dumps(values))}
+
+
+def test_meta_is_an_object_and_nothing_where_there_is_none(tmp_path):
+    assert read_meta(save(tmp_path)) == {}
+    assert read_meta(save(tmp_path, **meta(kit="gm10", style="rock"))) == {"kit": "gm10", "style": "rock"}
+
+
+BAD_META = {
+    "not JSON": ({"meta": np.array("kit: gm10")}, "meta is not JSON"),
+    "pickled": ({"meta": np.array({"kit": "gm10"}, dtype=object)}, "Python objects"),
+    "a list": ({"meta": np.array("[1, 2]")}, r"meta is \[1, 2\], expected an object in JSON"),
+    "kit of a wrong type": (meta(kit=10), "kit in meta is 10, expected a kit's name or record"),
+    "grid of a wrong type": (meta(grid="4/4"), "grid in meta is '4/4', expected an object"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_META)
+def test_meta_that_cannot_be_read_is_refused_by_file_name(tmp_path, name):
+    arrays, message = BAD_META[name]
+    path = save(tmp_path, **arrays)
+    with pytest.raises(HypermeterError, match=r"a\.npz: .*" + message):
+        read_meta(path)
+
+
+def test_a_kit_is_read_by_its_name_or_its_record(tmp_path):
+    assert read_kit_and_grid(save(tmp_path, **meta(kit="gm10")))[0] == load_kit("gm10")
+    assert read_kit_and_grid(save(tmp_path, **meta(kit=MINE.to_dict())))[0] == MINE
+
+
+def test_a_kit_or_grid_that_is_missing_is_the_one_given_or_the_default(tmp_path):
+    path = save(tmp_path, **meta(kit="magenta9"))
+    assert read_kit_and_grid(path) == (load_kit("magenta9"), Grid())
+    assert read_kit_and_grid(path, "gm10", Grid(3)) == (load_kit("magenta9"), Grid(3))
+    path = save(tmp_path, **meta(grid=Grid(3).to_dict()))
+    assert read_kit_and_grid(path) == (None, Grid(3))
+    assert read_kit_and_grid(path, "gm10") == (load_kit("gm10"), Grid(3))
+
+
+def test_an_unknown_kit_or_a_bad_grid_in_meta_is_refused_by_file_name(tmp_path):
+    for values, message in (({"kit": "none"}, "kit none: no such kit"), ({"grid": {"beats": 4}}, "unknown field")):
+        with pytest.raises(HypermeterError, match=r"a\.npz: .*" + message):
+            read_kit_and_grid(save(tmp_path, **meta(**values)))
+
+
+def test_the_kit_and_grid_of_many_files_are_one(tmp_path):
+    paths = [save(tmp_path, f"{name}.npz", **meta(kit="gm10", grid=Grid(3).to_dict())) for name in "ab"]
+    paths.append(save(tmp_path, "c.npz", **meta(kit=load_kit("gm10").to_dict(), grid=Grid(3).to_dict())))
+    assert common_kit_and_grid(paths) == (load_kit("gm10"), Grid(3))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kit": "gm"}, "kit gm, expected kit gm10 as in .*a.npz; prepare all with one kit"),
+        ({}, "no kit, expected kit gm10"),
+        ({"kit": MINE.to_dict() | {"name": "gm10"}}, "kit gm10 of other voices, expected kit gm10"),
+        (
+            {"kit": "gm10", "grid": {"steps_per_beat": 3}},
+            r"Grid\(steps_per_beat=3, .*as in .*a.npz; prepare all on one",
+        ),
+    ],
+)
+def test_a_file_of_another_kit_or_grid_is_named(tmp_path, values, message):
+    paths = [save(tmp_path, "a.npz", **meta(kit="gm10")), save(tmp_path, "b.npz", **meta(**values))]
+    with pytest.raises(HypermeterError, match=r"b\.npz: " + message):
+        common_kit_and_grid(paths)
+
+
+def test_a_kit_given_is_that_of_files_that_name_none(tmp_path):
+    paths = [save(tmp_path, "a.npz", **meta(kit="gm10")), save(tmp_path, "b.npz")]
+    assert common_kit_and_grid(paths, "gm10") == (load_kit("gm10"), Grid())

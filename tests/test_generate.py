@@ -1,5 +1,6 @@
 """Generation: lengths, seeds, primers of any length, and that it is the model's own distribution that plays."""
 
+import time
 from itertools import islice
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from hypermeter.generate import generate, listen, stream
 from hypermeter.grid import Grid, HypermeterError
+from hypermeter.heads import MixtureHead, SoftmaxHead
 from hypermeter.model import HierarchicalDrumModel
 
 
@@ -117,6 +119,13 @@ def test_a_small_top_p_is_less_varied(model):
     [
         ({"temperature": -1.0}, "temperature -1.0"),
         ({"top_p": 0.0}, "top_p 0.0"),
+        ({"temperature": float("inf")}, "temperature inf"),
+        ({"temperature": float("nan")}, "temperature nan"),
+        ({"voice_bias": [float("inf"), 0.0, 0.0, 0.0]}, r"voice_bias is \[inf, .*expected each from -100 to 100"),
+        ({"voice_bias": [float("nan"), 0.0, 0.0, 0.0]}, r"voice_bias is \[nan"),
+        ({"voice_bias": [1e30, 0.0, 0.0, 0.0]}, "expected each from -100 to 100"),
+        ({"seed": -1}, "seed is -1, expected 0 to"),
+        ({"seed": 2**63}, "seed is 9223372036854775808, expected 0 to"),
         ({"voice_bias": [1.0]}, r"voice_bias of shape \(1,\), expected \(4,\)"),
         ({"length": -1}, "length is -1"),
         ({"start_seq": torch.zeros(1, 4, 9)}, r"primer of shape \(1, 4, 9\), expected \(batch, steps, 4 voices\)"),
@@ -125,3 +134,33 @@ def test_a_small_top_p_is_less_varied(model):
 def test_what_does_not_fit_is_said_in_one_line(model, options, words):
     with pytest.raises(HypermeterError, match=words):
         generate(model, **options)
+
+
+@pytest.mark.parametrize("bias", [-100.0, 100.0])
+def test_the_largest_bias_is_never_or_always(model, bias):
+    made = generate(model, length=10, seed=0, voice_bias=[bias, 0.0, 0.0, 0.0])
+    assert (made[..., 0] == (bias > 0)).all()
+
+
+@pytest.mark.parametrize("temperature", [1e-50, 1e-30, 1e-5])
+def test_a_temperature_near_zero_is_as_zero(model, primer, temperature):
+    assert torch.equal(generate(model, primer, 10, temperature, seed=0), generate(model, primer, 10, 0.0, seed=0))
+
+
+# With more voices than can be enumerated.
+
+
+def test_a_tempered_step_of_many_voices_takes_milliseconds():
+    dist = MixtureHead(8, 47)(torch.randn(1, 8))
+    started = time.perf_counter()
+    for _ in range(20):
+        dist.sample(0.8, 0.9)
+    assert time.perf_counter() - started < 2
+
+
+def test_combinations_of_many_voices_that_differ_in_one_voice_are_told_apart():
+    voices = 100
+    known = torch.cat([torch.zeros(1, voices), torch.eye(voices)])
+    dist = SoftmaxHead(8, voices, known.int().tolist())(torch.randn(1, 8).expand(len(known), 8))
+    assert (dist.log_prob(known) >= dist.log_probs_known[0, :-1]).all()
+    assert (dist.log_prob(torch.ones_like(known)) < dist.log_probs_known[0, :-1].min()).all()

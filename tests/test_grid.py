@@ -1,9 +1,13 @@
+import errno
 import os
+import re
+import stat
 
 import numpy as np
 import pytest
 
-from hypermeter.grid import Grid, Groove, HypermeterError, atomic_write
+from hypermeter.grid import Grid, Groove, HypermeterError, atomic_write, remove_leftovers
+from hypermeter.kit import load_kit
 
 
 def test_the_default_grid_is_four_four_in_sixteenths():
@@ -14,6 +18,17 @@ def test_the_default_grid_is_four_four_in_sixteenths():
 def test_six_eight_in_sixteenths_has_twelve_steps():
     grid = Grid(steps_per_beat=2, beats_per_bar=6, beat_unit=8)
     assert (grid.steps_per_bar, grid.steps_per_quarter, grid.metre) == (12, 4, "6/8")
+
+
+def test_a_grid_is_made_of_a_metre_as_people_write_it():
+    assert Grid.of_metre() == Grid()
+    assert Grid.of_metre("6/8", 2, bars_per_phrase=2) == Grid(2, 6, 2, 8)
+
+
+@pytest.mark.parametrize("metre", ["", "4", "4/", "/4", "four/4", "-4/4", "4/4/4", "3.5/4", "²/4", "4/3", "0/4"])
+def test_a_metre_that_is_none_is_refused(metre):
+    with pytest.raises(HypermeterError, match="metre is|beat_unit is 3|beats_per_bar is 0"):
+        Grid.of_metre(metre)
 
 
 def test_a_grid_survives_its_dict():
@@ -71,3 +86,56 @@ def test_a_folder_that_cannot_be_made_is_an_error_that_names_the_path(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(HypermeterError, match="a.txt"), atomic_write(tmp_path / "file" / "a.txt"):
         pass
+
+
+def test_a_groove_carries_a_kit_itself_as_well_as_its_name():
+    kit = load_kit("magenta9")
+    assert Groove(np.zeros((4, 9)), kit=kit).kit is kit
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_not_a_file_is_left_as_it_is(tmp_path, make):
+    path = tmp_path / "a.txt"
+    make(path)
+    with pytest.raises(HypermeterError, match="a folder, device or pipe"), atomic_write(path):
+        pass
+    assert not path.is_file() and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_link_to_a_pipe_is_refused_and_a_link_to_a_file_stays_a_link(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to_pipe").symlink_to("pipe")
+    with pytest.raises(HypermeterError, match="a folder, device or pipe"), atomic_write(tmp_path / "to_pipe"):
+        pass
+    (tmp_path / "to_file").symlink_to("file")
+    with atomic_write(tmp_path / "to_file") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "to_file").is_symlink() and (tmp_path / "file").read_text() == "new"
+
+
+def test_a_full_disk_is_one_line_that_names_the_path(tmp_path):
+    path = tmp_path / "a.txt"
+    with (
+        pytest.raises(HypermeterError, match=rf"{re.escape(str(path))}: cannot be written \(No space left on device\)"),
+        atomic_write(path) as temporary,
+    ):
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert not os.listdir(tmp_path)
+
+
+def test_files_have_the_mode_that_the_umask_leaves(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with atomic_write(tmp_path / "a.txt") as temporary:
+            temporary.write_text("a")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
+
+
+def test_what_killed_processes_left_of_a_file_is_removed_and_nothing_else(tmp_path):
+    for name in (".a.12-34.txt", ".a.5-6.txt", "a.txt", ".a.12-34.csv", ".b.12-34.txt", ".a.txt"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path / "a.txt")
+    assert sorted(os.listdir(tmp_path)) == sorted(["a.txt", ".a.12-34.csv", ".b.12-34.txt", ".a.txt"])

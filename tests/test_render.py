@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hypermeter import render
 from hypermeter.grid import Grid, Groove, HypermeterError
-from hypermeter.kit import load_kit
-from hypermeter.render import LEVELS, MOST_BARS, ascii_grid, plot_groove, read_ascii
+from hypermeter.kit import Kit, Voice, load_kit
+from hypermeter.render import LEVELS, MOST_BARS, ascii_grid, plot_groove, read_ascii, show_picture
 
 
 def some_groove(steps=80, kit="gm10", grid=Grid(), density=0.2, seed=0):
@@ -100,3 +101,21 @@ def test_a_picture_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(HypermeterError, match="cannot be written"):
         plot_groove(some_groove(16), tmp_path / "file" / "a.png")
+
+
+def test_a_kit_of_ones_own_is_drawn_and_read_back_without_its_file(tmp_path):
+    kit = Kit("mine", (Voice("boom", (36,), 36), Voice("tick", (42,), 42)))
+    groove = Groove(np.eye(16, 2), kit=kit)
+    assert "boom |" in ascii_grid(groove)
+    assert read_ascii(ascii_grid(groove), kit).kit is kit
+    assert plot_groove(groove, tmp_path / "a.png").exists()
+
+
+def test_without_matplotlib_a_line_says_that_there_is_no_picture(tmp_path, capsys, monkeypatch):
+    show_picture(some_groove(16), tmp_path / "a.png")
+    assert capsys.readouterr().out == f"{tmp_path / 'a.png'}\n" and (tmp_path / "a.png").exists()
+    monkeypatch.setattr(render, "find_spec", lambda name: None)
+    show_picture(some_groove(16), tmp_path / "b.png")
+    out = capsys.readouterr().out
+    assert "b.png is left out: pictures need matplotlib" in out and out.count("\n") == 1
+    assert not (tmp_path / "b.png").exists()

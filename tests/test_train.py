@@ -1,9 +1,11 @@
 """Training: it learns, resumes exactly, stops by itself, and shares work between processes."""
 
 import csv
+import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -16,9 +18,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from hypermeter.grid import HypermeterError
-from hypermeter.model import load
-from hypermeter.train import CHECKPOINT, DrumModule, TrainConfig, batches, train
+from hypermeter import train as training
+from hypermeter.encoders import rotate
+from hypermeter.grid import Grid, HypermeterError
+from hypermeter.kit import Kit, Voice, load_kit
+from hypermeter.model import HierarchicalDrumModel, load
+from hypermeter.train import CHECKPOINT, DrumModule, TrainConfig, batches, plot_curves, train
 
 SMALL = {"step_hidden_dim": 16, "bar_hidden_dim": 8, "phrase_hidden_dim": 8, "num_components": 2, "seq_len": 64}
 
@@ -107,7 +112,7 @@ def test_ctrl_c_keeps_what_was_done_and_the_same_command_goes_on(data, tmp_path)
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, output
+    assert process.returncode == 130, output
     assert "the same command goes on" in " ".join(output.split())
     assert 10 <= torch.load(tmp_path / CHECKPOINT, weights_only=True)["update"] < 2000
 
@@ -147,6 +152,306 @@ def test_a_damaged_checkpoint_is_refused(data, tmp_path):
     (tmp_path / CHECKPOINT).write_bytes(b"not a checkpoint")
     with pytest.raises(HypermeterError, match="not a readable checkpoint"):
         train(config_of(data, tmp_path))
+
+
+def test_a_checkpoint_of_another_version_is_refused(data, tmp_path):
+    torch.save({"config": {}, "update": 3}, tmp_path / CHECKPOINT)
+    with pytest.raises(HypermeterError, match="of another version of hypermeter; remove it"):
+        train(config_of(data, tmp_path))
+
+
+# What does not fit is said before anything is learnt.
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_layers": 0}, "num_layers is 0, expected at least 1"),
+        ({"bar_hidden_dim": 0}, "bar_hidden_dim is 0, expected at least 1"),
+        ({"num_components": 0}, "num_components is 0, expected at least 1"),
+        ({"max_steps": 0}, "max_steps is 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan, expected at least 0"),
+        ({"learning_rate": float("inf")}, "learning_rate is inf"),
+        ({"warmup_steps": -1}, "warmup_steps is -1"),
+        ({"gradient_clip": -1.0}, "gradient_clip is -1.0, expected more than 0"),
+        ({"gradient_clip": float("nan")}, "gradient_clip is nan"),
+        ({"dropout": 1.0}, r"dropout is 1.0, expected in \[0, 1\)"),
+        ({"ema_decay": float("nan")}, "ema_decay is nan"),
+        ({"seed": -1}, r"seed is -1, expected 0 to 2\*\*31 - 1"),
+        ({"seed": 2**31}, "seed is 2147483648"),
+        ({"accelerator": "foo"}, "accelerator is foo, expected auto, cpu or cuda"),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(data, tmp_path, options, message):
+    with pytest.raises(HypermeterError, match=message):
+        config_of(data, tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"step_hidden_dim": 30}, "hidden_dim is 30, expected a multiple of 4 for 4 heads"),
+        ({"step_hidden_dim": 30, "use_transformer": True}, "hidden_dim is 30, expected a multiple of 8 for 4 heads"),
+        ({"cell": "rnn"}, "cell is 'rnn', expected gru or lstm"),
+        ({"output": "gauss"}, "output is 'gauss', expected mixture, sigmoid or softmax"),
+        ({"kit": "none"}, "kit none: no such kit"),
+        ({"kit": "gm10"}, "3 voices, kit gm10 has 10"),
+        ({"init": "polka"}, "polka: no such checkpoint"),
+    ],
+)
+def test_a_model_that_cannot_be_is_refused(data, tmp_path, options, message):
+    with pytest.raises(HypermeterError, match=message):
+        train(config_of(data, tmp_path, **options))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
+def test_cuda_without_a_device_is_refused(data, tmp_path):
+    with pytest.raises(HypermeterError, match="1 CUDA devices asked for, 0 here; pass --accelerator cpu"):
+        train(config_of(data, tmp_path, accelerator="cuda"))
+
+
+def test_a_gradient_that_is_not_finite_is_refused_with_what_to_do(data, tmp_path, monkeypatch):
+    original = DrumModule.training_step
+
+    def spoilt(self, *arguments):
+        terms = original(self, *arguments)
+        return terms | {"loss": terms["loss"] * float("nan")}
+
+    monkeypatch.setattr(DrumModule, "training_step", spoilt)
+    with pytest.raises(HypermeterError, match="the gradient is not finite at update 0; lower --learning-rate"):
+        train(config_of(data, tmp_path))
+
+
+# Mixed precision.
+
+
+@pytest.mark.parametrize(("accelerator", "supported", "precision"), [
+    ("auto", True, "bf16-mixed"), ("auto", False, "32-true"), ("cpu", True, "32-true"),
+])  # fmt: skip
+def test_mixed_precision_is_for_devices_that_have_bfloat16(
+    data, tmp_path, monkeypatch, accelerator, supported, precision
+):
+    def fabric(**options):
+        raise KeyError(options["precision"])
+
+    monkeypatch.setattr(training, "Fabric", fabric)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: supported and not including_emulation
+    )
+    with pytest.raises(KeyError, match=precision):
+        train(config_of(data, tmp_path, accelerator=accelerator))
+
+
+def test_rotary_positions_far_into_a_piece_survive_bfloat16():
+    x, position = torch.randn(1, 2, 400, 8), torch.arange(400)[None]
+    torch.testing.assert_close(rotate(x.bfloat16(), position).float(), rotate(x, position), atol=0.05, rtol=0.02)
+
+
+# Kits, grids and data.
+
+MINE = Kit("mine", (Voice("boom", (36,), 36), Voice("tick", (42,), 42), Voice("clap", (39,), 39)))
+
+
+def corpus(folder, splits=("train", "validation"), voices=3, seed=0, **meta):
+    """A performance in each split, with meta."""
+    random = np.random.default_rng(seed)
+    for split in splits:
+        (folder / split).mkdir(parents=True, exist_ok=True)
+        hits = (random.random((128, voices)) < 0.3).astype(np.uint8)
+        np.savez(folder / split / f"{len(list((folder / split).iterdir()))}.npz", sequence=hits, meta=json.dumps(meta))
+    return folder
+
+
+def test_a_kit_of_ones_own_is_kept_whole_in_the_model(tmp_path):
+    corpus(tmp_path / "npz", kit=MINE.to_dict(), grid=Grid(3).to_dict())
+    model = load(train(config_of(tmp_path / "npz", tmp_path / "run", max_steps=1)))
+    assert (model.kit, model.grid) == (MINE, Grid(3))
+
+
+def test_files_that_name_no_kit_have_the_one_given(tmp_path):
+    corpus(tmp_path / "npz", voices=10)
+    model = load(train(config_of(tmp_path / "npz", tmp_path / "run", max_steps=1, kit="gm10")))
+    assert model.kit == load_kit("gm10")
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_file_of_another_kit_or_grid_is_named(tmp_path, split):
+    corpus(tmp_path, voices=10, kit="gm10")
+    corpus(tmp_path, (split,), voices=10, kit="gm10", grid=Grid(3).to_dict())
+    with pytest.raises(HypermeterError, match=rf"{split}/1\.npz: Grid\(steps_per_beat=3, .* prepare all on one grid"):
+        train(config_of(tmp_path, tmp_path / "run"))
+
+
+def test_held_out_files_of_another_number_of_voices_are_refused_at_the_start(tmp_path):
+    corpus(corpus(tmp_path, ("train",)), ("validation",), voices=4)
+    with pytest.raises(HypermeterError, match=r"validation/0\.npz: 4 voices, expected 3 as in .*train"):
+        train(config_of(tmp_path, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("voices", "seed", "meta", "message"),
+    [
+        (3, 0, {"kit": MINE.to_dict() | {"name": "other"}}, "a run on another kit than in .*/b"),
+        (10, 0, {"kit": "gm10"}, "a run on another kit"),
+        (3, 0, {"kit": MINE.to_dict(), "grid": {"bars_per_phrase": 2}}, "a run on another grid"),
+        (3, 1, {"kit": MINE.to_dict()}, "a run on other performances"),
+    ],
+)
+def test_a_run_goes_on_with_its_own_kit_grid_and_data_only(tmp_path, voices, seed, meta, message):
+    one = corpus(tmp_path / "a", kit=MINE.to_dict())
+    train(config_of(one, tmp_path / "run", max_steps=1))
+    with pytest.raises(HypermeterError, match=message):
+        train(config_of(corpus(tmp_path / "b", voices=voices, seed=seed, **meta), tmp_path / "run", max_steps=1))
+    train(config_of(corpus(tmp_path / "c", kit=MINE.to_dict()), tmp_path / "run", max_steps=1))
+
+
+# Starting from the weights of a model.
+
+
+def some_model(path, seed=0, **options):
+    torch.manual_seed(seed)
+    settings = {"num_components": 3, "cell": "lstm", "grid": Grid(3), "kit": MINE}
+    model = HierarchicalDrumModel(3, 8, 8, 8, **(settings | options)).eval()
+    model.save(path)
+    return model
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    return corpus(tmp_path / "npz", kit=MINE.to_dict(), grid=Grid(3).to_dict())
+
+
+def test_a_run_starts_from_the_weights_and_options_of_the_model_it_is_given(prepared, tmp_path):
+    start = some_model(tmp_path / "start.safetensors")
+    options = {"init": str(tmp_path / "start.safetensors"), "max_steps": 1, "dropout": 0.3}
+    still = load(train(config_of(prepared, tmp_path / "still", learning_rate=0.0, **options)))
+    assert still.config == start.config | {"dropout": 0.3}
+    for name, weights in start.state_dict().items():
+        torch.testing.assert_close(still.state_dict()[name], weights, msg=name)
+    moved = load(train(config_of(prepared, tmp_path / "moved", learning_rate=0.1, warmup_steps=0, **options)))
+    assert not torch.equal(moved.mix.weight, start.mix.weight)
+    with safe_open(tmp_path / "moved" / "best.safetensors", "pt") as file:
+        notes = json.loads(file.metadata()["hypermeter"])["notes"]
+    assert notes["config"]["step_hidden_dim"] == 8 and notes["config"]["cell"] == "lstm"
+
+
+def test_a_run_that_was_given_a_model_goes_on_without_it_as_if_it_had_not_been_cut(prepared, tmp_path, monkeypatch):
+    some_model(tmp_path / "start.safetensors")
+    whole = config_of(prepared, tmp_path / "whole", init=str(tmp_path / "start.safetensors"), augment=True)
+    train(whole)
+    parts = replace(whole, out=tmp_path / "parts")
+    original, calls = DrumModule.training_step, []
+
+    def fail_at_the_sixth(self, *arguments):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyError("killed")
+        return original(self, *arguments)
+
+    monkeypatch.setattr(DrumModule, "training_step", fail_at_the_sixth)
+    with pytest.raises(KeyError, match="killed"):
+        train(parts)
+    monkeypatch.setattr(DrumModule, "training_step", original)
+    (tmp_path / "start.safetensors").unlink()
+    train(parts)
+    assert read_log(parts.out) == read_log(whole.out)
+    one, two = (load_file(each.out / "last.safetensors") for each in (whole, parts))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    with pytest.raises(HypermeterError, match="a run with init .*start.safetensors, asked for None"):
+        train(replace(parts, init=None))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kit": None}, "no kit, expected kit mine of .*; prepare with its kit, or name it by --kit"),
+        ({"kit": replace(MINE, name="other")}, "kit other, expected kit mine"),
+        ({"kit": replace(MINE, voices=MINE.voices[::-1])}, "kit mine of other voices, expected kit mine"),
+        ({"grid": Grid()}, r"Grid\(steps_per_beat=4, .*expected Grid\(steps_per_beat=3, .*; prepare on its grid"),
+    ],
+)
+def test_a_model_of_another_kit_or_grid_cannot_be_started_from(prepared, tmp_path, options, message):
+    some_model(tmp_path / "start.safetensors", **options)
+    with pytest.raises(HypermeterError, match=r"start\.safetensors: " + message):
+        train(config_of(prepared, tmp_path / "run", init=str(tmp_path / "start.safetensors")))
+
+
+def test_a_model_without_a_kit_and_of_other_voices_cannot_be_started_from(data, tmp_path):
+    HierarchicalDrumModel(4, 8, 8, 8).save(tmp_path / "start.safetensors")
+    with pytest.raises(HypermeterError, match="4 voices, expected 3"):
+        train(config_of(data, tmp_path / "run", init=str(tmp_path / "start.safetensors")))
+
+
+# What a run writes.
+
+
+def test_being_asked_to_stop_saves_and_then_interrupts(data, tmp_path, monkeypatch, capsys):
+    original = DrumModule.training_step
+
+    def stop(self, *arguments):
+        signal.raise_signal(signal.SIGINT)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(DrumModule, "training_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(config_of(data, tmp_path))
+    assert "Stopped at update 1 of 8; the same command goes on." in capsys.readouterr().out
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["update"] == 1
+
+
+@pytest.mark.parametrize("name", [CHECKPOINT, "last.safetensors", "log.csv"])
+def test_a_full_disk_is_one_line_that_names_the_file(data, tmp_path, monkeypatch, name):
+    original = training.atomic_write
+
+    def full(path):
+        if path.name == name:
+            monkeypatch.setattr(Path, "write_bytes", no_space)
+            monkeypatch.setattr(training, "open", no_space, raising=False)
+        return original(path)
+
+    def no_space(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(training, "atomic_write", full)
+    monkeypatch.setattr("hypermeter.model.atomic_write", full)
+    with pytest.raises(HypermeterError, match=rf"{name}: cannot be written \(No space left on device\)"):
+        train(config_of(data, tmp_path))
+
+
+def test_all_files_have_the_same_mode_and_leftovers_of_a_killed_run_go(data, tmp_path):
+    leftovers = [f".{Path(name).stem}.12-34{Path(name).suffix}" for name in training.FILES]
+    for name in leftovers:
+        (tmp_path / name).touch()
+    before = os.umask(0o027)
+    try:
+        train(config_of(data, tmp_path, max_steps=1))
+    finally:
+        os.umask(before)
+    assert {name for name in os.listdir(tmp_path)} == {*training.FILES, "tensorboard"}
+    assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in training.FILES} == {0o640}
+
+
+def test_a_file_cannot_be_the_folder_of_a_run(data, tmp_path):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(HypermeterError, match="cannot be the folder of a run .*; choose another path"):
+            train(config_of(data, out))
+
+
+def test_curves_show_a_single_point(tmp_path):
+    plot_curves([{"update": 1, "step_nll": 1.0}], tmp_path / "one.png")
+    plot_curves([{"update": 1, "step_nll": float("nan")}], tmp_path / "none.png")
+    one, none = (plt_pixels(tmp_path / f"{name}.png") for name in ("one", "none"))
+    assert one > none
+
+
+def plt_pixels(path):
+    """Saturated pixels, which only lines and markers have."""
+    from matplotlib.image import imread
+
+    colours = imread(path)[..., :3]
+    return ((colours.max(-1) - colours.min(-1)) > 0.3).sum()
 
 
 def test_processes_share_a_batch_without_overlap_and_begin_anywhere(data):

@@ -16,7 +16,7 @@ COMMANDS = {
     "prepare": "hypermeter.prepare:prepare",
     "train": "hypermeter.train:train_command",
     "generate": "hypermeter.compose:generate_command",
-    "evaluate": "hypermeter.evaluate:evaluate_command",
+    "evaluate": "hypermeter.evaluate.card:evaluate_command",
     "inspect": "hypermeter.inspection:inspect",
     "analyse": "hypermeter.analyse:analyse_command",
     "demo": "hypermeter.demo:demo",
@@ -72,7 +72,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
-        return _refuse(f"{name}: needs {error.name}; pip install 'hypermeter[{EXTRAS[error.name]}]'")
+        return _refuse(f"{name}: needs {error.name}; pip install -e '.[{EXTRAS[error.name]}]' in its folder")
     return 0
 
 
@@ -114,7 +114,7 @@ def _help() -> str:
 def _first_line(target: str) -> str:
     """Of the function's docstring, read from its file: to import it would take seconds."""
     module, _, function = target.partition(":")
-    tree = ast.parse(Path(__file__).with_name(f"{module.rpartition('.')[2]}.py").read_text("utf-8"))
+    tree = ast.parse(Path(__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py").read_text("utf-8"))
     nodes = (each for each in tree.body if isinstance(each, ast.FunctionDef) and each.name == function)
     return (ast.get_docstring(next(nodes)) or "").partition("\n")[0]
 

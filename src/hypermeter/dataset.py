@@ -71,7 +71,7 @@ def read_sequence(path: str | Path) -> np.ndarray:
 
 
 def read_meta(path: str | Path) -> dict[str, Any]:
-    """What the key ``meta`` of a .npz tells, an object in JSON: ``kit``, a name or a kit's record; ``grid``; and others.
+    """What the key ``meta`` of a .npz tells, an object in JSON: ``kit``, a name or a kit's record; ``grid``; and more.
 
     All may be missing: without ``meta`` it is {}, without ``kit`` nobody knows the voices, without ``grid`` the default
     grid is meant.
@@ -129,7 +129,9 @@ def common_kit_and_grid(paths: Sequence[Path], kit: Any = None) -> tuple[Kit | N
         if found_kit != expected_kit:
             found, expected = kit_name(found_kit), kit_name(expected_kit)
             other = " of other voices" if found == expected else ""
-            raise HypermeterError(f"{path}: {found}{other}, expected {expected} as in {first}; prepare all with one kit")
+            raise HypermeterError(
+                f"{path}: {found}{other}, expected {expected} as in {first}; prepare all with one kit"
+            )
         if found_grid != expected_grid:
             raise HypermeterError(
                 f"{path}: {found_grid}, expected {expected_grid} as in {first}; prepare all on one grid"

@@ -1,5 +1,6 @@
 """Generation: a model plays on from a primer, one step at a time, for as long as one likes."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,6 +10,9 @@ from torch import Tensor
 
 from hypermeter.grid import HypermeterError
 from hypermeter.heads import StepDistribution
+
+MOST_BIAS = 100
+"""Of a voice, in log odds: what is likelier than this is certain."""
 
 
 @runtime_checkable
@@ -56,15 +60,17 @@ def stream(
         start_seq: primer, of any length; it is heard, not given back.
         temperature: of the combinations of voices: 1 as learnt, lower is safer, 0 takes the likeliest.
         top_p: only the likeliest combinations that together hold this probability, in (0, 1].
-        voice_bias: added to each voice's log odds, V values; more than 0 is busier.
+        voice_bias: added to each voice's log odds, V values in [-MOST_BIAS, MOST_BIAS]; more than 0 is busier.
         seed: the same seed gives the same music; None draws one.
         batch_size: pieces side by side, where there is neither primer nor state.
         state: go on from this one (``listen`` gives it).
 
     Raises:
-        HypermeterError: a primer, bias, temperature or top_p that does not fit.
+        HypermeterError: a primer, bias, temperature, top_p or seed that does not fit.
     """
-    if not (temperature >= 0 and 0 < top_p <= 1):
+    if seed is not None and not 0 <= seed < 2**63:
+        raise HypermeterError(f"seed is {seed}, expected 0 to 2**63 - 1")
+    if not (0 <= temperature < math.inf and 0 < top_p <= 1):
         raise HypermeterError(f"temperature {temperature}, top_p {top_p}: expected at least 0, and above 0 up to 1")
     if start_seq is not None:
         state = listen(model, start_seq, state)
@@ -79,6 +85,8 @@ def stream(
             raise HypermeterError(
                 f"voice_bias of shape {tuple(bias.shape)}, expected ({model.num_drums},), one a voice"
             )
+        if not (bias.abs() <= MOST_BIAS).all():
+            raise HypermeterError(f"voice_bias is {bias.tolist()}, expected each from -{MOST_BIAS} to {MOST_BIAS}")
     return _play(model, state, temperature, top_p, bias, generator)
 
 

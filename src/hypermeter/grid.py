@@ -149,7 +149,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     if path.is_symlink():
         path = path.resolve()
     if path.exists() and not path.is_file():
-        raise HypermeterError(f"{path}: a folder, device or pipe, expected a file or nothing there; choose another path")
+        raise HypermeterError(
+            f"{path}: a folder, device or pipe, expected a file or nothing there; choose another path"
+        )
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}{path.suffix}")
     try:
         if not path.parent.is_dir():
@@ -166,7 +168,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def remove_leftovers(path: str | Path) -> None:
-    """The temporary files of ``atomic_write`` to ``path`` that a killed process left; no other may be writing it now."""
+    """Remove what processes killed within ``atomic_write`` to ``path`` left; none may be writing it now."""
     path = Path(path)
     for each in path.parent.glob(f".{glob.escape(path.stem)}.*-*{path.suffix}"):
         each.unlink(missing_ok=True)

@@ -202,7 +202,8 @@ def sample_tempered(
 ) -> Float[Tensor, "*B V"]:
     """Sample p(x)^(1/temperature) over combinations, cut to the likeliest that hold ``top_p`` of the mass.
 
-    Temperature 0 takes the likeliest. Exact up to MOST_ENUMERATED_VOICES voices for the mixture.
+    Temperature 0, or less than a millionth, takes the likeliest. Exact up to MOST_ENUMERATED_VOICES voices for the
+    mixture.
 
     Raises:
         ValueError: temperature < 0, or top_p outside (0, 1].
@@ -212,7 +213,7 @@ def sample_tempered(
     if temperature == 1 and top_p == 1:
         return dist.draw(generator)
     combos, log_probs = dist.candidates(generator)
-    if temperature == 0:
+    if temperature < 1e-6:
         chosen = log_probs.argmax(-1)
     else:
         log_probs = (log_probs / temperature).log_softmax(-1)

@@ -19,6 +19,9 @@ from hypermeter.render import ascii_grid, show_picture
 PER_VOICE = ("drum_density", "ioi_mean", "ioi_var", "fast_patterns")
 """Metrics with a number for each voice."""
 
+NUMBERED = "numbered"
+"""Name of the kit of a .npz of which no kit is known."""
+
 
 def inspect(
     path: Annotated[Path, tyro.conf.arg(metavar="FILE")],
@@ -48,9 +51,11 @@ def inspect(
     out = Path(f"{path.stem}.png") if out is None else out
     if out.resolve() == path.resolve():
         raise HypermeterError(f"{out}: the picture would overwrite the file that it shows; give another --out")
-    losses: list[str] = []
+    losses = []
     if path.suffix.lower() == ".npz":
         grooves = [read_npz(path, kit, grid)]
+        if grooves[0].kit.name == NUMBERED:
+            losses = ["no kit is known, so metrics of low, mid and high voices say nothing; name it by --kit"]
     else:
         pieces, losses = read_midi_report(path, kit or "gm10", grid)
         grooves = [piece.groove for piece in pieces]
@@ -93,8 +98,10 @@ def read_npz(path: Path, kit: str | Path | Kit | None = None, grid: Grid = Grid(
 def numbered_kit(num_voices: int) -> Kit:
     """Voices of which nothing is known but their number: voice_0, voice_1, ... Their pitches say nothing."""
     if num_voices > 128:
-        raise HypermeterError(f"{num_voices} voices without a kit, expected at most 128, as MIDI has pitches; name a kit")
-    return Kit("numbered", tuple(Voice(f"voice_{column}", (column,), column) for column in range(num_voices)))
+        raise HypermeterError(
+            f"{num_voices} voices without a kit, expected at most 128, as MIDI has pitches; name a kit"
+        )
+    return Kit(NUMBERED, tuple(Voice(f"voice_{column}", (column,), column) for column in range(num_voices)))
 
 
 def print_metrics(groove: Groove) -> None:

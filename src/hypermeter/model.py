@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from hypermeter.encoders import BarAttention, BarMemory, EncoderState, RecurrentEncoder, TransformerEncoder
@@ -142,6 +142,10 @@ class HierarchicalDrumModel(nn.Module):
         attention_window: steps (bars, phrases) that Transformer encoders see.
         grid: the metre.
         kit: the voices, kept in the checkpoint.
+
+    Raises:
+        HypermeterError: a size below 1, a dropout outside [0, 1), an unknown cell or output, a size that the heads of
+            the attention do not divide, a kit of another number of voices.
     """
 
     def __init__(
@@ -189,6 +193,11 @@ class HierarchicalDrumModel(nn.Module):
             "attention_bars": attention_bars,
             "attention_window": attention_window,
         }
+        for name, value in self.config.items():
+            if type(value) is int and value < 1:
+                raise HypermeterError(f"model: {name} is {value}, expected at least 1")
+        if not 0 <= dropout < 1:
+            raise HypermeterError(f"model: dropout is {dropout}, expected in [0, 1)")
         self.num_drums, self.grid, self.kit = num_drums, grid, kit
         self.use_bar_level, self.use_phrase_level = use_bar_level, use_phrase_level
 
@@ -454,7 +463,7 @@ class HierarchicalDrumModel(nn.Module):
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         with atomic_write(path) as temporary:
-            save_file(tensors, temporary, metadata={"hypermeter": json.dumps(about)})
+            temporary.write_bytes(save(tensors, metadata={"hypermeter": json.dumps(about)}))
 
 
 def _log_odds(mean_pattern: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:

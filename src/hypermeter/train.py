@@ -7,7 +7,8 @@ the optimiser and the random generators has to be kept.
 import contextlib
 import csv
 import dataclasses
-import json
+import hashlib
+import io
 import math
 import signal
 from collections.abc import Iterator
@@ -24,15 +25,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from hypermeter.dataset import CompleteHierarchicalDrumDataset, collate, read_sequence
+from hypermeter.dataset import (
+    CompleteHierarchicalDrumDataset,
+    collate,
+    common_kit_and_grid,
+    kit_name,
+    read_sequence,
+)
 from hypermeter.evaluate import bits_per_step
-from hypermeter.grid import Grid, HypermeterError, atomic_write
+from hypermeter.grid import Grid, HypermeterError, atomic_write, remove_leftovers
 from hypermeter.heads import known_combinations
-from hypermeter.kit import Kit, load_kit
+from hypermeter.kit import Kit
 from hypermeter.losses import loss_terms
-from hypermeter.model import HierarchicalDrumModel
+from hypermeter.model import HierarchicalDrumModel, load
 
 CHECKPOINT = "checkpoint.pt"
+FILES = (CHECKPOINT, "best.safetensors", "last.safetensors", "log.csv", "curves.png")
+"""What a run writes, beside ``tensorboard``."""
 LOG_EVERY = 20
 """Updates between rows of the log."""
 
@@ -45,6 +54,9 @@ class TrainConfig:
         npz_dir: folder that prepare wrote, with train and, for early stopping, validation in it.
         out: folder of the run: best.safetensors, last.safetensors, checkpoint.pt, log.csv, curves.png. Given the folder
             of an unfinished run, it goes on.
+        init: start from these weights: the name or path of a model, as ``load`` takes it. Its kit and grid must be the
+            data's. Sizes, cell, output and the other options of the model, but for dropout, are its own.
+        kit: of files that name none: gm10, magenta9, gm, or the path of a YAML file.
         max_steps: updates.
         batch_size: windows an update, over all processes.
         seq_len: steps of a window.
@@ -72,13 +84,15 @@ class TrainConfig:
         use_positions: step-of-bar and bar-of-phrase embeddings.
         use_bar_level: hear the bar level at the step level.
         use_phrase_level: hear the phrase level at the step level.
-        seed: of weights, order, dropout and augmentation.
+        seed: of weights, order, dropout and augmentation, 0 to 2**31 - 1.
         devices: processes; torchrun's own number is taken where torchrun runs this.
         accelerator: cpu, cuda or auto.
     """
 
     npz_dir: Annotated[Path, tyro.conf.arg(metavar="NPZ_DIR")]
     out: Annotated[Path, tyro.conf.arg(metavar="OUT")]
+    init: str | None = None
+    kit: str | None = None
     max_steps: int = 2000
     batch_size: int = 16
     seq_len: int = 512
@@ -108,25 +122,39 @@ class TrainConfig:
     use_phrase_level: bool = True
     seed: int = 0
     devices: int = 1
-    accelerator: str = "auto"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "batch_size", "seq_len", "val_every", "patience", "devices"):
-            if getattr(self, name) < 1:
-                raise HypermeterError(f"train: {name} is {getattr(self, name)}, expected at least 1")
-        if not 0 <= self.dropout < 1 or not 0 <= self.ema_decay < 1:
-            raise HypermeterError("train: dropout and ema_decay are expected in [0, 1)")
+        for names, fits, expected in (
+            (COUNTS, lambda value: value >= 1, "at least 1"),
+            (SHARES, lambda value: 0 <= value < 1, "in [0, 1)"),
+            (AMOUNTS, lambda value: 0 <= value < math.inf, "at least 0"),
+            (("gradient_clip",), lambda value: 0 < value < math.inf, "more than 0"),
+            (("seed",), lambda value: 0 <= value < 2**31, "0 to 2**31 - 1"),
+            (("accelerator",), lambda value: value in ("auto", "cpu", "cuda"), "auto, cpu or cuda"),
+        ):
+            for name in names:
+                if not fits(getattr(self, name)):
+                    raise HypermeterError(f"train: {name} is {getattr(self, name)}, expected {expected}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Without the paths and the machine: what must agree for a run to go on."""
-        elsewhere = ("npz_dir", "out", "devices", "accelerator")
+        """Without the paths and the machine: what must agree for a run to go on. Of the data, other things must."""
+        elsewhere = ("npz_dir", "out", "kit", "devices", "accelerator")
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in elsewhere}
 
 
-MODEL_FIELDS = (
-    "step_hidden_dim", "bar_hidden_dim", "phrase_hidden_dim", "num_layers", "dropout", "use_transformer", "cell",
+SHAPE_FIELDS = (
+    "step_hidden_dim", "bar_hidden_dim", "phrase_hidden_dim", "num_layers", "use_transformer", "cell",
     "output", "num_components", "use_bar_attention", "use_positions", "use_bar_level", "use_phrase_level",
 )  # fmt: skip
+"""Options of the model that its weights fit."""
+
+COUNTS = (
+    "max_steps", "batch_size", "seq_len", "val_every", "patience", "devices", "step_hidden_dim", "bar_hidden_dim",
+    "phrase_hidden_dim", "num_layers", "num_components",
+)  # fmt: skip
+SHARES = ("dropout", "ema_decay")
+AMOUNTS = ("learning_rate", "warmup_steps", "weight_decay", "bar_weight", "phrase_weight", "metric_weight")
 
 
 class DrumModule(lightning.LightningModule):
@@ -189,13 +217,21 @@ def train(config: TrainConfig) -> Path:
     """Train a model, or go on with an unfinished run; the folder of the run is the result.
 
     Raises:
-        HypermeterError: data that cannot be read, an unwritable folder, or a run of other settings in ``out``.
+        HypermeterError: data that cannot be read, files of different kits or grids, an unwritable folder, an
+            accelerator that is not there, or a run of other settings or data in ``out``.
+        KeyboardInterrupt: the run was asked to stop (Ctrl-C, SIGTERM), and has saved what it takes to go on.
     """
+    on_cuda = config.accelerator != "cpu" and torch.cuda.is_available()
+    if config.accelerator == "cuda" and config.devices > torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise HypermeterError(
+            f"train: {config.devices} CUDA devices asked for, {found} here; pass --accelerator cpu or fewer --devices"
+        )
     fabric = Fabric(
         accelerator=config.accelerator,
         devices=config.devices,
         strategy="ddp" if config.devices > 1 else "auto",
-        precision="bf16-mixed" if config.accelerator != "cpu" and torch.cuda.is_available() else "32-true",
+        precision="bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true",
     )
     fabric.launch()
     if config.batch_size < fabric.world_size:
@@ -203,36 +239,87 @@ def train(config: TrainConfig) -> Path:
     return _Run(fabric, config).run()
 
 
+@dataclass(frozen=True)
+class _Data:
+    """What a run learns from, and what it is judged by: held-out hits (T, V) of each performance."""
+
+    folder: Path
+    dataset: CompleteHierarchicalDrumDataset
+    held_out: list[np.ndarray]
+    kit: Kit | None
+    grid: Grid
+
+    def fingerprint(self) -> str:
+        """A digest that other performances do not have."""
+        digest = hashlib.sha256()
+        for array in (self.dataset.packed, self.dataset.bounds, *self.held_out):
+            digest.update(f"{array.shape}".encode() + array.tobytes())
+        return digest.hexdigest()
+
+
+def _read_data(config: TrainConfig) -> _Data:
+    folder = config.npz_dir / "train" if (config.npz_dir / "train").is_dir() else config.npz_dir
+    held_out = sorted((config.npz_dir / "validation").rglob("*.npz"))
+    paths = sorted(folder.rglob("*.npz")) + held_out
+    kit, grid = common_kit_and_grid(paths, config.kit) if paths else (None, Grid())
+    dataset = CompleteHierarchicalDrumDataset(
+        folder,
+        config.seq_len,
+        grid.steps_per_bar,
+        grid.bars_per_phrase,
+        augment=config.augment,
+        with_metrics=False,
+        seed=config.seed,
+    )
+    voices = dataset.num_drums
+    if kit is not None and kit.num_voices != voices:
+        raise HypermeterError(
+            f"{folder}: {voices} voices, kit {kit.name} has {kit.num_voices}; prepare it again or name its kit"
+        )
+    sequences = [read_sequence(path) for path in held_out]
+    for path, sequence in zip(held_out, sequences, strict=True):
+        if sequence.shape[1] != voices:
+            raise HypermeterError(
+                f"{path}: {sequence.shape[1]} voices, expected {voices} as in {folder}; prepare all with one kit"
+            )
+    return _Data(folder, dataset, [each for each in sequences if len(each)], kit, grid)
+
+
 class _Run:
     """One training run: what is loaded, what is remembered, what is written."""
 
     def __init__(self, fabric: Fabric, config: TrainConfig):
-        self.fabric, self.config = fabric, config
-        folder = config.npz_dir / "train" if (config.npz_dir / "train").is_dir() else config.npz_dir
-        kit, grid = _kit_and_grid(folder)
-        self.dataset = CompleteHierarchicalDrumDataset(
-            folder,
-            config.seq_len,
-            grid.steps_per_bar,
-            grid.bars_per_phrase,
-            augment=config.augment,
-            with_metrics=False,
-            seed=config.seed,
-        )
-        held_out = sorted((config.npz_dir / "validation").rglob("*.npz"))
-        self.held_out = [each for each in map(read_sequence, held_out) if len(each)]
+        self.fabric = fabric
+        data = _read_data(config)
+        self.dataset, self.held_out = data.dataset, data.held_out
+        self.kept = _read_checkpoint(config.out / CHECKPOINT, fabric.device)
+        start = None
+        if self.kept is not None:
+            options = self.kept["model"]
+        elif config.init is not None:
+            start = _read_init(config.init, data)
+            options = start.config | {"dropout": config.dropout}
+        else:
+            options = {name: getattr(config, name) for name in (*SHAPE_FIELDS, "dropout")}
+            options["num_drums"] = data.dataset.num_drums
+            if config.output == "softmax":
+                options["known"] = known_combinations(torch.from_numpy(data.dataset.packed).float())
+        if config.init is not None:
+            config = dataclasses.replace(config, **{name: options[name] for name in SHAPE_FIELDS})
+        self.config = config
+        self.identity = {
+            "config": config.to_dict(),
+            "kit": None if data.kit is None else data.kit.to_dict(),
+            "grid": data.grid.to_dict(),
+            "data": data.fingerprint(),
+        }
+        if self.kept is not None:
+            _check_same_run(config, self.kept, self.identity)
         fabric.seed_everything(config.seed, verbose=False)
-        known = None
-        if config.output == "softmax":
-            known = known_combinations(torch.from_numpy(self.dataset.packed).float())
-        options = {name: getattr(config, name) for name in MODEL_FIELDS}
-        if kit is not None and kit.num_voices != self.dataset.num_drums:
-            raise HypermeterError(
-                f"{folder}: {self.dataset.num_drums} voices, kit {kit.name} has {kit.num_voices}; prepare it again"
-            )
-        self.model = HierarchicalDrumModel(self.dataset.num_drums, **options, known=known, grid=grid, kit=kit)
-        self.average = HierarchicalDrumModel(self.dataset.num_drums, **options, known=known, grid=grid, kit=kit).eval()
-        self.average.load_state_dict(self.model.state_dict())
+        self.model, self.average = (HierarchicalDrumModel(**options, grid=data.grid, kit=data.kit) for _ in range(2))
+        if start is not None:
+            self.model.load_state_dict(start.state_dict())
+        self.average.eval().load_state_dict(self.model.state_dict())
         module = DrumModule(self.model, config)
         made = module.configure_optimizers()
         self.scheduler = made["lr_scheduler"]["scheduler"]
@@ -245,6 +332,7 @@ class _Run:
 
     def run(self) -> Path:
         config, fabric = self.config, self.fabric
+        self._make_folder()
         if not self._restore():
             fabric.seed_everything(config.seed + 1 + fabric.global_rank, verbose=False)
         data = batches(self.dataset, config, self.update, fabric.global_rank, fabric.world_size)
@@ -273,9 +361,10 @@ class _Run:
             for each, handler in handlers.items():
                 signal.signal(each, handler)
         fabric.barrier()
+        is_unfinished = asked and self.update < config.max_steps and self.since_best < config.patience
         if fabric.is_global_zero:
             plot_curves(self.history, config.out / "curves.png")
-            if asked and self.update < config.max_steps:
+            if is_unfinished:
                 console.print(f"Stopped at update {self.update} of {config.max_steps}; the same command goes on.")
             elif self.since_best >= config.patience:
                 console.print(
@@ -284,7 +373,23 @@ class _Run:
             console.print(
                 f"Run in {config.out}: best.safetensors, last.safetensors, log.csv, curves.png", soft_wrap=True
             )
+        if is_unfinished:
+            raise KeyboardInterrupt
         return config.out
+
+    def _make_folder(self) -> None:
+        """The folder of the run, without what a killed process left in it."""
+        if not self.fabric.is_global_zero:
+            return
+        out = self.config.out
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HypermeterError(
+                f"{out}: cannot be the folder of a run ({error.strerror}); choose another path"
+            ) from error
+        for name in FILES:
+            remove_leftovers(out / name)
 
     def _update(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         batch = {
@@ -292,7 +397,8 @@ class _Run:
         }
         terms = self.module.training_step(batch, self.update)
         self.fabric.backward(terms["loss"])
-        norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=self.config.gradient_clip)
+        most = self.config.gradient_clip
+        norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=most, error_if_nonfinite=False)
         if not bool(torch.isfinite(torch.as_tensor(norm))):
             raise HypermeterError(f"train: the gradient is not finite at update {self.update}; lower --learning-rate")
         self.optimizer.step()
@@ -337,7 +443,8 @@ class _Run:
         self._save_weights("last.safetensors")
         write_log(self.history, self.config.out / "log.csv")
         state = {
-            "config": self.config.to_dict(),
+            **self.identity,
+            "model": self.model.config,
             "module": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -349,27 +456,16 @@ class _Run:
             "random": random,
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
+        content = io.BytesIO()
+        torch.save(state, content)
         with atomic_write(self.config.out / CHECKPOINT) as temporary:
-            torch.save(state, temporary)
+            temporary.write_bytes(content.getbuffer())
 
     def _restore(self) -> bool:
         """Whether there was a run to go on with."""
-        path = self.config.out / CHECKPOINT
-        if not path.exists():
+        state, self.kept = self.kept, None
+        if state is None:
             return False
-        try:
-            state = torch.load(path, map_location=self.fabric.device, weights_only=True)
-            kept = state["config"]
-        except Exception as error:  # torch.load raises what pickle, zipfile and it itself raise
-            raise HypermeterError(f"{path}: not a readable checkpoint; remove it or choose another folder") from error
-        now = self.config.to_dict()
-        differing = [name for name in now if now[name] != kept.get(name)]
-        if differing:
-            name = differing[0]
-            raise HypermeterError(
-                f"{path}: a run with {name} {kept.get(name)}, asked for {now[name]};"
-                " choose another folder, or its settings"
-            )
         self.model.load_state_dict(state["module"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -397,19 +493,54 @@ class _Run:
             return contextlib.nullcontext()
         from torch.utils.tensorboard import SummaryWriter
 
-        self.config.out.mkdir(parents=True, exist_ok=True)
         return SummaryWriter(self.config.out / "tensorboard", purge_step=self.update)
 
 
-def _kit_and_grid(folder: Path) -> tuple[Kit | None, Grid]:
-    """Of the prepared files: as their meta says; a plain folder of .npz has no kit and the default grid."""
-    for path in sorted(folder.rglob("*.npz"))[:1]:
-        read_sequence(path)
-        with np.load(path, allow_pickle=False) as archive:
-            about = json.loads(str(archive["meta"])) if "meta" in archive else {}
-        if "kit" in about:
-            return load_kit(about["kit"]), Grid.from_dict(about["grid"])
-    return None, Grid()
+def _read_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """What ``_Run._save`` kept, or None where there is no run yet."""
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        missing = {"config", "kit", "grid", "data", "model"} - set(state)
+    except Exception as error:  # torch.load raises what pickle, zipfile and it itself raise
+        raise HypermeterError(f"{path}: not a readable checkpoint; remove it or choose another folder") from error
+    if missing:
+        raise HypermeterError(f"{path}: of another version of hypermeter; remove it or choose another folder")
+    return state
+
+
+def _check_same_run(config: TrainConfig, kept: dict[str, Any], now: dict[str, Any]) -> None:
+    path = config.out / CHECKPOINT
+    for name, value in now["config"].items():
+        before = kept["config"].get(name)
+        if value != before:
+            raise HypermeterError(
+                f"{path}: a run with {name} {before}, asked for {value}; choose another folder, or its settings"
+            )
+    for name in ("kit", "grid", "data"):
+        if now[name] != kept[name]:
+            what = "other performances" if name == "data" else f"another {name}"
+            raise HypermeterError(
+                f"{path}: a run on {what} than in {config.npz_dir}; choose another folder, or the data it began with"
+            )
+
+
+def _read_init(name: str, data: _Data) -> HierarchicalDrumModel:
+    """The model to start from, on the kit and grid of the data."""
+    model = load(name)
+    if model.kit != data.kit:
+        found, expected = kit_name(model.kit), kit_name(data.kit)
+        other = " of other voices" if found == expected else ""
+        raise HypermeterError(
+            f"{name}: {found}{other}, expected {expected} of {data.folder}; prepare with its kit, or name it by --kit"
+        )
+    if model.grid != data.grid:
+        raise HypermeterError(f"{name}: {model.grid}, expected {data.grid} of {data.folder}; prepare on its grid")
+    if model.num_drums != data.dataset.num_drums:  # neither has a kit
+        found, expected = model.num_drums, data.dataset.num_drums
+        raise HypermeterError(f"{name}: {found} voices, expected {expected} of {data.folder}; start from another model")
+    return model
 
 
 def write_log(history: list[dict[str, float]], path: Path) -> None:
@@ -435,8 +566,9 @@ def plot_curves(history: list[dict[str, float]], path: Path) -> None:
     ):
         points = [(row["update"], row[name] * scale) for row in history if name in row]
         if points:
-            axes.plot(*zip(*points, strict=True), label=label)
-    axes.legend()
+            axes.plot(*zip(*points, strict=True), marker=".", label=label)
+    if axes.lines:
+        axes.legend()
     axes.grid(alpha=0.3)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=120)
