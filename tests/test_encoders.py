@@ -162,11 +162,16 @@ def same_step_of_earlier_bars(steps, window=4):
     return (age > 0) & (age % 3 == 0) & (age <= 3 * window)
 
 
+def together(recalled):
+    """The state and the hits in one tensor, (*B, 8 + 2 heads x 2 voices)."""
+    return torch.cat([recalled.state, recalled.hits.flatten(-2)], -1)
+
+
 def recall_all(attention, states, played):
     memory, outputs = attention.init_memory(len(states)), []
     for step in range(states.shape[1]):
         position = torch.full((len(states),), step)
-        outputs.append(attention.recall(states[:, step], position, memory))
+        outputs.append(together(attention.recall(states[:, step], position, memory)))
         memory = attention.remember(states[:, step], played[:, step], position, memory)
     return torch.stack(outputs, 1)
 
@@ -174,20 +179,20 @@ def recall_all(attention, states, played):
 @pytest.mark.parametrize("steps", [1, 3, 10, 28])
 def test_bar_attention_recalls_what_forward_gives(attention, steps):
     states, played = attention_input(steps)
-    out = attention(states, played)
-    assert out.shape == (2, steps, 8)
+    out = together(attention(states, played))
+    assert out.shape == (2, steps, 8 + 4)
     torch.testing.assert_close(recall_all(attention, states, played), out, atol=1e-5, rtol=0)
 
 
 def test_bar_attention_recalls_for_rows_at_different_positions(attention):
     states, played = attention_input(28)
-    out, ahead = attention(states, played), 7
+    out, ahead = together(attention(states, played)), 7
     memory = attention.init_memory(2)
     for step in range(-ahead, 28 - ahead):  # the second row begins `ahead` steps late
         row = torch.arange(2) if step >= 0 else torch.arange(1)
         at = torch.tensor([step + ahead, step])[row]
         part = tuple(each[row] for each in memory)
-        recalled = attention.recall(states[row, at], at, part)
+        recalled = together(attention.recall(states[row, at], at, part))
         torch.testing.assert_close(recalled, out[row, at], atol=1e-5, rtol=0)
         part = attention.remember(states[row, at], played[row, at], at, part)
         memory = tuple(torch.cat([new, old[len(row) :]]) for new, old in zip(part, memory))
@@ -208,21 +213,26 @@ def test_bar_attention_equals_the_same_sum_in_loops(attention):
                 bias = attention.distance_bias[head, (step - s) // 3 - 1]
                 scores.append(q @ attention.key(states[0, s])[part] / math.sqrt(4) + bias)
                 values.append(attention.value(torch.cat([states[0, s], played[0, s]]))[part])
-            heads.append(torch.stack(scores).softmax(0) @ torch.stack(values))
-        torch.testing.assert_close(attention.out(torch.cat(heads)), out[0, step], atol=1e-5, rtol=0)
+            weights = torch.stack(scores).softmax(0)
+            heads.append(weights @ torch.stack(values))
+            hits = sum((weight * played[0, s] for weight, s in zip(weights[1:], earlier)), torch.zeros(2))
+            torch.testing.assert_close(out.hits[0, step, head], hits, atol=1e-5, rtol=0)
+        torch.testing.assert_close(attention.out(torch.cat(heads)), out.state[0, step], atol=1e-5, rtol=0)
 
 
 def test_bar_attention_sees_only_the_same_step_of_the_earlier_bars_in_its_window(attention):
     states, played = attention_input(28, batch=1)
     seen = same_step_of_earlier_bars(28)
-    assert torch.equal(reach(lambda x: attention(states.expand(28, -1, -1), x), 28, 2), seen)
+    assert torch.equal(reach(lambda x: together(attention(states.expand(28, -1, -1), x)), 28, 2), seen)
     own = torch.diag(seen.any(1))  # a query counts once there is something to choose from
-    assert torch.equal(reach(lambda x: attention(x, played.expand(28, -1, -1)), 28, 8), seen | own)
+    assert torch.equal(reach(lambda x: together(attention(x, played.expand(28, -1, -1))), 28, 8), seen | own)
 
 
 def test_in_the_first_bar_there_is_nothing_but_the_null_value(attention):
     states, played = attention_input(3)
-    torch.testing.assert_close(attention(states, played), attention.out(attention.null_value.flatten()).expand(2, 3, 8))
+    recalled = attention(states, played)
+    torch.testing.assert_close(recalled.state, attention.out(attention.null_value.flatten()).expand(2, 3, 8))
+    assert (recalled.hits == 0).all()
 
 
 def test_the_bias_is_by_distance_in_bars(attention):
@@ -231,7 +241,8 @@ def test_the_bias_is_by_distance_in_bars(attention):
         attention.distance_bias.zero_()[:, 1] = 1e4
     out = attention(states, played)
     two_bars_before = attention.out(attention.value(torch.cat([states, played], -1)))[:, :12]
-    torch.testing.assert_close(out[:, 6:], two_bars_before, atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.state[:, 6:], two_bars_before, atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.hits[:, 6:], played[:, :12, None].expand(-1, -1, 2, -1), atol=1e-5, rtol=0)
 
 
 def test_bar_attention_remembers_in_a_new_memory(attention):

@@ -303,3 +303,15 @@ def test_a_head_learns_after_combinations_were_listed_in_inference_mode():
     log_probs = MixtureHead(6, VOICES)(torch.randn(2, 6)).candidates()[1]
     log_probs.sum().backward()
     combinations.cache_clear()
+
+
+@pytest.mark.parametrize("head", [MixtureHead(6, VOICES, 5, num_recalled=2), SoftmaxHead(6, VOICES, SEEN, 2)])
+def test_a_recalled_hit_makes_its_voice_likelier_and_leaves_a_distribution(head):
+    combos = combinations(VOICES)
+    features, recalled = torch.randn(1, 6).expand(len(combos), 6), torch.zeros(len(combos), 2, VOICES)
+    before = head(features, recalled)
+    recalled[:, 1, 0] = 1
+    after = head(features, recalled)
+    assert after.probs[0, 0] > before.probs[0, 0]
+    assert after.log_prob(combos).exp().sum().item() == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(head(features).probs, before.probs)  # nothing recalled is the same as no hits

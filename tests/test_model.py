@@ -44,6 +44,8 @@ ABLATIONS = {
     "no positions": {"use_positions": False},
     "no bar level": {"use_bar_level": False},
     "no phrase level": {"use_phrase_level": False},
+    "no look-back": {"use_look_back": False},
+    "no recalled hits": {"use_recalled_hits": False},
     "nothing above": {"use_bar_level": False, "use_phrase_level": False, "use_bar_attention": False},
 }
 SHORT = {"attention_window": 5, "attention_bars": 3}
@@ -183,7 +185,15 @@ ALONE = {
     "use_bar_level": False,
     "use_phrase_level": False,
     "use_bar_attention": False,
+    "use_look_back": False,
 }
+
+
+def test_the_look_back_reaches_its_place_and_what_followed_one_two_and_four_bars_ago():
+    found = reach(make(**ALONE | {"use_look_back": True}), 0)[0]
+    age = torch.arange(STEPS)[:, None] + 1 - torch.arange(STEPS)  # of step s, for the step t + 1 that is predicted
+    seen = {bars * 4 - step for bars in (1, 2, 4) for step in range(4)}
+    assert torch.equal(found, torch.isin(age, torch.tensor(sorted(seen | {1}))))
 
 
 def test_the_bar_attention_reaches_the_same_step_of_earlier_bars():

@@ -5,6 +5,7 @@ a state can be kept, forked and compared. Both ways of running give the same out
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -149,11 +150,23 @@ class TransformerEncoder(nn.Module):
 
 
 BarMemory = tuple[Tensor, ...]
-"""What stood at each step of the last bars: one tensor for each step of the bar, (B, window, 2 * hidden).
+"""What stood at each step of the last bars: one tensor for each step of the bar, (B, window, 2 * hidden + V).
 
 Row r of a tensor belongs to the bar whose number is r modulo the window. One tensor a step, so that adding an element
 copies that step's rows only.
 """
+
+
+class Recalled(NamedTuple):
+    """What the bar attention reads.
+
+    Args:
+        state: from the states and hits of earlier bars.
+        hits: for each head, the hits of earlier bars at this step, weighted by its attention; in [0, 1].
+    """
+
+    state: Float[Tensor, "*B hidden"]
+    hits: Float[Tensor, "*B heads V"]
 
 
 class BarAttention(nn.Module):
@@ -161,6 +174,7 @@ class BarAttention(nn.Module):
 
     The state about to predict step i of bar b asks; the states that stood before step i of bars b - 1, b - 2, ...
     answer, each with what was then played. A learnt bias by distance in bars, and a null key for "none of them".
+    What is read comes twice: mixed into a state, and as the hits themselves.
 
     Args:
         hidden_dim: size of a state, a multiple of ``num_heads``.
@@ -195,30 +209,29 @@ class BarAttention(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def _remember(self, states: Float[Tensor, "*B hidden"], played: Float[Tensor, "*B V"]) -> Float[Tensor, "*B keys"]:
-        return torch.cat([self.key(states), self.value(torch.cat([states, played], -1))], -1)
+        return torch.cat([self.key(states), self.value(torch.cat([states, played], -1)), played], -1)
 
     def _attend(
         self,
         states: Float[Tensor, "N q hidden"],
         memory: Float[Tensor, "N k keys"],
         bias: Float[Tensor, "#N heads q k"],
-    ) -> Float[Tensor, "N q hidden"]:
-        rows = memory.shape[0]
+    ) -> Recalled:
+        rows, hidden = memory.shape[0], self.key.out_features
         q = self.query(states).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        k, v = memory.unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        k, v = memory[..., : 2 * hidden].unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         k = torch.cat([self.null_key[None, :, None].expand(rows, -1, -1, -1), k], 2)
         v = torch.cat([self.null_value[None, :, None].expand(rows, -1, -1, -1), v], 2)
-        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + F.pad(bias, (1, 0))
-        return self.drop(self.out((scores.softmax(-1) @ v).transpose(1, 2).flatten(-2)))
+        weights = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + F.pad(bias, (1, 0))).softmax(-1)
+        state = self.drop(self.out((weights @ v).transpose(1, 2).flatten(-2)))
+        return Recalled(state, (weights[..., 1:] @ memory[:, None, :, 2 * hidden :]).transpose(1, 2))
 
     def _bias(self, distance: Int[Tensor, "*S"], seen: Bool[Tensor, "*S"]) -> Float[Tensor, "heads *S"]:  # noqa: F821
         """Bias by distance in bars (1 is the bar before), -inf where not ``seen``."""
         bias = self.distance_bias[:, (distance - 1).clamp(0, self.window - 1)]
         return bias.masked_fill(~(seen & (distance >= 1) & (distance <= self.window)), -math.inf)
 
-    def forward(
-        self, states: Float[Tensor, "B T hidden"], played: Float[Tensor, "B T V"]
-    ) -> Float[Tensor, "B T hidden"]:
+    def forward(self, states: Float[Tensor, "B T hidden"], played: Float[Tensor, "B T V"]) -> Recalled:
         """States before each step, and what was played at that step (read from later bars only)."""
         batch, steps, _ = states.shape
         per_bar = self.steps_per_bar
@@ -233,11 +246,12 @@ class BarAttention(nn.Module):
         distance = bar[:, None] - bar[None]
         bias = self._bias(distance, torch.ones_like(distance, dtype=torch.bool))[None]
         states = by_step_of_bar(states)
-        out = self._attend(states, self._remember(states, by_step_of_bar(played)), bias)
-        return out.unflatten(0, (batch, per_bar)).transpose(1, 2).flatten(1, 2)[:, :steps]
+        recalled = self._attend(states, self._remember(states, by_step_of_bar(played)), bias)
+        return Recalled(*(x.unflatten(0, (batch, per_bar)).transpose(1, 2).flatten(1, 2)[:, :steps] for x in recalled))
 
     def init_memory(self, batch_size: int) -> BarMemory:
-        empty = self.key.weight.new_zeros(batch_size, self.window, 2 * self.key.out_features)
+        hidden = self.key.out_features
+        empty = self.key.weight.new_zeros(batch_size, self.window, self.value.in_features + hidden)
         return (empty,) * self.steps_per_bar
 
     def remember(
@@ -255,9 +269,7 @@ class BarAttention(nn.Module):
             columns[column] = columns[column].index_put((rows, bar[rows] % self.window), new[rows])
         return tuple(columns)
 
-    def recall(
-        self, state: Float[Tensor, "B hidden"], position: Int[Tensor, " B"], memory: BarMemory
-    ) -> Float[Tensor, "B hidden"]:
+    def recall(self, state: Float[Tensor, "B hidden"], position: Int[Tensor, " B"], memory: BarMemory) -> Recalled:
         """What ``forward`` gives at step ``position`` (before anything is played there)."""
         bar, step = position // self.steps_per_bar, position % self.steps_per_bar
         slots = torch.arange(self.window, device=state.device)
@@ -268,4 +280,4 @@ class BarAttention(nn.Module):
             rows = memory[used[0]]
         else:
             rows = torch.stack(memory, 1)[torch.arange(len(step), device=step.device), step]
-        return self._attend(state[:, None], rows, bias)[:, 0]
+        return Recalled(*(x[:, 0] for x in self._attend(state[:, None], rows, bias)))

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from hypermeter.grid import HypermeterError
 
+REPEAT = 0.5
+"""Log odds that a recalled hit adds, before training."""
+
 MOST_ENUMERATED_VOICES = 12
 CANDIDATES = 1_024
 """Combinations drawn when there are too many voices to enumerate all 2**V."""
@@ -228,9 +231,16 @@ def sample_tempered(
 
 
 class MixtureHead(nn.Module):
-    """Features to a ``Mixture`` of ``num_components``, at least 1; with 1, independent sigmoids."""
+    """Features to a ``Mixture`` of ``num_components``, at least 1; with 1, independent sigmoids.
 
-    def __init__(self, hidden_dim: int, num_drums: int, num_components: int = 32):
+    Args:
+        hidden_dim: size of the features.
+        num_drums: voices.
+        num_components: K.
+        num_recalled: patterns recalled with the features, each of which moves the voices' log odds in each component.
+    """
+
+    def __init__(self, hidden_dim: int, num_drums: int, num_components: int = 32, num_recalled: int = 0):
         super().__init__()
         if num_components < 1:
             raise HypermeterError(f"mixture: num_components is {num_components}, expected at least 1")
@@ -238,10 +248,18 @@ class MixtureHead(nn.Module):
         self.project = nn.Linear(hidden_dim, num_components * (1 + num_drums))
         with torch.no_grad():  # components that start alike stay alike; drums are mostly silent
             self.project.bias[num_components:].uniform_(-4, 0)
+        self.repeat = None
+        if num_recalled:
+            self.repeat = nn.Parameter(torch.full((num_components, num_recalled, num_drums), REPEAT))
 
-    def forward(self, features: Float[Tensor, "*B hidden"]) -> Mixture:
+    def forward(
+        self, features: Float[Tensor, "*B hidden"], recalled: Float[Tensor, "*B recalled V"] | None = None
+    ) -> Mixture:
         weights, logits = self.project(features).split([self.num_components, self.num_components * self.num_drums], -1)
-        return Mixture(weights.log_softmax(-1), logits.unflatten(-1, (self.num_components, self.num_drums)))
+        logits = logits.unflatten(-1, (self.num_components, self.num_drums))
+        if self.repeat is not None and recalled is not None:
+            logits = logits + torch.einsum("...rv,krv->...kv", recalled, self.repeat)
+        return Mixture(weights.log_softmax(-1), logits)
 
 
 class SoftmaxHead(nn.Module):
@@ -252,12 +270,15 @@ class SoftmaxHead(nn.Module):
         num_drums: voices.
         known: combinations, each a sequence of V values 0 or 1 (``known_combinations`` finds them in training data);
             left out, all of them, for at most MOST_ENUMERATED_VOICES voices.
+        num_recalled: patterns recalled with the features, each of which moves the voices' log odds.
 
     Raises:
         HypermeterError: known is left out with more voices, or is not distinct combinations of the voices.
     """
 
-    def __init__(self, hidden_dim: int, num_drums: int, known: Sequence[Sequence[int]] | None = None):
+    def __init__(
+        self, hidden_dim: int, num_drums: int, known: Sequence[Sequence[int]] | None = None, num_recalled: int = 0
+    ):
         super().__init__()
         if known is None and num_drums > MOST_ENUMERATED_VOICES:
             raise HypermeterError(f"softmax over {num_drums} voices: give the combinations in use as known=")
@@ -271,9 +292,15 @@ class SoftmaxHead(nn.Module):
         self.known: Tensor
         self.register_buffer("known", listed)
         self.project = nn.Linear(hidden_dim, len(self.known) + 1 + num_drums)
+        self.repeat = nn.Parameter(torch.full((num_recalled, num_drums), REPEAT)) if num_recalled else None
 
-    def forward(self, features: Float[Tensor, "*B hidden"]) -> SoftmaxWithEscape:
+    def forward(
+        self, features: Float[Tensor, "*B hidden"], recalled: Float[Tensor, "*B recalled V"] | None = None
+    ) -> SoftmaxWithEscape:
         scores, logits = self.project(features).split([len(self.known) + 1, self.known.shape[1]], -1)
+        if self.repeat is not None and recalled is not None:
+            bias = (recalled * self.repeat).sum(-2)
+            scores, logits = scores + F.pad(bias @ self.known.T, (0, 1)), logits + bias
         return SoftmaxWithEscape(scores.log_softmax(-1), logits, self.known)
 
 

@@ -20,13 +20,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from hypermeter.encoders import BarAttention, BarMemory, EncoderState, RecurrentEncoder, TransformerEncoder
+from hypermeter.encoders import BarAttention, BarMemory, EncoderState, Recalled, RecurrentEncoder, TransformerEncoder
 from hypermeter.generate import generate
 from hypermeter.grid import Grid, HypermeterError, atomic_write
 from hypermeter.heads import MixtureHead, SoftmaxHead, StepDistribution
 from hypermeter.kit import Kit
 from hypermeter.losses import compute_loss
 from hypermeter.metrics import chunk_means
+
+LOOK_BACK_BARS = (1, 2, 4)
+LOOK_BACK_STEPS = 4
+"""From the place that is about to be played on; only what has been played is seen."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class State:
         step, bar, phrase: encoder states.
         bar_output, phrase_output: what those levels said last, 0 before the first.
         bar_sums, phrase_sums: gathered since the bar (phrase) began: summed states, then summed patterns.
+        history: (B, steps, V), the last steps played, as many as the look-back needs.
         memory: of the bar attention, empty without.
         start: the state before the first step, one row, or None in that state itself.
     """
@@ -97,6 +102,7 @@ class State:
     phrase_output: Float[Tensor, "B phrase_hidden"]
     bar_sums: tuple[Tensor, Tensor]
     phrase_sums: tuple[Tensor, Tensor]
+    history: Float[Tensor, "B past V"]
     memory: BarMemory
     start: "State | None" = None
 
@@ -135,7 +141,9 @@ class HierarchicalDrumModel(nn.Module):
         num_components: of the mixture.
         known: combinations of the softmax, see ``heads.known_combinations``.
         use_bar_attention: attend to the same step of earlier bars.
+        use_recalled_hits: the hits that the bar attention reads move the output's log odds as they are.
         use_positions: step-of-bar and bar-of-phrase embeddings.
+        use_look_back: the step level is given what stood at its place, and just after it, LOOK_BACK_BARS ago.
         use_bar_level: hear the bar level at the step level. Its forecast is made in any case.
         use_phrase_level: likewise for phrases.
         attention_bars: bars that the bar attention sees.
@@ -163,7 +171,9 @@ class HierarchicalDrumModel(nn.Module):
         num_components: int = 32,
         known: list[list[int]] | None = None,
         use_bar_attention: bool = True,
+        use_recalled_hits: bool = True,
         use_positions: bool = True,
+        use_look_back: bool = True,
         use_bar_level: bool = True,
         use_phrase_level: bool = True,
         attention_bars: int = 32,
@@ -187,7 +197,9 @@ class HierarchicalDrumModel(nn.Module):
             "num_components": num_components,
             "known": known,
             "use_bar_attention": use_bar_attention,
+            "use_recalled_hits": use_recalled_hits,
             "use_positions": use_positions,
+            "use_look_back": use_look_back,
             "use_bar_level": use_bar_level,
             "use_phrase_level": use_phrase_level,
             "attention_bars": attention_bars,
@@ -214,7 +226,12 @@ class HierarchicalDrumModel(nn.Module):
                 step_part = torch.randn(1, grid.steps_per_bar, position_dim)
                 bar_part = 0.3 * torch.randn(grid.bars_per_phrase, 1, position_dim)
                 self.position_embedding.weight.copy_((step_part + bar_part).flatten(0, 1))
-        self.step_rnn = encoder(num_drums + 1 + position_dim, step_hidden_dim, num_layers)
+        lags = LOOK_BACK_BARS if use_look_back else ()
+        ahead = min(LOOK_BACK_STEPS, grid.steps_per_bar)  # no further than the step before
+        self.past = max(lags, default=0) * grid.steps_per_bar
+        self.look_back = [self.past - bars * grid.steps_per_bar + step for bars in lags for step in range(ahead)]
+        step_input_dim = num_drums * (1 + len(self.look_back)) + 1 + position_dim
+        self.step_rnn = encoder(step_input_dim, step_hidden_dim, num_layers)
         self.step_to_bar = nn.Linear(step_hidden_dim + num_drums, bar_hidden_dim)
         self.bar_rnn = encoder(bar_hidden_dim, bar_hidden_dim, 1)
         self.bar_to_phrase = nn.Linear(bar_hidden_dim + num_drums, phrase_hidden_dim)
@@ -231,18 +248,21 @@ class HierarchicalDrumModel(nn.Module):
         self.activation = nn.GELU()
         self.unmix = nn.Linear(2 * step_hidden_dim, step_hidden_dim)
         self.drop = nn.Dropout(dropout)
-        self.output_layer = self._head(output, step_hidden_dim, num_components, known)
+        recalled = 0 if self.bar_attention is None or not use_recalled_hits else self.bar_attention.num_heads
+        self.output_layer = self._head(output, step_hidden_dim, num_components, known, recalled)
         self.bar_output = nn.Linear(bar_hidden_dim + phrase_hidden_dim, num_drums)
         self.phrase_output = nn.Linear(phrase_hidden_dim, num_drums)
         self.bar_persistence = nn.Parameter(torch.full((num_drums,), 0.7))
         self.phrase_persistence = nn.Parameter(torch.full((num_drums,), 0.7))
 
-    def _head(self, output: str, hidden_dim: int, num_components: int, known: list[list[int]] | None) -> nn.Module:
+    def _head(
+        self, output: str, hidden_dim: int, num_components: int, known: list[list[int]] | None, recalled: int
+    ) -> nn.Module:
         if output == "softmax":
-            return SoftmaxHead(hidden_dim, self.num_drums, known)
+            return SoftmaxHead(hidden_dim, self.num_drums, known, recalled)
         if output not in ("mixture", "sigmoid"):
             raise HypermeterError(f"model: output is {output!r}, expected mixture, sigmoid or softmax")
-        return MixtureHead(hidden_dim, self.num_drums, 1 if output == "sigmoid" else num_components)
+        return MixtureHead(hidden_dim, self.num_drums, 1 if output == "sigmoid" else num_components, recalled)
 
     # ------------------------------------------------------------------ whole sequences
 
@@ -280,16 +300,18 @@ class HierarchicalDrumModel(nn.Module):
         bar_seq, phrase_seq = bar_seq.to(dtype), phrase_seq.to(dtype)
 
         position = torch.arange(steps + 1, device=step_seq.device)
-        hidden = self.step_rnn(self._step_input(F.pad(step_seq, (0, 0, 1, 0)), position[None]))
+        past = F.pad(step_seq, (0, 0, self.past, 0))
+        earlier = [past[:, place : place + steps + 1] for place in self.look_back]
+        hidden = self.step_rnn(self._step_input(F.pad(step_seq, (0, 0, 1, 0)), earlier, position[None]))
         gathered = torch.cat([chunk_means(hidden[:, 1:], per_bar), bar_seq], -1)
         bars = self.bar_rnn(self.drop(self.step_to_bar(gathered)))
         gathered = torch.cat([chunk_means(bars, per_phrase), phrase_seq], -1)
         phrases = self.phrase_rnn(self.drop(self.bar_to_phrase(gathered)))
 
-        heard = hidden
+        recalled = None
         if self.bar_attention is not None:
-            heard = heard + self.bar_attention(hidden, F.pad(step_seq, (0, 0, 0, 1)))
-        heard = heard + self._hear(
+            recalled = self.bar_attention(hidden, F.pad(step_seq, (0, 0, 0, 1)))
+        heard = hidden + self._hear(
             F.pad(bars, (0, 0, 1, 0))[:, position // per_bar],
             F.pad(phrases, (0, 0, 1, 0))[:, position // self.grid.steps_per_phrase],
         )
@@ -297,7 +319,7 @@ class HierarchicalDrumModel(nn.Module):
             :, (torch.arange(bars.shape[1], device=bars.device) + 1) // per_phrase
         ]
         return Prediction(
-            self._distribution(heard, position[None]),
+            self._distribution(heard, recalled, position[None]),
             self.bar_output(torch.cat([bars, last_phrase], -1)) + self.bar_persistence * _log_odds(bar_seq),
             self.phrase_output(phrases) + self.phrase_persistence * _log_odds(phrase_seq),
         )
@@ -322,8 +344,9 @@ class HierarchicalDrumModel(nn.Module):
     def _start_state(self) -> State:
         like = self.feature_norm.weight
         position = torch.zeros(1, dtype=torch.long, device=like.device)
-        silence = like.new_zeros(1, self.num_drums)
-        hidden, step = self.step_rnn.step(self._step_input(silence, position), self.step_rnn.init_state(1))
+        silence, history = like.new_zeros(1, self.num_drums), like.new_zeros(1, self.past, self.num_drums)
+        first = self._step_input(silence, self._earlier(history), position)
+        hidden, step = self.step_rnn.step(first, self.step_rnn.init_state(1))
         bar_dim, phrase_dim = self.config["bar_hidden_dim"], self.config["phrase_hidden_dim"]
         return State(
             position=position,
@@ -335,16 +358,17 @@ class HierarchicalDrumModel(nn.Module):
             phrase_output=like.new_zeros(1, phrase_dim),
             bar_sums=(torch.zeros_like(hidden), silence),
             phrase_sums=(like.new_zeros(1, bar_dim), silence),
+            history=history,
             memory=() if self.bar_attention is None else self.bar_attention.init_memory(1),
         )
 
     def predict(self, state: State) -> StepDistribution:
         """The distribution of the next step."""
-        heard = state.hidden
+        recalled = None
         if self.bar_attention is not None:
-            heard = heard + self.bar_attention.recall(state.hidden, state.position, state.memory)
-        heard = heard + self._hear(state.bar_output, state.phrase_output)
-        return self._distribution(heard, state.position)
+            recalled = self.bar_attention.recall(state.hidden, state.position, state.memory)
+        heard = state.hidden + self._hear(state.bar_output, state.phrase_output)
+        return self._distribution(heard, recalled, state.position)
 
     def step(self, x: Float[Tensor, "B V"], state: State) -> tuple[StepDistribution, State]:
         """Hear the step x; give the distribution of the step after it, and the new state."""
@@ -361,7 +385,8 @@ class HierarchicalDrumModel(nn.Module):
         if self.bar_attention is not None:
             memory = self.bar_attention.remember(state.hidden, x, state.position, memory)
         position = state.position + 1
-        hidden, step = self.step_rnn.step(self._step_input(x, position), state.step)
+        history = torch.cat([state.history, x[:, None]], 1)[:, 1:] if self.past else state.history
+        hidden, step = self.step_rnn.step(self._step_input(x, self._earlier(history), position), state.step)
         bar_sums = (state.bar_sums[0] + hidden, state.bar_sums[1] + x)
         state = replace(
             state,
@@ -370,6 +395,7 @@ class HierarchicalDrumModel(nn.Module):
             step=step,
             bar_sums=bar_sums,
             phrase_sums=(state.phrase_sums[0], state.phrase_sums[1] + x),
+            history=history,
             memory=memory,
         )
         ended = position % self.grid.steps_per_bar == 0
@@ -413,9 +439,15 @@ class HierarchicalDrumModel(nn.Module):
 
     # ------------------------------------------------------------------ shared by both
 
-    def _step_input(self, before: Float[Tensor, "*B V"], position: Int[Tensor, "*#B"]) -> Float[Tensor, "*B input"]:
-        """What was played before each position, whether there was anything before it, and where it stands."""
-        parts = [before, (position == 0).to(before.dtype)[..., None].expand(*before.shape[:-1], 1)]
+    def _earlier(self, history: Float[Tensor, "B past V"]) -> list[Float[Tensor, "B V"]]:
+        """What the look-back sees, from the last steps played."""
+        return [history[:, place] for place in self.look_back]
+
+    def _step_input(
+        self, before: Float[Tensor, "*B V"], earlier: list[Float[Tensor, "*B V"]], position: Int[Tensor, "*#B"]
+    ) -> Float[Tensor, "*B input"]:
+        """What was played before each position and bars ago, whether there was anything before, and where it stands."""
+        parts = [before, *earlier, (position == 0).to(before.dtype)[..., None].expand(*before.shape[:-1], 1)]
         if self.position_embedding is not None:
             embedded = self.position_embedding(position % self.grid.steps_per_phrase)
             parts.append(embedded.expand(*before.shape[:-1], -1))
@@ -430,14 +462,18 @@ class HierarchicalDrumModel(nn.Module):
             heard = heard + self.hear_phrase(self.drop(phrase))
         return heard
 
-    def _distribution(self, heard: Float[Tensor, "*B hidden"], position: Int[Tensor, "*#B"]) -> StepDistribution:
+    def _distribution(
+        self, heard: Float[Tensor, "*B hidden"], recalled: Recalled | None, position: Int[Tensor, "*#B"]
+    ) -> StepDistribution:
+        if recalled is not None:
+            heard = heard + recalled.state
         features = self.drop(self.feature_norm(heard))
         parts = [features]
         if self.position_embedding is not None:
             embedded = self.position_embedding(position % self.grid.steps_per_phrase)
             parts.append(embedded.expand(*features.shape[:-1], -1))
         mixed = features + self.unmix(self.activation(self.mix(torch.cat(parts, -1))))
-        return self.output_layer(self.drop(mixed))
+        return self.output_layer(self.drop(mixed), None if recalled is None else recalled.hits)
 
     def _check(self, x: Tensor, name: str, batch: int | None = None, length: int | None = None) -> None:
         """Refuse what is not (batch, length, V); left out, any of at least 1 will do."""

@@ -81,7 +81,9 @@ class TrainConfig:
         output: distribution over the voices of a step.
         num_components: of the mixture.
         use_bar_attention: attend to the same step of earlier bars.
+        use_recalled_hits: the hits that the bar attention reads move the output's log odds as they are.
         use_positions: step-of-bar and bar-of-phrase embeddings.
+        use_look_back: give the step level what stood at its place 1, 2 and 4 bars ago.
         use_bar_level: hear the bar level at the step level.
         use_phrase_level: hear the phrase level at the step level.
         seed: of weights, order, dropout and augmentation, 0 to 2**31 - 1.
@@ -117,7 +119,9 @@ class TrainConfig:
     output: Literal["mixture", "sigmoid", "softmax"] = "mixture"
     num_components: int = 32
     use_bar_attention: bool = True
+    use_recalled_hits: bool = True
     use_positions: bool = True
+    use_look_back: bool = True
     use_bar_level: bool = True
     use_phrase_level: bool = True
     seed: int = 0
@@ -145,7 +149,8 @@ class TrainConfig:
 
 SHAPE_FIELDS = (
     "step_hidden_dim", "bar_hidden_dim", "phrase_hidden_dim", "num_layers", "use_transformer", "cell",
-    "output", "num_components", "use_bar_attention", "use_positions", "use_bar_level", "use_phrase_level",
+    "output", "num_components", "use_bar_attention", "use_recalled_hits", "use_positions", "use_look_back",
+    "use_bar_level", "use_phrase_level",
 )  # fmt: skip
 """Options of the model that its weights fit."""
 
