@@ -18,7 +18,9 @@ check: .venv/stamp
 
 bench: .venv/stamp
 	$(BIN)/hypermeter prepare $(HYPERMETER_GROOVE) bench/out/npz
-	$(BIN)/hypermeter evaluate groove bench/out/npz/validation
+	$(BIN)/hypermeter evaluate groove bench/out/npz/validation --out bench/out/groove
+	$(BIN)/python benchmarks/speed/run.py --npz-dir bench/out/npz/train --plot bench/out/cost_per_step.png
+	$(BIN)/python benchmarks/speed/metrics.py
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis bench/out demo

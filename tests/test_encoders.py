@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hypermeter.encoders import BarAttention, RecurrentEncoder, TransformerEncoder, rotate
+from hypermeter.grid import HypermeterError
 
 MAKERS = {
     "gru": lambda: RecurrentEncoder(3, 8),
@@ -134,9 +135,9 @@ def test_rotation_keeps_lengths_and_tells_distances_only():
 
 
 def test_a_size_that_the_heads_do_not_divide_is_refused():
-    with pytest.raises(ValueError, match="hidden_dim is 12, expected a multiple of 8 for 4 heads"):
+    with pytest.raises(HypermeterError, match="hidden_dim is 12, expected a multiple of 8 for 4 heads"):
         TransformerEncoder(3, 12)
-    with pytest.raises(ValueError, match="hidden_dim is 10, expected a multiple of 4 for 4 heads"):
+    with pytest.raises(HypermeterError, match="hidden_dim is 10, expected a multiple of 4 for 4 heads"):
         BarAttention(10, 3)
 
 

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from hypermeter.grid import HypermeterError
 from hypermeter.heads import (
     CANDIDATES,
     MOST_ENUMERATED_VOICES,
@@ -205,7 +206,7 @@ def test_the_same_generator_draws_the_same(dist):
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(-0.1, 1.0), (1.0, 0.0), (1.0, 1.1), (1.0, -0.5)])
 def test_a_temperature_or_top_p_out_of_range_is_refused(dist, temperature, top_p):
-    with pytest.raises(ValueError, match=f"temperature {temperature} and top_p {top_p}: expected"):
+    with pytest.raises(HypermeterError, match=f"temperature {temperature} and top_p {top_p}: expected"):
         dist.sample(temperature, top_p)
 
 
@@ -253,7 +254,7 @@ def test_many_voices_in_a_softmax():
     )
     torch.testing.assert_close(dist.log_prob(x).exp(), dist.log_probs_known[range(2), range(2)].exp() + escape)
     assert torch.equal(dist.sample(0.0), torch.tensor(combos).float()[dist.log_probs_known[:, :-1].argmax(-1)])
-    with pytest.raises(ValueError, match="softmax over 23 voices: give the combinations in use as known="):
+    with pytest.raises(HypermeterError, match="softmax over 23 voices: give the combinations in use as known="):
         SoftmaxHead(6, MANY)
 
 
@@ -291,7 +292,7 @@ def test_known_combinations_are_the_distinct_ones():
 
 @pytest.mark.parametrize("known", [[[0, 0, 0], [1, 0, 0], [0, 0, 0]], [[0, 0, 1, 0, 1, 1]], [[0, 0, 2]], []])
 def test_known_combinations_that_are_not_distinct_ones_of_the_voices_are_refused(known):
-    with pytest.raises(ValueError, match="known"):
+    with pytest.raises(HypermeterError, match="known"):
         SoftmaxHead(6, VOICES, known)
 
 

@@ -61,14 +61,14 @@ class Analysis:
 
 
 def analyse(
-    path: str | Path, kit: str | Kit = "gm10", grid: Grid = Grid(), rejects: list[str] | None = None
+    path: str | Path, kit: str | Kit | None = None, grid: Grid = Grid(), rejects: list[str] | None = None
 ) -> Iterator[Analysis]:
     """The pieces of a file, or of all MIDI and .npz below a folder, each with all METRICS.
 
     Args:
         path: .mid, .midi, .npz, or a folder of them.
-        kit: of MIDI files, and of .npz that name none.
-        grid: likewise.
+        kit: of MIDI files (left out, gm10), and of .npz that name none (left out, its voices are numbered).
+        grid: of MIDI files, and of .npz that tell none.
         rejects: where given, a file of a folder that cannot be read is left out, and the reason put here.
 
     Raises:
@@ -98,10 +98,10 @@ def analyse(
         raise HypermeterError(f"{path}: none of {len(files)} files can be analysed{reason}")
 
 
-def _read(file: Path, kit: str | Kit, grid: Grid) -> list[Groove]:
+def _read(file: Path, kit: str | Kit | None, grid: Grid) -> list[Groove]:
     if file.suffix.lower() == ".npz":
         return [read_npz(file, kit, grid)]
-    return [piece.groove for piece in read_midi_pieces(file, kit, grid)]
+    return [piece.groove for piece in read_midi_pieces(file, kit or "gm10", grid)]
 
 
 def columns(pieces: Sequence[Analysis]) -> dict[str, np.ndarray]:
@@ -192,8 +192,10 @@ def analyse_command(
     out: Path | None = None,
     against: Path | None = None,
     sections: str = "",
-    kit: str = "gm10",
-    grid: Grid = Grid(),
+    kit: str | None = None,
+    metre: str = "4/4",
+    steps_per_beat: int = 4,
+    bars_per_phrase: int = 4,
     pictures: int = MOST_PICTURES,
 ) -> None:
     """Measure the rhythm of a file or folder: a table, CSV, JSON and an HTML report with pictures.
@@ -206,8 +208,10 @@ def analyse_command(
         out: folder for report.html, metrics.csv and metrics.json; left out, NAME-analysis in the current folder.
         against: a file or folder to compare with.
         sections: of a single piece, in bars, as "intro:4 verse:8"; each is measured on its own.
-        kit: gm10, magenta9, gm, or the path of a YAML file. A .npz that names its kit keeps it.
-        grid: of MIDI files. A .npz that tells its grid keeps it.
+        kit: gm10 (of MIDI, if left out), magenta9, gm, or the path of a YAML file. A .npz that names its kit keeps it.
+        metre: of MIDI files, as 6/8. A .npz that tells its grid keeps it.
+        steps_per_beat: likewise.
+        bars_per_phrase: likewise.
         pictures: most pieces of a folder that the report draws.
 
     Raises:
@@ -215,6 +219,7 @@ def analyse_command(
     """
     console = Console()
     rejects: list[str] = []
+    grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
     ours = _gather(path, kit, grid, rejects, console)
     theirs = [] if against is None else _gather(against, kit, grid, rejects, console)
     if sections and len(ours) > 1:
@@ -250,7 +255,7 @@ def analyse_command(
         console.print(str(folder / name), soft_wrap=True, highlight=False)
 
 
-def _gather(path: Path, kit: str, grid: Grid, rejects: list[str], console: Console) -> list[Analysis]:
+def _gather(path: Path, kit: str | None, grid: Grid, rejects: list[str], console: Console) -> list[Analysis]:
     pieces = analyse(path, kit, grid, rejects)
     if path.is_dir():
         pieces = track(pieces, f"measuring {path.name}", console=console, transient=True)
@@ -266,7 +271,7 @@ def _rows(own: dict[str, np.ndarray], comparison: dict[str, dict[str, float]]) -
         return rows + [(name, *(number(each[key], 3) for key in keys)) for name, each in comparison.items()]
     if all(len(values) == 1 for values in own.values()):
         return [("metric", "value"), *((name, number(float(values[0]))) for name, values in own.items())]
-    rows = [("metric", "pieces", "mean", "sd", "least", "median", "greatest")]
+    rows: list[tuple[str, ...]] = [("metric", "pieces", "mean", "sd", "least", "median", "greatest")]
     for name, values in own.items():
         known = values[np.isfinite(values)]
         if len(known):

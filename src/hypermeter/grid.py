@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 
-class HypermeterError(ValueError):
+class HypermeterError(Exception):
     """Bad input, said in one line: what, where, what was expected, what to do."""
 
 

@@ -209,10 +209,10 @@ def sample_tempered(
     mixture.
 
     Raises:
-        ValueError: temperature < 0, or top_p outside (0, 1].
+        HypermeterError: temperature < 0, or top_p outside (0, 1].
     """
     if temperature < 0 or not 0 < top_p <= 1:
-        raise ValueError(f"temperature {temperature} and top_p {top_p}: expected at least 0, and above 0 to 1")
+        raise HypermeterError(f"temperature {temperature} and top_p {top_p}: expected at least 0, and above 0 to 1")
     if temperature == 1 and top_p == 1:
         return dist.draw(generator)
     combos, log_probs = dist.candidates(generator)

@@ -116,7 +116,7 @@ def prepare(
             among others is a reject in the manifest.
     """
     started = time.perf_counter()
-    job = _Job(Path(source), Path(out), load_kit(kit), _grid(metre, steps_per_beat, bars_per_phrase), changes)
+    job = _Job(Path(source), Path(out), load_kit(kit), Grid.of_metre(metre, steps_per_beat, bars_per_phrase), changes)
     if changes not in ("split", "refuse"):
         raise HypermeterError(f"changes is {changes!r}, expected split or refuse")
     settings = {"version": VERSION, "kit": job.kit.record, "grid": job.grid.to_dict(), "changes": changes}
@@ -161,13 +161,6 @@ def prepare(
     if not quiet:
         _summarize(manifest, sum(each.skipped for each in outcomes), time.perf_counter() - started)
     return manifest
-
-
-def _grid(metre: str, steps_per_beat: int, bars_per_phrase: int) -> Grid:
-    beats, slash, unit = metre.partition("/")
-    if not (slash and beats.isascii() and unit.isascii() and beats.isdigit() and unit.isdigit()):
-        raise HypermeterError(f"metre is {metre!r}, expected beats/unit, as 4/4")
-    return Grid(steps_per_beat, int(beats), bars_per_phrase, int(unit))
 
 
 def _find(source: Path) -> tuple[list[_File], bool, list[dict[str, Any]]]:

@@ -263,8 +263,12 @@ class _Data:
 
 
 def _read_data(config: TrainConfig) -> _Data:
-    folder = config.npz_dir / "train" if (config.npz_dir / "train").is_dir() else config.npz_dir
-    held_out = sorted((config.npz_dir / "validation").rglob("*.npz"))
+    folder, validation = config.npz_dir / "train", config.npz_dir / "validation"
+    if not folder.is_dir():
+        if validation.is_dir():
+            raise HypermeterError(f"{config.npz_dir}: validation but no train in it; prepare it again")
+        folder = config.npz_dir
+    held_out = sorted(validation.rglob("*.npz"))
     paths = sorted(folder.rglob("*.npz")) + held_out
     kit, grid = common_kit_and_grid(paths, config.kit) if paths else (None, Grid())
     dataset = CompleteHierarchicalDrumDataset(

@@ -258,5 +258,7 @@ def _term(record: Any) -> Term:
         raise HypermeterError(f"term {record!r}, expected fields, as {FORM}")
     if unknown := set(record) - {each.name for each in fields(Term)}:
         raise HypermeterError(f"unknown field {min(map(str, unknown))!r} in a term; write it as {FORM}")
-    band = record.get("band")
-    return Term(**(dict(record) | ({"band": tuple(np.asarray(band, float).tolist())} if band is not None else {})))
+    arguments: dict[str, Any] = dict(record)
+    if arguments.get("band") is not None:
+        arguments["band"] = tuple(np.asarray(arguments["band"], float).tolist())
+    return Term(**arguments)
