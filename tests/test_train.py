@@ -19,11 +19,22 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from hypermeter import train as training
+from hypermeter.demo import read_corpus
 from hypermeter.encoders import rotate
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.kit import Kit, Voice, load_kit
+from hypermeter.midi import write_midi
 from hypermeter.model import HierarchicalDrumModel, load
-from hypermeter.train import CHECKPOINT, DrumModule, TrainConfig, batches, plot_curves, train
+from hypermeter.train import (
+    CHECKPOINT,
+    DrumModule,
+    TrainConfig,
+    batches,
+    from_midi,
+    plot_curves,
+    train,
+    train_command,
+)
 
 SMALL = {"step_hidden_dim": 16, "bar_hidden_dim": 8, "phrase_hidden_dim": 8, "num_components": 2, "seq_len": 64}
 
@@ -488,3 +499,14 @@ def test_two_processes_train_together(data, tmp_path):
     assert len(state["random"]) == 2
     assert not torch.equal(*state["random"])  # dropout differs between processes
     load(tmp_path)
+
+
+def test_a_folder_of_midi_is_prepared_on_the_kit_and_grid_of_the_model_to_start_from(tmp_path):
+    for name, groove in list(read_corpus().items())[:3]:
+        write_midi(groove, tmp_path / "midi" / f"{name}.mid")
+    HierarchicalDrumModel(9, 16, 8, 8, kit=load_kit("magenta9")).save(tmp_path / "start.safetensors")
+    config = config_of(tmp_path / "midi", tmp_path / "run", init=str(tmp_path / "start.safetensors"), max_steps=1)
+    train_command(config)
+    assert load(tmp_path / "run").kit == load_kit("magenta9")
+    assert (tmp_path / "run" / "npz" / "manifest.json").exists()
+    assert from_midi(config_of(tmp_path / "run" / "npz", tmp_path)).npz_dir == tmp_path / "run" / "npz"

@@ -38,6 +38,7 @@ from hypermeter.heads import known_combinations
 from hypermeter.kit import Kit
 from hypermeter.losses import loss_terms
 from hypermeter.model import HierarchicalDrumModel, load
+from hypermeter.prepare import prepare
 
 CHECKPOINT = "checkpoint.pt"
 FILES = (CHECKPOINT, "best.safetensors", "last.safetensors", "log.csv", "curves.png")
@@ -51,7 +52,8 @@ class TrainConfig:
     """All that decides a training run.
 
     Args:
-        npz_dir: folder that prepare wrote, with train and, for early stopping, validation in it.
+        npz_dir: folder that prepare wrote, with train and, for early stopping, validation in it; or a folder of MIDI,
+            which the command prepares into the folder of the run.
         out: folder of the run: best.safetensors, last.safetensors, checkpoint.pt, log.csv, curves.png. Given the folder
             of an unfinished run, it goes on.
         init: start from these weights: the name or path of a model, as ``load`` takes it. Its kit and grid must be the
@@ -583,9 +585,27 @@ def plot_curves(history: list[dict[str, float]], path: Path) -> None:
         figure.savefig(temporary, dpi=120)
 
 
+def from_midi(config: TrainConfig) -> TrainConfig:
+    """The configuration on .npz: a folder of MIDI is prepared into the folder of the run, on the model's kit and grid.
+
+    Raises:
+        HypermeterError: no .npz and no MIDI there.
+    """
+    if any(config.npz_dir.rglob("*.npz")) or not any(config.npz_dir.rglob("*.mid*")):
+        return config
+    start = None if config.init is None else load(config.init)
+    grid = Grid() if start is None else start.grid
+    kit: Any = config.kit or ("gm10" if start is None or start.kit is None else start.kit)
+    made = config.out / "npz"
+    prepare(
+        config.npz_dir, made, kit, grid.steps_per_beat, grid.metre, grid.bars_per_phrase, seed=config.seed, quiet=True
+    )
+    return dataclasses.replace(config, npz_dir=made)
+
+
 def train_command(config: TrainConfig) -> None:
-    """Train a model on a prepared folder; the same command goes on with a run that was interrupted.
+    """Train a model on a prepared folder, or on a folder of MIDI; the same command goes on with an interrupted run.
 
     Under torchrun, or with --devices, several processes share each batch.
     """
-    train(config)
+    train(from_midi(config))
