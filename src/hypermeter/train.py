@@ -62,7 +62,8 @@ class TrainConfig:
         max_steps: updates.
         batch_size: windows an update, over all processes.
         seq_len: steps of a window.
-        learning_rate: at its highest, after the warm-up; a cosine takes it to 2 % of that.
+        learning_rate: at its highest, after the warm-up; a cosine takes it to 2 % of that. Left out, it is 8e-3 for
+            recurrent encoders and 2e-3 for Transformers.
         warmup_steps: updates of the warm-up.
         weight_decay: of AdamW, on matrices only.
         gradient_clip: largest norm.
@@ -100,9 +101,9 @@ class TrainConfig:
     max_steps: int = 2000
     batch_size: int = 16
     seq_len: int = 512
-    learning_rate: float = 3e-3
+    learning_rate: float | None = None
     warmup_steps: int = 100
-    weight_decay: float = 0.05
+    weight_decay: float = 0.3
     gradient_clip: float = 1.0
     ema_decay: float = 0.998
     val_every: int = 200
@@ -115,7 +116,7 @@ class TrainConfig:
     bar_hidden_dim: int = 128
     phrase_hidden_dim: int = 128
     num_layers: int = 2
-    dropout: float = 0.2
+    dropout: float = 0.3
     use_transformer: bool = False
     cell: Literal["gru", "lstm"] = "gru"
     output: Literal["mixture", "sigmoid", "softmax"] = "mixture"
@@ -141,7 +142,15 @@ class TrainConfig:
         ):
             for name in names:
                 if not fits(getattr(self, name)):
-                    raise HypermeterError(f"train: {name} is {getattr(self, name)}, expected {expected}")
+                    shown = "learning_rate" if name == "peak_rate" else name
+                    raise HypermeterError(f"train: {shown} is {getattr(self, name)}, expected {expected}")
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate at its highest."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 2e-3 if self.use_transformer else 8e-3
 
     def to_dict(self) -> dict[str, Any]:
         """Without the paths and the machine: what must agree for a run to go on. Of the data, other things must."""
@@ -161,7 +170,7 @@ COUNTS = (
     "phrase_hidden_dim", "num_layers", "num_components",
 )  # fmt: skip
 SHARES = ("dropout", "ema_decay")
-AMOUNTS = ("learning_rate", "warmup_steps", "weight_decay", "bar_weight", "phrase_weight", "metric_weight")
+AMOUNTS = ("peak_rate", "warmup_steps", "weight_decay", "bar_weight", "phrase_weight", "metric_weight")
 
 
 class DrumModule(lightning.LightningModule):
@@ -191,7 +200,7 @@ class DrumModule(lightning.LightningModule):
         matrices = [each for each in self.parameters() if each.dim() > 1]
         others = [each for each in self.parameters() if each.dim() <= 1]
         groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+        optimizer = torch.optim.AdamW(groups, lr=config.peak_rate, betas=(0.9, 0.98))
 
         def share(update: int) -> float:
             warm = min(1.0, (update + 1) / max(config.warmup_steps, 1))
