@@ -65,7 +65,7 @@ class Effort:
     updates: int = 2
     recomputed_steps: int = 8
     bars: tuple[int, ...] = (16, 64, 256, 1024)
-    passes: int = 3
+    passes: int = 1
     batches: int = 8
     midi_files: int | None = None
 
