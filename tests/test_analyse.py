@@ -13,10 +13,12 @@ import torch
 from hypermeter.analyse import analyse, columns, compare_pieces, levels, parse_sections, to_json
 from hypermeter.cli import main
 from hypermeter.demo import read_corpus
+from hypermeter.evaluate import compare_music
 from hypermeter.grid import HypermeterError
 from hypermeter.metrics import METRICS, measure
 from hypermeter.midi import write_midi
 from hypermeter.render import read_ascii
+from hypermeter.rl import Reward, Term
 
 CORPUS = read_corpus()
 
@@ -108,7 +110,7 @@ def test_json_has_null_where_a_number_is_undefined():
 def test_the_command_writes_a_table_csv_json_and_a_report_that_needs_nothing_else(folder, capsys):
     assert main(["analyse", "rock/rock-1.mid", "--sections", "a:1 b:2"]) == 0
     printed = capsys.readouterr().out
-    assert "syncopation" in printed and "section" in printed
+    assert printed.count("syncopation") == 2 and " a " in printed  # of the whole, and of the sections
     out = folder / "rock-1-analysis"
     result = json.loads((out / "metrics.json").read_text())
     assert set(result["levels"]["section"]) == {"a", "b"}
@@ -170,3 +172,32 @@ def test_a_plugin_that_cannot_run_is_one_line_and_exit_code_two(folder, capsys, 
     (line,) = capsys.readouterr().err.splitlines()
     assert "mine.py: cannot be run as a plugin" in line
     assert main(["--plugin", str(plugin)]) == 2
+
+
+def test_a_metric_gets_numbers_that_can_be_averaged_and_subtracted_everywhere():
+    METRICS["change"] = lambda hits, grid: (hits[..., 1:, :] - hits[..., :-1, :]).abs().mean((-2, -1))
+    try:
+        groove = CORPUS["rock-1"]
+        expected = np.abs(np.diff(groove.hits.astype(float), axis=0)).mean()
+        assert measure(groove, ["change"])["change"].item() == pytest.approx(expected)
+        assert compare_music([groove.hits] * 2, [groove.hits], groove.grid)["metrics"]["change"]["mean"] == (
+            pytest.approx(expected)
+        )
+        worth = Reward([Term("change", "piece", want="more")])(torch.from_numpy(groove.hits)[None], groove.grid)
+        assert worth.sum().item() == pytest.approx(expected)
+    finally:
+        del METRICS["change"]
+
+
+def test_a_file_without_steps_and_a_name_with_brackets_are_reported(folder, capsys):
+    np.savez(folder / "rock" / "empty[red].npz", sequence=np.zeros((0, 10), np.uint8))
+    assert main(["analyse", "rock"]) == 0
+    assert "empty[red].npz: no steps in it" in capsys.readouterr().out
+    assert main(["analyse", "rock/empty[red].npz"]) == 2
+
+
+def test_voices_of_which_nothing_is_known_have_no_polyphonic_syncopation(folder):
+    np.savez(folder / "plain.npz", sequence=(np.arange(640).reshape(64, 10) % 7 == 0).astype(np.uint8))
+    (piece,) = analyse("plain.npz")
+    assert math.isnan(piece.flat["witek"])
+    assert not math.isnan(piece.flat["lhl"])

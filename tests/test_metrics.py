@@ -367,3 +367,23 @@ def test_window_metrics_of_a_bar_or_less_have_one_bar_and_one_phrase(steps):
     levels = window_metrics(torch.ones(steps, 2), GRID)
     assert levels["bar"]["avg_hits"].tolist() == levels["phrase"]["avg_hits"].tolist() == [2]
     assert levels["section"] == []
+
+
+@pytest.mark.parametrize("steps_per_bar", [12, 16, 24])
+def test_a_bar_just_at_the_threshold_is_not_dense(steps_per_bar):
+    grid = Grid(steps_per_bar // 4)
+    torch.manual_seed(0)
+    for _ in range(50):  # in any order of the hits
+        cells = torch.zeros(steps_per_bar * 10)
+        cells[torch.randperm(len(cells))[: steps_per_bar * 5]] = 1
+        hits = cells.view(steps_per_bar, 10)
+        assert METRICS["dense_frac"](hits, grid) == window_metrics(hits, grid)["step"]["dense_frac"] == 0
+
+
+def test_the_variance_of_long_intervals_is_not_lost_in_rounding():
+    torch.manual_seed(0)
+    gaps = 256 + torch.randint(-1, 2, (300,))
+    hits = torch.zeros(int(gaps.sum()) + 1, 1)
+    hits[torch.cat([torch.zeros(1, dtype=torch.long), gaps.cumsum(0)])] = 1
+    expected = gaps.double().var(correction=0).item()
+    assert METRICS["ioi_var"](hits, GRID).item() == pytest.approx(expected, rel=1e-5)

@@ -136,6 +136,12 @@ def test_a_reward_from_yaml_is_the_one_made_in_python(tmp_path):
     assert style.terms[0].target == 2
 
 
+def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path):
+    (tmp_path / "reward.yaml").write_text("terms: [{metric: density, target: 1e-1, scale: 2e-2}]")
+    (term,) = load_reward(tmp_path / "reward.yaml").terms
+    assert (term.target, term.scale) == (0.1, 0.02)
+
+
 def test_a_metric_of_ones_own_is_a_reward_at_once():
     METRICS["crowded"] = lambda hits, grid: (hits.sum(-1) > 1).float().mean(-1)
     try:
@@ -160,6 +166,9 @@ def test_a_metric_of_ones_own_is_a_reward_at_once():
         ({"terms": [{"metric": "density", "want": "more", "level": "song"}]}, "level is 'song'"),
         ({"terms": [{"metric": "density", "band": [2, 1]}]}, "expected \\(low, high\\)"),
         ({"terms": [{"metric": "density", "want": "more", "scale": 0}]}, "scale is 0"),
+        ({"terms": [{"metric": "density", "target": "much"}]}, "target is 'much', expected a number"),
+        ({"terms": [{"metric": "density", "want": "more", "weight": None}]}, "weight is None, expected a number"),
+        ({"terms": [{"metric": "density", "target": math.nan}]}, "expected a finite number"),
         ({"terms": [{"metric": "density", "wants": "more"}]}, "unknown field 'wants'"),
         ({"terms": [{"want": "more"}]}, "does not fit"),
         ({"terms": ["density"]}, "term 'density', expected fields"),

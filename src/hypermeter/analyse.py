@@ -3,8 +3,9 @@
 import csv
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ import torch
 import tyro
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor
@@ -23,9 +25,12 @@ from hypermeter.grid import Grid, Groove, HypermeterError, atomic_write
 from hypermeter.inspection import read_npz
 from hypermeter.kit import Kit, load_kit
 from hypermeter.metrics import METRICS, measure, window_metrics
-from hypermeter.midi import read_midi_pieces
+from hypermeter.midi import read_midi_report
 
 SUFFIXES = (".mid", ".midi", ".npz")
+
+PIPE_WIDTH = 120
+"""Columns of the table where the output is not a terminal."""
 
 MOST_PICTURES = 12
 """Pieces of a folder that the report draws."""
@@ -39,11 +44,13 @@ class Analysis:
         name: of the file, below the folder; with a number where the file holds several pieces.
         groove: the piece.
         values: metric -> tensor, see ``metrics.measure``.
+        losses: what of the file is not in its pieces, a line each.
     """
 
     name: str
     groove: Groove
     values: dict[str, Tensor]
+    losses: list[str] = field(default_factory=list)
 
     @property
     def flat(self) -> dict[str, float]:
@@ -83,7 +90,7 @@ def analyse(
     found = 0
     for file in files:
         try:
-            grooves = _read(file, kit, grid)
+            grooves, losses = _read(file, kit, grid)
         except HypermeterError as error:
             if rejects is None or file == path:
                 raise
@@ -92,16 +99,25 @@ def analyse(
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
         for number, groove in enumerate(grooves, 1):
             found += 1
-            yield Analysis(name if len(grooves) == 1 else f"{name} #{number}", groove, measure(groove))
+            yield Analysis(name if len(grooves) == 1 else f"{name} #{number}", groove, measure(groove), losses)
     if not found:
         reason = f" ({rejects[0]})" if rejects else ""
         raise HypermeterError(f"{path}: none of {len(files)} files can be analysed{reason}")
 
 
-def _read(file: Path, kit: str | Kit | None, grid: Grid) -> list[Groove]:
+def _read(file: Path, kit: str | Kit | None, grid: Grid) -> tuple[list[Groove], list[str]]:
+    """The grooves in a file, and what of it is not in them.
+
+    Raises:
+        HypermeterError: a file that cannot be read, or has no steps.
+    """
     if file.suffix.lower() == ".npz":
-        return [read_npz(file, kit, grid)]
-    return [piece.groove for piece in read_midi_pieces(file, kit or "gm10", grid)]
+        groove = read_npz(file, kit, grid)
+        if not len(groove):
+            raise HypermeterError(f"{file}: no steps in it, expected at least one")
+        return [groove], []
+    pieces, losses = read_midi_report(file, kit or "gm10", grid)
+    return [piece.groove for piece in pieces], losses
 
 
 def columns(pieces: Sequence[Analysis]) -> dict[str, np.ndarray]:
@@ -133,6 +149,8 @@ def levels(groove: Groove, sections: Mapping[str, tuple[int, int]] | None = None
         chunks = [_slice(groove, start, start + size) for start in range(0, len(groove), size)]
         measured = [measure(chunk, scalars) for chunk in chunks]
         full[level] |= {name: torch.stack([each[name] for each in measured]) for name in scalars}
+    for name, (start, end) in zip(sections or {}, bounds, strict=True):
+        full["section"][name] |= measure(_slice(groove, start, end), scalars)
     return full
 
 
@@ -153,7 +171,7 @@ def parse_sections(text: str, bars: int) -> dict[str, tuple[int, int]]:
     start = 0
     for part in text.split():
         name, _, length = part.partition(":")
-        if not name or not length.isdigit() or not int(length):
+        if not name or not (length.isascii() and length.isdigit()) or not int(length):
             raise HypermeterError(f"sections: {part!r}, expected name:bars, as in 'intro:4 verse:8'")
         count = sum(each.partition(" ")[0] == name for each in sections)
         sections[f"{name} {count + 1}" if count else name] = (start, start + int(length))
@@ -217,7 +235,7 @@ def analyse_command(
     Raises:
         HypermeterError: nothing that can be read, sections that do not fit, a path that cannot be written.
     """
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
     rejects: list[str] = []
     grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
     ours = _gather(path, kit, grid, rejects, console)
@@ -233,6 +251,7 @@ def analyse_command(
             for piece in ours
         ],
         "rejects": rejects,
+        "losses": {piece.name: piece.losses for piece in ours if piece.losses},
     }
     if len(ours) == 1:
         groove = ours[0].groove
@@ -250,15 +269,18 @@ def analyse_command(
         names = [path.name] if against is None else [path.name, against.name]
         temporary.write_text(_report(names, ours, theirs, rows, pictures), encoding="utf-8")
     for reason in rejects:
-        console.print(f"left out: {reason}", style="yellow", soft_wrap=True, highlight=False)
+        console.print(f"left out: {reason}", style="yellow", soft_wrap=True, highlight=False, markup=False)
+    for piece in {id(each.losses): each for each in (*ours, *theirs) if each.losses}.values():
+        told = f"{piece.name}: {'; '.join(piece.losses)}"
+        console.print(told, style="yellow", soft_wrap=True, highlight=False, markup=False)
     for name in ("report.html", "metrics.csv", "metrics.json"):
-        console.print(str(folder / name), soft_wrap=True, highlight=False)
+        console.print(str(folder / name), soft_wrap=True, highlight=False, markup=False)
 
 
 def _gather(path: Path, kit: str | None, grid: Grid, rejects: list[str], console: Console) -> list[Analysis]:
     pieces = analyse(path, kit, grid, rejects)
     if path.is_dir():
-        pieces = track(pieces, f"measuring {path.name}", console=console, transient=True)
+        pieces = track(pieces, f"measuring {escape(path.name)}", console=console, transient=True)
     return list(pieces)
 
 
@@ -294,18 +316,18 @@ def _print(
 ) -> None:
     """The table without the columns of single voices and lags, which stand in the files."""
     counts = f"{pieces} piece{'s' if pieces > 1 else ''}" + (f" against {others}" if others else "")
-    table = Table(title=f"{name}: {counts}", box=box.SIMPLE)
+    table = Table(title=f"{escape(name)}: {counts}", box=box.SIMPLE)
     for column in rows[0]:
-        table.add_column(column, no_wrap=column == "metric", justify="left" if column == "metric" else "right")
+        table.add_column(column, no_wrap=True, justify="left" if column == "metric" else "right")
     for row in rows[1:]:
         if "." not in row[0]:
             table.add_row(*row)
     console.print(table)
     if sections:
-        metrics = [key for key, value in next(iter(sections.values())).items() if value.ndim == 0]
-        table = Table("section", *metrics)
-        for section, values in sections.items():
-            table.add_row(section, *(report.number(values[key].item()) for key in metrics))
+        table = Table("metric", *(escape(section) for section in sections), box=box.SIMPLE)
+        for name, value in next(iter(sections.values())).items():
+            if value.ndim == 0:
+                table.add_row(name, *(report.number(values[name].item()) for values in sections.values()))
         console.print(table)
 
 

@@ -101,7 +101,8 @@ def numbered_kit(num_voices: int) -> Kit:
         raise HypermeterError(
             f"{num_voices} voices without a kit, expected at most 128, as MIDI has pitches; name a kit"
         )
-    return Kit(NUMBERED, tuple(Voice(f"voice_{column}", (column,), column) for column in range(num_voices)))
+    pitches = range(127, 127 - num_voices, -1)  # above those of drums, which would tell low voices from high
+    return Kit(NUMBERED, tuple(Voice(f"voice_{column}", (pitch,), pitch) for column, pitch in enumerate(pitches)))
 
 
 def print_metrics(groove: Groove) -> None:

@@ -311,10 +311,13 @@ class HierarchicalDrumModel(nn.Module):
         recalled = None
         if self.bar_attention is not None:
             recalled = self.bar_attention(hidden, F.pad(step_seq, (0, 0, 0, 1)))
-        heard = hidden + self._hear(
-            F.pad(bars, (0, 0, 1, 0))[:, position // per_bar],
-            F.pad(phrases, (0, 0, 1, 0))[:, position // self.grid.steps_per_phrase],
-        )
+        heard = hidden
+        for hear, said, size in (
+            (self.hear_bar, bars, per_bar),
+            (self.hear_phrase, phrases, self.grid.steps_per_phrase),
+        ):
+            if hear is not None:  # heard once a chunk, then by all positions after its end
+                heard = heard + hear(self.drop(F.pad(said, (0, 0, 1, 0))))[:, position // size]
         last_phrase = F.pad(phrases, (0, 0, 1, 0))[
             :, (torch.arange(bars.shape[1], device=bars.device) + 1) // per_phrase
         ]
@@ -367,7 +370,10 @@ class HierarchicalDrumModel(nn.Module):
         recalled = None
         if self.bar_attention is not None:
             recalled = self.bar_attention.recall(state.hidden, state.position, state.memory)
-        heard = state.hidden + self._hear(state.bar_output, state.phrase_output)
+        heard = state.hidden
+        for hear, said in ((self.hear_bar, state.bar_output), (self.hear_phrase, state.phrase_output)):
+            if hear is not None:
+                heard = heard + hear(said)
         return self._distribution(heard, recalled, state.position)
 
     def step(self, x: Float[Tensor, "B V"], state: State) -> tuple[StepDistribution, State]:
@@ -452,15 +458,6 @@ class HierarchicalDrumModel(nn.Module):
             embedded = self.position_embedding(position % self.grid.steps_per_phrase)
             parts.append(embedded.expand(*before.shape[:-1], -1))
         return torch.cat(parts, -1)
-
-    def _hear(self, bar: Float[Tensor, "*B bar"], phrase: Float[Tensor, "*B phrase"]) -> Tensor | float:
-        """What the levels above say to the step level."""
-        heard: Tensor | float = 0.0
-        if self.hear_bar is not None:
-            heard = heard + self.hear_bar(self.drop(bar))
-        if self.hear_phrase is not None:
-            heard = heard + self.hear_phrase(self.drop(phrase))
-        return heard
 
     def _distribution(
         self, heard: Float[Tensor, "*B hidden"], recalled: Recalled | None, position: Int[Tensor, "*#B"]

@@ -94,7 +94,9 @@ def draw_analysis(groove: Groove) -> "Figure":
     similarity = bar_similarity(hits, grid).numpy()
     if len(similarity):
         extent = (0.5, len(similarity) + 0.5, len(similarity) + 0.5, 0.5)
-        image = axis.imshow(similarity, vmin=similarity.min(), vmax=1, cmap="magma", extent=extent, rasterized=True)
+        image = axis.imshow(
+            similarity, vmin=min(similarity.min(), 0.9), vmax=1, cmap="magma", extent=extent, rasterized=True
+        )
         figure.colorbar(image, ax=axis, shrink=0.8, label="agreement")
     axis.set(title="Self-similarity of bars", xlabel="bar", ylabel="bar")
 
@@ -111,16 +113,22 @@ def draw_analysis(groove: Groove) -> "Figure":
     axis = axes["repetition"]
     profile = METRICS["repetition_profile"](hits, grid).numpy()
     axis.plot(np.arange(len(profile)) + 1, profile, marker="o")
-    axis.set(title="Repetition profile", xlabel="bars back", ylabel="F1 of the hits", ylim=(0, 1.02))
+    axis.set(
+        title="Repetition profile",
+        xlabel="bars back",
+        ylabel="F1 of the hits",
+        xlim=(0.5, len(profile) + 0.5),
+        ylim=(0, 1.02),
+    )
 
     axis = axes["syncopation"]
     streams = kit.streams
     polyphonic = by_chunk(METRICS["witek"], hits, grid, grid.steps_per_bar, streams=streams).numpy()
     drums = (*streams[0], *streams[1])
     monophonic = by_chunk(METRICS["lhl"], hits, grid, grid.steps_per_bar, voices=drums).numpy()
-    axis.plot(bars, polyphonic, drawstyle="steps-mid", label="Witek, three streams")
-    axis.plot(bars, monophonic, drawstyle="steps-mid", label="LHL, drums without cymbals")
-    axis.set(title="Syncopation of each bar", xlabel="bar")
+    axis.plot(bars, polyphonic, marker=".", drawstyle="steps-mid", label="Witek, three streams")
+    axis.plot(bars, monophonic, marker=".", drawstyle="steps-mid", label="LHL, drums without cymbals")
+    axis.set(title="Syncopation of each bar", xlabel="bar", xlim=(0.5, max(len(bars), 1) + 0.5))
     axis.set_ylim(top=1.25 * axis.get_ylim()[1])
     axis.legend(fontsize=8, frameon=False, loc="upper right")
     return figure

@@ -92,10 +92,11 @@ def evaluate(
     train = _train_beside(npz_dir)
     if train:
         result["floors"] = floors(train, sequences, grid.steps_per_bar, seed)
-    if pieces:
+    if pieces and cut(sequences, grid, bars):
         made = generated_pieces(model, grid, pieces, bars, seed)
         result["music"] = _music(made, sequences, grid, bars, train, kit)
     if pieces and long_bars:
+        result["long_bars"] = long_bars
         result["drift"] = drift(generated_pieces(model, grid, pieces, long_bars, seed), grid)
     return result
 
@@ -166,7 +167,12 @@ def card(title: str, systems: dict[str, dict[str, Any]]) -> str:
     if "music" in first:
         lines += ["", *_metric_rows(name, first["music"])]
     if first.get("drift"):
-        lines += ["", f"Over {LONG_BARS} bars, means over the pieces of {name}:", "", *_drift_rows(first["drift"])]
+        lines += [
+            "",
+            f"Over {first['long_bars']} bars, means over the pieces of {name}:",
+            "",
+            *_drift_rows(first["drift"]),
+        ]
     return "\n".join([*lines, "", f"Seed {first['seed']}: bootstrap over performances, and music.", ""])
 
 

@@ -61,7 +61,7 @@ def values_of(pieces: Sequence[np.ndarray], grid: Grid, streams: Any = None) -> 
         if wants_streams and streams is None:
             continue
         options = {"streams": streams} if wants_streams else {}
-        found = [metric(torch.from_numpy(piece), grid, **options) for piece in pieces]
+        found = [metric(torch.from_numpy(piece).float(), grid, **options) for piece in pieces]
         if found and found[0].ndim == 0:
             values[name] = torch.stack(found).double().numpy()
     return values
@@ -71,7 +71,7 @@ def repetition(pieces: Iterable[np.ndarray], grid: Grid) -> list[float]:
     """The repetition profile of all pairs of bars of all pieces."""
     totals = counts = torch.zeros(())
     for piece in pieces:
-        profile = METRICS["repetition_profile"](torch.from_numpy(piece), grid).double()
+        profile = METRICS["repetition_profile"](torch.from_numpy(piece).float(), grid).double()
         pairs = (len(piece) // grid.steps_per_bar - 1 - torch.arange(len(profile))).clamp_min(0)
         totals = totals + torch.where(profile.isnan(), 0, profile * pairs)
         counts = counts + torch.where(profile.isnan(), 0, pairs)
@@ -111,7 +111,7 @@ def drift(pieces: Sequence[np.ndarray], grid: Grid) -> dict[str, dict[str, float
     for start, end in STRETCHES:
         part = [piece[start * grid.steps_per_bar : end * grid.steps_per_bar] for piece in pieces]
         if all(len(each) == (end - start) * grid.steps_per_bar for each in part) and part:
-            hits = torch.from_numpy(np.stack(part))
+            hits = torch.from_numpy(np.stack(part)).float()
             means = {name: METRICS[name](hits, grid).nanmean().item() for name in DRIFT_METRICS}
             result[f"bars {start + 1}-{end}"] = means
     return result

@@ -61,12 +61,12 @@ class Intervals:
 
     def total(self, values: Float[Tensor, " N"]) -> Float[Tensor, "*B V"]:
         """Per line, the sum of a value for each interval."""
-        sums = torch.zeros(self.shape.numel() + 1, device=values.device)
+        sums = torch.zeros(self.shape.numel() + 1, dtype=values.dtype, device=values.device)
         return sums.index_add_(0, self.line, values)[:-1].view(self.shape)
 
     def moments(self) -> tuple[Tensor, Tensor, Tensor]:
         """Per line, the number of gaps, their sum, and the sum of their squares."""
-        gap = self.gap.float()
+        gap = self.gap.double()  # squares of long gaps are more than float32 can add up
         return self.total(torch.ones_like(gap)), self.total(gap), self.total(gap.square())
 
     def histogram(self, bins: int = IOI_BINS) -> Float[Tensor, "*B V bins"]:
@@ -115,7 +115,8 @@ def ioi_mean(hits: Hits, grid: Grid) -> Float[Tensor, "*B V"]:
 
     Of probabilities: the expected sum of the distances over their expected number.
     """
-    return mean_of_moments(*_moments(hits))
+    mean = mean_of_moments(*_moments(hits))
+    return mean if is_probabilistic(hits) else mean.float()
 
 
 def ioi_var(hits: Hits, grid: Grid) -> Float[Tensor, "*B V"]:
@@ -123,7 +124,8 @@ def ioi_var(hits: Hits, grid: Grid) -> Float[Tensor, "*B V"]:
 
     Of probabilities: the variance of the distances of all sequences together.
     """
-    return variance_of_moments(*_moments(hits))
+    variance = variance_of_moments(*_moments(hits))
+    return variance if is_probabilistic(hits) else variance.float()
 
 
 def ioi_hist(hits: Hits, grid: Grid, bins: int = IOI_BINS) -> Float[Tensor, "*B V bins"]:

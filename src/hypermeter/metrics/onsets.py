@@ -1,5 +1,6 @@
 """How metrics read hits: as probabilities or as onsets, voice by voice or as one line, whole or bar by bar."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -35,7 +36,7 @@ def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 def entropy_bits(shares: Float[Tensor, "*B outcomes"]) -> Float[Tensor, "*B"]:
     """Shannon entropy in bits of a distribution."""
-    return -torch.xlogy(shares, shares).sum(-1) / torch.log(torch.tensor(2.0))
+    return torch.special.entr(shares).sum(-1) / math.log(2)
 
 
 def chunk_sums(x: Shaped[Tensor, "*B T V"], size: int) -> Float[Tensor, "*B chunks V"]:

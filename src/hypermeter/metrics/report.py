@@ -116,7 +116,7 @@ def measure(groove: Groove, names: Iterable[str] | None = None) -> dict[str, Ten
         "streams": kit.streams,
         "cymbals": kit.cymbals,
     }
-    hits = torch.from_numpy(groove.hits).bool()
+    hits = torch.from_numpy(groove.hits).float()
     values = {}
     for name in METRICS if names is None else names:
         if name not in METRICS:

@@ -17,6 +17,7 @@ from hypermeter.metrics.onsets import (
     Hits,
     Voices,
     as_float,
+    columns_of,
     latest_before,
     line,
     line_bars,
@@ -228,7 +229,7 @@ GM10_STREAMS: Streams = (0, (1, 5, 6, 7), (2, 3, 4, 8, 9))
 def witek(
     hits: Hits, grid: Grid, streams: Sequence[Voices] | None = None, variant: str = "filled"
 ) -> Float[Tensor, "*B"]:
-    """Polyphonic syncopation a bar of three streams, at least 0; NaN with no hits, or no whole bar.
+    """Polyphonic syncopation a bar of three streams, at least 0; NaN with no hits, whole bar, or low or mid voice.
 
     A low or mid note that its stream does not play again on the next step, whose metrical weight is at least as great
     as its own, scores the difference of the weights plus the instrumental weight of what the other streams play there.
@@ -253,6 +254,8 @@ def witek(
                 f"witek: {hits.shape[-1]} voices, not those of gm10; give streams=(low, mid, high), as Kit.streams does"
             )
         streams = GM10_STREAMS
+    if not torch.cat([columns_of(hits, stream) for stream in streams[:2]], -1).shape[-1]:
+        return torch.full(hits.shape[:-2], torch.nan, device=hits.device)
     names = ("low", "mid", "high")
     whole = whole_bars(hits, grid).flatten(-3, -2)
     now = {name: line(whole, stream)[..., :-1] for name, stream in zip(names, streams, strict=True)}

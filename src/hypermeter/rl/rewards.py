@@ -70,6 +70,15 @@ class Term:
             raise HypermeterError(f"{where}: want is {self.want!r}, expected more or less")
         if self.band is not None and not (len(self.band) == 2 and self.band[0] <= self.band[1]):
             raise HypermeterError(f"{where}: band is {self.band}, expected (low, high)")
+        for name in ("target", "scale", "weight", "undefined"):
+            value: Any = getattr(self, name)
+            try:
+                number = None if value is None and name == "target" else float(value)  # pyright: ignore[reportArgumentType]
+            except (TypeError, ValueError):
+                raise HypermeterError(f"{where}: {name} is {value!r}, expected a number") from None
+            if number is not None and not math.isfinite(number):
+                raise HypermeterError(f"{where}: {name} is {value!r}, expected a finite number")
+            object.__setattr__(self, name, number)
         if not self.scale > 0:
             raise HypermeterError(f"{where}: scale is {self.scale}, expected more than 0")
 
@@ -80,7 +89,7 @@ class Term:
             HypermeterError: the metric gives more than one number.
         """
         size = self._size(hits.shape[1], grid)
-        values = by_chunk(METRICS[self.metric], hits, grid, size, **self.options)
+        values = by_chunk(METRICS[self.metric], hits.float(), grid, size, **self.options)
         if values.shape != (len(hits), -(-hits.shape[1] // size)):
             raise HypermeterError(f"reward: {self.metric} gives more than one number; name a metric that gives one")
         return values.float()
