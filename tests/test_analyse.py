@@ -201,3 +201,9 @@ def test_voices_of_which_nothing_is_known_have_no_polyphonic_syncopation(folder)
     (piece,) = analyse("plain.npz")
     assert math.isnan(piece.flat["witek"])
     assert not math.isnan(piece.flat["lhl"])
+
+
+def test_pieces_of_different_kits_or_grids_are_not_compared(folder, capsys):
+    np.savez(folder / "plain.npz", sequence=np.ones((64, 3), np.uint8))
+    assert main(["analyse", "rock", "--against", "plain.npz"]) == 2
+    assert "of different kits or grids" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from hypermeter.compare import cohens_d, compare, overlap_and_kl
+from hypermeter.compare import FLOOR, POINTS, cohens_d, compare, overlap_and_kl
 
 
 def normal(mean: float, count: int = 2_000) -> np.ndarray:
@@ -21,8 +21,8 @@ def test_two_normals_overlap_and_diverge_as_the_formulas_say(apart):
     # The kernel adds its own variance: 1 + h^2 with Scott's h = n^(-1/5).
     spread = math.sqrt(1 + 2_000**-0.4)
     assert overlap == pytest.approx(math.erfc(apart / spread / 2 / math.sqrt(2)), abs=0.01)
-    if apart <= 1:  # far out, the density of a finite sample falls faster than the normal, and the divergence is more
-        assert kl == pytest.approx((apart / spread) ** 2 / 2, rel=0.05, abs=0.002)
+    if apart <= 1:  # further out the floor bounds it
+        assert kl == pytest.approx((apart / spread) ** 2 / 2, rel=0.12, abs=0.002)
 
 
 def test_cohens_d_by_hand():
@@ -55,5 +55,11 @@ def test_undefined_values_are_left_out_and_too_few_are_undefined():
 
 def test_the_divergence_is_that_of_ours_from_theirs():
     narrow, wide = normal(0), 1.5 * normal(0)
-    assert overlap_and_kl(narrow, wide)[1] == pytest.approx(math.log(1.5) + 1 / 4.5 - 0.5, rel=0.05)
-    assert overlap_and_kl(wide, narrow)[1] > 2 * overlap_and_kl(narrow, wide)[1]
+    assert overlap_and_kl(narrow, wide)[1] == pytest.approx(math.log(1.5) + 1 / 4.5 - 0.5, rel=0.12)
+    assert overlap_and_kl(wide, narrow)[1] > 1.3 * overlap_and_kl(narrow, wide)[1]
+
+
+def test_values_that_only_one_side_has_cost_a_bounded_divergence():
+    far = overlap_and_kl(normal(0), 1e-4 * normal(0) + 50)
+    assert far[0] == pytest.approx(0, abs=1e-6)
+    assert 3 < far[1] < math.log(POINTS / FLOOR)

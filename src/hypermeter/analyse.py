@@ -233,7 +233,8 @@ def analyse_command(
         pictures: most pieces of a folder that the report draws.
 
     Raises:
-        HypermeterError: nothing that can be read, sections that do not fit, a path that cannot be written.
+        HypermeterError: nothing that can be read, sections that do not fit, pieces of different kits or grids to
+            compare, a path that cannot be written.
     """
     console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
     rejects: list[str] = []
@@ -242,6 +243,9 @@ def analyse_command(
     theirs = [] if against is None else _gather(against, kit, grid, rejects, console)
     if sections and len(ours) > 1:
         raise HypermeterError(f"{path}: {len(ours)} pieces, --sections is for one; name a single file")
+    kinds = {(load_kit(piece.groove.kit).names, piece.groove.grid) for piece in (*ours, *theirs)}
+    if theirs and len(kinds) > 1:
+        raise HypermeterError(f"{path} and {against}: of different kits or grids, on which metrics depend; use one")
     comparison = compare_pieces(ours, theirs) if theirs else {}
     own = columns(ours)
     result: dict[str, Any] = {

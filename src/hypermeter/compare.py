@@ -8,6 +8,10 @@ import numpy as np
 POINTS = 1_000
 """Of the support, on which densities are integrated."""
 
+FLOOR = 0.01
+"""Share of each density that is spread evenly over the support, so that a value which only one side has costs a finite
+number of nats: without it the tails of the kernels decide the divergence."""
+
 
 def compare(ours: Sequence[float] | np.ndarray, theirs: Sequence[float] | np.ndarray) -> dict[str, float]:
     """How two samples of one quantity differ. Values that are NaN or infinite are left out.
@@ -54,7 +58,8 @@ def overlap_and_kl(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
     """Overlapping area, in [0, 1], and KL divergence of ours from theirs, in nats, of two densities.
 
     The densities are Gaussian kernel estimates (Scott's bandwidth), both evaluated on the same points, which span both
-    samples and three bandwidths beyond, and both normalised there. A sample without spread gets the other's bandwidth;
+    samples and three bandwidths beyond, and both normalised there. For the divergence, ``FLOOR`` of each is spread over
+    the support, so that it is at most log(POINTS / FLOOR). A sample without spread gets the other's bandwidth;
     two of them are the same (1, 0) or have nothing in common (0, infinite). NaN with fewer than two values.
 
     Source: Yang & Lerch, Neural Computing and Applications 2020, without the fault of their code, which evaluates the
@@ -73,7 +78,9 @@ def overlap_and_kl(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
     support = np.linspace(both.min() - 3 * widest, both.max() + 3 * widest, POINTS)
     log_p, log_q = (_log_density(each, width, support) for each, width in zip((ours, theirs), widths, strict=True))
     p, q = np.exp(log_p), np.exp(log_q)
-    return float(np.minimum(p, q).sum()), float(max((p * (log_p - log_q)).sum(), 0))
+    floored_p, floored_q = ((1 - FLOOR) * each + FLOOR / POINTS for each in (p, q))
+    kl = (floored_p * np.log(floored_p / floored_q)).sum()
+    return float(np.minimum(p, q).sum()), float(max(kl, 0))
 
 
 def _log_density(sample: np.ndarray, width: float, support: np.ndarray) -> np.ndarray:
