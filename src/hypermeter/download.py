@@ -26,7 +26,7 @@ ARCHIVES = {
 
 
 def download(
-    name: str = "groove",
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = "groove",
     out: Path = Path("data"),
     url: str | None = None,
     sha256: str | None = None,
