@@ -521,7 +521,8 @@ def test_what_cannot_be_fetched_is_one_line_that_names_the_address(tmp_path, ser
 
 def test_the_archive_that_is_here_is_named_by_from_on_the_command_line(tmp_path, served, capsys):
     _, path, sha256 = served
-    assert cli.main(["download", "groove", "--out", str(tmp_path / "data"), "--from", str(path), "--sha256", sha256]) == 0
+    archive = ["--from", str(path), "--sha256", sha256]
+    assert cli.main(["download", "groove", "--out", str(tmp_path / "data"), *archive]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'data' / 'groove'}\n" and not Handler.asked
 
 
