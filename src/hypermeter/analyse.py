@@ -70,7 +70,15 @@ class Analysis:
 def analyse(
     path: str | Path, kit: str | Kit | None = None, grid: Grid = Grid(), rejects: list[str] | None = None
 ) -> Iterator[Analysis]:
-    """The pieces of a file, or of all MIDI and .npz below a folder, each with all METRICS.
+    """The pieces of ``read_grooves``, each with all METRICS."""
+    for name, groove, losses in read_grooves(path, kit, grid, rejects):
+        yield Analysis(name, groove, measure(groove), losses)
+
+
+def read_grooves(
+    path: str | Path, kit: str | Kit | None = None, grid: Grid = Grid(), rejects: list[str] | None = None
+) -> Iterator[tuple[str, Groove, list[str]]]:
+    """The pieces of a file, or of all MIDI and .npz below a folder: name, groove, and what of the file is in no piece.
 
     Args:
         path: .mid, .midi, .npz, or a folder of them.
@@ -99,7 +107,7 @@ def analyse(
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
         for number, groove in enumerate(grooves, 1):
             found += 1
-            yield Analysis(name if len(grooves) == 1 else f"{name} #{number}", groove, measure(groove), losses)
+            yield name if len(grooves) == 1 else f"{name} #{number}", groove, losses
     if not found:
         reason = f" ({rejects[0]})" if rejects else ""
         raise HypermeterError(f"{path}: none of {len(files)} files can be analysed{reason}")

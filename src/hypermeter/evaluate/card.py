@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from hypermeter.analyse import analyse, to_json
+from hypermeter.analyse import read_grooves, to_json
 from hypermeter.dataset import read_meta, read_sequence
 from hypermeter.evaluate.floors import floors
 from hypermeter.evaluate.likelihood import forecasts, one_step_ahead, performance_bits, summarize
@@ -111,7 +111,7 @@ def evaluate_music(
     """
     sequences, _, own_kit, own_grid = read_performances(npz_dir)
     grid = own_grid or Grid()
-    pieces = [piece.groove for piece in analyse(folder, own_kit or kit, grid)]
+    pieces = [groove for _, groove, _ in read_grooves(folder, own_kit or kit, grid)]
     for groove in pieces:
         if groove.grid != grid or groove.hits.shape[1] != sequences[0].shape[1]:
             raise HypermeterError(f"{folder}: music of another kit or grid than {npz_dir}; write it on the same")

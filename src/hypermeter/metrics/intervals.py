@@ -53,6 +53,8 @@ class Intervals:
     def within(self, size: int, chunks: int) -> "Intervals":
         """Those with both hits in one chunk of ``size`` steps; the lines are (*B, chunks, V)."""
         shape = torch.Size((*self.shape[:-1], chunks, self.shape[-1]))
+        if chunks == 1:  # a chunk that holds all
+            return Intervals(shape, self.line, self.end, self.gap)
         chunk, voices = self.end // size, self.shape[-1]
         row = self.line // voices
         line = self.line + voices * ((chunks - 1) * row + chunk)  # row * chunks + chunk, then the voice

@@ -101,7 +101,7 @@ class _Window:
         hits = per_step.sum(-1)
         bars_of_chunk = self.per_bar.shape[-2] if bars is None else bars
         per_bar = _cut(self.per_bar.transpose(-1, -2), bars_of_chunk, chunks).movedim(-3, -2)  # (*B, chunks, V, bars)
-        gaps = self.gaps.within(size, chunks) if size else self.gaps
+        gaps = self.gaps.within(size, chunks)
         moments = gaps.moments()
         found = {
             "avg_hits": hits / steps,
