@@ -264,6 +264,8 @@ def machine() -> dict[str, Any]:
 def markdown(result: dict[str, Any]) -> str:
     """The figures as two tables."""
     training, generation, loading = result["training"], result["generation"], result["loading"]
+    loads = BATCH / loading["with_metrics_windows_per_s"]
+    waiting = loads / (loads + 1 / training["model_updates_per_s"])
     rows = [
         (f"training, updates a second, {BATCH} windows of {STEPS} steps",
          f"{training['model_updates_per_s']:.2f}; bare two-layer GRU {training['bare_updates_per_s']:.2f}"),
@@ -273,6 +275,7 @@ def markdown(result: dict[str, Any]) -> str:
         ("generation, times faster than running all again", ratio_text(generation, TARGETS["generation"])),
         (f"loader, windows of {STEPS} steps a second",
          f"{loading['without_metrics_windows_per_s']:.0f}; with metrics {loading['with_metrics_windows_per_s']:.0f}"),
+        ("loader with metrics, share of the time of training that waits for it", f"{100 * waiting:.1f} %"),
     ]  # fmt: skip
     if result["preparing"]:
         each = result["preparing"]

@@ -19,7 +19,6 @@ from hypermeter.metrics.density import (
 )
 from hypermeter.metrics.intervals import (
     IOI_BINS,
-    Intervals,
     fast_patterns,
     ioi_entropy,
     ioi_hist,

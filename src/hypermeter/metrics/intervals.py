@@ -7,6 +7,7 @@ are exact expectations with independent cells; a mean or a variance is a ratio o
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -27,66 +28,57 @@ IOI_BINS = 32
 
 @dataclass(frozen=True)
 class Intervals:
-    """All distances between consecutive hits of the same voice, as a list.
+    """All distances between consecutive hits of the same voice.
 
     Args:
-        shape: (*B, V), the lines that they belong to.
-        line: (N,) the line of each, as an index into the flattened shape; one past the last for those left out.
-        end: (N,) the step of the later hit.
-        gap: (N,) steps between the two hits.
+        shape: (*B, V, T), the lines in which they lie.
+        end: (N,) the later hit, as an index into the flattened lines.
+        gap: (N,) steps from the hit before it; more than its place in the line for the first hit of a line.
     """
 
     shape: torch.Size
-    line: Int[Tensor, " N"]
     end: Int[Tensor, " N"]
     gap: Int[Tensor, " N"]
 
     @classmethod
-    def of(cls, hits: Hits) -> "Intervals":
-        steps = max(hits.shape[-2], 1)
-        at = as_binary(hits).transpose(-1, -2).reshape(-1).nonzero()[:, 0]
-        line = at // steps
-        inside = line[1:] == line[:-1]
-        line, end, gap = line[1:][inside], (at - line * steps)[1:][inside], at.diff()[inside]
-        return cls(torch.Size((*hits.shape[:-2], hits.shape[-1])), line, end, gap)
+    def of(cls, hits: Hits, multiple: int = 1) -> "Intervals":
+        """Of onsets, followed by empty steps up to a multiple."""
+        lines = as_binary(hits).transpose(-1, -2)
+        lines = F.pad(lines, (0, max(-(-lines.shape[-1] // multiple), 1) * multiple - lines.shape[-1])).contiguous()
+        at = lines.view(-1).nonzero()[:, 0]
+        return cls(lines.shape, at[1:], at.diff())
 
-    def within(self, size: int, chunks: int) -> "Intervals":
-        """Those with both hits in one chunk of ``size`` steps; the lines are (*B, chunks, V)."""
-        shape = torch.Size((*self.shape[:-1], chunks, self.shape[-1]))
-        if chunks == 1:  # a chunk that holds all
-            return Intervals(shape, self.line, self.end, self.gap)
-        chunk, voices = self.end // size, self.shape[-1]
-        row = self.line // voices
-        line = self.line + voices * ((chunks - 1) * row + chunk)  # row * chunks + chunk, then the voice
-        end = self.end - size * chunk
-        return Intervals(shape, torch.where(self.gap <= end, line, shape.numel()), end, self.gap)
+    def counts(self, size: int | None = None) -> Float[Tensor, "*B V chunks size"]:
+        """[..., g]: how many gaps of g steps have both their hits in the same chunk. T is a multiple of ``size``.
 
-    def total(self, values: Float[Tensor, " N"]) -> Float[Tensor, "*B V"]:
-        """Per line, the sum of a value for each interval."""
-        sums = torch.zeros(self.shape.numel() + 1, dtype=values.dtype, device=values.device)
-        return sums.index_add_(0, self.line, values)[:-1].view(self.shape)
+        All that is said of intervals is a sum over this, which has as many cells as the hits. Left out, ``size`` is T.
+        """
+        size = self.shape[-1] if size is None else size
+        place = self.end % size
+        cell = self.end - place + self.gap * (self.gap <= place)  # gaps from outside go to the cell of length 0
+        counts = torch.zeros(self.shape.numel(), device=cell.device)
+        counts.scatter_add_(0, cell, torch.ones(len(cell), device=cell.device))[::size] = 0
+        return counts.view(*self.shape[:-1], -1, size)
 
-    def moments(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Per line, the number of gaps, their sum, and the sum of their squares."""
-        gap = self.gap.double()  # squares of long gaps are more than float32 can add up
-        return self.total(torch.ones_like(gap)), self.total(gap), self.total(gap.square())
 
-    def histogram(self, bins: int = IOI_BINS) -> Float[Tensor, "*B V bins"]:
-        """Per line, how many gaps are 1, 2, ... ``bins``; NaN without a gap."""
-        lines = self.shape.numel()
-        counts = torch.zeros((lines + 1) * bins, device=self.gap.device)
-        place = torch.where(self.gap <= bins, self.line * bins + self.gap - 1, lines * bins)
-        counts.index_add_(0, place, torch.ones(len(place), device=place.device))
-        undefined = self.total(torch.ones(len(place), device=place.device)) == 0
-        return counts[: lines * bins].view(*self.shape, bins).masked_fill_(undefined[..., None], torch.nan)
+def moments(counts: Float[Tensor, "*B size"]) -> tuple[Tensor, Tensor, Tensor]:
+    """The number of gaps, their sum, and the sum of their squares, of ``Intervals.counts``."""
+    size = counts.shape[-1]
+    dtype = torch.float if size <= 2**12 else torch.double  # whole numbers up to the square of size are exact
+    gap = torch.arange(size, dtype=dtype, device=counts.device)
+    lines = counts.reshape(-1, size).to(dtype)
+    count, total, squares = ((lines @ power).double().view(counts.shape[:-1]) for power in (gap**0, gap, gap**2))
+    return count, total, squares
 
-    def at_most(self, threshold: int) -> Float[Tensor, "*B V"]:
-        """Per line, the number of gaps of at most ``threshold``."""
-        return self.total((self.gap <= threshold).float())
+
+def histogram(counts: Float[Tensor, "*B size"], bins: int = IOI_BINS) -> Float[Tensor, "*B bins"]:
+    """How many gaps are 1, 2, ... ``bins``, of ``Intervals.counts``; NaN without a gap."""
+    undefined = torch.where(counts.sum(-1) > 0, 0.0, torch.nan)
+    return F.pad(counts[..., 1 : bins + 1], (0, max(bins + 1 - counts.shape[-1], 0))).add_(undefined[..., None])
 
 
 def _expected_moments(probs: Float[Tensor, "*B T V"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Per voice, the expectations of what ``Intervals.moments`` counts.
+    """Per voice, the expectations of what ``moments`` counts.
 
     The age at step t is the distance to the last hit before it. P(there is one), E[age] and E[age^2] follow from step
     to step: after a hit (probability p) the age is 1, otherwise it is one more.
@@ -101,7 +93,7 @@ def _expected_moments(probs: Float[Tensor, "*B T V"]) -> tuple[Tensor, Tensor, T
 
 
 def _moments(hits: Hits) -> tuple[Tensor, Tensor, Tensor]:
-    return _expected_moments(hits) if is_probabilistic(hits) else Intervals.of(hits).moments()
+    return _expected_moments(hits) if is_probabilistic(hits) else moments(Intervals.of(hits).counts()[..., 0, :])
 
 
 def mean_of_moments(count: Tensor, total: Tensor, squares: Tensor) -> Tensor:
@@ -136,7 +128,7 @@ def ioi_hist(hits: Hits, grid: Grid, bins: int = IOI_BINS) -> Float[Tensor, "*B 
     Longer ones are left out. Of probabilities: the expected counts, exact; NaN where not even one distance can be.
     """
     if not is_probabilistic(hits):
-        return Intervals.of(hits).histogram(bins)
+        return histogram(Intervals.of(hits).counts()[..., 0, :], bins)
     counts = []
     waiting = hits  # at step t: a hit there and none since, up to the step looked at
     for distance in range(1, bins + 1):
@@ -156,7 +148,7 @@ def ioi_entropy(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Tensor, 
         voices: a voice, a group, or None for all; their union is the line.
     """
     onsets = line(hits, voices)[..., None]
-    counts = Intervals.of(onsets).histogram(max(onsets.shape[-2], 1))[..., 0, :]
+    counts = Intervals.of(onsets).counts()[..., 0, 0, :]
     return entropy_bits(counts / counts.sum(-1, keepdim=True))
 
 
@@ -170,14 +162,17 @@ def npvi(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Tensor, "*B"]:
         grid: the metre.
         voices: a voice, a group, or None for all; their union is the line.
     """
-    gaps = Intervals.of(line(hits, voices)[..., None])
-    gap = gaps.gap.float()
-    follows = (gaps.line[1:] == gaps.line[:-1]).float()
-    change = (gap[1:] - gap[:-1]).abs() / ((gap[1:] + gap[:-1]) / 2)
-    pairs = Intervals(gaps.shape, gaps.line[1:], gaps.end[1:], gaps.gap[1:])
-    return 100 * ratio(pairs.total(follows * change), pairs.total(follows))[..., 0]
+    onsets = line(hits, voices)
+    at = onsets.reshape(-1).nonzero()[:, 0]
+    row, gap = at // max(onsets.shape[-1], 1), at.diff().float()
+    of_one_line = row[2:] == row[:-2]  # three onsets, two gaps
+    change = ((gap[1:] - gap[:-1]).abs() / ((gap[1:] + gap[:-1]) / 2))[of_one_line]
+    total, pairs = torch.zeros(2, onsets.shape[:-1].numel(), device=hits.device).unbind()
+    total.index_add_(0, row[2:][of_one_line], change)
+    pairs.index_add_(0, row[2:][of_one_line], torch.ones_like(change))
+    return 100 * ratio(total, pairs).view(onsets.shape[:-1])
 
 
 def fast_patterns(hits: Hits, grid: Grid, fast_threshold: int = 4) -> Float[Tensor, "*B V"]:
     """Per voice, number of consecutive hits at most ``fast_threshold`` steps apart; 0 with fewer than two hits."""
-    return Intervals.of(hits).at_most(fast_threshold)
+    return Intervals.of(hits).counts()[..., 0, : fast_threshold + 1].sum(-1)

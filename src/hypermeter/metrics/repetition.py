@@ -28,29 +28,20 @@ def shares_of_rows(counts: Float[Tensor, "*B V V"]) -> Float[Tensor, "*B V V"]:
     return counts / torch.where(total > 0, total, 1)
 
 
-def ngram_codes(hits: Hits, n: int = NGRAM_STEPS) -> Int[Tensor, "*B places"]:
+def ngram_codes(hits: Hits, n: int = NGRAM_STEPS) -> Shaped[Tensor, "*B places"]:
     """At each step that n steps begin with, a number: equal for equal patterns. (*B, T - n + 1), or (*B, 0)."""
     *batch, steps, voices = hits.shape
-    places = max(steps - n + 1, 0)
-    cells = as_binary(hits)
-    if not places or not hits.numel():
-        return torch.zeros(*batch, places, dtype=torch.long, device=hits.device)
-    if voices > 62:
-        codes = torch.unique(cells.reshape(-1, voices), dim=0, return_inverse=True)[1].view(*batch, steps)
-    else:
-        codes = (cells << torch.arange(voices, device=hits.device)).sum(-1)
-    if voices * n <= 62:
-        parts = [codes[..., step : steps - n + 1 + step] << (voices * step) for step in range(n)]
-        return torch.stack(parts).sum(0)
-    joined = codes[..., :places]
-    for step in range(1, n):
-        following = codes[..., step : places + step]
-        pairs = torch.stack([joined.reshape(-1), following.reshape(-1)], -1)
-        joined = torch.unique(pairs, dim=0, return_inverse=True)[1].view(*batch, places)
-    return joined
+    if steps < n or not hits.numel():
+        return torch.zeros(*batch, max(steps - n + 1, 0), device=hits.device)
+    cells, places = as_float(as_binary(hits)), steps - n + 1
+    if voices <= 24 and voices * n <= 53:  # the bits of a float, and those of a double
+        codes = (cells @ 2.0 ** torch.arange(voices, device=hits.device)).double()
+        return torch.stack([codes[..., k : k + places] * 2.0 ** (voices * k) for k in range(n)]).sum(0)
+    patterns = cells.unfold(-2, n, 1).flatten(-2)
+    return torch.unique(patterns.flatten(0, -2), dim=0, return_inverse=True)[1].view(patterns.shape[:-1])
 
 
-def count_equal(codes: Int[Tensor, "*B places"]) -> Float[Tensor, "*B places"]:
+def count_equal(codes: Shaped[Tensor, "*B places"]) -> Float[Tensor, "*B places"]:
     """How often each different number comes, most frequent first, then zeros."""
     if not codes.numel():
         return codes.float()

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from hypermeter.grid import Grid
 from hypermeter.metrics.density import avg_hits, dense_frac, drum_density, max_hits
-from hypermeter.metrics.intervals import Intervals, mean_of_moments, variance_of_moments
-from hypermeter.metrics.onsets import chunk_sums, entropy_bits, mean_of_defined, ratio
+from hypermeter.metrics.intervals import Intervals, histogram, mean_of_moments, moments, variance_of_moments
+from hypermeter.metrics.onsets import as_binary, as_float, entropy_bits, mean_of_defined, ratio
 from hypermeter.metrics.repetition import NGRAM_STEPS, count_equal, ngram_codes, shares_of_rows
 from hypermeter.metrics.syncopation import weak_steps
 
@@ -63,17 +63,29 @@ def window_metrics(
 
 
 class _Window:
-    """What is found once."""
+    """What is found once, and what of it belongs to each chunk.
+
+    Most of it is added up: ``sums`` (*B, bars, F) has for each bar the hits of each voice, all hits, those on weak
+    steps, the steps with two hits or more, whether the bar is dense, and the pairs of hits on neighbouring steps.
+    """
 
     def __init__(self, hits: Tensor, grid: Grid, fast_threshold: int):
-        self.onsets, self.grid, self.fast_threshold = hits.bool(), grid, fast_threshold
+        self.grid, self.fast_threshold = grid, fast_threshold
         *_, self.steps, self.voices = hits.shape
-        onsets = self.onsets.float()
-        self.per_step = onsets.sum(-1)
-        self.weak = self.per_step * weak_steps(self.steps, grid).to(hits.device)
-        self.per_bar = chunk_sums(onsets, grid.steps_per_bar)
-        self.pairs = self._pairs_by_bar(onsets)
-        self.gaps, self.codes = Intervals.of(self.onsets), ngram_codes(self.onsets)
+        self.onsets, size = as_binary(hits), grid.steps_per_bar
+        self.bars = -(-self.steps // size)
+        bars = F.pad(as_float(self.onsets), (0, 0, 0, self.bars * size - self.steps)).unflatten(-2, (self.bars, size))
+        self.per_bar, per_step = bars.sum(-2), bars.sum(-1)
+        self.per_step = per_step.flatten(-2)[..., : self.steps]
+        total = per_step.sum(-1, keepdim=True)
+        weak = (per_step * weak_steps(size, grid).to(hits.device)).sum(-1, keepdim=True)
+        together = (per_step > 1).float().sum(-1, keepdim=True)
+        dense = (total > self.voices / 2 * self._length(size, self.steps)).float()
+        pairs = bars[..., :-1, :].transpose(-1, -2) @ bars[..., 1:, :]
+        self.sums = torch.cat([self.per_bar, total, weak, together, dense, pairs.flatten(-2)], -1)
+        following = F.pad(bars[..., 1:, 0, :], (0, 0, 0, 1))
+        self.pairs_over_end = (bars[..., -1, :, None] * following[..., None, :]).flatten(-2)
+        self.intervals, self.codes = Intervals.of(self.onsets, grid.steps_per_phrase), ngram_codes(self.onsets)
 
     def report(self, sections: Sequence[tuple[int, int]]) -> dict[str, Any]:
         step, bar, phrase = (self.level(bars) for bars in (None, 1, self.grid.bars_per_phrase))
@@ -94,62 +106,47 @@ class _Window:
 
     def level(self, bars: int | None) -> dict[str, Tensor]:
         """WINDOW_METRICS of each chunk of ``bars`` bars, or (None) of the whole window, without an axis of chunks."""
-        size = self.steps if bars is None else bars * self.grid.steps_per_bar
-        chunks = -(-self.steps // size) if size else 1
-        steps = (self.steps - size * torch.arange(chunks, device=self.onsets.device)).clamp(max=size)
-        per_step = _cut(self.per_step, size, chunks)
-        hits = per_step.sum(-1)
-        bars_of_chunk = self.per_bar.shape[-2] if bars is None else bars
-        per_bar = _cut(self.per_bar.transpose(-1, -2), bars_of_chunk, chunks).movedim(-3, -2)  # (*B, chunks, V, bars)
-        gaps = self.gaps.within(size, chunks)
-        moments = gaps.moments()
+        voices, size = self.voices, self.steps if bars is None else bars * self.grid.steps_per_bar
+        bars_of_chunk = self.bars if bars is None else bars
+        sums = self._sums(bars_of_chunk)
+        shares = sums[..., : voices + 3] / self._length(size, self.steps)
+        max_hits = _cut(self.per_step, size).amax(-1) if self.steps else shares[..., voices]
+        gaps = self.intervals.counts(None if bars is None else size)[..., : sums.shape[-2], :]  # (*B, V, chunks, size)
+        of_gaps = moments(gaps)
         found = {
-            "avg_hits": hits / steps,
-            "drum_density": per_bar.sum(-1) / steps[:, None],
-            "max_hits": per_step.amax(-1) if size else hits / steps,
-            "dense_frac": self._dense_frac(bars_of_chunk, chunks),
-            "ioi_mean": mean_of_moments(*moments).float(),
-            "ioi_var": variance_of_moments(*moments).float(),
-            "ioi_hist": gaps.histogram(),
-            "co_occurrence": (per_step > 1).sum(-1) / steps,
+            "avg_hits": shares[..., voices],
+            "drum_density": shares[..., :voices],
+            "max_hits": max_hits,
+            "dense_frac": (sums[..., voices + 3, None] / self._length(bars_of_chunk, self.bars))[..., 0],
+            "ioi_mean": mean_of_moments(*of_gaps).float().transpose(-1, -2),
+            "ioi_var": variance_of_moments(*of_gaps).float().transpose(-1, -2),
+            "ioi_hist": histogram(gaps).movedim(-2, -3),
+            "co_occurrence": shares[..., voices + 2],
             "ngrams": count_equal(self.codes) if bars is None else self._ngrams(size),
-            "fast_patterns": gaps.at_most(self.fast_threshold),
-            "transitions": shares_of_rows(self._pairs(bars_of_chunk, chunks)),
-            "syncopation": ratio(_cut(self.weak, size, chunks).sum(-1), hits),
+            "fast_patterns": gaps[..., : self.fast_threshold + 1].sum(-1).transpose(-1, -2),
+            "transitions": shares_of_rows(sums[..., voices + 4 :].unflatten(-1, (voices, voices))),
+            "syncopation": ratio(sums[..., voices + 1], sums[..., voices]),
         }
         if bars is not None:
             return found
         batch = self.onsets.ndim - 2
         return {name: value if name == "ngrams" else value.squeeze(batch) for name, value in found.items()}
 
-    def _dense_frac(self, bars: int, chunks: int) -> Float[Tensor, "*B chunks"]:
-        begun, size = self.per_bar.shape[-2], self.grid.steps_per_bar
-        steps = (self.steps - size * torch.arange(begun, device=self.onsets.device)).clamp(max=size)
-        dense = (self.per_bar.sum(-1) > self.voices / 2 * steps).float()
-        count = (begun - bars * torch.arange(chunks, device=self.onsets.device)).clamp(max=bars)
-        return _cut(dense, bars, chunks).sum(-1) / count
+    def _length(self, size: int, total: int) -> int | Float[Tensor, "chunks 1"]:
+        """Of each chunk of ``size``; the last has what is left of ``total``."""
+        if size == 0 or total % size == 0:
+            return size
+        starts = torch.arange(0, total, size, device=self.onsets.device)
+        return (total - starts).clamp(max=size)[:, None].float()
 
-    def _pairs_by_bar(self, onsets: Float[Tensor, "*B T V"]) -> tuple[Tensor, Tensor]:
-        """Hits of voice j on the step after one of voice i: in each bar, and over each bar's end; (*B, bars, V, V)."""
-        size, bars = self.grid.steps_per_bar, self.per_bar.shape[-2]
-        onsets = F.pad(onsets, (0, 0, 0, bars * size - self.steps)).unflatten(-2, (bars, size))
-        inside = onsets[..., :-1, :].transpose(-1, -2) @ onsets[..., 1:, :]
-        following = F.pad(onsets[..., 1:, 0, :], (0, 0, 0, 1))
-        return inside, onsets[..., -1, :, None] * following[..., None, :]
-
-    def _pairs(self, bars: int, chunks: int) -> Float[Tensor, "*B chunks V V"]:
-        """The same in each chunk of ``bars`` bars."""
-        inside, over_end = self.pairs
+    def _sums(self, bars: int) -> Float[Tensor, "*B chunks F"]:
+        """``sums`` of each chunk of ``bars`` bars, with the pairs over the ends of bars within it."""
         if bars == 1:
-            return inside
-        in_chunk = (torch.arange(1, inside.shape[-3] + 1, device=inside.device) % bars != 0).float()
-        pairs = inside + over_end * in_chunk[:, None, None]
-        return (
-            _cut(pairs.flatten(-2).transpose(-1, -2), bars, chunks)
-            .sum(-1)
-            .transpose(-1, -2)
-            .unflatten(-1, (self.voices, self.voices))
-        )
+            return self.sums
+        sums, over_end = (_cut(x, bars, -2) for x in (self.sums, self.pairs_over_end))
+        sums = sums.sum(-2)
+        sums[..., -(self.voices**2) :] += over_end[..., :-1, :].sum(-2)
+        return sums
 
     def _ngrams(self, size: int) -> Float[Tensor, "*B chunks places"]:
         """``ngrams`` of each chunk, from the codes of the whole window. The last chunk may be short."""
@@ -163,10 +160,9 @@ class _Window:
 
     def _entropies(self) -> tuple[Float[Tensor, "*B"], Float[Tensor, "*B"]]:
         """``step_entropy`` and ``phrase_entropy``."""
-        size = self.grid.steps_per_phrase
-        phrases, classes = -(-self.steps // size), self.voices + 2  # the last class is padding
-        hits = F.pad(self.per_step.long(), (0, phrases * size - self.steps), value=classes - 1)
-        hits = hits.unflatten(-1, (phrases, size))
+        size, classes = self.grid.steps_per_phrase, self.voices + 2  # the last class is padding
+        hits = self.per_step.long()
+        hits = F.pad(hits, (0, -self.steps % size), value=classes - 1).unflatten(-1, (-(-self.steps // size), size))
         counts = torch.zeros(*hits.shape[:-1], classes, device=hits.device)
         counts = counts.scatter_add_(-1, hits, torch.ones(hits.shape, device=hits.device))[..., :-1]
         whole = counts.sum(-2)
@@ -174,6 +170,9 @@ class _Window:
         return entropy_bits(whole / whole.sum(-1, keepdim=True)), mean_of_defined(of_phrases)
 
 
-def _cut(x: Shaped[Tensor, "*B N"], size: int, chunks: int) -> Shaped[Tensor, "*B chunks size"]:
-    """Chunks of ``size``; the last is filled up with zeros."""
-    return F.pad(x, (0, chunks * size - x.shape[-1])).unflatten(-1, (chunks, size))
+def _cut(x: Tensor, size: int, axis: int = -1) -> Tensor:
+    """Chunks of ``size`` on a new axis before; the last is filled up with zeros. All in one where ``size`` is 0."""
+    if size == 0:
+        return x.unsqueeze(axis - 1)
+    length = x.shape[axis]
+    return F.pad(x, (0, 0) * (-1 - axis) + (0, -length % size)).unflatten(axis, (-(-length // size), size))
