@@ -111,7 +111,7 @@ def test_the_manifest_tells_what_became_of_each_file(tmp_path):
 
 
 def test_a_file_that_breaks_the_reader_is_a_reject_and_the_rest_goes_on(tmp_path, monkeypatch):
-    import hypermeter.prepare as module
+    import hypermeter.prepare.convert as module
 
     parse = module.parse_midi
 
@@ -267,9 +267,9 @@ def test_a_changed_a_missing_and_a_damaged_file_are_made_again(tmp_path):
 def test_a_run_that_was_cut_off_goes_on(tmp_path, monkeypatch):
     source, out = write_folder(tmp_path / "in", 40, bars=1), tmp_path / "out"
     complete = run(source, tmp_path / "complete")
-    import hypermeter.prepare as module
+    import hypermeter.prepare.crew as module
 
-    run_batch, calls = module._run_batch, []
+    run_batch, calls = module.run_batch, []
 
     def fail_late(job, files, write):
         calls.append(write)
@@ -277,7 +277,7 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return run_batch(job, files, write)
 
-    monkeypatch.setattr(module, "_run_batch", fail_late)
+    monkeypatch.setattr(module, "run_batch", fail_late)
     for _ in range(2):  # Cut off, and while it goes on once more.
         calls.clear()
         with pytest.raises(KeyboardInterrupt):
@@ -286,7 +286,7 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path, monkeypatch):
             partial.write('\n{"source": "half a li')
     assert not (out / "manifest.json").exists()
     (out / "train" / ".7.x.npz").write_bytes(b"left by a killed writer")
-    monkeypatch.setattr(module, "_run_batch", run_batch)
+    monkeypatch.setattr(module, "run_batch", run_batch)
     times = {path: path.stat().st_mtime_ns for path in out.glob("*/[!.]*.npz")}
     assert len(times) == 32
     manifest = run(source, out)

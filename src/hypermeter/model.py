@@ -6,125 +6,29 @@ looks from step i of a bar at step i of earlier bars. All of it meets in the fea
 distribution is made, so that training is one parallel pass and streaming needs one step of each level.
 """
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from importlib.resources import files
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from hypermeter.encoders import BarAttention, BarMemory, EncoderState, Recalled, RecurrentEncoder, TransformerEncoder
+from hypermeter.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, reading, write_checkpoint
+from hypermeter.encoders import BarAttention, Recalled, RecurrentEncoder, TransformerEncoder
 from hypermeter.generate import generate
-from hypermeter.grid import Grid, HypermeterError, atomic_write
+from hypermeter.grid import Grid, HypermeterError
 from hypermeter.heads import MixtureHead, SoftmaxHead, StepDistribution
 from hypermeter.kit import Kit
 from hypermeter.losses import compute_loss
 from hypermeter.metrics import chunk_means
+from hypermeter.state import Prediction, State
 
 LOOK_BACK_BARS = (1, 2, 4)
 LOOK_BACK_STEPS = 4
 """From the place that is about to be played on; only what has been played is seen."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What ``forward`` gives; unpacks into ``step_preds, bar_preds, phrase_preds``, probabilities.
-
-    Args:
-        step_dist: distribution at positions 0..T; position t is for step t.
-        bar_logits: (B, bars, V), position k for the mean pattern of bar k + 1.
-        phrase_logits: (B, phrases, V), likewise.
-    """
-
-    step_dist: StepDistribution
-    bar_logits: Float[Tensor, "B bars V"]
-    phrase_logits: Float[Tensor, "B phrases V"]
-
-    @property
-    def step_preds(self) -> Float[Tensor, "B T V"]:
-        """Position t is for step t + 1."""
-        return self.step_dist[:, 1:].probs
-
-    @property
-    def bar_preds(self) -> Float[Tensor, "B bars V"]:
-        return self.bar_logits.sigmoid()
-
-    @property
-    def phrase_preds(self) -> Float[Tensor, "B phrases V"]:
-        return self.phrase_logits.sigmoid()
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter((self.step_preds, self.bar_preds, self.phrase_preds))
-
-
-def _map(value: Any, change) -> Any:
-    """``change`` on each tensor of nested tuples."""
-    if isinstance(value, tuple):
-        return tuple(_map(each, change) for each in value)
-    return change(value)
-
-
-def _where(mask: Bool[Tensor, " B"], chosen: Any, other: Any) -> Any:
-    """Rows of nested tuples of tensors: ``chosen`` where the mask is true; either may have one row for all."""
-    if isinstance(chosen, tuple):
-        return tuple(_where(mask, a, b) for a, b in zip(chosen, other, strict=True))
-    return torch.where(mask.view(-1, *[1] * (chosen.dim() - 1)), chosen, other)
-
-
-@dataclass(frozen=True)
-class State:
-    """All that the model remembers of each row, as a value: ``step`` gives a new one and leaves the old as it was.
-
-    Args:
-        position: steps seen.
-        hidden: the step level's output at this position.
-        step, bar, phrase: encoder states.
-        bar_output, phrase_output: what those levels said last, 0 before the first.
-        bar_sums, phrase_sums: gathered since the bar (phrase) began: summed states, then summed patterns.
-        history: (B, steps, V), the last steps played, as many as the look-back needs.
-        memory: of the bar attention, empty without.
-        start: the state before the first step, one row, or None in that state itself.
-    """
-
-    position: Int[Tensor, " B"]
-    hidden: Float[Tensor, "B hidden"]
-    step: EncoderState
-    bar: EncoderState
-    phrase: EncoderState
-    bar_output: Float[Tensor, "B bar_hidden"]
-    phrase_output: Float[Tensor, "B phrase_hidden"]
-    bar_sums: tuple[Tensor, Tensor]
-    phrase_sums: tuple[Tensor, Tensor]
-    history: Float[Tensor, "B past V"]
-    memory: BarMemory
-    start: "State | None" = None
-
-    def _parts(self) -> dict[str, Any]:
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "start"}
-
-    def select(self, rows: Int[Tensor, " N"]) -> "State":
-        """The state of the given rows, in that order; a row may come more than once."""
-        return State(**{name: _map(part, lambda x: x[rows]) for name, part in self._parts().items()}, start=self.start)
-
-    def reset(self, mask: Bool[Tensor, " B"]) -> "State":
-        """Rows where the mask is true go back to before the first step."""
-        if self.start is None:
-            return self
-        start = self.start._parts()
-        return State(
-            **{name: _where(mask, start[name], part) for name, part in self._parts().items()}, start=self.start
-        )
-
-    def detach(self) -> "State":
-        start = None if self.start is None else self.start.detach()
-        return State(**{name: _map(part, torch.detach) for name, part in self._parts().items()}, start=start)
 
 
 class HierarchicalDrumModel(nn.Module):
@@ -423,25 +327,14 @@ class HierarchicalDrumModel(nn.Module):
         gathered = torch.cat(state.bar_sums, -1) / self.grid.steps_per_bar
         output, bar = self.bar_rnn.step(self.step_to_bar(gathered), state.bar)
         sums = (state.phrase_sums[0] + output, state.phrase_sums[1])
-        state = replace(
-            state,
-            bar=_where(ended, bar, state.bar),
-            bar_output=_where(ended, output, state.bar_output),
-            bar_sums=_where(ended, _map(state.bar_sums, torch.zeros_like), state.bar_sums),
-            phrase_sums=_where(ended, sums, state.phrase_sums),
-        )
+        state = state.change(ended, bar=bar, bar_output=output, bar_sums=_zeros_like(state.bar_sums), phrase_sums=sums)
         ended = state.position % self.grid.steps_per_phrase == 0
         if not ended.any():
             return state
         states, patterns = state.phrase_sums
         gathered = torch.cat([states / self.grid.bars_per_phrase, patterns / self.grid.steps_per_phrase], -1)
         output, phrase = self.phrase_rnn.step(self.bar_to_phrase(gathered), state.phrase)
-        return replace(
-            state,
-            phrase=_where(ended, phrase, state.phrase),
-            phrase_output=_where(ended, output, state.phrase_output),
-            phrase_sums=_where(ended, _map(state.phrase_sums, torch.zeros_like), state.phrase_sums),
-        )
+        return state.change(ended, phrase=phrase, phrase_output=output, phrase_sums=_zeros_like(state.phrase_sums))
 
     # ------------------------------------------------------------------ shared by both
 
@@ -488,15 +381,11 @@ class HierarchicalDrumModel(nn.Module):
             path: of the file, by custom ``.safetensors``.
             notes: anything JSON can hold (data, seed, result), kept beside the configuration.
         """
-        about = {
-            "config": self.config,
-            "grid": self.grid.to_dict(),
-            "kit": None if self.kit is None else self.kit.to_dict(),
-            "notes": dict(notes or {}),
-        }
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(save(tensors, metadata={"hypermeter": json.dumps(about)}))
+        write_checkpoint(path, Checkpoint(self.config, self.grid, self.kit, self.state_dict()), notes or {})
+
+
+def _zeros_like(sums: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return torch.zeros_like(sums[0]), torch.zeros_like(sums[1])
 
 
 def _log_odds(mean_pattern: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:
@@ -516,36 +405,9 @@ def load(name_or_path: str | Path, kit: str | None = None, device: str | torch.d
     Raises:
         HypermeterError: not there, damaged, not a Hypermeter checkpoint, or of another kit.
     """
-    path = Path(name_or_path)
-    if path.is_dir():
-        path = next((each for each in (path / "best.safetensors", path / "last.safetensors") if each.exists()), path)
-        if path.is_dir():
-            raise HypermeterError(f"{path}: no checkpoint there; expected best.safetensors or last.safetensors in it")
-    elif path.suffix != ".safetensors" and not path.exists():
-        shipped = Path(str(files("hypermeter") / "weights"))
-        names = sorted(each.stem for each in shipped.glob("*.safetensors"))
-        if str(name_or_path) not in names:
-            raise HypermeterError(f"{name_or_path}: no such checkpoint; give a .safetensors file, a run, or {names}")
-        path = shipped / f"{name_or_path}.safetensors"
-    try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            about = json.loads((file.metadata() or {})["hypermeter"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        own = None if about["kit"] is None else Kit.from_dict(about["kit"])
-        if kit is not None and (own is None or own.name != kit):
-            found = "no kit" if own is None else f"kit {own.name}"
-            raise HypermeterError(
-                f"{path}: {found} in the checkpoint, expected kit {kit}; use its kit or another model"
-            )
-        model = HierarchicalDrumModel(**about["config"], grid=Grid.from_dict(about["grid"]), kit=own)
-        model.load_state_dict(tensors)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise HypermeterError(f"{path}: no checkpoint there; expected a .safetensors file or a training run") from error
-    except HypermeterError:
-        raise
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise HypermeterError(
-            f"{path}: not a readable Hypermeter checkpoint ({first}); train or download again"
-        ) from error
+    path = find_checkpoint(name_or_path)
+    with reading(path):
+        checkpoint = read_checkpoint(path, kit, device)
+        model = HierarchicalDrumModel(**checkpoint.config, grid=checkpoint.grid, kit=checkpoint.kit)
+        model.load_state_dict(checkpoint.tensors)
     return model.to(device).eval()

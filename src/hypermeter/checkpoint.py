@@ -1,0 +1,99 @@
+"""Checkpoints: a model's weights, configuration, grid and kit in one safetensors file, and where such files lie."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from hypermeter.grid import Grid, HypermeterError, atomic_write
+from hypermeter.kit import Kit
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a model is made from again.
+
+    Args:
+        config: the arguments of its constructor, but for grid and kit.
+        grid: the metre.
+        kit: the voices, None where the model has no kit.
+        tensors: its ``state_dict``.
+    """
+
+    config: dict[str, Any]
+    grid: Grid
+    kit: Kit | None
+    tensors: Mapping[str, Tensor]
+
+
+def write_checkpoint(path: str | Path, checkpoint: Checkpoint, notes: Mapping[str, Any]) -> None:
+    """Write a checkpoint whole or not at all; notes are anything JSON can hold."""
+    about = {
+        "config": checkpoint.config,
+        "grid": checkpoint.grid.to_dict(),
+        "kit": None if checkpoint.kit is None else checkpoint.kit.to_dict(),
+        "notes": dict(notes),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata={"hypermeter": json.dumps(about)}))
+
+
+def find_checkpoint(name_or_path: str | Path) -> Path:
+    """The file of a shipped model's name, of a training run (its best weights, else its last), or the path itself.
+
+    Raises:
+        HypermeterError: a folder without weights, or a name that is not shipped.
+    """
+    path = Path(name_or_path)
+    if path.is_dir():
+        path = next((each for each in (path / "best.safetensors", path / "last.safetensors") if each.exists()), path)
+        if path.is_dir():
+            raise HypermeterError(f"{path}: no checkpoint there; expected best.safetensors or last.safetensors in it")
+    elif path.suffix != ".safetensors" and not path.exists():
+        shipped = Path(str(files("hypermeter") / "weights"))
+        names = sorted(each.stem for each in shipped.glob("*.safetensors"))
+        if str(name_or_path) not in names:
+            raise HypermeterError(f"{name_or_path}: no such checkpoint; give a .safetensors file, a run, or {names}")
+        path = shipped / f"{name_or_path}.safetensors"
+    return path
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What is wrong with a file that the block reads, or makes a model from, is said in one line that names it."""
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise HypermeterError(f"{path}: no checkpoint there; expected a .safetensors file or a training run") from error
+    except HypermeterError:
+        raise
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise HypermeterError(
+            f"{path}: not a readable Hypermeter checkpoint ({first}); train or download again"
+        ) from error
+
+
+def read_checkpoint(path: Path, kit: str | None = None, device: str | torch.device = "cpu") -> Checkpoint:
+    """A checkpoint, its tensors on the device. Called in ``reading``, since a damaged file raises errors of many kinds.
+
+    Raises:
+        HypermeterError: a kit of that name is asked for, and the model has another or none.
+    """
+    with safe_open(path, framework="pt", device=str(device)) as file:
+        about = json.loads((file.metadata() or {})["hypermeter"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    own = None if about["kit"] is None else Kit.from_dict(about["kit"])
+    if kit is not None and (own is None or own.name != kit):
+        found = "no kit" if own is None else f"kit {own.name}"
+        raise HypermeterError(f"{path}: {found} in the checkpoint, expected kit {kit}; use its kit or another model")
+    return Checkpoint(about["config"], Grid.from_dict(about["grid"]), own, tensors)
