@@ -382,3 +382,35 @@ def test_a_file_of_another_kit_or_grid_is_named(tmp_path, values, message):
 def test_a_kit_given_is_that_of_files_that_name_none(tmp_path):
     paths = [save(tmp_path, "a.npz", **meta(kit="gm10")), save(tmp_path, "b.npz")]
     assert common_kit_and_grid(paths, "gm10") == (load_kit("gm10"), Grid())
+
+
+# Metres.
+
+
+def save_in(path, grid, steps=48):
+    hits = np.zeros((steps, 2), np.uint8)
+    hits[::3] = 1
+    np.savez(path, sequence=hits, meta=json.dumps({"grid": grid.to_dict()}))
+
+
+def test_metres_of_one_length_of_bar_are_mixed_only_where_that_is_asked_for(tmp_path):
+    three, six = Grid.of_metre("3/4"), Grid.of_metre("6/8", 2)
+    assert three.steps_per_bar == six.steps_per_bar == 12
+    save_in(tmp_path / "a.npz", three)
+    save_in(tmp_path / "b.npz", six)
+    with pytest.raises(HypermeterError, match=r"b\.npz: 6/8, and .*a\.npz is 3/4; keep metres apart"):
+        CompleteHierarchicalDrumDataset(tmp_path, steps_per_bar=12)
+    with pytest.raises(HypermeterError, match="prepare all on one grid, or pass --mix-metres"):
+        common_kit_and_grid(sorted(tmp_path.glob("*.npz")))
+    mixed = CompleteHierarchicalDrumDataset(tmp_path, steps_per_bar=12, mix_metres=True)
+    assert collate([mixed[0], mixed[1]])["bar"].shape == (2, 4, 2)
+    assert common_kit_and_grid(sorted(tmp_path.glob("*.npz")), mix_metres=True)[1] == three
+
+
+def test_bars_of_different_lengths_are_never_mixed(tmp_path):
+    save_in(tmp_path / "a.npz", Grid())
+    save_in(tmp_path / "b.npz", Grid.of_metre("3/4"))
+    with pytest.raises(HypermeterError, match=r"b\.npz: bars of 12 steps, expected 16; pass its steps_per_bar"):
+        CompleteHierarchicalDrumDataset(tmp_path, mix_metres=True)
+    with pytest.raises(HypermeterError, match="prepare all on one grid$"):
+        common_kit_and_grid(sorted(tmp_path.glob("*.npz")), mix_metres=True)

@@ -22,7 +22,9 @@ from hypermeter import train as training
 from hypermeter.demo import read_corpus
 from hypermeter.encoders import rotate
 from hypermeter.grid import Grid, HypermeterError
+from hypermeter.heads import combinations
 from hypermeter.kit import Kit, Voice, load_kit
+from hypermeter.metrics import chunk_means
 from hypermeter.midi import write_midi
 from hypermeter.model import HierarchicalDrumModel, load
 from hypermeter.train import (
@@ -394,6 +396,77 @@ def test_a_model_without_a_kit_and_of_other_voices_cannot_be_started_from(data, 
         train(config_of(data, tmp_path / "run", init=str(tmp_path / "start.safetensors")))
 
 
+# Learning from teachers.
+
+
+def taught_module(teachers, **options):
+    torch.manual_seed(5)
+    model = HierarchicalDrumModel(3, 8, 8, 8, num_components=2, dropout=0.0)
+    return DrumModule(model, config_of(Path(), Path(), **options), teachers)
+
+
+def batch_of(steps):
+    lengths = torch.tensor([steps, steps // 2])
+    mask = torch.arange(steps) < lengths[:, None]
+    hits = (torch.rand(2, steps, 3, generator=torch.Generator().manual_seed(2)) < 0.3).float() * mask[..., None]
+    bar, phrase = chunk_means(hits, 16), chunk_means(hits, 64)
+    return {"step": hits, "bar": bar, "phrase": phrase, "mask": mask}
+
+
+def test_the_likelihood_of_what_teachers_draw_is_the_cross_entropy_with_their_mean(tmp_path):
+    teachers = [some_model(tmp_path / f"{seed}.safetensors", seed, grid=Grid()) for seed in (1, 2)]
+    module, batch = taught_module(teachers), batch_of(16)
+    every = combinations(3)
+    with torch.no_grad():
+        dist = module.model(batch["step"]).step_dist[:, :-1]
+        exact = torch.zeros(2, 16)
+        for teacher in teachers:
+            taught = teacher(batch["step"]).step_dist[:, :-1]
+            for each in every:
+                hits = each.expand(2, 16, 3)
+                exact -= taught.log_prob(hits).exp() * dist.log_prob(hits) / len(teachers)
+        exact = exact[batch["mask"]].mean()
+        torch.manual_seed(0)
+        draws = torch.stack([module._taught_nll(dist, batch) for _ in range(400)])
+    assert abs(draws.mean() - exact) < 3 * draws.std() / 20
+    assert draws.std() / 20 < 0.05 * exact
+
+
+def test_teachers_take_their_share_of_the_loss_and_are_not_trained(tmp_path):
+    teacher = some_model(tmp_path / "teacher.safetensors", grid=Grid())
+    module = taught_module([teacher], teacher_weight=0.25)
+    terms = module.training_step(batch_of(32))
+    parts = 0.75 * terms["step_nll"] + 0.25 * terms["taught_nll"] + 0.1 * (terms["bar"] + terms["phrase"])
+    torch.testing.assert_close(terms["loss"], parts)
+    terms["loss"].backward()
+    assert all(each.grad is None for each in teacher.parameters())
+    assert len(list(module.parameters())) == len(list(module.model.parameters()))
+    alone = taught_module([]).training_step(batch_of(32))
+    torch.testing.assert_close(alone["step_nll"], terms["step_nll"])
+    assert "taught_nll" not in alone
+
+
+@pytest.mark.slow
+def test_a_model_comes_near_to_its_teacher(prepared, tmp_path):
+    teacher = some_model(tmp_path / "teacher.safetensors", cell="gru")
+    with torch.no_grad():
+        teacher.output_layer.project.bias.add_(3)  # it plays far more than the data
+    options = {"learning_rate": 2e-2, "max_steps": 40, "val_every": 40, "teacher_weight": 0.9}
+    teacher.save(tmp_path / "teacher.safetensors")
+    teachers = (str(tmp_path / "teacher.safetensors"),)
+    taught = load(train(config_of(prepared, tmp_path / "taught", teachers=teachers, **options)))
+    alone = load(train(config_of(prepared, tmp_path / "alone", **options)))
+    hits = torch.zeros(1, 32, 3)
+    wanted, near, far = (each(hits).step_preds.mean() for each in (teacher, taught, alone))
+    assert abs(near - wanted) < 0.5 * abs(far - wanted)
+
+
+def test_a_teacher_of_another_grid_is_refused(prepared, tmp_path):
+    some_model(tmp_path / "teacher.safetensors", grid=Grid())
+    with pytest.raises(HypermeterError, match=r"teacher\.safetensors: Grid\(steps_per_beat=4, .*prepare on its grid"):
+        train(config_of(prepared, tmp_path / "run", teachers=(str(tmp_path / "teacher.safetensors"),)))
+
+
 # What a run writes.
 
 
@@ -425,7 +498,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(data, tmp_path, monkeypatch
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(training, "atomic_write", full)
-    monkeypatch.setattr("hypermeter.model.atomic_write", full)
+    monkeypatch.setattr("hypermeter.checkpoint.atomic_write", full)
     with pytest.raises(HypermeterError, match=rf"{name}: cannot be written \(No space left on device\)"):
         train(config_of(data, tmp_path))
 

@@ -93,18 +93,21 @@ def read_meta(path: str | Path) -> dict[str, Any]:
     return meta
 
 
-def read_kit_and_grid(path: str | Path, kit: Any = None, grid: Grid = Grid()) -> tuple[Kit | None, Grid]:
+def read_kit_and_grid(
+    path: str | Path, kit: Any = None, grid: Grid = Grid(), meta: Mapping[str, Any] | None = None
+) -> tuple[Kit | None, Grid]:
     """The kit and grid that the meta of a .npz tells; what it does not tell is as given.
 
     Args:
         path: the .npz.
         kit: what ``load_kit`` takes, or None.
         grid: likewise.
+        meta: of ``read_meta``, where it was read before.
 
     Raises:
         HypermeterError: as ``read_meta``; an unknown kit, or a kit or grid that is not sound.
     """
-    meta = read_meta(path)
+    meta = read_meta(path) if meta is None else meta
     try:
         kit = meta.get("kit", kit)
         return None if kit is None else load_kit(kit), Grid.from_dict(meta["grid"]) if "grid" in meta else grid
@@ -112,31 +115,42 @@ def read_kit_and_grid(path: str | Path, kit: Any = None, grid: Grid = Grid()) ->
         raise HypermeterError(f"{path}: {error}") from error
 
 
-def common_kit_and_grid(paths: Sequence[Path], kit: Any = None) -> tuple[Kit | None, Grid]:
+def common_kit_and_grid(
+    paths: Sequence[Path], kit: Any = None, grid: Grid = Grid(), mix_metres: bool = False
+) -> tuple[Kit | None, Grid]:
     """The one kit and grid of several .npz; only their meta is read.
 
     Args:
         paths: at least one.
         kit: of files that name none, as for ``load_kit``.
+        grid: of files that tell none.
+        mix_metres: take several metres whose bars have as many steps, such as 3/4 and 6/8 in sixteenths; the grid is
+            then that of the first file.
 
     Raises:
         HypermeterError: as ``read_kit_and_grid``; a file of another kit or grid than the first.
     """
     first, *others = paths
-    expected_kit, expected_grid = read_kit_and_grid(first, kit)
+    expected_kit, expected_grid = read_kit_and_grid(first, kit, grid)
     for path in others:
-        found_kit, found_grid = read_kit_and_grid(path, kit)
+        found_kit, found_grid = read_kit_and_grid(path, kit, grid)
         if found_kit != expected_kit:
             found, expected = kit_name(found_kit), kit_name(expected_kit)
             other = " of other voices" if found == expected else ""
             raise HypermeterError(
                 f"{path}: {found}{other}, expected {expected} as in {first}; prepare all with one kit"
             )
-        if found_grid != expected_grid:
+        if found_grid != expected_grid and not (mix_metres and _are_alike(found_grid, expected_grid)):
+            alike = ", or pass --mix-metres" if _are_alike(found_grid, expected_grid) else ""
             raise HypermeterError(
-                f"{path}: {found_grid}, expected {expected_grid} as in {first}; prepare all on one grid"
+                f"{path}: {found_grid}, expected {expected_grid} as in {first}; prepare all on one grid{alike}"
             )
     return expected_kit, expected_grid
+
+
+def _are_alike(one: Grid, other: Grid) -> bool:
+    """Whether bars and phrases have as many steps, so that windows fit in one batch."""
+    return (one.steps_per_bar, one.bars_per_phrase) == (other.steps_per_bar, other.bars_per_phrase)
 
 
 def kit_name(kit: Kit | None) -> str:
@@ -185,10 +199,12 @@ class CompleteHierarchicalDrumDataset(Dataset):
         hop: steps between windows, whole bars; left out, one bar.
         with_metrics: False for faster training.
         seed: of the augmentation.
+        mix_metres: take files in several metres, where their meta tells them, whose bars have ``steps_per_bar`` steps.
 
     Raises:
         HypermeterError: no such folder, no .npz or none with a step in it, a bad file, files with different numbers
-            of voices, or an argument outside its range. Files without steps are left out with one warning.
+            of voices, a file whose meta tells bars of other lengths, files in different metres without ``mix_metres``,
+            or an argument outside its range. Files without steps are left out with one warning.
     """
 
     def __init__(
@@ -204,6 +220,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
         hop: int | None = None,
         with_metrics: bool = True,
         seed: int = 0,
+        mix_metres: bool = False,
     ) -> None:
         # Only bars and phrases matter here: a beat of one step unless the bar is cut in four, as in 4/4.
         per_beat = steps_per_bar // 4 if steps_per_bar % 4 == 0 else 1
@@ -220,7 +237,8 @@ class CompleteHierarchicalDrumDataset(Dataset):
         self.sections, self.fast_threshold = sections, fast_threshold
         self.augment, self.with_metrics = augment, with_metrics
 
-        self.files, sequences = _read_folder(Path(npz_dir))
+        self.files, sequences = read_folder(Path(npz_dir))
+        self._check_metres(mix_metres)
         self.packed = np.concatenate(sequences)
         """(all steps, V) uint8, file after file."""
         lengths = [len(each) for each in sequences]
@@ -228,6 +246,28 @@ class CompleteHierarchicalDrumDataset(Dataset):
         """Where each file begins in ``packed``, and its end."""
         self.windows = np.array([(file, start) for file, steps in enumerate(lengths) for start in self._starts(steps)])
         """(items, 2): number of the file, first step of the window in it."""
+
+    def _check_metres(self, mix_metres: bool) -> None:
+        """The data set itself has no metre, but a file that tells its own must fit."""
+        first: tuple[Path, Grid] | None = None
+        for path in self.files:
+            try:
+                meta = read_meta(path)
+                grid = read_kit_and_grid(path, meta=meta)[1]
+            except HypermeterError:  # hits are all that is needed here; a meta that cannot be read tells nothing
+                continue
+            if "grid" not in meta:
+                continue
+            if grid.steps_per_bar != self.grid.steps_per_bar:
+                raise HypermeterError(
+                    f"{path}: bars of {grid.steps_per_bar} steps, expected {self.grid.steps_per_bar}; pass its"
+                    " steps_per_bar, or prepare it again"
+                )
+            first = first or (path, grid)
+            if grid.metre != first[1].metre and not mix_metres:
+                raise HypermeterError(
+                    f"{path}: {grid.metre}, and {first[0]} is {first[1].metre}; keep metres apart, or pass mix_metres"
+                )
 
     @property
     def num_drums(self) -> int:
@@ -281,8 +321,13 @@ class CompleteHierarchicalDrumDataset(Dataset):
         return hits * (random.random(hits.shape) >= DROP_OUT)
 
 
-def _read_folder(folder: Path) -> tuple[list[Path], list[np.ndarray]]:
-    """All files with a step in them, and their hits."""
+def read_folder(folder: Path) -> tuple[list[Path], list[np.ndarray]]:
+    """All .npz with a step in them, and their hits (T, V) uint8. One warning tells how many have none.
+
+    Raises:
+        HypermeterError: no such folder, no .npz or none with a step in it, a bad file, or files with different numbers
+            of voices.
+    """
     if not folder.is_dir():
         raise HypermeterError(f"{folder}: no such folder; expected a folder of .npz")
     found = sorted(folder.rglob("*.npz"))

@@ -11,7 +11,7 @@ import hashlib
 import io
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,9 +34,9 @@ from hypermeter.dataset import (
 )
 from hypermeter.evaluate import bits_per_step
 from hypermeter.grid import Grid, HypermeterError, atomic_write, remove_leftovers
-from hypermeter.heads import known_combinations
+from hypermeter.heads import StepDistribution, known_combinations
 from hypermeter.kit import Kit
-from hypermeter.losses import loss_terms
+from hypermeter.losses import loss_terms, masked_mean
 from hypermeter.model import HierarchicalDrumModel, load
 from hypermeter.prepare import prepare
 
@@ -58,10 +58,15 @@ class TrainConfig:
             of an unfinished run, it goes on.
         init: start from these weights: the name or path of a model, as ``load`` takes it. Its kit and grid must be the
             data's. Sizes, cell, output and the other options of the model, but for dropout, are its own.
+        teachers: names or paths of trained models, whose predictions are learnt beside the data (distillation).
+        teacher_weight: of what the teachers predict in the step's loss; the rest is for what was played.
         kit: of files that name none: gm10, magenta9, gm, or the path of a YAML file.
+        mix_metres: learn from several metres whose bars have as many steps, such as 3/4 and 6/8 in sixteenths, as if
+            they were one; otherwise they are refused.
         max_steps: updates.
         batch_size: windows an update, over all processes.
         seq_len: steps of a window.
+        hop_bars: bars from the start of one window to that of the next.
         learning_rate: at its highest, after the warm-up; a cosine takes it to 2 % of that. Left out, it is 8e-3 for
             recurrent encoders and 2e-3 for Transformers.
         warmup_steps: updates of the warm-up.
@@ -97,10 +102,14 @@ class TrainConfig:
     npz_dir: Annotated[Path, tyro.conf.arg(metavar="NPZ_DIR")]
     out: Annotated[Path, tyro.conf.arg(metavar="OUT")]
     init: str | None = None
+    teachers: tuple[str, ...] = ()
+    teacher_weight: float = 0.7
     kit: str | None = None
+    mix_metres: bool = False
     max_steps: int = 2000
     batch_size: int = 16
     seq_len: int = 512
+    hop_bars: int = 1
     learning_rate: float | None = None
     warmup_steps: int = 100
     weight_decay: float = 0.3
@@ -166,26 +175,34 @@ SHAPE_FIELDS = (
 """Options of the model that its weights fit."""
 
 COUNTS = (
-    "max_steps", "batch_size", "seq_len", "val_every", "patience", "devices", "step_hidden_dim", "bar_hidden_dim",
+    "max_steps", "batch_size", "seq_len", "hop_bars", "val_every", "patience", "devices", "step_hidden_dim", "bar_hidden_dim",
     "phrase_hidden_dim", "num_layers", "num_components",
 )  # fmt: skip
-SHARES = ("dropout", "ema_decay")
+SHARES = ("dropout", "ema_decay", "teacher_weight")
 AMOUNTS = ("peak_rate", "warmup_steps", "weight_decay", "bar_weight", "phrase_weight", "metric_weight")
 
 
 class DrumModule(lightning.LightningModule):
-    """The model with its loss and optimiser; runs under this file's loop and under a Lightning Trainer."""
+    """The model with its loss and optimiser; runs under this file's loop and under a Lightning Trainer.
 
-    def __init__(self, model: HierarchicalDrumModel, config: TrainConfig):
+    With teachers, each of them also draws every step given what was played before it, and the likelihood of the draws
+    takes ``teacher_weight`` of the step's loss. On average that is the cross entropy with the mean of the teachers'
+    distributions (Hinton, Vinyals & Dean 2015).
+    """
+
+    def __init__(
+        self, model: HierarchicalDrumModel, config: TrainConfig, teachers: Sequence[HierarchicalDrumModel] = ()
+    ):
         super().__init__()
         self.model, self.config = model, config
+        self.teachers = tuple(teachers)  # in a tuple they are no part of the module: not trained, not saved
 
     def forward(self, step_seq: Tensor) -> Any:
         return self.model(step_seq)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Tensor]:
         preds = self.model(batch["step"], batch["bar"], batch["phrase"])
-        return loss_terms(
+        terms = loss_terms(
             preds,
             batch,
             metrics=self.config.metric_weight > 0,
@@ -194,6 +211,18 @@ class DrumModule(lightning.LightningModule):
             metric_weight=self.config.metric_weight,
             grid=self.model.grid,
         )
+        if self.teachers:
+            taught = self._taught_nll(preds.step_dist[:, :-1], batch)
+            difference = self.config.teacher_weight * (taught - terms["step_nll"])
+            terms |= {"loss": terms["loss"] + difference, "taught_nll": taught}
+        return terms
+
+    def _taught_nll(self, dist: StepDistribution, batch: dict[str, Any]) -> Tensor:
+        """Nats per real step of what the teachers draw."""
+        with torch.no_grad():
+            draws = [teacher(batch["step"]).step_dist[:, :-1].draw() for teacher in self.teachers]
+        losses = [masked_mean(-dist.log_prob(drawn).float(), batch["mask"]) for drawn in draws]
+        return torch.stack(losses).mean()
 
     def configure_optimizers(self) -> Any:
         config = self.config
@@ -281,15 +310,17 @@ def _read_data(config: TrainConfig) -> _Data:
         folder = config.npz_dir
     held_out = sorted(validation.rglob("*.npz"))
     paths = sorted(folder.rglob("*.npz")) + held_out
-    kit, grid = common_kit_and_grid(paths, config.kit) if paths else (None, Grid())
+    kit, grid = common_kit_and_grid(paths, config.kit, mix_metres=config.mix_metres) if paths else (None, Grid())
     dataset = CompleteHierarchicalDrumDataset(
         folder,
         config.seq_len,
         grid.steps_per_bar,
         grid.bars_per_phrase,
         augment=config.augment,
+        hop=config.hop_bars * grid.steps_per_bar,
         with_metrics=False,
         seed=config.seed,
+        mix_metres=config.mix_metres,
     )
     voices = dataset.num_drums
     if kit is not None and kit.num_voices != voices:
@@ -317,7 +348,7 @@ class _Run:
         if self.kept is not None:
             options = self.kept["model"]
         elif config.init is not None:
-            start = _read_init(config.init, data)
+            start = _read_start(config.init, data)
             options = start.config | {"dropout": config.dropout}
         else:
             options = {name: getattr(config, name) for name in (*SHAPE_FIELDS, "dropout")}
@@ -340,7 +371,8 @@ class _Run:
         if start is not None:
             self.model.load_state_dict(start.state_dict())
         self.average.eval().load_state_dict(self.model.state_dict())
-        module = DrumModule(self.model, config)
+        teachers = [_read_start(name, data).to(fabric.device) for name in config.teachers]
+        module = DrumModule(self.model, config, teachers)
         made = module.configure_optimizers()
         self.scheduler = made["lr_scheduler"]["scheduler"]
         self.module, self.optimizer = fabric.setup(module, made["optimizer"])
@@ -546,8 +578,8 @@ def _check_same_run(config: TrainConfig, kept: dict[str, Any], now: dict[str, An
             )
 
 
-def _read_init(name: str, data: _Data) -> HierarchicalDrumModel:
-    """The model to start from, on the kit and grid of the data."""
+def _read_start(name: str, data: _Data) -> HierarchicalDrumModel:
+    """A trained model to start from, or to learn from, on the kit and grid of the data."""
     model = load(name)
     if model.kit != data.kit:
         found, expected = kit_name(model.kit), kit_name(data.kit)
@@ -559,7 +591,7 @@ def _read_init(name: str, data: _Data) -> HierarchicalDrumModel:
         raise HypermeterError(f"{name}: {model.grid}, expected {data.grid} of {data.folder}; prepare on its grid")
     if model.num_drums != data.dataset.num_drums:  # neither has a kit
         found, expected = model.num_drums, data.dataset.num_drums
-        raise HypermeterError(f"{name}: {found} voices, expected {expected} of {data.folder}; start from another model")
+        raise HypermeterError(f"{name}: {found} voices, expected {expected} of {data.folder}; take another model")
     return model
 
 
