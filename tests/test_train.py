@@ -18,10 +18,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from hypermeter import train as training
 from hypermeter.demo import read_corpus
 from hypermeter.encoders import rotate
-from hypermeter.grid import Grid, HypermeterError
+from hypermeter.grid import Grid, HypermeterError, atomic_write
 from hypermeter.heads import combinations
 from hypermeter.kit import Kit, Voice, load_kit
 from hypermeter.metrics import chunk_means
@@ -29,6 +28,7 @@ from hypermeter.midi import write_midi
 from hypermeter.model import HierarchicalDrumModel, load
 from hypermeter.train import (
     CHECKPOINT,
+    FILES,
     DrumModule,
     TrainConfig,
     batches,
@@ -247,7 +247,7 @@ def test_mixed_precision_is_for_devices_that_have_bfloat16(
     def fabric(**options):
         raise KeyError(options["precision"])
 
-    monkeypatch.setattr(training, "Fabric", fabric)
+    monkeypatch.setattr("hypermeter.train.run.Fabric", fabric)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda including_emulation: supported and not including_emulation
@@ -486,25 +486,23 @@ def test_being_asked_to_stop_saves_and_then_interrupts(data, tmp_path, monkeypat
 
 @pytest.mark.parametrize("name", [CHECKPOINT, "last.safetensors", "log.csv"])
 def test_a_full_disk_is_one_line_that_names_the_file(data, tmp_path, monkeypatch, name):
-    original = training.atomic_write
-
     def full(path):
         if path.name == name:
             monkeypatch.setattr(Path, "write_bytes", no_space)
-            monkeypatch.setattr(training, "open", no_space, raising=False)
-        return original(path)
+            monkeypatch.setattr("hypermeter.train.log.open", no_space, raising=False)
+        return atomic_write(path)
 
     def no_space(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(training, "atomic_write", full)
-    monkeypatch.setattr("hypermeter.checkpoint.atomic_write", full)
+    for module in ("train.resume", "train.log", "checkpoint"):
+        monkeypatch.setattr(f"hypermeter.{module}.atomic_write", full)
     with pytest.raises(HypermeterError, match=rf"{name}: cannot be written \(No space left on device\)"):
         train(config_of(data, tmp_path))
 
 
 def test_all_files_have_the_same_mode_and_leftovers_of_a_killed_run_go(data, tmp_path):
-    leftovers = [f".{Path(name).stem}.12-34{Path(name).suffix}" for name in training.FILES]
+    leftovers = [f".{Path(name).stem}.12-34{Path(name).suffix}" for name in FILES]
     for name in leftovers:
         (tmp_path / name).touch()
     before = os.umask(0o027)
@@ -512,8 +510,8 @@ def test_all_files_have_the_same_mode_and_leftovers_of_a_killed_run_go(data, tmp
         train(config_of(data, tmp_path, max_steps=1))
     finally:
         os.umask(before)
-    assert {name for name in os.listdir(tmp_path)} == {*training.FILES, "tensorboard"}
-    assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in training.FILES} == {0o640}
+    assert {name for name in os.listdir(tmp_path)} == {*FILES, "tensorboard"}
+    assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in FILES} == {0o640}
 
 
 def test_a_file_cannot_be_the_folder_of_a_run(data, tmp_path):

@@ -14,7 +14,7 @@ from hypermeter import __version__
 COMMANDS = {
     "download": "hypermeter.download:download",
     "prepare": "hypermeter.prepare.command:prepare",
-    "train": "hypermeter.train:train_command",
+    "train": "hypermeter.train.command:train_command",
     "generate": "hypermeter.compose:generate_command",
     "evaluate": "hypermeter.evaluate.card:evaluate_command",
     "inspect": "hypermeter.inspection:inspect",

@@ -1,0 +1,104 @@
+"""What a run learns from: the performances, the models that it starts from or that teach it, and its batches."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hypermeter.dataset import CompleteHierarchicalDrumDataset, collate, common_kit_and_grid, kit_name, read_sequence
+from hypermeter.grid import Grid, HypermeterError
+from hypermeter.kit import Kit
+from hypermeter.model import HierarchicalDrumModel, load
+from hypermeter.train.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run learns from, and what it is judged by: held-out hits (T, V) of each performance."""
+
+    folder: Path
+    dataset: CompleteHierarchicalDrumDataset
+    held_out: list[np.ndarray]
+    kit: Kit | None
+    grid: Grid
+
+    def fingerprint(self) -> str:
+        """A digest that other performances do not have."""
+        digest = hashlib.sha256()
+        for array in (self.dataset.packed, self.dataset.bounds, *self.held_out):
+            digest.update(f"{array.shape}".encode() + array.tobytes())
+        return digest.hexdigest()
+
+
+def read_material(config: TrainConfig) -> Material:
+    """Every performance of the folder, read and checked."""
+    folder, validation = config.npz_dir / "train", config.npz_dir / "validation"
+    if not folder.is_dir():
+        if validation.is_dir():
+            raise HypermeterError(f"{config.npz_dir}: validation but no train in it; prepare it again")
+        folder = config.npz_dir
+    held_out = sorted(validation.rglob("*.npz"))
+    paths = sorted(folder.rglob("*.npz")) + held_out
+    kit, grid = common_kit_and_grid(paths, config.kit, mix_metres=config.mix_metres) if paths else (None, Grid())
+    dataset = CompleteHierarchicalDrumDataset(
+        folder,
+        config.seq_len,
+        grid.steps_per_bar,
+        grid.bars_per_phrase,
+        augment=config.augment,
+        hop=config.hop_bars * grid.steps_per_bar,
+        with_metrics=False,
+        seed=config.seed,
+        mix_metres=config.mix_metres,
+    )
+    voices = dataset.num_drums
+    if kit is not None and kit.num_voices != voices:
+        raise HypermeterError(
+            f"{folder}: {voices} voices, kit {kit.name} has {kit.num_voices}; prepare it again or name its kit"
+        )
+    sequences = [read_sequence(path) for path in held_out]
+    for path, sequence in zip(held_out, sequences, strict=True):
+        if sequence.shape[1] != voices:
+            raise HypermeterError(
+                f"{path}: {sequence.shape[1]} voices, expected {voices} as in {folder}; prepare all with one kit"
+            )
+    return Material(folder, dataset, [each for each in sequences if len(each)], kit, grid)
+
+
+def read_start(name: str, material: Material) -> HierarchicalDrumModel:
+    """A trained model to start from, or to learn from, on the kit and grid of the data."""
+    model, folder = load(name), material.folder
+    if model.kit != material.kit:
+        found, expected = kit_name(model.kit), kit_name(material.kit)
+        other = " of other voices" if found == expected else ""
+        raise HypermeterError(
+            f"{name}: {found}{other}, expected {expected} of {folder}; prepare with its kit, or name it by --kit"
+        )
+    if model.grid != material.grid:
+        raise HypermeterError(f"{name}: {model.grid}, expected {material.grid} of {folder}; prepare on its grid")
+    if model.num_drums != material.dataset.num_drums:  # neither has a kit
+        found, expected = model.num_drums, material.dataset.num_drums
+        raise HypermeterError(f"{name}: {found} voices, expected {expected} of {folder}; take another model")
+    return model
+
+
+def batches(
+    dataset: CompleteHierarchicalDrumDataset, config: TrainConfig, first: int = 0, rank: int = 0, processes: int = 1
+) -> Iterator[dict[str, Any]]:
+    """Batches from update ``first`` on, without end: each epoch its own permutation of the windows."""
+    per_epoch = max(len(dataset) // config.batch_size, 1)
+    epoch = -1
+    order = np.arange(0)
+    update = first
+    while True:
+        if update // per_epoch != epoch:
+            epoch = update // per_epoch
+            order = np.random.default_rng([config.seed, epoch]).permutation(len(dataset))
+            dataset.set_epoch(epoch)
+        start = update % per_epoch * config.batch_size
+        rows = np.take(order, range(start, start + config.batch_size), mode="wrap")[rank::processes]
+        yield collate([dataset[int(row)] for row in rows])
+        update += 1

@@ -1,0 +1,71 @@
+"""The model with its loss and optimiser, as a Lightning module."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from hypermeter.heads import StepDistribution
+from hypermeter.losses import loss_terms, masked_mean
+from hypermeter.model import HierarchicalDrumModel
+from hypermeter.train.config import TrainConfig
+
+
+class DrumModule(lightning.LightningModule):
+    """The model with its loss and optimiser; runs under the loop of ``train`` and under a Lightning Trainer.
+
+    With teachers, each of them also draws every step given what was played before it, and the likelihood of the draws
+    takes ``teacher_weight`` of the step's loss. On average that is the cross entropy with the mean of the teachers'
+    distributions (Hinton, Vinyals & Dean 2015).
+    """
+
+    def __init__(
+        self, model: HierarchicalDrumModel, config: TrainConfig, teachers: Sequence[HierarchicalDrumModel] = ()
+    ):
+        super().__init__()
+        self.model, self.config = model, config
+        self.teachers = tuple(teachers)  # in a tuple they are no part of the module: not trained, not saved
+
+    def forward(self, step_seq: Tensor) -> Any:
+        return self.model(step_seq)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Tensor]:
+        preds = self.model(batch["step"], batch["bar"], batch["phrase"])
+        terms = loss_terms(
+            preds,
+            batch,
+            metrics=self.config.metric_weight > 0,
+            bar_weight=self.config.bar_weight,
+            phrase_weight=self.config.phrase_weight,
+            metric_weight=self.config.metric_weight,
+            grid=self.model.grid,
+        )
+        if self.teachers:
+            taught = self._taught_nll(preds.step_dist[:, :-1], batch)
+            difference = self.config.teacher_weight * (taught - terms["step_nll"])
+            terms |= {"loss": terms["loss"] + difference, "taught_nll": taught}
+        return terms
+
+    def _taught_nll(self, dist: StepDistribution, batch: dict[str, Any]) -> Tensor:
+        """Nats per real step of what the teachers draw."""
+        with torch.no_grad():
+            draws = [teacher(batch["step"]).step_dist[:, :-1].draw() for teacher in self.teachers]
+        losses = [masked_mean(-dist.log_prob(drawn).float(), batch["mask"]) for drawn in draws]
+        return torch.stack(losses).mean()
+
+    def configure_optimizers(self) -> Any:
+        config = self.config
+        matrices = [each for each in self.parameters() if each.dim() > 1]
+        others = [each for each in self.parameters() if each.dim() <= 1]
+        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=config.peak_rate, betas=(0.9, 0.98))
+
+        def share(update: int) -> float:
+            warm = min(1.0, (update + 1) / max(config.warmup_steps, 1))
+            return warm * (0.02 + 0.49 * (1 + math.cos(math.pi * min(update / config.max_steps, 1))))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

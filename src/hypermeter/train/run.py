@@ -1,0 +1,266 @@
+"""The loop: updates, looks at the held-out performances, and what it saves so that it can go on."""
+
+import contextlib
+import dataclasses
+import math
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from hypermeter.evaluate import bits_per_step
+from hypermeter.grid import HypermeterError, remove_leftovers
+from hypermeter.heads import known_combinations
+from hypermeter.model import HierarchicalDrumModel
+from hypermeter.train.config import SHAPE_FIELDS, TrainConfig
+from hypermeter.train.log import plot_curves, write_log
+from hypermeter.train.material import batches, read_material, read_start
+from hypermeter.train.module import DrumModule
+from hypermeter.train.resume import CHECKPOINT, check_same_run, read_state, write_state
+
+FILES = (CHECKPOINT, "best.safetensors", "last.safetensors", "log.csv", "curves.png")
+"""What a run writes, beside ``tensorboard``."""
+LOG_EVERY = 20
+"""Updates between rows of the log."""
+
+
+def train(config: TrainConfig) -> Path:
+    """Train a model, or go on with an unfinished run; the folder of the run is the result.
+
+    Raises:
+        HypermeterError: data that cannot be read, files of different kits or grids, an unwritable folder, an
+            accelerator that is not there, or a run of other settings or data in ``out``.
+        KeyboardInterrupt: the run was asked to stop (Ctrl-C, SIGTERM), and has saved what it takes to go on.
+    """
+    on_cuda = config.accelerator != "cpu" and torch.cuda.is_available()
+    if config.accelerator == "cuda" and config.devices > torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise HypermeterError(
+            f"train: {config.devices} CUDA devices asked for, {found} here; pass --accelerator cpu or fewer --devices"
+        )
+    fabric = Fabric(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        strategy="ddp" if config.devices > 1 else "auto",
+        precision="bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true",
+    )
+    fabric.launch()
+    if config.batch_size < fabric.world_size:
+        raise HypermeterError(f"train: batch_size is {config.batch_size}, expected one for each process at least")
+    return _Run(fabric, config).run()
+
+
+class _Run:
+    """One training run: what is loaded, what is remembered, what is written."""
+
+    def __init__(self, fabric: Fabric, config: TrainConfig):
+        self.fabric = fabric
+        material = read_material(config)
+        self.dataset, self.held_out = material.dataset, material.held_out
+        self.kept = read_state(config.out / CHECKPOINT, fabric.device)
+        start = None
+        if self.kept is not None:
+            options = self.kept["model"]
+        elif config.init is not None:
+            start = read_start(config.init, material)
+            options = start.config | {"dropout": config.dropout}
+        else:
+            options = {name: getattr(config, name) for name in (*SHAPE_FIELDS, "dropout")}
+            options["num_drums"] = material.dataset.num_drums
+            if config.output == "softmax":
+                options["known"] = known_combinations(torch.from_numpy(material.dataset.packed).float())
+        if config.init is not None:
+            config = dataclasses.replace(config, **{name: options[name] for name in SHAPE_FIELDS})
+        self.config = config
+        self.identity = {
+            "config": config.to_dict(),
+            "kit": None if material.kit is None else material.kit.to_dict(),
+            "grid": material.grid.to_dict(),
+            "data": material.fingerprint(),
+        }
+        if self.kept is not None:
+            check_same_run(config, self.kept, self.identity)
+        fabric.seed_everything(config.seed, verbose=False)
+        self.model, self.average = (
+            HierarchicalDrumModel(**options, grid=material.grid, kit=material.kit) for _ in range(2)
+        )
+        if start is not None:
+            self.model.load_state_dict(start.state_dict())
+        self.average.eval().load_state_dict(self.model.state_dict())
+        teachers = [read_start(name, material).to(fabric.device) for name in config.teachers]
+        module = DrumModule(self.model, config, teachers)
+        made = module.configure_optimizers()
+        self.scheduler = made["lr_scheduler"]["scheduler"]
+        self.module, self.optimizer = fabric.setup(module, made["optimizer"])
+        self.module.mark_forward_method("training_step")
+        self.average.to(fabric.device)
+        self.update, self.best, self.since_best = 0, math.inf, 0
+        self.history: list[dict[str, float]] = []
+        self.stop_asked = False
+
+    def run(self) -> Path:
+        config, fabric = self.config, self.fabric
+        self._make_folder()
+        if not self._restore():
+            fabric.seed_everything(config.seed + 1 + fabric.global_rank, verbose=False)
+        data = batches(self.dataset, config, self.update, fabric.global_rank, fabric.world_size)
+        handlers = {each: signal.signal(each, self._ask_to_stop) for each in (signal.SIGINT, signal.SIGTERM)}
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        console = Console(quiet=not fabric.is_global_zero)
+        asked = False
+        try:
+            with Progress(*columns, console=console) as progress, self._tensorboard() as board:
+                task = progress.add_task("training", total=config.max_steps, completed=self.update)
+                self.module.train()
+                while self.update < config.max_steps and self.since_best < config.patience and not asked:
+                    terms = self._update(next(data))
+                    asked = self._is_asked_to_stop()
+                    if self.update % LOG_EVERY == 0 or self.update == config.max_steps:
+                        row = {"update": self.update, "learning_rate": self.scheduler.get_last_lr()[0]}
+                        self._log(row | {name: value.item() for name, value in terms.items()}, board)
+                    if self.update % config.val_every == 0 or self.update == config.max_steps:
+                        self._look(board)
+                        self._save()
+                    elif asked:
+                        self._save()
+                    best = f", best held-out {self.best:.3f} bits per step" if self.best < math.inf else ""
+                    progress.update(task, completed=self.update, description=f"loss {terms['loss'].item():.3f}{best}")
+        finally:
+            for each, handler in handlers.items():
+                signal.signal(each, handler)
+        fabric.barrier()
+        is_unfinished = asked and self.update < config.max_steps and self.since_best < config.patience
+        if fabric.is_global_zero:
+            plot_curves(self.history, config.out / "curves.png")
+            if is_unfinished:
+                console.print(f"Stopped at update {self.update} of {config.max_steps}; the same command goes on.")
+            elif self.since_best >= config.patience:
+                console.print(
+                    f"Stopped at update {self.update}: no better on held-out data for {config.patience} looks."
+                )
+            console.print(
+                f"Run in {config.out}: best.safetensors, last.safetensors, log.csv, curves.png", soft_wrap=True
+            )
+        if is_unfinished:
+            raise KeyboardInterrupt
+        return config.out
+
+    def _make_folder(self) -> None:
+        """The folder of the run, without what a killed process left in it."""
+        if not self.fabric.is_global_zero:
+            return
+        out = self.config.out
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HypermeterError(
+                f"{out}: cannot be the folder of a run ({error.strerror}); choose another path"
+            ) from error
+        for name in FILES:
+            remove_leftovers(out / name)
+
+    def _update(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        batch = {
+            name: self.fabric.to_device(value) if isinstance(value, Tensor) else value for name, value in batch.items()
+        }
+        terms = self.module.training_step(batch, self.update)
+        self.fabric.backward(terms["loss"])
+        most = self.config.gradient_clip
+        norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=most, error_if_nonfinite=False)
+        if not bool(torch.isfinite(torch.as_tensor(norm))):
+            raise HypermeterError(f"train: the gradient is not finite at update {self.update}; lower --learning-rate")
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.scheduler.step()
+        self.update += 1
+        decay = min(self.config.ema_decay, self.update / (self.update + 9))
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(now, 1 - decay)
+        return {name: value.detach() for name, value in terms.items()}
+
+    def _log(self, row: dict[str, float], board: Any) -> None:
+        self.history.append(row)
+        if board is not None:
+            for name, value in row.items():
+                board.add_scalar(name, value, row["update"])
+
+    def _look(self, board: Any) -> None:
+        """Evaluate the averaged weights on held-out performances, and keep them where they are the best."""
+        if not self.held_out:
+            improved = True
+        else:
+            result = bits_per_step(self.average, self.held_out)
+            improved = result < self.best
+            self.best, self.since_best = (result, 0) if improved else (self.best, self.since_best + 1)
+            self._log({"update": self.update, "held_out_bits_per_step": result}, board)
+        if improved and self.fabric.is_global_zero:
+            self._save_weights("best.safetensors")
+
+    def _save_weights(self, name: str) -> None:
+        looks = [row["held_out_bits_per_step"] for row in self.history if "held_out_bits_per_step" in row]
+        notes = {"update": self.update, "held_out_bits_per_step": looks[-1] if looks else None}
+        self.average.save(self.config.out / name, notes | {"config": self.config.to_dict()})
+
+    def _save(self) -> None:
+        """The last weights, the log, and all that it takes to go on."""
+        gathered: Any = self.fabric.all_gather(torch.get_rng_state())
+        random = gathered.view(self.fabric.world_size, -1).cpu()
+        if not self.fabric.is_global_zero:
+            return
+        self._save_weights("last.safetensors")
+        write_log(self.history, self.config.out / "log.csv")
+        state = {
+            **self.identity,
+            "model": self.model.config,
+            "module": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "update": self.update,
+            "best": self.best,
+            "since_best": self.since_best,
+            "history": self.history,
+            "random": random,
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+        write_state(state, self.config.out / CHECKPOINT)
+
+    def _restore(self) -> bool:
+        """Whether there was a run to go on with."""
+        state, self.kept = self.kept, None
+        if state is None:
+            return False
+        self.model.load_state_dict(state["module"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.update, self.best, self.since_best = state["update"], state["best"], state["since_best"]
+        self.history = state["history"]
+        if len(state["random"]) == self.fabric.world_size:
+            torch.set_rng_state(state["random"][self.fabric.global_rank].to("cpu", torch.uint8))
+        if state["random_cuda"]:
+            torch.cuda.set_rng_state_all([each.cpu() for each in state["random_cuda"]])
+        return True
+
+    def _ask_to_stop(self, *_: Any) -> None:
+        self.stop_asked = True
+
+    def _is_asked_to_stop(self) -> bool:
+        """Whether any process was, so that all stop at the same update."""
+        if self.fabric.world_size == 1:
+            return self.stop_asked
+        asked: Any = self.fabric.all_reduce(torch.tensor(float(self.stop_asked)), reduce_op="sum")
+        return bool(asked > 0)
+
+    def _tensorboard(self) -> Any:
+        if not self.fabric.is_global_zero:
+            return contextlib.nullcontext()
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(self.config.out / "tensorboard", purge_step=self.update)
