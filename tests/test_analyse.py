@@ -5,16 +5,17 @@ import json
 import math
 import re
 import xml.dom.minidom
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from hypermeter.analyse import analyse, columns, compare_pieces, levels, parse_sections, to_json
+from hypermeter.analyse import Analysis, analyse, columns, compare_pieces, levels, parse_sections, to_json
 from hypermeter.cli import main
 from hypermeter.demo import read_corpus
 from hypermeter.evaluate import compare_music
-from hypermeter.grid import HypermeterError
+from hypermeter.grid import Grid, Groove, HypermeterError
 from hypermeter.metrics import METRICS, measure
 from hypermeter.midi import write_midi
 from hypermeter.render import read_ascii
@@ -68,9 +69,64 @@ def test_columns_have_a_number_for_every_piece():
 
 
 def analyse_grooves(*grooves):
-    from hypermeter.analyse import Analysis
-
     return [Analysis(str(number), groove, measure(groove)) for number, groove in enumerate(grooves)]
+
+
+def test_only_what_is_of_each_voice_has_a_column_for_each_voice():
+    columns_of_rock = set(analyse_grooves(CORPUS["rock-1"])[0].flat)
+    as_many_steps_as_voices = Groove(CORPUS["rock-1"].hits[:10], grid=Grid(steps_per_beat=1))
+    (piece,) = analyse_grooves(as_many_steps_as_voices)
+    assert piece.values["step_density"].shape == piece.values["drum_density"].shape == (10,)
+    assert set(piece.flat) == columns_of_rock
+    assert "drum_density.kick" in columns_of_rock
+
+
+def test_a_metric_of_ones_own_without_annotation_is_of_each_voice_by_its_shape():
+    METRICS["often"] = lambda hits, grid: hits.mean(-2)
+    try:
+        (piece,) = analyse_grooves(CORPUS["rock-1"])
+        assert piece.flat["often.kick"] == pytest.approx(piece.flat["drum_density.kick"])
+    finally:
+        del METRICS["often"]
+
+
+WANTING = {
+    "velocity": {"velocity_range"},
+    "offset": {"offset_ms", "swing_ratio", "timing_dfa"},
+    "tempo_bpm": {"offset_ms"},
+}
+"""What a file may leave untold -> the metrics that want it."""
+
+
+@pytest.mark.parametrize("missing", [set(), {"velocity"}, {"offset"}, {"tempo_bpm"}, set(WANTING)], ids=str)
+def test_what_a_file_does_not_tell_is_undefined_and_not_measured_from_defaults(folder, missing):
+    save_eighths("a.npz", missing)
+    (piece,) = analyse("a.npz")
+    undefined = {name for name in set().union(*WANTING.values()) if math.isnan(piece.flat[name])}
+    assert undefined == set().union(*(WANTING[name] for name in missing))
+    assert levels(piece.groove)["bar"]["velocity_range"].isnan().all() == ("velocity" in missing)
+
+
+def save_eighths(path, missing):
+    random = np.random.default_rng(0)
+    hits = (random.random((256, 10)) < 0.4).astype(np.uint8)
+    hits[::2, 4] = 1
+    hits[1::2] = 0
+    told = {"velocity": random.random(hits.shape), "offset": random.random(hits.shape) * 0.2}
+    meta = {"kit": "gm10"} | ({} if "tempo_bpm" in missing else {"tempo_bpm": 90})
+    arrays = {name: each for name, each in told.items() if name not in missing}
+    np.savez(path, sequence=hits, meta=np.array(json.dumps(meta)), **arrays)
+
+
+def test_analyse_and_inspect_show_the_same_and_a_dash_for_what_a_file_does_not_tell(folder, capsys):
+    save_eighths("a.npz", {"velocity", "offset"})
+    shown = []
+    for command in ("analyse", "inspect"):
+        assert main([command, "a.npz"]) == 0
+        shown.append(dict(re.findall(r"\b([a-z_]+) [ │]+(-|-?[\d.]+)\s", capsys.readouterr().out)))
+    assert shown[0].items() <= shown[1].items()  # inspect has a table of voices as well
+    assert {name for name, value in shown[0].items() if value == "-"} == WANTING["velocity"] | WANTING["offset"]
+    assert len(shown[0]) > 20
 
 
 def test_a_style_is_told_from_another_and_from_itself_it_is_not(folder):
@@ -90,6 +146,31 @@ def test_levels_measure_each_bar_and_phrase_on_its_own():
     assert found["bar"]["avg_hits"][1].item() == pytest.approx(groove.hits[bar].sum() / 16)
     assert found["bar"]["lhl"].shape == (groove.num_bars,)
     assert found["section"]["opening"]["avg_hits"].item() == pytest.approx(groove.hits[:32].sum() / 32)
+
+
+def test_levels_are_the_metrics_of_each_chunk_alone():
+    random = np.random.default_rng(0)
+    shape = (16 * 6 + 5, 10)  # the last bar and the last phrase are short
+    hits = random.random(shape) < random.random((shape[0], 1)) * 0.6
+    groove = Groove(hits, random.random(shape), random.random(shape) - 0.5, tempo_bpm=97)
+    found = levels(groove)
+    scalars = [name for name, value in measure(groove).items() if value.ndim == 0]
+    for level, size in (("bar", 16), ("phrase", 64)):
+        for name in scalars:
+            alone = []
+            for start in range(0, len(groove), size):
+                part = slice(start, start + size)
+                chunk = Groove(groove.hits[part], groove.velocity[part], groove.offset[part], 97)
+                alone.append(measure(chunk, [name])[name])
+            torch.testing.assert_close(found[level][name], torch.stack(alone), equal_nan=True, msg=f"{level} {name}")
+
+
+def test_levels_of_less_than_a_bar_are_those_of_the_piece():
+    groove = Groove(CORPUS["rock-1"].hits[:7])
+    found, whole = levels(groove), measure(groove)
+    for level in ("bar", "phrase"):
+        torch.testing.assert_close(found[level]["velocity_range"], whole["velocity_range"][None])
+        assert found[level]["timing_dfa"].isnan().all()
 
 
 def test_sections_are_named_bars_one_after_another():
@@ -138,6 +219,26 @@ def test_two_folders_are_compared(folder, capsys):
     assert result["against"]["pieces"] == 2
     assert result["against"]["comparison"]["density"]["n"] == 2
     assert "2 more pieces" in (folder / "both" / "report.html").read_text()
+
+
+def test_folders_of_one_name_are_told_apart_by_their_paths(folder, capsys):
+    for name in ("rock", "jazz"):
+        (folder / name / "train").mkdir()
+        for path in (folder / name).glob("*.mid"):
+            path.rename(folder / name / "train" / path.name)
+    assert main(["analyse", "rock/train", "--against", "jazz/train", "--pictures", "0"]) == 0
+    assert "rock/train: 2 pieces against 2" in capsys.readouterr().out
+    page = (folder / "train-analysis" / "report.html").read_text()
+    assert "Rhythm analysis: rock/train against jazz/train<" in page
+    assert page.count(">rock/train<") == page.count(">jazz/train<") == 1  # in the legend of the distributions
+
+
+def test_a_dot_is_the_folder_it_stands_for(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder / "rock")
+    Path("rock-2.mid").unlink()
+    assert main(["analyse", ".", "--pictures", "0"]) == 0
+    assert "rock: 1 piece" in capsys.readouterr().out
+    assert "Rhythm analysis: rock<" in (folder / "rock" / "rock-analysis" / "report.html").read_text()
 
 
 def test_bad_input_is_one_line_and_exit_code_two(folder, capsys):

@@ -344,6 +344,7 @@ def test_a_kit_or_grid_that_is_missing_is_the_one_given_or_the_default(tmp_path)
     path = save(tmp_path, **meta(kit="magenta9"))
     assert read_kit_and_grid(path) == (load_kit("magenta9"), Grid())
     assert read_kit_and_grid(path, "gm10", Grid(3)) == (load_kit("magenta9"), Grid(3))
+    assert read_kit_and_grid("not read again.npz", meta={"kit": "gm10"}) == (load_kit("gm10"), Grid())
     path = save(tmp_path, **meta(grid=Grid(3).to_dict()))
     assert read_kit_and_grid(path) == (None, Grid(3))
     assert read_kit_and_grid(path, "gm10") == (load_kit("gm10"), Grid(3))
@@ -400,7 +401,7 @@ def test_metres_of_one_length_of_bar_are_mixed_only_where_that_is_asked_for(tmp_
     save_in(tmp_path / "b.npz", six)
     with pytest.raises(HypermeterError, match=r"b\.npz: 6/8, and .*a\.npz is 3/4; keep metres apart"):
         CompleteHierarchicalDrumDataset(tmp_path, steps_per_bar=12)
-    with pytest.raises(HypermeterError, match="prepare all on one grid, or pass --mix-metres"):
+    with pytest.raises(HypermeterError, match="prepare all on one grid, or train with --mix-metres"):
         common_kit_and_grid(sorted(tmp_path.glob("*.npz")))
     mixed = CompleteHierarchicalDrumDataset(tmp_path, steps_per_bar=12, mix_metres=True)
     assert collate([mixed[0], mixed[1]])["bar"].shape == (2, 4, 2)

@@ -23,7 +23,8 @@ from hypermeter.evaluate import (
     performance_bits,
     summarize,
 )
-from hypermeter.evaluate.music import copied_share, distinct_share, drift, repetition, values_of
+from hypermeter.evaluate.card import read_performances
+from hypermeter.evaluate.music import copied_share, cut_alike, distinct_share, drift, repetition, values_of
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.kit import Kit, Voice, load_kit
 from hypermeter.metrics import METRICS
@@ -186,7 +187,42 @@ def test_music_is_as_near_to_itself_as_can_be():
     assert result["copied"] == result["human_copied"] == 1
     assert {"witek", "lhl", "groove_similarity"} <= set(result["metrics"])
     assert not {"offset_ms", "velocity_range", "drum_density"} & set(result["metrics"])
+    assert "avg_hits" not in result["metrics"]  # it would count density twice
     assert "witek" not in values_of(pieces, Grid())  # no streams, no polyphonic syncopation
+
+
+def test_lengths_are_cut_to_be_distributed_as_those_of_people():
+    pieces = [np.full((length, 1), length) for length in (32, 12, 32, 32)]
+    human = [np.zeros((length, 1)) for length in (32, 32, 8, 8, 32, 16, 32, 20)]  # in order 8 8 16 20 32 32 32 32
+    made = cut_alike(pieces, human)
+    # the shortest gets the first of eight, the others the third, fifth and seventh
+    assert [len(each) for each in made] == [16, 8, 32, 32]
+    assert [each[0, 0] for each in made] == [32, 12, 32, 32]
+    assert [len(each) for each in cut_alike(human, human)] == [len(each) for each in human]
+    assert [len(each) for each in cut_alike(pieces[:1], human[:2])] == [32]
+    assert [len(each) for each in cut_alike(pieces[1:2], human[:2])] == [12]  # it has no more
+
+
+def test_music_that_goes_on_after_the_end_is_as_near_as_what_it_goes_on_from():
+    grid, random = Grid(), np.random.default_rng(0)
+    bars = random.integers(8, 32, 20)
+    human = [(random.random((16 * each, 3)) < 0.2).astype(np.uint8) for each in np.sort(bars)]
+    longer = [np.concatenate([each, np.ones((16 * 32 - len(each), 3), np.uint8)]) for each in human]
+    result = compare_music(longer, human, grid, human)
+    assert result["overlap"] == pytest.approx(1, abs=1e-6)
+    assert (result["repetition_gap"], result["distinct"], result["copied"]) == (0, 1, 1)
+    assert result["metrics"]["ngram_diversity"]["cohens_d"] == 0
+
+
+def test_the_mean_overlap_is_of_the_metrics_that_differ_from_piece_to_piece():
+    human = [groove.hits for groove in read_corpus().values()]
+    result = compare_music(human[:4], human[4:], Grid())
+    overlaps = {name: each["overlap"] for name, each in result["metrics"].items()}
+    assert overlaps.pop("dense_frac") == 1  # no bar of either side is dense
+    overlaps = [each for each in overlaps.values() if not math.isnan(each)]
+    assert result["overlap"] == pytest.approx(sum(overlaps) / len(overlaps))
+    full, empty = [np.ones((32, 2), np.uint8)] * 2, [np.zeros((32, 2), np.uint8)] * 2
+    assert compare_music(full, empty, Grid())["overlap"] == 0  # all bars dense against none tells them apart
 
 
 def test_repetition_weighs_pairs_of_bars():
@@ -196,6 +232,14 @@ def test_repetition_weighs_pairs_of_bars():
     assert repetition([never], grid)[:2] == [0, 1]
     two_voices = np.concatenate([same, same], 1)
     assert repetition([two_voices, never], grid)[:2] == pytest.approx([4 / 6, 4 / 4])
+
+
+def test_repetition_does_not_weigh_pairs_of_empty_bars():
+    grid = Grid(1, 1, 1)  # a bar is a step
+    rests, same = np.array([[1], [0], [0], [1]], np.uint8), np.ones((2, 1), np.uint8)
+    # a bar back: 0, left out, 0, and 1; three bars back: 1
+    assert repetition([rests, same], grid)[:3] == pytest.approx([1 / 3, 0, 1])
+    assert math.isnan(repetition([rests, same], grid)[3])
 
 
 def test_copies_and_distinct_bars_by_hand():
@@ -229,10 +273,48 @@ def test_floors_are_fitted_on_train_only():
 
 
 def test_music_of_others_must_be_on_the_same_grid(corpus, tmp_path):
-    write_midi(read_corpus()["rock-1"], tmp_path / "a.mid")
-    np.savez(tmp_path / "b.npz", sequence=np.zeros((200, 3), np.uint8))
-    with pytest.raises(HypermeterError):
+    np.savez(tmp_path / "a.npz", sequence=np.zeros((200, 3), np.uint8))
+    with pytest.raises(HypermeterError, match="none of 1 files.*3 voices, expected 10"):
         evaluate_music(tmp_path, corpus / "npz" / "validation")
+    meta = np.array(json.dumps({"kit": "gm10", "grid": Grid(3).to_dict()}))
+    np.savez(tmp_path / "a.npz", sequence=np.ones((480, 10), np.uint8), meta=meta)
+    with pytest.raises(HypermeterError, match="no piece of at least 8 bars.*a.npz: of another kit or grid"):
+        evaluate_music(tmp_path, corpus / "npz" / "validation")
+
+
+def test_what_cannot_be_judged_is_left_out_reported_and_counted(corpus, tmp_path, capsys):
+    groove = read_corpus()["rock-1"]
+    for name in ("a", "b"):
+        write_midi(groove, tmp_path / "made" / f"{name}.mid")
+    alone = evaluate_music(tmp_path / "made", corpus / "npz" / "validation", bars=2)
+    assert alone["rejects"] == []
+    (tmp_path / "made" / "bad.mid").write_bytes(b"not MIDI")
+    np.savez(tmp_path / "made" / "other.npz", sequence=np.zeros((200, 3), np.uint8))
+    meta = np.array(json.dumps({"kit": "gm10", "grid": Grid(3).to_dict()}))
+    np.savez(tmp_path / "made" / "triplets.npz", sequence=np.ones((480, 10), np.uint8), meta=meta)
+    result = evaluate_music(tmp_path / "made", corpus / "npz" / "validation", bars=2)
+    assert str(result["music"]) == str(alone["music"])
+    assert [any(name in each for each in result["rejects"]) for name in ("bad.mid", "other.npz", "triplets.npz")]
+    assert len(result["rejects"]) == 3
+    arguments = [str(tmp_path / "made"), str(corpus / "npz" / "validation"), "--bars", "2"]
+    assert main(["evaluate", *arguments]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.removeprefix("left out: ") for line in printed[:3]] == result["rejects"]
+    assert f"Left out of {arguments[0]}: 3, which cannot be read or do not fit." in printed
+
+
+def test_performances_of_several_kits_or_grids_are_refused_by_file_name(tmp_path):
+    for name, meta in (("a", {"kit": "gm10"}), ("b", {"kit": "gm10", "grid": Grid().to_dict()}), ("c", {"grid": {}})):
+        np.savez(tmp_path / f"{name}.npz", sequence=np.ones((16, 10), np.uint8), meta=np.array(json.dumps(meta)))
+    with pytest.raises(HypermeterError, match=r"c\.npz: no kit, expected kit gm10"):
+        read_performances(tmp_path)
+    _, _, kit, grid = read_performances(tmp_path, load_kit("gm10"))
+    assert (kit, grid) == (load_kit("gm10"), Grid())
+    with pytest.raises(HypermeterError, match=r"b\.npz: Grid\(steps_per_beat=4"):
+        read_performances(tmp_path, load_kit("gm10"), Grid(3))  # a tells no grid, so it is on the one given
+    np.savez(tmp_path / "d.npz", sequence=np.ones((16, 9), np.uint8))
+    with pytest.raises(HypermeterError, match=r"d\.npz: 9 voices, expected 10"):
+        read_performances(tmp_path)
 
 
 def test_a_model_of_another_kit_or_metre_is_refused(corpus):
@@ -243,7 +325,7 @@ def test_a_model_of_another_kit_or_metre_is_refused(corpus):
 
 
 def test_a_folder_of_another_kit_or_of_nothing_is_refused(model, tmp_path):
-    with pytest.raises(HypermeterError, match="no .npz with a step"):
+    with pytest.raises(HypermeterError, match="no .npz in it"):
         evaluate(model, tmp_path)
     np.savez(tmp_path / "a.npz", sequence=np.zeros((4, 5), np.uint8))
     with pytest.raises(HypermeterError, match="5 voices, the model has 3"):

@@ -11,6 +11,8 @@ from hypermeter.grid import Grid, HypermeterError
 from hypermeter.metrics import (
     METRICS,
     WINDOW_METRICS,
+    bar_f1,
+    by_chunk,
     chunk_means,
     dense_frac,
     ngram_patterns,
@@ -155,6 +157,25 @@ def test_any_length_is_taken(name, steps):
         assert result.isnan().all()
 
 
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("steps", [0, 17])
+def test_a_batch_of_nothing_gives_nothing(name, steps):
+    one, none = apply(name, torch.ones(1, steps, 3)), apply(name, torch.ones(0, steps, 3))
+    assert none.shape == (0, *one.shape[1:])
+
+
+@pytest.mark.parametrize("steps", [7, 32, 37])
+def test_by_chunk_cuts_what_is_as_long_as_the_hits(steps):
+    torch.manual_seed(0)
+    hits, velocity = (torch.rand(2, steps, 3) < 0.5).float(), torch.rand(2, steps, 3)
+    found = by_chunk(METRICS["velocity_range"], hits, GRID, 16, velocity=velocity)
+    alone = [
+        METRICS["velocity_range"](hits[:, start : start + 16], GRID, velocity=velocity[:, start : start + 16])
+        for start in range(0, steps, 16)
+    ]
+    torch.testing.assert_close(found, torch.stack(alone, 1))
+
+
 METRES = {
     "3/4": Grid(beats_per_bar=3),
     "6/8": Grid(steps_per_beat=2, beats_per_bar=6, beat_unit=8),
@@ -249,6 +270,7 @@ def test_repetition_profile_is_f1_and_leaves_out_pairs_of_empty_bars():
     a, b, empty = hits_at(16, [0, 4]), hits_at(16, [0, 4, 8, 12]), torch.zeros(16, 1)
     bars = torch.cat([a, b, empty, empty, a])
     # 1 bar apart: 2/3, 0, left out, 0; 2 apart: 0, 0, 0; 3 apart: 0 and 2/3; 4 apart: 1
+    assert bar_f1(bars, GRID, 1).tolist() == pytest.approx([2 / 3, 0, NAN, 0], nan_ok=True)
     expected = [2 / 9, 0, 1 / 3, 1] + [NAN] * 4
     assert value("repetition_profile", bars) == pytest.approx(expected, nan_ok=True)
     assert value("repetition_profile", torch.zeros(64, 1)) == pytest.approx([NAN] * 8, nan_ok=True)

@@ -1,6 +1,8 @@
 """Rewards of metrics: by hand, at each level, from YAML, and what is refused."""
 
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,6 +100,20 @@ def test_normalised_terms_are_of_one_size():
         assert scale.normalise(scores).std().item() == pytest.approx(1, rel=0.01)
 
 
+def test_a_frozen_reward_scores_by_what_was_seen_and_sees_nothing_more():
+    torch.manual_seed(0)
+    seen, other = ((torch.rand(64, 8, 2) < torch.rand(64, 1, 1) * most).float() for most in (1, 0.2))
+    reward = Reward([Term("density", want="more")], normalise=True)
+    frozen = replace(reward, frozen=True)
+    reward(seen, GRID)
+    count, mean = reward.scales[0].count, reward.scales[0].mean
+    paid = frozen(other, GRID)
+    assert (reward.scales[0].count, reward.scales[0].mean) == (count, mean) and count > 0
+    torch.testing.assert_close(paid[:, 3], reward.scales[0].normalise(METRICS["density"](other[:, :4], GRID)))
+    reward(other, GRID)
+    assert reward.scales[0].mean < mean
+
+
 def test_a_style_is_nearest_to_its_own_performances(tmp_path):
     random = np.random.default_rng(0)
     folders = {}
@@ -192,5 +208,21 @@ def test_files_that_cannot_be_read_and_metrics_of_many_numbers_are_refused(tmp_p
         load_reward(tmp_path / "bad.yaml")
     with pytest.raises(HypermeterError, match="more than one number"):
         Reward([Term("drum_density", want="more")])(torch.zeros(1, 8, 2), GRID)
-    with pytest.raises(HypermeterError, match="no .npz with a step"):
+    with pytest.raises(HypermeterError, match="no .npz in it"):
         style_terms(tmp_path, GRID)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"kit": "gm10"}, {"kit": "magenta9"}, "b.npz: kit magenta9, expected kit gm10"),
+        ({"kit": "gm10"}, {"kit": "gm10", "grid": Grid(3).to_dict()}, r"b.npz: Grid\(steps_per_beat=3"),
+        ({"grid": Grid(3).to_dict()}, {"grid": Grid(3).to_dict()}, r"Grid\(steps_per_beat=3.*, expected Grid\(steps_p"),
+    ],
+)
+def test_a_style_is_of_one_kit_and_on_the_grid_of_the_reward(tmp_path, first, second, message):
+    for name, meta in (("a", first), ("b", second)):
+        sequence = np.ones((64, 10), np.uint8)
+        np.savez(tmp_path / f"{name}.npz", sequence=sequence, meta=np.array(json.dumps(meta)))
+    with pytest.raises(HypermeterError, match=message):
+        style_terms(tmp_path, Grid())

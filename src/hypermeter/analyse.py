@@ -5,7 +5,8 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from torch import Tensor
 from hypermeter import report
 from hypermeter.compare import compare
 from hypermeter.grid import Grid, Groove, HypermeterError, atomic_write
-from hypermeter.inspection import read_npz
+from hypermeter.inspection import number, read_npz
 from hypermeter.kit import Kit, load_kit
 from hypermeter.metrics import METRICS, measure, window_metrics
 from hypermeter.midi import read_midi_report
@@ -54,7 +55,10 @@ class Analysis:
 
     @property
     def flat(self) -> dict[str, float]:
-        """Numbers by column: metrics with one value, and those with one for each voice (name.voice) or lag (name.3)."""
+        """Numbers by column: metrics with one value, and those with one for each voice (name.voice) or lag (name.3).
+
+        For each voice are those that say so by their annotation, ``"*B V"``, or have none and the shape (V,).
+        """
         voices = load_kit(self.groove.kit).names
         columns: dict[str, float] = {}
         for name, value in self.values.items():
@@ -62,9 +66,14 @@ class Analysis:
                 columns[name] = value.item()
             elif name == "repetition_profile":
                 columns |= {f"{name}.{lag}": each for lag, each in enumerate(value.tolist(), 1)}
-            elif value.shape == (len(voices),):
+            elif value.shape == (len(voices),) and _axes_of(name) in ("*B V", None):
                 columns |= {f"{name}.{voice}": each for voice, each in zip(voices, value.tolist(), strict=True)}
         return columns
+
+
+def _axes_of(name: str) -> str | None:
+    """Of the value of a metric, as its annotation names them: a curve over as many steps as voices has their shape."""
+    return getattr(signature(METRICS[name]).return_annotation, "dim_str", None)
 
 
 def analyse(
@@ -105,9 +114,9 @@ def read_grooves(
             rejects.append(str(error))
             continue
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        for number, groove in enumerate(grooves, 1):
+        for place, groove in enumerate(grooves, 1):
             found += 1
-            yield name if len(grooves) == 1 else f"{name} #{number}", groove, losses
+            yield name if len(grooves) == 1 else f"{name} #{place}", groove, losses
     if not found:
         reason = f" ({rejects[0]})" if rejects else ""
         raise HypermeterError(f"{path}: none of {len(files)} files can be analysed{reason}")
@@ -152,21 +161,17 @@ def levels(groove: Groove, sections: Mapping[str, tuple[int, int]] | None = None
     bounds = [(start * grid.steps_per_bar, end * grid.steps_per_bar) for start, end in (sections or {}).values()]
     full = window_metrics(hits, grid, bounds)
     full["section"] = dict(zip(sections or {}, full["section"], strict=True))
-    scalars = [name for name, value in measure(groove).items() if value.ndim == 0]
+    scalars = [name for name, value in measure(_slice(groove, 0, grid.steps_per_bar)).items() if value.ndim == 0]
     for level, size in (("bar", grid.steps_per_bar), ("phrase", grid.steps_per_phrase)):
-        chunks = [_slice(groove, start, start + size) for start in range(0, len(groove), size)]
-        measured = [measure(chunk, scalars) for chunk in chunks]
-        full[level] |= {name: torch.stack([each[name] for each in measured]) for name in scalars}
+        full[level] |= measure(groove, scalars, size)
     for name, (start, end) in zip(sections or {}, bounds, strict=True):
         full["section"][name] |= measure(_slice(groove, start, end), scalars)
     return full
 
 
 def _slice(groove: Groove, start: int, end: int) -> Groove:
-    part = slice(start, end)
-    return Groove(
-        groove.hits[part], groove.velocity[part], groove.offset[part], groove.tempo_bpm, groove.kit, groove.grid
-    )
+    cut = {name: getattr(groove, name)[start:end] for name in ("hits", "velocity", "offset")}
+    return replace(groove, **cut, sections=None)
 
 
 def parse_sections(text: str, bars: int) -> dict[str, tuple[int, int]]:
@@ -190,7 +195,7 @@ def parse_sections(text: str, bars: int) -> dict[str, tuple[int, int]]:
 
 
 def to_json(value: Any) -> Any:
-    """Tensors as lists, undefined numbers as null."""
+    """Tensors as lists, undefined and infinite numbers as null."""
     if isinstance(value, Mapping):
         return {key: to_json(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -271,14 +276,16 @@ def analyse_command(
     if theirs:
         result["against"] = {"pieces": len(theirs), "comparison": comparison}
 
-    rows = _rows(own, comparison)
-    _print(console, path.name, rows, len(ours), len(theirs), result.get("levels", {}).get("section", {}))
-    folder = Path(f"{path.stem}-analysis") if out is None else out
+    rows, paths = _rows(own, comparison), [path] if against is None else [path, against]
+    names = [_name(each) for each in paths]
+    if len(set(names)) < len(paths):
+        names = [str(each) for each in paths]
+    _print(console, names[0], rows, len(ours), len(theirs), result.get("levels", {}).get("section", {}))
+    folder = Path(f"{_name(path) if path.is_dir() else path.stem}-analysis") if out is None else out
     write_csv(ours, folder / "metrics.csv")
     with atomic_write(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(to_json(result), indent=1) + "\n", encoding="utf-8")
     with atomic_write(folder / "report.html") as temporary:
-        names = [path.name] if against is None else [path.name, against.name]
         temporary.write_text(_report(names, ours, theirs, rows, pictures), encoding="utf-8")
     for reason in rejects:
         console.print(f"left out: {reason}", style="yellow", soft_wrap=True, highlight=False, markup=False)
@@ -292,13 +299,17 @@ def analyse_command(
 def _gather(path: Path, kit: str | None, grid: Grid, rejects: list[str], console: Console) -> list[Analysis]:
     pieces = analyse(path, kit, grid, rejects)
     if path.is_dir():
-        pieces = track(pieces, f"measuring {escape(path.name)}", console=console, transient=True)
+        pieces = track(pieces, f"measuring {escape(_name(path))}", console=console, transient=True)
     return list(pieces)
+
+
+def _name(path: Path) -> str:
+    """Of a file or folder, also of a folder that is given as a dot."""
+    return path.resolve().name if path.is_dir() else path.name
 
 
 def _rows(own: dict[str, np.ndarray], comparison: dict[str, dict[str, float]]) -> list[tuple[str, ...]]:
     """Header and rows of the table: of one piece its values, of more their mean and spread, and the comparison."""
-    number = report.number
     if comparison:
         rows = [("metric", "mean", "sd", "theirs", "sd", "d", "overlap", "KL")]
         keys = ("mean", "sd", "their_mean", "their_sd", "cohens_d", "overlap", "kl")
@@ -339,7 +350,7 @@ def _print(
         table = Table("metric", *(escape(section) for section in sections), box=box.SIMPLE)
         for name, value in next(iter(sections.values())).items():
             if value.ndim == 0:
-                table.add_row(name, *(report.number(values[name].item()) for values in sections.values()))
+                table.add_row(name, *(number(values[name].item()) for values in sections.values()))
         console.print(table)
 
 

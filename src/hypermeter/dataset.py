@@ -141,7 +141,7 @@ def common_kit_and_grid(
                 f"{path}: {found}{other}, expected {expected} as in {first}; prepare all with one kit"
             )
         if found_grid != expected_grid and not (mix_metres and _are_alike(found_grid, expected_grid)):
-            alike = ", or pass --mix-metres" if _are_alike(found_grid, expected_grid) else ""
+            alike = ", or train with --mix-metres" if _are_alike(found_grid, expected_grid) else ""
             raise HypermeterError(
                 f"{path}: {found_grid}, expected {expected_grid} as in {first}; prepare all on one grid{alike}"
             )

@@ -91,6 +91,8 @@ class Groove:
         tempo_bpm: quarter notes a minute.
         kit: name of a kit, path of its YAML file, or a ``Kit`` (which this file, that kit.py imports, cannot name).
         sections: one label a bar, or None.
+        unknown: which of velocity, offset and tempo_bpm a file did not tell, so that they only fill a place: metrics
+            that read them are undefined.
 
     Raises:
         HypermeterError: shapes that differ, or values outside the ranges above.
@@ -103,6 +105,7 @@ class Groove:
     kit: Any = "gm10"
     grid: Grid = field(default_factory=Grid)
     sections: np.ndarray | None = None
+    unknown: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         hits = np.asarray(self.hits)

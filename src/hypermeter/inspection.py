@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -71,6 +71,8 @@ def inspect(
 def read_npz(path: Path, kit: str | Path | Kit | None = None, grid: Grid = Grid()) -> Groove:
     """A groove from a .npz with ``sequence`` (T, V), and ``velocity``, ``offset`` and ``meta`` where it has them.
 
+    What it does not tell of velocity, offset and tempo is ``unknown`` of the groove.
+
     Args:
         path: the .npz.
         kit: where ``meta`` does not name one; None takes ``numbered_kit``.
@@ -80,12 +82,15 @@ def read_npz(path: Path, kit: str | Path | Kit | None = None, grid: Grid = Grid(
         HypermeterError: not such a file, or one with another number of voices than the kit.
     """
     hits, meta = read_sequence(path), read_meta(path)
-    own, grid = read_kit_and_grid(path, kit, grid)
+    own, grid = read_kit_and_grid(path, kit, grid, meta)
     own = own or numbered_kit(hits.shape[1])
     with open_npz(path) as arrays:
-        others = {key: arrays[key] for key in ("velocity", "offset") if key in arrays}
+        told: dict[str, Any] = {key: arrays[key] for key in ("velocity", "offset") if key in arrays}
+    if "tempo_bpm" in meta:
+        told["tempo_bpm"] = meta["tempo_bpm"]
+    unknown = frozenset(("velocity", "offset", "tempo_bpm")).difference(told)
     try:
-        groove = Groove(hits, **others, tempo_bpm=meta.get("tempo_bpm", 120.0), kit=own, grid=grid)
+        groove = Groove(hits, **told, kit=own, grid=grid, unknown=unknown)
     except (HypermeterError, TypeError, ValueError) as error:
         raise HypermeterError(f"{path}: {error}; prepare it again") from error
     if hits.shape[1] != own.num_voices:
@@ -111,14 +116,15 @@ def print_metrics(groove: Groove) -> None:
     whole = Table("metric", "value")
     for name, value in values.items():
         if not value.ndim:
-            whole.add_row(name, _number(value.item()))
+            whole.add_row(name, number(value.item()))
     voices = Table("voice", *PER_VOICE)
     for column in np.flatnonzero(groove.hits.any(0)):
-        voices.add_row(names[column], *(_number(values[name][column].item()) for name in PER_VOICE))
+        voices.add_row(names[column], *(number(values[name][column].item()) for name in PER_VOICE))
     console = Console()
     console.print(whole)
     console.print(voices)
 
 
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}".rstrip("0").rstrip(".")
+def number(value: float, figures: int = 4) -> str:
+    """Rounded to significant figures, a dash where undefined."""
+    return "-" if math.isnan(value) else f"{value:.{figures}g}"

@@ -2,7 +2,6 @@
 
 import html
 import io
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -46,11 +45,6 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     head = "".join(f"<th>{html.escape(each)}</th>" for each in columns)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(each)}</td>" for each in row) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def number(value: float, figures: int = 4) -> str:
-    """Rounded to significant figures, a dash where undefined."""
-    return "-" if math.isnan(value) else f"{value:.{figures}g}"
 
 
 def picture(figure: "Figure", label: str) -> str:

@@ -9,44 +9,40 @@ import numpy as np
 import tyro
 
 from hypermeter.analyse import read_grooves, to_json
-from hypermeter.dataset import read_meta, read_sequence
+from hypermeter.dataset import common_kit_and_grid, read_folder, read_meta
 from hypermeter.evaluate.floors import floors
 from hypermeter.evaluate.likelihood import forecasts, one_step_ahead, performance_bits, summarize
 from hypermeter.evaluate.music import compare_music, cut, drift, generated_pieces
 from hypermeter.grid import Grid, HypermeterError, atomic_write
-from hypermeter.kit import Kit, load_kit
+from hypermeter.inspection import number
+from hypermeter.kit import Kit
 from hypermeter.model import HierarchicalDrumModel, load
 from hypermeter.prepare import SPLITS
-from hypermeter.report import number
 
 PIECES = 64
 BARS = 32
 LONG_BARS = 256
 
 
-def read_performances(npz_dir: str | Path) -> tuple[list[np.ndarray], list[list[str]], Kit | None, Grid | None]:
-    """Performances with a step below a folder, the groups that each belongs to, and their kit and grid if they say so.
+def read_performances(
+    npz_dir: str | Path, kit: Kit | None = None, grid: Grid = Grid()
+) -> tuple[list[np.ndarray], list[list[str]], Kit | None, Grid]:
+    """Performances with a step below a folder, the groups that each belongs to, and the kit and grid of all.
+
+    Args:
+        npz_dir: the folder.
+        kit: of files that name none; None, nobody knows it.
+        grid: of files that tell none.
 
     Raises:
         HypermeterError: none there, a bad file, or files of different kits or grids.
     """
-    sequences, groups, first = [], [], None
-    for path in sorted(Path(npz_dir).rglob("*.npz")):
-        sequence = read_sequence(path)
-        if not len(sequence):
-            continue
-        meta = read_meta(path)
-        kind = (sequence.shape[1], meta.get("kit"), meta.get("grid"))
-        first = (path, *kind) if first is None else first
-        if kind != first[1:]:
-            raise HypermeterError(f"{path}: another kit or grid than {first[0]}; prepare all with one")
+    files, sequences = read_folder(Path(npz_dir))
+    groups = []
+    for meta in map(read_meta, files):
         style, beat_type = meta.get("style"), meta.get("beat_type")
         groups.append([each for each in (beat_type, style and f"style: {str(style).split('/')[0]}") if each])
-        sequences.append(sequence)
-    if first is None:
-        raise HypermeterError(f"{npz_dir}: no .npz with a step in it; make some with hypermeter prepare")
-    kit, grid = first[2], first[3]
-    return sequences, groups, load_kit(kit) if kit else None, Grid.from_dict(grid) if grid else None
+    return sequences, groups, *common_kit_and_grid(files, kit, grid)
 
 
 def evaluate(
@@ -66,15 +62,14 @@ def evaluate(
             floors are fitted on that, and copied bars are looked for there.
         seed: of the bootstrap and of the music.
         pieces: that the model plays; 0 leaves out the music.
-        bars: of each.
+        bars: of each; for the comparison they are cut to lengths as people's pieces have them.
         long_bars: of the pieces that tell whether it drifts; 0 leaves that out.
 
     Raises:
         HypermeterError: no .npz there, a bad one, or of another kit or grid than the model's.
     """
-    sequences, groups, kit, grid = read_performances(npz_dir)
+    sequences, groups, kit, grid = read_performances(npz_dir, model.kit, model.grid)
     _check(model, sequences, kit, grid, npz_dir)
-    grid = model.grid
     bits, steps = performance_bits(model, sequences), np.array([len(each) for each in sequences])
     by_group: dict[str, dict[str, float]] = {}
     for group in sorted({each for members in groups for each in members}):
@@ -106,19 +101,25 @@ def evaluate_music(
 ) -> dict[str, Any]:
     """The card of music that some other system wrote: a folder of MIDI or .npz, without likelihoods.
 
+    What cannot be read, or is of another kit or grid than the performances, is left out: ``rejects`` has the reasons.
+
     Raises:
-        HypermeterError: nothing that can be read, or music of another kit or grid than the performances.
+        HypermeterError: no piece that is long enough is left.
     """
-    sequences, _, own_kit, own_grid = read_performances(npz_dir)
-    grid = own_grid or Grid()
-    pieces = [groove for _, groove, _ in read_grooves(folder, own_kit or kit, grid)]
-    for groove in pieces:
-        if groove.grid != grid or groove.hits.shape[1] != sequences[0].shape[1]:
-            raise HypermeterError(f"{folder}: music of another kit or grid than {npz_dir}; write it on the same")
-    made = cut([groove.hits for groove in pieces], grid, bars)
+    sequences, _, own_kit, grid = read_performances(npz_dir)
+    rejects: list[str] = []
+    pieces = []
+    for name, groove, _ in read_grooves(folder, own_kit or kit, grid, rejects):
+        if groove.grid == grid and groove.hits.shape[1] == sequences[0].shape[1]:
+            pieces.append(groove.hits)
+        else:
+            rejects.append(f"{Path(folder, name)}: of another kit or grid than {npz_dir}; write it on the same")
+    made = cut(pieces, grid, bars)
     if not made:
-        raise HypermeterError(f"{folder}: no piece of at least 8 bars; expected pieces of about {bars} bars")
-    return {"music": _music(made, sequences, grid, bars, _train_beside(npz_dir), own_kit), "seed": seed}
+        reason = f" ({rejects[0]})" if rejects else ""
+        raise HypermeterError(f"{folder}: no piece of at least 8 bars; expected pieces of about {bars} bars{reason}")
+    music = _music(made, sequences, grid, bars, _train_beside(npz_dir), own_kit)
+    return {"music": music, "rejects": rejects, "seed": seed}
 
 
 def _music(
@@ -142,13 +143,13 @@ def _train_beside(npz_dir: str | Path) -> list[np.ndarray]:
 
 
 def _check(
-    model: HierarchicalDrumModel, sequences: Sequence[np.ndarray], kit: Kit | None, grid: Grid | None, where: str | Path
+    model: HierarchicalDrumModel, sequences: Sequence[np.ndarray], kit: Kit | None, grid: Grid, where: str | Path
 ) -> None:
     if sequences[0].shape[1] != model.num_drums:
         raise HypermeterError(f"{where}: {sequences[0].shape[1]} voices, the model has {model.num_drums}; use its kit")
     if kit is not None and model.kit is not None and kit != model.kit:
         raise HypermeterError(f"{where}: kit {kit.name}, the model has {model.kit.name}; prepare with the model's kit")
-    if grid is not None and grid != model.grid:
+    if grid != model.grid:
         raise HypermeterError(
             f"{where}: {grid.metre} of {grid.steps_per_bar} steps a bar and {grid.bars_per_phrase} bars a phrase, the"
             f" model plays {model.grid.metre} of {model.grid.steps_per_bar} and {model.grid.bars_per_phrase}; prepare"
@@ -164,6 +165,9 @@ def card(title: str, systems: dict[str, dict[str, Any]]) -> str:
         lines += _likelihood(name, first)
     if any("music" in each for each in systems.values()):
         lines += ["", "## Music", "", *_music_rows(systems)]
+    for system, each in systems.items():
+        if each.get("rejects"):
+            lines += ["", f"Left out of {system}: {len(each['rejects'])}, which cannot be read or do not fit."]
     if "music" in first:
         lines += ["", *_metric_rows(name, first["music"])]
     if first.get("drift"):
@@ -280,7 +284,7 @@ def evaluate_command(
         out: where given, the card goes to OUT.md and OUT.json as well.
         seed: of the bootstrap and of the music.
         pieces: that a model plays; 0 leaves out the music.
-        bars: of each.
+        bars: of each; for the comparison they are cut to lengths as people's pieces have them.
         long_bars: of the pieces that tell whether it drifts; 0 leaves that out.
 
     Raises:
@@ -290,6 +294,8 @@ def evaluate_command(
     for name in (model, *beside):
         if _is_music(Path(name)):
             systems[name] = evaluate_music(name, npz_dir, bars=bars, seed=seed)
+            for reason in systems[name]["rejects"]:
+                print(f"left out: {reason}")
         else:
             lengths = {"pieces": pieces, "bars": bars, "long_bars": 0 if systems else long_bars}
             systems[name] = evaluate(load(name), npz_dir, seed, **lengths)

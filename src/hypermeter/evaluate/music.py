@@ -12,7 +12,8 @@ from hypermeter.compare import compare
 from hypermeter.duplicates import bar_digests
 from hypermeter.generate import Streaming, generate
 from hypermeter.grid import Grid
-from hypermeter.metrics import METRICS
+from hypermeter.metrics import METRICS, REPETITION_LAGS, bar_f1
+from hypermeter.metrics.onsets import mean_of_defined
 
 FEWEST_BARS = 8
 """Of a piece of human music that is compared."""
@@ -44,8 +45,21 @@ def cut(sequences: Iterable[np.ndarray], grid: Grid, bars: int) -> list[np.ndarr
     return pieces
 
 
+def cut_alike(pieces: Sequence[np.ndarray], human: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The beginning of each piece, so that the lengths are distributed as those of ``human``.
+
+    The piece that is i-th of n in length, from 0, gets the length that stands at (i + .5) / n of the human ones, or
+    stays as it is where that is longer.
+    """
+    rank = np.argsort(np.argsort([len(each) for each in pieces], kind="stable"))
+    lengths = np.quantile([len(each) for each in human], (rank + 0.5) / len(pieces), method="inverted_cdf")
+    return [piece[: int(length)] for piece, length in zip(pieces, lengths, strict=True)]
+
+
 def values_of(pieces: Sequence[np.ndarray], grid: Grid, streams: Any = None) -> dict[str, np.ndarray]:
     """Metric -> its value for each piece, of all METRICS that need nothing but hits and give one number.
+
+    ``avg_hits`` is left out: it is ``density`` times the number of voices.
 
     Args:
         pieces: hits (T, V) of each.
@@ -54,11 +68,12 @@ def values_of(pieces: Sequence[np.ndarray], grid: Grid, streams: Any = None) -> 
     """
     values: dict[str, np.ndarray] = {}
     for name, metric in METRICS.items():
-        parameters = signature(metric).parameters.values()
-        if any(each.kind is Parameter.KEYWORD_ONLY and each.default is Parameter.empty for each in parameters):
-            continue
-        wants_streams = "streams" in signature(metric).parameters
-        if wants_streams and streams is None:
+        parameters = signature(metric).parameters
+        needs_more = any(
+            each.kind is Parameter.KEYWORD_ONLY and each.default is Parameter.empty for each in parameters.values()
+        )
+        wants_streams = "streams" in parameters
+        if name == "avg_hits" or needs_more or (wants_streams and streams is None):
             continue
         options = {"streams": streams} if wants_streams else {}
         found = [metric(torch.from_numpy(piece).float(), grid, **options) for piece in pieces]
@@ -67,15 +82,11 @@ def values_of(pieces: Sequence[np.ndarray], grid: Grid, streams: Any = None) -> 
     return values
 
 
-def repetition(pieces: Iterable[np.ndarray], grid: Grid) -> list[float]:
-    """The repetition profile of all pairs of bars of all pieces."""
-    totals = counts = torch.zeros(())
-    for piece in pieces:
-        profile = METRICS["repetition_profile"](torch.from_numpy(piece).float(), grid).double()
-        pairs = (len(piece) // grid.steps_per_bar - 1 - torch.arange(len(profile))).clamp_min(0)
-        totals = totals + torch.where(profile.isnan(), 0, profile * pairs)
-        counts = counts + torch.where(profile.isnan(), 0, pairs)
-    return (totals / counts).tolist()
+def repetition(pieces: Sequence[np.ndarray], grid: Grid) -> list[float]:
+    """The repetition profile of all pairs of bars of all pieces together."""
+    hits = [torch.from_numpy(piece) for piece in pieces]
+    pairs = [torch.cat([bar_f1(each, grid, lag) for each in hits]) for lag in range(1, REPETITION_LAGS + 1)]
+    return [mean_of_defined(each.double()).item() for each in pairs]
 
 
 def bars_of(pieces: Iterable[np.ndarray], grid: Grid) -> list[np.ndarray]:
@@ -105,6 +116,12 @@ def _mean(values: Iterable[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
+def _varies(comparison: dict[str, float]) -> bool:
+    """Whether not all values of both sides are one and the same number, whose overlap says nothing."""
+    apart = abs(comparison["mean"] - comparison["their_mean"])
+    return max(comparison["sd"], comparison["their_sd"], apart) > 1e-12
+
+
 def drift(pieces: Sequence[np.ndarray], grid: Grid) -> dict[str, dict[str, float]]:
     """Means over pieces of DRIFT_METRICS at each of STRETCHES that the pieces reach."""
     result = {}
@@ -126,18 +143,23 @@ def compare_music(
 ) -> dict[str, Any]:
     """A system's music beside people's.
 
+    Some metrics and the share of distinct bars change with length, so the system's pieces are first cut to lengths
+    distributed as those of the human ones (``cut_alike``).
+
     Args:
         pieces: hits (T, V) of each piece of the system.
-        human: of held-out performances, cut to the same length (``cut``).
+        human: of held-out performances, in pieces of about that length (``cut``).
         grid: the metre.
         train: performances that the system learnt from, for the share of copied bars.
         streams: see ``values_of``.
 
     Returns:
-        ``metrics``: name -> ``compare``; ``overlap``: the mean of their overlapping areas; ``repetition`` and
-        ``human_repetition``; ``repetition_gap``, the greatest difference of the two; ``distinct`` and
-        ``human_distinct``; with train, ``copied`` and ``human_copied``.
+        ``metrics``: name -> ``compare``; ``overlap``: the mean of their overlapping areas, without the metrics that
+        are one and the same number in all pieces; ``repetition`` and ``human_repetition``; ``repetition_gap``, the
+        greatest difference of the two; ``distinct`` and ``human_distinct``; with train, ``copied`` and
+        ``human_copied``.
     """
+    pieces = cut_alike(pieces, human)
     ours, theirs = values_of(pieces, grid, streams), values_of(human, grid, streams)
     metrics = {name: compare(ours[name], theirs[name]) for name in ours}
     own_bars, human_bars = bars_of(pieces, grid), bars_of(human, grid)
@@ -146,7 +168,7 @@ def compare_music(
         "pieces": len(pieces),
         "human_pieces": len(human),
         "metrics": metrics,
-        "overlap": _mean([each["overlap"] for each in metrics.values()]),
+        "overlap": _mean([each["overlap"] for each in metrics.values() if _varies(each)]),
         "repetition": profile,
         "human_repetition": human_profile,
         "repetition_gap": _greatest(np.abs(np.subtract(profile, human_profile)).tolist()),

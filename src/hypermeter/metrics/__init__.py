@@ -28,6 +28,8 @@ from hypermeter.metrics.intervals import (
 )
 from hypermeter.metrics.onsets import chunk_means, chunk_sums, line
 from hypermeter.metrics.repetition import (
+    REPETITION_LAGS,
+    bar_f1,
     bar_similarity,
     groove_consistency,
     groove_similarity,

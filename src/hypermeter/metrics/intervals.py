@@ -58,7 +58,7 @@ class Intervals:
         cell = self.end - place + self.gap * (self.gap <= place)  # gaps from outside go to the cell of length 0
         counts = torch.zeros(self.shape.numel(), device=cell.device)
         counts.scatter_add_(0, cell, torch.ones(len(cell), device=cell.device))[::size] = 0
-        return counts.view(*self.shape[:-1], -1, size)
+        return counts.view(*self.shape[:-1], self.shape[-1] // size, size)
 
 
 def moments(counts: Float[Tensor, "*B size"]) -> tuple[Tensor, Tensor, Tensor]:

@@ -128,14 +128,16 @@ def bar_similarity(hits: Hits, grid: Grid) -> Float[Tensor, "*B bars bars"]:
     return agree / cells
 
 
+def bar_f1(hits: Hits, grid: Grid, lag: int) -> Float[Tensor, "*B pairs"]:
+    """F1 of the hits of each whole bar against those of the bar ``lag`` bars before it; NaN for two empty bars."""
+    bars = whole_bars(as_binary(hits).float(), grid).flatten(-2)
+    before, after = bars[..., : max(bars.shape[-2] - lag, 0), :], bars[..., lag:, :]
+    return ratio(2 * (before * after).sum(-1), before.sum(-1) + after.sum(-1))
+
+
 def repetition_profile(hits: Hits, grid: Grid, lags: int = REPETITION_LAGS) -> Float[Tensor, "*B lags"]:
     """For k = 1 to ``lags`` bars: mean F1 of the hits of a bar against those of the bar k before it.
 
     In [0, 1]; NaN where there are not that many whole bars. A pair of empty bars is left out.
     """
-    bars = whole_bars(as_binary(hits).float(), grid).flatten(-2)
-    profile = []
-    for lag in range(1, lags + 1):
-        before, after = bars[..., : max(bars.shape[-2] - lag, 0), :], bars[..., lag:, :]
-        profile.append(mean_of_defined(ratio(2 * (before * after).sum(-1), before.sum(-1) + after.sum(-1))))
-    return torch.stack(profile, -1)
+    return torch.stack([mean_of_defined(bar_f1(hits, grid, lag)) for lag in range(1, lags + 1)], -1)

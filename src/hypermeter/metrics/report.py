@@ -86,24 +86,35 @@ METRICS: dict[str, Callable[..., Tensor]] = {
 
 
 def by_chunk(metric: Callable[..., Tensor], hits: Tensor, grid: Grid, size: int, **options: Any) -> Tensor:
-    """The metric of every chunk of ``size`` steps, on a new axis after the batch axes. The last chunk may be short."""
+    """The metric of every chunk of ``size`` steps, on a new axis after the batch axes. The last chunk may be short.
+
+    Options that are tensors of the shape of ``hits``, such as velocity, are cut with them.
+    """
     axis = hits.ndim - 2
     whole = hits.shape[-2] // size * size
-    values = metric(hits[..., :whole, :].unflatten(-2, (-1 if whole else 0, size)), grid, **options)
+
+    def metric_of(chunks: Callable[[Tensor], Tensor]) -> Tensor:
+        along = [key for key, each in options.items() if isinstance(each, Tensor) and each.shape == hits.shape]
+        return metric(chunks(hits), grid, **(options | {key: chunks(options[key]) for key in along}))
+
+    values = metric_of(lambda x: x[..., :whole, :].unflatten(-2, (-1 if whole else 0, size)))
     if whole == hits.shape[-2]:
         return values
-    last = metric(hits[..., whole:, :].unsqueeze(axis), grid, **options)
+    last = metric_of(lambda x: x[..., whole:, :].unsqueeze(axis))
     if metric is ngrams:  # a short chunk has fewer places
         last = F.pad(last, (0, values.shape[-1] - last.shape[-1]))
     return torch.cat([values, last], axis)
 
 
-def measure(groove: Groove, names: Iterable[str] | None = None) -> dict[str, Tensor]:
+def measure(groove: Groove, names: Iterable[str] | None = None, size: int | None = None) -> dict[str, Tensor]:
     """Metrics of a groove by name, each given what it asks for: velocity, offset, tempo, and the groups of its kit.
+
+    What asks for something that is ``unknown`` of the groove is NaN.
 
     Args:
         groove: what to measure.
         names: keys of METRICS; left out, all.
+        size: steps; where given, metrics of every chunk of that many, on a first axis, see ``by_chunk``.
 
     Raises:
         HypermeterError: an unknown name.
@@ -123,5 +134,10 @@ def measure(groove: Groove, names: Iterable[str] | None = None) -> dict[str, Ten
             raise HypermeterError(f"no metric {name!r}, expected some of {', '.join(METRICS)}")
         wanted = signature(METRICS[name]).parameters
         options = {key: value for key, value in context.items() if key in wanted}
-        values[name] = METRICS[name](hits, groove.grid, **options)
+        if size is None:
+            value = METRICS[name](hits, groove.grid, **options)
+        else:
+            value = by_chunk(METRICS[name], hits, groove.grid, size, **options)
+        is_known = groove.unknown.isdisjoint(options)
+        values[name] = value if is_known else torch.full(value.shape, torch.nan)
     return values

@@ -72,7 +72,7 @@ def swing_ratio(
     share = first / (first + second).clamp_min(1e-6)
     is_pair = inside[..., 0] & next_on & (between.sum(-1) == 1) & (share >= 0.25) & (share <= 0.75)
     found = torch.where(is_pair, first / second.clamp_min(1e-6), torch.nan)
-    if not beats:
+    if not found.numel():
         return torch.full(hits.shape[:-2], torch.nan, device=hits.device)
     return found.nanquantile(0.5, -1).float()
 
@@ -95,10 +95,10 @@ def timing_dfa(
     Source: Peng et al., Physical Review E 1994 (linear detrending); for drumming, Rasanen et al., PLoS ONE 2015.
     """
     onsets, deviation = _line_offsets(hits, offset, cymbals)
-    batch = onsets.shape[:-1].numel()
+    batch, steps = onsets.shape[:-1].numel(), onsets.shape[-1]
     rows = [
         dfa(_residuals(row, there, grid.steps_per_bar))
-        for row, there in zip(deviation.reshape(batch, -1), onsets.reshape(batch, -1), strict=True)
+        for row, there in zip(deviation.reshape(batch, steps), onsets.reshape(batch, steps), strict=True)
     ]
     return torch.tensor(rows, device=hits.device).reshape(onsets.shape[:-1])
 

@@ -16,7 +16,7 @@ import yaml
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from hypermeter.dataset import read_sequence
+from hypermeter.dataset import common_kit_and_grid, read_folder
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.metrics import METRICS, by_chunk
 
@@ -155,11 +155,15 @@ class Reward:
     Args:
         terms: at least one.
         normalise: bring each term's scores to mean 0 and spread 1, by what was seen so far, before the weight.
+        scales: what was seen so far of each term's scores.
+        frozen: see nothing more. ``dataclasses.replace(reward, frozen=True)`` scores what is only evaluated by the
+            scales of ``reward`` as they are then, and leaves them alone.
     """
 
     terms: Sequence[Term]
     normalise: bool = False
     scales: list[RunningScale] = field(default_factory=list)
+    frozen: bool = False
 
     def __post_init__(self) -> None:
         if not self.terms:
@@ -176,7 +180,8 @@ class Reward:
             values = term.values(hits, grid)
             scores = term.score(values)
             if self.normalise:
-                scale.update(scores[~values.isnan()])
+                if not self.frozen:
+                    scale.update(scores[~values.isnan()])
                 scores = torch.where(values.isnan(), scores, abs(term.weight) * scale.normalise(scores))
             each = term.pay(scores, hits.shape[1], grid)
             paid[term.level] = paid[term.level] + each if term.level in paid else each
@@ -195,20 +200,21 @@ def style_terms(
 
     Args:
         npz_dir: folder of performances in the style.
-        grid: the metre.
+        grid: the metre, also of files that tell none.
         metrics: that give one number.
         level: of which chunks the metrics are taken.
         weight: of all terms together.
         options: metric -> its keywords.
 
     Raises:
-        HypermeterError: no performance there, or a metric that is undefined in all of them.
+        HypermeterError: no performance there, files of different kits or of another grid, or a metric that is
+            undefined in all of them.
     """
     names = list(metrics)
-    paths = sorted(Path(npz_dir).rglob("*.npz"))
-    sequences = [each for each in map(read_sequence, paths) if len(each)]
-    if not sequences:
-        raise HypermeterError(f"{npz_dir}: no .npz with a step in it; expected performances in the style")
+    files, sequences = read_folder(Path(npz_dir))
+    _, found_grid = common_kit_and_grid(files, grid=grid)
+    if found_grid != grid:
+        raise HypermeterError(f"{npz_dir}: {found_grid}, expected {grid}; prepare it on the grid of the reward")
     terms = []
     for name in names:
         keywords = dict((options or {}).get(name, {}))
