@@ -15,6 +15,7 @@ from hypermeter.evaluate import (
     compare_music,
     cut,
     evaluate,
+    evaluate_bits,
     evaluate_music,
     floors,
     forecasts,
@@ -160,6 +161,40 @@ def test_the_same_seed_gives_the_same_card(corpus):
     one, other, another = (evaluate(model, corpus / "npz" / "validation", seed, **options) for seed in (1, 1, 2))
     assert str(one) == str(other)
     assert one["music"]["metrics"] != another["music"]["metrics"]
+
+
+def write_bits(path, folder, bits):
+    names = [each.relative_to(folder).as_posix() for each in sorted(folder.rglob("*.npz"))]
+    path.write_text("\n".join(["name,bits", *(f"{name},{each}" for name, each in zip(names, bits))]))
+
+
+def test_a_system_that_only_tells_its_likelihoods_is_a_row(corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10")).eval()
+    model.save(tmp_path / "small.safetensors")
+    folder = corpus / "npz" / "validation"
+    write_bits(tmp_path / "theirs.csv", folder, performance_bits(model, read_performances(folder)[0]))
+    assert main(["evaluate", "small.safetensors", str(folder), "--beside", "theirs.csv", "--pieces", "0"]) == 0
+    ours, theirs = (line for line in capsys.readouterr().out.splitlines() if line.startswith(("| small", "| theirs")))
+    assert ours.split("|")[3:6] == theirs.split("|")[3:6]  # bits, interval, mean
+    assert theirs.split("|")[2].strip() == "-"  # nobody knows its parameters
+
+
+@pytest.mark.parametrize("rows", [[], ["nan"], ["-1"], ["much"]])
+def test_bits_that_do_not_fit_the_performances_are_refused(corpus, tmp_path, rows):
+    write_bits(tmp_path / "theirs.csv", corpus / "npz" / "validation", rows)
+    with pytest.raises(HypermeterError, match=r"theirs\.csv: (no finite bits for|cannot be read)"):
+        evaluate_bits(tmp_path / "theirs.csv", corpus / "npz" / "validation")
+
+
+def test_the_temperature_of_the_music_is_told_and_used(corpus):
+    torch.manual_seed(0)
+    model = HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10")).eval()
+    options = {"pieces": 2, "bars": 8, "long_bars": 0}
+    cool, warm = (evaluate(model, corpus / "npz" / "validation", temperature=each, **options) for each in (0.0, 1.0))
+    assert cool["music"]["metrics"] != warm["music"]["metrics"]
+    assert "played at temperature 0." in card("a model", {"a model": cool})
 
 
 def test_a_metric_of_ones_own_is_in_the_card(corpus):

@@ -32,14 +32,17 @@ def validation(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_held_out_bits_and_forecasts(model, validation):
+def test_held_out_bits_forecasts_and_music(model, validation):
     result = evaluate(model, validation)
     assert result["all"]["performances"] == 122
-    assert result["all"]["bits_per_step"] <= 1.55
+    assert result["all"]["bits_per_step"] <= 1.45
     for level in ("bar", "phrase"):
         forecast = result["forecasts"][level]
         assert forecast["model_mse"] < forecast["last_mse"]
         assert forecast["model_bce"] < forecast["last_bce"]
+    music = result["music"]
+    assert music["repetition_gap"] <= 0.05
+    assert music["copied"] <= music["human_copied"]
 
 
 def test_the_file_is_small_and_knows_its_kit(model):

@@ -37,6 +37,7 @@ from hypermeter.train import (
     train,
     train_command,
 )
+from hypermeter.train.material import read_material
 
 SMALL = {"step_hidden_dim": 16, "bar_hidden_dim": 8, "phrase_hidden_dim": 8, "num_components": 2, "seq_len": 64}
 
@@ -394,6 +395,14 @@ def test_a_model_without_a_kit_and_of_other_voices_cannot_be_started_from(data, 
     HierarchicalDrumModel(4, 8, 8, 8).save(tmp_path / "start.safetensors")
     with pytest.raises(HypermeterError, match="4 voices, expected 3"):
         train(config_of(data, tmp_path / "run", init=str(tmp_path / "start.safetensors")))
+
+
+def test_windows_begin_on_phrases_unless_said_otherwise(data, tmp_path):
+    whole = read_material(config_of(data, tmp_path)).dataset
+    assert set(whole.windows[:, 1] % 64) == {0} and whole.hop == 64
+    assert read_material(config_of(data, tmp_path, hop_bars=1)).dataset.hop == 16
+    with pytest.raises(HypermeterError, match="hop_bars is 0, expected at least 1"):
+        config_of(data, tmp_path, hop_bars=0)
 
 
 # Learning from teachers.

@@ -1,6 +1,13 @@
 """The benchmark card: how well a system predicts what it has not seen, and how near its own music is to people's."""
 
-from hypermeter.evaluate.card import card, evaluate, evaluate_command, evaluate_music, read_performances
+from hypermeter.evaluate.card import (
+    card,
+    evaluate,
+    evaluate_bits,
+    evaluate_command,
+    evaluate_music,
+    read_performances,
+)
 from hypermeter.evaluate.floors import FLOORS, floors
 from hypermeter.evaluate.likelihood import (
     BOOTSTRAP_DRAWS,

@@ -1,6 +1,8 @@
 """``hypermeter evaluate``: one or more systems on held-out performances, as a card in Markdown and JSON."""
 
+import csv
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,6 +55,7 @@ def evaluate(
     pieces: int = PIECES,
     bars: int = BARS,
     long_bars: int = LONG_BARS,
+    temperature: float = 1.0,
 ) -> dict[str, Any]:
     """Everything the card says of a model, as a dict that JSON can hold.
 
@@ -64,6 +67,7 @@ def evaluate(
         pieces: that the model plays; 0 leaves out the music.
         bars: of each; for the comparison they are cut to lengths as people's pieces have them.
         long_bars: of the pieces that tell whether it drifts; 0 leaves that out.
+        temperature: at which the model plays, at least 0.
 
     Raises:
         HypermeterError: no .npz there, a bad one, or of another kit or grid than the model's.
@@ -71,29 +75,61 @@ def evaluate(
     sequences, groups, kit, grid = read_performances(npz_dir, model.kit, model.grid)
     _check(model, sequences, kit, grid, npz_dir)
     bits, steps = performance_bits(model, sequences), np.array([len(each) for each in sequences])
-    by_group: dict[str, dict[str, float]] = {}
-    for group in sorted({each for members in groups for each in members}):
-        rows = np.array([group in members for members in groups])
-        by_group[group] = summarize(bits[rows], steps[rows], seed)
     result: dict[str, Any] = {
         "parameters": sum(each.numel() for each in model.parameters()),
-        "all": summarize(bits, steps, seed),
-        "groups": by_group,
+        **_bits_of_groups(bits, steps, groups, seed),
         "forecasts": forecasts(model, sequences),
         "next_step": one_step_ahead(model, sequences),
         "voices": list(kit.names) if kit else [f"voice {column}" for column in range(model.num_drums)],
         "seed": seed,
     }
+    if pieces:
+        result["temperature"] = temperature
     train = _train_beside(npz_dir)
     if train:
         result["floors"] = floors(train, sequences, grid.steps_per_bar, seed)
     if pieces and cut(sequences, grid, bars):
-        made = generated_pieces(model, grid, pieces, bars, seed)
+        made = generated_pieces(model, grid, pieces, bars, seed, temperature)
         result["music"] = _music(made, sequences, grid, bars, train, kit)
     if pieces and long_bars:
         result["long_bars"] = long_bars
-        result["drift"] = drift(generated_pieces(model, grid, pieces, long_bars, seed), grid)
+        result["drift"] = drift(generated_pieces(model, grid, pieces, long_bars, seed, temperature), grid)
     return result
+
+
+def _bits_of_groups(bits: np.ndarray, steps: np.ndarray, groups: Sequence[Sequence[str]], seed: int) -> dict[str, Any]:
+    """``summarize`` of all performances, and of each group."""
+    by_group: dict[str, dict[str, float]] = {}
+    for group in sorted({each for members in groups for each in members}):
+        rows = np.array([group in members for members in groups])
+        by_group[group] = summarize(bits[rows], steps[rows], seed)
+    return {"all": summarize(bits, steps, seed), "groups": by_group}
+
+
+def evaluate_bits(path: str | Path, npz_dir: str | Path, seed: int = 0) -> dict[str, Any]:
+    """The card of a system of which only the likelihoods are known.
+
+    Args:
+        path: CSV with the columns ``name``, a performance as its path below npz_dir, and ``bits``, -log2 of the
+            probability of all of it. Every performance with a step in it is there once.
+        npz_dir: folder of performances.
+        seed: of the bootstrap.
+
+    Raises:
+        HypermeterError: a file that cannot be read, or without a finite number of bits for each performance.
+    """
+    sequences, groups, *_ = read_performances(npz_dir)
+    names = [each.relative_to(npz_dir).as_posix() for each in read_folder(Path(npz_dir))[0]]
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            found = {row["name"]: float(row["bits"]) for row in csv.DictReader(file)}
+    except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise HypermeterError(f"{path}: cannot be read ({error}); expected CSV with name and bits") from error
+    for name in names:
+        if not 0 <= found.get(name, math.nan) < math.inf:
+            raise HypermeterError(f"{path}: no finite bits for {name}; expected a row for each performance")
+    bits, steps = np.array([found[name] for name in names]), np.array([len(each) for each in sequences])
+    return {**_bits_of_groups(bits, steps, groups, seed), "seed": seed}
 
 
 def evaluate_music(
@@ -161,7 +197,7 @@ def card(title: str, systems: dict[str, dict[str, Any]]) -> str:
     """Systems as Markdown: one row each in the tables that compare them, then the details of the first."""
     name, first = next(iter(systems.items()))
     lines = [f"# {title}", "", *_overview(systems), ""]
-    if "all" in first:
+    if "next_step" in first:
         lines += _likelihood(name, first)
     if any("music" in each for each in systems.values()):
         lines += ["", "## Music", "", *_music_rows(systems)]
@@ -177,7 +213,8 @@ def card(title: str, systems: dict[str, dict[str, Any]]) -> str:
             "",
             *_drift_rows(first["drift"]),
         ]
-    return "\n".join([*lines, "", f"Seed {first['seed']}: bootstrap over performances, and music.", ""])
+    played = f", and music, played at temperature {first['temperature']:g}" if "temperature" in first else ""
+    return "\n".join([*lines, "", f"Seed {first['seed']}: bootstrap over performances{played}.", ""])
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -191,9 +228,10 @@ def _overview(systems: dict[str, dict[str, Any]]) -> list[str]:
         rows.append((f"floor: {name}", "-", *_bits(each), "-", "-"))
     for name, each in systems.items():
         if "all" in each:
-            step = each["next_step"]
-            accuracy = (f"{step['f1']:.3f}", f"{step['calibration_error']:.4f}")
-            rows.append((name, f"{each['parameters']:,}", *_bits(each["all"]), *accuracy))
+            step = each.get("next_step")
+            accuracy = (f"{step['f1']:.3f}", f"{step['calibration_error']:.4f}") if step else ("-", "-")
+            parameters = f"{each['parameters']:,}" if "parameters" in each else "-"
+            rows.append((name, parameters, *_bits(each["all"]), *accuracy))
     columns = ("system", "parameters", *BITS_COLUMNS, "hit F1", "calibration error")
     return _table(columns, rows) if rows else []
 
@@ -270,6 +308,7 @@ def evaluate_command(
     pieces: int = PIECES,
     bars: int = BARS,
     long_bars: int = LONG_BARS,
+    temperature: float = 1.0,
 ) -> None:
     """Print the benchmark card of a model on held-out performances.
 
@@ -277,8 +316,9 @@ def evaluate_command(
     before it. Then the model plays, and its music is compared with people's.
 
     Args:
-        model: a shipped model's name, a checkpoint, the folder of a training run, or a folder of MIDI or .npz that
-            some other system wrote, of which only the music is judged.
+        model: a shipped model's name, a checkpoint, or the folder of a training run. Of some other system: a folder of
+            MIDI or .npz that it wrote, of which the music is judged, or a CSV of the bits that each performance costs
+            it, with the columns name (the path below NPZ_DIR) and bits.
         npz_dir: folder of .npz, such as the validation folder that prepare wrote, with train beside it.
         beside: more of the same, each a row in the tables that compare systems.
         out: where given, the card goes to OUT.md and OUT.json as well.
@@ -286,9 +326,10 @@ def evaluate_command(
         pieces: that a model plays; 0 leaves out the music.
         bars: of each; for the comparison they are cut to lengths as people's pieces have them.
         long_bars: of the pieces that tell whether it drifts; 0 leaves that out.
+        temperature: at which models play, at least 0.
 
     Raises:
-        HypermeterError: a model or folder that does not fit.
+        HypermeterError: a model, folder or file that does not fit.
     """
     systems: dict[str, dict[str, Any]] = {}
     for name in (model, *beside):
@@ -296,9 +337,11 @@ def evaluate_command(
             systems[name] = evaluate_music(name, npz_dir, bars=bars, seed=seed)
             for reason in systems[name]["rejects"]:
                 print(f"left out: {reason}")
+        elif Path(name).suffix == ".csv":
+            systems[name] = evaluate_bits(name, npz_dir, seed)
         else:
-            lengths = {"pieces": pieces, "bars": bars, "long_bars": 0 if systems else long_bars}
-            systems[name] = evaluate(load(name), npz_dir, seed, **lengths)
+            options: dict[str, Any] = {"pieces": pieces, "bars": bars, "temperature": temperature}
+            systems[name] = evaluate(load(name), npz_dir, seed, **options, long_bars=0 if systems else long_bars)
     text = card(f"{model} on {npz_dir.name}", systems)
     print(text)
     if out is not None:

@@ -24,9 +24,11 @@ STRETCHES = ((0, 8), (24, 32), (248, 256))
 DRIFT_METRICS = ("avg_hits", "syncopation", "step_entropy", "groove_consistency")
 
 
-def generated_pieces(model: Streaming, grid: Grid, pieces: int, bars: int, seed: int) -> list[np.ndarray]:
+def generated_pieces(
+    model: Streaming, grid: Grid, pieces: int, bars: int, seed: int, temperature: float = 1.0
+) -> list[np.ndarray]:
     """Pieces (T, V) that the model plays from silence."""
-    made = generate(model, length=bars * grid.steps_per_bar, batch_size=pieces, seed=seed)
+    made = generate(model, length=bars * grid.steps_per_bar, temperature=temperature, batch_size=pieces, seed=seed)
     return list(made.cpu().numpy().astype(np.uint8))
 
 

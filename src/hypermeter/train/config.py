@@ -30,7 +30,8 @@ class TrainConfig:
         max_steps: updates.
         batch_size: windows an update, over all processes.
         seq_len: steps of a window.
-        hop_bars: bars from the start of one window to that of the next.
+        hop_bars: bars from the start of one window to that of the next. Left out, a phrase, so that the place in the
+            phrase means the same in every window.
         learning_rate: at its highest, after the warm-up; a cosine takes it to 2 % of that. Left out, it is 8e-3 for
             recurrent encoders and 2e-3 for Transformers.
         warmup_steps: updates of the warm-up.
@@ -73,7 +74,7 @@ class TrainConfig:
     max_steps: int = 2000
     batch_size: int = 16
     seq_len: int = 512
-    hop_bars: int = 1
+    hop_bars: int | None = None
     learning_rate: float | None = None
     warmup_steps: int = 100
     weight_decay: float = 0.3
@@ -107,6 +108,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for names, fits, expected in (
             (COUNTS, lambda value: value >= 1, "at least 1"),
+            (("hop_bars",), lambda value: value is None or value >= 1, "at least 1"),
             (SHARES, lambda value: 0 <= value < 1, "in [0, 1)"),
             (AMOUNTS, lambda value: 0 <= value < math.inf, "at least 0"),
             (("gradient_clip",), lambda value: 0 < value < math.inf, "more than 0"),
@@ -139,7 +141,7 @@ SHAPE_FIELDS = (
 """Options of the model that its weights fit."""
 
 COUNTS = (
-    "max_steps", "batch_size", "seq_len", "hop_bars", "val_every", "patience", "devices", "step_hidden_dim",
+    "max_steps", "batch_size", "seq_len", "val_every", "patience", "devices", "step_hidden_dim",
     "bar_hidden_dim", "phrase_hidden_dim", "num_layers", "num_components",
 )  # fmt: skip
 SHARES = ("dropout", "ema_decay", "teacher_weight")

@@ -49,7 +49,7 @@ def read_material(config: TrainConfig) -> Material:
         grid.steps_per_bar,
         grid.bars_per_phrase,
         augment=config.augment,
-        hop=config.hop_bars * grid.steps_per_bar,
+        hop=(config.hop_bars or grid.bars_per_phrase) * grid.steps_per_bar,
         with_metrics=False,
         seed=config.seed,
         mix_metres=config.mix_metres,

@@ -1,0 +1,151 @@
+"""A flat LSTM over combinations of voices, after Magenta's drums_rnn, as a baseline: bits of each held-out performance.
+
+    python benchmarks/quality/drums_rnn.py NPZ --learning-rate 3e-3 [--out bench/out/drums_rnn.csv]
+    hypermeter evaluate groove NPZ/validation --beside bench/out/drums_rnn.csv
+
+As there: one symbol a step for all voices together, with those of one and two bars ago (look-back), whether the last
+step repeated them, and a binary counter of the step; two LSTM layers of 256, dropout. Otherwise than there: the voices
+are those of the data, so that bits compare with ours; combinations that were not seen in training go through an escape
+with independent voices, so that every performance has a likelihood; and it is trained as ours is (AdamW with weight
+decay, warm-up and cosine, averaged weights, the best look kept).
+"""
+
+import copy
+import csv
+import math
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import tyro
+from ngram import read
+from rich.progress import track
+from torch import Tensor, nn
+
+from hypermeter.dataset import CompleteHierarchicalDrumDataset, read_kit_and_grid
+from hypermeter.evaluate import performance_bits
+from hypermeter.grid import Grid, HypermeterError, atomic_write
+from hypermeter.heads import SoftmaxHead, SoftmaxWithEscape, codes, known_combinations
+from hypermeter.losses import masked_mean
+from hypermeter.train import DrumModule, TrainConfig, batches
+
+COUNTER_BITS = 6
+
+
+class DrumsRnn(nn.Module):
+    """p(step t | steps before) over combinations.
+
+    Args:
+        known: combinations seen in training.
+        grid: the metre.
+        hidden_dim: of each of the two layers.
+        dropout: before, between and after them.
+    """
+
+    def __init__(self, known: list[list[int]], grid: Grid, hidden_dim: int = 256, dropout: float = 0.5):
+        super().__init__()
+        self.lags = (grid.steps_per_bar, 2 * grid.steps_per_bar)
+        self.head = SoftmaxHead(hidden_dim, len(known[0]), known)
+        ordered, self.places = codes(self.head.known).sort()
+        self.register_buffer("ordered", ordered)
+        self.symbols = nn.ModuleList(nn.Embedding(len(known) + 2, hidden_dim) for _ in range(1 + len(self.lags)))
+        self.flags = nn.Linear(COUNTER_BITS + len(self.lags), hidden_dim, bias=False)
+        self.drop = nn.Dropout(dropout)
+        self.rnn = nn.LSTM(hidden_dim, hidden_dim, 2, batch_first=True, dropout=dropout)
+
+    def _symbol(self, hits: Tensor) -> Tensor:
+        """Number of each combination; the number after the last for one that is not known."""
+        code = codes(hits)
+        place = torch.searchsorted(self.ordered, code).clamp_max(len(self.ordered) - 1)
+        return torch.where(self.ordered[place] == code, self.places[place], len(self.ordered))
+
+    def forward(self, hits: Tensor) -> SoftmaxWithEscape:
+        """Hits (B, T, V) to the distributions of steps 0..T-1."""
+        steps, nothing = hits.shape[1], len(self.ordered) + 1  # before the first step
+        symbol = F.pad(self._symbol(hits), (max(self.lags), 0), value=nothing)[:, None]
+        offset = max(self.lags)
+
+        def back(lag: int) -> Tensor:
+            return symbol[:, 0, offset - lag : offset - lag + steps]
+
+        last = back(1)
+        # as there: what stood a bar before the step to come, and whether the last step was what stood a bar before it
+        ago = [back(lag) for lag in self.lags]
+        repeats = [(last == F.pad(each, (1, 0), value=-1)[:, :-1]).float() for each in ago]
+        bits = torch.arange(steps)[:, None] >> torch.arange(COUNTER_BITS) & 1
+        counter = (2.0 * bits - 1).expand(len(hits), -1, -1)
+        entered = sum(table(each) for table, each in zip(self.symbols, (last, *ago), strict=True))
+        entered = entered + self.flags(torch.cat([torch.stack(repeats, -1), counter], -1))
+        return self.head(self.drop(self.rnn(self.drop(entered))[0]))
+
+    def log_prob(self, hits: Tensor) -> Tensor:
+        return self(hits).log_prob(hits)
+
+
+def main(
+    npz_dir: tyro.conf.Positional[Path],
+    out: Path = Path("bench/out/drums_rnn.csv"),
+    learning_rate: float = 3e-3,
+    dropout: float = 0.5,
+    weight_decay: float = 0.05,
+    max_steps: int = 600,
+    val_every: int = 100,
+    seed: int = 0,
+) -> None:
+    """Train, and write the bits of each held-out performance at the best look.
+
+    Args:
+        npz_dir: folder that prepare wrote, with train and validation.
+        out: CSV of name and bits of each performance.
+        learning_rate: at its highest.
+        dropout: before, between and after the layers.
+        weight_decay: of AdamW, on matrices.
+        max_steps: updates of 16 windows of 512 steps.
+        val_every: updates between looks.
+        seed: of weights, order and dropout.
+    """
+    torch.manual_seed(seed)
+    config = TrainConfig(
+        npz_dir, out, learning_rate=learning_rate, weight_decay=weight_decay, max_steps=max_steps, seed=seed
+    )
+    names, held_out = read(npz_dir / "validation")
+    _, grid = read_kit_and_grid(next(iter(sorted((npz_dir / "validation").rglob("*.npz")))), None, Grid())
+    dataset = CompleteHierarchicalDrumDataset(
+        npz_dir / "train", config.seq_len, grid.steps_per_bar, grid.bars_per_phrase, with_metrics=False
+    )
+    model = DrumsRnn(known_combinations(torch.from_numpy(dataset.packed).float()), grid, dropout=dropout)
+    average = copy.deepcopy(model).eval()
+    made = DrumModule(model, config).configure_optimizers()  # type: ignore[arg-type]
+    optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    steps, best, best_bits = sum(map(len, held_out)), math.inf, None
+    source = batches(dataset, config)
+    for update in track(range(1, max_steps + 1), f"{sum(each.numel() for each in model.parameters()):,} parameters"):
+        batch = next(source)
+        loss = masked_mean(-model.log_prob(batch["step"]), batch["mask"])
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        scheduler.step()
+        with torch.no_grad():
+            for mean, now in zip(average.parameters(), model.parameters(), strict=True):
+                mean.lerp_(now, 1 - min(config.ema_decay, update / (update + 9)))
+        if update % val_every == 0 or update == max_steps:
+            bits = performance_bits(average, held_out)  # type: ignore[arg-type]
+            print(
+                f"{update}: training {loss.item() / math.log(2):.3f}, held out {bits.sum() / steps:.3f} bits per step"
+            )
+            if bits.sum() < best:
+                best, best_bits = bits.sum(), bits
+    with atomic_write(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("name", "bits"), *zip(names, best_bits.tolist(), strict=True)])
+    print(f"best {best / steps:.3f} bits per step, {out}")
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main)
+    except HypermeterError as error:
+        print(f"drums_rnn: {error}", file=sys.stderr)
+        sys.exit(2)
