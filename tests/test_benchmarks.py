@@ -24,7 +24,11 @@ def script(place: str):
     return module
 
 
+sys.path.insert(0, str(ROOT / "benchmarks" / "quality"))
 speed = script("speed/run.py")
+ngram = script("quality/ngram.py")
+drums_rnn = script("quality/drums_rnn.py")
+ablations = script("quality/ablations.py")
 naive = script("speed/naive_metrics.py")
 metrics_speed = script("speed/metrics.py")
 
@@ -107,3 +111,94 @@ def test_a_short_round_of_the_speed_of_metrics_prints_and_writes_the_ratio(tmp_p
     printed = capsys.readouterr().out
     assert f"| times faster a window | {result['metrics']['ratio']:.2f} (" in printed
     assert "target at least 50)" in printed
+
+
+# Quality.
+
+
+@pytest.fixture
+def npz(tmp_path):
+    random = np.random.default_rng(0)
+    for split, number in (("train", 6), ("validation", 2)):
+        (tmp_path / split).mkdir()
+        for index in range(number):
+            hits = np.tile(random.random((16, 3)) < 0.3, (4, 1)) ^ (random.random((64, 3)) < 0.02)
+            np.savez(tmp_path / split / f"{index}.npz", sequence=hits.astype(np.uint8))
+    return tmp_path
+
+
+@pytest.mark.parametrize("weight", [0.5, 4.0])
+def test_the_ngram_is_a_distribution_over_combinations(npz, weight):
+    hits = ngram.read(npz / "train")[1]
+    model = ngram.Ngram(("bar", 1, 2), Grid(), np.full((16, 3), 0.3))
+    for each in hits:
+        for step in range(len(each)):
+            model.add(ngram.codes_of(each), step, 1)
+    total = 0.0
+    for combination in np.ndindex(2, 2, 2):
+        other = hits[0].copy()
+        other[20] = combination
+        total += model.prob(ngram.codes_of(other), other, 20, weight)
+    assert total == pytest.approx(1)
+
+
+def test_the_ngram_forgets_a_performance_after_it(npz):
+    hits = ngram.read(npz / "validation")[1]
+    model = ngram.Ngram((1, 2), Grid(), np.full((16, 3), 0.3))
+    before = model.bits(hits[0], 1.0, 16)
+    model.bits(hits[1], 1.0, 16)
+    assert model.bits(hits[0], 1.0, 16) == before
+    assert not any(model.counts)
+    assert before < 3 * 64  # it learns the bar as it repeats: below a coin for each cell
+
+
+def test_the_ngram_writes_the_bits_of_its_best_setting(npz, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ngram, "WEIGHTS", (1.0,))
+    monkeypatch.setattr(ngram, "OWN", (4,))
+    ngram.main(npz, tmp_path / "ngram.csv", longest=2)
+    rows = (tmp_path / "ngram.csv").read_text().split()
+    assert [row.split(",")[0] for row in rows] == ["name", "0.npz", "1.npz"]
+    best = sum(float(row.split(",")[1]) for row in rows[1:]) / 128
+    assert f"best {best:.3f} bits per step" in capsys.readouterr().out
+
+
+def test_drums_rnn_sees_only_what_came_before_and_is_a_distribution():
+    torch.manual_seed(0)
+    model = drums_rnn.DrumsRnn([[0, 0], [1, 0], [1, 1]], Grid(), hidden_dim=8, dropout=0.0)
+    hits = (torch.rand(1, 70, 2) < 0.4).float()
+    later = hits.clone()
+    later[:, 40:] = 1 - later[:, 40:]
+    torch.testing.assert_close(model.log_prob(hits)[:, :40], model.log_prob(later)[:, :40])
+    total = 0.0
+    for combination in torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]):
+        other = hits.clone()
+        other[:, 35] = combination
+        total += model.log_prob(other)[0, 35].exp().item()
+    assert total == pytest.approx(1, abs=1e-5)
+    assert not torch.equal(model.log_prob(hits)[:, 33], model.log_prob(hits.roll(1, 1))[:, 33])  # it does see that
+
+
+def test_drums_rnn_trains_and_writes_bits(npz, tmp_path):
+    drums_rnn.main(npz, tmp_path / "rnn.csv", max_steps=2, val_every=1)
+    assert len((tmp_path / "rnn.csv").read_text().split()) == 3
+
+
+def test_a_difference_between_rows_is_over_seeds_and_performances():
+    steps = np.array([10, 30])
+    ours, reference = np.array([[20.0, 60.0], [22.0, 66.0]]), np.array([[10.0, 30.0], [10.0, 30.0]])
+    mean, low, high = ablations.difference(ours, reference, steps)
+    assert mean == pytest.approx((40 + 48) / 2 / 40)
+    assert low == pytest.approx(1.0) and high == pytest.approx(1.2)
+
+
+def test_ablations_train_what_is_missing_and_print_a_table(npz, tmp_path, monkeypatch, capsys):
+    small = {"step_hidden_dim": 8, "bar_hidden_dim": 8, "phrase_hidden_dim": 8, "seq_len": 64, "batch_size": 2}
+    monkeypatch.setattr(ablations, "BASE", {**ablations.BASE, **small, "max_steps": 2})
+    ablations.main(npz, tmp_path / "out", "parts", ("full", "noatt"), seeds=2)
+    table = capsys.readouterr().out
+    assert "| the model |" in table and "| no bar attention |" in table
+    monkeypatch.setattr(ablations, "train", lambda config: pytest.fail("it was trained before"))
+    ablations.main(npz, tmp_path / "out", "parts", ("full", "noatt"), seeds=2)
+    assert capsys.readouterr().out.splitlines()[-4:] == table.splitlines()[-4:]
+    with pytest.raises(ablations.HypermeterError, match="no row 'polka', expected some of full"):
+        ablations.main(npz, tmp_path / "out", "parts", ("polka",))

@@ -35,8 +35,8 @@ CHAINS = {
 }
 """Distances back in steps of what each context adds."""
 
-WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0)
-OWN = (4, 16, 64)
+WEIGHTS = (4.0, 16.0, 64.0)
+OWN = (16, 64, 256)
 
 
 class Ngram:
