@@ -409,3 +409,11 @@ def test_the_variance_of_long_intervals_is_not_lost_in_rounding():
     hits[torch.cat([torch.zeros(1, dtype=torch.long), gaps.cumsum(0)])] = 1
     expected = gaps.double().var(correction=0).item()
     assert METRICS["ioi_var"](hits, GRID).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_window_metrics_of_no_steps_have_no_bars_and_are_undefined():
+    levels = window_metrics(torch.zeros(2, 0, 3), GRID)
+    assert levels["step"]["avg_hits"].isnan().all() and levels["step"]["avg_hits"].shape == (2,)
+    assert levels["step"]["max_hits"].isnan().all()
+    assert levels["bar"]["drum_density"].shape == (2, 0, 3)
+    assert levels["phrase"]["transitions"].shape == (2, 0, 3, 3)

@@ -80,7 +80,7 @@ class _Window:
         total = per_step.sum(-1, keepdim=True)
         weak = (per_step * weak_steps(size, grid).to(hits.device)).sum(-1, keepdim=True)
         together = (per_step > 1).float().sum(-1, keepdim=True)
-        dense = (total > self.voices / 2 * self._length(size, self.steps)).float()
+        dense = (total > self.voices / 2 * self._lengths([size], self.steps)).float()
         pairs = bars[..., :-1, :].transpose(-1, -2) @ bars[..., 1:, :]
         self.sums = torch.cat([self.per_bar, total, weak, together, dense, pairs.flatten(-2)], -1)
         following = F.pad(bars[..., 1:, 0, :], (0, 0, 0, 1))
@@ -88,7 +88,7 @@ class _Window:
         self.intervals, self.codes = Intervals.of(self.onsets, grid.steps_per_phrase), ngram_codes(self.onsets)
 
     def report(self, sections: Sequence[tuple[int, int]]) -> dict[str, Any]:
-        step, bar, phrase = (self.level(bars) for bars in (None, 1, self.grid.bars_per_phrase))
+        bar, phrase, step = self._levels()
         names = ("avg_hits", "drum_density", "max_hits")
         entropy, phrase_entropy = self._entropies()
         song = {name: step[name] for name in names} | {"step_entropy": entropy, "phrase_entropy": phrase_entropy}
@@ -104,40 +104,52 @@ class _Window:
             "song": song | {"ngram_diversity": (step["ngrams"] > 0).sum(-1).float()},
         }
 
-    def level(self, bars: int | None) -> dict[str, Tensor]:
-        """WINDOW_METRICS of each chunk of ``bars`` bars, or (None) of the whole window, without an axis of chunks."""
-        voices, size = self.voices, self.steps if bars is None else bars * self.grid.steps_per_bar
-        bars_of_chunk = self.bars if bars is None else bars
-        sums = self._sums(bars_of_chunk)
-        shares = sums[..., : voices + 3] / self._length(size, self.steps)
-        max_hits = _cut(self.per_step, size).amax(-1) if self.steps else shares[..., voices]
-        gaps = self.intervals.counts(None if bars is None else size)[..., : sums.shape[-2], :]  # (*B, V, chunks, size)
-        of_gaps = moments(gaps)
-        found = {
+    def _levels(self) -> list[dict[str, Tensor]]:
+        """WINDOW_METRICS of each bar, of each phrase, and of the window, which has no axis of chunks.
+
+        What is a sum is computed for the chunks of all three together: there are fewer and larger tensors so.
+        """
+        voices, batch, per_bar = self.voices, self.onsets.ndim - 2, self.grid.steps_per_bar
+        spans = [(1, per_bar), (self.grid.bars_per_phrase, self.grid.steps_per_phrase), (self.bars, self.steps)]
+        each_sums = [self._sums(bars) for bars, _ in spans]
+        chunks = [each.shape[-2] for each in each_sums]
+        sums = torch.cat(each_sums, -2)
+        shares = sums[..., : voices + 3] / self._lengths([size for _, size in spans], self.steps)
+        dense = sums[..., voices + 3] / self._lengths([bars for bars, _ in spans], self.bars)[:, 0]
+        most = shares[..., voices]  # of nothing
+        if self.steps:
+            most = torch.cat([_cut(self.per_step, size).amax(-1) for _, size in spans], -1)
+        sizes = [per_bar, self.grid.steps_per_phrase, None]
+        gaps = [self.intervals.counts(size)[..., :count, :] for size, count in zip(sizes, chunks, strict=True)]
+        of_gaps = [torch.cat(each, -1).transpose(-1, -2) for each in zip(*map(moments, gaps), strict=True)]
+        fast = torch.cat([each[..., : self.fast_threshold + 1].sum(-1) for each in gaps], -1)
+        together = {
             "avg_hits": shares[..., voices],
             "drum_density": shares[..., :voices],
-            "max_hits": max_hits,
-            "dense_frac": (sums[..., voices + 3, None] / self._length(bars_of_chunk, self.bars))[..., 0],
-            "ioi_mean": mean_of_moments(*of_gaps).float().transpose(-1, -2),
-            "ioi_var": variance_of_moments(*of_gaps).float().transpose(-1, -2),
-            "ioi_hist": histogram(gaps).movedim(-2, -3),
+            "max_hits": most,
+            "dense_frac": dense,
+            "ioi_mean": mean_of_moments(*of_gaps).float(),
+            "ioi_var": variance_of_moments(*of_gaps).float(),
             "co_occurrence": shares[..., voices + 2],
-            "ngrams": count_equal(self.codes) if bars is None else self._ngrams(size),
-            "fast_patterns": gaps[..., : self.fast_threshold + 1].sum(-1).transpose(-1, -2),
+            "fast_patterns": fast.transpose(-1, -2),
             "transitions": shares_of_rows(sums[..., voices + 4 :].unflatten(-1, (voices, voices))),
             "syncopation": ratio(sums[..., voices + 1], sums[..., voices]),
         }
-        if bars is not None:
-            return found
-        batch = self.onsets.ndim - 2
-        return {name: value if name == "ngrams" else value.squeeze(batch) for name, value in found.items()}
+        levels: list[dict[str, Tensor]] = [{}, {}, {}]
+        for name, values in together.items():
+            for level, value in zip(levels, values.split(chunks, batch), strict=True):
+                level[name] = value
+        for level, each in zip(levels, gaps, strict=True):
+            level["ioi_hist"] = histogram(each).movedim(-2, -3)
+        levels[2] = {name: value.squeeze(batch) for name, value in levels[2].items()}
+        levels[0]["ngrams"], levels[1]["ngrams"] = self._ngrams(spans[0][1]), self._ngrams(spans[1][1])
+        levels[2]["ngrams"] = count_equal(self.codes)
+        return levels
 
-    def _length(self, size: int, total: int) -> int | Float[Tensor, "chunks 1"]:
-        """Of each chunk of ``size``; the last has what is left of ``total``."""
-        if size == 0 or total % size == 0:
-            return size
-        starts = torch.arange(0, total, size, device=self.onsets.device)
-        return (total - starts).clamp(max=size)[:, None].float()
+    def _lengths(self, sizes: Sequence[int], total: int) -> Float[Tensor, "chunks 1"]:
+        """Of all chunks of each size, one size after the other; a last chunk has what is left of ``total``."""
+        lengths = [min(size, total - start) for size in sizes for start in (range(0, total, size) if size else [0])]
+        return torch.tensor(lengths, dtype=torch.float, device=self.onsets.device)[:, None]
 
     def _sums(self, bars: int) -> Float[Tensor, "*B chunks F"]:
         """``sums`` of each chunk of ``bars`` bars, with the pairs over the ends of bars within it."""
