@@ -29,6 +29,7 @@ speed = script("speed/run.py")
 ngram = script("quality/ngram.py")
 drums_rnn = script("quality/drums_rnn.py")
 ablations = script("quality/ablations.py")
+finetune = script("quality/finetune.py")
 naive = script("speed/naive_metrics.py")
 metrics_speed = script("speed/metrics.py")
 
@@ -202,3 +203,25 @@ def test_ablations_train_what_is_missing_and_print_a_table(npz, tmp_path, monkey
     assert capsys.readouterr().out.splitlines()[-4:] == table.splitlines()[-4:]
     with pytest.raises(ablations.HypermeterError, match="no row 'polka', expected some of full"):
         ablations.main(npz, tmp_path / "out", "parts", ("polka",))
+
+
+def test_long_performances_are_dealt_first_and_none_twice(npz, tmp_path):
+    for name in ("train/0", "train/1", "train/2"):
+        np.savez(npz / f"{name}.npz", sequence=np.ones((finetune.LONG, 3), np.uint8))
+    finetune.deal(npz / "train", tmp_path / "dealt", 1, seed=0)
+    parts = {part: ngram.read(tmp_path / "dealt" / part) for part in ("train", "validation", "test")}
+    assert [len(parts[part][1][0]) for part in ("train", "validation")] == [finetune.LONG] * 2
+    assert len(parts["test"][0]) == 4
+    assert len({name for names, _ in parts.values() for name in names}) == 6
+    with pytest.raises(ablations.HypermeterError, match=r"6 \.npz with a step, expected at least 9"):
+        finetune.deal(npz / "train", tmp_path / "other", 3, seed=0)
+
+
+@pytest.mark.slow
+def test_finetuning_is_judged_on_what_was_not_dealt(npz, tmp_path, capsys):
+    torch.manual_seed(0)
+    speed.HierarchicalDrumModel(3, 8, 8, 8).save(tmp_path / "start.safetensors")
+    finetune.main(npz / "train", str(tmp_path / "start.safetensors"), tmp_path / "runs", files=1, max_steps=1)
+    printed = capsys.readouterr().out
+    assert all(f"| {row}" in printed for row in ("after", "from scratch")) and "before |" in printed
+    assert "1 files of train to learn from; 4 held out, 256 steps; seed 0." in printed

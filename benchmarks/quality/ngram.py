@@ -36,7 +36,7 @@ CHAINS = {
 """Distances back in steps of what each context adds."""
 
 WEIGHTS = (4.0, 16.0, 64.0)
-OWN = (16, 64, 256)
+OWN = (16, 64, 256, 1024)
 
 
 class Ngram:
@@ -110,7 +110,7 @@ def read(folder: Path) -> tuple[list[str], list[np.ndarray]]:
     return [path.relative_to(folder).as_posix() for path in paths], [read_sequence(path) for path in paths]
 
 
-def main(npz_dir: tyro.conf.Positional[Path], out: Path = Path("bench/out/ngram.csv"), longest: int = 8) -> None:
+def main(npz_dir: tyro.conf.Positional[Path], out: Path = Path("bench/out/ngram.csv"), longest: int = 4) -> None:
     """Fit, tune, print what was tried, and write the bits of each held-out performance at the best setting.
 
     Args:
@@ -124,7 +124,7 @@ def main(npz_dir: tyro.conf.Positional[Path], out: Path = Path("bench/out/ngram.
     table = fit(step_of_bar, train, grid.steps_per_bar)
     steps = sum(map(len, held_out))
     best, best_bits = np.inf, np.zeros(0)
-    for name, length in itertools.product(CHAINS, range(2, longest + 1, 2)):
+    for name, length in itertools.product(CHAINS, range(1, longest + 1)):
         model = Ngram(CHAINS[name][:length], grid, table[: grid.steps_per_bar])
         for hits in train:
             codes = codes_of(hits)
