@@ -224,4 +224,4 @@ def test_finetuning_is_judged_on_what_was_not_dealt(npz, tmp_path, capsys):
     finetune.main(npz / "train", str(tmp_path / "start.safetensors"), tmp_path / "runs", files=1, max_steps=1)
     printed = capsys.readouterr().out
     assert all(f"| {row}" in printed for row in ("after", "from scratch")) and "before |" in printed
-    assert "1 files of train to learn from; 4 held out, 256 steps; seed 0." in printed
+    assert "1 files of train to learn from, 4 held out, 256 steps; seed 0." in printed

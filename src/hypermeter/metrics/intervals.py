@@ -17,6 +17,7 @@ from hypermeter.metrics.onsets import (
     Voices,
     as_binary,
     entropy_bits,
+    fill_up,
     is_probabilistic,
     line,
     ratio,
@@ -44,7 +45,7 @@ class Intervals:
     def of(cls, hits: Hits, multiple: int = 1) -> "Intervals":
         """Of onsets, followed by empty steps up to a multiple."""
         lines = as_binary(hits).transpose(-1, -2)
-        lines = F.pad(lines, (0, max(-(-lines.shape[-1] // multiple), 1) * multiple - lines.shape[-1])).contiguous()
+        lines = fill_up(lines if lines.shape[-1] else F.pad(lines, (0, 1)), multiple, -1).contiguous()
         at = lines.view(-1).nonzero()[:, 0]
         return cls(lines.shape, at[1:], at.diff())
 
@@ -54,7 +55,8 @@ class Intervals:
         All that is said of intervals is a sum over this, which has as many cells as the hits. Left out, ``size`` is T.
         """
         size = self.shape[-1] if size is None else size
-        place = self.end % size
+        is_power_of_two = size & (size - 1) == 0  # of which the remainder is quick
+        place = self.end & (size - 1) if is_power_of_two else self.end % size
         cell = self.end - place + self.gap * (self.gap <= place)  # gaps from outside go to the cell of length 0
         counts = torch.zeros(self.shape.numel(), device=cell.device)
         counts.scatter_add_(0, cell, torch.ones(len(cell), device=cell.device))[::size] = 0
@@ -71,9 +73,15 @@ def moments(counts: Float[Tensor, "*B size"]) -> tuple[Tensor, Tensor, Tensor]:
     return count, total, squares
 
 
-def histogram(counts: Float[Tensor, "*B size"], bins: int = IOI_BINS) -> Float[Tensor, "*B bins"]:
-    """How many gaps are 1, 2, ... ``bins``, of ``Intervals.counts``; NaN without a gap."""
-    undefined = torch.where(counts.sum(-1) > 0, 0.0, torch.nan)
+def histogram(
+    counts: Float[Tensor, "*B size"], bins: int = IOI_BINS, number: Float[Tensor, "*B"] | None = None
+) -> Float[Tensor, "*B bins"]:
+    """How many gaps are 1, 2, ... ``bins``, of ``Intervals.counts``; NaN without a gap.
+
+    ``number`` is how many there are of any length, where it is known.
+    """
+    number = counts.sum(-1) if number is None else number
+    undefined = torch.where(number > 0, 0.0, torch.nan)
     return F.pad(counts[..., 1 : bins + 1], (0, max(bins + 1 - counts.shape[-1], 0))).add_(undefined[..., None])
 
 

@@ -40,12 +40,16 @@ def entropy_bits(shares: Float[Tensor, "*B outcomes"]) -> Float[Tensor, "*B"]:
     return -(shares * shares.clamp_min(torch.finfo(shares.dtype).tiny).log2()).sum(-1)
 
 
+def fill_up(x: Tensor, size: int, axis: int) -> Tensor:
+    """Zeros after the end of a negative axis, up to a multiple of ``size``; as it is where it has one."""
+    extra = -x.shape[axis] % size
+    return F.pad(x, (0, 0) * (-1 - axis) + (0, extra)) if extra else x  # to pad by nothing is a copy
+
+
 def chunk_sums(x: Shaped[Tensor, "*B T V"], size: int) -> Float[Tensor, "*B chunks V"]:
     """Sums over chunks of ``size`` steps; the last chunk may be short."""
-    x = as_float(x)
-    chunks = -(-x.shape[-2] // size)
-    x = F.pad(x, (0, 0, 0, chunks * size - x.shape[-2]))
-    return x.unflatten(-2, (chunks, size)).sum(-2) if chunks else x
+    x = fill_up(as_float(x), size, -2)
+    return x.unflatten(-2, (x.shape[-2] // size, size)).sum(-2)
 
 
 def chunk_means(x: Shaped[Tensor, "*B T V"], size: int) -> Float[Tensor, "*B chunks V"]:

@@ -5,6 +5,7 @@ bar. Tests hold that every value is that of the function of its name in ``METRIC
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from hypermeter.grid import Grid
 from hypermeter.metrics.density import avg_hits, dense_frac, drum_density, max_hits
 from hypermeter.metrics.intervals import Intervals, histogram, mean_of_moments, moments, variance_of_moments
-from hypermeter.metrics.onsets import as_binary, as_float, entropy_bits, mean_of_defined, ratio
+from hypermeter.metrics.onsets import as_binary, as_float, entropy_bits, fill_up, mean_of_defined, ratio
 from hypermeter.metrics.repetition import NGRAM_STEPS, count_equal, ngram_codes, shares_of_rows
 from hypermeter.metrics.syncopation import weak_steps
 
@@ -74,11 +75,11 @@ class _Window:
         *_, self.steps, self.voices = hits.shape
         self.onsets, size = as_binary(hits), grid.steps_per_bar
         self.bars = -(-self.steps // size)
-        bars = F.pad(as_float(self.onsets), (0, 0, 0, self.bars * size - self.steps)).unflatten(-2, (self.bars, size))
-        self.per_bar, per_step = bars.sum(-2), bars.sum(-1)
+        bars = fill_up(as_float(self.onsets), size, -2).unflatten(-2, (self.bars, size))
+        self.per_bar, per_step = bars.sum(-2), bars @ bars.new_ones(self.voices)
         self.per_step = per_step.flatten(-2)[..., : self.steps]
         total = per_step.sum(-1, keepdim=True)
-        weak = (per_step * weak_steps(size, grid).to(hits.device)).sum(-1, keepdim=True)
+        weak = per_step @ weak_steps(size, grid).to(per_step)[:, None]
         together = (per_step > 1).float().sum(-1, keepdim=True)
         dense = (total > self.voices / 2 * self._lengths([size], self.steps)).float()
         pairs = bars[..., :-1, :].transpose(-1, -2) @ bars[..., 1:, :]
@@ -121,7 +122,8 @@ class _Window:
             most = torch.cat([_cut(self.per_step, size).amax(-1) for _, size in spans], -1)
         sizes = [per_bar, self.grid.steps_per_phrase, None]
         gaps = [self.intervals.counts(size)[..., :count, :] for size, count in zip(sizes, chunks, strict=True)]
-        of_gaps = [torch.cat(each, -1).transpose(-1, -2) for each in zip(*map(moments, gaps), strict=True)]
+        each_moments = [moments(each) for each in gaps]
+        of_gaps = [torch.cat(each, -1).transpose(-1, -2) for each in zip(*each_moments, strict=True)]
         fast = torch.cat([each[..., : self.fast_threshold + 1].sum(-1) for each in gaps], -1)
         together = {
             "avg_hits": shares[..., voices],
@@ -139,17 +141,15 @@ class _Window:
         for name, values in together.items():
             for level, value in zip(levels, values.split(chunks, batch), strict=True):
                 level[name] = value
-        for level, each in zip(levels, gaps, strict=True):
-            level["ioi_hist"] = histogram(each).movedim(-2, -3)
+        for level, each, (number, *_) in zip(levels, gaps, each_moments, strict=True):
+            level["ioi_hist"] = histogram(each, number=number).movedim(-2, -3)
         levels[2] = {name: value.squeeze(batch) for name, value in levels[2].items()}
         levels[0]["ngrams"], levels[1]["ngrams"] = self._ngrams(spans[0][1]), self._ngrams(spans[1][1])
         levels[2]["ngrams"] = count_equal(self.codes)
         return levels
 
     def _lengths(self, sizes: Sequence[int], total: int) -> Float[Tensor, "chunks 1"]:
-        """Of all chunks of each size, one size after the other; a last chunk has what is left of ``total``."""
-        lengths = [min(size, total - start) for size in sizes for start in (range(0, total, size) if size else [0])]
-        return torch.tensor(lengths, dtype=torch.float, device=self.onsets.device)[:, None]
+        return _lengths(tuple(sizes), total).to(self.onsets.device)
 
     def _sums(self, bars: int) -> Float[Tensor, "*B chunks F"]:
         """``sums`` of each chunk of ``bars`` bars, with the pairs over the ends of bars within it."""
@@ -182,9 +182,17 @@ class _Window:
         return entropy_bits(whole / whole.sum(-1, keepdim=True)), mean_of_defined(of_phrases)
 
 
+@cache
+def _lengths(sizes: tuple[int, ...], total: int) -> Float[Tensor, "chunks 1"]:
+    """Of all chunks of each size, one size after the other; a last chunk has what is left of ``total``."""
+    starts = [(size, start) for size in sizes for start in (range(0, total, size) if size else [0])]
+    with torch.inference_mode(False):  # the cache outlives the mode in which it was first asked
+        return torch.tensor([[min(size, total - start)] for size, start in starts], dtype=torch.float).view(-1, 1)
+
+
 def _cut(x: Tensor, size: int, axis: int = -1) -> Tensor:
     """Chunks of ``size`` on a new axis before; the last is filled up with zeros. All in one where ``size`` is 0."""
     if size == 0:
         return x.unsqueeze(axis - 1)
-    length = x.shape[axis]
-    return F.pad(x, (0, 0) * (-1 - axis) + (0, -length % size)).unflatten(axis, (-(-length // size), size))
+    x = fill_up(x, size, axis)
+    return x.unflatten(axis, (x.shape[axis] // size, size))
