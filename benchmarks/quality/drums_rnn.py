@@ -11,7 +11,6 @@ decay, warm-up and cosine, averaged weights, the best look kept).
 """
 
 import copy
-import csv
 import math
 import sys
 from pathlib import Path
@@ -19,13 +18,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 import tyro
-from ngram import read
+from ngram import read, write_bits
 from rich.progress import track
 from torch import Tensor, nn
 
 from hypermeter.dataset import CompleteHierarchicalDrumDataset, read_kit_and_grid
 from hypermeter.evaluate import performance_bits
-from hypermeter.grid import Grid, HypermeterError, atomic_write
+from hypermeter.grid import Grid, HypermeterError
 from hypermeter.heads import SoftmaxHead, SoftmaxWithEscape, codes, known_combinations
 from hypermeter.losses import masked_mean
 from hypermeter.train import DrumModule, TrainConfig, batches
@@ -138,8 +137,7 @@ def main(
             )
             if bits.sum() < best:
                 best, best_bits = bits.sum(), bits
-    with atomic_write(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("name", "bits"), *zip(names, best_bits.tolist(), strict=True)])
+    write_bits(out, names, best_bits)
     print(f"best {best / steps:.3f} bits per step, {out}")
 
 

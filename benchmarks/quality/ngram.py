@@ -110,6 +110,12 @@ def read(folder: Path) -> tuple[list[str], list[np.ndarray]]:
     return [path.relative_to(folder).as_posix() for path in paths], [read_sequence(path) for path in paths]
 
 
+def write_bits(path: Path, names: Sequence[str], bits: np.ndarray) -> None:
+    """CSV of name and bits of each performance, as ``hypermeter evaluate --beside`` reads it."""
+    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("name", "bits"), *zip(names, bits.tolist(), strict=True)])
+
+
 def main(npz_dir: tyro.conf.Positional[Path], out: Path = Path("bench/out/ngram.csv"), longest: int = 4) -> None:
     """Fit, tune, print what was tried, and write the bits of each held-out performance at the best setting.
 
@@ -135,8 +141,7 @@ def main(npz_dir: tyro.conf.Positional[Path], out: Path = Path("bench/out/ngram.
             print(f"{name} {length}, weight {weight}, own {own}: {bits.sum() / steps:.3f} bits per step", flush=True)
             if bits.sum() < best:
                 best, best_bits = bits.sum(), bits
-    with atomic_write(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("name", "bits"), *zip(names, best_bits.tolist(), strict=True)])
+    write_bits(out, names, best_bits)
     print(f"best {best / steps:.3f} bits per step, {out}")
 
 
