@@ -98,7 +98,7 @@ WANTING = {
 """What a file may leave untold -> the metrics that want it."""
 
 
-@pytest.mark.parametrize("missing", [set(), {"velocity"}, {"offset"}, {"tempo_bpm"}, set(WANTING)], ids=str)
+@pytest.mark.parametrize("missing", [(), ("velocity",), ("offset",), ("tempo_bpm",), tuple(WANTING)], ids=str)
 def test_what_a_file_does_not_tell_is_undefined_and_not_measured_from_defaults(folder, missing):
     save_eighths("a.npz", missing)
     (piece,) = analyse("a.npz")
