@@ -45,6 +45,7 @@ def main(
     out: Path = Path("bench/out/finetune"),
     files: int = 10,
     max_steps: int = 200,
+    learning_rate: float = 3e-4,
     seed: int = 0,
 ) -> None:
     """Print bits per step on the rest of the folder: before, after, and from scratch.
@@ -55,6 +56,7 @@ def main(
         out: folder of the runs.
         files: to learn from, and as many to tell when to stop.
         max_steps: updates, at most; from scratch, three times as many.
+        learning_rate: of the fine-tuning, at its highest.
         seed: of the dealing and the runs.
     """
     deal(folder, out / "npz", files, seed)
@@ -66,7 +68,7 @@ def main(
         config = TrainConfig(out / "npz", out / name, val_every=20, patience=4, accelerator="cpu", seed=seed, **options)
         return train(config), time.monotonic() - start
 
-    tuned, seconds = learn("tuned", init=init, learning_rate=1e-3, warmup_steps=10, max_steps=max_steps)
+    tuned, seconds = learn("tuned", init=init, learning_rate=learning_rate, warmup_steps=10, max_steps=max_steps)
     scratch, scratch_seconds = learn("scratch", max_steps=3 * max_steps)
     print("| | bits per step (95 %) | mean of performances | seconds of training |\n|---|---|---|---|")
     rows = ((f"{init}, before", init, 0.0), ("after", tuned, seconds), ("from scratch", scratch, scratch_seconds))
