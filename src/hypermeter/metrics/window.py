@@ -5,7 +5,7 @@ bar. Tests hold that every value is that of the function of its name in ``METRIC
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -182,7 +182,7 @@ class _Window:
         return entropy_bits(whole / whole.sum(-1, keepdim=True)), mean_of_defined(of_phrases)
 
 
-@cache
+@lru_cache(256)
 def _lengths(sizes: tuple[int, ...], total: int) -> Float[Tensor, "chunks 1"]:
     """Of all chunks of each size, one size after the other; a last chunk has what is left of ``total``."""
     starts = [(size, start) for size in sizes for start in (range(0, total, size) if size else [0])]
