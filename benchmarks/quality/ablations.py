@@ -66,7 +66,9 @@ GROUPS = {"parts": PARTS, "baselines": BASELINES}
 DRAWS = 2_000
 
 
-def run(name: str, options: dict[str, Any], seed: int, npz_dir: Path, out: Path) -> dict[str, Any]:
+def run(
+    name: str, options: dict[str, Any], seed: int, npz_dir: Path, held_out: list[np.ndarray], out: Path
+) -> dict[str, Any]:
     """Train, or read what was trained before: ``bits`` of each held-out performance, ``parameters``, ``seconds``."""
     folder = out / f"{name}-{seed}"
     result = folder / "result.json"
@@ -76,7 +78,7 @@ def run(name: str, options: dict[str, Any], seed: int, npz_dir: Path, out: Path)
     train(TrainConfig(npz_dir, folder, seed=seed, **(BASE | options)))
     seconds = time.monotonic() - start
     model = load(folder)
-    bits = performance_bits(model, read(npz_dir / "validation")[1])
+    bits = performance_bits(model, held_out)
     parameters = sum(each.numel() for each in model.parameters())
     found = {"bits": bits.tolist(), "parameters": parameters, "seconds": seconds}
     with atomic_write(result) as temporary:
@@ -138,12 +140,13 @@ def main(
     wanted = GROUPS[group]
     if unknown := set(rows) - set(wanted):
         raise HypermeterError(f"no row {min(unknown)!r}, expected some of {', '.join(wanted)}")
-    steps = np.array([len(each) for each in read(npz_dir / "validation")[1]])
+    held_out = read(npz_dir / "validation")[1]
+    steps = np.array([len(each) for each in held_out])
     names = [name for name in wanted if not rows or name in rows]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for seed in range(seeds):
         for name in names:
-            found[name].append(run(name, wanted[name][1], seed, npz_dir, out))
+            found[name].append(run(name, wanted[name][1], seed, npz_dir, held_out, out))
     print(table(wanted, found, steps))
 
 

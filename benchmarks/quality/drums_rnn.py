@@ -18,14 +18,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 import tyro
-from ngram import read, write_bits
+from ngram import grid_of, read, write_bits
 from rich.progress import track
 from torch import Tensor, nn
 
-from hypermeter.dataset import CompleteHierarchicalDrumDataset, read_kit_and_grid
+from hypermeter.dataset import CompleteHierarchicalDrumDataset
 from hypermeter.evaluate import performance_bits
 from hypermeter.grid import Grid, HypermeterError
-from hypermeter.heads import SoftmaxHead, SoftmaxWithEscape, codes, known_combinations
+from hypermeter.heads import SoftmaxHead, SoftmaxWithEscape, find_known, known_combinations
 from hypermeter.losses import masked_mean
 from hypermeter.train import DrumModule, TrainConfig, batches
 
@@ -46,27 +46,19 @@ class DrumsRnn(nn.Module):
         super().__init__()
         self.lags = (grid.steps_per_bar, 2 * grid.steps_per_bar)
         self.head = SoftmaxHead(hidden_dim, len(known[0]), known)
-        ordered, self.places = codes(self.head.known).sort()
-        self.register_buffer("ordered", ordered)
         self.symbols = nn.ModuleList(nn.Embedding(len(known) + 2, hidden_dim) for _ in range(1 + len(self.lags)))
         self.flags = nn.Linear(COUNTER_BITS + len(self.lags), hidden_dim, bias=False)
         self.drop = nn.Dropout(dropout)
         self.rnn = nn.LSTM(hidden_dim, hidden_dim, 2, batch_first=True, dropout=dropout)
 
-    def _symbol(self, hits: Tensor) -> Tensor:
-        """Number of each combination; the number after the last for one that is not known."""
-        code = codes(hits)
-        place = torch.searchsorted(self.ordered, code).clamp_max(len(self.ordered) - 1)
-        return torch.where(self.ordered[place] == code, self.places[place], len(self.ordered))
-
     def forward(self, hits: Tensor) -> SoftmaxWithEscape:
         """Hits (B, T, V) to the distributions of steps 0..T-1."""
-        steps, nothing = hits.shape[1], len(self.ordered) + 1  # before the first step
-        symbol = F.pad(self._symbol(hits), (max(self.lags), 0), value=nothing)[:, None]
-        offset = max(self.lags)
+        steps, offset, unknown = hits.shape[1], max(self.lags), len(self.head.known)
+        which, is_known = find_known(self.head.known, hits)
+        symbol = F.pad(torch.where(is_known, which, unknown), (offset, 0), value=unknown + 1)  # before the first step
 
         def back(lag: int) -> Tensor:
-            return symbol[:, 0, offset - lag : offset - lag + steps]
+            return symbol[:, offset - lag : offset - lag + steps]
 
         last = back(1)
         # as there: what stood a bar before the step to come, and whether the last step was what stood a bar before it
@@ -109,7 +101,7 @@ def main(
         npz_dir, out, learning_rate=learning_rate, weight_decay=weight_decay, max_steps=max_steps, seed=seed
     )
     names, held_out = read(npz_dir / "validation")
-    _, grid = read_kit_and_grid(next(iter(sorted((npz_dir / "validation").rglob("*.npz")))), None, Grid())
+    grid = grid_of(npz_dir / "validation")
     dataset = CompleteHierarchicalDrumDataset(
         npz_dir / "train", config.seq_len, grid.steps_per_bar, grid.bars_per_phrase, with_metrics=False
     )

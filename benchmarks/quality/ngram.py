@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from hypermeter.dataset import read_kit_and_grid, read_sequence
+from hypermeter.dataset import common_kit_and_grid, read_folder
 from hypermeter.evaluate.floors import fit, step_of_bar
 from hypermeter.grid import Grid, HypermeterError, atomic_write
 
@@ -104,10 +104,13 @@ def codes_of(hits: np.ndarray) -> np.ndarray:
 
 
 def read(folder: Path) -> tuple[list[str], list[np.ndarray]]:
-    paths = [path for path in sorted(folder.rglob("*.npz")) if len(read_sequence(path))]
-    if not paths:
-        raise HypermeterError(f"{folder}: no .npz with a step in it; make some with hypermeter prepare")
-    return [path.relative_to(folder).as_posix() for path in paths], [read_sequence(path) for path in paths]
+    """The performances with a step below a folder: their paths in it, and their hits (T, V)."""
+    paths, sequences = read_folder(folder)
+    return [path.relative_to(folder).as_posix() for path in paths], sequences
+
+
+def grid_of(folder: Path) -> Grid:
+    return common_kit_and_grid(sorted(folder.rglob("*.npz")))[1]
 
 
 def write_bits(path: Path, names: Sequence[str], bits: np.ndarray) -> None:
@@ -126,7 +129,7 @@ def main(npz_dir: tyro.conf.Positional[Path], out: Path = Path("bench/out/ngram.
     """
     _, train = read(npz_dir / "train")
     names, held_out = read(npz_dir / "validation")
-    _, grid = read_kit_and_grid(next(iter(sorted((npz_dir / "validation").rglob("*.npz")))), None, Grid())
+    grid = grid_of(npz_dir / "validation")
     table = fit(step_of_bar, train, grid.steps_per_bar)
     steps = sum(map(len, held_out))
     best, best_bits = np.inf, np.zeros(0)

@@ -38,6 +38,15 @@ def codes(x: Float[Tensor, "*B V"]) -> Int[Tensor, "*B"]:
     return (x.long() * weights.to(x.device)).sum(-1)
 
 
+def find_known(known: Float[Tensor, "C V"], x: Float[Tensor, "*B V"]) -> tuple[Int[Tensor, "*B"], Bool[Tensor, "*B"]]:
+    """Which of the known combinations each is, and whether it is one of them at all; otherwise the number is any."""
+    known_codes = codes(known)
+    order = known_codes.argsort()
+    place = torch.searchsorted(known_codes[order], codes(x)).clamp_max(len(known) - 1)
+    which = order[place]
+    return which, (known[which] == x).all(-1)
+
+
 @dataclass(frozen=True)
 class Mixture:
     """A mixture of products of Bernoullis.
@@ -128,11 +137,7 @@ class SoftmaxWithEscape:
 
     def log_prob(self, x: Float[Tensor, "*B V"]) -> Float[Tensor, "*B"]:
         x = x.to(self.logits.dtype)
-        code, known = codes(x), codes(self.known)
-        order = known.argsort()
-        place = torch.searchsorted(known[order], code).clamp_max(len(known) - 1)
-        which = order[place]
-        is_known = (self.known[which] == x).all(-1)
+        which, is_known = find_known(self.known, x)
         from_known = self.log_probs_known.gather(-1, which[..., None])[..., 0].masked_fill(~is_known, -torch.inf)
         from_escape = (x * self.logits - F.softplus(self.logits)).sum(-1) + self.log_probs_known[..., -1]
         return torch.logaddexp(from_known, from_escape)

@@ -40,11 +40,16 @@ def read_performances(
         HypermeterError: none there, a bad file, or files of different kits or grids.
     """
     files, sequences = read_folder(Path(npz_dir))
+    return sequences, _groups_of(files), *common_kit_and_grid(files, kit, grid)
+
+
+def _groups_of(files: Sequence[Path]) -> list[list[str]]:
+    """What each performance is by its meta: beat or fill, and its style."""
     groups = []
     for meta in map(read_meta, files):
         style, beat_type = meta.get("style"), meta.get("beat_type")
         groups.append([each for each in (beat_type, style and f"style: {str(style).split('/')[0]}") if each])
-    return sequences, groups, *common_kit_and_grid(files, kit, grid)
+    return groups
 
 
 def evaluate(
@@ -118,8 +123,9 @@ def evaluate_bits(path: str | Path, npz_dir: str | Path, seed: int = 0) -> dict[
     Raises:
         HypermeterError: a file that cannot be read, or without a finite number of bits for each performance.
     """
-    sequences, groups, *_ = read_performances(npz_dir)
-    names = [each.relative_to(npz_dir).as_posix() for each in read_folder(Path(npz_dir))[0]]
+    files, sequences = read_folder(Path(npz_dir))
+    common_kit_and_grid(files)  # of several, bits would not be of one thing
+    names = [each.relative_to(npz_dir).as_posix() for each in files]
     try:
         with open(path, newline="", encoding="utf-8") as file:
             found = {row["name"]: float(row["bits"]) for row in csv.DictReader(file)}
@@ -129,7 +135,7 @@ def evaluate_bits(path: str | Path, npz_dir: str | Path, seed: int = 0) -> dict[
         if not 0 <= found.get(name, math.nan) < math.inf:
             raise HypermeterError(f"{path}: no finite bits for {name}; expected a row for each performance")
     bits, steps = np.array([found[name] for name in names]), np.array([len(each) for each in sequences])
-    return {**_bits_of_groups(bits, steps, groups, seed), "seed": seed}
+    return {**_bits_of_groups(bits, steps, _groups_of(files), seed), "seed": seed}
 
 
 def evaluate_music(

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hypermeter.grid import Grid
-from hypermeter.metrics.onsets import Hits, as_binary, as_float, chunk_sums
+from hypermeter.metrics.onsets import Hits, as_binary, as_float, chunk_lengths, chunk_sums
 
 
 def density(hits: Hits, grid: Grid) -> Float[Tensor, "*B"]:
@@ -38,8 +38,8 @@ def dense_frac(hits: Hits, grid: Grid, threshold: float | None = None) -> Float[
     """Share of bars with more than ``threshold`` hits per step (left out: V / 2), in [0, 1]; NaN with no steps."""
     threshold = hits.shape[-1] / 2 if threshold is None else threshold
     counts = chunk_sums(as_binary(hits), grid.steps_per_bar).sum(-1)
-    steps = hits.shape[-2] - grid.steps_per_bar * torch.arange(counts.shape[-1], device=hits.device)
-    return (counts > threshold * steps.clamp(max=grid.steps_per_bar)).float().mean(-1)
+    lengths = chunk_lengths(hits.shape[-2], grid.steps_per_bar, hits.device)
+    return (counts > threshold * lengths).float().mean(-1)
 
 
 def co_occurrence(hits: Hits, grid: Grid) -> Float[Tensor, "*B"]:

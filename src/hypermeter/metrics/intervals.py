@@ -4,6 +4,7 @@ Per voice, except ``npvi`` and ``ioi_entropy``, which read one line of onsets. O
 are exact expectations with independent cells; a mean or a variance is a ratio of them, and so an approximation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -100,8 +101,10 @@ def _expected_moments(probs: Float[Tensor, "*B T V"]) -> tuple[Tensor, Tensor, T
     return count, total, squares
 
 
-def _moments(hits: Hits) -> tuple[Tensor, Tensor, Tensor]:
-    return _expected_moments(hits) if is_probabilistic(hits) else moments(Intervals.of(hits).counts()[..., 0, :])
+def _of_moments(hits: Hits, statistic: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Float[Tensor, "*B V"]:
+    if is_probabilistic(hits):
+        return statistic(*_expected_moments(hits))
+    return statistic(*moments(Intervals.of(hits).counts()[..., 0, :])).float()
 
 
 def mean_of_moments(count: Tensor, total: Tensor, squares: Tensor) -> Tensor:
@@ -117,8 +120,7 @@ def ioi_mean(hits: Hits, grid: Grid) -> Float[Tensor, "*B V"]:
 
     Of probabilities: the expected sum of the distances over their expected number.
     """
-    mean = mean_of_moments(*_moments(hits))
-    return mean if is_probabilistic(hits) else mean.float()
+    return _of_moments(hits, mean_of_moments)
 
 
 def ioi_var(hits: Hits, grid: Grid) -> Float[Tensor, "*B V"]:
@@ -126,8 +128,7 @@ def ioi_var(hits: Hits, grid: Grid) -> Float[Tensor, "*B V"]:
 
     Of probabilities: the variance of the distances of all sequences together.
     """
-    variance = variance_of_moments(*_moments(hits))
-    return variance if is_probabilistic(hits) else variance.float()
+    return _of_moments(hits, variance_of_moments)
 
 
 def ioi_hist(hits: Hits, grid: Grid, bins: int = IOI_BINS) -> Float[Tensor, "*B V bins"]:

@@ -46,6 +46,11 @@ def fill_up(x: Tensor, size: int, axis: int) -> Tensor:
     return F.pad(x, (0, 0) * (-1 - axis) + (0, extra)) if extra else x  # to pad by nothing is a copy
 
 
+def chunk_lengths(steps: int, size: int, device: torch.device | None = None) -> Int[Tensor, " chunks"]:
+    """Steps in each chunk of ``size`` steps; the last one has what is left."""
+    return (steps - size * torch.arange(-(-steps // size), device=device)).clamp(max=size)
+
+
 def chunk_sums(x: Shaped[Tensor, "*B T V"], size: int) -> Float[Tensor, "*B chunks V"]:
     """Sums over chunks of ``size`` steps; the last chunk may be short."""
     x = fill_up(as_float(x), size, -2)
@@ -54,9 +59,7 @@ def chunk_sums(x: Shaped[Tensor, "*B T V"], size: int) -> Float[Tensor, "*B chun
 
 def chunk_means(x: Shaped[Tensor, "*B T V"], size: int) -> Float[Tensor, "*B chunks V"]:
     """Means over chunks of ``size`` steps: a bar, a phrase. A short last chunk is a mean over the steps it has."""
-    sums = chunk_sums(x, size)
-    steps = (x.shape[-2] - size * torch.arange(sums.shape[-2], device=x.device)).clamp(max=size)
-    return sums / steps[:, None]
+    return chunk_sums(x, size) / chunk_lengths(x.shape[-2], size, x.device)[:, None]
 
 
 def whole_bars(hits: Hits, grid: Grid) -> Shaped[Tensor, "*B bars steps V"]:

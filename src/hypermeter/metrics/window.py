@@ -16,7 +16,7 @@ from torch import Tensor
 from hypermeter.grid import Grid
 from hypermeter.metrics.density import avg_hits, dense_frac, drum_density, max_hits
 from hypermeter.metrics.intervals import Intervals, histogram, mean_of_moments, moments, variance_of_moments
-from hypermeter.metrics.onsets import as_binary, as_float, entropy_bits, fill_up, mean_of_defined, ratio
+from hypermeter.metrics.onsets import as_binary, as_float, chunk_lengths, entropy_bits, fill_up, mean_of_defined, ratio
 from hypermeter.metrics.repetition import NGRAM_STEPS, count_equal, ngram_codes, shares_of_rows
 from hypermeter.metrics.syncopation import weak_steps
 
@@ -185,9 +185,9 @@ class _Window:
 @lru_cache(256)
 def _lengths(sizes: tuple[int, ...], total: int) -> Float[Tensor, "chunks 1"]:
     """Of all chunks of each size, one size after the other; a last chunk has what is left of ``total``."""
-    starts = [(size, start) for size in sizes for start in (range(0, total, size) if size else [0])]
     with torch.inference_mode(False):  # the cache outlives the mode in which it was first asked
-        return torch.tensor([[min(size, total - start)] for size, start in starts], dtype=torch.float).view(-1, 1)
+        lengths = [chunk_lengths(total, size) if size else torch.zeros(1) for size in sizes]
+        return torch.cat(lengths).float()[:, None]
 
 
 def _cut(x: Tensor, size: int, axis: int = -1) -> Tensor:
