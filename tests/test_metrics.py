@@ -111,6 +111,7 @@ EXPECTED = {
     "groove_consistency": (NAN, NAN, NAN, 1),
     "groove_similarity": (NAN, NAN, NAN, 1),
     "repetition_profile": ([NAN] * 8, [NAN] * 8, [NAN] * 8, [1] + [NAN] * 7),
+    "bar_novelty": ([NAN], [NAN], [NAN], [NAN] * 2),
     # ONE_BAR: 10 steps of no hits, 4 of one, 2 of two
     "step_entropy": (0, 1 / 16 * 4 + 15 / 16 * math.log2(16 / 15), 1.2987949, 1.2987949),
     "phrase_entropy": (0, 1 / 16 * 4 + 15 / 16 * math.log2(16 / 15), 1.2987949, 1.2987949),
@@ -198,6 +199,7 @@ IN_OTHER_METRES = {
     "groove_consistency": (1, 1),
     "groove_similarity": (1, 1),
     "repetition_profile": ([1] + [NAN] * 7, [1] + [NAN] * 7),
+    "bar_novelty": ([NAN] * 2, [NAN] * 2),
 }
 
 
@@ -417,3 +419,39 @@ def test_window_metrics_of_no_steps_have_no_bars_and_are_undefined():
     assert levels["step"]["max_hits"].isnan().all()
     assert levels["bar"]["drum_density"].shape == (2, 0, 3)
     assert levels["phrase"]["transitions"].shape == (2, 0, 3, 3)
+
+
+def some_hits(batch: int, steps: int) -> torch.Tensor:
+    return (torch.rand(batch, steps, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+
+
+def test_bar_novelty_is_likeness_of_the_bars_around_less_that_to_the_bar():
+    hits = some_hits(2, 16 * 9 + 3)
+    bars = hits[:, : 16 * 9].reshape(2, 9, -1)
+
+    def f1(one, other):
+        return 2 * (one * other).sum() / (one.sum() + other.sum())
+
+    found = METRICS["bar_novelty"](hits, Grid())
+    assert found.shape == (2, 9)
+    for row in range(2):
+        for bar in range(9):
+            around = [each for each in range(9) if each != bar and abs(each - bar) <= 4]
+            among = [f1(bars[row, one], bars[row, other]) for one in around for other in around if one != other]
+            own = [f1(bars[row, bar], bars[row, each]) for each in around]
+            expected = torch.stack(among).mean() - torch.stack(own).mean()
+            assert found[row, bar].item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_bar_novelty_of_too_few_bars_is_undefined_and_of_equal_bars_none():
+    bar = some_hits(1, 16)
+    assert METRICS["bar_novelty"](bar.repeat(1, 2, 1), Grid()).isnan().all()
+    assert METRICS["bar_novelty"](bar[:, :5], Grid()).shape == (1, 0)
+    assert METRICS["bar_novelty"](bar.repeat(1, 5, 1), Grid()).abs().max() < 1e-6
+    assert METRICS["bar_novelty"](bar.repeat(1, 5, 1) * 0, Grid()).abs().max() < 1e-6
+
+
+def test_a_bar_unlike_all_others_is_the_most_novel():
+    bar, other = some_hits(1, 16), 1 - some_hits(1, 16)
+    found = METRICS["bar_novelty"](torch.cat([bar, bar, other, bar, bar], 1), Grid())
+    assert found.argmax() == 2 and found[0, 2] > 0.3

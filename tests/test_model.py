@@ -351,6 +351,7 @@ def test_the_signature_is_the_contract():
         "bar_seq",
         "phrase_seq",
         "sections",
+        "plan",
     ]
 
 

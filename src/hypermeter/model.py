@@ -24,6 +24,7 @@ from hypermeter.heads import MixtureHead, SoftmaxHead, StepDistribution
 from hypermeter.kit import Kit
 from hypermeter.losses import compute_loss
 from hypermeter.metrics import chunk_means
+from hypermeter.plan import KINDS, PLAN_DIM, Labels, Plan, PlanEmbedding
 from hypermeter.state import Prediction, State
 
 LOOK_BACK_BARS = (1, 2, 4)
@@ -52,6 +53,10 @@ class HierarchicalDrumModel(nn.Module):
         use_phrase_level: likewise for phrases.
         attention_bars: bars that the bar attention sees.
         attention_window: steps (bars, phrases) that Transformer encoders see.
+        labels: kind (section, style, fill) -> the labels that a ``Plan`` may ask of a bar; left out, the model takes
+            no plans.
+        tracks: pitched tracks beside the drums, each a record of ``Track``: their columns follow those of the drums.
+        use_expression: also predict velocity and offset of each hit, see ``Expression``.
         grid: the metre.
         kit: the voices, kept in the checkpoint.
 
@@ -82,6 +87,7 @@ class HierarchicalDrumModel(nn.Module):
         use_phrase_level: bool = True,
         attention_bars: int = 32,
         attention_window: int = 256,
+        labels: Labels | None = None,
         grid: Grid = Grid(),
         kit: Kit | None = None,
     ):
@@ -108,6 +114,7 @@ class HierarchicalDrumModel(nn.Module):
             "use_phrase_level": use_phrase_level,
             "attention_bars": attention_bars,
             "attention_window": attention_window,
+            "labels": None if labels is None else {kind: list(labels.get(kind, ())) for kind in KINDS},
         }
         for name, value in self.config.items():
             if type(value) is int and value < 1:
@@ -115,6 +122,8 @@ class HierarchicalDrumModel(nn.Module):
         if not 0 <= dropout < 1:
             raise HypermeterError(f"model: dropout is {dropout}, expected in [0, 1)")
         self.num_drums, self.grid, self.kit = num_drums, grid, kit
+        self.width = num_drums
+        self.labels: Labels | None = self.config["labels"]
         self.use_bar_level, self.use_phrase_level = use_bar_level, use_phrase_level
 
         def encoder(input_dim: int, hidden_dim: int, layers: int) -> RecurrentEncoder | TransformerEncoder:
@@ -130,15 +139,17 @@ class HierarchicalDrumModel(nn.Module):
                 step_part = torch.randn(1, grid.steps_per_bar, position_dim)
                 bar_part = 0.3 * torch.randn(grid.bars_per_phrase, 1, position_dim)
                 self.position_embedding.weight.copy_((step_part + bar_part).flatten(0, 1))
+        self.plan_embedding = None if self.labels is None else PlanEmbedding(self.labels, num_drums)
+        plan_dim = 0 if self.plan_embedding is None else PLAN_DIM
         lags = LOOK_BACK_BARS if use_look_back else ()
         ahead = min(LOOK_BACK_STEPS, grid.steps_per_bar)  # no further than the step before
         self.past = max(lags, default=0) * grid.steps_per_bar
         self.look_back = [self.past - bars * grid.steps_per_bar + step for bars in lags for step in range(ahead)]
-        step_input_dim = num_drums * (1 + len(self.look_back)) + 1 + position_dim
+        step_input_dim = num_drums * (1 + len(self.look_back)) + 1 + position_dim + plan_dim
         self.step_rnn = encoder(step_input_dim, step_hidden_dim, num_layers)
-        self.step_to_bar = nn.Linear(step_hidden_dim + num_drums, bar_hidden_dim)
+        self.step_to_bar = nn.Linear(step_hidden_dim + num_drums + plan_dim, bar_hidden_dim)
         self.bar_rnn = encoder(bar_hidden_dim, bar_hidden_dim, 1)
-        self.bar_to_phrase = nn.Linear(bar_hidden_dim + num_drums, phrase_hidden_dim)
+        self.bar_to_phrase = nn.Linear(bar_hidden_dim + num_drums + plan_dim, phrase_hidden_dim)
         self.phrase_rnn = encoder(phrase_hidden_dim, phrase_hidden_dim, 1)
         self.bar_attention = None
         if use_bar_attention:
@@ -148,14 +159,14 @@ class HierarchicalDrumModel(nn.Module):
         self.hear_bar = nn.Linear(bar_hidden_dim, step_hidden_dim, bias=False) if use_bar_level else None
         self.hear_phrase = nn.Linear(phrase_hidden_dim, step_hidden_dim, bias=False) if use_phrase_level else None
         self.feature_norm = nn.LayerNorm(step_hidden_dim)
-        self.mix = nn.Linear(step_hidden_dim + position_dim, 2 * step_hidden_dim)
+        self.mix = nn.Linear(step_hidden_dim + position_dim + plan_dim, 2 * step_hidden_dim)
         self.activation = nn.GELU()
         self.unmix = nn.Linear(2 * step_hidden_dim, step_hidden_dim)
         self.drop = nn.Dropout(dropout)
         recalled = 0 if self.bar_attention is None or not use_recalled_hits else self.bar_attention.num_heads
         self.output_layer = self._head(output, step_hidden_dim, num_components, known, recalled)
-        self.bar_output = nn.Linear(bar_hidden_dim + phrase_hidden_dim, num_drums)
-        self.phrase_output = nn.Linear(phrase_hidden_dim, num_drums)
+        self.bar_output = nn.Linear(bar_hidden_dim + phrase_hidden_dim + plan_dim, num_drums)
+        self.phrase_output = nn.Linear(phrase_hidden_dim + plan_dim, num_drums)
         self.bar_persistence = nn.Parameter(torch.full((num_drums,), 0.7))
         self.phrase_persistence = nn.Parameter(torch.full((num_drums,), 0.7))
 
@@ -176,7 +187,8 @@ class HierarchicalDrumModel(nn.Module):
         bar_seq: Float[Tensor, "B bars V"] | None = None,
         phrase_seq: Float[Tensor, "B phrases V"] | None = None,
         *,
-        sections: None = None,
+        sections: Int[Tensor, "B given"] | None = None,
+        plan: Plan | None = None,
     ) -> Prediction:
         """Predict the next step, bar and phrase at every step, bar and phrase.
 
@@ -184,13 +196,15 @@ class HierarchicalDrumModel(nn.Module):
             step_seq: hits, T >= 1; a last bar or phrase may be short.
             bar_seq: mean pattern of each bar; left out, computed from step_seq, with the same result.
             phrase_seq: mean pattern of each phrase, likewise.
-            sections: reserved for labels of bars; this model has none.
+            sections: label of each bar's section, 1 + its place in the model's vocabulary or 0 for unknown; in a plan
+                that asks for more, left out.
+            plan: what is asked of each bar, from the first on; after its last bar it stays as it is. Step t sees
+                the plan of its own bar and of those before.
 
         Raises:
-            HypermeterError: a shape that does not fit, or sections given.
+            HypermeterError: a shape or label that does not fit, or a plan for a model that was made without labels.
         """
-        if sections is not None:
-            raise HypermeterError("model: sections given, but this model was made without them; leave them out")
+        plan = self._plan(len(step_seq), sections, plan)
         self._check(step_seq, "step_seq")
         dtype, batch = self.feature_norm.weight.dtype, len(step_seq)
         step_seq = step_seq.to(dtype)
@@ -203,13 +217,18 @@ class HierarchicalDrumModel(nn.Module):
         self._check(phrase_seq, "phrase_seq", batch, -(-steps // self.grid.steps_per_phrase))
         bar_seq, phrase_seq = bar_seq.to(dtype), phrase_seq.to(dtype)
 
+        bars_seen, phrases_seen = bar_seq.shape[1], phrase_seq.shape[1]
+        bars_asked = phrases_seen * per_phrase + 1  # up to the one that the last phrase's forecast begins with
+        asked = self._asked(plan.bars(0, bars_asked)) if plan else _nothing(step_seq, bars_asked)
         position = torch.arange(steps + 1, device=step_seq.device)
+        asked_now = asked[:, position // per_bar]
         past = F.pad(step_seq, (0, 0, self.past, 0))
         earlier = [past[:, place : place + steps + 1] for place in self.look_back]
-        hidden = self.step_rnn(self._step_input(F.pad(step_seq, (0, 0, 1, 0)), earlier, position[None]))
-        gathered = torch.cat([chunk_means(hidden[:, 1:], per_bar), bar_seq], -1)
+        hidden = self.step_rnn(self._step_input(F.pad(step_seq, (0, 0, 1, 0)), earlier, position[None], asked_now))
+        asked_bars = asked[:, :bars_seen]
+        gathered = torch.cat([chunk_means(hidden[:, 1:], per_bar), bar_seq, asked_bars], -1)
         bars = self.bar_rnn(self.drop(self.step_to_bar(gathered)))
-        gathered = torch.cat([chunk_means(bars, per_phrase), phrase_seq], -1)
+        gathered = torch.cat([chunk_means(bars, per_phrase), phrase_seq, chunk_means(asked_bars, per_phrase)], -1)
         phrases = self.phrase_rnn(self.drop(self.bar_to_phrase(gathered)))
 
         recalled = None
@@ -225,15 +244,19 @@ class HierarchicalDrumModel(nn.Module):
         last_phrase = F.pad(phrases, (0, 0, 1, 0))[
             :, (torch.arange(bars.shape[1], device=bars.device) + 1) // per_phrase
         ]
+        features = self._features(heard, recalled, position[None], asked_now)
+        bar_features = torch.cat([bars, last_phrase, asked[:, 1 : bars_seen + 1]], -1)
+        phrase_features = torch.cat([phrases, asked[:, per_phrase::per_phrase]], -1)
         return Prediction(
-            self._distribution(heard, recalled, position[None]),
-            self.bar_output(torch.cat([bars, last_phrase], -1)) + self.bar_persistence * _log_odds(bar_seq),
-            self.phrase_output(phrases) + self.phrase_persistence * _log_odds(phrase_seq),
+            self._distribution(features, recalled),
+            self.bar_output(bar_features) + self.bar_persistence * _log_odds(bar_seq),
+            self.phrase_output(phrase_features) + self.phrase_persistence * _log_odds(phrase_seq),
+            features,
         )
 
-    def log_prob(self, step_seq: Float[Tensor, "B T V"]) -> Float[Tensor, "B T"]:
-        """log p(x_t | x_<t) in nats, summed over voices; t = 0 from the start state."""
-        dist = self(step_seq).step_dist
+    def log_prob(self, step_seq: Float[Tensor, "B T V"], **asked: Any) -> Float[Tensor, "B T"]:
+        """log p(x_t | x_<t) in nats, summed over voices; t = 0 from the start state. ``asked`` is as in ``forward``."""
+        dist = self(step_seq, **asked).step_dist
         return dist.log_prob(F.pad(step_seq, (0, 0, 0, 1)))[:, :-1]
 
     def compute_loss(self, preds: Any, targets: Any, metrics: Any = None, **options: Any) -> Tensor:
@@ -242,35 +265,51 @@ class HierarchicalDrumModel(nn.Module):
 
     # ------------------------------------------------------------------ one step at a time
 
-    def init_state(self, batch_size: int) -> State:
-        """The state before the first step; ``predict`` gives the distribution of that step."""
-        start = self._start_state()
-        first = start.select(torch.zeros(batch_size, dtype=torch.long, device=start.position.device))
-        return replace(first, start=start)
+    def init_state(self, batch_size: int, plan: Plan | None = None) -> State:
+        """The state before the first step; ``predict`` gives the distribution of that step.
 
-    def _start_state(self) -> State:
-        like = self.feature_norm.weight
-        position = torch.zeros(1, dtype=torch.long, device=like.device)
-        silence, history = like.new_zeros(1, self.num_drums), like.new_zeros(1, self.past, self.num_drums)
-        first = self._step_input(silence, self._earlier(history), position)
-        hidden, step = self.step_rnn.step(first, self.step_rnn.init_state(1))
+        Args:
+            batch_size: rows.
+            plan: as in ``forward``, of one row or ``batch_size``.
+        """
+        plan = self._plan(batch_size, None, plan)
+        start = self._start_state(plan)
+        rows = torch.arange(batch_size, device=start.position.device)
+        return replace(start.select(rows if plan else torch.zeros_like(rows)), start=start)
+
+    def _start_state(self, plan: Plan | None) -> State:
+        like, rows = self.feature_norm.weight, plan.batch_size if plan else 1
+        position = torch.zeros(rows, dtype=torch.long, device=like.device)
+        asked = self._asked(plan.at(position))[:, 0] if plan else _nothing(like[None], 1)[:, 0]
+        silence, history = like.new_zeros(rows, self.width), like.new_zeros(rows, self.past, self.width)
+        first = self._step_input(silence, self._earlier(history), position, asked)
+        hidden, step = self.step_rnn.step(first, self.step_rnn.init_state(rows))
         bar_dim, phrase_dim = self.config["bar_hidden_dim"], self.config["phrase_hidden_dim"]
         return State(
             position=position,
             hidden=hidden,
             step=step,
-            bar=self.bar_rnn.init_state(1),
-            phrase=self.phrase_rnn.init_state(1),
-            bar_output=like.new_zeros(1, bar_dim),
-            phrase_output=like.new_zeros(1, phrase_dim),
+            bar=self.bar_rnn.init_state(rows),
+            phrase=self.phrase_rnn.init_state(rows),
+            bar_output=like.new_zeros(rows, bar_dim),
+            phrase_output=like.new_zeros(rows, phrase_dim),
             bar_sums=(torch.zeros_like(hidden), silence),
-            phrase_sums=(like.new_zeros(1, bar_dim), silence),
+            phrase_sums=(like.new_zeros(rows, bar_dim), silence, torch.zeros_like(asked)),
             history=history,
-            memory=() if self.bar_attention is None else self.bar_attention.init_memory(1),
+            memory=() if self.bar_attention is None else self.bar_attention.init_memory(rows),
+            asked=asked,
+            plan=plan or (),
         )
 
     def predict(self, state: State) -> StepDistribution:
         """The distribution of the next step."""
+        return self._distribution(*self._hear(state))
+
+    def features(self, state: State) -> Float[Tensor, "B hidden"]:
+        """What the distribution of the next step is made from: ``Prediction.features`` at its position."""
+        return self._hear(state)[0]
+
+    def _hear(self, state: State) -> tuple[Tensor, Recalled | None]:
         recalled = None
         if self.bar_attention is not None:
             recalled = self.bar_attention.recall(state.hidden, state.position, state.memory)
@@ -278,7 +317,7 @@ class HierarchicalDrumModel(nn.Module):
         for hear, said in ((self.hear_bar, state.bar_output), (self.hear_phrase, state.phrase_output)):
             if hear is not None:
                 heard = heard + hear(said)
-        return self._distribution(heard, recalled, state.position)
+        return self._features(heard, recalled, state.position, state.asked), recalled
 
     def step(self, x: Float[Tensor, "B V"], state: State) -> tuple[StepDistribution, State]:
         """Hear the step x; give the distribution of the step after it, and the new state."""
@@ -296,7 +335,13 @@ class HierarchicalDrumModel(nn.Module):
             memory = self.bar_attention.remember(state.hidden, x, state.position, memory)
         position = state.position + 1
         history = torch.cat([state.history, x[:, None]], 1)[:, 1:] if self.past else state.history
-        hidden, step = self.step_rnn.step(self._step_input(x, self._earlier(history), position), state.step)
+        ended = position % self.grid.steps_per_bar == 0
+        asked = state.asked
+        if state.plan and ended.any():
+            asked = torch.where(
+                ended[:, None], self._asked(state.plan.at(position // self.grid.steps_per_bar))[:, 0], asked
+            )
+        hidden, step = self.step_rnn.step(self._step_input(x, self._earlier(history), position, asked), state.step)
         bar_sums = (state.bar_sums[0] + hidden, state.bar_sums[1] + x)
         state = replace(
             state,
@@ -304,14 +349,13 @@ class HierarchicalDrumModel(nn.Module):
             hidden=hidden,
             step=step,
             bar_sums=bar_sums,
-            phrase_sums=(state.phrase_sums[0], state.phrase_sums[1] + x),
+            phrase_sums=(state.phrase_sums[0], state.phrase_sums[1] + x, state.phrase_sums[2]),
             history=history,
             memory=memory,
         )
-        ended = position % self.grid.steps_per_bar == 0
         if ended.any():
             state = self._end_bar(state, ended)
-        return state
+        return replace(state, asked=asked)
 
     def generate(
         self,
@@ -324,15 +368,16 @@ class HierarchicalDrumModel(nn.Module):
         return generate(self, start_seq, length, temperature, **options)
 
     def _end_bar(self, state: State, ended: Bool[Tensor, " B"]) -> State:
-        gathered = torch.cat(state.bar_sums, -1) / self.grid.steps_per_bar
+        gathered = torch.cat([torch.cat(state.bar_sums, -1) / self.grid.steps_per_bar, state.asked], -1)
         output, bar = self.bar_rnn.step(self.step_to_bar(gathered), state.bar)
-        sums = (state.phrase_sums[0] + output, state.phrase_sums[1])
+        sums = (state.phrase_sums[0] + output, state.phrase_sums[1], state.phrase_sums[2] + state.asked)
         state = state.change(ended, bar=bar, bar_output=output, bar_sums=_zeros_like(state.bar_sums), phrase_sums=sums)
         ended = state.position % self.grid.steps_per_phrase == 0
         if not ended.any():
             return state
-        states, patterns = state.phrase_sums
-        gathered = torch.cat([states / self.grid.bars_per_phrase, patterns / self.grid.steps_per_phrase], -1)
+        states, patterns, asked = state.phrase_sums
+        bars, steps = self.grid.bars_per_phrase, self.grid.steps_per_phrase
+        gathered = torch.cat([states / bars, patterns / steps, asked / bars], -1)
         output, phrase = self.phrase_rnn.step(self.bar_to_phrase(gathered), state.phrase)
         return state.change(ended, phrase=phrase, phrase_output=output, phrase_sums=_zeros_like(state.phrase_sums))
 
@@ -343,18 +388,28 @@ class HierarchicalDrumModel(nn.Module):
         return [history[:, place] for place in self.look_back]
 
     def _step_input(
-        self, before: Float[Tensor, "*B V"], earlier: list[Float[Tensor, "*B V"]], position: Int[Tensor, "*#B"]
+        self,
+        before: Float[Tensor, "*B V"],
+        earlier: list[Float[Tensor, "*B V"]],
+        position: Int[Tensor, "*#B"],
+        asked: Float[Tensor, "*B plan_dim"],
     ) -> Float[Tensor, "*B input"]:
-        """What was played before each position and bars ago, whether there was anything before, and where it stands."""
+        """What was played before each position and bars ago, whether there was anything before, where it stands, and
+        what is asked there.
+        """
         parts = [before, *earlier, (position == 0).to(before.dtype)[..., None].expand(*before.shape[:-1], 1)]
         if self.position_embedding is not None:
             embedded = self.position_embedding(position % self.grid.steps_per_phrase)
             parts.append(embedded.expand(*before.shape[:-1], -1))
-        return torch.cat(parts, -1)
+        return torch.cat([*parts, asked], -1)
 
-    def _distribution(
-        self, heard: Float[Tensor, "*B hidden"], recalled: Recalled | None, position: Int[Tensor, "*#B"]
-    ) -> StepDistribution:
+    def _features(
+        self,
+        heard: Float[Tensor, "*B hidden"],
+        recalled: Recalled | None,
+        position: Int[Tensor, "*#B"],
+        asked: Float[Tensor, "*B plan_dim"],
+    ) -> Float[Tensor, "*B hidden"]:
         if recalled is not None:
             heard = heard + recalled.state
         features = self.drop(self.feature_norm(heard))
@@ -362,8 +417,40 @@ class HierarchicalDrumModel(nn.Module):
         if self.position_embedding is not None:
             embedded = self.position_embedding(position % self.grid.steps_per_phrase)
             parts.append(embedded.expand(*features.shape[:-1], -1))
-        mixed = features + self.unmix(self.activation(self.mix(torch.cat(parts, -1))))
-        return self.output_layer(self.drop(mixed), None if recalled is None else recalled.hits)
+        return features + self.unmix(self.activation(self.mix(torch.cat([*parts, asked], -1))))
+
+    def _distribution(self, features: Float[Tensor, "*B hidden"], recalled: Recalled | None) -> StepDistribution:
+        return self.output_layer(self.drop(features), None if recalled is None else recalled.hits)
+
+    def _asked(self, plan: Plan) -> Float[Tensor, "B bars plan_dim"]:
+        assert self.plan_embedding is not None
+        return self.plan_embedding(plan)
+
+    def _plan(self, batch: int, sections: Tensor | None, plan: Plan | None) -> Plan | None:
+        """The plan of a batch, checked; where nothing is asked of a model with labels, one that leaves all open."""
+        if sections is None and plan is None:
+            if self.labels is None:
+                return None
+            plan = Plan.free(batch)
+        if self.labels is None:
+            what = "sections given" if plan is None else "a plan given"
+            raise HypermeterError(f"model: {what}, but this model was made without labels; leave them out")
+        if plan is None:
+            plan = Plan.free(*sections.shape)
+        elif sections is not None:
+            raise HypermeterError("model: sections and a plan given, expected one; put the sections into the plan")
+        if sections is not None:
+            plan.labels[..., KINDS.index("section")] = sections
+        device = self.feature_norm.weight.device
+        if plan.batch_size not in (1, batch) or plan.num_bars < 1:
+            found = f"{plan.batch_size} rows, {plan.num_bars} bars"
+            raise HypermeterError(f"model: a plan of {found}, expected 1 or {batch} rows and at least 1 bar")
+        sizes = torch.tensor([len(self.labels[kind]) for kind in KINDS], device=plan.labels.device)
+        if not ((plan.labels >= 0) & (plan.labels <= sizes)).all():
+            raise HypermeterError(
+                f"model: a label outside the vocabulary, expected at most {sizes.tolist()} for {KINDS}"
+            )
+        return Plan(plan.labels.expand(batch, -1, -1), plan.numbers.expand(batch, -1, -1)).to(device)
 
     def _check(self, x: Tensor, name: str, batch: int | None = None, length: int | None = None) -> None:
         """Refuse what is not (batch, length, V); left out, any of at least 1 will do."""
@@ -384,8 +471,13 @@ class HierarchicalDrumModel(nn.Module):
         write_checkpoint(path, Checkpoint(self.config, self.grid, self.kit, self.state_dict()), notes or {})
 
 
-def _zeros_like(sums: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return torch.zeros_like(sums[0]), torch.zeros_like(sums[1])
+def _zeros_like(sums: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(torch.zeros_like(each) for each in sums)
+
+
+def _nothing(like: Float[Tensor, "B *S"], bars: int) -> Float[Tensor, "B bars plan_dim"]:
+    """What a plan without size is embedded as."""
+    return like.new_zeros(len(like), bars, 0)
 
 
 def _log_odds(mean_pattern: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hypermeter.encoders import BarMemory, EncoderState
 from hypermeter.heads import StepDistribution
+from hypermeter.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,13 @@ class Prediction:
         step_dist: distribution at positions 0..T; position t is for step t.
         bar_logits: (B, bars, V), position k for the mean pattern of bar k + 1.
         phrase_logits: (B, phrases, V), likewise.
+        features: (B, T + 1, hidden), what the distribution of each position was made from.
     """
 
     step_dist: StepDistribution
     bar_logits: Float[Tensor, "B bars V"]
     phrase_logits: Float[Tensor, "B phrases V"]
+    features: Float[Tensor, "B positions hidden"]
 
     @property
     def step_preds(self) -> Float[Tensor, "B T V"]:
@@ -52,10 +55,13 @@ class State:
         hidden: the step level's output at this position.
         step, bar, phrase: encoder states.
         bar_output, phrase_output: what those levels said last, 0 before the first.
-        bar_sums, phrase_sums: gathered since the bar (phrase) began: summed states, then summed patterns.
+        bar_sums, phrase_sums: gathered since the bar (phrase) began: summed states, then summed patterns; of a phrase,
+            then the summed ``asked`` of its bars.
         history: (B, steps, V), the last steps played, as many as the look-back needs.
         memory: of the bar attention, empty without.
-        start: the state before the first step, one row, or None in that state itself.
+        asked: the plan of the bar at this position, embedded; of size 0 in a model without labels.
+        plan: of all bars, or empty.
+        start: the state before the first step, one row or as many as here, or None in that state itself.
     """
 
     position: Int[Tensor, " B"]
@@ -66,9 +72,11 @@ class State:
     bar_output: Float[Tensor, "B bar_hidden"]
     phrase_output: Float[Tensor, "B phrase_hidden"]
     bar_sums: tuple[Tensor, Tensor]
-    phrase_sums: tuple[Tensor, Tensor]
+    phrase_sums: tuple[Tensor, Tensor, Tensor]
     history: Float[Tensor, "B past V"]
     memory: BarMemory
+    asked: Float[Tensor, "B plan_dim"]
+    plan: Plan | tuple[()] = ()
     start: "State | None" = None
 
     def _parts(self) -> dict[str, Any]:
@@ -76,7 +84,10 @@ class State:
 
     def select(self, rows: Int[Tensor, " N"]) -> "State":
         """The state of the given rows, in that order; a row may come more than once."""
-        return State(**{name: _map(part, lambda x: x[rows]) for name, part in self._parts().items()}, start=self.start)
+        start = self.start
+        if start is not None and len(start.position) > 1:
+            start = start.select(rows)
+        return State(**{name: _map(part, lambda x: x[rows]) for name, part in self._parts().items()}, start=start)
 
     def reset(self, mask: Bool[Tensor, " B"]) -> "State":
         """Rows where the mask is true go back to before the first step."""
@@ -95,6 +106,8 @@ class State:
 
 def _map(value: Any, change) -> Any:
     """``change`` on each tensor of nested tuples."""
+    if isinstance(value, Plan):
+        return Plan(*(change(each) for each in value))
     if isinstance(value, tuple):
         return tuple(_map(each, change) for each in value)
     return change(value)
@@ -102,6 +115,8 @@ def _map(value: Any, change) -> Any:
 
 def _where(mask: Bool[Tensor, " B"], chosen: Any, other: Any) -> Any:
     """Rows of nested tuples of tensors: ``chosen`` where the mask is true; either may have one row for all."""
+    if isinstance(chosen, Plan):
+        return Plan(*(_where(mask, a, b) for a, b in zip(chosen, other, strict=True)))
     if isinstance(chosen, tuple):
         return tuple(_where(mask, a, b) for a, b in zip(chosen, other, strict=True))
     return torch.where(mask.view(-1, *[1] * (chosen.dim() - 1)), chosen, other)

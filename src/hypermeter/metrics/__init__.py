@@ -30,6 +30,7 @@ from hypermeter.metrics.onsets import chunk_means, chunk_sums, line
 from hypermeter.metrics.repetition import (
     REPETITION_LAGS,
     bar_f1,
+    bar_novelty,
     bar_similarity,
     groove_consistency,
     groove_similarity,

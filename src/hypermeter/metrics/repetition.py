@@ -138,6 +138,30 @@ def bar_f1(hits: Hits, grid: Grid, lag: int) -> Float[Tensor, "*B pairs"]:
     return ratio(2 * (before * after).sum(-1), before.sum(-1) + after.sum(-1))
 
 
+def bar_novelty(hits: Hits, grid: Grid) -> Float[Tensor, "*B bars"]:
+    """How much each whole bar breaks with those around it: their likeness among themselves less its likeness to them.
+
+    Likeness is F1 of the hits, that of two empty bars is 1; around a bar are the bars up to ``bars_per_phrase`` before
+    and after it, without itself. In [-1, 1]; NaN where fewer than two bars are around it. A fill stands out: see
+    ``plan.FILL_NOVELTY``.
+    """
+    bars = whole_bars(as_binary(hits).float(), grid).flatten(-2)
+    reach = torch.arange(1, grid.bars_per_phrase + 1, device=hits.device)
+    places = torch.arange(bars.shape[-2], device=hits.device)[:, None] + torch.cat([-reach, reach])
+    there = (places >= 0) & (places < bars.shape[-2])
+    around = bars[..., places.clamp(0, max(bars.shape[-2] - 1, 0)), :]
+    own = _likeness(bars[..., None, :], around)[..., 0, :].masked_fill(~there, 0).sum(-1)
+    pairs = there[:, :, None] & there[:, None] & ~torch.eye(len(reach) * 2, dtype=torch.bool, device=hits.device)
+    among = _likeness(around, around).masked_fill(~pairs, 0).sum((-2, -1))
+    return ratio(among, pairs.sum((-2, -1))) - ratio(own, there.sum(-1))
+
+
+def _likeness(one: Float[Tensor, "*B m cells"], other: Float[Tensor, "*B n cells"]) -> Float[Tensor, "*B m n"]:
+    """F1 of the hits of each pair of patterns; 1 for two empty ones."""
+    both = one.sum(-1)[..., :, None] + other.sum(-1)[..., None, :]
+    return torch.where(both > 0, 2 * (one @ other.transpose(-1, -2)) / both.clamp_min(1), 1.0)
+
+
 def repetition_profile(hits: Hits, grid: Grid, lags: int = REPETITION_LAGS) -> Float[Tensor, "*B lags"]:
     """For k = 1 to ``lags`` bars: mean F1 of the hits of a bar against those of the bar k before it.
 

@@ -30,6 +30,7 @@ from hypermeter.metrics.intervals import (
     npvi,
 )
 from hypermeter.metrics.repetition import (
+    bar_novelty,
     groove_consistency,
     groove_similarity,
     ngram_diversity,
@@ -77,6 +78,7 @@ METRICS: dict[str, Callable[..., Tensor]] = {
         groove_consistency,
         groove_similarity,
         repetition_profile,
+        bar_novelty,
         swing_ratio,
         timing_dfa,
         offset_ms,

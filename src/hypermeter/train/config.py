@@ -59,6 +59,9 @@ class TrainConfig:
         use_look_back: give the step level what stood at its place 1, 2 and 4 bars ago.
         use_bar_level: hear the bar level at the step level.
         use_phrase_level: hear the phrase level at the step level.
+        use_plan: learn to play what is asked of each bar (section, style, fill, tempo, density, off-beat share), which
+            is hidden at random, whole or in part, so that the model plays without it too.
+        plan_hidden: share of windows whose plan is hidden whole; of the others, half of each plan is.
         seed: of weights, order, dropout and augmentation, 0 to 2**31 - 1.
         devices: processes; torchrun's own number is taken where torchrun runs this.
         accelerator: cpu, cuda or auto.
@@ -101,6 +104,8 @@ class TrainConfig:
     use_look_back: bool = True
     use_bar_level: bool = True
     use_phrase_level: bool = True
+    use_plan: bool = False
+    plan_hidden: float = 0.3
     seed: int = 0
     devices: int = 1
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
@@ -144,5 +149,5 @@ COUNTS = (
     "max_steps", "batch_size", "seq_len", "val_every", "patience", "devices", "step_hidden_dim",
     "bar_hidden_dim", "phrase_hidden_dim", "num_layers", "num_components",
 )  # fmt: skip
-SHARES = ("dropout", "ema_decay", "teacher_weight")
+SHARES = ("dropout", "ema_decay", "teacher_weight", "plan_hidden")
 AMOUNTS = ("peak_rate", "warmup_steps", "weight_decay", "bar_weight", "phrase_weight", "metric_weight")

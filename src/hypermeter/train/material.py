@@ -8,10 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from hypermeter.dataset import CompleteHierarchicalDrumDataset, collate, common_kit_and_grid, kit_name, read_sequence
+from hypermeter.dataset import (
+    CompleteHierarchicalDrumDataset,
+    collate,
+    common_kit_and_grid,
+    find_labels,
+    kit_name,
+    read_folder,
+    read_sequence,
+)
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.kit import Kit
 from hypermeter.model import HierarchicalDrumModel, load
+from hypermeter.plan import Labels
 from hypermeter.train.config import TrainConfig
 
 
@@ -52,6 +61,7 @@ def read_material(config: TrainConfig) -> Material:
         hop=(config.hop_bars or grid.bars_per_phrase) * grid.steps_per_bar,
         with_metrics=False,
         seed=config.seed,
+        labels=_labels(config, folder, grid),
         mix_metres=config.mix_metres,
     )
     voices = dataset.num_drums
@@ -66,6 +76,16 @@ def read_material(config: TrainConfig) -> Material:
                 f"{path}: {sequence.shape[1]} voices, expected {voices} as in {folder}; prepare all with one kit"
             )
     return Material(folder, dataset, [each for each in sequences if len(each)], kit, grid)
+
+
+def _labels(config: TrainConfig, folder: Path, grid: Grid) -> Labels | None:
+    """The vocabulary of the plans: that of the model to start from, or that of the data; None without plans."""
+    if config.init is not None:
+        return load(config.init).labels
+    if not config.use_plan:
+        return None
+    files, sequences = read_folder(folder)
+    return find_labels(files, [-(-len(each) // grid.steps_per_bar) for each in sequences])
 
 
 def read_start(name: str, material: Material) -> HierarchicalDrumModel:

@@ -11,6 +11,7 @@ from torch import Tensor
 from hypermeter.heads import StepDistribution
 from hypermeter.losses import loss_terms, masked_mean
 from hypermeter.model import HierarchicalDrumModel
+from hypermeter.plan import Plan, hide
 from hypermeter.train.config import TrainConfig
 
 
@@ -33,7 +34,10 @@ class DrumModule(lightning.LightningModule):
         return self.model(step_seq)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Tensor]:
-        preds = self.model(batch["step"], batch["bar"], batch["phrase"])
+        plan = None
+        if "plan" in batch:
+            plan = self._plan(batch["plan"])
+        preds = self.model(batch["step"], batch["bar"], batch["phrase"], plan=plan)
         terms = loss_terms(
             preds,
             batch,
@@ -48,6 +52,12 @@ class DrumModule(lightning.LightningModule):
             difference = self.config.teacher_weight * (taught - terms["step_nll"])
             terms |= {"loss": terms["loss"] + difference, "taught_nll": taught}
         return terms
+
+    def _plan(self, plan: Plan) -> Plan:
+        """What is asked in this update: in half of the windows the numbers of phrases, not of bars; parts hidden."""
+        smooth = plan.by_phrase(self.model.grid.bars_per_phrase)
+        is_smooth = torch.rand(plan.batch_size, 1, 1, device=plan.numbers.device) < 0.5
+        return hide(Plan(plan.labels, torch.where(is_smooth, smooth.numbers, plan.numbers)), self.config.plan_hidden)
 
     def _taught_nll(self, dist: StepDistribution, batch: dict[str, Any]) -> Tensor:
         """Nats per real step of what the teachers draw."""

@@ -71,11 +71,12 @@ class _Run:
             options = start.config | {"dropout": config.dropout}
         else:
             options = {name: getattr(config, name) for name in (*SHAPE_FIELDS, "dropout")}
-            options["num_drums"] = material.dataset.num_drums
+            options |= {"num_drums": material.dataset.num_drums, "labels": material.dataset.labels}
             if config.output == "softmax":
                 options["known"] = known_combinations(torch.from_numpy(material.dataset.packed).float())
         if config.init is not None:
-            config = dataclasses.replace(config, **{name: options[name] for name in SHAPE_FIELDS})
+            options_kept = {name: options[name] for name in SHAPE_FIELDS}
+            config = dataclasses.replace(config, **options_kept, use_plan=options["labels"] is not None)
         self.config = config
         self.identity = {
             "config": config.to_dict(),
@@ -165,9 +166,7 @@ class _Run:
             remove_leftovers(out / name)
 
     def _update(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        batch = {
-            name: self.fabric.to_device(value) if isinstance(value, Tensor) else value for name, value in batch.items()
-        }
+        batch = {name: value.to(self.fabric.device) if hasattr(value, "to") else value for name, value in batch.items()}
         terms = self.module.training_step(batch, self.update)
         self.fabric.backward(terms["loss"])
         most = self.config.gradient_clip

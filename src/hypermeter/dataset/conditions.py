@@ -1,0 +1,100 @@
+"""What stands beside the hits of a performance: what could have been asked for, and how the hits were played."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hypermeter.dataset.archive import open_npz, read_kit_and_grid, read_meta
+from hypermeter.grid import Grid, HypermeterError
+from hypermeter.plan import FILL, KINDS, LETTERS, NUMBERS, Labels, Plan, plan_of
+from hypermeter.segment import segment
+
+
+def read_sections(path: Path, bars: int) -> list[str] | None:
+    """The label of each bar under the key ``section`` of a .npz, "" for unknown; None where there is no such key.
+
+    Raises:
+        HypermeterError: not a .npz, or another number of labels than of bars.
+    """
+    with open_npz(path) as arrays:
+        if "section" not in arrays:
+            return None
+        found = np.asarray(arrays["section"])
+    if found.shape != (bars,):
+        raise HypermeterError(f"{path}: section of shape {found.shape}, expected ({bars},), a label for each bar")
+    return [str(each) for each in found]
+
+
+def find_labels(files: Sequence[Path], bars: Sequence[int]) -> Labels:
+    """The vocabulary of some files: the sections that they name, or letters where they name none; and their styles.
+
+    A style is the first word of ``style`` in the meta, up to a ``/``.
+    """
+    sections: Counter[str] = Counter()
+    styles: Counter[str] = Counter()
+    for path, length in zip(files, bars, strict=True):
+        sections.update(set(read_sections(path, length) or ()) - {""})
+        styles.update({_style(read_meta(path))} - {""})
+    named = sorted(set(sections) - set(FILL))
+    return {"section": named or list(LETTERS), "style": sorted(styles), "fill": list(FILL)}
+
+
+def _style(meta: dict) -> str:
+    return str(meta.get("style") or "").partition("/")[0]
+
+
+def read_plan(path: Path, hits: np.ndarray, grid: Grid, labels: Labels) -> Plan:
+    """The plan that a performance would have fulfilled, of one piece.
+
+    Density, off-beat share and fills are measured; all bars of a file whose meta calls it a fill are fills. Style and
+    tempo are as the meta tells. Sections are those that the file names; where the vocabulary is letters, those that
+    ``segment`` finds. What is not in the vocabulary is left open.
+    """
+    meta = read_meta(path)
+    grid = read_kit_and_grid(path, grid=grid, meta=meta)[1]
+    steps = torch.from_numpy(hits)
+    plan = plan_of(steps[None].float(), grid)
+    if meta.get("beat_type") == "fill":
+        plan.labels[..., KINDS.index("fill")] = 1 + FILL.index("fill")
+    if (style := _style(meta)) in labels["style"]:
+        plan.labels[..., KINDS.index("style")] = 1 + list(labels["style"]).index(style)
+    if tempo := meta.get("tempo_bpm"):
+        plan.numbers[..., NUMBERS.index("tempo_bpm")] = float(tempo)
+    named = read_sections(path, plan.num_bars)
+    if named is not None:
+        known = {name: 1 + place for place, name in enumerate(labels["section"])}
+        plan.labels[0, :, KINDS.index("section")] = torch.tensor([known.get(name, 0) for name in named])
+    elif is_lettered(labels):
+        plan.labels[0, :, KINDS.index("section")] = segment(steps, grid, len(LETTERS))
+    return plan
+
+
+def is_lettered(labels: Labels) -> bool:
+    return tuple(labels["section"]) == LETTERS
+
+
+def letter_anew(plan: Plan) -> Plan:
+    """Sections numbered in the order in which they first come."""
+    found, first = plan.labels[..., KINDS.index("section")], {0: 0}
+    numbers = [first.setdefault(each, len(first)) for each in found.flatten().tolist()]
+    found.copy_(torch.tensor(numbers).view_as(found))
+    return plan
+
+
+def read_expression(path: Path, steps: int, voices: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Velocity and offset (T, V), float32, and tempo; NaN where the file does not tell them.
+
+    Raises:
+        HypermeterError: not a .npz, or an array of another shape than the hits.
+    """
+    told: list[np.ndarray] = []
+    with open_npz(path) as arrays:
+        for name in ("velocity", "offset"):
+            found = arrays[name] if name in arrays else np.full((steps, voices), np.nan)
+            if found.shape != (steps, voices):
+                raise HypermeterError(f"{path}: {name} of shape {found.shape}, expected {(steps, voices)} as the hits")
+            told.append(np.asarray(found, np.float32))
+    return told[0], told[1], float(read_meta(path).get("tempo_bpm") or np.nan)

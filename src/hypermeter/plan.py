@@ -1,0 +1,266 @@
+"""What is asked of each bar: its section, style, whether it is a fill, its tempo, how dense and how off the beat it is.
+
+All of it is known before the bar is played, and any of it may be left open. A model that was made with ``labels`` is
+trained with parts of the plan hidden at random, so that it plays with all, some or none of it.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from hypermeter.grid import Grid, HypermeterError
+from hypermeter.metrics import METRICS, bar_novelty, by_chunk
+
+KINDS = ("section", "style", "fill")
+"""Of labels."""
+FILL = ("beat", "fill")
+"""The labels of the kind fill."""
+LETTERS = tuple("ABCDEFGH")
+"""The labels of sections that have no names: what comes back has the letter that it had before."""
+NUMBERS = ("tempo_bpm", "density", "offbeat")
+"""Quarter notes a minute; share of cells with a hit; share of hits off the beat."""
+FILL_NOVELTY = 0.2
+"""A bar with more ``bar_novelty`` is a fill."""
+PLAN_DIM = 32
+"""Size of an embedded bar of a plan."""
+
+Labels = Mapping[str, Sequence[str]]
+"""Kind -> the labels that a model knows."""
+
+_ITEM = re.compile(r"([^\s:,]+)(?::(\d+))?")
+
+
+class Plan(NamedTuple):
+    """What is asked of the bars of B pieces, from their first bar on. After its last bar a plan stays as it is.
+
+    Args:
+        labels: for each of KINDS 1 + the place in the model's vocabulary, 0 where it is left open.
+        numbers: NUMBERS, NaN where left open.
+    """
+
+    labels: Int[Tensor, "B bars kinds"]
+    numbers: Float[Tensor, "B bars numbers"]
+
+    @classmethod
+    def free(cls, batch_size: int = 1, bars: int = 1) -> "Plan":
+        """A plan that leaves everything open."""
+        labels = torch.zeros(batch_size, bars, len(KINDS), dtype=torch.long)
+        return cls(labels, torch.full((batch_size, bars, len(NUMBERS)), math.nan))
+
+    @property
+    def num_bars(self) -> int:
+        return self.labels.shape[1]
+
+    @property
+    def batch_size(self) -> int:
+        return self.labels.shape[0]
+
+    def select(self, rows: Int[Tensor, " N"]) -> "Plan":
+        """The plan of the given rows, in that order."""
+        return Plan(self.labels[rows], self.numbers[rows])
+
+    def bars(self, first: int, number: int) -> "Plan":
+        """``number`` bars from bar ``first`` on."""
+        index = torch.arange(first, first + number, device=self.labels.device).clamp(max=self.num_bars - 1)
+        return Plan(self.labels[:, index], self.numbers[:, index])
+
+    def at(self, bar: Int[Tensor, " B"]) -> "Plan":
+        """One bar of each row."""
+        rows, bar = torch.arange(len(bar), device=bar.device), bar.clamp(max=self.num_bars - 1)
+        return Plan(self.labels[rows, bar, None], self.numbers[rows, bar, None])
+
+    def to(self, device: Any) -> "Plan":
+        return Plan(self.labels.to(device), self.numbers.to(device))
+
+    def by_phrase(self, bars_per_phrase: int) -> "Plan":
+        """Numbers as means over each phrase's bars that have them; labels as they are."""
+        numbers = self.numbers.clone()
+        for start in range(0, self.num_bars, bars_per_phrase):
+            part = numbers[:, start : start + bars_per_phrase]
+            part.copy_(part.nanmean(1, keepdim=True).expand_as(part))
+        return Plan(self.labels, numbers)
+
+
+def join(*plans: Plan) -> Plan:
+    """One plan after the other; each is of one piece, or of as many as the others."""
+    rows = max(plan.batch_size for plan in plans)
+    labels = torch.cat([plan.labels.expand(rows, -1, -1) for plan in plans], 1)
+    return Plan(labels, torch.cat([plan.numbers.expand(rows, -1, -1) for plan in plans], 1))
+
+
+def make_plan(
+    labels: Labels,
+    bars: int | None = None,
+    *,
+    sections: str | Sequence[str | None] | None = None,
+    style: str | None = None,
+    fill: Sequence[bool | None] | None = None,
+    tempo_bpm: float | None = None,
+    density: float | Sequence[float] | None = None,
+    offbeat: float | Sequence[float] | None = None,
+) -> Plan:
+    """The plan of one piece, from what people say.
+
+    Args:
+        labels: the model's vocabulary.
+        bars: of the plan; left out, as many as ``sections`` tells.
+        sections: labels of each bar; or a text of labels with numbers of bars, ``intro:4 verse:8 fill:1 chorus:8``.
+            Labels are of any kind, several joined by ``+``, as in ``rock+verse:8``. Where the model's sections are
+            letters, other names take the letters in the order in which they come. Where some bars are fills, the
+            others are none. A bar without a section goes on with the section before it.
+        style: of all bars that name none.
+        fill: whether each bar is a fill, or None.
+        tempo_bpm: of all bars.
+        density: share of cells with a hit, of all bars; or a curve, whose points are spread evenly over the bars.
+        offbeat: share of hits off the beat, likewise.
+
+    Raises:
+        HypermeterError: an unknown label, a number of bars that does not fit, a number out of its range.
+    """
+    named = _bars_of(sections, bars)
+    length = bars if bars is not None else len(named) or 1
+    if length < 1:
+        raise HypermeterError(f"plan: bars is {bars}, expected at least 1")
+    if named and len(named) != length:
+        raise HypermeterError(f"sections: {len(named)} bars, bars is {length}: expected the same; leave bars out")
+    plan = Plan.free(1, length)
+    _set_labels(plan, named, labels)
+    if style is not None:
+        column = plan.labels[0, :, KINDS.index("style")]
+        column[column == 0] = _code("style", style, labels)
+    if fill is not None:
+        if len(fill) != length:
+            raise HypermeterError(f"plan: fill of {len(fill)} bars, expected {length}")
+        codes = [0 if each is None else 1 + int(each) for each in fill]
+        plan.labels[0, :, KINDS.index("fill")] = torch.tensor(codes)
+    for name, value, most in (
+        ("tempo_bpm", tempo_bpm, math.inf),
+        ("density", density, 1),
+        ("offbeat", offbeat, 1),
+    ):
+        if value is not None:
+            points = np.atleast_1d(np.asarray(value, float))
+            least = 0 if most == 1 else 1
+            if not (len(points) and ((points >= least) & (points <= most)).all() and np.isfinite(points).all()):
+                expected = "numbers from 0 to 1" if most == 1 else "at least 1"
+                raise HypermeterError(f"plan: {name} is {value}, expected {expected}")
+            at = np.linspace(0, 1, length) if length > 1 else np.zeros(1)
+            curve = np.interp(at, np.linspace(0, 1, len(points)), points) if len(points) > 1 else points
+            plan.numbers[0, :, NUMBERS.index(name)] = torch.from_numpy(np.broadcast_to(curve, length).copy()).float()
+    return plan
+
+
+def _bars_of(sections: str | Sequence[str | None] | None, bars: int | None) -> list[str | None]:
+    """The labels of each bar."""
+    if sections is None:
+        return []
+    if not isinstance(sections, str):
+        return list(sections)
+    named: list[str | None] = []
+    for item in sections.replace(",", " ").split():
+        match = _ITEM.fullmatch(item)
+        if match is None or match[2] == "0":
+            raise HypermeterError(f"sections: {item!r}, expected label:bars, as in intro:4 verse:8 fill:1 chorus:8")
+        named += [match[1]] * int(match[2] or 1)
+    if not named:
+        raise HypermeterError("sections: no label in it, expected label:bars, as in intro:4 verse:8 fill:1 chorus:8")
+    return named
+
+
+def _set_labels(plan: Plan, named: Sequence[str | None], labels: Labels) -> None:
+    codes, section = plan.labels[0], 0
+    letters: dict[str, int] = {}
+    for bar, text in enumerate(named):
+        own = 0
+        for name in (text or "").split("+") if text else ():
+            kind = next((kind for kind in KINDS if _place(name, labels.get(kind, ())) is not None), None)
+            if kind is None and list(labels.get("section", ())) == list(LETTERS):
+                if len(letters) == len(LETTERS) and name not in letters:
+                    most = ", ".join(letters)
+                    raise HypermeterError(f"sections: {name!r} beside {most}, expected at most {len(LETTERS)} names")
+                own = letters.setdefault(name, len(letters) + 1)
+            elif kind is None:
+                known = ", ".join(each for kind in KINDS for each in labels.get(kind, ()))
+                raise HypermeterError(f"sections: no label {name!r} in the model; it has {known or 'none'}")
+            elif kind == "section":
+                own = _code(kind, name, labels)
+            else:
+                codes[bar, KINDS.index(kind)] = _code(kind, name, labels)
+        section = own or section
+        codes[bar, 0] = section
+    fills = codes[:, KINDS.index("fill")]
+    if (fills == 1 + FILL.index("fill")).any():
+        fills[fills == 0] = 1 + FILL.index("beat")
+
+
+def _place(name: str, known: Sequence[str]) -> int | None:
+    return next((place for place, each in enumerate(known) if each.lower() == name.lower()), None)
+
+
+def _code(kind: str, name: str, labels: Labels) -> int:
+    place = _place(name, labels.get(kind, ()))
+    if place is None:
+        known = ", ".join(labels.get(kind, ()))
+        raise HypermeterError(f"{kind}: no {name!r} in the model; it has {known or 'none'}")
+    return 1 + place
+
+
+def plan_of(hits: Float[Tensor, "B T V"], grid: Grid) -> Plan:
+    """Density, off-beat share and fills as measured in each bar of hits; the rest is left open."""
+    size = grid.steps_per_bar
+    plan = Plan.free(len(hits), -(-hits.shape[1] // size))
+    plan.numbers[..., NUMBERS.index("density")] = by_chunk(METRICS["density"], hits, grid, size)
+    plan.numbers[..., NUMBERS.index("offbeat")] = by_chunk(METRICS["syncopation"], hits, grid, size, weak="offbeat")
+    novelty = bar_novelty(hits, grid)
+    codes = torch.where(novelty > FILL_NOVELTY, 1 + FILL.index("fill"), 1 + FILL.index("beat"))
+    plan.labels[:, : novelty.shape[1], KINDS.index("fill")] = codes.masked_fill(novelty.isnan(), 0)
+    return plan
+
+
+def hide(plan: Plan, whole: float = 0.3, part: float = 0.5) -> Plan:
+    """The plan with parts of it left open at random, for training (Ho & Salimans 2022, for a diffusion model).
+
+    Args:
+        plan: as measured.
+        whole: chance that a piece's plan is left open altogether.
+        part: otherwise, chance of each kind and number to be left open.
+    """
+    rows = plan.batch_size
+    open_rows = torch.rand(rows, 1, 1, device=plan.labels.device) < whole
+    open_kinds = open_rows | (torch.rand(rows, 1, len(KINDS), device=plan.labels.device) < part)
+    open_numbers = open_rows | (torch.rand(rows, 1, len(NUMBERS), device=plan.labels.device) < part)
+    return Plan(plan.labels.masked_fill(open_kinds, 0), plan.numbers.masked_fill(open_numbers, math.nan))
+
+
+class PlanEmbedding(nn.Module):
+    """Bars of a plan to vectors.
+
+    Args:
+        labels: the vocabulary.
+        num_drums: voices, which bring densities of all kits to hits a step.
+        dim: size of a vector.
+    """
+
+    def __init__(self, labels: Labels, num_drums: int, dim: int = PLAN_DIM):
+        super().__init__()
+        self.num_drums = num_drums
+        self.embed = nn.ModuleList(nn.Embedding(1 + len(labels.get(kind, ())), dim) for kind in KINDS)
+        self.numbers = nn.Linear(2 * len(NUMBERS), dim)
+        self.activation, self.out = nn.GELU(), nn.Linear(dim, dim)
+
+    def forward(self, plan: Plan) -> Float[Tensor, "B bars dim"]:
+        numbers = plan.numbers.to(self.out.weight.dtype)
+        tempo, density, offbeat = numbers.unbind(-1)
+        known = ~numbers.isnan()
+        values = torch.stack([(tempo / 120).log2(), density * self.num_drums, 2 * offbeat], -1)
+        values = torch.where(known, values, 0)
+        total = self.numbers(torch.cat([values, known.to(values.dtype)], -1))
+        for embed, codes in zip(self.embed, plan.labels.unbind(-1), strict=True):
+            total = total + embed(codes)
+        return self.out(self.activation(total))
