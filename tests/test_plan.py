@@ -89,7 +89,7 @@ def test_labels_can_be_given_for_each_bar():
 
 
 def test_a_number_is_of_all_bars_and_a_curve_is_spread_over_them():
-    plan = make_plan(LABELS, 5, tempo_bpm=90, density=0.1, offbeat=[0, 1])
+    plan = make_plan(LABELS, 5, tempo_bpm=90.0, density=0.1, offbeat=[0, 1])
     assert number(plan, "tempo_bpm") == [90] * 5
     assert number(plan, "density") == pytest.approx([0.1] * 5)
     assert number(plan, "offbeat") == [0, 0.25, 0.5, 0.75, 1]
@@ -114,7 +114,7 @@ def test_what_is_not_said_is_open():
         ({"density": 1.5}, "from 0 to 1"),
         ({"offbeat": [0.1, math.nan]}, "from 0 to 1"),
         ({"density": []}, "from 0 to 1"),
-        ({"tempo_bpm": 0}, "at least 1"),
+        ({"tempo_bpm": 0.0}, "at least 1"),
     ],
 )
 def test_what_makes_no_plan_is_said_in_one_line(options, words):
@@ -171,7 +171,7 @@ def test_hiding_leaves_the_shares_open_that_were_asked_for():
     assert is_open[:, 0].float().mean(0).tolist() == pytest.approx([0.6] * 3, abs=0.03)
     assert is_open[:, 0].all(-1).float().mean().item() == pytest.approx(0.2 + 0.8 / 8, abs=0.03)
     assert torch.equal(hidden.labels[hidden.labels > 0], plan.labels[hidden.labels > 0])
-    assert not hide(plan, whole=1).labels.any()
+    assert not hide(plan, whole=1.0).labels.any()
 
 
 # ---------------------------------------------------------------------- nothing leaks

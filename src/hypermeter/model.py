@@ -24,7 +24,7 @@ from hypermeter.heads import MixtureHead, SoftmaxHead, StepDistribution
 from hypermeter.kit import Kit
 from hypermeter.losses import compute_loss
 from hypermeter.metrics import chunk_means
-from hypermeter.plan import KINDS, PLAN_DIM, Labels, Plan, PlanEmbedding
+from hypermeter.plan import KINDS, PLAN_DIM, Labels, Plan, PlanEmbedding, fitting_plan
 from hypermeter.state import Prediction, State
 
 LOOK_BACK_BARS = (1, 2, 4)
@@ -204,7 +204,7 @@ class HierarchicalDrumModel(nn.Module):
         Raises:
             HypermeterError: a shape or label that does not fit, or a plan for a model that was made without labels.
         """
-        plan = self._plan(len(step_seq), sections, plan)
+        plan = fitting_plan(len(step_seq), self.labels, sections, plan)
         self._check(step_seq, "step_seq")
         dtype, batch = self.feature_norm.weight.dtype, len(step_seq)
         step_seq = step_seq.to(dtype)
@@ -272,7 +272,7 @@ class HierarchicalDrumModel(nn.Module):
             batch_size: rows.
             plan: as in ``forward``, of one row or ``batch_size``.
         """
-        plan = self._plan(batch_size, None, plan)
+        plan = fitting_plan(batch_size, self.labels, plan=plan)
         start = self._start_state(plan)
         rows = torch.arange(batch_size, device=start.position.device)
         return replace(start.select(rows if plan else torch.zeros_like(rows)), start=start)
@@ -424,33 +424,7 @@ class HierarchicalDrumModel(nn.Module):
 
     def _asked(self, plan: Plan) -> Float[Tensor, "B bars plan_dim"]:
         assert self.plan_embedding is not None
-        return self.plan_embedding(plan)
-
-    def _plan(self, batch: int, sections: Tensor | None, plan: Plan | None) -> Plan | None:
-        """The plan of a batch, checked; where nothing is asked of a model with labels, one that leaves all open."""
-        if sections is None and plan is None:
-            if self.labels is None:
-                return None
-            plan = Plan.free(batch)
-        if self.labels is None:
-            what = "sections given" if plan is None else "a plan given"
-            raise HypermeterError(f"model: {what}, but this model was made without labels; leave them out")
-        if plan is None:
-            plan = Plan.free(*sections.shape)
-        elif sections is not None:
-            raise HypermeterError("model: sections and a plan given, expected one; put the sections into the plan")
-        if sections is not None:
-            plan.labels[..., KINDS.index("section")] = sections
-        device = self.feature_norm.weight.device
-        if plan.batch_size not in (1, batch) or plan.num_bars < 1:
-            found = f"{plan.batch_size} rows, {plan.num_bars} bars"
-            raise HypermeterError(f"model: a plan of {found}, expected 1 or {batch} rows and at least 1 bar")
-        sizes = torch.tensor([len(self.labels[kind]) for kind in KINDS], device=plan.labels.device)
-        if not ((plan.labels >= 0) & (plan.labels <= sizes)).all():
-            raise HypermeterError(
-                f"model: a label outside the vocabulary, expected at most {sizes.tolist()} for {KINDS}"
-            )
-        return Plan(plan.labels.expand(batch, -1, -1), plan.numbers.expand(batch, -1, -1)).to(device)
+        return self.plan_embedding(plan.to(self.feature_norm.weight.device))
 
     def _check(self, x: Tensor, name: str, batch: int | None = None, length: int | None = None) -> None:
         """Refuse what is not (batch, length, V); left out, any of at least 1 will do."""
@@ -475,7 +449,7 @@ def _zeros_like(sums: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(torch.zeros_like(each) for each in sums)
 
 
-def _nothing(like: Float[Tensor, "B *S"], bars: int) -> Float[Tensor, "B bars plan_dim"]:
+def _nothing(like: Float[Tensor, "B ..."], bars: int) -> Float[Tensor, "B bars plan_dim"]:
     """What a plan without size is embedded as."""
     return like.new_zeros(len(like), bars, 0)
 

@@ -223,6 +223,44 @@ def plan_of(hits: Float[Tensor, "B T V"], grid: Grid) -> Plan:
     return plan
 
 
+def fitting_plan(
+    batch: int,
+    labels: Labels | None,
+    sections: Int[Tensor, "B bars"] | None = None,
+    plan: Plan | None = None,
+) -> Plan | None:
+    """What is asked of a batch; where nothing is, a plan that leaves all open, or None for a model without labels.
+
+    Args:
+        batch: rows.
+        labels: the model's vocabulary.
+        sections: labels of sections, 0 for unknown: a plan that asks for no more.
+        plan: of one row, or ``batch``.
+
+    Raises:
+        HypermeterError: the model has no labels, one of sections does not fit, or both sections and a plan are given.
+    """
+    if labels is None:
+        if sections is None and plan is None:
+            return None
+        what = "sections given" if plan is None else "a plan given"
+        raise HypermeterError(f"model: {what}, but this model was made without labels; leave them out")
+    if sections is not None:
+        if plan is not None:
+            raise HypermeterError("model: sections and a plan given, expected one; put the sections into the plan")
+        plan = Plan.free(*sections.shape).to(sections.device)
+        plan.labels[..., KINDS.index("section")] = sections
+    plan = Plan.free(batch) if plan is None else plan
+    if plan.batch_size not in (1, batch) or plan.num_bars < 1:
+        found = f"{plan.batch_size} rows, {plan.num_bars} bars"
+        raise HypermeterError(f"model: a plan of {found}, expected 1 or {batch} rows and at least 1 bar")
+    sizes = torch.tensor([len(labels[kind]) for kind in KINDS], device=plan.labels.device)
+    if not ((plan.labels >= 0) & (plan.labels <= sizes)).all():
+        most = ", ".join(f"{size} for {kind}" for size, kind in zip(sizes.tolist(), KINDS, strict=True))
+        raise HypermeterError(f"model: a label outside the vocabulary, expected 0 to {most}")
+    return Plan(plan.labels.expand(batch, -1, -1), plan.numbers.expand(batch, -1, -1))
+
+
 def hide(plan: Plan, whole: float = 0.3, part: float = 0.5) -> Plan:
     """The plan with parts of it left open at random, for training (Ho & Salimans 2022, for a diffusion model).
 
