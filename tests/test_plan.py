@@ -89,7 +89,7 @@ def test_labels_can_be_given_for_each_bar():
 
 
 def test_a_number_is_of_all_bars_and_a_curve_is_spread_over_them():
-    plan = make_plan(LABELS, 5, tempo_bpm=90.0, density=0.1, offbeat=[0, 1])
+    plan = make_plan(LABELS, 5, tempo_bpm=90.0, density=0.1, offbeat=[0.0, 1.0])
     assert number(plan, "tempo_bpm") == [90] * 5
     assert number(plan, "density") == pytest.approx([0.1] * 5)
     assert number(plan, "offbeat") == [0, 0.25, 0.5, 0.75, 1]
