@@ -316,3 +316,127 @@ def test_a_recalled_hit_makes_its_voice_likelier_and_leaves_a_distribution(head)
     assert after.probs[0, 0] > before.probs[0, 0]
     assert after.log_prob(combos).exp().sum().item() == pytest.approx(1, abs=1e-5)
     torch.testing.assert_close(head(features).probs, before.probs)  # nothing recalled is the same as no hits
+
+
+# ---------------------------------------------------------------------- tracks: columns of which at most one is 1
+
+GROUPS = ((2, 5), (5, 7))
+TRACKED = torch.tensor(
+    [
+        [*voices, *first, *second]
+        for voices in itertools.product((0.0, 1.0), repeat=2)
+        for first in ([0.0] * 3, *torch.eye(3).tolist())
+        for second in ([0.0] * 2, *torch.eye(2).tolist())
+    ]
+)
+"""All that two voices and two tracks can play on a step."""
+
+
+def tracked(rows=None, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    mixture = Mixture(
+        torch.randn(3, generator=generator).log_softmax(-1), 2 * torch.randn(3, 7, generator=generator), GROUPS
+    )
+    return mixture if rows is None else rows_of(mixture, rows)
+
+
+def rows_of(mixture, rows):
+    return Mixture(mixture.log_weights.expand(rows, -1), mixture.logits.expand(rows, -1, -1), mixture.groups)
+
+
+def all_probs(mixture):
+    return rows_of(mixture, len(TRACKED)).log_prob(TRACKED).exp()
+
+
+def test_probabilities_of_all_that_voices_and_tracks_can_play_sum_to_one():
+    assert all_probs(tracked()).sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_voice_is_a_track_of_one_column():
+    plain = Mixture(tracked().log_weights, tracked().logits)
+    as_tracks = Mixture(plain.log_weights, plain.logits, tuple((column, column + 1) for column in range(7)))
+    x = torch.tensor([1.0, 0, 1, 1, 0, 0, 1])
+    torch.testing.assert_close(as_tracks.log_prob(x), plain.log_prob(x))
+    torch.testing.assert_close(as_tracks.probs, plain.probs)
+
+
+def test_marginals_of_columns_are_exact():
+    torch.testing.assert_close(all_probs(tracked()) @ TRACKED, tracked().probs, atol=1e-5, rtol=0)
+
+
+def test_the_voices_alone_have_the_tracks_summed_out():
+    whole, voices = all_probs(tracked()), tracked().voices
+    for pattern in itertools.product((0.0, 1.0), repeat=2):
+        of_it = (TRACKED[:, :2] == torch.tensor(pattern)).all(-1)
+        found = voices.log_prob(torch.tensor(pattern)).exp()
+        torch.testing.assert_close(found, whole[of_it].sum(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("known", "values"),
+    [
+        ([1, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0]),
+        ([0, 0, 1, 1, 1, 0, 0], [0, 0, 0, 1, 0, 0, 0]),
+        ([0, 0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 0]),
+        ([0, 1, 0, 1, 0, 1, 0], [0, 0, 0, 0, 0, 0, 0]),
+        ([0, 0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0]),
+    ],
+    ids=["a voice", "a whole track", "rests", "some columns silent", "one column"],
+)
+def test_conditioning_with_tracks_is_the_rule_of_bayes(known, values):
+    known, values = torch.tensor(known).bool(), torch.tensor(values).float()
+    agrees = ((values == TRACKED) | ~known).all(-1)
+    expected = all_probs(tracked()) * agrees
+    torch.testing.assert_close(
+        all_probs(tracked().condition(known, values)), expected / expected.sum(), atol=1e-5, rtol=0
+    )
+
+
+def test_tilting_with_tracks_is_exact():
+    bias = torch.tensor([1.0, -2, 0.5, 0, 3, -1, 2])
+    expected = all_probs(tracked()) * (TRACKED @ bias).exp()
+    torch.testing.assert_close(all_probs(tracked().tilt(bias)), expected / expected.sum(), atol=1e-5, rtol=0)
+
+
+def test_draws_with_tracks_have_the_probabilities_of_the_mixture():
+    drawn = tracked(40_000).draw(torch.Generator().manual_seed(0))
+    counts = (drawn[:, None] == TRACKED).all(-1).float()
+    assert counts.sum(-1).min() == 1  # never two columns of a track
+    torch.testing.assert_close(counts.mean(0), all_probs(tracked()), atol=0.01, rtol=0)
+
+
+def test_tempered_samples_with_tracks_go_from_voices_to_tracks():
+    drawn = tracked(40_000).sample(0.5, 1.0, torch.Generator().manual_seed(0))
+    whole = all_probs(tracked())
+    expected = torch.ones(len(TRACKED))
+    for start, stop in ((0, 2), *GROUPS):  # each part given those before it, its probabilities squared and normalised
+        before = (TRACKED[:, None, :start] == TRACKED[None, :, :start]).all(-1)
+        same = before & (TRACKED[:, None, start:stop] == TRACKED[None, :, start:stop]).all(-1)
+        shares = (same.float() @ whole) / (before.float() @ whole)
+        others = torch.zeros(len(TRACKED))
+        for row in range(len(TRACKED)):
+            patterns = TRACKED[before[row]][:, start:stop].unique(dim=0)
+            first = [int((before[row] & (TRACKED[:, start:stop] == each).all(-1)).nonzero()[0]) for each in patterns]
+            others[row] = shares[first].square().sum()
+        expected *= shares.square() / others
+    counts = (drawn[:, None] == TRACKED).all(-1).float().mean(0)
+    torch.testing.assert_close(counts, expected, atol=0.01, rtol=0)
+
+
+def test_the_likeliest_voices_and_the_likeliest_track_given_them_are_taken_at_temperature_0():
+    found = tracked().sample(0.0)
+    voices = max(itertools.product((0.0, 1.0), repeat=2), key=lambda x: tracked().voices.log_prob(torch.tensor(x)))
+    assert found[:2].tolist() == list(voices)
+
+
+def test_a_head_with_tracks_learns_what_goes_together():
+    torch.manual_seed(0)
+    head = MixtureHead(4, 5, 8, groups=((2, 5),))
+    x = torch.tensor([[1.0, 0, 0, 1, 0], [0, 1, 0, 0, 0]]).repeat(32, 1)
+    optimizer = torch.optim.Adam(head.parameters(), 0.05)
+    for _ in range(150):
+        loss = -head(torch.ones(64, 4)).log_prob(x).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.75  # one bit is .693 nats: either of two steps, and nothing between

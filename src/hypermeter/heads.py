@@ -3,6 +3,9 @@
 Each head maps features to a distribution with ``log_prob``, ``probs`` (exact marginals) and ``sample``. The mixture is
 p(x) = sum_k pi_k prod_v Bernoulli(x_v; p_kv); with one component it is independent sigmoids. Tilting by a per-voice
 bias and conditioning on known voices are exact, and the result is a mixture again.
+
+Beside the voices there may be tracks: groups of columns of which at most one is 1. Where a voice has a Bernoulli, a
+track has a categorical over "none" and its columns, in each component, so that they agree through the components.
 """
 
 from collections.abc import Sequence
@@ -18,6 +21,12 @@ from hypermeter.grid import HypermeterError
 
 REPEAT = 0.5
 """Log odds that a recalled hit adds, before training."""
+
+CERTAIN = 60.0
+"""Log odds of what is known."""
+
+Groups = tuple[tuple[int, int], ...]
+"""First column of each track, and the one after its last; they follow the voices without a gap."""
 
 MOST_ENUMERATED_VOICES = 12
 CANDIDATES = 1_024
@@ -47,75 +56,133 @@ def find_known(known: Float[Tensor, "C V"], x: Float[Tensor, "*B V"]) -> tuple[I
     return which, (known[which] == x).all(-1)
 
 
+def log_norm(logits: Float[Tensor, "*B W"], groups: Groups = ()) -> Float[Tensor, "*B"]:
+    """log of the sum of exp(x . logits) over all x that can be: of voices, and of tracks."""
+    voices = logits[..., : groups[0][0]] if groups else logits
+    total = F.softplus(voices).sum(-1)
+    for start, stop in groups:
+        total = total + F.pad(logits[..., start:stop], (1, 0)).logsumexp(-1)
+    return total
+
+
 @dataclass(frozen=True)
 class Mixture:
-    """A mixture of products of Bernoullis.
+    """A mixture of products of Bernoullis, and of categoricals where there are tracks.
 
     Args:
         log_weights: (*B, K), log pi, normalised.
-        logits: (*B, K, V), of a hit.
+        logits: (*B, K, W), of a hit; of a track's column against "none".
+        groups: the columns of tracks.
     """
 
     log_weights: Float[Tensor, "*B K"]
-    logits: Float[Tensor, "*B K V"]
+    logits: Float[Tensor, "*B K W"]
+    groups: Groups = ()
 
     def __getitem__(self, index) -> "Mixture":
-        return Mixture(self.log_weights[index], self.logits[index])
-
-    def log_prob(self, x: Float[Tensor, "*B V"]) -> Float[Tensor, "*B"]:
-        """Nats. A product of Bernoullis is linear in x: sum_v x_v logit_v - softplus(logit_v)."""
-        per_component = (self.logits @ x.to(self.logits.dtype)[..., None])[..., 0] - F.softplus(self.logits).sum(-1)
-        return (self.log_weights + per_component).logsumexp(-1)
+        return Mixture(self.log_weights[index], self.logits[index], self.groups)
 
     @property
-    def probs(self) -> Float[Tensor, "*B V"]:
-        """Marginal probability of a hit of each voice."""
-        return (self.log_weights.exp()[..., None] * self.logits.sigmoid()).sum(-2)
+    def num_voices(self) -> int:
+        return self.groups[0][0] if self.groups else self.logits.shape[-1]
 
-    def tilt(self, bias: Float[Tensor, " V"]) -> "Mixture":
+    @property
+    def voices(self) -> "Mixture":
+        """The voices alone, tracks summed out."""
+        return Mixture(self.log_weights, self.logits[..., : self.num_voices])
+
+    def log_prob(self, x: Float[Tensor, "*B W"]) -> Float[Tensor, "*B"]:
+        """Nats. A product of Bernoullis is linear in x: sum_v x_v logit_v - softplus(logit_v)."""
+        scores = (self.logits @ x.to(self.logits.dtype)[..., None])[..., 0]
+        return (self.log_weights + scores - log_norm(self.logits, self.groups)).logsumexp(-1)
+
+    @property
+    def probs(self) -> Float[Tensor, "*B W"]:
+        """Marginal probability of a hit of each voice, and of each column of a track."""
+        return (self.log_weights.exp()[..., None] * self._column_probs(self.logits)).sum(-2)
+
+    def _column_probs(self, logits: Float[Tensor, "*S W"]) -> Float[Tensor, "*S W"]:
+        if not self.groups:
+            return logits.sigmoid()
+        parts = [logits[..., : self.num_voices].sigmoid()]
+        parts += [F.pad(logits[..., start:stop], (1, 0)).softmax(-1)[..., 1:] for start, stop in self.groups]
+        return torch.cat(parts, -1)
+
+    def tilt(self, bias: Float[Tensor, " W"]) -> "Mixture":
         """p(x) exp(bias . x), normalised: each voice's log odds given the others rise by its bias."""
-        gain = (F.softplus(self.logits + bias) - F.softplus(self.logits)).sum(-1)
-        return Mixture((self.log_weights + gain).log_softmax(-1), self.logits + bias)
+        gain = log_norm(self.logits + bias, self.groups) - log_norm(self.logits, self.groups)
+        return Mixture((self.log_weights + gain).log_softmax(-1), self.logits + bias, self.groups)
 
-    def condition(self, known: Bool[Tensor, "*B V"], values: Float[Tensor, "*B V"]) -> "Mixture":
-        """p(x | x_v = values_v where known)."""
-        signed = torch.where(values[..., None, :] > 0, self.logits, -self.logits)
-        evidence = torch.where(known[..., None, :], F.logsigmoid(signed), 0).sum(-1)
-        fixed = torch.where(values > 0, 60.0, -60.0).to(self.logits.dtype)[..., None, :]
-        logits = torch.where(known[..., None, :], fixed, self.logits)
-        return Mixture((self.log_weights + evidence).log_softmax(-1), logits)
+    def condition(self, known: Bool[Tensor, "*B W"], values: Float[Tensor, "*B W"]) -> "Mixture":
+        """p(x | x_v = values_v where known). Of a track, columns that are known to be 0 are left out."""
+        voices, logits = slice(0, self.num_voices), self.logits
+        signed = torch.where(values[..., None, :] > 0, logits, -logits)
+        evidence = torch.where(known[..., None, voices], F.logsigmoid(signed[..., voices]), 0).sum(-1)
+        fixed = torch.where(values > 0, CERTAIN, -CERTAIN).to(logits.dtype)[..., None, :]
+        fixed = torch.where(known[..., None, :], fixed, logits)
+        for start, stop in self.groups:
+            columns = slice(start, stop)
+            is_told = known[..., None, columns]
+            is_chosen = is_told & (values[..., None, columns] > 0)
+            is_out = (is_told | is_chosen.any(-1, keepdim=True)) & ~is_chosen  # where one column is 1, all others are 0
+            left = F.pad(logits[..., columns].masked_fill(is_out, -torch.inf), (1, 0))
+            left[..., 0] = left[..., 0].masked_fill(is_chosen.any(-1), -torch.inf)
+            evidence = evidence + left.logsumexp(-1) - log_norm(logits[..., columns], ((0, stop - start),))
+            others = torch.where(is_chosen, CERTAIN, fixed[..., columns].masked_fill(is_out, -CERTAIN))
+            fixed = torch.cat([fixed[..., :start], others, fixed[..., stop:]], -1)
+        return Mixture((self.log_weights + evidence).log_softmax(-1), fixed, self.groups)
 
-    def draw(self, generator: torch.Generator | None = None) -> Float[Tensor, "*B V"]:
+    def draw(self, generator: torch.Generator | None = None) -> Float[Tensor, "*B W"]:
         """One draw of each row, as it stands."""
         component = _choose(self.log_weights, generator)
         logits = self.logits.gather(-2, component[..., None, None].expand(*component.shape, 1, self.logits.shape[-1]))
-        probs = logits[..., 0, :].sigmoid()
-        return (torch.rand(probs.shape, generator=generator, device=probs.device) < probs).to(probs.dtype)
+        return self._draw_columns(logits[..., 0, :], generator)
+
+    def _draw_columns(self, logits: Float[Tensor, "*S W"], generator: torch.Generator | None) -> Float[Tensor, "*S W"]:
+        """A draw of the product with these logits."""
+        probs = logits[..., : self.num_voices].sigmoid()
+        parts = [(torch.rand(probs.shape, generator=generator, device=probs.device) < probs).to(probs.dtype)]
+        for start, stop in self.groups:
+            chosen = _choose(F.pad(logits[..., start:stop], (1, 0)), generator)
+            parts.append(F.one_hot(chosen, stop - start + 1)[..., 1:].to(probs.dtype))
+        return torch.cat(parts, -1) if self.groups else parts[0]
 
     def candidates(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Combinations (*B, C, V) and their log probabilities (*B, C): all, or, with many voices, CANDIDATES draws."""
-        num_drums = self.logits.shape[-1]
-        is_listed = num_drums <= MOST_ENUMERATED_VOICES
-        combos = combinations(num_drums).to(self.logits) if is_listed else self._draw_many(CANDIDATES, generator)
-        scores = self.logits @ combos.transpose(-1, -2) - F.softplus(self.logits).sum(-1, keepdim=True)
+        """Combinations (*B, C, W) and their log probabilities (*B, C): all, or, where they are many, draws."""
+        width = self.logits.shape[-1]
+        is_listed = not self.groups and width <= MOST_ENUMERATED_VOICES
+        combos = combinations(width).to(self.logits) if is_listed else self._draw_many(CANDIDATES, generator)
+        scores = self.logits @ combos.transpose(-1, -2) - log_norm(self.logits, self.groups)[..., None]
         log_probs = (self.log_weights[..., None] + scores).logsumexp(-2)
         if not is_listed:
             ordered, order = codes(combos).sort(-1)
             is_twin = F.pad(ordered[..., 1:] == ordered[..., :-1], (1, 0))
             log_probs = log_probs.masked_fill(torch.zeros_like(is_twin).scatter(-1, order, is_twin), -torch.inf)
-        return combos.expand(*log_probs.shape, num_drums), log_probs
+        return combos.expand(*log_probs.shape, width), log_probs
 
-    def _draw_many(self, number: int, generator: torch.Generator | None) -> Float[Tensor, "*B number V"]:
+    def _draw_many(self, number: int, generator: torch.Generator | None) -> Float[Tensor, "*B number W"]:
         rows = self.log_weights.shape[:-1]
         weights = self.log_weights.exp().reshape(-1, self.log_weights.shape[-1])
         component = torch.multinomial(weights, number, replacement=True, generator=generator).view(*rows, number)
-        probs = self.logits.sigmoid().gather(-2, component[..., None].expand(*component.shape, self.logits.shape[-1]))
-        return (torch.rand(probs.shape, generator=generator, device=probs.device) < probs).to(probs.dtype)
+        logits = self.logits.gather(-2, component[..., None].expand(*component.shape, self.logits.shape[-1]))
+        return self._draw_columns(logits, generator)
 
     def sample(
         self, temperature: float = 1.0, top_p: float = 1.0, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "*B V"]:
-        return sample_tempered(self, temperature, top_p, generator)
+    ) -> Float[Tensor, "*B W"]:
+        """As ``sample_tempered``; with tracks the voices first, then each track given what is drawn before it."""
+        if not self.groups or temperature == top_p == 1:
+            return sample_tempered(self, temperature, top_p, generator)
+        drawn = self.voices.sample(temperature, top_p, generator)
+        x = F.pad(drawn, (0, self.logits.shape[-1] - self.num_voices))
+        places = torch.arange(x.shape[-1], device=x.device)
+        for start, stop in self.groups:
+            given = self.condition((places < start).expand(x.shape), x)
+            shares = F.pad(given.logits[..., start:stop], (1, 0)).log_softmax(-1)
+            log_probs = (given.log_weights[..., None] + shares).logsumexp(-2)
+            chosen = _choose_tempered(log_probs, temperature, top_p, generator)
+            x[..., start:stop] = F.one_hot(chosen, stop - start + 1)[..., 1:].to(x.dtype)
+        return x
 
 
 @dataclass(frozen=True)
@@ -167,7 +234,7 @@ class SoftmaxWithEscape:
             ],
             -1,
         )
-        fixed = torch.where(values > 0, 60.0, -60.0).to(self.logits.dtype)
+        fixed = torch.where(values > 0, CERTAIN, -CERTAIN).to(self.logits.dtype)
         log_probs = (self.log_probs_known + evidence).log_softmax(-1)
         return SoftmaxWithEscape(log_probs, torch.where(known, fixed, self.logits), self.known)
 
@@ -221,18 +288,24 @@ def sample_tempered(
     if temperature == 1 and top_p == 1:
         return dist.draw(generator)
     combos, log_probs = dist.candidates(generator)
-    if temperature < 1e-6:
-        chosen = log_probs.argmax(-1)
-    else:
-        log_probs = (log_probs / temperature).log_softmax(-1)
-        if top_p < 1:
-            ordered, order = log_probs.sort(-1, descending=True)
-            before = ordered.exp().cumsum(-1) - ordered.exp()
-            cut = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= top_p)
-            log_probs = log_probs.masked_fill(cut, -torch.inf)
-        chosen = _choose(log_probs, generator)
+    chosen = _choose_tempered(log_probs, temperature, top_p, generator)
     index = chosen[..., None, None].expand(*chosen.shape, 1, combos.shape[-1])
     return combos.gather(-2, index)[..., 0, :]
+
+
+def _choose_tempered(
+    log_probs: Float[Tensor, "*B C"], temperature: float, top_p: float, generator: torch.Generator | None
+) -> Int[Tensor, "*B"]:
+    """One of C outcomes by p^(1/temperature), of the likeliest that hold ``top_p`` of that."""
+    if temperature < 1e-6:
+        return log_probs.argmax(-1)
+    log_probs = (log_probs / temperature).log_softmax(-1)
+    if top_p < 1:
+        ordered, order = log_probs.sort(-1, descending=True)
+        before = ordered.exp().cumsum(-1) - ordered.exp()
+        cut = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= top_p)
+        log_probs = log_probs.masked_fill(cut, -torch.inf)
+    return _choose(log_probs, generator)
 
 
 class MixtureHead(nn.Module):
@@ -240,16 +313,24 @@ class MixtureHead(nn.Module):
 
     Args:
         hidden_dim: size of the features.
-        num_drums: voices.
+        num_drums: voices, and columns of tracks.
         num_components: K.
         num_recalled: patterns recalled with the features, each of which moves the voices' log odds in each component.
+        groups: the columns of tracks.
     """
 
-    def __init__(self, hidden_dim: int, num_drums: int, num_components: int = 32, num_recalled: int = 0):
+    def __init__(
+        self,
+        hidden_dim: int,
+        num_drums: int,
+        num_components: int = 32,
+        num_recalled: int = 0,
+        groups: Groups = (),
+    ):
         super().__init__()
         if num_components < 1:
             raise HypermeterError(f"mixture: num_components is {num_components}, expected at least 1")
-        self.num_drums, self.num_components = num_drums, num_components
+        self.num_drums, self.num_components, self.groups = num_drums, num_components, groups
         self.project = nn.Linear(hidden_dim, num_components * (1 + num_drums))
         with torch.no_grad():  # components that start alike stay alike; drums are mostly silent
             self.project.bias[num_components:].uniform_(-4, 0)
@@ -264,7 +345,7 @@ class MixtureHead(nn.Module):
         logits = logits.unflatten(-1, (self.num_components, self.num_drums))
         if self.repeat is not None and recalled is not None:
             logits = logits + torch.einsum("...rv,krv->...kv", recalled, self.repeat)
-        return Mixture(weights.log_softmax(-1), logits)
+        return Mixture(weights.log_softmax(-1), logits, self.groups)
 
 
 class SoftmaxHead(nn.Module):

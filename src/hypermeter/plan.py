@@ -27,6 +27,8 @@ NUMBERS = ("tempo_bpm", "density", "offbeat")
 """Quarter notes a minute; share of cells with a hit; share of hits off the beat."""
 FILL_NOVELTY = 0.2
 """A bar with more ``bar_novelty`` is a fill."""
+KNOTS = 9
+"""Values at which a number is read, evenly from the least to the most."""
 PLAN_DIM = 32
 """Size of an embedded bar of a plan."""
 
@@ -277,7 +279,9 @@ def hide(plan: Plan, whole: float = 0.3, part: float = 0.5) -> Plan:
 
 
 class PlanEmbedding(nn.Module):
-    """Bars of a plan to vectors.
+    """Bars of a plan to vectors of one length, whatever is asked, so that they weigh as much as what was played.
+
+    A number is read at KNOTS: it lies between two of them and has a share of each.
 
     Args:
         labels: the vocabulary.
@@ -289,16 +293,19 @@ class PlanEmbedding(nn.Module):
         super().__init__()
         self.num_drums = num_drums
         self.embed = nn.ModuleList(nn.Embedding(1 + len(labels.get(kind, ())), dim) for kind in KINDS)
-        self.numbers = nn.Linear(2 * len(NUMBERS), dim)
-        self.activation, self.out = nn.GELU(), nn.Linear(dim, dim)
+        self.numbers = nn.Linear(len(NUMBERS) * (KNOTS + 1), dim)
+        self.between = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.norm = nn.LayerNorm(dim)
 
     def forward(self, plan: Plan) -> Float[Tensor, "B bars dim"]:
-        numbers = plan.numbers.to(self.out.weight.dtype)
+        numbers = plan.numbers.to(self.numbers.weight.dtype)
         tempo, density, offbeat = numbers.unbind(-1)
+        places = torch.stack([((tempo / 120).log2() + 1.5) / 3, density * self.num_drums / 4, offbeat], -1)
         known = ~numbers.isnan()
-        values = torch.stack([(tempo / 120).log2(), density * self.num_drums, 2 * offbeat], -1)
-        values = torch.where(known, values, 0)
-        total = self.numbers(torch.cat([values, known.to(values.dtype)], -1))
+        places = torch.where(known, places.clamp(0, 1), 0)[..., None] * (KNOTS - 1)
+        shares = (1 - (places - torch.arange(KNOTS, device=places.device)).abs()).clamp_min(0)
+        read = torch.cat([shares, torch.ones_like(shares[..., :1])], -1) * known[..., None]
+        total = self.numbers(read.flatten(-2))
         for embed, codes in zip(self.embed, plan.labels.unbind(-1), strict=True):
             total = total + embed(codes)
-        return self.out(self.activation(total))
+        return self.norm(total + self.between(total))
