@@ -62,20 +62,35 @@ def rotate(x: Float[Tensor, "B heads T size"], position: Int[Tensor, "#B T"]) ->
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
+BEGIN_SMALL = 0.1
+"""Share of their usual size at which the last weights of a Transformer's layers begin."""
+
+
 class TransformerLayer(nn.Module):
-    """Pre-norm self-attention over a sliding window, and a feed-forward part."""
+    """Pre-norm self-attention over a sliding window, and a feed-forward part.
+
+    Queries and keys are of one length (Henry et al. 2020) and both parts begin small, so that the layer bears the
+    learning rate of a recurrent one.
+    """
 
     def __init__(self, dim: int, num_heads: int, dropout: float):
         super().__init__()
         self.num_heads = num_heads
         self.attention_norm, self.feed_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        self.feed = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * dim, dim))
+        back = nn.Linear(4 * dim, dim)
+        self.feed = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(dropout), back)
         self.drop = nn.Dropout(dropout)
+        self.query_gain, self.key_gain = (nn.Parameter(torch.ones(dim // num_heads)) for _ in range(2))
+        with torch.no_grad():
+            for each in (self.out, back):
+                each.weight.mul_(BEGIN_SMALL)
 
     def project(self, x: Float[Tensor, "B T dim"], position: Int[Tensor, "#B T"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (B, heads, T, size), the first two rotated."""
+        """Queries, keys and values (B, heads, T, size), the first two of one length and rotated."""
         q, k, v = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        q = F.rms_norm(q, q.shape[-1:]) * self.query_gain
+        k = F.rms_norm(k, k.shape[-1:]) * self.key_gain
         return rotate(q, position), rotate(k, position), v
 
     def finish(self, x: Float[Tensor, "B T dim"], attended: Tensor) -> Float[Tensor, "B T dim"]:

@@ -32,8 +32,7 @@ class TrainConfig:
         seq_len: steps of a window.
         hop_bars: bars from the start of one window to that of the next. Left out, a phrase, so that the place in the
             phrase means the same in every window.
-        learning_rate: at its highest, after the warm-up; a cosine takes it to 2 % of that. Left out, it is 8e-3 for
-            recurrent encoders and 2e-3 for Transformers.
+        learning_rate: at its highest, after the warm-up; a cosine takes it to 2 % of that.
         warmup_steps: updates of the warm-up.
         weight_decay: of AdamW, on matrices only.
         gradient_clip: largest norm.
@@ -78,7 +77,7 @@ class TrainConfig:
     batch_size: int = 16
     seq_len: int = 512
     hop_bars: int | None = None
-    learning_rate: float | None = None
+    learning_rate: float = 8e-3
     warmup_steps: int = 100
     weight_decay: float = 0.3
     gradient_clip: float = 1.0
@@ -122,15 +121,7 @@ class TrainConfig:
         ):
             for name in names:
                 if not fits(getattr(self, name)):
-                    shown = "learning_rate" if name == "peak_rate" else name
-                    raise HypermeterError(f"train: {shown} is {getattr(self, name)}, expected {expected}")
-
-    @property
-    def peak_rate(self) -> float:
-        """The learning rate at its highest."""
-        if self.learning_rate is not None:
-            return self.learning_rate
-        return 2e-3 if self.use_transformer else 8e-3
+                    raise HypermeterError(f"train: {name} is {getattr(self, name)}, expected {expected}")
 
     def to_dict(self) -> dict[str, Any]:
         """Without the paths and the machine: what must agree for a run to go on. Of the data, other things must."""
@@ -150,4 +141,4 @@ COUNTS = (
     "bar_hidden_dim", "phrase_hidden_dim", "num_layers", "num_components",
 )  # fmt: skip
 SHARES = ("dropout", "ema_decay", "teacher_weight", "plan_hidden")
-AMOUNTS = ("peak_rate", "warmup_steps", "weight_decay", "bar_weight", "phrase_weight", "metric_weight")
+AMOUNTS = ("learning_rate", "warmup_steps", "weight_decay", "bar_weight", "phrase_weight", "metric_weight")

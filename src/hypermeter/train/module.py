@@ -71,7 +71,7 @@ class DrumModule(lightning.LightningModule):
         matrices = [each for each in self.parameters() if each.dim() > 1]
         others = [each for each in self.parameters() if each.dim() <= 1]
         groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=config.peak_rate, betas=(0.9, 0.98))
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
 
         def share(update: int) -> float:
             warm = min(1.0, (update + 1) / max(config.warmup_steps, 1))
