@@ -30,6 +30,8 @@ ngram = script("quality/ngram.py")
 drums_rnn = script("quality/drums_rnn.py")
 ablations = script("quality/ablations.py")
 finetune = script("quality/finetune.py")
+steering = script("quality/steering.py")
+context = script("quality/context.py")
 naive = script("speed/naive_metrics.py")
 metrics_speed = script("speed/metrics.py")
 
@@ -225,3 +227,51 @@ def test_finetuning_is_judged_on_what_was_not_dealt(npz, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert all(f"| {row}" in printed for row in ("after", "from scratch")) and "before |" in printed
     assert "1 files of train to learn from, 4 held out, 256 steps; seed 0." in printed
+
+
+def test_rank_correlation_knows_order_ties_and_what_is_undefined():
+    assert steering.spearman(np.array([1.0, 2, 3, 4]), np.array([1.0, 10, 100, 1000])) == pytest.approx(1)
+    assert steering.spearman(np.array([1.0, 2, 3, np.nan]), np.array([3.0, 2, 1, 9])) == pytest.approx(-1)
+    assert steering.ranks(np.array([5.0, 1, 5])).tolist() == [1.5, 0, 1.5]
+
+
+def test_area_under_the_curve_is_the_chance_that_a_positive_is_above():
+    assert steering.area_under_curve(np.array([2.0, 3]), np.array([0.0, 1])) == 1
+    assert steering.area_under_curve(np.array([0.0, 1]), np.array([1.0, 2])) == pytest.approx(0.125)
+    assert steering.area_under_curve(np.array([1.0]), np.array([1.0, 1])) == 0.5
+
+
+def test_the_classifier_of_styles_tells_apart_what_differs():
+    random = torch.Generator().manual_seed(0)
+    y = torch.arange(2).repeat(20)
+    x = torch.randn(40, 3, generator=random) + 4 * y[:, None]
+    assert (steering.Classifier(x, y, 2)(x) == y).all()
+
+
+def small_model(**options):
+    torch.manual_seed(0)
+    return speed.HierarchicalDrumModel(3, 16, 8, 8, grid=Grid(2, 2, 2), **options).eval()
+
+
+def test_how_well_a_model_obeys_is_measured_on_what_it_plays():
+    model = small_model(labels={"section": [], "style": [], "fill": ["beat", "fill"]})
+    found = steering.numbers(model, "density", np.linspace(0.1, 0.5, 9), 12, 0, 0.0)
+    assert set(found) == {"pieces", "bars", "error"} and -1 <= found["pieces"] <= 1
+    assert 0 <= steering.fills(model, 6, 0, 0.0) <= 1
+
+
+def test_bits_after_all_that_was_heard_are_those_of_the_performance():
+    model, hits = small_model(), (torch.rand(40, 3, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    whole = context.bits_of_bars(model, hits, 0, None)
+    assert whole.shape == (10,)
+    assert whole.sum() == pytest.approx(-model.log_prob(hits[None]).sum().item() / np.log(2), rel=1e-5)
+
+
+def test_bits_after_some_bars_are_those_of_the_bar_that_ends_the_window():
+    model, hits = small_model(), (torch.rand(40, 3, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    found = context.bits_of_bars(model, hits, 6, 3)
+    window = hits[None, 2 * 4 : 7 * 4]  # bar 6 after three bars, from the phrase on that they begin in
+    assert found[0] == pytest.approx(-model.log_prob(window)[0, -4:].sum().item() / np.log(2), rel=1e-5)
+    np.testing.assert_allclose(
+        context.bits_of_bars(model, hits, 8, 8)[0], context.bits_of_bars(model, hits, 8, None)[0], rtol=1e-5
+    )

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from hypermeter.dataset import CompleteHierarchicalDrumDataset, collate, find_labels, read_plan
+from hypermeter.dataset import CompleteHierarchicalDrumDataset, collate, find_labels, read_plan, with_tracks
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.plan import FILL, KINDS, LETTERS, NUMBERS, plan_of
+from hypermeter.tracks import BASS
 
 GRID = Grid()
 STYLE, FILLS = KINDS.index("style"), KINDS.index("fill")
@@ -133,3 +134,26 @@ def test_density_is_of_bars_of_the_files_own_metre(tmp_path):
     plan = read_plan(path, hits, Grid(4, 3), find_labels([path], [2]))
     assert plan.numbers[0, 0, NUMBERS.index("offbeat")].item() == pytest.approx(2 / 3)
     assert math.isnan(plan.numbers[0, 1, NUMBERS.index("offbeat")])
+
+
+def test_tracks_follow_the_voices_and_rest_where_a_file_has_none(tmp_path):
+    codes = np.array([0, 40, 1, 1] * 16, np.int16)
+    write(tmp_path, "a.npz", hits=SONG[:64], track_bass=codes)
+    write(tmp_path, "b.npz", hits=SONG[64:128])
+    found = CompleteHierarchicalDrumDataset(tmp_path, 64, tracks=[BASS])
+    assert found.num_drums == 3 and found.packed.shape[1] == 3 + BASS.size
+    assert np.array_equal(BASS.decode(found[0]["step"][:, 3:].numpy()), codes)
+    assert np.array_equal(found[0]["step"][:, :3].numpy(), SONG[:64])
+    assert not found[1]["step"][:, 3:].any()
+    assert found[0]["bar"].shape == (4, 3 + BASS.size)
+    drums = CompleteHierarchicalDrumDataset(tmp_path, 64)[0]["metrics"]
+    assert all(torch.equal(found[0]["metrics"]["song"][name], each) for name, each in drums["song"].items())
+
+
+def test_a_track_of_another_length_or_of_no_codes_is_said_in_one_line(tmp_path):
+    path = write(tmp_path, track_bass=np.zeros(3, np.int16))
+    with pytest.raises(HypermeterError, match="a code for each step"):
+        with_tracks(path, SONG, [BASS])
+    path = write(tmp_path, track_bass=np.full(len(SONG), 0.5))
+    with pytest.raises(HypermeterError, match=r"a\.npz: track bass"):
+        with_tracks(path, SONG, [BASS])

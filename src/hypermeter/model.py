@@ -6,7 +6,7 @@ looks from step i of a bar at step i of earlier bars. All of it meets in the fea
 distribution is made, so that training is one parallel pass and streaming needs one step of each level.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from hypermeter.losses import compute_loss
 from hypermeter.metrics import chunk_means
 from hypermeter.plan import KINDS, PLAN_DIM, Labels, Plan, PlanEmbedding, fitting_plan
 from hypermeter.state import Prediction, State
+from hypermeter.tracks import Track, columns_of
 
 LOOK_BACK_BARS = (1, 2, 4)
 LOOK_BACK_STEPS = 4
@@ -56,7 +57,6 @@ class HierarchicalDrumModel(nn.Module):
         labels: kind (section, style, fill) -> the labels that a ``Plan`` may ask of a bar; left out, the model takes
             no plans.
         tracks: pitched tracks beside the drums, each a record of ``Track``: their columns follow those of the drums.
-        use_expression: also predict velocity and offset of each hit, see ``Expression``.
         grid: the metre.
         kit: the voices, kept in the checkpoint.
 
@@ -88,6 +88,7 @@ class HierarchicalDrumModel(nn.Module):
         attention_bars: int = 32,
         attention_window: int = 256,
         labels: Labels | None = None,
+        tracks: Sequence[Mapping[str, Any]] = (),
         grid: Grid = Grid(),
         kit: Kit | None = None,
     ):
@@ -114,6 +115,7 @@ class HierarchicalDrumModel(nn.Module):
             "use_phrase_level": use_phrase_level,
             "attention_bars": attention_bars,
             "attention_window": attention_window,
+            "tracks": [dict(each) for each in tracks],
             "labels": None if labels is None else {kind: list(labels.get(kind, ())) for kind in KINDS},
         }
         for name, value in self.config.items():
@@ -122,7 +124,10 @@ class HierarchicalDrumModel(nn.Module):
         if not 0 <= dropout < 1:
             raise HypermeterError(f"model: dropout is {dropout}, expected in [0, 1)")
         self.num_drums, self.grid, self.kit = num_drums, grid, kit
-        self.width = num_drums
+        self.tracks = tuple(Track.from_dict(each) for each in tracks)
+        self.groups = columns_of(num_drums, self.tracks)
+        self.width = width = num_drums + sum(track.size for track in self.tracks)
+        """Columns of a step: voices, then those of the tracks."""
         self.labels: Labels | None = self.config["labels"]
         self.use_bar_level, self.use_phrase_level = use_bar_level, use_phrase_level
 
@@ -145,39 +150,43 @@ class HierarchicalDrumModel(nn.Module):
         ahead = min(LOOK_BACK_STEPS, grid.steps_per_bar)  # no further than the step before
         self.past = max(lags, default=0) * grid.steps_per_bar
         self.look_back = [self.past - bars * grid.steps_per_bar + step for bars in lags for step in range(ahead)]
-        step_input_dim = num_drums * (1 + len(self.look_back)) + 1 + position_dim + plan_dim
+        step_input_dim = width * (1 + len(self.look_back)) + 1 + position_dim + plan_dim
         self.step_rnn = encoder(step_input_dim, step_hidden_dim, num_layers)
-        self.step_to_bar = nn.Linear(step_hidden_dim + num_drums + plan_dim, bar_hidden_dim)
+        self.step_to_bar = nn.Linear(step_hidden_dim + width + plan_dim, bar_hidden_dim)
         self.bar_rnn = encoder(bar_hidden_dim, bar_hidden_dim, 1)
-        self.bar_to_phrase = nn.Linear(bar_hidden_dim + num_drums + plan_dim, phrase_hidden_dim)
+        self.bar_to_phrase = nn.Linear(bar_hidden_dim + width + plan_dim, phrase_hidden_dim)
         self.phrase_rnn = encoder(phrase_hidden_dim, phrase_hidden_dim, 1)
         self.bar_attention = None
         if use_bar_attention:
             self.bar_attention = BarAttention(
-                step_hidden_dim, num_drums, grid.steps_per_bar, window=attention_bars, dropout=dropout
+                step_hidden_dim, width, grid.steps_per_bar, window=attention_bars, dropout=dropout
             )
         self.hear_bar = nn.Linear(bar_hidden_dim, step_hidden_dim, bias=False) if use_bar_level else None
         self.hear_phrase = nn.Linear(phrase_hidden_dim, step_hidden_dim, bias=False) if use_phrase_level else None
+        self.hear_plan = None if self.labels is None else nn.Linear(PLAN_DIM, step_hidden_dim, bias=False)
         self.feature_norm = nn.LayerNorm(step_hidden_dim)
-        self.mix = nn.Linear(step_hidden_dim + position_dim + plan_dim, 2 * step_hidden_dim)
+        self.mix = nn.Linear(step_hidden_dim + position_dim, 2 * step_hidden_dim)
         self.activation = nn.GELU()
         self.unmix = nn.Linear(2 * step_hidden_dim, step_hidden_dim)
         self.drop = nn.Dropout(dropout)
         recalled = 0 if self.bar_attention is None or not use_recalled_hits else self.bar_attention.num_heads
         self.output_layer = self._head(output, step_hidden_dim, num_components, known, recalled)
-        self.bar_output = nn.Linear(bar_hidden_dim + phrase_hidden_dim + plan_dim, num_drums)
-        self.phrase_output = nn.Linear(phrase_hidden_dim + plan_dim, num_drums)
-        self.bar_persistence = nn.Parameter(torch.full((num_drums,), 0.7))
-        self.phrase_persistence = nn.Parameter(torch.full((num_drums,), 0.7))
+        self.bar_output = nn.Linear(bar_hidden_dim + phrase_hidden_dim + plan_dim, width)
+        self.phrase_output = nn.Linear(phrase_hidden_dim + plan_dim, width)
+        self.bar_persistence = nn.Parameter(torch.full((width,), 0.7))
+        self.phrase_persistence = nn.Parameter(torch.full((width,), 0.7))
 
     def _head(
         self, output: str, hidden_dim: int, num_components: int, known: list[list[int]] | None, recalled: int
     ) -> nn.Module:
         if output == "softmax":
+            if self.tracks:
+                raise HypermeterError("model: a softmax has no tracks; pass output mixture, or leave the tracks out")
             return SoftmaxHead(hidden_dim, self.num_drums, known, recalled)
         if output not in ("mixture", "sigmoid"):
             raise HypermeterError(f"model: output is {output!r}, expected mixture, sigmoid or softmax")
-        return MixtureHead(hidden_dim, self.num_drums, 1 if output == "sigmoid" else num_components, recalled)
+        components = 1 if output == "sigmoid" else num_components
+        return MixtureHead(hidden_dim, self.width, components, recalled, self.groups)
 
     # ------------------------------------------------------------------ whole sequences
 
@@ -326,8 +335,8 @@ class HierarchicalDrumModel(nn.Module):
 
     def advance(self, x: Float[Tensor, "B V"], state: State) -> State:
         """The state after the step x."""
-        if x.shape != (len(state.position), self.num_drums):
-            expected = (len(state.position), self.num_drums)
+        if x.shape != (len(state.position), self.width):
+            expected = (len(state.position), self.width)
             raise HypermeterError(f"step: x of shape {tuple(x.shape)}, expected {expected} (rows of the state, voices)")
         x = x.to(state.hidden.dtype)
         memory = state.memory
@@ -412,12 +421,14 @@ class HierarchicalDrumModel(nn.Module):
     ) -> Float[Tensor, "*B hidden"]:
         if recalled is not None:
             heard = heard + recalled.state
+        if self.hear_plan is not None:
+            heard = heard + self.hear_plan(asked)
         features = self.drop(self.feature_norm(heard))
         parts = [features]
         if self.position_embedding is not None:
             embedded = self.position_embedding(position % self.grid.steps_per_phrase)
             parts.append(embedded.expand(*features.shape[:-1], -1))
-        return features + self.unmix(self.activation(self.mix(torch.cat([*parts, asked], -1))))
+        return features + self.unmix(self.activation(self.mix(torch.cat(parts, -1))))
 
     def _distribution(self, features: Float[Tensor, "*B hidden"], recalled: Recalled | None) -> StepDistribution:
         return self.output_layer(self.drop(features), None if recalled is None else recalled.hits)
@@ -428,9 +439,9 @@ class HierarchicalDrumModel(nn.Module):
 
     def _check(self, x: Tensor, name: str, batch: int | None = None, length: int | None = None) -> None:
         """Refuse what is not (batch, length, V); left out, any of at least 1 will do."""
-        fits = x.dim() == 3 and x.shape[2] == self.num_drums and min(x.shape) > 0
+        fits = x.dim() == 3 and x.shape[2] == self.width and min(x.shape) > 0
         if not fits or batch not in (None, x.shape[0]) or length not in (None, x.shape[1]):
-            expected = f"({batch or 'batch'}, {length or 'steps'}, {self.num_drums} voices)"
+            expected = f"({batch or 'batch'}, {length or 'steps'}, {self.width} voices)"
             raise HypermeterError(f"model: {name} of shape {tuple(x.shape)}, expected {expected}")
 
     # ------------------------------------------------------------------ files

@@ -29,7 +29,7 @@ FILL_NOVELTY = 0.2
 """A bar with more ``bar_novelty`` is a fill."""
 KNOTS = 9
 """Values at which a number is read, evenly from the least to the most."""
-PLAN_DIM = 32
+PLAN_DIM = 48
 """Size of an embedded bar of a plan."""
 
 Labels = Mapping[str, Sequence[str]]
@@ -263,7 +263,7 @@ def fitting_plan(
     return Plan(plan.labels.expand(batch, -1, -1), plan.numbers.expand(batch, -1, -1))
 
 
-def hide(plan: Plan, whole: float = 0.3, part: float = 0.5) -> Plan:
+def hide(plan: Plan, whole: float = 0.2, part: float = 0.5) -> Plan:
     """The plan with parts of it left open at random, for training (Ho & Salimans 2022, for a diffusion model).
 
     Args:

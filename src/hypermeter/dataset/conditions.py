@@ -11,6 +11,7 @@ from hypermeter.dataset.archive import open_npz, read_kit_and_grid, read_meta
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.plan import FILL, KINDS, LETTERS, NUMBERS, Labels, Plan, plan_of
 from hypermeter.segment import segment
+from hypermeter.tracks import Track
 
 
 def read_sections(path: Path, bars: int) -> list[str] | None:
@@ -82,6 +83,27 @@ def letter_anew(plan: Plan) -> Plan:
     numbers = [first.setdefault(each, len(first)) for each in found.flatten().tolist()]
     found.copy_(torch.tensor(numbers).view_as(found))
     return plan
+
+
+def with_tracks(path: Path, hits: np.ndarray, tracks: Sequence[Track]) -> np.ndarray:
+    """Hits (T, V) with the columns of each track after them; a track that the file does not have rests.
+
+    Raises:
+        HypermeterError: not a .npz, or codes that are none or not as many as steps.
+    """
+    parts = [hits]
+    with open_npz(path) as arrays:
+        for track in tracks:
+            codes = np.asarray(arrays[f"track_{track.name}"]) if f"track_{track.name}" in arrays else None
+            codes = np.zeros(len(hits), np.int16) if codes is None else codes
+            if codes.shape != (len(hits),):
+                found = f"track_{track.name} of shape {codes.shape}"
+                raise HypermeterError(f"{path}: {found}, expected ({len(hits)},), a code for each step")
+            try:
+                parts.append(track.encode(codes))
+            except HypermeterError as error:
+                raise HypermeterError(f"{path}: {error}") from error
+    return np.concatenate(parts, -1)
 
 
 def read_expression(path: Path, steps: int, voices: int) -> tuple[np.ndarray, np.ndarray, float]:

@@ -12,10 +12,11 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from hypermeter.dataset.archive import read_folder, read_kit_and_grid, read_meta
-from hypermeter.dataset.conditions import is_lettered, letter_anew, read_expression, read_plan
+from hypermeter.dataset.conditions import is_lettered, letter_anew, read_expression, read_plan, with_tracks
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.metrics import chunk_means, window_metrics
 from hypermeter.plan import Labels, Plan
+from hypermeter.tracks import Track
 
 DROP_OUT = 0.02
 """Share of hits that augmentation silences."""
@@ -65,6 +66,8 @@ class CompleteHierarchicalDrumDataset(Dataset):
         with_metrics: False for faster training.
         seed: of the augmentation.
         labels: vocabulary of the plans, see ``find_labels``.
+        tracks: beside the drums, whose columns follow the voices in ``step``, ``bar`` and ``phrase``; the metrics are
+            of the drums alone.
         with_expression: read velocity, offset and tempo.
         mix_metres: take files in several metres, where their meta tells them, whose bars have ``steps_per_bar`` steps.
 
@@ -88,6 +91,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
         with_metrics: bool = True,
         seed: int = 0,
         labels: Labels | None = None,
+        tracks: Sequence[Track] = (),
         with_expression: bool = False,
         mix_metres: bool = False,
     ) -> None:
@@ -108,8 +112,10 @@ class CompleteHierarchicalDrumDataset(Dataset):
 
         self.files, sequences = read_folder(Path(npz_dir))
         self._check_metres(mix_metres)
-        self.packed = np.concatenate(sequences)
-        """(all steps, V) uint8, file after file."""
+        self.num_drums = sequences[0].shape[1]
+        both = [with_tracks(*each, tracks) for each in zip(self.files, sequences, strict=True)] if tracks else sequences
+        self.packed = np.concatenate(both)
+        """(all steps, V and the columns of tracks) uint8, file after file."""
         lengths = [len(each) for each in sequences]
         self.bounds = np.cumsum([0, *lengths])
         """Where each file begins in ``packed``, and its end."""
@@ -146,10 +152,6 @@ class CompleteHierarchicalDrumDataset(Dataset):
                     f"{path}: {grid.metre}, and {first[0]} is {first[1].metre}; keep metres apart, or pass mix_metres"
                 )
 
-    @property
-    def num_drums(self) -> int:
-        return self.packed.shape[1]
-
     def _starts(self, steps: int) -> list[int]:
         last = -(-max(steps - self.seq_len, 0) // self.grid.steps_per_bar) * self.grid.steps_per_bar
         return [*range(0, last, self.hop), last]
@@ -176,7 +178,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
         if self.with_metrics:
             for length in {len(item["step"]) for item in items}:
                 alike = [item for item in items if len(item["step"]) == length]
-                steps = torch.stack([item["step"] for item in alike])
+                steps = torch.stack([item["step"][:, : self.num_drums] for item in alike])
                 measured = window_metrics(steps, self.grid, self.sections, self.fast_threshold)
                 for row, item in enumerate(alike):
                     item["metrics"] = WindowMetrics(_map(measured, lambda value, row=row: value[row]))

@@ -34,7 +34,7 @@ class TrainConfig:
             phrase means the same in every window.
         learning_rate: at its highest, after the warm-up; a cosine takes it to 2 % of that.
         warmup_steps: updates of the warm-up.
-        weight_decay: of AdamW, on matrices only.
+        weight_decay: of AdamW, on matrices only, and not on those that read the plan.
         gradient_clip: largest norm.
         ema_decay: of the averaged weights, which are the ones evaluated and kept.
         val_every: updates between looks at the held-out performances.
@@ -104,7 +104,7 @@ class TrainConfig:
     use_bar_level: bool = True
     use_phrase_level: bool = True
     use_plan: bool = False
-    plan_hidden: float = 0.3
+    plan_hidden: float = 0.2
     seed: int = 0
     devices: int = 1
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"

@@ -15,6 +15,10 @@ from hypermeter.plan import Plan, hide
 from hypermeter.train.config import TrainConfig
 
 
+UNDECAYED = ("model.plan_embedding.", "model.hear_plan.")
+"""Matrices without weight decay: what is asked is seldom known, so that they would shrink between its uses."""
+
+
 class DrumModule(lightning.LightningModule):
     """The model with its loss and optimiser; runs under the loop of ``train`` and under a Lightning Trainer.
 
@@ -68,9 +72,11 @@ class DrumModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         config = self.config
-        matrices = [each for each in self.parameters() if each.dim() > 1]
-        others = [each for each in self.parameters() if each.dim() <= 1]
-        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        decayed, free = [], []
+        for name, each in self.named_parameters():
+            is_decayed = each.dim() > 1 and not name.startswith(UNDECAYED)
+            (decayed if is_decayed else free).append(each)
+        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
 
         def share(update: int) -> float:

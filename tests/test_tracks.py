@@ -1,0 +1,127 @@
+"""Tracks: codes to columns and back, and a model that plays drums and a track together."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hypermeter import HierarchicalDrumModel, load
+from hypermeter.grid import Grid, HypermeterError
+from hypermeter.tracks import BASS, HOLD, REST, Track, columns_of
+
+SMALL = Track("bass", 36, 48, 33, (32, 39))
+GRID = Grid(2, 2, 2)
+VOICES, STEPS = 2, 21
+
+
+@given(st.lists(st.sampled_from([REST, HOLD, 36, 40, 48]), max_size=40))
+def test_columns_give_the_codes_back_but_for_a_hold_of_nothing(codes):
+    columns = SMALL.encode(np.array(codes, np.int64))
+    assert columns.shape == (len(codes), SMALL.size) and columns.sum(-1).max(initial=0) <= 1
+    expected, sounds = [], False
+    for code in codes:
+        expected.append(REST if code == HOLD and not sounds else code)
+        sounds = code != REST and (code != HOLD or sounds)
+    assert SMALL.decode(columns).tolist() == expected
+
+
+def test_a_pitch_out_of_range_moves_by_octaves_into_it():
+    assert SMALL.into_range(np.array([36, 48, 35, 49, 20, 70])).tolist() == [36, 48, 47, 37, 44, 46]
+    assert SMALL.decode(SMALL.encode(np.array([24, 60]))).tolist() == [36, 48]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"name": "my bass"}, "expected a word"),
+        ({"lowest": 0}, "within 2 to 127"),
+        ({"highest": 40}, "an octave or more"),
+        ({"programs": (39, 32)}, "expected 0 to 127"),
+    ],
+)
+def test_a_track_that_cannot_be_is_said_in_one_line(values, words):
+    with pytest.raises(HypermeterError, match=words):
+        Track(**SMALL.__dict__ | values)
+
+
+def test_codes_that_are_none_are_said_in_one_line():
+    for codes in (np.array([0.5]), np.array([[1]]), np.array([128])):
+        with pytest.raises(HypermeterError, match="0 to 127"):
+            SMALL.encode(codes)
+
+
+def test_a_record_gives_the_track_back():
+    assert Track.from_dict(BASS.to_dict()) == BASS
+    with pytest.raises(HypermeterError, match="expected name"):
+        Track.from_dict({"name": "bass"})
+
+
+# ---------------------------------------------------------------------- in a model
+
+
+def make(**options):
+    torch.manual_seed(0)
+    return HierarchicalDrumModel(VOICES, 16, 8, 8, tracks=[SMALL.to_dict()], grid=GRID, **options).eval()
+
+
+def steps(batch=2, length=STEPS, seed=1):
+    """Drums and bass as a model hears them."""
+    random = np.random.default_rng(seed)
+    drums = random.random((batch, length, VOICES)) < 0.4
+    bass = np.stack([SMALL.encode(random.choice([REST, HOLD, 36, 43, 45], length)) for _ in range(batch)])
+    return torch.from_numpy(np.concatenate([drums, bass], -1)).float()
+
+
+@pytest.fixture(params=[False, True], ids=["recurrent", "transformer"])
+def model(request):
+    return make(use_transformer=request.param)
+
+
+def test_a_models_columns_are_its_voices_and_those_of_its_tracks():
+    assert columns_of(VOICES, (SMALL, BASS)) == ((2, 16), (16, 51))
+    assert make().width == VOICES + SMALL.size
+    assert tuple(make()(steps()))[0].shape == (2, STEPS, VOICES + SMALL.size)
+
+
+def test_no_output_has_a_gradient_to_later_drums_or_bass(model):
+    leaf = steps(1).repeat(STEPS, 1, 1).requires_grad_()
+    now = torch.arange(STEPS)
+    (model(leaf).step_preds[now, now] @ torch.rand(model.width)).sum().backward()
+    for columns in (slice(0, VOICES), slice(VOICES, None)):
+        found = leaf.grad[..., columns].abs().sum(-1) != 0
+        assert torch.equal(found, torch.ones(STEPS, STEPS, dtype=torch.bool).tril())
+
+
+def test_step_equals_forward_with_a_track(model):
+    played = steps()
+    whole, state = model.log_prob(played), model.init_state(2)
+    for t, x in enumerate(played.unbind(1)):
+        torch.testing.assert_close(model.predict(state).log_prob(x), whole[:, t], atol=1e-5, rtol=0)
+        state = model.advance(x, state)
+
+
+def test_log_prob_of_a_prefix_is_the_prefix_of_log_prob_with_a_track(model):
+    played = steps()
+    whole = model.log_prob(played)
+    for length in (1, 4, 5, 9, 16):
+        torch.testing.assert_close(model.log_prob(played[:, :length]), whole[:, :length], atol=1e-5, rtol=0)
+
+
+def test_what_is_played_has_at_most_one_note_at_a_time(model):
+    for temperature in (1.0, 0.7, 0.0):
+        made = model.generate(None, 40, temperature, batch_size=3, seed=0)
+        assert made.shape == (3, 40, model.width)
+        assert made[..., VOICES:].sum(-1).max() <= 1
+
+
+def test_a_saved_model_knows_its_tracks(tmp_path):
+    make().save(tmp_path / "model.safetensors")
+    again = load(tmp_path / "model.safetensors")
+    assert again.tracks == (SMALL,)
+    assert torch.equal(again.log_prob(steps()), make().log_prob(steps()))
+
+
+def test_a_softmax_has_no_tracks():
+    with pytest.raises(HypermeterError, match="a softmax has no tracks"):
+        make(output="softmax", known=[[0, 0], [1, 0]])
