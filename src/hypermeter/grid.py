@@ -91,6 +91,7 @@ class Groove:
         tempo_bpm: quarter notes a minute.
         kit: name of a kit, path of its YAML file, or a ``Kit`` (which this file, that kit.py imports, cannot name).
         sections: one label a bar, or None.
+        tracks: name -> codes (T,) of a track beside the drums, see ``tracks``.
         unknown: which of velocity, offset and tempo_bpm a file did not tell, so that they only fill a place: metrics
             that read them are undefined.
 
@@ -106,6 +107,7 @@ class Groove:
     grid: Grid = field(default_factory=Grid)
     sections: np.ndarray | None = None
     unknown: frozenset[str] = frozenset()
+    tracks: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         hits = np.asarray(self.hits)
@@ -122,6 +124,13 @@ class Groove:
             raise HypermeterError("groove: velocity outside [0, 1]")
         if not ((self.offset >= -0.5) & (self.offset < 0.5)).all():
             raise HypermeterError("groove: offset outside [-.5, .5) steps")
+        for name, codes in self.tracks.items():
+            if codes.shape != hits.shape[:1]:
+                raise HypermeterError(f"groove: track {name} of shape {codes.shape}, expected ({len(hits)},)")
+        if self.sections is not None and len(self.sections) != self.num_bars:
+            raise HypermeterError(
+                f"groove: {len(self.sections)} sections, expected one for each of {self.num_bars} bars"
+            )
         if not self.tempo_bpm > 0:
             raise HypermeterError(f"groove: tempo_bpm is {self.tempo_bpm}, expected more than 0")
 

@@ -23,8 +23,8 @@ from hypermeter.grid import Grid, HypermeterError
 from hypermeter.heads import MixtureHead, SoftmaxHead, StepDistribution
 from hypermeter.kit import Kit
 from hypermeter.losses import compute_loss
-from hypermeter.metrics import chunk_means
-from hypermeter.plan import KINDS, PLAN_DIM, Labels, Plan, PlanEmbedding, fitting_plan
+from hypermeter.metrics import chunk_means, sums_so_far
+from hypermeter.plan import KINDS, Labels, Plan, PlanEmbedding, Steering, fitting_plan
 from hypermeter.state import Prediction, State
 from hypermeter.tracks import Track, columns_of
 
@@ -145,16 +145,18 @@ class HierarchicalDrumModel(nn.Module):
                 bar_part = 0.3 * torch.randn(grid.bars_per_phrase, 1, position_dim)
                 self.position_embedding.weight.copy_((step_part + bar_part).flatten(0, 1))
         self.plan_embedding = None if self.labels is None else PlanEmbedding(self.labels, num_drums)
-        plan_dim = 0 if self.plan_embedding is None else PLAN_DIM
+        self.steering = None
+        if self.labels is not None:
+            self.steering = Steering(step_hidden_dim, width, position_dim, (bar_hidden_dim, phrase_hidden_dim), dropout)
         lags = LOOK_BACK_BARS if use_look_back else ()
         ahead = min(LOOK_BACK_STEPS, grid.steps_per_bar)  # no further than the step before
         self.past = max(lags, default=0) * grid.steps_per_bar
         self.look_back = [self.past - bars * grid.steps_per_bar + step for bars in lags for step in range(ahead)]
-        step_input_dim = width * (1 + len(self.look_back)) + 1 + position_dim + plan_dim
+        step_input_dim = width * (1 + len(self.look_back)) + 1 + position_dim
         self.step_rnn = encoder(step_input_dim, step_hidden_dim, num_layers)
-        self.step_to_bar = nn.Linear(step_hidden_dim + width + plan_dim, bar_hidden_dim)
+        self.step_to_bar = nn.Linear(step_hidden_dim + width, bar_hidden_dim)
         self.bar_rnn = encoder(bar_hidden_dim, bar_hidden_dim, 1)
-        self.bar_to_phrase = nn.Linear(bar_hidden_dim + width + plan_dim, phrase_hidden_dim)
+        self.bar_to_phrase = nn.Linear(bar_hidden_dim + width, phrase_hidden_dim)
         self.phrase_rnn = encoder(phrase_hidden_dim, phrase_hidden_dim, 1)
         self.bar_attention = None
         if use_bar_attention:
@@ -163,7 +165,6 @@ class HierarchicalDrumModel(nn.Module):
             )
         self.hear_bar = nn.Linear(bar_hidden_dim, step_hidden_dim, bias=False) if use_bar_level else None
         self.hear_phrase = nn.Linear(phrase_hidden_dim, step_hidden_dim, bias=False) if use_phrase_level else None
-        self.hear_plan = None if self.labels is None else nn.Linear(PLAN_DIM, step_hidden_dim, bias=False)
         self.feature_norm = nn.LayerNorm(step_hidden_dim)
         self.mix = nn.Linear(step_hidden_dim + position_dim, 2 * step_hidden_dim)
         self.activation = nn.GELU()
@@ -171,8 +172,8 @@ class HierarchicalDrumModel(nn.Module):
         self.drop = nn.Dropout(dropout)
         recalled = 0 if self.bar_attention is None or not use_recalled_hits else self.bar_attention.num_heads
         self.output_layer = self._head(output, step_hidden_dim, num_components, known, recalled)
-        self.bar_output = nn.Linear(bar_hidden_dim + phrase_hidden_dim + plan_dim, width)
-        self.phrase_output = nn.Linear(phrase_hidden_dim + plan_dim, width)
+        self.bar_output = nn.Linear(bar_hidden_dim + phrase_hidden_dim, width)
+        self.phrase_output = nn.Linear(phrase_hidden_dim, width)
         self.bar_persistence = nn.Parameter(torch.full((width,), 0.7))
         self.phrase_persistence = nn.Parameter(torch.full((width,), 0.7))
 
@@ -226,18 +227,13 @@ class HierarchicalDrumModel(nn.Module):
         self._check(phrase_seq, "phrase_seq", batch, -(-steps // self.grid.steps_per_phrase))
         bar_seq, phrase_seq = bar_seq.to(dtype), phrase_seq.to(dtype)
 
-        bars_seen, phrases_seen = bar_seq.shape[1], phrase_seq.shape[1]
-        bars_asked = phrases_seen * per_phrase + 1  # up to the one that the last phrase's forecast begins with
-        asked = self._asked(plan.bars(0, bars_asked)) if plan else _nothing(step_seq, bars_asked)
         position = torch.arange(steps + 1, device=step_seq.device)
-        asked_now = asked[:, position // per_bar]
         past = F.pad(step_seq, (0, 0, self.past, 0))
         earlier = [past[:, place : place + steps + 1] for place in self.look_back]
-        hidden = self.step_rnn(self._step_input(F.pad(step_seq, (0, 0, 1, 0)), earlier, position[None], asked_now))
-        asked_bars = asked[:, :bars_seen]
-        gathered = torch.cat([chunk_means(hidden[:, 1:], per_bar), bar_seq, asked_bars], -1)
+        hidden = self.step_rnn(self._step_input(F.pad(step_seq, (0, 0, 1, 0)), earlier, position[None]))
+        gathered = torch.cat([chunk_means(hidden[:, 1:], per_bar), bar_seq], -1)
         bars = self.bar_rnn(self.drop(self.step_to_bar(gathered)))
-        gathered = torch.cat([chunk_means(bars, per_phrase), phrase_seq, chunk_means(asked_bars, per_phrase)], -1)
+        gathered = torch.cat([chunk_means(bars, per_phrase), phrase_seq], -1)
         phrases = self.phrase_rnn(self.drop(self.bar_to_phrase(gathered)))
 
         recalled = None
@@ -253,15 +249,17 @@ class HierarchicalDrumModel(nn.Module):
         last_phrase = F.pad(phrases, (0, 0, 1, 0))[
             :, (torch.arange(bars.shape[1], device=bars.device) + 1) // per_phrase
         ]
-        features = self._features(heard, recalled, position[None], asked_now)
-        bar_features = torch.cat([bars, last_phrase, asked[:, 1 : bars_seen + 1]], -1)
-        phrase_features = torch.cat([phrases, asked[:, per_phrase::per_phrase]], -1)
-        return Prediction(
-            self._distribution(features, recalled),
-            self.bar_output(bar_features) + self.bar_persistence * _log_odds(bar_seq),
-            self.phrase_output(phrase_features) + self.phrase_persistence * _log_odds(phrase_seq),
-            features,
-        )
+        features = self._features(heard, recalled, position[None])
+        bar_logits = self.bar_output(torch.cat([bars, last_phrase], -1)) + self.bar_persistence * _log_odds(bar_seq)
+        phrase_logits = self.phrase_output(phrases) + self.phrase_persistence * _log_odds(phrase_seq)
+        if self.steering is not None and plan is not None:
+            asked = self._asked(plan.bars(0, phrases.shape[1] * per_phrase + 1))
+            so_far = sums_so_far(step_seq, per_bar)
+            features = self._steer(features, asked[:, position // per_bar], so_far, position[None])
+            steer_bars, steer_phrases = self.steering.forecasts
+            bar_logits = bar_logits + steer_bars(bars, asked[:, 1 : bars.shape[1] + 1])
+            phrase_logits = phrase_logits + steer_phrases(phrases, asked[:, per_phrase::per_phrase])
+        return Prediction(self._distribution(features, recalled), bar_logits, phrase_logits, features)
 
     def log_prob(self, step_seq: Float[Tensor, "B T V"], **asked: Any) -> Float[Tensor, "B T"]:
         """log p(x_t | x_<t) in nats, summed over voices; t = 0 from the start state. ``asked`` is as in ``forward``."""
@@ -289,9 +287,9 @@ class HierarchicalDrumModel(nn.Module):
     def _start_state(self, plan: Plan | None) -> State:
         like, rows = self.feature_norm.weight, plan.batch_size if plan else 1
         position = torch.zeros(rows, dtype=torch.long, device=like.device)
-        asked = self._asked(plan.at(position))[:, 0] if plan else _nothing(like[None], 1)[:, 0]
+        asked = self._asked(plan.at(position))[:, 0] if plan else like.new_zeros(rows, 0)
         silence, history = like.new_zeros(rows, self.width), like.new_zeros(rows, self.past, self.width)
-        first = self._step_input(silence, self._earlier(history), position, asked)
+        first = self._step_input(silence, self._earlier(history), position)
         hidden, step = self.step_rnn.step(first, self.step_rnn.init_state(rows))
         bar_dim, phrase_dim = self.config["bar_hidden_dim"], self.config["phrase_hidden_dim"]
         return State(
@@ -303,7 +301,7 @@ class HierarchicalDrumModel(nn.Module):
             bar_output=like.new_zeros(rows, bar_dim),
             phrase_output=like.new_zeros(rows, phrase_dim),
             bar_sums=(torch.zeros_like(hidden), silence),
-            phrase_sums=(like.new_zeros(rows, bar_dim), silence, torch.zeros_like(asked)),
+            phrase_sums=(like.new_zeros(rows, bar_dim), silence),
             history=history,
             memory=() if self.bar_attention is None else self.bar_attention.init_memory(rows),
             asked=asked,
@@ -326,7 +324,10 @@ class HierarchicalDrumModel(nn.Module):
         for hear, said in ((self.hear_bar, state.bar_output), (self.hear_phrase, state.phrase_output)):
             if hear is not None:
                 heard = heard + hear(said)
-        return self._features(heard, recalled, state.position, state.asked), recalled
+        features = self._features(heard, recalled, state.position)
+        if self.steering is not None:
+            features = self._steer(features, state.asked, state.bar_sums[1], state.position)
+        return features, recalled
 
     def step(self, x: Float[Tensor, "B V"], state: State) -> tuple[StepDistribution, State]:
         """Hear the step x; give the distribution of the step after it, and the new state."""
@@ -350,7 +351,7 @@ class HierarchicalDrumModel(nn.Module):
             asked = torch.where(
                 ended[:, None], self._asked(state.plan.at(position // self.grid.steps_per_bar))[:, 0], asked
             )
-        hidden, step = self.step_rnn.step(self._step_input(x, self._earlier(history), position, asked), state.step)
+        hidden, step = self.step_rnn.step(self._step_input(x, self._earlier(history), position), state.step)
         bar_sums = (state.bar_sums[0] + hidden, state.bar_sums[1] + x)
         state = replace(
             state,
@@ -358,7 +359,7 @@ class HierarchicalDrumModel(nn.Module):
             hidden=hidden,
             step=step,
             bar_sums=bar_sums,
-            phrase_sums=(state.phrase_sums[0], state.phrase_sums[1] + x, state.phrase_sums[2]),
+            phrase_sums=(state.phrase_sums[0], state.phrase_sums[1] + x),
             history=history,
             memory=memory,
         )
@@ -377,16 +378,15 @@ class HierarchicalDrumModel(nn.Module):
         return generate(self, start_seq, length, temperature, **options)
 
     def _end_bar(self, state: State, ended: Bool[Tensor, " B"]) -> State:
-        gathered = torch.cat([torch.cat(state.bar_sums, -1) / self.grid.steps_per_bar, state.asked], -1)
+        gathered = torch.cat(state.bar_sums, -1) / self.grid.steps_per_bar
         output, bar = self.bar_rnn.step(self.step_to_bar(gathered), state.bar)
-        sums = (state.phrase_sums[0] + output, state.phrase_sums[1], state.phrase_sums[2] + state.asked)
+        sums = (state.phrase_sums[0] + output, state.phrase_sums[1])
         state = state.change(ended, bar=bar, bar_output=output, bar_sums=_zeros_like(state.bar_sums), phrase_sums=sums)
         ended = state.position % self.grid.steps_per_phrase == 0
         if not ended.any():
             return state
-        states, patterns, asked = state.phrase_sums
-        bars, steps = self.grid.bars_per_phrase, self.grid.steps_per_phrase
-        gathered = torch.cat([states / bars, patterns / steps, asked / bars], -1)
+        states, patterns = state.phrase_sums
+        gathered = torch.cat([states / self.grid.bars_per_phrase, patterns / self.grid.steps_per_phrase], -1)
         output, phrase = self.phrase_rnn.step(self.bar_to_phrase(gathered), state.phrase)
         return state.change(ended, phrase=phrase, phrase_output=output, phrase_sums=_zeros_like(state.phrase_sums))
 
@@ -401,34 +401,36 @@ class HierarchicalDrumModel(nn.Module):
         before: Float[Tensor, "*B V"],
         earlier: list[Float[Tensor, "*B V"]],
         position: Int[Tensor, "*#B"],
-        asked: Float[Tensor, "*B plan_dim"],
     ) -> Float[Tensor, "*B input"]:
-        """What was played before each position and bars ago, whether there was anything before, where it stands, and
-        what is asked there.
-        """
-        parts = [before, *earlier, (position == 0).to(before.dtype)[..., None].expand(*before.shape[:-1], 1)]
-        if self.position_embedding is not None:
-            embedded = self.position_embedding(position % self.grid.steps_per_phrase)
-            parts.append(embedded.expand(*before.shape[:-1], -1))
-        return torch.cat([*parts, asked], -1)
+        """What was played before each position and bars ago, whether there was anything before, and where it stands."""
+        is_first = (position == 0).to(before.dtype)[..., None].expand(*before.shape[:-1], 1)
+        return torch.cat([before, *earlier, is_first, *self._places(before, position)], -1)
+
+    def _places(self, beside: Float[Tensor, "*B any"], position: Int[Tensor, "*#B"]) -> list[Float[Tensor, "*B dim"]]:
+        """The embedded place of each position in its phrase, to be joined to what stands there; none without."""
+        if self.position_embedding is None:
+            return []
+        return [self.position_embedding(position % self.grid.steps_per_phrase).expand(*beside.shape[:-1], -1)]
 
     def _features(
-        self,
-        heard: Float[Tensor, "*B hidden"],
-        recalled: Recalled | None,
-        position: Int[Tensor, "*#B"],
-        asked: Float[Tensor, "*B plan_dim"],
+        self, heard: Float[Tensor, "*B hidden"], recalled: Recalled | None, position: Int[Tensor, "*#B"]
     ) -> Float[Tensor, "*B hidden"]:
         if recalled is not None:
             heard = heard + recalled.state
-        if self.hear_plan is not None:
-            heard = heard + self.hear_plan(asked)
         features = self.drop(self.feature_norm(heard))
-        parts = [features]
-        if self.position_embedding is not None:
-            embedded = self.position_embedding(position % self.grid.steps_per_phrase)
-            parts.append(embedded.expand(*features.shape[:-1], -1))
-        return features + self.unmix(self.activation(self.mix(torch.cat(parts, -1))))
+        mixed = self.mix(torch.cat([features, *self._places(features, position)], -1))
+        return features + self.unmix(self.activation(mixed))
+
+    def _steer(
+        self,
+        features: Float[Tensor, "*B hidden"],
+        asked: Float[Tensor, "*B plan_dim"],
+        so_far: Float[Tensor, "*B V"],
+        position: Int[Tensor, "*#B"],
+    ) -> Float[Tensor, "*B hidden"]:
+        assert self.steering is not None
+        beside = torch.cat([features, so_far, *self._places(features, position)], -1)
+        return features + self.steering.step(beside, asked)
 
     def _distribution(self, features: Float[Tensor, "*B hidden"], recalled: Recalled | None) -> StepDistribution:
         return self.output_layer(self.drop(features), None if recalled is None else recalled.hits)
@@ -456,13 +458,8 @@ class HierarchicalDrumModel(nn.Module):
         write_checkpoint(path, Checkpoint(self.config, self.grid, self.kit, self.state_dict()), notes or {})
 
 
-def _zeros_like(sums: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(torch.zeros_like(each) for each in sums)
-
-
-def _nothing(like: Float[Tensor, "B ..."], bars: int) -> Float[Tensor, "B bars plan_dim"]:
-    """What a plan without size is embedded as."""
-    return like.new_zeros(len(like), bars, 0)
+def _zeros_like(sums: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return torch.zeros_like(sums[0]), torch.zeros_like(sums[1])
 
 
 def _log_odds(mean_pattern: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.metrics import METRICS, bar_novelty, by_chunk
@@ -30,7 +31,7 @@ FILL_NOVELTY = 0.2
 KNOTS = 9
 """Values at which a number is read, evenly from the least to the most."""
 PLAN_DIM = 48
-"""Size of an embedded bar of a plan."""
+"""Size of an embedded bar of a plan; the last element tells whether anything is asked."""
 
 Labels = Mapping[str, Sequence[str]]
 """Kind -> the labels that a model knows."""
@@ -94,6 +95,12 @@ def join(*plans: Plan) -> Plan:
     rows = max(plan.batch_size for plan in plans)
     labels = torch.cat([plan.labels.expand(rows, -1, -1) for plan in plans], 1)
     return Plan(labels, torch.cat([plan.numbers.expand(rows, -1, -1) for plan in plans], 1))
+
+
+def stack(plans: Sequence[Plan]) -> Plan:
+    """The plans of single pieces as one of them all; a shorter one is followed by what is open."""
+    labels = pad_sequence([plan.labels[0] for plan in plans], batch_first=True)
+    return Plan(labels, pad_sequence([plan.numbers[0] for plan in plans], batch_first=True, padding_value=math.nan))
 
 
 def make_plan(
@@ -263,35 +270,27 @@ def fitting_plan(
     return Plan(plan.labels.expand(batch, -1, -1), plan.numbers.expand(batch, -1, -1))
 
 
-def hide(plan: Plan, whole: float = 0.2, part: float = 0.5) -> Plan:
-    """The plan with parts of it left open at random, for training (Ho & Salimans 2022, for a diffusion model).
-
-    Args:
-        plan: as measured.
-        whole: chance that a piece's plan is left open altogether.
-        part: otherwise, chance of each kind and number to be left open.
-    """
-    rows = plan.batch_size
-    open_rows = torch.rand(rows, 1, 1, device=plan.labels.device) < whole
-    open_kinds = open_rows | (torch.rand(rows, 1, len(KINDS), device=plan.labels.device) < part)
-    open_numbers = open_rows | (torch.rand(rows, 1, len(NUMBERS), device=plan.labels.device) < part)
+def hide(plan: Plan, share: float = 0.5) -> Plan:
+    """The plan with each kind and number of each piece left open by that chance, for training."""
+    rows, device = plan.batch_size, plan.labels.device
+    open_kinds = torch.rand(rows, 1, len(KINDS), device=device) < share
+    open_numbers = torch.rand(rows, 1, len(NUMBERS), device=device) < share
     return Plan(plan.labels.masked_fill(open_kinds, 0), plan.numbers.masked_fill(open_numbers, math.nan))
 
 
 class PlanEmbedding(nn.Module):
-    """Bars of a plan to vectors of one length, whatever is asked, so that they weigh as much as what was played.
+    """Bars of a plan to vectors of PLAN_DIM; the last element is 1 where anything is asked, and all are 0 elsewhere.
 
     A number is read at KNOTS: it lies between two of them and has a share of each.
 
     Args:
         labels: the vocabulary.
         num_drums: voices, which bring densities of all kits to hits a step.
-        dim: size of a vector.
     """
 
-    def __init__(self, labels: Labels, num_drums: int, dim: int = PLAN_DIM):
+    def __init__(self, labels: Labels, num_drums: int):
         super().__init__()
-        self.num_drums = num_drums
+        self.num_drums, dim = num_drums, PLAN_DIM - 1
         self.embed = nn.ModuleList(nn.Embedding(1 + len(labels.get(kind, ())), dim) for kind in KINDS)
         self.numbers = nn.Linear(len(NUMBERS) * (KNOTS + 1), dim)
         self.between = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
@@ -308,4 +307,45 @@ class PlanEmbedding(nn.Module):
         total = self.numbers(read.flatten(-2))
         for embed, codes in zip(self.embed, plan.labels.unbind(-1), strict=True):
             total = total + embed(codes)
-        return self.norm(total + self.between(total))
+        is_asked = (known.any(-1) | plan.labels.any(-1)).to(total.dtype)[..., None]
+        return torch.cat([self.norm(total + self.between(total)) * is_asked, is_asked], -1)
+
+
+class Change(nn.Module):
+    """What a plan changes in something: nothing where nothing is asked, exactly."""
+
+    def __init__(self, input_dim: int, output_dim: int, hidden_dim: int, dropout: float):
+        super().__init__()
+        self.inner = nn.Linear(input_dim + PLAN_DIM, hidden_dim)
+        self.activation, self.drop = nn.GELU(), nn.Dropout(dropout)
+        self.out = nn.Linear(hidden_dim, output_dim)
+        with torch.no_grad():
+            self.out.weight.mul_(0.1)
+
+    def forward(
+        self, beside: Float[Tensor, "*B input"], asked: Float[Tensor, "*B plan_dim"]
+    ) -> Float[Tensor, "*B out"]:
+        changed = self.out(self.drop(self.activation(self.inner(torch.cat([beside, asked], -1)))))
+        return changed * asked[..., -1:]
+
+
+class Steering(nn.Module):
+    """The way of a plan into a model: it changes the features of each step, and the forecasts of bars and phrases.
+
+    The encoders do not hear the plan, only what was played under it. So a model that is asked nothing plays what it
+    would play without this part, to the last bit, and one that was trained before can be taught to take plans.
+
+    Args:
+        hidden_dim: of the features.
+        width: voices, and columns of tracks.
+        position_dim: of the place in the phrase.
+        level_dims: of the states of bars and phrases.
+        dropout: of what is changed.
+    """
+
+    def __init__(
+        self, hidden_dim: int, width: int, position_dim: int, level_dims: tuple[int, int], dropout: float = 0.0
+    ):
+        super().__init__()
+        self.step = Change(hidden_dim + width + position_dim, hidden_dim, 2 * hidden_dim, dropout)
+        self.forecasts = nn.ModuleList(Change(dim, width, PLAN_DIM, dropout) for dim in level_dims)

@@ -55,8 +55,7 @@ class State:
         hidden: the step level's output at this position.
         step, bar, phrase: encoder states.
         bar_output, phrase_output: what those levels said last, 0 before the first.
-        bar_sums, phrase_sums: gathered since the bar (phrase) began: summed states, then summed patterns; of a phrase,
-            then the summed ``asked`` of its bars.
+        bar_sums, phrase_sums: gathered since the bar (phrase) began: summed states, then summed patterns.
         history: (B, steps, V), the last steps played, as many as the look-back needs.
         memory: of the bar attention, empty without.
         asked: the plan of the bar at this position, embedded; of size 0 in a model without labels.
@@ -72,7 +71,7 @@ class State:
     bar_output: Float[Tensor, "B bar_hidden"]
     phrase_output: Float[Tensor, "B phrase_hidden"]
     bar_sums: tuple[Tensor, Tensor]
-    phrase_sums: tuple[Tensor, Tensor, Tensor]
+    phrase_sums: tuple[Tensor, Tensor]
     history: Float[Tensor, "B past V"]
     memory: BarMemory
     asked: Float[Tensor, "B plan_dim"]

@@ -97,7 +97,8 @@ class Track:
         names = [each.name for each in fields(cls)]
         if set(values) != set(names):
             raise HypermeterError(f"track: fields {', '.join(values)}, expected {', '.join(names)}")
-        return cls(**(dict(values) | {"programs": tuple(values["programs"])}))
+        first, last = values["programs"]
+        return cls(values["name"], values["lowest"], values["highest"], values["program"], (first, last))
 
 
 BASS = Track("bass", 24, 57, 33, (32, 39))

@@ -1,6 +1,5 @@
 """A folder of .npz as windows that start on bar lines, and the loader that batches them."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from hypermeter.dataset.archive import read_folder, read_kit_and_grid, read_meta
 from hypermeter.dataset.conditions import is_lettered, letter_anew, read_expression, read_plan, with_tracks
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.metrics import chunk_means, window_metrics
-from hypermeter.plan import Labels, Plan
+from hypermeter.plan import Labels, Plan, stack
 from hypermeter.tracks import Track
 
 DROP_OUT = 0.02
@@ -225,9 +224,7 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
         batch[level] = pad_sequence(rows, batch_first=True)
         batch[mask] = torch.arange(batch[level].shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
     if "plan" in items[0]:
-        labels = pad_sequence([item["plan"].labels[0] for item in items], batch_first=True)
-        numbers = [item["plan"].numbers[0] for item in items]
-        batch["plan"] = Plan(labels, pad_sequence(numbers, batch_first=True, padding_value=math.nan))
+        batch["plan"] = stack([item["plan"] for item in items])
     if "velocity" in items[0]:
         for name in ("velocity", "offset"):
             batch[name] = pad_sequence([item[name] for item in items], batch_first=True)

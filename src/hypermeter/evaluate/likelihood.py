@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from hypermeter.losses import level_loss
 from hypermeter.metrics import chunk_means
 from hypermeter.model import HierarchicalDrumModel, Prediction
+from hypermeter.plan import Plan, stack
 
 BOOTSTRAP_DRAWS = 2_000
 CALIBRATION_BINS = 10
@@ -19,13 +20,17 @@ CALIBRATION_BINS = 10
 
 @torch.no_grad()
 def performance_bits(
-    model: HierarchicalDrumModel, sequences: Sequence[np.ndarray], batch_steps: int = 16_384
+    model: HierarchicalDrumModel,
+    sequences: Sequence[np.ndarray],
+    plans: Sequence[Plan] | None = None,
+    batch_steps: int = 16_384,
 ) -> np.ndarray:
     """-log2 p of each whole performance, each step given all before it.
 
     Args:
         model: in eval mode.
         sequences: hits (T, V) of each performance, T >= 1.
+        plans: of each, under which it is predicted; left out, nothing is asked.
         batch_steps: most steps that run together, padding included; it does not change the result.
 
     Returns:
@@ -38,15 +43,18 @@ def performance_bits(
         while order and (len(batch) + 1) * len(sequences[batch[0]]) <= batch_steps:
             batch.append(order.pop())
         rows = [torch.from_numpy(sequences[index]).float() for index in batch]
-        log_prob = model.log_prob(pad_sequence(rows, batch_first=True).to(next(model.parameters()).device))
+        plan = None if plans is None else stack([plans[index] for index in batch])
+        log_prob = model.log_prob(pad_sequence(rows, batch_first=True).to(next(model.parameters()).device), plan=plan)
         for index, row in zip(batch, log_prob.double().cpu(), strict=True):
             bits[index] = -row[: len(sequences[index])].sum().item() / math.log(2)
     return bits
 
 
-def bits_per_step(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray]) -> float:
+def bits_per_step(
+    model: HierarchicalDrumModel, sequences: Sequence[np.ndarray], plans: Sequence[Plan] | None = None
+) -> float:
     """Bits per step, summed over voices, of all performances together (long ones weigh more)."""
-    return float(performance_bits(model, sequences).sum() / sum(map(len, sequences)))
+    return float(performance_bits(model, sequences, plans).sum() / sum(map(len, sequences)))
 
 
 def summarize(bits: np.ndarray, steps: np.ndarray, seed: int = 0) -> dict[str, float]:

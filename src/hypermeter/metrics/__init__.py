@@ -26,7 +26,7 @@ from hypermeter.metrics.intervals import (
     ioi_var,
     npvi,
 )
-from hypermeter.metrics.onsets import chunk_means, chunk_sums, line
+from hypermeter.metrics.onsets import chunk_means, chunk_sums, line, sums_so_far
 from hypermeter.metrics.repetition import (
     REPETITION_LAGS,
     bar_f1,

@@ -57,6 +57,12 @@ def chunk_sums(x: Shaped[Tensor, "*B T V"], size: int) -> Float[Tensor, "*B chun
     return x.unflatten(-2, (x.shape[-2] // size, size)).sum(-2)
 
 
+def sums_so_far(x: Shaped[Tensor, "*B T V"], size: int) -> Float[Tensor, "*B positions V"]:
+    """At each position 0 to T, the sum over the steps before it in its own chunk of ``size`` steps."""
+    chunks = F.pad(as_float(x), (0, 0, 0, size - x.shape[-2] % size)).unflatten(-2, (-1, size))
+    return (chunks.cumsum(-2) - chunks).flatten(-3, -2)[..., : x.shape[-2] + 1, :]
+
+
 def chunk_means(x: Shaped[Tensor, "*B T V"], size: int) -> Float[Tensor, "*B chunks V"]:
     """Means over chunks of ``size`` steps: a bar, a phrase. A short last chunk is a mean over the steps it has."""
     return chunk_sums(x, size) / chunk_lengths(x.shape[-2], size, x.device)[:, None]

@@ -16,6 +16,7 @@ from hypermeter.prepare.convert import Job
 from hypermeter.prepare.crew import Crew
 from hypermeter.prepare.manifest import MANIFEST, PARTIAL, VERSION, clear, earlier_records, one_record_a_line, totals
 from hypermeter.prepare.source import assign_splits, find_files
+from hypermeter.tracks import TRACKS
 
 
 def prepare(
@@ -26,6 +27,8 @@ def prepare(
     metre: str = "4/4",
     bars_per_phrase: int = 4,
     changes: Literal["split", "refuse"] = "split",
+    tracks: tuple[str, ...] = (),
+    sections: bool = False,
     seed: int = 0,
     workers: int = 0,
     quiet: bool = False,
@@ -43,6 +46,9 @@ def prepare(
         metre: the metre to keep, as 4/4; files in another are rejected.
         bars_per_phrase: bars in a phrase.
         changes: split a file where tempo or metre change, or refuse it.
+        tracks: to keep beside the drums: bass (General MIDI programs 33 to 40, counted from 1). What has no such part
+            is left out.
+        sections: take the markers in the files as the names of sections.
         seed: of the split of a plain folder.
         workers: processes; 0 takes the number of cores where there are files enough.
         quiet: print nothing.
@@ -55,10 +61,15 @@ def prepare(
             among others is a reject in the manifest.
     """
     started = time.perf_counter()
-    job = Job(Path(source), Path(out), load_kit(kit), Grid.of_metre(metre, steps_per_beat, bars_per_phrase), changes)
+    if unknown := set(tracks) - set(TRACKS):
+        raise HypermeterError(f"tracks: no {min(unknown)!r}, expected some of {', '.join(TRACKS)}")
+    grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
+    melodies = tuple(TRACKS[name] for name in tracks)
+    job = Job(Path(source), Path(out), load_kit(kit), grid, changes, melodies, sections)
     if changes not in ("split", "refuse"):
         raise HypermeterError(f"changes is {changes!r}, expected split or refuse")
     settings = {"version": VERSION, "kit": job.kit.record, "grid": job.grid.to_dict(), "changes": changes}
+    settings |= {"tracks": [each.to_dict() for each in melodies], "sections": sections}
     files, is_split, rejects = find_files(job.source)
     earlier, leftovers = earlier_records(job.out, settings)
     for each in files:

@@ -19,6 +19,7 @@ from hypermeter.grid import Grid, HypermeterError, atomic_write
 from hypermeter.kit import Kit
 from hypermeter.midi import MAX_BYTES, Piece, parse_midi
 from hypermeter.prepare.source import File, reject
+from hypermeter.tracks import Track
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Job:
     kit: Kit
     grid: Grid
     changes: Literal["split", "refuse"]
+    tracks: tuple[Track, ...] = ()
+    with_sections: bool = False
 
 
 @dataclass
@@ -61,7 +64,9 @@ def _run_file(job: Job, file: File, archive: zipfile.ZipFile | None, write: bool
             bars = _known_bars(job, known)
             if bars is not None:
                 return Outcome(known, bars, skipped=True)
-        pieces, left_out = parse_midi(content, file.source, job.kit, job.grid, job.changes)
+        pieces, left_out = parse_midi(
+            content, file.source, job.kit, job.grid, job.changes, job.tracks, job.with_sections
+        )
         bars = np.concatenate([bar_digests(piece.groove.hits, job.grid.steps_per_bar) for piece in pieces])
     except Exception as error:  # Of whatever kind: the other files go on.
         reason = str(error).removeprefix(f"{file.source}: ")
@@ -137,6 +142,9 @@ def _write_npz(job: Job, file: File, piece: Piece, path: Path) -> None:
         "start_tick": piece.start_tick,
     }
     arrays = {"sequence": groove.hits, "velocity": groove.velocity, "offset": groove.offset}
+    arrays |= {f"track_{name}": codes for name, codes in groove.tracks.items()}
+    if groove.sections is not None:
+        arrays["section"] = groove.sections
     with atomic_write(path) as temporary:
         temporary.write_bytes(_npz(arrays | {"meta": np.array(json.dumps(meta))}))
 

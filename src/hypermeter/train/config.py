@@ -60,7 +60,8 @@ class TrainConfig:
         use_phrase_level: hear the phrase level at the step level.
         use_plan: learn to play what is asked of each bar (section, style, fill, tempo, density, off-beat share), which
             is hidden at random, whole or in part, so that the model plays without it too.
-        plan_hidden: share of windows whose plan is hidden whole; of the others, half of each plan is.
+        only: train only the part that takes plans; the rest stays as in ``init``, so that what the model plays when
+            nothing is asked stays the same. What is held out is then judged under its plan.
         seed: of weights, order, dropout and augmentation, 0 to 2**31 - 1.
         devices: processes; torchrun's own number is taken where torchrun runs this.
         accelerator: cpu, cuda or auto.
@@ -104,7 +105,7 @@ class TrainConfig:
     use_bar_level: bool = True
     use_phrase_level: bool = True
     use_plan: bool = False
-    plan_hidden: float = 0.2
+    only: Literal["plan"] | None = None
     seed: int = 0
     devices: int = 1
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
@@ -123,6 +124,9 @@ class TrainConfig:
                 if not fits(getattr(self, name)):
                     raise HypermeterError(f"train: {name} is {getattr(self, name)}, expected {expected}")
 
+        if self.only is not None and self.init is None:
+            raise HypermeterError(f"train: only {self.only} without init; name the model that the rest is of")
+
     def to_dict(self) -> dict[str, Any]:
         """Without the paths and the machine: what must agree for a run to go on. Of the data, other things must."""
         elsewhere = ("npz_dir", "out", "kit", "devices", "accelerator")
@@ -140,5 +144,5 @@ COUNTS = (
     "max_steps", "batch_size", "seq_len", "val_every", "patience", "devices", "step_hidden_dim",
     "bar_hidden_dim", "phrase_hidden_dim", "num_layers", "num_components",
 )  # fmt: skip
-SHARES = ("dropout", "ema_decay", "teacher_weight", "plan_hidden")
+SHARES = ("dropout", "ema_decay", "teacher_weight")
 AMOUNTS = ("learning_rate", "warmup_steps", "weight_decay", "bar_weight", "phrase_weight", "metric_weight")

@@ -15,22 +15,24 @@ from hypermeter.dataset import (
     find_labels,
     kit_name,
     read_folder,
+    read_plan,
     read_sequence,
 )
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.kit import Kit
 from hypermeter.model import HierarchicalDrumModel, load
-from hypermeter.plan import Labels
+from hypermeter.plan import Labels, Plan
 from hypermeter.train.config import TrainConfig
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a run learns from, and what it is judged by: held-out hits (T, V) of each performance."""
+    """What a run learns from, and what it is judged by: held-out hits (T, V) of each performance, and their plans."""
 
     folder: Path
     dataset: CompleteHierarchicalDrumDataset
     held_out: list[np.ndarray]
+    held_out_plans: list[Plan]
     kit: Kit | None
     grid: Grid
 
@@ -75,13 +77,15 @@ def read_material(config: TrainConfig) -> Material:
             raise HypermeterError(
                 f"{path}: {sequence.shape[1]} voices, expected {voices} as in {folder}; prepare all with one kit"
             )
-    return Material(folder, dataset, [each for each in sequences if len(each)], kit, grid)
+    judged = [(path, sequence) for path, sequence in zip(held_out, sequences, strict=True) if len(sequence)]
+    plans = [] if dataset.labels is None else [read_plan(*each, grid, dataset.labels) for each in judged]
+    return Material(folder, dataset, [sequence for _, sequence in judged], plans, kit, grid)
 
 
 def _labels(config: TrainConfig, folder: Path, grid: Grid) -> Labels | None:
     """The vocabulary of the plans: that of the model to start from, or that of the data; None without plans."""
-    if config.init is not None:
-        return load(config.init).labels
+    if config.init is not None and (known := load(config.init).labels) is not None:
+        return known
     if not config.use_plan:
         return None
     files, sequences = read_folder(folder)

@@ -6,17 +6,21 @@ from typing import Any
 
 import lightning
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from hypermeter.grid import HypermeterError
 from hypermeter.heads import StepDistribution
 from hypermeter.losses import loss_terms, masked_mean
 from hypermeter.model import HierarchicalDrumModel
 from hypermeter.plan import Plan, hide
 from hypermeter.train.config import TrainConfig
 
-
-UNDECAYED = ("model.plan_embedding.", "model.hear_plan.")
+UNDECAYED = ("model.plan_embedding.",)
 """Matrices without weight decay: what is asked is seldom known, so that they would shrink between its uses."""
+
+
+PARTS = {"plan": ("plan_embedding", "steering")}
+"""What can be trained alone -> names in the model."""
 
 
 class DrumModule(lightning.LightningModule):
@@ -32,7 +36,27 @@ class DrumModule(lightning.LightningModule):
     ):
         super().__init__()
         self.model, self.config = model, config
+        if config.only is not None:
+            self.model.requires_grad_(False)
+            for part in self._parts():
+                part.requires_grad_(True)
         self.teachers = tuple(teachers)  # in a tuple they are no part of the module: not trained, not saved
+
+    def _parts(self) -> list[nn.Module]:
+        """What is trained where not all is."""
+        assert self.config.only is not None
+        parts = [getattr(self.model, name) for name in PARTS[self.config.only]]
+        if None in parts:
+            raise HypermeterError(f"train: only {self.config.only}, but the model has no such part; pass --use-plan")
+        return parts
+
+    def train(self, mode: bool = True) -> "DrumModule":
+        """Drop-out is for what is trained."""
+        super().train(mode and self.config.only is None)
+        if mode and self.config.only is not None:
+            for part in self._parts():
+                part.train()
+        return self
 
     def forward(self, step_seq: Tensor) -> Any:
         return self.model(step_seq)
@@ -61,7 +85,7 @@ class DrumModule(lightning.LightningModule):
         """What is asked in this update: in half of the windows the numbers of phrases, not of bars; parts hidden."""
         smooth = plan.by_phrase(self.model.grid.bars_per_phrase)
         is_smooth = torch.rand(plan.batch_size, 1, 1, device=plan.numbers.device) < 0.5
-        return hide(Plan(plan.labels, torch.where(is_smooth, smooth.numbers, plan.numbers)), self.config.plan_hidden)
+        return hide(Plan(plan.labels, torch.where(is_smooth, smooth.numbers, plan.numbers)))
 
     def _taught_nll(self, dist: StepDistribution, batch: dict[str, Any]) -> Tensor:
         """Nats per real step of what the teachers draw."""
@@ -74,6 +98,8 @@ class DrumModule(lightning.LightningModule):
         config = self.config
         decayed, free = [], []
         for name, each in self.named_parameters():
+            if not each.requires_grad:
+                continue
             is_decayed = each.dim() > 1 and not name.startswith(UNDECAYED)
             (decayed if is_decayed else free).append(each)
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]

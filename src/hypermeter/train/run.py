@@ -62,21 +62,22 @@ class _Run:
         self.fabric = fabric
         material = read_material(config)
         self.dataset, self.held_out = material.dataset, material.held_out
+        self.plans = material.held_out_plans if config.only == "plan" else None
         self.kept = read_state(config.out / CHECKPOINT, fabric.device)
         start = None
         if self.kept is not None:
             options = self.kept["model"]
         elif config.init is not None:
             start = read_start(config.init, material)
-            options = start.config | {"dropout": config.dropout}
+            options = start.config | {"dropout": config.dropout, "labels": material.dataset.labels}
         else:
             options = {name: getattr(config, name) for name in (*SHAPE_FIELDS, "dropout")}
             options |= {"num_drums": material.dataset.num_drums, "labels": material.dataset.labels}
             if config.output == "softmax":
                 options["known"] = known_combinations(torch.from_numpy(material.dataset.packed).float())
         if config.init is not None:
-            options_kept = {name: options[name] for name in SHAPE_FIELDS}
-            config = dataclasses.replace(config, **options_kept, use_plan=options["labels"] is not None)
+            shape = {name: options[name] for name in SHAPE_FIELDS}
+            config = dataclasses.replace(config, **shape, use_plan=options["labels"] is not None)
         self.config = config
         self.identity = {
             "config": config.to_dict(),
@@ -91,7 +92,7 @@ class _Run:
             HierarchicalDrumModel(**options, grid=material.grid, kit=material.kit) for _ in range(2)
         )
         if start is not None:
-            self.model.load_state_dict(start.state_dict())
+            self.model.load_state_dict(self.model.state_dict() | start.state_dict())
         self.average.eval().load_state_dict(self.model.state_dict())
         teachers = [read_start(name, material).to(fabric.device) for name in config.teachers]
         module = DrumModule(self.model, config, teachers)
@@ -194,7 +195,7 @@ class _Run:
         if not self.held_out:
             improved = True
         else:
-            result = bits_per_step(self.average, self.held_out)
+            result = bits_per_step(self.average, self.held_out, self.plans)
             improved = result < self.best
             self.best, self.since_best = (result, 0) if improved else (self.best, self.since_best + 1)
             self._log({"update": self.update, "held_out_bits_per_step": result}, board)

@@ -1,0 +1,12 @@
+"""MIDI files to grooves and back."""
+
+from hypermeter.midi.read import (
+    MAX_BYTES,
+    MAX_STEPS,
+    Piece,
+    parse_midi,
+    read_midi,
+    read_midi_pieces,
+    read_midi_report,
+)
+from hypermeter.midi.write import TICKS_PER_QUARTER, to_midi_bytes, write_midi

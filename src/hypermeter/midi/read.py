@@ -1,0 +1,210 @@
+"""MIDI files to grooves. Drums are channel 10, whatever the track."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from hypermeter.grid import Grid, Groove, HypermeterError
+from hypermeter.kit import Kit, load_kit
+from hypermeter.midi.bars import change, stretches_of
+from hypermeter.midi.content import load_score
+from hypermeter.midi.melody import codes_of, notes_of, sections_of
+from hypermeter.tracks import Track
+
+MAX_STEPS = 1_000_000
+"""Longest piece read, in steps: a damaged time would otherwise ask for all the memory there is."""
+
+MAX_BYTES = 32 * 2**20
+"""Largest file read."""
+
+_LAST_OFFSET = np.nextafter(np.float32(0.5), np.float32(0))
+
+
+@dataclass
+class Piece:
+    """A stretch of a MIDI file in one metre and tempo.
+
+    Args:
+        groove: whole bars, from the start of the stretch.
+        start_tick: where it starts in the file.
+        unmapped: MIDI pitch -> hits that no voice of the kit reads.
+        dropped: hits left out because a louder one of the same voice had the step.
+    """
+
+    groove: Groove
+    start_tick: int
+    unmapped: dict[int, int]
+    dropped: int
+
+
+def read_midi(
+    path: str | Path,
+    kit: str | Path | Kit | Mapping[str, Any] = "gm10",
+    grid: Grid | None = None,
+    tracks: Sequence[Track] = (),
+    with_sections: bool = False,
+) -> Groove:
+    """The drums of a MIDI file in one metre and tempo, as whole bars from its start.
+
+    A note goes to the nearest step; the rest of its time is its offset. Of two in one cell the louder stays. Hits that
+    no voice reads are left out: ``read_midi_report`` tells both. ``tracks`` are read beside the drums, and with
+    ``with_sections`` the markers, as sections.
+
+    Raises:
+        HypermeterError: no readable MIDI, no drums, another metre than the grid's, a change of tempo or metre.
+    """
+    (piece,) = read_midi_pieces(path, kit, grid, "refuse", tracks, with_sections)
+    return piece.groove
+
+
+def read_midi_pieces(
+    path: str | Path,
+    kit: str | Path | Kit | Mapping[str, Any] = "gm10",
+    grid: Grid | None = None,
+    changes: Literal["split", "refuse"] = "split",
+    tracks: Sequence[Track] = (),
+    with_sections: bool = False,
+) -> list[Piece]:
+    """The drums of a MIDI file, cut at the bar lines where tempo or metre change.
+
+    A change within an eighth of a step of a bar line is taken as at it. Stretches in another metre, bars that the tempo
+    changes within, and stretches without drums are left out; ``read_midi_report`` says which.
+
+    Raises:
+        HypermeterError: no readable MIDI, nothing in it to keep, or a change where ``changes`` is "refuse".
+    """
+    return parse_midi(_read(Path(path)), str(path), kit, grid, changes, tracks, with_sections)[0]
+
+
+def read_midi_report(
+    path: str | Path,
+    kit: str | Path | Kit | Mapping[str, Any] = "gm10",
+    grid: Grid | None = None,
+    changes: Literal["split", "refuse"] = "split",
+    tracks: Sequence[Track] = (),
+    with_sections: bool = False,
+) -> tuple[list[Piece], list[str]]:
+    """``read_midi_pieces``, and what of the file's drums is in none of the pieces.
+
+    Returns:
+        The pieces; and a line for each stretch left out, one for the hits that no voice reads, by pitch, and one for
+        the hits dropped. No lines where all is read.
+
+    Raises:
+        HypermeterError: as ``read_midi_pieces``.
+    """
+    kit = load_kit(kit)
+    pieces, losses = parse_midi(_read(Path(path)), str(path), kit, grid, changes, tracks, with_sections)
+    unmapped: Counter[int] = Counter()
+    for piece in pieces:
+        unmapped.update(piece.unmapped)
+    if unmapped:
+        counts = ", ".join(f"pitch {pitch}: {count}" for pitch, count in sorted(unmapped.items()))
+        losses.append(f"hits that no voice of kit {kit.name} reads ({counts}); choose a kit that has them")
+    if dropped := sum(piece.dropped for piece in pieces):
+        losses.append(f"hits dropped for a louder one of the same voice and step ({dropped}); a finer grid keeps more")
+    return pieces, losses
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise HypermeterError(f"{path}: larger than {MAX_BYTES >> 20} MiB, not a drum performance")
+        return path.read_bytes()
+    except OSError as error:
+        raise HypermeterError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+
+
+def parse_midi(
+    content: bytes,
+    where: str,
+    kit: str | Path | Kit | Mapping[str, Any] = "gm10",
+    grid: Grid | None = None,
+    changes: Literal["split", "refuse"] = "split",
+    tracks: Sequence[Track] = (),
+    with_sections: bool = False,
+) -> tuple[list[Piece], list[str]]:
+    """``read_midi_pieces`` from bytes.
+
+    Args:
+        where: the name that errors give.
+        tracks: to read beside the drums, for as long as they play. A stretch where one never plays is left out: what
+            has no such part tells nothing about it.
+        with_sections: take markers as the names of sections.
+
+    Returns:
+        The pieces, at least one; and what was left out, one line a stretch.
+
+    Raises:
+        HypermeterError: as ``read_midi_pieces``.
+    """
+    grid = grid or Grid()
+    kit = load_kit(kit)
+    if changes not in ("split", "refuse"):
+        raise HypermeterError(f"changes is {changes!r}, expected split or refuse")
+    score, (ticks, pitches, velocities, _) = load_score(content, where)
+    if not len(ticks):
+        raise HypermeterError(f"{where}: no drum notes; drums are expected on channel 10")
+    ticks_per_step = score.ticks_per_quarter / grid.steps_per_quarter
+    if (length := ticks.max() / ticks_per_step) > MAX_STEPS:
+        raise HypermeterError(f"{where}: a note {length:.0f} steps in, expected at most {MAX_STEPS}; shorten the file")
+    last = ticks.max() + ticks_per_step / 2
+    heard = [each for each in stretches_of(score, where, ticks_per_step) if each.start <= last]
+    if len(heard) > 1 and changes == "refuse":
+        what = change(*heard[:2])
+        raise HypermeterError(f"{where}: {what}, expected one; cut the file there or pass --changes split")
+    name = kit.name if isinstance(kit.record, str) else kit
+    columns = kit.columns[pitches]
+    pieces, left_out = [], []
+    for number, each in enumerate(heard):
+        # A note belongs to the step it is nearest to, so the cut is half a step before the bar line.
+        position = (ticks - each.start) / ticks_per_step
+        end = math.inf if number == len(heard) - 1 else (each.end - each.start) / ticks_per_step
+        inside = np.flatnonzero((position >= -0.5) & (position < end - 0.5))
+        read = inside[columns[inside] >= 0]
+        at = f"at bar {each.bar} ({len(inside)} hits)"
+        reason = ""
+        if each.metre != grid.metre:
+            reason = f"metre {each.metre} {at}, expected {grid.metre}; split the file or pass --metre {each.metre}"
+        elif each.tempo_bpm is None:
+            reason = f"tempo or metre changes within the bar {at}; move the change to a bar line"
+        elif not len(read):
+            reason = f"no drum notes that the kit {kit.name} reads {at}; choose another kit"
+        if reason or each.tempo_bpm is None:
+            if len(inside):
+                left_out.append(reason)
+            continue
+        steps = np.floor(position + 0.5).astype(np.int64)
+        offsets = position - steps
+        if end == math.inf:
+            end = (steps[read].max() // grid.steps_per_bar + 1) * grid.steps_per_bar
+        shape = round(end), kit.num_voices
+        melodies = {
+            track.name: codes_of(notes_of(score, track), each.start, ticks_per_step, shape[0], track)
+            for track in tracks
+        }
+        if silent := [name for name, codes in melodies.items() if not codes.any()]:
+            left_out.append(f"no notes of {silent[0]} {at}; leave the track out to keep the drums")
+            continue
+        # Written in this order, the loudest stays in a cell, and of equals the first.
+        read = read[np.argsort((velocities - 0.9 * offsets)[read])]
+        cells = steps[read], columns[read]
+        hits, velocity, offset = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        hits[cells] = 1
+        velocity[cells] = velocities[read] / 127
+        offset[cells] = np.minimum(offsets[read].astype(np.float32), _LAST_OFFSET)
+        sections = None
+        if with_sections:
+            bar_ticks = ticks_per_step * grid.steps_per_bar
+            sections = sections_of(score, each.start, bar_ticks, -(-shape[0] // grid.steps_per_bar))
+        groove = Groove(hits, velocity, offset, each.tempo_bpm, name, grid, sections, tracks=melodies)
+        unmapped = Counter(pitches[inside[columns[inside] < 0]].tolist())
+        pieces.append(Piece(groove, round(each.start), dict(sorted(unmapped.items())), len(read) - int(hits.sum())))
+    if not pieces:
+        raise HypermeterError(f"{where}: {left_out[0]}")
+    return pieces, left_out
