@@ -81,7 +81,7 @@ def model(request):
 def test_a_models_columns_are_its_voices_and_those_of_its_tracks():
     assert columns_of(VOICES, (SMALL, BASS)) == ((2, 16), (16, 51))
     assert make().width == VOICES + SMALL.size
-    assert tuple(make()(steps()))[0].shape == (2, STEPS, VOICES + SMALL.size)
+    assert make()(steps()).step_preds.shape == (2, STEPS, VOICES + SMALL.size)
 
 
 def test_no_output_has_a_gradient_to_later_drums_or_bass(model):

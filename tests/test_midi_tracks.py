@@ -1,0 +1,156 @@
+"""Tracks and sections in MIDI files: what is written is read again, and what people wrote is read as they meant it."""
+
+import numpy as np
+import pytest
+import symusic
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hypermeter.grid import Grid, Groove, HypermeterError
+from hypermeter.midi import parse_midi, read_midi, read_midi_report, to_midi_bytes, write_midi
+from hypermeter.midi.melody import section_name
+from hypermeter.prepare import prepare
+from hypermeter.tracks import BASS, HOLD, REST, TRACKS
+
+KICKS = np.zeros((32, 10), np.uint8)
+KICKS[::4, 0] = 1
+
+
+def file_of(notes, path, drums=32, markers=(), program=33):
+    """A MIDI file of quarter-note kicks and the notes (step, length in steps, pitch) of a bass, 120 ticks a step."""
+    score = symusic.Score(480)
+    kit, bass = symusic.Track("drums", 0, True), symusic.Track("bass", program, False)
+    for step in range(0, drums, 4):
+        kit.notes.append(symusic.Note(step * 120, 60, 36, 100))
+    for step, length, pitch in notes:
+        bass.notes.append(symusic.Note(round(step * 120), round(length * 120), pitch, 90))
+    score.tracks.append(kit)
+    score.tracks.append(bass)
+    for time, text in markers:
+        score.markers.append(symusic.TextMeta(time, text))
+    path.write_bytes(score.dumps_midi())
+    return path
+
+
+def bass_of(path, **options):
+    return read_midi(path, tracks=[BASS], **options).tracks["bass"].tolist()
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.sampled_from([REST, HOLD, HOLD, 24, 40, 57]), min_size=32, max_size=32))
+def test_what_is_written_is_read_again(codes):
+    codes = BASS.decode(BASS.encode(np.array(codes)))  # without holds of nothing
+    groove = Groove(KICKS, tracks={"bass": codes})
+    if codes.any():
+        ((piece,), left_out) = parse_midi(to_midi_bytes(groove), "it", tracks=[BASS])
+        assert not left_out
+        assert np.array_equal(piece.groove.tracks["bass"], codes) and np.array_equal(piece.groove.hits, KICKS)
+
+
+def test_lengths_become_holds_up_to_the_next_note(tmp_path):
+    path = file_of([(0, 2, 40), (4, 0.3, 41), (8, 9, 43), (12, 1.4, 45)], tmp_path / "a.mid")
+    expected = [40, 1, 0, 0, 41, 0, 0, 0, 43, 1, 1, 1, 45] + [0] * 19
+    assert bass_of(path) == expected
+
+
+def test_a_note_goes_to_the_nearest_step_and_of_several_the_lowest_stays(tmp_path):
+    path = file_of([(3.6, 1, 40), (4.2, 1, 36), (8, 4, 52), (8, 2, 38)], tmp_path / "a.mid")
+    found = bass_of(path)
+    assert found[4] == 36 and found[8:12] == [38, 1, 0, 0] and not any(found[:4])
+
+
+def test_other_programs_and_channel_10_are_no_bass(tmp_path):
+    path = file_of([(0, 4, 40)], tmp_path / "a.mid", program=0)
+    with pytest.raises(HypermeterError, match="no notes of bass at bar 1"):
+        read_midi(path, tracks=[BASS])
+    assert read_midi(path).tracks == {}
+
+
+def test_pitches_out_of_range_are_moved_by_octaves(tmp_path):
+    assert bass_of(file_of([(0, 1, 20), (4, 1, 70)], tmp_path / "a.mid"))[:5] == [32, 0, 0, 0, 46]
+
+
+def test_the_track_is_as_long_as_the_drums(tmp_path):
+    found = bass_of(file_of([(0, 200, 40), (100, 1, 41)], tmp_path / "a.mid", drums=16))
+    assert found == [40] + [1] * 15
+
+
+def test_a_stretch_has_its_own_notes(tmp_path):
+    path = file_of([(0, 4, 40), (16, 4, 43)], tmp_path / "a.mid")
+    score = symusic.Score(path)
+    score.tempos.append(symusic.Tempo(0, 100))
+    score.tempos.append(symusic.Tempo(16 * 120, 140))
+    score.dump_midi(path)
+    pieces, _ = read_midi_report(path, tracks=[BASS])
+    assert [piece.groove.tracks["bass"][:5].tolist() for piece in pieces] == [[40, 1, 1, 1, 0], [43, 1, 1, 1, 0]]
+
+
+def test_files_with_drums_alone_are_written_as_before():
+    groove = Groove(KICKS)
+    score = symusic.Score.from_midi(to_midi_bytes(groove))
+    assert [track.is_drum for track in score.tracks] == [True] and not score.markers
+
+
+# ---------------------------------------------------------------------- sections
+
+
+def test_markers_are_sections_where_that_is_asked_for(tmp_path):
+    markers = [(0, "Intro"), (16 * 120 - 30, "Verse 1")]
+    path = file_of([], tmp_path / "a.mid", markers=markers)
+    assert read_midi(path, with_sections=True).sections.tolist() == ["intro", "verse"]
+    assert read_midi(path).sections is None
+
+
+def test_bars_before_the_first_marker_have_no_section(tmp_path):
+    path = file_of([], tmp_path / "a.mid", markers=[(16 * 120, "chorus")])
+    assert read_midi(path, with_sections=True).sections.tolist() == ["", "chorus"]
+
+
+def test_sections_that_are_written_are_read_again(tmp_path):
+    groove = Groove(np.tile(KICKS, (2, 1)), sections=np.array(["", "verse", "verse", "pre-chorus"]))
+    write_midi(groove, tmp_path / "a.mid")
+    assert read_midi(tmp_path / "a.mid", with_sections=True).sections.tolist() == groove.sections.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("Verse 2", "verse"), (" CHORUS.", "chorus"), ("pre chorus", "pre-chorus"), ("B", "b")]
+)
+def test_a_marker_is_a_name_in_small_letters_without_its_number(text, name):
+    assert section_name(text) == name
+
+
+def test_a_groove_refuses_tracks_and_sections_of_another_length():
+    with pytest.raises(HypermeterError, match="track bass of shape"):
+        Groove(KICKS, tracks={"bass": np.zeros(3, np.int16)})
+    with pytest.raises(HypermeterError, match="3 sections"):
+        Groove(KICKS, sections=np.array(["a", "b", "c"]))
+
+
+# ---------------------------------------------------------------------- prepare
+
+
+def test_prepare_keeps_tracks_and_sections_and_leaves_out_what_has_none(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    file_of([(0, 4, 40)], source / "a.mid", markers=[(0, "verse")])
+    file_of([], source / "b.mid")
+    manifest = prepare(source, tmp_path / "npz", tracks=("bass",), sections=True, quiet=True)
+    assert [each["source"] for each in manifest["files"]] == ["a.mid"]
+    assert "no notes of bass" in manifest["rejects"][0]["reason"]
+    with np.load(next((tmp_path / "npz").rglob("*.npz"))) as arrays:
+        assert arrays["track_bass"].tolist()[:5] == [40, 1, 1, 1, 0]
+        assert arrays["section"].tolist() == ["verse"] * 2
+    manifest = prepare(source, tmp_path / "npz", quiet=True)  # other settings: nothing is taken for done
+    assert len(manifest["files"]) == 2
+    with np.load(next((tmp_path / "npz").rglob("a.npz"))) as arrays:
+        assert set(arrays.files) == {"sequence", "velocity", "offset", "meta"}
+
+
+def test_prepare_refuses_a_track_that_it_does_not_know(tmp_path):
+    with pytest.raises(HypermeterError, match=f"expected some of {', '.join(TRACKS)}"):
+        prepare(tmp_path, tmp_path / "npz", tracks=("viola",))
+
+
+def test_a_grid_of_triplets_reads_them(tmp_path):
+    path = file_of([(0, 16 / 12, 40), (16 / 12, 16 / 12, 43)], tmp_path / "a.mid", drums=16)
+    assert read_midi(path, grid=Grid(3), tracks=[BASS]).tracks["bass"].tolist()[:3] == [40, 43, 0]
