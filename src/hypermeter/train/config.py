@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from hypermeter.grid import HypermeterError
+from hypermeter.tracks import TRACKS
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class TrainConfig:
         teachers: names or paths of trained models, whose predictions are learnt beside the data (distillation).
         teacher_weight: of what the teachers predict in the step's loss; the rest is for what was played.
         kit: of files that name none: gm10, magenta9, gm, or the path of a YAML file.
+        tracks: to learn beside the drums: bass. The .npz must hold them, as ``prepare --tracks`` writes them.
         mix_metres: learn from several metres whose bars have as many steps, such as 3/4 and 6/8 in sixteenths, as if
             they were one; otherwise they are refused.
         max_steps: updates.
@@ -73,6 +75,7 @@ class TrainConfig:
     teachers: tuple[str, ...] = ()
     teacher_weight: float = 0.7
     kit: str | None = None
+    tracks: tuple[str, ...] = ()
     mix_metres: bool = False
     max_steps: int = 2000
     batch_size: int = 16
@@ -124,6 +127,8 @@ class TrainConfig:
                 if not fits(getattr(self, name)):
                     raise HypermeterError(f"train: {name} is {getattr(self, name)}, expected {expected}")
 
+        if unknown := set(self.tracks) - set(TRACKS):
+            raise HypermeterError(f"train: no track {min(unknown)!r}, expected some of {', '.join(TRACKS)}")
         if self.only is not None and self.init is None:
             raise HypermeterError(f"train: only {self.only} without init; name the model that the rest is of")
 

@@ -1,7 +1,7 @@
 """What a run learns from: the performances, the models that it starts from or that teach it, and its batches."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from hypermeter.dataset import (
     read_folder,
     read_plan,
     read_sequence,
+    with_tracks,
 )
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.kit import Kit
 from hypermeter.model import HierarchicalDrumModel, load
 from hypermeter.plan import Labels, Plan
+from hypermeter.tracks import TRACKS, Track, columns_of
 from hypermeter.train.config import TrainConfig
 
 
@@ -64,6 +66,7 @@ def read_material(config: TrainConfig) -> Material:
         with_metrics=False,
         seed=config.seed,
         labels=_labels(config, folder, grid),
+        tracks=(tracks := _tracks(config)),
         mix_metres=config.mix_metres,
     )
     voices = dataset.num_drums
@@ -77,9 +80,27 @@ def read_material(config: TrainConfig) -> Material:
             raise HypermeterError(
                 f"{path}: {sequence.shape[1]} voices, expected {voices} as in {folder}; prepare all with one kit"
             )
+    if tracks:
+        _refuse_silence(dataset, tracks)
     judged = [(path, sequence) for path, sequence in zip(held_out, sequences, strict=True) if len(sequence)]
     plans = [] if dataset.labels is None else [read_plan(*each, grid, dataset.labels) for each in judged]
-    return Material(folder, dataset, [sequence for _, sequence in judged], plans, kit, grid)
+    return Material(folder, dataset, [with_tracks(*each, tracks) for each in judged], plans, kit, grid)
+
+
+def _tracks(config: TrainConfig) -> tuple[Track, ...]:
+    """The tracks of the model to start from, or those that are asked for."""
+    if config.init is not None:
+        return load(config.init).tracks
+    return tuple(TRACKS[name] for name in config.tracks)
+
+
+def _refuse_silence(dataset: CompleteHierarchicalDrumDataset, tracks: Sequence[Track]) -> None:
+    """A track that no file has would be learnt as one that always rests."""
+    for track, (start, stop) in zip(tracks, columns_of(dataset.num_drums, tracks), strict=True):
+        if not dataset.packed[:, start:stop].any():
+            raise HypermeterError(
+                f"{dataset.files[0].parent}: no notes of {track.name} in any .npz; prepare with --tracks {track.name}"
+            )
 
 
 def _labels(config: TrainConfig, folder: Path, grid: Grid) -> Labels | None:
@@ -103,6 +124,8 @@ def read_start(name: str, material: Material) -> HierarchicalDrumModel:
         )
     if model.grid != material.grid:
         raise HypermeterError(f"{name}: {model.grid}, expected {material.grid} of {folder}; prepare on its grid")
+    if model.tracks != material.dataset.tracks:
+        raise HypermeterError(f"{name}: its tracks are not those of the model to start from; take another teacher")
     if model.num_drums != material.dataset.num_drums:  # neither has a kit
         found, expected = model.num_drums, material.dataset.num_drums
         raise HypermeterError(f"{name}: {found} voices, expected {expected} of {folder}; take another model")

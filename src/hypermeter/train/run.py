@@ -73,11 +73,13 @@ class _Run:
         else:
             options = {name: getattr(config, name) for name in (*SHAPE_FIELDS, "dropout")}
             options |= {"num_drums": material.dataset.num_drums, "labels": material.dataset.labels}
+            options["tracks"] = [each.to_dict() for each in material.dataset.tracks]
             if config.output == "softmax":
                 options["known"] = known_combinations(torch.from_numpy(material.dataset.packed).float())
         if config.init is not None:
             shape = {name: options[name] for name in SHAPE_FIELDS}
-            config = dataclasses.replace(config, **shape, use_plan=options["labels"] is not None)
+            names = tuple(each["name"] for each in options["tracks"])
+            config = dataclasses.replace(config, **shape, tracks=names, use_plan=options["labels"] is not None)
         self.config = config
         self.identity = {
             "config": config.to_dict(),
