@@ -9,6 +9,7 @@ from hypermeter import render
 from hypermeter.grid import Grid, Groove, HypermeterError
 from hypermeter.kit import Kit, Voice, load_kit
 from hypermeter.render import LEVELS, MOST_BARS, ascii_grid, plot_groove, read_ascii, show_picture
+from hypermeter.tracks import BASS, HOLD, REST
 
 
 def some_groove(steps=80, kit="gm10", grid=Grid(), density=0.2, seed=0):
@@ -119,3 +120,42 @@ def test_without_matplotlib_a_line_says_that_there_is_no_picture(tmp_path, capsy
     out = capsys.readouterr().out
     assert "b.png is left out: pictures need matplotlib" in out and out.count("\n") == 1
     assert not (tmp_path / "b.png").exists()
+
+
+def with_bass(steps=80, seed=0):
+    groove = some_groove(steps, seed=seed)
+    codes = np.random.default_rng(seed).choice([REST, HOLD, HOLD, 24, 37, 60], steps)
+    groove.tracks["bass"] = BASS.decode(BASS.encode(np.where(codes == 60, 57, codes)))
+    return groove
+
+
+def test_a_track_shows_its_notes_and_octaves_below_the_drums():
+    hits = np.zeros((8, 10))
+    hits[0, 0] = 1
+    groove = Groove(hits, grid=Grid(2, 2), tracks={"bass": np.array([36, 1, 0, 37, 1, 1, 0, 60], np.int16)})
+    assert ascii_grid(groove).splitlines()[-3:] == [
+        "kick        |X...|....|".replace("X", "x"),
+        "bass        |C-.c|--.C|",
+        "bass-octave |2..2|...4|",
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_grid_with_a_track_is_read_back(seed):
+    groove = with_bass(80 + 7 * seed, seed)
+    again = read_ascii(ascii_grid(groove))
+    assert np.array_equal(again.tracks["bass"], groove.tracks["bass"]) and np.array_equal(again.hits, groove.hits)
+
+
+def test_a_note_that_is_none_is_said_in_one_line():
+    text = "kick        |x...|\nbass        |H...|\nbass-octave |2...|\n"
+    with pytest.raises(HypermeterError, match="expected a note as C2"):
+        read_ascii("tempo 120, metre 2/4, 2 steps a beat, phrases of 4\n" + text)
+    with pytest.raises(HypermeterError, match="its octaves of 0"):
+        read_ascii("tempo 120, metre 2/4, 2 steps a beat, phrases of 4\n" + text.rpartition("bass-")[0])
+
+
+def test_a_picture_with_a_track_is_taller(tmp_path):
+    plain, both = some_groove(64), with_bass(64)
+    sizes = [size_of(plot_groove(each, tmp_path / f"{number}.png")) for number, each in enumerate((plain, both))]
+    assert sizes[1][1] > sizes[0][1]

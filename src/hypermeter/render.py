@@ -3,12 +3,13 @@
 import re
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hypermeter.grid import Grid, Groove, HypermeterError, atomic_write
 from hypermeter.kit import Kit, load_kit
+from hypermeter.tracks import HOLD, TRACKS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,9 +17,16 @@ if TYPE_CHECKING:
 LEVELS = {"o": 0.3, "x": 0.7, "X": 0.95}
 """Symbol of a hit -> velocity: ghost note, plain, accent. A rest is a dot."""
 
+STRIP = 4
+"""Height of a track in a picture, in voices."""
+
 MOST_BARS = 64
 """Bars in a picture."""
 
+NOTES = "CcDdEFfGgAaB"
+"""A note's name in one letter, small where it is sharp."""
+
+_OCTAVE = "-octave"
 _HEADER = re.compile(r"tempo ([\d.]+), metre (\d+)/(\d+), (\d+) steps a beat, phrases of (\d+)")
 _ROW = re.compile(r"(\S+) *\|(.*)\|")
 
@@ -27,14 +35,16 @@ def ascii_grid(groove: Groove) -> str:
     """Voices down, steps across, bars between ``|``, one block of lines a phrase; the last voice of the kit on top.
 
     ``read_ascii`` reads it back: hits exactly, velocity as one of LEVELS. Left out are offsets and voices without hits.
-    A groove without hits shows all voices.
+    A groove without hits shows all voices. A track has two rows below the drums: its notes, a letter of NOTES where one
+    begins and - while it goes on, and their octaves, 4 from middle C on.
     """
     grid, kit = groove.grid, load_kit(groove.kit)
     levels = np.array([*LEVELS.values()])
     nearest = np.abs(groove.velocity[..., None] - levels).argmin(-1)
     symbols = np.where(groove.hits > 0, np.array([*LEVELS])[nearest], ".")
     sounding = groove.hits.any(0) | (not groove.hits.any())
-    width, size = max(map(len, kit.names)) + 1, grid.steps_per_bar
+    names = [*kit.names, *(f"{name}{_OCTAVE}" for name in groove.tracks)]
+    width, size = max(map(len, names)) + 1, grid.steps_per_bar
     blocks = [
         f"tempo {groove.tempo_bpm:g}, metre {grid.metre}, {grid.steps_per_beat} steps a beat, "
         f"phrases of {grid.bars_per_phrase}"
@@ -45,8 +55,39 @@ def ascii_grid(groove: Groove) -> str:
         for column in reversed(np.flatnonzero(sounding)):
             bars = ["".join(phrase[at : at + size, column]) for at in range(0, len(phrase), size)]
             rows.append(f"{kit.names[column]:{width}}|{'|'.join(bars)}|")
+        for name, codes in groove.tracks.items():
+            for row, letters in zip((name, f"{name}{_OCTAVE}"), _track_rows(codes), strict=True):
+                part = letters[start : start + grid.steps_per_phrase]
+                bars = [part[at : at + size] for at in range(0, len(part), size)]
+                rows.append(f"{row:{width}}|{'|'.join(bars)}|")
         blocks.append("\n".join(rows))
     return "\n\n".join(blocks) + "\n"
+
+
+def _track_rows(codes: np.ndarray) -> tuple[str, str]:
+    """A letter a step: notes, and octaves."""
+    begins = [code > HOLD for code in codes.tolist()]
+    notes = "".join(
+        NOTES[c % 12] if b else "-" if c == HOLD else "." for c, b in zip(codes.tolist(), begins, strict=True)
+    )
+    octaves = "".join("_0123456789"[c // 12] if b else "." for c, b in zip(codes.tolist(), begins, strict=True))
+    return notes, octaves
+
+
+def _track_codes(name: str, notes: str, octaves: str) -> np.ndarray:
+    """What ``_track_rows`` wrote, bar lines taken out."""
+    if len(notes) != len(octaves):
+        raise HypermeterError(f"grid: {name} of {len(notes)} steps, its octaves of {len(octaves)}: expected the same")
+    codes = np.zeros(len(notes), np.int16)
+    for step, (note, octave) in enumerate(zip(notes, octaves, strict=True)):
+        if note == "-":
+            codes[step] = HOLD
+        elif note != ".":
+            if note not in NOTES or octave not in "_0123456789":
+                found = f"{note}{octave}"
+                raise HypermeterError(f"grid: {name} has {found!r} at step {step + 1}, expected a note as C2")
+            codes[step] = 12 * "_0123456789".index(octave) + NOTES.index(note)
+    return codes
 
 
 def read_ascii(text: str, kit: str | Path | Kit = "gm10") -> Groove:
@@ -58,12 +99,16 @@ def read_ascii(text: str, kit: str | Path | Kit = "gm10") -> Groove:
     given, kit = kit, load_kit(kit)
     grid, tempo_bpm = Grid(), 120.0
     blocks: list[dict[int, str]] = [{}]
+    melodies: dict[str, list[str]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         where, line = f"grid, line {number}", line.partition("#")[0].strip()
         if header := _HEADER.fullmatch(line):
             beats, unit, steps, bars = map(int, header.groups()[1:])
             grid, tempo_bpm = Grid(steps, beats, bars, unit), float(header[1])
         elif row := _ROW.fullmatch(line):
+            if row[1].removesuffix(_OCTAVE) in TRACKS and row[1] not in kit.names:
+                melodies.setdefault(row[1], []).append(row[2].replace("|", ""))
+                continue
             column = _column(row[1], row[2], kit, where)
             if column in blocks[-1]:
                 raise HypermeterError(f"{where}: {row[1]} is there twice; leave a blank line between phrases")
@@ -82,7 +127,13 @@ def read_ascii(text: str, kit: str | Path | Kit = "gm10") -> Groove:
     velocity = np.zeros(symbols.shape, np.float32)
     for symbol, level in LEVELS.items():
         velocity[symbols == symbol] = level
-    return Groove(symbols != ".", velocity, tempo_bpm=tempo_bpm, kit=given, grid=grid)
+    joined = {name: "".join(parts) for name, parts in melodies.items()}
+    tracks = {
+        name: _track_codes(name, row, joined.get(name + _OCTAVE, ""))
+        for name, row in joined.items()
+        if not name.endswith(_OCTAVE)
+    }
+    return Groove(symbols != ".", velocity, tempo_bpm=tempo_bpm, kit=given, grid=grid, tracks=tracks)
 
 
 def _column(voice: str, bars: str, kit: Kit, where: str) -> int:
@@ -139,7 +190,8 @@ def show_picture(groove: Groove, path: str | Path, title: str = "", primer_steps
 def draw_groove(groove: Groove, title: str = "", primer_steps: int = 0) -> "Figure":
     """A drum grid: velocity as colour, offset as displacement from the step, lines at bars and phrases.
 
-    Two phrases a row, the first ``MOST_BARS`` bars. Voices without hits are left out.
+    Two phrases a row, the first ``MOST_BARS`` bars. Voices without hits are left out. A track is a strip below the
+    drums, its notes as bars from low to high.
 
     Args:
         groove: what to draw.
@@ -157,7 +209,10 @@ def draw_groove(groove: Groove, title: str = "", primer_steps: int = 0) -> "Figu
     sounding = np.flatnonzero(groove.hits.any(0) | (not groove.hits.any()))
     row_steps = min(2 * grid.steps_per_phrase, max(steps, 1))
     starts = range(0, max(steps, 1), row_steps)
-    figure = Figure((13, (0.6 + 0.22 * len(sounding)) * len(starts) + 0.8), dpi=110, layout="constrained")
+    melodies = {name: codes for name, codes in groove.tracks.items() if (codes > HOLD).any()}
+    below = STRIP * len(melodies)
+    height = (0.6 + 0.22 * (len(sounding) + below)) * len(starts) + 0.8
+    figure = Figure((13, height), dpi=110, layout="constrained")
     axes = figure.subplots(len(starts), 1, squeeze=False)[:, 0]
     for axis, start in zip(axes, starts, strict=True):
         end = min(start + row_steps, steps)
@@ -173,8 +228,15 @@ def draw_groove(groove: Groove, title: str = "", primer_steps: int = 0) -> "Figu
         drawn.set_array(groove.velocity[cells])
         drawn.set_clim(0, 1)
         axis.add_collection(drawn)
-        axis.set(xlim=(start - 0.5, start + row_steps + 0.5), ylim=(0, len(sounding)))
-        axis.set_yticks(np.arange(len(sounding)) + 0.5, [kit.names[each] for each in sounding], fontsize=8)
+        for number, codes in enumerate(melodies.values(), 1):
+            axis.axhline(STRIP - STRIP * number, color="0.25", linewidth=0.8)
+            axis.add_collection(_strip(codes, start, end, -STRIP * number))
+        axis.set(xlim=(start - 0.5, start + row_steps + 0.5), ylim=(-below, len(sounding)))
+        at_voices = [
+            *(np.arange(len(sounding)) + 0.5),
+            *(STRIP / 2 - STRIP * each for each in range(1, len(melodies) + 1)),
+        ]
+        axis.set_yticks(at_voices, [*(kit.names[each] for each in sounding), *melodies], fontsize=8)
         bars = range(start, end, grid.steps_per_bar)
         axis.set_xticks(list(bars), [str(each // grid.steps_per_bar + 1) for each in bars], fontsize=8)
         axis.tick_params(length=0)
@@ -182,3 +244,22 @@ def draw_groove(groove: Groove, title: str = "", primer_steps: int = 0) -> "Figu
     figure.colorbar(drawn, ax=list(axes), label="velocity", pad=0.01, shrink=0.9)
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def _strip(codes: np.ndarray, start: int, end: int, bottom: float) -> Any:
+    """The notes of a track as boxes, the lowest of the piece at the bottom of the strip."""
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    pitches = codes[codes > HOLD]
+    low, reach = pitches.min(), max(int(np.ptp(pitches)), 1)
+    boxes = []
+    for step in np.flatnonzero(codes[:end] > HOLD).tolist():
+        last = step + 1
+        while last < end and codes[last] == HOLD:
+            last += 1
+        if last > start:
+            y = bottom + 0.25 + (STRIP - 1) * (codes[step] - low) / reach
+            first = max(step, start)
+            boxes.append(Rectangle((first + 0.08, y), last - first - 0.16, 0.5))
+    return PatchCollection(boxes, facecolor="tab:orange", zorder=2)

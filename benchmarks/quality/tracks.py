@@ -1,0 +1,94 @@
+"""What drums tell about a bass: bits per step of the bass given the drums, and of the bass alone.
+
+    hypermeter prepare multitrack songs --tracks bass
+    python benchmarks/quality/tracks.py songs
+
+Two models of the same size and budget: one hears and plays drums and bass, the other the bass alone (its drums are
+silent). Of the first, the bits of a step's bass are those of drums and bass together less those of the drums: what is
+left when the drums of this step, and drums and bass before it, are known. Figures are of the split test, which neither
+training nor the choice of when to stop has seen; songs weigh by their length.
+"""
+
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import tyro
+
+from hypermeter import HierarchicalDrumModel, load
+from hypermeter.dataset import read_folder, with_tracks
+from hypermeter.evaluate import summarize
+from hypermeter.grid import HypermeterError, atomic_write
+from hypermeter.heads import Mixture
+from hypermeter.train import TrainConfig, train
+
+BASE: dict[str, Any] = {"max_steps": 600, "val_every": 100, "patience": 9, "accelerator": "cpu", "tracks": ("bass",)}
+
+
+def silence_drums(folder: Path, out: Path) -> None:
+    """A copy of prepared .npz in which no drum is played."""
+    for path in sorted(folder.rglob("*.npz")):
+        with np.load(path, allow_pickle=False) as arrays:
+            kept = {name: arrays[name] for name in arrays.files if name not in ("velocity", "offset")}
+        kept["sequence"] = np.zeros_like(kept["sequence"])
+        target = out / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(target, **kept)
+
+
+@torch.no_grad()
+def bits(model: HierarchicalDrumModel, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each song: bits of its drums, of its bass given them, and its steps."""
+    found = []
+    for path, hits in zip(*read_folder(folder), strict=True):
+        x = torch.from_numpy(with_tracks(path, hits, model.tracks)).float()[None]
+        dist = model(x).step_dist
+        assert isinstance(dist, Mixture)
+        x = F.pad(x, (0, 0, 0, 1))
+        drums = dist.voices.log_prob(x[..., : model.num_drums])[:, :-1].sum().item()
+        both = dist.log_prob(x)[:, :-1].sum().item()
+        found.append((-drums / math.log(2), (drums - both) / math.log(2), len(hits)))
+    drums, bass, steps = np.array(found).T
+    return drums, bass, steps
+
+
+def main(npz_dir: tyro.conf.Positional[Path], out: Path = Path("bench/out/tracks"), seed: int = 0) -> None:
+    """Train what is missing and print a table.
+
+    Args:
+        npz_dir: folder that ``prepare --tracks bass`` wrote.
+        out: folder of the runs.
+        seed: of both.
+    """
+    silent = out / "silent"
+    if not silent.exists():
+        silence_drums(npz_dir, out / "half")
+        shutil.move(out / "half", silent)
+    rows = {}
+    for name, folder in (("together", npz_dir), ("alone", silent)):
+        run = out / f"{name}-{seed}"
+        train(TrainConfig(folder, run, seed=seed, **BASE))
+        drums, bass, steps = bits(load(run), folder / "test")
+        rows[name] = {"drums": summarize(drums, steps), "bass": summarize(bass, steps)}
+    with atomic_write(out / f"result-{seed}.json") as temporary:
+        temporary.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    print("| bits per step on songs not heard | drums | bass |\n|---|---|---|")
+    for name, row in rows.items():
+        cells = [
+            f"{row[part]['bits_per_step']:.3f} ({row[part]['low']:.3f} to {row[part]['high']:.3f})" for part in row
+        ]
+        print(f"| {name} | {cells[0] if name == 'together' else '-'} | {cells[1]} |")
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main)
+    except HypermeterError as error:
+        print(f"tracks: {error}", file=sys.stderr)
+        sys.exit(2)
