@@ -49,6 +49,7 @@ ORDER = [
     "encoders",
     "heads",
     "losses",
+    "expression",
     "generate",
     "infill",
     "checkpoint",

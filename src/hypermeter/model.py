@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from hypermeter.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, reading, write_checkpoint
 from hypermeter.encoders import BarAttention, Recalled, RecurrentEncoder, TransformerEncoder
+from hypermeter.expression import Expression
 from hypermeter.generate import generate
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.heads import MixtureHead, SoftmaxHead, StepDistribution
@@ -57,6 +58,7 @@ class HierarchicalDrumModel(nn.Module):
         labels: kind (section, style, fill) -> the labels that a ``Plan`` may ask of a bar; left out, the model takes
             no plans.
         tracks: pitched tracks beside the drums, each a record of ``Track``: their columns follow those of the drums.
+        use_expression: also tell velocity and offset of each hit, see ``Expression``.
         grid: the metre.
         kit: the voices, kept in the checkpoint.
 
@@ -89,6 +91,7 @@ class HierarchicalDrumModel(nn.Module):
         attention_window: int = 256,
         labels: Labels | None = None,
         tracks: Sequence[Mapping[str, Any]] = (),
+        use_expression: bool = False,
         grid: Grid = Grid(),
         kit: Kit | None = None,
     ):
@@ -115,6 +118,7 @@ class HierarchicalDrumModel(nn.Module):
             "use_phrase_level": use_phrase_level,
             "attention_bars": attention_bars,
             "attention_window": attention_window,
+            "use_expression": use_expression,
             "tracks": [dict(each) for each in tracks],
             "labels": None if labels is None else {kind: list(labels.get(kind, ())) for kind in KINDS},
         }
@@ -176,6 +180,8 @@ class HierarchicalDrumModel(nn.Module):
         self.phrase_output = nn.Linear(phrase_hidden_dim, width)
         self.bar_persistence = nn.Parameter(torch.full((width,), 0.7))
         self.phrase_persistence = nn.Parameter(torch.full((width,), 0.7))
+
+        self.expression = Expression(step_hidden_dim, num_drums, dropout=dropout) if use_expression else None
 
     def _head(
         self, output: str, hidden_dim: int, num_components: int, known: list[list[int]] | None, recalled: int

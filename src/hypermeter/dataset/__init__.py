@@ -9,7 +9,7 @@ from hypermeter.dataset.archive import (
     read_meta,
     read_sequence,
 )
-from hypermeter.dataset.conditions import find_labels, read_plan, with_tracks
+from hypermeter.dataset.conditions import find_labels, read_expression, read_plan, with_tracks
 from hypermeter.dataset.windows import (
     DROP_OUT,
     CompleteHierarchicalDrumDataset,

@@ -62,8 +62,8 @@ class TrainConfig:
         use_phrase_level: hear the phrase level at the step level.
         use_plan: learn to play what is asked of each bar (section, style, fill, tempo, density, off-beat share), which
             is hidden at random, whole or in part, so that the model plays without it too.
-        only: train only the part that takes plans; the rest stays as in ``init``, so that what the model plays when
-            nothing is asked stays the same. What is held out is then judged under its plan.
+        only: teach a model, ``init``, to take plans, or velocity and microtiming (expression), and leave the rest of it
+            as it is. What is held out is judged by the bits under its plans, or of a hit's velocity and offset.
         seed: of weights, order, dropout and augmentation, 0 to 2**31 - 1.
         devices: processes; torchrun's own number is taken where torchrun runs this.
         accelerator: cpu, cuda or auto.
@@ -108,7 +108,7 @@ class TrainConfig:
     use_bar_level: bool = True
     use_phrase_level: bool = True
     use_plan: bool = False
-    only: Literal["plan"] | None = None
+    only: Literal["plan", "expression"] | None = None
     seed: int = 0
     devices: int = 1
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
@@ -130,7 +130,7 @@ class TrainConfig:
         if unknown := set(self.tracks) - set(TRACKS):
             raise HypermeterError(f"train: no track {min(unknown)!r}, expected some of {', '.join(TRACKS)}")
         if self.only is not None and self.init is None:
-            raise HypermeterError(f"train: only {self.only} without init; name the model that the rest is of")
+            raise HypermeterError(f"train: only {self.only} without init; name the model that is to learn it")
 
     def to_dict(self) -> dict[str, Any]:
         """Without the paths and the machine: what must agree for a run to go on. Of the data, other things must."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from hypermeter.dataset import (
     CompleteHierarchicalDrumDataset,
@@ -14,6 +15,7 @@ from hypermeter.dataset import (
     common_kit_and_grid,
     find_labels,
     kit_name,
+    read_expression,
     read_folder,
     read_plan,
     read_sequence,
@@ -29,12 +31,17 @@ from hypermeter.train.config import TrainConfig
 
 @dataclass(frozen=True)
 class Material:
-    """What a run learns from, and what it is judged by: held-out hits (T, V) of each performance, and their plans."""
+    """What a run learns from, and what it is judged by: held-out hits (T, V) of each performance, and their plans.
+
+    ``held_out_items`` are whole performances as the data set has them, velocity and offset included; only where those
+    are learnt.
+    """
 
     folder: Path
     dataset: CompleteHierarchicalDrumDataset
     held_out: list[np.ndarray]
     held_out_plans: list[Plan]
+    held_out_items: list[dict[str, Any]]
     kit: Kit | None
     grid: Grid
 
@@ -67,6 +74,7 @@ def read_material(config: TrainConfig) -> Material:
         seed=config.seed,
         labels=_labels(config, folder, grid),
         tracks=(tracks := _tracks(config)),
+        with_expression=config.only == "expression",
         mix_metres=config.mix_metres,
     )
     voices = dataset.num_drums
@@ -84,7 +92,19 @@ def read_material(config: TrainConfig) -> Material:
         _refuse_silence(dataset, tracks)
     judged = [(path, sequence) for path, sequence in zip(held_out, sequences, strict=True) if len(sequence)]
     plans = [] if dataset.labels is None else [read_plan(*each, grid, dataset.labels) for each in judged]
-    return Material(folder, dataset, [with_tracks(*each, tracks) for each in judged], plans, kit, grid)
+    items = [_played(*each) for each in judged] if config.only == "expression" else []
+    if items and all(bool(each["velocity"].isnan().all()) for each in items):
+        raise HypermeterError(
+            f"{validation}: no velocity in any .npz, so there is nothing to judge by; prepare from MIDI"
+        )
+    return Material(folder, dataset, [with_tracks(*each, tracks) for each in judged], plans, items, kit, grid)
+
+
+def _played(path: Path, hits: np.ndarray) -> dict[str, Any]:
+    """A whole performance with its velocity and offset, as an item of the data set."""
+    velocity, offset, tempo_bpm = read_expression(path, *hits.shape)
+    told = {"velocity": torch.from_numpy(velocity), "offset": torch.from_numpy(offset)}
+    return {"step": torch.from_numpy(hits).float(), "tempo_bpm": torch.tensor(tempo_bpm)} | told
 
 
 def _tracks(config: TrainConfig) -> tuple[Track, ...]:
@@ -107,7 +127,7 @@ def _labels(config: TrainConfig, folder: Path, grid: Grid) -> Labels | None:
     """The vocabulary of the plans: that of the model to start from, or that of the data; None without plans."""
     if config.init is not None and (known := load(config.init).labels) is not None:
         return known
-    if not config.use_plan:
+    if not (config.use_plan or config.only == "plan"):
         return None
     files, sequences = read_folder(folder)
     return find_labels(files, [-(-len(each) // grid.steps_per_bar) for each in sequences])

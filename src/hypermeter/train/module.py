@@ -19,8 +19,20 @@ UNDECAYED = ("model.plan_embedding.",)
 """Matrices without weight decay: what is asked is seldom known, so that they would shrink between its uses."""
 
 
-PARTS = {"plan": ("plan_embedding", "steering")}
+PARTS = {"plan": ("plan_embedding", "steering"), "expression": ("expression",)}
 """What can be trained alone -> names in the model."""
+
+
+def expression_nats(model: HierarchicalDrumModel, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """-log p of the velocities and offsets of all hits whose file tells them, and how many hits that are."""
+    assert model.expression is not None
+    drums = batch["step"][..., : model.num_drums]
+    velocity, offset = batch["velocity"], batch["offset"]
+    with torch.no_grad():
+        features = model(batch["step"]).features[:, :-1]
+    dist = model.expression(features, drums, velocity, offset, batch["tempo_bpm"])
+    told = drums * ~(velocity.isnan() | offset.isnan())
+    return -dist.log_prob(told, velocity, offset).sum(), told.sum()
 
 
 class DrumModule(lightning.LightningModule):
@@ -47,7 +59,7 @@ class DrumModule(lightning.LightningModule):
         assert self.config.only is not None
         parts = [getattr(self.model, name) for name in PARTS[self.config.only]]
         if None in parts:
-            raise HypermeterError(f"train: only {self.config.only}, but the model has no such part; pass --use-plan")
+            raise HypermeterError(f"train: only {self.config.only}, but the model has no such part")
         return parts
 
     def train(self, mode: bool = True) -> "DrumModule":
@@ -62,6 +74,9 @@ class DrumModule(lightning.LightningModule):
         return self.model(step_seq)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Tensor]:
+        if self.config.only == "expression":
+            nats, hits = expression_nats(self.model, batch)
+            return {"loss": nats / hits.clamp_min(1)}
         plan = None
         if "plan" in batch:
             plan = self._plan(batch["plan"])

@@ -20,7 +20,7 @@ from hypermeter.model import HierarchicalDrumModel
 from hypermeter.train.config import SHAPE_FIELDS, TrainConfig
 from hypermeter.train.log import plot_curves, write_log
 from hypermeter.train.material import batches, read_material, read_start
-from hypermeter.train.module import DrumModule
+from hypermeter.train.module import DrumModule, expression_nats
 from hypermeter.train.resume import CHECKPOINT, check_same_run, read_state, write_state
 
 FILES = (CHECKPOINT, "best.safetensors", "last.safetensors", "log.csv", "curves.png")
@@ -63,6 +63,7 @@ class _Run:
         material = read_material(config)
         self.dataset, self.held_out = material.dataset, material.held_out
         self.plans = material.held_out_plans if config.only == "plan" else None
+        self.items = material.held_out_items
         self.kept = read_state(config.out / CHECKPOINT, fabric.device)
         start = None
         if self.kept is not None:
@@ -70,6 +71,7 @@ class _Run:
         elif config.init is not None:
             start = read_start(config.init, material)
             options = start.config | {"dropout": config.dropout, "labels": material.dataset.labels}
+            options["use_expression"] = options.get("use_expression", False) or config.only == "expression"
         else:
             options = {name: getattr(config, name) for name in (*SHAPE_FIELDS, "dropout")}
             options |= {"num_drums": material.dataset.num_drums, "labels": material.dataset.labels}
@@ -197,12 +199,25 @@ class _Run:
         if not self.held_out:
             improved = True
         else:
-            result = bits_per_step(self.average, self.held_out, self.plans)
+            result = self._held_out_bits()
             improved = result < self.best
             self.best, self.since_best = (result, 0) if improved else (self.best, self.since_best + 1)
             self._log({"update": self.update, "held_out_bits_per_step": result}, board)
         if improved and self.fabric.is_global_zero:
             self._save_weights("best.safetensors")
+
+    @torch.no_grad()
+    def _held_out_bits(self) -> float:
+        """Bits per step; where expression is learnt, of a hit's velocity and offset."""
+        if self.config.only != "expression":
+            return bits_per_step(self.average, self.held_out, self.plans)
+        nats = hits = 0.0
+        for item in self.items:
+            found = expression_nats(
+                self.average, {name: self.fabric.to_device(each[None]) for name, each in item.items()}
+            )
+            nats, hits = nats + found[0].item(), hits + found[1].item()
+        return nats / max(hits, 1) / math.log(2)
 
     def _save_weights(self, name: str) -> None:
         looks = [row["held_out_bits_per_step"] for row in self.history if "held_out_bits_per_step" in row]
