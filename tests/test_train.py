@@ -158,7 +158,7 @@ def test_every_kind_of_model_trains(data, tmp_path, options):
 
 def test_a_folder_with_another_run_is_refused(data, tmp_path):
     train(config_of(data, tmp_path, max_steps=1))
-    with pytest.raises(HypermeterError, match="a run with learning_rate None, asked for 0.1"):
+    with pytest.raises(HypermeterError, match="a run with learning_rate 0.008, asked for 0.1"):
         train(config_of(data, tmp_path, max_steps=1, learning_rate=0.1))
 
 

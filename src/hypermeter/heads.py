@@ -331,7 +331,8 @@ class MixtureHead(nn.Module):
         if num_components < 1:
             raise HypermeterError(f"mixture: num_components is {num_components}, expected at least 1")
         self.num_drums, self.num_components, self.groups = num_drums, num_components, groups
-        self.project = nn.Linear(hidden_dim, num_components * (1 + num_drums))
+        self.num_scores = num_components * (1 + num_drums)
+        self.project = nn.Linear(hidden_dim, self.num_scores)
         with torch.no_grad():  # components that start alike stay alike; drums are mostly silent
             self.project.bias[num_components:].uniform_(-4, 0)
         self.repeat = None
@@ -339,9 +340,14 @@ class MixtureHead(nn.Module):
             self.repeat = nn.Parameter(torch.full((num_components, num_recalled, num_drums), REPEAT))
 
     def forward(
-        self, features: Float[Tensor, "*B hidden"], recalled: Float[Tensor, "*B recalled V"] | None = None
+        self,
+        features: Float[Tensor, "*B hidden"],
+        recalled: Float[Tensor, "*B recalled V"] | None = None,
+        steered: Float[Tensor, "*B scores"] | None = None,
     ) -> Mixture:
-        weights, logits = self.project(features).split([self.num_components, self.num_components * self.num_drums], -1)
+        """``steered`` is added to what the features are projected to."""
+        scores = self.project(features) if steered is None else self.project(features) + steered
+        weights, logits = scores.split([self.num_components, self.num_components * self.num_drums], -1)
         logits = logits.unflatten(-1, (self.num_components, self.num_drums))
         if self.repeat is not None and recalled is not None:
             logits = logits + torch.einsum("...rv,krv->...kv", recalled, self.repeat)
@@ -377,13 +383,19 @@ class SoftmaxHead(nn.Module):
             )
         self.known: Tensor
         self.register_buffer("known", listed)
-        self.project = nn.Linear(hidden_dim, len(self.known) + 1 + num_drums)
+        self.num_scores = len(self.known) + 1 + num_drums
+        self.project = nn.Linear(hidden_dim, self.num_scores)
         self.repeat = nn.Parameter(torch.full((num_recalled, num_drums), REPEAT)) if num_recalled else None
 
     def forward(
-        self, features: Float[Tensor, "*B hidden"], recalled: Float[Tensor, "*B recalled V"] | None = None
+        self,
+        features: Float[Tensor, "*B hidden"],
+        recalled: Float[Tensor, "*B recalled V"] | None = None,
+        steered: Float[Tensor, "*B scores"] | None = None,
     ) -> SoftmaxWithEscape:
-        scores, logits = self.project(features).split([len(self.known) + 1, self.known.shape[1]], -1)
+        """``steered`` is added to what the features are projected to."""
+        projected = self.project(features) if steered is None else self.project(features) + steered
+        scores, logits = projected.split([len(self.known) + 1, self.known.shape[1]], -1)
         if self.repeat is not None and recalled is not None:
             bias = (recalled * self.repeat).sum(-2)
             scores, logits = scores + F.pad(bias @ self.known.T, (0, 1)), logits + bias

@@ -149,9 +149,6 @@ class HierarchicalDrumModel(nn.Module):
                 bar_part = 0.3 * torch.randn(grid.bars_per_phrase, 1, position_dim)
                 self.position_embedding.weight.copy_((step_part + bar_part).flatten(0, 1))
         self.plan_embedding = None if self.labels is None else PlanEmbedding(self.labels, num_drums)
-        self.steering = None
-        if self.labels is not None:
-            self.steering = Steering(step_hidden_dim, width, position_dim, (bar_hidden_dim, phrase_hidden_dim), dropout)
         lags = LOOK_BACK_BARS if use_look_back else ()
         ahead = min(LOOK_BACK_STEPS, grid.steps_per_bar)  # no further than the step before
         self.past = max(lags, default=0) * grid.steps_per_bar
@@ -176,6 +173,12 @@ class HierarchicalDrumModel(nn.Module):
         self.drop = nn.Dropout(dropout)
         recalled = 0 if self.bar_attention is None or not use_recalled_hits else self.bar_attention.num_heads
         self.output_layer = self._head(output, step_hidden_dim, num_components, known, recalled)
+        self.steering = None
+        if self.labels is not None:
+            scores, dims = self.output_layer.num_scores, (bar_hidden_dim, phrase_hidden_dim)
+            self.steering = Steering(
+                step_hidden_dim + position_dim, num_drums, width, scores, dims, grid.steps_per_bar, dropout
+            )
         self.bar_output = nn.Linear(bar_hidden_dim + phrase_hidden_dim, width)
         self.phrase_output = nn.Linear(phrase_hidden_dim, width)
         self.bar_persistence = nn.Parameter(torch.full((width,), 0.7))
@@ -185,7 +188,7 @@ class HierarchicalDrumModel(nn.Module):
 
     def _head(
         self, output: str, hidden_dim: int, num_components: int, known: list[list[int]] | None, recalled: int
-    ) -> nn.Module:
+    ) -> MixtureHead | SoftmaxHead:
         if output == "softmax":
             if self.tracks:
                 raise HypermeterError("model: a softmax has no tracks; pass output mixture, or leave the tracks out")
@@ -258,14 +261,15 @@ class HierarchicalDrumModel(nn.Module):
         features = self._features(heard, recalled, position[None])
         bar_logits = self.bar_output(torch.cat([bars, last_phrase], -1)) + self.bar_persistence * _log_odds(bar_seq)
         phrase_logits = self.phrase_output(phrases) + self.phrase_persistence * _log_odds(phrase_seq)
+        steered = None
         if self.steering is not None and plan is not None:
             asked = self._asked(plan.bars(0, phrases.shape[1] * per_phrase + 1))
             so_far = sums_so_far(step_seq, per_bar)
-            features = self._steer(features, asked[:, position // per_bar], so_far, position[None])
+            steered = self._steered(features, so_far, position[None], asked[:, position // per_bar])
             steer_bars, steer_phrases = self.steering.forecasts
             bar_logits = bar_logits + steer_bars(bars, asked[:, 1 : bars.shape[1] + 1])
             phrase_logits = phrase_logits + steer_phrases(phrases, asked[:, per_phrase::per_phrase])
-        return Prediction(self._distribution(features, recalled), bar_logits, phrase_logits, features)
+        return Prediction(self._distribution(features, recalled, steered), bar_logits, phrase_logits, features)
 
     def log_prob(self, step_seq: Float[Tensor, "B T V"], **asked: Any) -> Float[Tensor, "B T"]:
         """log p(x_t | x_<t) in nats, summed over voices; t = 0 from the start state. ``asked`` is as in ``forward``."""
@@ -316,7 +320,11 @@ class HierarchicalDrumModel(nn.Module):
 
     def predict(self, state: State) -> StepDistribution:
         """The distribution of the next step."""
-        return self._distribution(*self._hear(state))
+        features, recalled = self._hear(state)
+        steered = None
+        if self.steering is not None:
+            steered = self._steered(features, state.bar_sums[1], state.position, state.asked)
+        return self._distribution(features, recalled, steered)
 
     def features(self, state: State) -> Float[Tensor, "B hidden"]:
         """What the distribution of the next step is made from: ``Prediction.features`` at its position."""
@@ -330,10 +338,7 @@ class HierarchicalDrumModel(nn.Module):
         for hear, said in ((self.hear_bar, state.bar_output), (self.hear_phrase, state.phrase_output)):
             if hear is not None:
                 heard = heard + hear(said)
-        features = self._features(heard, recalled, state.position)
-        if self.steering is not None:
-            features = self._steer(features, state.asked, state.bar_sums[1], state.position)
-        return features, recalled
+        return self._features(heard, recalled, state.position), recalled
 
     def step(self, x: Float[Tensor, "B V"], state: State) -> tuple[StepDistribution, State]:
         """Hear the step x; give the distribution of the step after it, and the new state."""
@@ -427,19 +432,24 @@ class HierarchicalDrumModel(nn.Module):
         mixed = self.mix(torch.cat([features, *self._places(features, position)], -1))
         return features + self.unmix(self.activation(mixed))
 
-    def _steer(
+    def _steered(
         self,
         features: Float[Tensor, "*B hidden"],
-        asked: Float[Tensor, "*B plan_dim"],
         so_far: Float[Tensor, "*B V"],
         position: Int[Tensor, "*#B"],
-    ) -> Float[Tensor, "*B hidden"]:
+        asked: Float[Tensor, "*B plan_dim"],
+    ) -> Float[Tensor, "*B scores"]:
         assert self.steering is not None
-        beside = torch.cat([features, so_far, *self._places(features, position)], -1)
-        return features + self.steering.step(beside, asked)
+        beside = torch.cat([features, *self._places(features, position)], -1)
+        return self.steering(beside, so_far, position, asked)
 
-    def _distribution(self, features: Float[Tensor, "*B hidden"], recalled: Recalled | None) -> StepDistribution:
-        return self.output_layer(self.drop(features), None if recalled is None else recalled.hits)
+    def _distribution(
+        self,
+        features: Float[Tensor, "*B hidden"],
+        recalled: Recalled | None,
+        steered: Float[Tensor, "*B scores"] | None,
+    ) -> StepDistribution:
+        return self.output_layer(self.drop(features), None if recalled is None else recalled.hits, steered)
 
     def _asked(self, plan: Plan) -> Float[Tensor, "B bars plan_dim"]:
         assert self.plan_embedding is not None

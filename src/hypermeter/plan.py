@@ -279,9 +279,10 @@ def hide(plan: Plan, share: float = 0.5) -> Plan:
 
 
 class PlanEmbedding(nn.Module):
-    """Bars of a plan to vectors of PLAN_DIM; the last element is 1 where anything is asked, and all are 0 elsewhere.
+    """Bars of a plan to vectors of PLAN_DIM, of which all elements are 0 where nothing is asked.
 
-    A number is read at KNOTS: it lies between two of them and has a share of each.
+    A number is read at KNOTS: it lies between two of them and has a share of each. The last three elements are the hits
+    a step that are asked for, or 0, whether they are, and whether anything is asked.
 
     Args:
         labels: the vocabulary.
@@ -290,7 +291,7 @@ class PlanEmbedding(nn.Module):
 
     def __init__(self, labels: Labels, num_drums: int):
         super().__init__()
-        self.num_drums, dim = num_drums, PLAN_DIM - 1
+        self.num_drums, dim = num_drums, PLAN_DIM - 3
         self.embed = nn.ModuleList(nn.Embedding(1 + len(labels.get(kind, ())), dim) for kind in KINDS)
         self.numbers = nn.Linear(len(NUMBERS) * (KNOTS + 1), dim)
         self.between = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
@@ -298,9 +299,10 @@ class PlanEmbedding(nn.Module):
 
     def forward(self, plan: Plan) -> Float[Tensor, "B bars dim"]:
         numbers = plan.numbers.to(self.numbers.weight.dtype)
-        tempo, density, offbeat = numbers.unbind(-1)
-        places = torch.stack([((tempo / 120).log2() + 1.5) / 3, density * self.num_drums / 4, offbeat], -1)
         known = ~numbers.isnan()
+        tempo, density, offbeat = numbers.unbind(-1)
+        wanted = density * self.num_drums
+        places = torch.stack([((tempo / 120).log2() + 1.5) / 3, wanted / 4, offbeat], -1)
         places = torch.where(known, places.clamp(0, 1), 0)[..., None] * (KNOTS - 1)
         shares = (1 - (places - torch.arange(KNOTS, device=places.device)).abs()).clamp_min(0)
         read = torch.cat([shares, torch.ones_like(shares[..., :1])], -1) * known[..., None]
@@ -308,7 +310,9 @@ class PlanEmbedding(nn.Module):
         for embed, codes in zip(self.embed, plan.labels.unbind(-1), strict=True):
             total = total + embed(codes)
         is_asked = (known.any(-1) | plan.labels.any(-1)).to(total.dtype)[..., None]
-        return torch.cat([self.norm(total + self.between(total)) * is_asked, is_asked], -1)
+        is_dense = known[..., NUMBERS.index("density")]
+        beside = torch.stack([torch.where(is_dense, wanted, 0), is_dense.to(total.dtype)], -1)
+        return torch.cat([self.norm(total + self.between(total)) * is_asked, beside, is_asked], -1)
 
 
 class Change(nn.Module):
@@ -330,22 +334,54 @@ class Change(nn.Module):
 
 
 class Steering(nn.Module):
-    """The way of a plan into a model: it changes the features of each step, and the forecasts of bars and phrases.
+    """The way of a plan into a model: it changes what the output distribution is made from, and the forecasts.
 
     The encoders do not hear the plan, only what was played under it. So a model that is asked nothing plays what it
-    would play without this part, to the last bit, and one that was trained before can be taught to take plans.
+    would play without this part, to the last bit, and one that was trained before can be taught to take plans. It is
+    told what has been played in the bar so far and, where a density is asked for, how many hits are left to play.
 
     Args:
-        hidden_dim: of the features.
+        features_dim: of the features and the embedded place in the phrase, together.
+        num_drums: voices.
         width: voices, and columns of tracks.
-        position_dim: of the place in the phrase.
+        scores: numbers that the output distribution is made from.
         level_dims: of the states of bars and phrases.
-        dropout: of what is changed.
+        steps_per_bar: steps.
+        dropout: of the hidden layers.
     """
 
     def __init__(
-        self, hidden_dim: int, width: int, position_dim: int, level_dims: tuple[int, int], dropout: float = 0.0
+        self,
+        features_dim: int,
+        num_drums: int,
+        width: int,
+        scores: int,
+        level_dims: tuple[int, int],
+        steps_per_bar: int,
+        dropout: float = 0.0,
     ):
         super().__init__()
-        self.step = Change(hidden_dim + width + position_dim, hidden_dim, 2 * hidden_dim, dropout)
+        self.num_drums, self.steps_per_bar = num_drums, steps_per_bar
+        self.step = Change(features_dim + width + 2, scores, 2 * features_dim, dropout)
         self.forecasts = nn.ModuleList(Change(dim, width, PLAN_DIM, dropout) for dim in level_dims)
+
+    def forward(
+        self,
+        features: Float[Tensor, "*B features"],
+        so_far: Float[Tensor, "*B V"],
+        position: Int[Tensor, "*#B"],
+        asked: Float[Tensor, "*B plan_dim"],
+    ) -> Float[Tensor, "*B scores"]:
+        """What to add to the scores of a step.
+
+        Args:
+            features: what stands at the step.
+            so_far: what has been played in its bar before it, summed.
+            position: steps before it.
+            asked: of its bar.
+        """
+        wanted, is_dense = asked[..., -3], asked[..., -2]
+        left = (wanted * self.steps_per_bar - so_far[..., : self.num_drums].sum(-1)) * is_dense
+        steps_left = self.steps_per_bar - position % self.steps_per_bar
+        beside = [features, 0.1 * so_far, (0.1 * left)[..., None], (left / steps_left)[..., None]]
+        return self.step(torch.cat(beside, -1), asked)
