@@ -1,0 +1,127 @@
+"""Teaching a model what it did not learn at first: plans, expression; and learning drums together with a bass."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hypermeter.grid import HypermeterError
+from hypermeter.model import load
+from hypermeter.plan import LETTERS, Plan
+from hypermeter.tracks import BASS
+from hypermeter.train import DrumModule, TrainConfig, train
+from hypermeter.train.material import read_material
+
+SMALL = {"step_hidden_dim": 16, "bar_hidden_dim": 8, "phrase_hidden_dim": 8, "num_components": 2, "seq_len": 64}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Dense rock and sparse jazz, louder on the beat and later off it; a bass that follows the kick."""
+    folder = tmp_path_factory.mktemp("npz")
+    random = np.random.default_rng(0)
+    for split, number in (("train", 12), ("validation", 4)):
+        (folder / split).mkdir()
+        for index in range(number):
+            style = ("rock", "jazz")[index % 2]
+            hits = (np.tile(random.random((16, 3)), (8, 1)) < (0.45 if style == "rock" else 0.1)).astype(np.uint8)
+            on_beat = (np.arange(128) % 4 == 0)[:, None]
+            velocity = np.where(on_beat, 0.9, 0.4).astype(np.float32) * hits
+            offset = np.where(on_beat, 0.0, 0.2).astype(np.float32) * hits
+            meta = json.dumps({"style": style, "tempo_bpm": 100.0})
+            bass = np.where(hits[:, 0], 40, 1).astype(np.int16)
+            arrays = {"velocity": velocity, "offset": offset, "meta": meta, "track_bass": bass}
+            np.savez(folder / split / f"{index}.npz", sequence=hits, **arrays)
+    return folder
+
+
+def config_of(data, out, **options):
+    settings = {"max_steps": 6, "batch_size": 4, "val_every": 3, "warmup_steps": 2, "accelerator": "cpu", **SMALL}
+    return TrainConfig(npz_dir=data, out=out, **(settings | options))
+
+
+@pytest.fixture(scope="module")
+def start(data, tmp_path_factory):
+    return train(config_of(data, tmp_path_factory.mktemp("runs") / "start"))
+
+
+@pytest.mark.parametrize("part", ["plan", "expression"])
+def test_a_part_is_learnt_and_the_rest_stays_as_it_is(data, start, tmp_path, part):
+    taught = train(config_of(data, tmp_path / "taught", init=str(start), only=part))
+    before, after = load_file(start / "best.safetensors"), load_file(taught / "best.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert set(after) > set(before)
+    hits = (torch.rand(1, 40, 3, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    assert torch.equal(load(taught).log_prob(hits), load(start).log_prob(hits))
+
+
+def test_a_model_can_learn_one_part_after_the_other(data, start, tmp_path):
+    first = train(config_of(data, tmp_path / "first", init=str(start), only="plan"))
+    second = load(train(config_of(data, tmp_path / "second", init=str(first), only="expression")))
+    assert second.labels == {"section": list(LETTERS), "style": ["jazz", "rock"], "fill": ["beat", "fill"]}
+    assert second.expression is not None
+
+
+def test_what_is_asked_is_learnt(data, start, tmp_path):
+    taught = load(train(config_of(data, tmp_path, init=str(start), only="plan", max_steps=60, learning_rate=2e-2)))
+    counts = {}
+    for style in ("jazz", "rock"):
+        plan = Plan.free(16, 4)
+        plan.labels[..., 1] = 1 + taught.labels["style"].index(style)
+        counts[style] = taught.generate(None, 64, batch_size=16, plan=plan, seed=0).sum().item()
+    assert counts["rock"] > 1.3 * counts["jazz"]
+
+
+def test_how_hits_are_played_is_learnt(data, start, tmp_path):
+    short = config_of(data, tmp_path / "short", init=str(start), only="expression", max_steps=2, val_every=1)
+    long = config_of(data, tmp_path / "long", init=str(start), only="expression", max_steps=60, learning_rate=2e-2)
+    bits = []
+    for config in (short, long):
+        log = (train(config) / "log.csv").read_text().splitlines()
+        column = log[0].split(",").index("held_out_bits_per_step")
+        bits.append(next(float(row.split(",")[column]) for row in reversed(log[1:]) if row.split(",")[column]))
+    assert bits[1] < bits[0] - 1
+
+
+def test_drop_out_is_for_the_part_that_is_learnt(data, start, tmp_path):
+    config = config_of(data, tmp_path, init=str(start), only="plan", dropout=0.5)
+    model = load(train(config))
+    module = DrumModule(model, config).train()
+    assert not model.step_rnn.training and model.steering is not None and model.steering.training
+    assert {name.split(".")[1] for name, each in module.named_parameters() if each.requires_grad} == {
+        "plan_embedding",
+        "steering",
+    }
+
+
+def test_a_part_is_taught_to_a_model_that_is_there():
+    with pytest.raises(HypermeterError, match="only plan without init"):
+        TrainConfig(npz_dir="npz", out="out", only="plan")
+
+
+def test_a_plan_can_be_learnt_from_the_start(data, tmp_path):
+    model = load(train(config_of(data, tmp_path, use_plan=True)))
+    assert model.labels["style"] == ["jazz", "rock"]
+
+
+def test_a_track_is_learnt_beside_the_drums(data, tmp_path):
+    folder = train(config_of(data, tmp_path / "a", tracks=("bass",)))
+    model = load(folder)
+    assert model.tracks == (BASS,)
+    again = load(train(config_of(data, tmp_path / "b", init=str(folder))))
+    assert again.tracks == (BASS,)
+
+
+def test_a_track_that_no_file_has_is_refused(data, tmp_path):
+    for path in data.rglob("*.npz"):
+        with np.load(path) as arrays:
+            kept = {name: arrays[name] for name in arrays.files if name != "track_bass"}
+        target = tmp_path / "npz" / path.relative_to(data)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(target, **kept)
+    with pytest.raises(HypermeterError, match="prepare with --tracks bass"):
+        read_material(config_of(tmp_path / "npz", tmp_path / "out", tracks=("bass",)))
+    with pytest.raises(HypermeterError, match="no track 'viola'"):
+        config_of(data, tmp_path / "out", tracks=("viola",))
