@@ -2,6 +2,6 @@
 
 from jaxtyping import install_import_hook
 
-CHECKED = ("metrics", "segment", "plan", "dataset", "encoders", "heads", "losses", "state", "model", "generate")
+CHECKED = ("metrics", "segment", "plan", "dataset", "encoders", "heads", "losses", "state", "levels", "model", "generate")
 
 install_import_hook([f"hypermeter.{module}" for module in CHECKED], "beartype.beartype")

@@ -54,6 +54,7 @@ ORDER = [
     "infill",
     "checkpoint",
     "state",
+    "levels",
     "model",
     "render",
     "inspection",
