@@ -2,6 +2,9 @@
 
 from jaxtyping import install_import_hook
 
-CHECKED = ("metrics", "segment", "plan", "dataset", "encoders", "heads", "losses", "state", "levels", "model", "generate")
+CHECKED = (
+    "metrics", "segment", "plan", "dataset", "encoders", "heads", "losses", "expression", "state", "levels", "model",
+    "generate", "infill",
+)  # fmt: skip
 
 install_import_hook([f"hypermeter.{module}" for module in CHECKED], "beartype.beartype")

@@ -1,4 +1,4 @@
-"""The generate command's parts: a groove goes on, and what does not fit is refused."""
+"""The generate command's parts: a groove goes on, is filled in, varied and steered; what does not fit is refused."""
 
 import os
 
@@ -6,11 +6,26 @@ import numpy as np
 import pytest
 import torch
 
-from hypermeter.compose import VELOCITY, continue_groove, generate_command
+from hypermeter import cli
+from hypermeter.asked import Asked, Planner
+from hypermeter.compose import (
+    VELOCITY,
+    Kept,
+    columns_of_groove,
+    continue_groove,
+    fill_groove,
+    generate_command,
+    vary_groove,
+)
+from hypermeter.expression import Expression
 from hypermeter.grid import Grid, Groove, HypermeterError
+from hypermeter.humanize import humanize
+from hypermeter.infill import lock_all_but, lock_voices
 from hypermeter.kit import Kit, Voice, load_kit
 from hypermeter.midi import read_midi, write_midi
 from hypermeter.model import HierarchicalDrumModel
+from hypermeter.plan import FILL, KINDS, NUMBERS, make_plan, plan_of
+from hypermeter.tracks import BASS, REST
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +122,321 @@ def test_a_pipe_is_not_replaced_by_midi(model, tmp_path):
     with pytest.raises(HypermeterError, match="a folder, device or pipe"):
         generate_command(tmp_path / "pipe", str(tmp_path / "model.safetensors"), bars=1)
     assert (tmp_path / "pipe").is_fifo()
+
+
+# ---------------------------------------------------------------------- around what is kept
+
+LABELS = {"section": ["intro", "verse", "chorus"], "style": ["rock", "jazz"], "fill": list(FILL)}
+SMALL = {"particles": 4}
+
+
+@pytest.fixture(scope="module")
+def asking():
+    torch.manual_seed(0)
+    return HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10"), labels=LABELS).eval()
+
+
+@pytest.fixture
+def folder(model, asking, primer, tmp_path, monkeypatch):
+    """model.safetensors, asking.safetensors (with labels), primer.mid (two bars) and song.mid (five)."""
+    monkeypatch.chdir(tmp_path)
+    model.save("model.safetensors")
+    asking.save("asking.safetensors")
+    write_midi(primer, "primer.mid")
+    hits = np.random.default_rng(1).random((80, 10)) < 0.2
+    write_midi(Groove(hits, np.where(hits, 0.4, 0), tempo_bpm=101.0), "song.mid")
+    return tmp_path
+
+
+def run(*arguments):
+    """The command, as typed; then what it wrote."""
+    assert cli.main(["generate", "out.mid", "--no-picture", *map(str, arguments)]) == 0
+    return read_midi("out.mid")
+
+
+def refused(capsys, *arguments):
+    """The one line that is said instead."""
+    assert cli.main(["generate", "out.mid", "--no-picture", *map(str, arguments)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "Traceback" not in said
+    return said
+
+
+MODEL = ("--model", "model.safetensors")
+ASKING = ("--model", "asking.safetensors")
+
+
+def test_a_filled_groove_keeps_what_is_locked_as_it_was_played(model, primer):
+    hits = columns_of_groove(model, primer)
+    groove, done = fill_groove(model, primer, lock_voices(hits, [0, 1]), seed=0, **SMALL)
+    for name in ("hits", "velocity", "offset"):
+        assert np.array_equal(getattr(groove, name)[:, :2], getattr(primer, name)[:, :2])
+    assert not np.array_equal(groove.hits[:, 2:], primer.hits[:, 2:])
+    assert groove.tempo_bpm == 97.0 and done.hits.shape == (1, 32, 10)
+    replaced, _ = fill_groove(model, primer, lock_all_but(hits, [1], model.grid), seed=0, **SMALL)
+    assert np.array_equal(replaced.velocity[:16], primer.velocity[:16])
+    assert not np.array_equal(replaced.hits[16:], primer.hits[16:])
+
+
+def test_a_variation_of_strength_zero_is_the_groove_as_it_was_played(model, primer):
+    same, _ = vary_groove(model, primer, 0.0, seed=0)
+    other, _ = vary_groove(model, primer, 1.0, seed=0)
+    for name in ("hits", "velocity", "offset"):
+        assert np.array_equal(getattr(same, name), getattr(primer, name))
+    assert not np.array_equal(other.hits, primer.hits) and len(other) == len(primer)
+
+
+def test_a_context_is_heard_and_not_in_the_result(model, primer):
+    halves = [Groove(primer.hits[part]) for part in (slice(0, 16), slice(16, 32))]
+    plain = continue_groove(model, primer, 2, seed=0, include_primer=False)
+    made = continue_groove(model, halves[1], 2, seed=0, context=halves[0], include_primer=False)
+    assert np.array_equal(made.hits, plain.hits) and len(made) == 32
+
+
+def test_the_command_keeps_named_voices_of_a_file_and_writes_the_others(folder, capsys):
+    song = read_midi("song.mid")
+    made = run(*MODEL, "--lock", "song.mid", "--keep", "kick", "snare", "--particles", 4)
+    assert len(made) == 80 and made.tempo_bpm == 101.0
+    assert np.array_equal(made.hits[:, :2], song.hits[:, :2])
+    assert np.array_equal(made.velocity[:, :2], song.velocity[:, :2])
+    assert not np.array_equal(made.hits[:, 2:], song.hits[:, 2:])
+    assert "effective sample size" in capsys.readouterr().out
+
+
+def test_bars_after_the_end_of_what_is_locked_are_free(folder):
+    song = read_midi("song.mid")
+    made = run(*MODEL, "--lock", "song.mid", "--bars", 7, "--particles", 4)
+    assert np.array_equal(made.hits[:80], song.hits)
+    assert made.hits[80:].any() and 80 < len(made) <= 7 * 16
+
+
+def test_a_lock_lies_on_the_new_bars_after_the_primer(folder):
+    made, primer, song = run(*MODEL, "--primer", "primer.mid", "--lock", "song.mid"), *map(read_midi, FILES)
+    assert np.array_equal(made.hits, np.concatenate([primer.hits, song.hits]))
+
+
+FILES = ("primer.mid", "song.mid")
+
+
+def test_the_command_replaces_bars_in_their_place(folder):
+    song = read_midi("song.mid")
+    made = run(*MODEL, "--primer", "song.mid", "--replace", "2", "4-5", "--keep", "kick", "--particles", 4)
+    changed = (made.hits != song.hits[: len(made)]).reshape(-1, 16, 10).any((1, 2))
+    assert changed.tolist() == [False, True, False, True, True]
+    assert np.array_equal(made.hits[:, 0], song.hits[: len(made), 0])
+
+
+def test_the_command_leads_to_an_ending(folder):
+    made = run(*MODEL, "--primer", "primer.mid", "--bars", 2, "--ending", "song.mid", "--particles", 4)
+    primer, song = map(read_midi, FILES)
+    assert len(made) == 32 + 32 + 80
+    assert np.array_equal(made.hits[:32], primer.hits) and np.array_equal(made.hits[64:], song.hits)
+    assert made.hits[32:64].any()
+
+
+def test_the_command_varies_by_strength(folder):
+    song = read_midi("song.mid")
+    assert np.array_equal(run(*MODEL, "--primer", "song.mid", "--vary", 0).hits, song.hits)
+    made = run(*MODEL, "--primer", "song.mid", "--vary", 0.5, "--keep", "snare", "--particles", 4).hits
+    assert np.array_equal(made[:, 1], song.hits[: len(made), 1]) and not np.array_equal(made, song.hits[: len(made)])
+
+
+def test_the_command_hears_a_context(folder):
+    plain, after = run(*MODEL, "--bars", 3), run(*MODEL, "--bars", 3, "--context", "song.mid")
+    assert len(after) <= 48 and not np.array_equal(plain.hits, after.hits)
+    assert after.tempo_bpm == 101.0
+
+
+# ---------------------------------------------------------------------- towards what is asked for
+
+
+def planner(model, **asked):
+    return Planner(model, "asking", Asked(**asked), 99.0, lambda path: read_midi(path))
+
+
+def test_a_plan_of_the_command_counts_from_the_first_bar_that_is_heard(asking, primer):
+    plan, bars = planner(asking, sections="verse:2 fill:1 chorus:1", density="0.1,0.4", style="jazz").after(
+        [None, primer], None
+    )
+    assert bars == 4 and plan.num_bars == 6
+    measured = plan_of(torch.from_numpy(primer.hits).float()[None], asking.grid)
+    tempo, density = NUMBERS.index("tempo_bpm"), NUMBERS.index("density")
+    assert torch.equal(plan.numbers[:, :2, density], measured.numbers[..., density])
+    torch.testing.assert_close(plan.numbers[0, 2:, density], torch.tensor([0.1, 0.2, 0.3, 0.4]))
+    assert (plan.numbers[..., tempo] == 99).all()
+    assert plan.labels[0, 2:, KINDS.index("section")].tolist() == [2, 2, 2, 3]
+    assert plan.labels[0, 2:, KINDS.index("fill")].tolist() == [1, 1, 2, 1]
+    assert plan.labels[0, 2:, KINDS.index("style")].tolist() == [2] * 4
+
+
+def test_a_curve_is_taken_from_a_file(asking, folder):
+    plan, bars = planner(asking, density="song.mid", offbeat="song.mid").after([], 5)
+    song = plan_of(torch.from_numpy(read_midi("song.mid").hits).float()[None], asking.grid)
+    assert bars == 5
+    torch.testing.assert_close(plan.numbers[..., 1:], song.numbers[..., 1:])
+
+
+def test_what_is_asked_of_replaced_bars_leaves_the_others_as_measured(asking, primer):
+    plan = planner(asking, density="0.9").replacing([1], None, primer)
+    measured = plan_of(torch.from_numpy(primer.hits).float()[None], asking.grid)
+    density = NUMBERS.index("density")
+    assert plan.numbers[0, :, density].tolist() == pytest.approx([measured.numbers[0, 0, density].item(), 0.9])
+
+
+def test_the_sections_of_the_command_give_the_bars(folder):
+    made = run(*ASKING, "--sections", "intro:1 verse:2 fill:1", "--density", "0.2", "--guidance", 1)
+    plain = run(*ASKING, "--sections", "intro:1 verse:2 fill:1", "--density", "0.2")
+    assert 48 < len(made) <= 64 and 48 < len(plain) <= 64
+    assert not np.array_equal(made.hits[: len(plain)], plain.hits[: len(made)])
+
+
+def test_a_filled_bar_can_be_asked_for(folder):
+    made = run(*ASKING, "--primer", "song.mid", "--replace", 3, "--sections", "fill:1", "--particles", 4)
+    song = read_midi("song.mid").hits
+    assert np.array_equal(made.hits[:32], song[:32]) and not np.array_equal(made.hits[32:48], song[32:48])
+
+
+def test_python_takes_a_plan(asking, primer):
+    plan = make_plan(LABELS, 4, style="rock", density=0.3)
+    plain, asked = (continue_groove(asking, primer, 2, seed=0, plan=each) for each in (None, plan))
+    assert not np.array_equal(plain.hits, asked.hits)
+
+
+def test_the_help_tells_every_option(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["generate", "--help"])
+    text = capsys.readouterr().out
+    for option in (
+        *("primer", "bars", "context", "sections", "style", "density", "offbeat", "guidance", "lock", "keep"),
+        *("replace", "ending", "vary", "particles", "horizon-bars"),
+    ):
+        assert f"--{option} " in text, option
+    assert "chorus:8" in text and "--keep kick snare" in text
+
+
+def test_of_what_is_heard_only_that_is_told_which_is_asked_after_it(asking, primer):
+    offbeat = NUMBERS.index("offbeat")
+    for asked, is_told in (({"density": "0.2"}, False), ({"offbeat": "0.2"}, True)):
+        after, _ = planner(asking, **asked).after([primer], 2)
+        replacing = planner(asking, **asked).replacing([1], None, primer)
+        for plan in (after, replacing):
+            assert (not plan.numbers[0, 0, offbeat].isnan()) == is_told
+            assert not plan.labels.any()
+
+
+def test_a_file_without_hits_has_no_curve_of_hits_off_the_beat(asking, monkeypatch):
+    empty = Planner(asking, "asking", Asked(offbeat="empty.mid"), 99.0, lambda path: Groove(np.zeros((32, 10))))
+    with pytest.raises(HypermeterError, match=r"offbeat: no hits in empty\.mid"):
+        empty.after([], 4)
+
+
+# ---------------------------------------------------------------------- with velocity and timing of its own
+
+
+@pytest.fixture(scope="module")
+def expressive():
+    torch.manual_seed(0)
+    model = HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10")).eval()
+    model.expression = Expression(16, 10, 8, 4).eval()
+    return model
+
+
+def test_new_hits_are_played_after_what_is_heard_and_the_primer_stays(expressive, primer):
+    groove, plain = (continue_groove(expressive, primer, 2, seed=0, expression=each) for each in (True, False))
+    assert np.array_equal(groove.hits, plain.hits)
+    assert np.array_equal(groove.velocity[:32], primer.velocity) and np.array_equal(groove.offset[:32], primer.offset)
+    new = groove.hits[32:] > 0
+    assert (plain.velocity[32:][new] == np.float32(VELOCITY)).all() and not plain.offset[32:].any()
+    is_new = np.arange(64)[:, None] * (groove.hits > 0) >= 32
+    oracle = humanize(plain, expressive, seed=0, which=is_new)
+    np.testing.assert_allclose(groove.velocity, oracle.velocity, atol=1e-6)
+    np.testing.assert_allclose(groove.offset[32:], oracle.offset[32:], atol=1e-6)
+    alone = continue_groove(expressive, primer, 2, seed=0, include_primer=False)
+    assert np.array_equal(alone.velocity, groove.velocity[32:])
+
+
+def test_hits_that_stay_keep_velocity_and_timing_beside_new_ones_that_are_played(expressive, primer):
+    hits = columns_of_groove(expressive, primer)
+    filled, _ = fill_groove(expressive, primer, lock_voices(hits, [0, 1]), context=primer, seed=0, **SMALL)
+    varied, _ = vary_groove(expressive, primer, 0.5, seed=0, **SMALL)
+    for groove in (filled, varied):
+        stays, new = (groove.hits > 0) & (primer.hits > 0), (groove.hits > 0) & (primer.hits == 0)
+        assert np.array_equal(groove.velocity[stays], primer.velocity[stays])
+        assert np.array_equal(groove.offset[stays], primer.offset[stays])
+        assert new.any() and (groove.velocity[new] != np.float32(VELOCITY)).any()
+
+
+# ---------------------------------------------------------------------- tracks beside the drums
+
+
+def test_a_model_with_a_bass_writes_it_to_drums_that_stay(primer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10"), tracks=[BASS.to_dict()]).eval()
+    model.save("bass.safetensors")
+    write_midi(primer, "primer.mid")
+    generate_command(tmp_path / "out.mid", "bass.safetensors", kept=Kept(lock=tmp_path / "primer.mid", particles=4))
+    made = read_midi("out.mid", tracks=[BASS])
+    sounding = primer.hits.any(0)
+    assert np.array_equal(made.hits[:, sounding], primer.hits[:, sounding])
+    assert made.tracks["bass"].any()
+    longer = continue_groove(model, primer, 1, seed=0)
+    assert (longer.tracks["bass"][:32] == REST).all() and len(longer.tracks["bass"]) == 48
+    generate_command(tmp_path / "again.mid", "bass.safetensors", kept=Kept(lock=tmp_path / "out.mid", keep=("bass",)))
+    again = read_midi("again.mid", tracks=[BASS])
+    assert np.array_equal(again.tracks["bass"], made.tracks["bass"][: len(again)])
+    assert not np.array_equal(again.hits, made.hits[: len(again)])
+
+
+# ---------------------------------------------------------------------- what cannot be meant
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--replace", "1"], "--replace without a primer, expected --primer"),
+        (["--vary", "0.5"], "--vary without a primer"),
+        (["--primer", "song.mid", "--replace", "1", "--vary", "0.5"], "--replace beside --vary"),
+        (["--primer", "song.mid", "--replace", "1", "--bars", "4"], "--bars beside --replace"),
+        (["--primer", "song.mid", "--vary", "1", "--lock", "song.mid"], "--lock beside --vary"),
+        (["--primer", "song.mid", "--replace", "1", "--ending", "song.mid"], "--ending beside --replace"),
+        (["--primer", "song.mid", "--vary", "1", "--no-include-primer"], "--no-include-primer beside --vary"),
+        (["--primer", "song.mid", "--vary", "1", "--density", "0.1"], "--density beside --vary"),
+        (["--primer", "song.mid", "--vary", "1.5"], "strength is 1.5, expected from 0 to 1"),
+        (["--primer", "song.mid", "--replace", "6"], "replace: 6, expected bars from 1 to 5"),
+        (["--primer", "song.mid", "--replace", "3-2"], "replace: 3-2, expected bars from 1 to 5"),
+        (["--primer", "song.mid", "--replace", "x"], "replace: 'x', expected a bar as 7 or bars as 9-10"),
+        (["--keep", "kick"], "--keep without music"),
+        (["--lock", "song.mid", "--keep", "hat"], "keep: no voice 'hat' in kit gm10; it has kick"),
+        (["--lock", "song.mid", "--bars", "4"], "lock: 5 bars for 4 new ones"),
+        (["--lock", "none.mid"], "none.mid: cannot be read"),
+        (["--lock", "song.mid", "--particles", "0"], "particles is 0, expected at least 1"),
+        (["--guidance", "2"], "--guidance without anything asked"),
+        (["--bars", "0"], "bars is 0, expected at least 1"),
+        (["--style", "jazz"], "--style: model.safetensors was made without labels"),
+        (["--sections", "verse:2", "--guidance", "1"], "--sections: model.safetensors was made without labels"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_in_one_line(folder, capsys, arguments, words):
+    assert words in refused(capsys, *MODEL, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--style", "polka"], "style: no 'polka' in the model; it has rock, jazz"),
+        (["--sections", "bridge:2"], "no label 'bridge' in the model; it has intro, verse, chorus"),
+        (["--sections", "verse:2", "--bars", "3"], "sections: 2 bars, bars is 3"),
+        (["--density", "busy"], "density: 'busy', expected a number"),
+        (["--density", "2"], "density is"),
+        (["--offbeat", "none.mid"], "none.mid: cannot be read"),
+        (["--density", "0.1", "--guidance", "-1"], "guidance is -1.0, expected from 0 to 100"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_in_one_line(folder, capsys, arguments, words):
+    assert words in refused(capsys, *ASKING, *arguments)
+
+
+def test_a_lock_in_another_metre_is_refused_by_its_name(folder, capsys):
+    write_midi(Groove(np.eye(24, 10), grid=Grid(4, 3)), "waltz.mid")
+    assert "waltz.mid: metre 3/4" in refused(capsys, *MODEL, "--lock", "waltz.mid")

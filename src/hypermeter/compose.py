@@ -1,20 +1,61 @@
-"""Grooves in, grooves out: a model plays on from a MIDI file."""
+"""Grooves in, grooves out: a model plays on from a MIDI file, around what is kept of it, towards what is asked for."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import tyro
+from jaxtyping import Float
+from torch import Tensor
 
-from hypermeter.grid import Grid, Groove, HypermeterError
+from hypermeter.asked import BARS, NOTHING_ASKED, Asked, Planner
+from hypermeter.generate import Locks
+from hypermeter.grid import Groove, HypermeterError
+from hypermeter.humanize import humanize
+from hypermeter.infill import Infilled, combine, infill, lock_all_but, lock_ending, lock_voices, vary
 from hypermeter.kit import Kit
-from hypermeter.midi import read_midi_report, write_midi
+from hypermeter.midi import read_midi, read_midi_report, write_midi
 from hypermeter.model import HierarchicalDrumModel, load
+from hypermeter.plan import Plan
 from hypermeter.render import ascii_grid, show_picture
+from hypermeter.tracks import REST
 
 VELOCITY = 0.8
 """Of generated hits. In [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is fixed, and what is filled in around it.
+
+    Args:
+        lock: MIDI file whose voices are played as they stand from the first new bar on; the model writes the others. It
+            gives the number of bars where nothing else does. Bars after its end are free.
+        keep: the voices that stay, of --lock, of --replace or of --vary: --keep kick snare. Left out with --lock, all
+            that have a hit in it.
+        replace: bars of the primer, from 1, that are written anew in their place: --replace 7 9-10.
+        ending: MIDI file that the new bars lead to and that ends the piece.
+        vary: from 0 to 1, the share of the primer (one beat of one voice at a time) that is written anew in its place.
+        particles: played side by side where something later is fixed. More come closer to the model's own choice and
+            take longer; the effective sample size that is printed tells whether they are enough.
+        horizon_bars: bars after the last free one that have a say in it; left out, all.
+    """
+
+    lock: Path | None = None
+    keep: tuple[str, ...] = ()
+    replace: tuple[str, ...] = ()
+    ending: Path | None = None
+    vary: float | None = None
+    particles: int = 64
+    horizon_bars: int | None = None
+
+
+NOTHING_KEPT = Kept()
 
 
 def kit_of(model: HierarchicalDrumModel, name: str) -> Kit:
@@ -31,7 +72,7 @@ def kit_of(model: HierarchicalDrumModel, name: str) -> Kit:
 def continue_groove(
     model: HierarchicalDrumModel,
     primer: Groove | None = None,
-    bars: int = 16,
+    bars: int = BARS,
     *,
     temperature: float = 1.0,
     top_p: float = 1.0,
@@ -39,6 +80,10 @@ def continue_groove(
     seed: int | None = None,
     tempo_bpm: float = 120.0,
     include_primer: bool = True,
+    context: Groove | None = None,
+    plan: Plan | None = None,
+    guidance: float = 0.0,
+    expression: bool = True,
 ) -> Groove:
     """A groove that goes on from the primer by ``bars`` bars.
 
@@ -52,6 +97,11 @@ def continue_groove(
         seed: likewise.
         tempo_bpm: where there is no primer.
         include_primer: whether the result begins with the primer.
+        context: heard before the primer, such as the song so far; not in the result.
+        plan: what is asked of each bar, from the first of context and primer on.
+        guidance: how closely the plan is followed, see ``generate.stream``.
+        expression: whether a model that has learnt velocity and offset plays the new hits with them; otherwise these
+            are VELOCITY, on the grid.
 
     Raises:
         HypermeterError: a primer of another grid or number of voices; bars < 1; neither a kit nor a primer.
@@ -59,33 +109,172 @@ def continue_groove(
     if bars < 1:
         raise HypermeterError(f"bars is {bars}, expected at least 1")
     kit = primer.kit if model.kit is None and primer is not None else kit_of(model, "model")
-    start = None
-    if primer is not None:
-        if primer.grid.metre != model.grid.metre or primer.grid.steps_per_bar != model.grid.steps_per_bar:
-            found, wanted = primer.grid, model.grid
-            raise HypermeterError(
-                f"primer in {found.metre}, {found.steps_per_bar} steps a bar; the model plays {wanted.metre},"
-                f" {wanted.steps_per_bar} steps a bar; use a primer or a model in the same metre"
-            )
-        start = torch.from_numpy(primer.hits).float()[None]
-    options = {"top_p": top_p, "voice_bias": voice_bias, "seed": seed}
-    length = bars * model.grid.steps_per_bar
-    made = model.generate(start, length, temperature, include_primer=False, **options)[0].numpy().astype(np.uint8)
-    velocity, offset = np.float32(VELOCITY) * made, np.zeros(made.shape, np.float32)
-    if primer is not None:
-        tempo_bpm = primer.tempo_bpm
-    if primer is not None and include_primer:
-        made = np.concatenate([primer.hits, made])
-        velocity = np.concatenate([primer.velocity, velocity])
-        offset = np.concatenate([primer.offset, offset])
-    return Groove(made, velocity, offset, tempo_bpm, kit, model.grid)
+    options = {"top_p": top_p, "voice_bias": voice_bias, "seed": seed, "plan": plan, "guidance": guidance}
+    made = model.generate(
+        _heard(model, primer, "primer"),
+        bars * model.grid.steps_per_bar,
+        temperature,
+        context=_heard(model, context, "context"),
+        include_primer=False,
+        **options,
+    )
+    groove = _groove_of(model, made, None, primer.tempo_bpm if primer is not None else tempo_bpm, kit)
+    if expression:
+        groove = _play_expressively(model, groove, groove.hits > 0, seed, (context, primer), plan)
+    return _after(primer, groove) if primer is not None and include_primer else groove
+
+
+def fill_groove(
+    model: HierarchicalDrumModel,
+    pattern: Groove,
+    locks: Locks,
+    primer: Groove | None = None,
+    *,
+    context: Groove | None = None,
+    plan: Plan | None = None,
+    seed: int | None = None,
+    expression: bool = True,
+    **options: Any,
+) -> tuple[Groove, Infilled]:
+    """A groove around the locked cells of ``pattern``, which keep their velocity and offset.
+
+    Args:
+        model: its kit becomes the groove's.
+        pattern: on the model's grid and kit, as long as the locks; it gives the tempo.
+        locks: of one row and of the values that the pattern has, see ``columns_of_groove``.
+        primer: heard before; not in the result.
+        context: heard before that.
+        plan: see ``continue_groove``, also for expression.
+        seed: see ``infill``.
+        expression: likewise.
+        options: of ``infill``.
+
+    Returns:
+        The groove; and the infill, which tells the effective sample size.
+
+    Raises:
+        HypermeterError: as ``infill``; a pattern, primer or context of another grid.
+    """
+    heard, before = _heard(model, primer, "primer"), _heard(model, context, "context")
+    done = infill(model, locks, heard, context=before, plan=plan, seed=seed, **options)
+    return _in_place(model, done, pattern, expression, seed, (context, primer), plan), done
+
+
+def vary_groove(
+    model: HierarchicalDrumModel,
+    groove: Groove,
+    strength: float,
+    *,
+    context: Groove | None = None,
+    plan: Plan | None = None,
+    seed: int | None = None,
+    expression: bool = True,
+    **options: Any,
+) -> tuple[Groove, Infilled]:
+    """``infill.vary`` of a groove: 0 gives it back, 1 a new one. Hits that stay keep their velocity and offset."""
+    hits = columns_of_groove(model, groove)
+    done = vary(model, hits, strength, context=_heard(model, context, "context"), plan=plan, seed=seed, **options)
+    return _in_place(model, done, groove, expression, seed, (context,), plan), done
+
+
+# ---------------------------------------------------------------------- from grooves to columns and back
+
+
+def columns_of_groove(model: HierarchicalDrumModel, groove: Groove, what: str = "groove") -> Float[Tensor, "1 T W"]:
+    """The groove's hits and, of a model with tracks, its notes; a track that it lacks is silent.
+
+    Raises:
+        HypermeterError: another metre than the model's, by the name of ``what``.
+    """
+    if groove.grid.metre != model.grid.metre or groove.grid.steps_per_bar != model.grid.steps_per_bar:
+        found, wanted = groove.grid, model.grid
+        raise HypermeterError(
+            f"{what} in {found.metre}, {found.steps_per_bar} steps a bar; the model plays {wanted.metre},"
+            f" {wanted.steps_per_bar} steps a bar; use a {what} or a model in the same metre"
+        )
+    silent = np.full(len(groove), REST)
+    tracks = [track.encode(groove.tracks.get(track.name, silent)) for track in model.tracks]
+    return torch.from_numpy(np.concatenate([groove.hits, *tracks], 1)).float()[None]
+
+
+def _heard(model: HierarchicalDrumModel, groove: Groove | None, what: str) -> Tensor | None:
+    return None if groove is None else columns_of_groove(model, groove, what)
+
+
+def _groove_of(
+    model: HierarchicalDrumModel, columns: Tensor, pattern: Groove | None, tempo_bpm: float, kit: Any
+) -> Groove:
+    """Hits where the pattern has one keep its velocity and offset; the others are VELOCITY, on the grid."""
+    played = columns[0].cpu().numpy().astype(np.uint8)
+    hits = played[:, : model.num_drums]
+    velocity, offset = np.float32(VELOCITY) * hits, np.zeros(hits.shape, np.float32)
+    if pattern is not None:
+        kept = (pattern.hits > 0) & (hits > 0)
+        velocity, offset = np.where(kept, pattern.velocity, velocity), np.where(kept, pattern.offset, offset)
+    groups = zip(model.tracks, model.groups, strict=True)
+    tracks = {track.name: track.decode(played[:, start:stop]) for track, (start, stop) in groups}
+    return Groove(hits, velocity, offset, tempo_bpm, kit, model.grid, tracks=tracks)
+
+
+def _in_place(
+    model: HierarchicalDrumModel,
+    done: Infilled,
+    pattern: Groove,
+    expression: bool,
+    seed: int | None,
+    heard: Sequence[Groove | None],
+    plan: Plan | None,
+) -> Groove:
+    """What was filled in, over the pattern that it was filled into."""
+    kit = kit_of(model, "model") if model.kit is not None else pattern.kit
+    groove = _groove_of(model, done.hits, pattern, pattern.tempo_bpm, kit)
+    new = (groove.hits > 0) & (pattern.hits == 0)
+    return _play_expressively(model, groove, new, seed, heard, plan) if expression else groove
+
+
+def _play_expressively(
+    model: HierarchicalDrumModel,
+    groove: Groove,
+    new: np.ndarray,
+    seed: int | None,
+    heard: Sequence[Groove | None],
+    plan: Plan | None,
+) -> Groove:
+    """The groove with velocity and offset of its ``new`` hits (T, V) as the model plays them after what is heard.
+
+    Of a model that has learnt neither, the groove as it is.
+    """
+    if getattr(model, "expression", None) is None:
+        return groove
+    whole, is_new = groove, new
+    for before in reversed([each for each in heard if each is not None]):
+        whole, is_new = _after(before, whole), np.concatenate([np.zeros(before.hits.shape, bool), is_new])
+    played = humanize(replace(whole, tempo_bpm=groove.tempo_bpm), model, seed=seed, which=is_new, plan=plan)
+    first = len(whole) - len(groove)
+    velocity, offset = (
+        np.where(new, getattr(played, name)[first:], getattr(groove, name)) for name in ("velocity", "offset")
+    )
+    return replace(groove, velocity=velocity, offset=offset)
+
+
+def _after(primer: Groove, groove: Groove) -> Groove:
+    """The primer, then the groove, as one."""
+    hits, velocity, offset = (
+        np.concatenate([getattr(primer, name), getattr(groove, name)]) for name in ("hits", "velocity", "offset")
+    )
+    silent = np.full(len(primer), REST)
+    tracks = {name: np.concatenate([primer.tracks.get(name, silent), codes]) for name, codes in groove.tracks.items()}
+    return Groove(hits, velocity, offset, primer.tempo_bpm, groove.kit, groove.grid, tracks=tracks)
+
+
+# ---------------------------------------------------------------------- the command
 
 
 def generate_command(
     out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
     model: str = "groove",
     primer: Path | None = None,
-    bars: int = 16,
+    bars: int | None = None,
     temperature: float = 1.0,
     top_p: float = 1.0,
     bias: dict[str, float] | None = None,
@@ -93,57 +282,194 @@ def generate_command(
     tempo_bpm: float = 120.0,
     include_primer: bool = True,
     picture: bool = True,
+    context: Path | None = None,
+    expression: bool = True,
+    asked: Asked = NOTHING_ASKED,
+    kept: Kept = NOTHING_KEPT,
 ) -> Path:
-    """Play on from a MIDI file, or from nothing, and write MIDI and a picture.
+    """Play on from a MIDI file, around it or from nothing, and write MIDI and a picture.
 
     Args:
         out: MIDI file to write; the picture goes beside it, as .png, where matplotlib is installed.
         model: a shipped model's name, a checkpoint, or the folder of a training run.
         primer: MIDI file to go on from, of any length, in the model's metre.
-        bars: new bars.
+        bars: new bars; left out, as many as --sections or --lock have, or else 16.
         temperature: 1 plays as learnt, less is safer, more is wilder, 0 is always the likeliest.
         top_p: keep only the likeliest combinations of voices that hold this probability together.
         bias: per voice, added to its log odds: --bias closed_hat 1 ride -2.
         seed: the same seed gives the same music.
-        tempo_bpm: where there is no primer.
+        tempo_bpm: where no MIDI file tells one.
         include_primer: whether the file begins with the primer.
         picture: whether to draw the picture.
+        context: MIDI file heard before the primer, such as the song so far, of any length; it is not in the result.
+        expression: whether new hits have the velocity and timing of a model that has learnt these; otherwise all are
+            equally loud and on the grid.
+        asked: what is asked of the new bars.
+        kept: what is fixed.
 
     Raises:
-        HypermeterError: a file, a voice or a number that does not fit.
+        HypermeterError: a file, a voice or a number that does not fit, or options that contradict each other.
     """
     if out.suffix.lower() == ".png":
         raise HypermeterError(f"{out}: the MIDI file would be overwritten by its own picture; name it .mid")
+    _refuse_contradictions(asked, kept, primer, bars, include_primer)
     drummer = load(model)
     kit = kit_of(drummer, model)
     values = [0.0] * kit.num_voices
     for voice, value in (bias or {}).items():
-        if voice not in kit.names:
-            raise HypermeterError(f"bias: no voice {voice!r} in kit {kit.name}; it has {', '.join(kit.names)}")
-        values[kit.names.index(voice)] = value
-    heard = None if primer is None else _read_primer(primer, kit, drummer.grid)
-    groove = continue_groove(
-        drummer,
-        heard,
-        bars,
-        temperature=temperature,
-        top_p=top_p,
-        voice_bias=values if bias else None,
-        seed=seed,
-        tempo_bpm=tempo_bpm,
-        include_primer=include_primer,
+        values[_column(kit, voice, "bias")] = value
+    columns = _columns_named(drummer, kit, kept.keep)
+    read = partial(_read_groove, model=drummer, kit=kit)
+    heard, before, lock, ending = (
+        None if path is None else read(path) for path in (primer, context, kept.lock, kept.ending)
     )
+    told = [each.tempo_bpm for each in (heard, before, lock, ending) if each is not None]
+    tempo_bpm = told[0] if told else tempo_bpm
+    planner = Planner(drummer, model, asked, tempo_bpm, read)
+    options = {
+        "temperature": temperature,
+        "top_p": top_p,
+        "voice_bias": values if bias else None,
+        "seed": seed,
+        "context": before,
+        "expression": expression,
+    }
+    particles = {"particles": kept.particles, "horizon_bars": kept.horizon_bars}
+    done, shaded = None, 0
+    if kept.vary is not None:
+        assert heard is not None
+        plan = planner.measured([before, heard])
+        groove, done = vary_groove(drummer, heard, kept.vary, keep=columns, plan=plan, **options, **particles)
+    elif kept.replace:
+        assert heard is not None
+        chosen = _bars_named(kept.replace, heard.num_bars)
+        hits = columns_of_groove(drummer, heard)
+        locks = combine(lock_all_but(hits, chosen, drummer.grid), lock_voices(hits, columns))
+        plan = planner.replacing(chosen, before, heard)
+        groove, done = fill_groove(drummer, heard, locks, plan=plan, guidance=asked.guidance, **options, **particles)
+    else:
+        plan, bars = planner.after([before, heard], bars or (lock.num_bars if lock and not asked.sections else None))
+        options |= {"plan": plan, "guidance": asked.guidance}
+        if lock is None and ending is None:
+            groove = continue_groove(drummer, heard, bars, tempo_bpm=tempo_bpm, include_primer=False, **options)
+        else:
+            pattern, locks = _pattern(drummer, kit, bars, lock, columns, ending)
+            pattern.tempo_bpm = tempo_bpm
+            groove, done = fill_groove(drummer, pattern, locks, heard, **options, **particles)
+        if heard is not None and include_primer:
+            groove, shaded = _after(heard, groove), len(heard)
     write_midi(groove, out, kit)
     print(ascii_grid(groove))
+    if done is not None:
+        mean = done.effective_sample_size.mean()
+        print(f"effective sample size {done.smallest:.1f} at the least, {mean:.1f} on average, of {done.particles}")
+        if done.warning:
+            print(f"warning: {done.warning}")
     if picture:
-        shaded = len(heard) if heard is not None and include_primer else 0
         show_picture(groove, out.with_suffix(".png"), "shaded: the primer" if shaded else "", shaded)
     return out
 
 
-def _read_primer(path: Path, kit: Kit, grid: Grid) -> Groove:
-    """The one groove in a MIDI file; what of it no voice plays is printed."""
-    (piece,), losses = read_midi_report(path, kit, grid, changes="refuse")
+def _refuse_contradictions(
+    asked: Asked, kept: Kept, primer: Path | None, bars: int | None, include_primer: bool
+) -> None:
+    """Options that cannot both be meant, in one line that names them."""
+    in_place = [f"--{name}" for name in ("replace", "vary") if getattr(kept, name) not in (None, ())]
+    if len(in_place) == 2:
+        raise HypermeterError("--replace beside --vary, expected one of them: run the command twice for both")
+    if in_place:
+        (option,) = in_place
+        if primer is None:
+            raise HypermeterError(f"{option} without a primer, expected --primer with the MIDI file to change")
+        others = {"--bars": bars, "--lock": kept.lock, "--ending": kept.ending}
+        others["--no-include-primer"] = None if include_primer else True
+        for other, value in others.items():
+            if value is not None:
+                raise HypermeterError(f"{other} beside {option}, which changes the primer in its place; leave one out")
+        if kept.vary is not None and (asked.names or asked.guidance):
+            other = [*asked.names, "guidance"][0]
+            raise HypermeterError(f"--{other} beside --vary, which asks for what the primer has; leave one out")
+    if kept.keep and not (kept.lock or in_place):
+        raise HypermeterError("--keep without music to keep voices of, expected --lock, --replace or --vary beside it")
+    if asked.guidance and not asked.names:
+        raise HypermeterError("--guidance without anything asked; pass --sections, --style, --density or --offbeat")
+    if bars is not None and bars < 1:
+        raise HypermeterError(f"bars is {bars}, expected at least 1")
+
+
+def _column(kit: Kit, voice: str, option: str, also: Sequence[str] = ()) -> int:
+    if voice not in kit.names:
+        known = ", ".join([*kit.names, *also])
+        raise HypermeterError(f"{option}: no voice {voice!r} in kit {kit.name}; it has {known}")
+    return kit.names.index(voice)
+
+
+def _bars_named(texts: Sequence[str], num_bars: int) -> list[int]:
+    """Bars from 0, of texts as 7 and 9-10, from 1."""
+    bars = set()
+    for text in texts:
+        first, _, last = text.partition("-")
+        last = last or first
+        if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
+            raise HypermeterError(f"replace: {text!r}, expected a bar as 7 or bars as 9-10")
+        if not 1 <= int(first) <= int(last) <= num_bars:
+            raise HypermeterError(f"replace: {text}, expected bars from 1 to {num_bars}, those of the primer")
+        bars |= set(range(int(first) - 1, int(last)))
+    return sorted(bars)
+
+
+def _columns_named(model: HierarchicalDrumModel, kit: Kit, names: Sequence[str]) -> list[int]:
+    """The columns of voices, and of tracks by their names."""
+    tracks = {track.name: range(*group) for track, group in zip(model.tracks, model.groups, strict=True)}
+    found = (tracks.get(name) or [_column(kit, name, "keep", tuple(tracks))] for name in names)
+    return [column for columns in found for column in columns]
+
+
+def _pattern(
+    model: HierarchicalDrumModel,
+    kit: Kit,
+    bars: int,
+    lock: Groove | None,
+    columns: Sequence[int],
+    ending: Groove | None,
+) -> tuple[Groove, Locks]:
+    """What stands fixed in the new bars and the ending, as a groove, and which of its cells are locked."""
+    length = bars * model.grid.steps_per_bar
+    free = torch.zeros(1, length, model.width)
+    parts, locks = [], [Locks(free > 0, free)]
+    if lock is not None:
+        if len(lock) > length:
+            raise HypermeterError(f"lock: {lock.num_bars} bars for {bars} new ones; leave --bars out, or shorten it")
+        cells = columns_of_groove(model, lock, "lock")
+        columns = columns or _columns_named(model, kit, _playing(lock, kit))
+        parts.append((0, lock, [each for each in columns if each < model.num_drums]))
+        locks.append(lock_voices(cells, columns))
+    if ending is not None:
+        end = lock_ending(length, columns_of_groove(model, ending, "ending"))
+        has = torch.zeros(model.width, dtype=torch.bool)
+        has[_columns_named(model, kit, [*kit.names, *ending.tracks])] = True  # a track that it lacks is free
+        parts.append((length, ending, range(model.num_drums)))
+        locks.append(Locks(end.known & has, end.values))
+    whole = combine(*locks)
+    told = Groove(np.zeros((whole.num_steps, kit.num_voices)), kit=kit, grid=model.grid)
+    for start, groove, voices in parts:
+        for name in ("hits", "velocity", "offset"):
+            getattr(told, name)[start : start + len(groove), list(voices)] = getattr(groove, name)[:, list(voices)]
+    return told, whole
+
+
+def _playing(groove: Groove, kit: Kit) -> list[str]:
+    """The voices with a hit and the tracks with a note."""
+    voices = [kit.names[column] for column in np.flatnonzero(groove.hits.any(0))]
+    return voices + [name for name, codes in groove.tracks.items() if codes.any()]
+
+
+def _read_groove(path: Path, model: HierarchicalDrumModel, kit: Kit) -> Groove:
+    """The one groove in a MIDI file, with the model's tracks that it has; what of it no voice plays is printed."""
+    (piece,), losses = read_midi_report(path, kit, model.grid, changes="refuse")
     for loss in losses:
         print(f"{path}: {loss}")
+    for track in model.tracks:
+        with suppress(HypermeterError):  # the drums were read, so that it is the track that the file lacks
+            piece.groove.tracks |= read_midi(path, kit, model.grid, [track]).tracks
     return piece.groove

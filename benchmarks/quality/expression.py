@@ -1,0 +1,147 @@
+"""How near the expression output comes to people: velocity and offset on held-out performances, and the long memory.
+
+    python benchmarks/quality/expression.py NPZ MODEL [--seed 0]
+
+The means are of each voice at each step of the bar, learnt on the folder's training performances; one velocity is the
+median of training. On the validation performances all are given the hits; the model hears too how the steps before were
+played, and gives the median of each hit. Errors are means over all hits and, in brackets, over performances.
+
+The long memory is the DFA exponent of cymbal timing, of performances with enough of them: people's, the model's own
+(the same hits, all drawn anew), and independent draws from people's offsets.
+"""
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from hypermeter import load
+from hypermeter.dataset import read_folder
+from hypermeter.dataset.archive import read_meta
+from hypermeter.expression import features_of, perform
+from hypermeter.grid import HypermeterError
+from hypermeter.metrics import timing_dfa
+
+
+@dataclass
+class Performance:
+    """Hits, velocity and offset, (T, V), and its tempo."""
+
+    hits: np.ndarray
+    velocity: np.ndarray
+    offset: np.ndarray
+    tempo_bpm: float
+
+
+def read(folder: Path) -> list[Performance]:
+    """All performances of a folder that have hits.
+
+    Raises:
+        HypermeterError: one does not tell velocity, offset or tempo.
+    """
+    found = []
+    for path, hits in zip(*read_folder(folder), strict=True):
+        with np.load(path) as arrays:
+            if not {"velocity", "offset"} <= set(arrays):
+                raise HypermeterError(f"{path}: no velocity and offset; prepare it from MIDI files")
+            velocity, offset = arrays["velocity"], arrays["offset"]
+        if hits.any():
+            found.append(Performance(hits, velocity, offset, float(read_meta(path)["tempo_bpm"])))
+    return found
+
+
+def means_by_place(performances: list[Performance], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean velocity and offset of each voice at each step of the bar, (size, V); those of the voice where few are."""
+    voices = performances[0].hits.shape[1]
+    totals, count = np.zeros((2, size, voices)), np.zeros((size, voices))
+    for each in performances:
+        place, at = np.arange(len(each.hits)) % size, each.hits > 0
+        np.add.at(count, place, at)
+        for total, value in zip(totals, (each.velocity, each.offset), strict=True):
+            np.add.at(total, place, np.where(at, value, 0))
+    of_voice = totals.sum(1) / count.sum(0).clip(1)
+    velocity, offset = (totals + of_voice[:, None]) / (count + 1)
+    return velocity, offset
+
+
+def row(name: str, errors: list[tuple[np.ndarray, np.ndarray]], bits: str = "-") -> str:
+    """A line of the table, from the absolute errors of each performance's hits: offset in ms, velocity."""
+    cells = []
+    for kind, digits in ((0, 1), (1, 3)):
+        apart = [each[kind] for each in errors]
+        pooled, by_performance = np.concatenate(apart).mean(), np.mean([each.mean() for each in apart])
+        cells.append(f"{pooled:.{digits}f} ({by_performance:.{digits}f})")
+    return f"| {name} | {cells[0]} | {cells[1]} | {bits} |"
+
+
+def exponents(title: str, values: list[float]) -> str:
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return f"| {title} | {np.mean(values):.2f} | {middle:.2f} | {low:.2f} to {high:.2f} |"
+
+
+@torch.no_grad()
+def main(npz: tyro.conf.Positional[Path], model: tyro.conf.Positional[str], seed: int = 0) -> None:
+    """Print two tables.
+
+    Args:
+        npz: folder with train and validation in it.
+        model: its name or path.
+        seed: of what is drawn.
+    """
+    drummer = load(model)
+    expression = getattr(drummer, "expression", None)
+    if expression is None:
+        raise HypermeterError(f"{model}: the model plays hits only; use one trained with velocity and offset")
+    train, held_out = read(npz / "train"), read(npz / "validation")
+    size, steps_per_quarter = drummer.grid.steps_per_bar, drummer.grid.steps_per_quarter
+    means = means_by_place(train, size)
+    fixed = float(np.median(np.concatenate([each.velocity[each.hits > 0] for each in train])))
+    names = ("quantised, one velocity", "means of voice and step of the bar", "model, median")
+    errors: dict[str, list] = {name: [] for name in names}
+    nats = 0.0
+    for each in held_out:
+        at, place = each.hits > 0, np.arange(len(each.hits)) % size
+        tensors = [torch.from_numpy(x).float()[None] for x in (each.hits, each.velocity, each.offset)]
+        tempo = torch.tensor([each.tempo_bpm])
+        dist = expression(features_of(drummer, tensors[0]), *tensors, tempo)
+        nats -= dist.log_prob(*tensors).sum().item()
+        medians = [x[0].numpy() for x in dist.median(tensors[0])]
+        guesses = ((np.full(at.shape, fixed), np.zeros(at.shape)), tuple(x[place] for x in means), medians)
+        step_ms = 60_000 / each.tempo_bpm / steps_per_quarter
+        for name, (velocity, offset) in zip(names, guesses, strict=True):
+            errors[name].append((np.abs(offset - each.offset)[at] * step_ms, np.abs(velocity - each.velocity)[at]))
+    number = sum(int((each.hits > 0).sum()) for each in held_out)
+    print(f"{len(held_out)} performances, {number} hits: over hits (over performances)\n")
+    print("| | offset MAE, ms | velocity MAE | bits per hit |\n|---|---|---|---|")
+    for name in names:
+        print(row(name, errors[name], f"{nats / math.log(2) / number:.2f}" if name == names[-1] else "-"))
+
+    cymbals = None if drummer.kit is None else drummer.kit.cymbals
+    random, found = np.random.default_rng(seed), {"people": [], "model": [], "independent draws": []}
+    for each in held_out:
+        hits, offset = (torch.from_numpy(x)[None] for x in (each.hits, each.offset))
+        people = timing_dfa(hits, drummer.grid, offset=offset, cymbals=cymbals).item()
+        if math.isnan(people):
+            continue
+        played = perform(drummer, hits.float(), each.tempo_bpm, seed=seed)[1]
+        shuffled = torch.from_numpy(random.choice(each.offset[each.hits > 0], each.offset.shape))[None]
+        found["people"].append(people)
+        for name, other in (("model", played), ("independent draws", shuffled)):
+            found[name].append(timing_dfa(hits, drummer.grid, offset=other, cymbals=cymbals).item())
+    print(f"\nDFA exponent of cymbal timing, {len(found['people'])} performances\n")
+    print("| | mean | median | half of them |\n|---|---|---|---|")
+    for name, values in found.items():
+        if values:
+            print(exponents(name, values))
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main)
+    except HypermeterError as error:
+        print(f"expression: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,136 @@
+"""What is asked for on the command line, as a plan: sections, style, curves of numbers or the file that they are of."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hypermeter.grid import Groove, HypermeterError
+from hypermeter.model import HierarchicalDrumModel
+from hypermeter.plan import NUMBERS, Plan, join, make_plan, plan_of
+
+BARS = 16
+"""New ones, where nothing tells how many."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of the new bars, of a model that was trained with labels.
+
+    Args:
+        sections: labels with numbers of bars, "intro:4 verse:8 fill:1 chorus:8"; several at once joined by +, as in
+            rock+verse:8. They give the number of bars.
+        style: one of the model's styles, for all bars that name none.
+        density: share of cells with a hit: a number, numbers joined by commas (a curve over the bars), or a MIDI file
+            to be as dense as, bar by bar.
+        offbeat: share of hits off the beat, likewise.
+        guidance: how much further all this is followed than the model does by itself; 0 is as learnt, 1 to 3 is strict.
+    """
+
+    sections: str | None = None
+    style: str | None = None
+    density: str | None = None
+    offbeat: str | None = None
+    guidance: float = 0.0
+
+    @property
+    def names(self) -> list[str]:
+        """The options given, but guidance."""
+        return [name for name in ("sections", "style", "density", "offbeat") if getattr(self, name) is not None]
+
+
+NOTHING_ASKED = Asked()
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans from what is asked on the command line. None for a model that takes no plans.
+
+    The tempo is asked for in any case; of music that is heard, what is measured in it of all that is asked after it.
+
+    Args:
+        model: with labels or without.
+        name: of the model, for errors.
+        asked: the options.
+        tempo_bpm: of the result.
+        read: a MIDI file to a groove of the model's.
+    """
+
+    model: HierarchicalDrumModel
+    name: str
+    asked: Asked
+    tempo_bpm: float
+    read: Callable[[Path], Groove]
+
+    def after(self, heard: Sequence[Groove | None], bars: int | None) -> tuple[Plan | None, int]:
+        """For the heard bars and then new ones; and how many new ones these are."""
+        asked = self._asked(bars)
+        if asked is None:
+            return None, bars or BARS
+        before = self.measured(heard)
+        return asked if before is None else join(_as_far_as_asked(before, asked), asked), asked.num_bars
+
+    def measured(self, heard: Sequence[Groove | None]) -> Plan | None:
+        """Of what is heard, one after the other."""
+        parts = [torch.from_numpy(each.hits).float()[None] for each in heard if each is not None]
+        if self.model.labels is None or not parts:
+            return None
+        plan = plan_of(torch.cat(parts, 1), self.model.grid)
+        plan.numbers[..., NUMBERS.index("tempo_bpm")] = self.tempo_bpm
+        return plan
+
+    def replacing(self, bars: Sequence[int], before: Groove | None, primer: Groove) -> Plan | None:
+        """What the primer has, but in the bars that are replaced what is asked of them."""
+        asked, plan = self._asked(len(bars)), self.measured([before, primer])
+        if asked is None or plan is None:
+            return None
+        plan = _as_far_as_asked(plan, asked)
+        rows = torch.tensor(bars) + (before.num_bars if before is not None else 0)
+        plan.labels[:, rows], plan.numbers[:, rows] = asked.labels, asked.numbers
+        return plan
+
+    def _asked(self, bars: int | None) -> Plan | None:
+        asked, labels = self.asked, self.model.labels
+        if labels is None:
+            if asked.names:
+                raise HypermeterError(
+                    f"--{asked.names[0]}: {self.name} was made without labels, so nothing can be asked of it; choose a"
+                    " model that has them"
+                )
+            return None
+        return make_plan(
+            labels,
+            bars if bars or asked.sections else BARS,
+            sections=asked.sections,
+            style=asked.style,
+            tempo_bpm=self.tempo_bpm,
+            density=self._curve("density"),
+            offbeat=self._curve("offbeat"),
+        )
+
+    def _curve(self, name: str) -> list[float] | None:
+        """A number, several, or what a MIDI file has in each bar."""
+        text = getattr(self.asked, name)
+        if text is None:
+            return None
+        try:
+            return [float(each) for each in text.split(",")]
+        except ValueError:
+            path = Path(text)
+        if path.suffix.lower() not in (".mid", ".midi"):
+            raise HypermeterError(f"{name}: {text!r}, expected a number, numbers as .1,.2,.3, or a MIDI file")
+        hits = torch.from_numpy(self.read(path).hits).float()[None]
+        curve = plan_of(hits, self.model.grid).numbers[0, :, NUMBERS.index(name)].numpy()
+        told = np.flatnonzero(~np.isnan(curve))  # there is no share of hits where there are none
+        if not len(told):
+            raise HypermeterError(f"{name}: no hits in {path}, expected some to measure; choose another file")
+        return np.interp(np.arange(len(curve)), told, curve[told]).tolist()
+
+
+def _as_far_as_asked(measured: Plan, asked: Plan) -> Plan:
+    """The kinds and numbers that are asked of any bar: in training all bars of a piece tell one, or none does."""
+    labels = measured.labels.masked_fill((asked.labels == 0).all(1, keepdim=True), 0)
+    return Plan(labels, measured.numbers.masked_fill(asked.numbers.isnan().all(1, keepdim=True), math.nan))

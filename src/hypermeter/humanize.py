@@ -1,0 +1,198 @@
+"""Hits that stand already, played anew: the velocity and timing of a drummer, as much of them as one likes."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import symusic
+import torch
+import tyro
+from jaxtyping import Bool
+
+from hypermeter.expression import perform
+from hypermeter.grid import Groove, HypermeterError, atomic_write
+from hypermeter.kit import Kit, load_kit
+from hypermeter.midi import Piece, parse_midi
+from hypermeter.midi.content import load_score
+from hypermeter.model import load
+from hypermeter.plan import Plan
+
+LATEST = np.nextafter(np.float32(0.5), np.float32(0))
+"""Of offsets, in steps."""
+
+
+def humanize(
+    groove: Groove,
+    model: Any = "groove",
+    amount: float = 1.0,
+    timing: float = 1.0,
+    velocity: float = 1.0,
+    seed: int | None = 0,
+    temperature: float = 1.0,
+    which: Bool[np.ndarray, "T V"] | None = None,
+    plan: Plan | None = None,
+) -> Groove:
+    """The groove with the velocity and offset that the model gives its hits. The hits stay.
+
+    Args:
+        groove: on the model's grid and kit.
+        model: a ``HierarchicalDrumModel``, or what ``load`` takes.
+        amount: from 0, as it was, to 1, all the model's.
+        timing: likewise, of offsets alone; it and amount are multiplied.
+        velocity: likewise, of velocities alone.
+        seed: the same seed gives the same; None draws one.
+        temperature: 1 plays as learnt, less is steadier, more is wilder.
+        which: the hits to play; the others stay, and are heard. None for all.
+        plan: what the hits were asked to be, of a model that takes plans.
+
+    Returns:
+        A new groove in which nothing sounds before the first step. With an amount of 0, the groove as it was.
+
+    Raises:
+        HypermeterError: an amount outside [0, 1], a model without expression, a groove of another metre or kit, which
+            of another shape than the hits.
+    """
+    for name, value in (("amount", amount), ("timing", timing), ("velocity", velocity)):
+        if not 0 <= value <= 1:
+            raise HypermeterError(f"{name} is {value}, expected from 0 (as it was) to 1 (all the model's)")
+    drummer = load(model) if isinstance(model, str | Path) else model
+    if getattr(drummer, "expression", None) is None:
+        name = f"{model}: the" if isinstance(model, str | Path) else "the"
+        raise HypermeterError(f"{name} model plays hits only; use one trained on files with velocity and offset")
+    _refuse_unfit(groove, drummer)
+    if which is None:
+        which = groove.hits > 0
+    if which.shape != groove.hits.shape:
+        raise HypermeterError(f"which of shape {which.shape}, hits of {groove.hits.shape}: expected the same")
+    which = which.astype(bool) & (groove.hits > 0)
+    shares = {"velocity": amount * velocity, "offset": amount * timing}
+    if not which.any() or not any(shares.values()):
+        return replace(groove)
+    own = {name: getattr(groove, name) for name in shares}
+    heard = [np.full_like(own[name], np.nan) if name in groove.unknown else own[name] for name in shares]
+    stays = torch.from_numpy((groove.hits > 0) & ~which)[None]
+    known = (stays, torch.from_numpy(heard[0])[None], torch.from_numpy(heard[1])[None]) if stays.any() else None
+    hits = torch.from_numpy(groove.hits).float()[None]
+    tempo_bpm = np.nan if "tempo_bpm" in groove.unknown else groove.tempo_bpm
+    played = perform(drummer, hits, tempo_bpm, seed=seed, temperature=temperature, plan=plan, known=known)
+    mixed = {
+        name: np.where(which, (1 - share) * own[name] + share * new[0].cpu().numpy(), own[name]).astype(np.float32)
+        for (name, share), new in zip(shares.items(), played, strict=True)
+    }
+    mixed["velocity"] = mixed["velocity"].clip(0, 1)
+    mixed["offset"] = mixed["offset"].clip(-0.5, LATEST)
+    mixed["offset"][0] = mixed["offset"][0].clip(0)
+    told = set() if stays.any() else {name for name, share in shares.items() if share}
+    return replace(groove, **mixed, unknown=groove.unknown - told)
+
+
+def _refuse_unfit(groove: Groove, model: Any) -> None:
+    found, wanted = groove.grid, model.grid
+    if (found.metre, found.steps_per_bar) != (wanted.metre, wanted.steps_per_bar):
+        raise HypermeterError(
+            f"groove in {found.metre}, {found.steps_per_bar} steps a bar; the model plays {wanted.metre},"
+            f" {wanted.steps_per_bar} steps a bar; use a groove or a model in the same metre"
+        )
+    names = None if model.kit is None else model.kit.names
+    own = load_kit(groove.kit).names if names is not None else None
+    if own != names or groove.hits.shape[1] != model.num_drums:
+        raise HypermeterError(
+            f"groove of {groove.hits.shape[1]} voices, expected the {model.num_drums} of the model's kit;"
+            " read it with that kit"
+        )
+
+
+def humanize_command(
+    file: Annotated[Path, tyro.conf.arg(metavar="IN")],
+    out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
+    model: str = "groove",
+    amount: float = 1.0,
+    timing: float = 1.0,
+    velocity: float = 1.0,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> Path:
+    """Give the drums of a MIDI file a drummer's velocity and timing; all else in it stays.
+
+    Args:
+        file: MIDI file in the model's metre, of any length. Where its tempo changes, the drummer begins anew.
+        out: MIDI file to write.
+        model: a shipped model's name, a checkpoint, or the folder of a training run.
+        amount: from 0, as in the file, to 1, all the model's.
+        timing: likewise, of timing alone; it and amount are multiplied.
+        velocity: likewise, of velocity alone.
+        temperature: 1 plays as learnt, less is steadier, more is wilder, 0 is always the middle of what is likely.
+        seed: the same seed gives the same music.
+
+    Raises:
+        HypermeterError: a file or a number that does not fit, a model that plays hits only.
+    """
+    if out.exists() and file.exists() and out.samefile(file):
+        raise HypermeterError(f"{out}: the file that is read; choose another path for the humanized one")
+    drummer = load(model)
+    if drummer.kit is None:
+        raise HypermeterError(f"{model}: no kit in the checkpoint, so its voices have no pitches; train it with --kit")
+    if getattr(drummer, "expression", None) is None:
+        raise HypermeterError(f"{model}: the model plays hits only; use one trained on files with velocity and offset")
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise HypermeterError(f"{file}: cannot be read ({error.strerror}); check the path") from error
+    pieces, left_out = parse_midi(content, str(file), drummer.kit, drummer.grid)
+    for reason in left_out:
+        print(f"{file}: left as it is: {reason}")
+    if unmapped := sum(sum(piece.unmapped.values()) for piece in pieces):
+        print(f"{file}: left as they are: {unmapped} hits that no voice of kit {drummer.kit.name} reads")
+    options: dict[str, Any] = {"amount": amount, "timing": timing, "velocity": velocity, "temperature": temperature}
+    played = [humanize(piece.groove, drummer, seed=seed + number, **options) for number, piece in enumerate(pieces)]
+    score, _ = load_score(content, str(file))
+    for track in score.tracks:
+        if track.is_drum:
+            notes = dict(track.notes.numpy())
+            for piece, groove in zip(pieces, played, strict=True):
+                _move(notes, piece, groove, drummer.kit, score.ticks_per_quarter)
+            notes = _end_in_time(notes, score.ticks_per_quarter)
+            track.notes = symusic.Note.from_numpy(*(notes[key] for key in KEYS))
+    with atomic_write(out) as temporary:
+        temporary.write_bytes(score.dumps_midi())
+    return out
+
+
+KEYS = "time", "duration", "pitch", "velocity"
+
+
+def _move(notes: dict[str, np.ndarray], piece: Piece, played: Groove, kit: Kit, ticks_per_quarter: int) -> None:
+    """Change time and velocity of a track's notes by what changed in their cells, in place.
+
+    Of several notes in a cell, as in a flam, one is in the groove, and the others go along with it.
+    """
+    before = piece.groove
+    ticks_per_step = ticks_per_quarter / before.grid.steps_per_quarter
+    steps = np.floor((notes["time"] - piece.start_tick) / ticks_per_step + 0.5).astype(np.int64)
+    columns = kit.columns[notes["pitch"]]
+    at = np.flatnonzero((steps >= 0) & (steps < len(before)) & (columns >= 0))
+    cells = steps[at], columns[at]
+    later = (played.offset[cells].astype(np.float64) - before.offset[cells]) * ticks_per_step
+    low, high = (np.ceil(piece.start_tick + (steps[at] + half) * ticks_per_step) for half in (-0.5, 0.5))
+    moved = np.rint(notes["time"][at] + later).clip(np.maximum(low, 0), high - 1)
+    louder = played.velocity[cells] / before.velocity[cells].clip(1 / 127)
+    velocity = np.rint(notes["velocity"][at] * louder).clip(1, 127)
+    for key, values in (("time", moved), ("velocity", velocity)):
+        notes[key] = notes[key].copy()
+        notes[key][at] = values
+
+
+def _end_in_time(notes: dict[str, np.ndarray], ticks_per_quarter: int) -> dict[str, np.ndarray]:
+    """By time, each note at an end before the next of its pitch begins, whose note-off would end both.
+
+    One that never ended in the file, which is read as one of 2**21 ticks, ends after a quarter.
+    """
+    order = np.lexsort((notes["pitch"], notes["time"]))
+    notes = {key: each[order] for key, each in notes.items()}
+    notes["duration"][notes["duration"] >= 2**20] = ticks_per_quarter
+    for pitch in np.unique(notes["pitch"]):
+        own = np.flatnonzero(notes["pitch"] == pitch)
+        until = np.diff(notes["time"][own], append=2**30).clip(1)
+        notes["duration"][own] = np.minimum(notes["duration"][own], until)
+    return notes

@@ -1,0 +1,280 @@
+"""The expression output: proper probabilities, nothing heard too early, one step at a time as all at once."""
+
+import pytest
+import torch
+
+from hypermeter.expression import (
+    BEFORE_BARS,
+    LEVELS,
+    OFFSET,
+    OFFSET_BINS,
+    VELOCITY,
+    Expression,
+    ExpressionDistribution,
+    discounted_sums,
+    features_of,
+    num_draws,
+    perform,
+)
+from hypermeter.grid import Grid, HypermeterError
+from hypermeter.model import HierarchicalDrumModel
+
+ROWS, STEPS, VOICES, HIDDEN = 2, 37, 3, 12
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def played(rows=ROWS, steps=STEPS, voices=VOICES):
+    """Hits, velocity and offset."""
+    hits = (torch.rand(rows, steps, voices) < 0.4).float()
+    return hits, hits * (0.05 + 0.9 * torch.rand_like(hits)), hits * (torch.rand_like(hits) - 0.5)
+
+
+@pytest.fixture
+def expression():
+    return Expression(HIDDEN, VOICES, 8, 4, 0.0, steps_per_bar=8).eval()
+
+
+@pytest.fixture
+def model():
+    model = HierarchicalDrumModel(VOICES, 16, 16, 16, grid=Grid(2, 4)).eval()
+    model.expression = Expression(16, VOICES, 8, 4, steps_per_bar=8).eval()
+    return model
+
+
+def spread(rows, components=4):
+    """A distribution of all kinds of means, some outside the range, and scales."""
+    shape = rows, components, VOICES
+    means = torch.randn(shape), torch.randn(shape) / 2
+    scales = torch.logspace(-2.6, 0, rows)[:, None, None].expand(shape)
+    return ExpressionDistribution(torch.randn(rows, components).log_softmax(-1), means[0], scales, means[1], scales)
+
+
+def repeated(dist, times):
+    """Each row so many times."""
+    return ExpressionDistribution(*(each.repeat_interleave(times, 0) for each in vars(dist).values()))
+
+
+# ---------------------------------------------------------------------- the distribution
+
+
+@pytest.mark.parametrize(("bins", "count"), [(VELOCITY, LEVELS), (OFFSET, OFFSET_BINS)])
+def test_the_bins_of_a_hit_sum_to_one(bins, count):
+    dist = spread(6)
+    every = bins.centre(torch.arange(count)).repeat(6)[:, None].expand(-1, VOICES)
+    for voice in range(VOICES):
+        hits = torch.zeros(6 * count, VOICES)
+        hits[:, voice] = 1
+        unknown = torch.full_like(every, torch.nan)
+        velocity, offset = (every, unknown) if bins is VELOCITY else (unknown, every)
+        total = repeated(dist, count).log_prob(hits, velocity, offset).view(6, count).exp().sum(-1)
+        assert torch.allclose(total, torch.ones(6), atol=1e-4)
+
+
+def test_velocity_and_offset_of_all_voices_of_a_step_hang_together():
+    """Two components far apart: the log probability of both voices is that of one component, not a product."""
+    mean = torch.tensor([-0.25, 0.25])[None, :, None].expand(1, 2, VOICES)
+    scale = torch.full((1, 2, VOICES), 0.003)
+    dist = ExpressionDistribution(torch.tensor([[0.5, 0.5]]).log(), 0.5 + mean, scale, mean, scale)
+    hits = torch.ones(1, VOICES)
+    late = dist.log_prob(hits, 0.5 + mean[:, 1], mean[:, 1])
+    assert late > torch.tensor(0.5).log() - 6
+    mixed = mean[:, 1].clone()
+    mixed[:, 0] = -0.25
+    assert dist.log_prob(hits, 0.5 + mixed, mixed) < late - 50
+    first = torch.tensor([[True, False, False]])
+    assert dist.condition(first, 0.5 + mean[:, 1], mean[:, 1]).median(hits)[1].allclose(mean[:, 1], atol=0.02)
+
+
+def test_silent_cells_are_never_read_and_what_is_not_told_is_left_out():
+    dist, (hits, velocity, offset) = spread(STEPS), (each[0] for each in played())
+    nowhere = torch.where(hits > 0, velocity, torch.nan)
+    expected = dist.log_prob(hits, velocity, offset)
+    assert torch.equal(dist.log_prob(hits, nowhere, torch.where(hits > 0, offset, 99.0)), expected)
+    assert (expected[~hits.any(-1)] == 0).all() and (~hits.any(-1)).any()
+    unknown = torch.full_like(hits, torch.nan)
+    assert dist.log_prob(hits, unknown, unknown).allclose(torch.zeros(STEPS), atol=1e-5)
+
+
+def test_the_median_is_the_middle_of_the_samples():
+    dist, draws = spread(4), 20_000
+    hits = torch.ones(4, VOICES)
+    samples = repeated(dist, draws).sample(hits.repeat_interleave(draws, 0), generator=torch.Generator().manual_seed(0))
+    for found, sampled in zip(dist.median(hits), samples, strict=True):
+        below = (sampled.view(4, draws, VOICES) < found[:, None]).float().mean(1)
+        above = (sampled.view(4, draws, VOICES) > found[:, None]).float().mean(1)
+        assert (below < 0.52).all() and (above < 0.52).all()
+
+
+def test_samples_have_the_probabilities_that_log_prob_tells():
+    dist, draws = spread(1), 50_000
+    hits = torch.tensor([[0.0, 1.0, 0.0]])
+    _, offset = repeated(dist, draws).sample(hits.expand(draws, -1), generator=torch.Generator().manual_seed(0))
+    found = torch.bincount(OFFSET.number(offset[:, 1]).long(), minlength=OFFSET_BINS) / draws
+    every = OFFSET.centre(torch.arange(OFFSET_BINS))[:, None].expand(-1, VOICES)
+    many = repeated(dist, OFFSET_BINS)
+    told = many.log_prob(hits.expand(OFFSET_BINS, -1), torch.full_like(every, torch.nan), every).exp()
+    assert (found - told).abs().max() < 0.01
+
+
+def test_samples_are_within_range_and_on_hits_only():
+    dist, hits = spread(STEPS), played()[0][0]
+    for temperature in (0.0, 0.5, 1.0, 5.0):
+        velocity, offset = dist.sample(hits, temperature)
+        assert (velocity[hits > 0] > 0).all() and (velocity <= 1).all()
+        assert (offset >= -0.5).all() and (offset < 0.5).all()
+        assert not velocity[hits == 0].any() and not offset[hits == 0].any()
+
+
+def test_a_seed_gives_the_same_sample_and_less_temperature_a_steadier_one():
+    dist, hits = spread(200), torch.ones(200, VOICES)
+    one, same, other = (dist.sample(hits, generator=torch.Generator().manual_seed(seed))[1] for seed in (1, 1, 2))
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    middle = dist.median(hits)[1]
+    near, far = ((dist.sample(hits, each)[1] - middle).abs().mean() for each in (0.2, 1.0))
+    assert near < far
+
+
+def test_extreme_values_give_finite_gradients():
+    raw = torch.tensor([[[-50.0] * VOICES, [50.0] * VOICES]], requires_grad=True)
+    dist = ExpressionDistribution(torch.zeros(1, 2), raw, 0.003 + 0 * raw, raw, 0.003 + 0 * raw)
+    dist.log_prob(torch.ones(1, VOICES), torch.ones(1, VOICES), torch.full((1, VOICES), -0.5)).sum().backward()
+    assert raw.grad is not None and raw.grad.isfinite().all()
+
+
+# ---------------------------------------------------------------------- the layers
+
+
+def test_discounted_sums_are_those_of_a_loop():
+    x, discount, total = torch.randn(2, 150, 3), torch.tensor([0.0, 0.5, 0.99]), torch.zeros(2, 3, 3)
+    found = discounted_sums(x, discount)
+    for place in range(150):
+        total = total * discount[:, None] + x[:, place, None]
+        assert torch.allclose(found[:, place], total, atol=1e-4)
+
+
+def test_step_equals_forward(expression):
+    hits, velocity, offset = played()
+    features, tempo = torch.randn(ROWS, STEPS, HIDDEN), torch.tensor([90.0, torch.nan])
+    every = expression(features, hits, velocity, offset, tempo)
+    state = expression.init_state(ROWS, tempo)
+    for place in range(STEPS):
+        dist, state = expression.step(features[:, place], hits[:, place], state)
+        for one, other in zip(vars(dist).values(), vars(every[:, place]).values(), strict=True):
+            assert torch.allclose(one, other, atol=1e-5)
+        state = expression.hear(hits[:, place], velocity[:, place], offset[:, place], state)
+
+
+def test_a_state_can_be_kept_and_its_rows_chosen(expression):
+    hits, velocity, offset = played()
+    features = torch.randn(ROWS, STEPS, HIDDEN)
+    state = expression.init_state(ROWS)
+    for place in range(10):
+        state = expression.step(features[:, place], hits[:, place], state)[1]
+        state = expression.hear(hits[:, place], velocity[:, place], offset[:, place], state)
+    both = expression.step(features[:, 10], hits[:, 10], state)[0]
+    one = expression.step(features[1:, 10], hits[1:, 10], state.select(torch.tensor([1])))[0]
+    again = expression.step(features[:, 10], hits[:, 10], state)[0]
+    assert torch.allclose(one.velocity_mean, both.velocity_mean[1:], atol=1e-6)
+    assert torch.equal(both.log_weights, again.log_weights)
+
+
+def test_no_step_hears_a_later_one(expression):
+    hits, velocity, offset = played()
+    features = torch.randn(ROWS, STEPS, HIDDEN)
+    inputs = [each.clone().requires_grad_() for each in (velocity, offset)]
+    dist = expression(features, hits, *inputs, torch.full((ROWS,), 100.0))
+    for place in (0, 7, 8, 20):
+        total = sum(each[:, place].sum() for each in vars(dist).values())
+        for grad in torch.autograd.grad(total, inputs, retain_graph=True):
+            assert not grad[:, place:].any()
+            assert place == 0 or grad[:, :place].any()
+
+
+def test_log_prob_of_a_prefix_is_the_prefix_of_log_prob(expression):
+    hits, velocity, offset = played()
+    features, tempo = torch.randn(ROWS, STEPS, HIDDEN), torch.full((ROWS,), 100.0)
+    whole = expression.log_prob(features, hits, velocity, offset, tempo)
+    for length in (1, 8, 9, 30):
+        part = expression.log_prob(*(each[:, :length] for each in (features, hits, velocity, offset)), tempo)
+        assert torch.allclose(part, whole[:, :length], atol=1e-5)
+
+
+def test_the_features_get_no_gradient_and_all_weights_do(expression):
+    hits, velocity, offset = played()
+    features = torch.randn(ROWS, STEPS, HIDDEN, requires_grad=True)
+    expression.log_prob(features, hits, velocity, offset, torch.full((ROWS,), 100.0)).sum().backward()
+    assert features.grad is None
+    assert all(each.grad is not None and each.grad.any() for each in expression.parameters())
+
+
+def test_what_is_not_told_is_read_as_zero(expression):
+    hits, velocity, offset = played()
+    features, unknown = torch.randn(ROWS, STEPS, HIDDEN), torch.full_like(hits, torch.nan)
+    one = expression(features, hits, unknown, offset)
+    other = expression(features, hits, torch.zeros_like(hits), torch.where(hits > 0, offset, torch.nan))
+    assert torch.equal(one.offset_mean, other.offset_mean) and one.log_weights.isfinite().all()
+    free, known = (expression(features, hits, velocity, offset, each) for each in (None, torch.full((ROWS,), 120.0)))
+    assert not torch.equal(free.offset_mean, known.offset_mean)
+
+
+# ---------------------------------------------------------------------- playing
+
+
+def test_a_performance_is_drawn_from_the_distribution_of_each_step(model):
+    hits = played(voices=VOICES)[0]
+    velocity, offset = perform(model, hits, 100.0, seed=3)
+    noise = torch.rand(ROWS, STEPS, num_draws(VOICES), generator=torch.Generator().manual_seed(3))
+    features, tempo = features_of(model, hits), torch.full((ROWS,), 100.0)
+    expected = model.expression(features, hits, velocity, offset, tempo).draw(hits, noise)
+    assert (velocity == expected[0]).float().mean() > 0.99  # a rounding may tip a value into the next bin
+    assert (offset == expected[1])[:, 1:].float().mean() > 0.99
+    middle = perform(model, hits, 100.0, temperature=0)
+    expected = model.expression(features, hits, *middle, tempo).median(hits)
+    assert torch.allclose(middle[0], expected[0], atol=0.01)
+
+
+def test_a_seed_gives_the_same_performance(model):
+    hits = played()[0]
+    one, same, other = (perform(model, hits, 100.0, seed=seed) for seed in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
+    assert not torch.equal(one[0], other[0])
+    assert not torch.equal(perform(model, hits, 100.0)[0], perform(model, hits, 100.0)[0])
+
+
+def test_nothing_sounds_before_the_first_beat(model):
+    hits = torch.ones(64, 2, VOICES)
+    velocity, offset = perform(model, hits, 100.0, seed=0)
+    assert (offset[:, 0] >= 0).all() and (offset[:, 1] < 0).any()
+    assert (velocity > 0).all() and (velocity <= 1).all() and (offset >= -0.5).all() and (offset < 0.5).all()
+
+
+def test_what_is_played_already_stays_and_is_heard(model):
+    hits, velocity, offset = played()
+    stays = (torch.rand_like(hits) < 0.5) & (hits > 0)
+    found = perform(model, hits, 100.0, seed=0, known=(stays, velocity, offset))
+    assert torch.equal(found[0][stays], velocity[stays]) and torch.equal(found[1][stays], offset[stays])
+    other = perform(model, hits, 100.0, seed=0, known=(stays, 1 - velocity / 2, offset))
+    assert not torch.equal(found[0][~stays], other[0][~stays])
+    unknown = perform(model, hits, 100.0, seed=0, known=(stays, torch.full_like(hits, torch.nan), offset))
+    assert (unknown[0][hits > 0] > 0).all() and torch.equal(unknown[1][stays], offset[stays])
+
+
+def test_features_of_long_pieces_are_made_in_parts(model, monkeypatch):
+    monkeypatch.setattr("hypermeter.expression.PIECE_BARS", BEFORE_BARS)
+    hits = played(1, 2 * BEFORE_BARS * 8 + 5)[0]
+    found, whole = features_of(model, hits), model(hits).features[:, :-1]
+    assert found.shape == whole.shape
+    assert torch.allclose(found, whole, atol=1e-3)  # what is older than 64 bars is all but forgotten
+
+
+def test_a_model_that_plays_hits_only_is_refused(model):
+    hits = played()[0]
+    with pytest.raises(HypermeterError, match="temperature is -1"):
+        perform(model, hits, 100.0, temperature=-1)
+    model.expression = None
+    with pytest.raises(HypermeterError, match="plays hits only"):
+        perform(model, hits, 100.0)
