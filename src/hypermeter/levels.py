@@ -163,7 +163,7 @@ class Levels(nn.Module):
         if self.labels is not None:
             scores, dims = self.output_layer.num_scores, (bar_hidden_dim, phrase_hidden_dim)
             self.steering = Steering(
-                step_hidden_dim + position_dim, num_drums, width, scores, dims, grid.steps_per_bar, dropout
+                position_dim, num_drums, width, scores, recalled, dims, grid.steps_per_bar, dropout
             )
         self.bar_output = nn.Linear(bar_hidden_dim + phrase_hidden_dim, width)
         self.phrase_output = nn.Linear(phrase_hidden_dim, width)
@@ -213,24 +213,20 @@ class Levels(nn.Module):
         mixed = self.mix(torch.cat([features, *self._places(features, position)], -1))
         return features + self.unmix(self.activation(mixed))
 
-    def _steered(
-        self,
-        features: Float[Tensor, "*B hidden"],
-        so_far: Float[Tensor, "*B V"],
-        position: Int[Tensor, "*#B"],
-        asked: Float[Tensor, "*B plan_dim"],
-    ) -> Float[Tensor, "*B scores"]:
-        assert self.steering is not None
-        beside = torch.cat([features, *self._places(features, position)], -1)
-        return self.steering(beside, so_far, position, asked)
-
     def _distribution(
         self,
         features: Float[Tensor, "*B hidden"],
         recalled: Recalled | None,
-        steered: Float[Tensor, "*B scores"] | None,
+        position: Int[Tensor, "*#B"],
+        so_far: Float[Tensor, "*B W"],
+        asked: Float[Tensor, "*B plan_dim"] | None,
     ) -> StepDistribution:
-        return self.output_layer(self.drop(features), None if recalled is None else recalled.hits, steered)
+        hits, steered = None if recalled is None else recalled.hits, None
+        if self.steering is not None and asked is not None:
+            steered, louder = self.steering(self._places(features, position), so_far, position, asked)
+            if hits is not None and louder.shape[-1]:
+                hits = hits * (1 + louder[..., None])
+        return self.output_layer(self.drop(features), hits, steered)
 
     def _asked(self, plan: Plan) -> Float[Tensor, "B bars plan_dim"]:
         assert self.plan_embedding is not None

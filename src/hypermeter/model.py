@@ -94,15 +94,15 @@ class HierarchicalDrumModel(Levels):
         features = self._features(heard, recalled, position[None])
         bar_logits = self.bar_output(torch.cat([bars, last_phrase], -1)) + self.bar_persistence * _log_odds(bar_seq)
         phrase_logits = self.phrase_output(phrases) + self.phrase_persistence * _log_odds(phrase_seq)
-        steered = None
+        asked_now, so_far = None, sums_so_far(step_seq, per_bar)
         if self.steering is not None and plan is not None:
             asked = self._asked(plan.bars(0, phrases.shape[1] * per_phrase + 1))
-            so_far = sums_so_far(step_seq, per_bar)
-            steered = self._steered(features, so_far, position[None], asked[:, position // per_bar])
+            asked_now = asked[:, position // per_bar]
             steer_bars, steer_phrases = self.steering.forecasts
             bar_logits = bar_logits + steer_bars(bars, asked[:, 1 : bars.shape[1] + 1])
             phrase_logits = phrase_logits + steer_phrases(phrases, asked[:, per_phrase::per_phrase])
-        return Prediction(self._distribution(features, recalled, steered), bar_logits, phrase_logits, features)
+        dist = self._distribution(features, recalled, position[None], so_far, asked_now)
+        return Prediction(dist, bar_logits, phrase_logits, features)
 
     def log_prob(self, step_seq: Float[Tensor, "B T V"], **asked: Any) -> Float[Tensor, "B T"]:
         """log p(x_t | x_<t) in nats, summed over voices; t = 0 from the start state. ``asked`` is as in ``forward``."""
@@ -154,10 +154,7 @@ class HierarchicalDrumModel(Levels):
     def predict(self, state: State) -> StepDistribution:
         """The distribution of the next step."""
         features, recalled = self._hear(state)
-        steered = None
-        if self.steering is not None:
-            steered = self._steered(features, state.bar_sums[1], state.position, state.asked)
-        return self._distribution(features, recalled, steered)
+        return self._distribution(features, recalled, state.position, state.bar_sums[1], state.asked)
 
     def features(self, state: State) -> Float[Tensor, "B hidden"]:
         """What the distribution of the next step is made from: ``Prediction.features`` at its position."""

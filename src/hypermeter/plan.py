@@ -28,6 +28,8 @@ NUMBERS = ("tempo_bpm", "density", "offbeat")
 """Quarter notes a minute; share of cells with a hit; share of hits off the beat."""
 FILL_NOVELTY = 0.2
 """A bar with more ``bar_novelty`` is a fill."""
+HIDDEN_DIM = 256
+"""Of what a plan changes in a step."""
 KNOTS = 9
 """Values at which a number is read, evenly from the least to the most."""
 PLAN_DIM = 48
@@ -338,13 +340,15 @@ class Steering(nn.Module):
 
     The encoders do not hear the plan, only what was played under it. So a model that is asked nothing plays what it
     would play without this part, to the last bit, and one that was trained before can be taught to take plans. It is
-    told what has been played in the bar so far and, where a density is asked for, how many hits are left to play.
+    told the place in the phrase, what has been played in the bar so far and, where a density is asked for, how many
+    hits are left to play. The model's features it is not told: with them it learnt the training pieces by heart.
 
     Args:
-        features_dim: of the features and the embedded place in the phrase, together.
+        position_dim: of the embedded place in the phrase.
         num_drums: voices.
         width: voices, and columns of tracks.
         scores: numbers that the output distribution is made from.
+        num_recalled: patterns that are recalled; each can be heard more or less.
         level_dims: of the states of bars and phrases.
         steps_per_bar: steps.
         dropout: of the hidden layers.
@@ -352,30 +356,31 @@ class Steering(nn.Module):
 
     def __init__(
         self,
-        features_dim: int,
+        position_dim: int,
         num_drums: int,
         width: int,
         scores: int,
+        num_recalled: int,
         level_dims: tuple[int, int],
         steps_per_bar: int,
         dropout: float = 0.0,
     ):
         super().__init__()
-        self.num_drums, self.steps_per_bar = num_drums, steps_per_bar
-        self.step = Change(features_dim + width + 2, scores, 2 * features_dim, dropout)
+        self.num_drums, self.steps_per_bar, self.sizes = num_drums, steps_per_bar, [scores, num_recalled]
+        self.step = Change(position_dim + width + 2, scores + num_recalled, HIDDEN_DIM, dropout)
         self.forecasts = nn.ModuleList(Change(dim, width, PLAN_DIM, dropout) for dim in level_dims)
 
     def forward(
         self,
-        features: Float[Tensor, "*B features"],
-        so_far: Float[Tensor, "*B V"],
+        places: Sequence[Float[Tensor, "*B dim"]],
+        so_far: Float[Tensor, "*B W"],
         position: Int[Tensor, "*#B"],
         asked: Float[Tensor, "*B plan_dim"],
-    ) -> Float[Tensor, "*B scores"]:
-        """What to add to the scores of a step.
+    ) -> tuple[Float[Tensor, "*B scores"], Float[Tensor, "*B recalled"]]:
+        """What to add to the scores of a step, and by how much more each recalled pattern is heard, from -1 on.
 
         Args:
-            features: what stands at the step.
+            places: the embedded place in the phrase, where the model has one.
             so_far: what has been played in its bar before it, summed.
             position: steps before it.
             asked: of its bar.
@@ -383,5 +388,6 @@ class Steering(nn.Module):
         wanted, is_dense = asked[..., -3], asked[..., -2]
         left = (wanted * self.steps_per_bar - so_far[..., : self.num_drums].sum(-1)) * is_dense
         steps_left = self.steps_per_bar - position % self.steps_per_bar
-        beside = [features, 0.1 * so_far, (0.1 * left)[..., None], (left / steps_left)[..., None]]
-        return self.step(torch.cat(beside, -1), asked)
+        beside = [*places, 0.1 * so_far, (0.1 * left)[..., None], (left / steps_left)[..., None]]
+        scores, louder = self.step(torch.cat(beside, -1), asked).split(self.sizes, -1)
+        return scores, louder.clamp_min(-1)
