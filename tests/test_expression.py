@@ -18,6 +18,7 @@ from hypermeter.expression import (
 )
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.model import HierarchicalDrumModel
+from hypermeter.plan import KINDS, Plan
 
 ROWS, STEPS, VOICES, HIDDEN = 2, 37, 3, 12
 
@@ -232,7 +233,7 @@ def test_a_performance_is_drawn_from_the_distribution_of_each_step(model):
     expected = model.expression(features, hits, velocity, offset, tempo).draw(hits, noise)
     assert (velocity == expected[0]).float().mean() > 0.99  # a rounding may tip a value into the next bin
     assert (offset == expected[1])[:, 1:].float().mean() > 0.99
-    middle = perform(model, hits, 100.0, temperature=0)
+    middle = perform(model, hits, 100.0, temperature=0.0)
     expected = model.expression(features, hits, *middle, tempo).median(hits)
     assert torch.allclose(middle[0], expected[0], atol=0.01)
 
@@ -271,10 +272,19 @@ def test_features_of_long_pieces_are_made_in_parts(model, monkeypatch):
     assert torch.allclose(found, whole, atol=1e-3)  # what is older than 64 bars is all but forgotten
 
 
+def test_features_of_many_pieces_follow_each_its_own_plan(monkeypatch):
+    monkeypatch.setattr("hypermeter.expression.PIECE_BARS", 12)
+    labels = {"section": [], "style": ["funk", "rock", "jazz"], "fill": []}
+    model = HierarchicalDrumModel(VOICES, 16, 16, 16, grid=Grid(2, 4), labels=labels).eval()
+    hits, plan = played(3, 48)[0], Plan.free(3, 6)
+    plan.labels[..., KINDS.index("style")] = torch.tensor([1, 2, 3])[:, None]
+    assert torch.allclose(features_of(model, hits, plan), model(hits, plan=plan).features[:, :-1], atol=1e-5)
+
+
 def test_a_model_that_plays_hits_only_is_refused(model):
     hits = played()[0]
     with pytest.raises(HypermeterError, match="temperature is -1"):
-        perform(model, hits, 100.0, temperature=-1)
+        perform(model, hits, 100.0, temperature=-1.0)
     model.expression = None
     with pytest.raises(HypermeterError, match="plays hits only"):
         perform(model, hits, 100.0)

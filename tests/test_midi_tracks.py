@@ -6,12 +6,14 @@ import symusic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hypermeter import cli
 from hypermeter.grid import Grid, Groove, HypermeterError
 from hypermeter.midi import parse_midi, read_midi, read_midi_report, to_midi_bytes, write_midi
 from hypermeter.midi.melody import section_name
 from hypermeter.prepare import prepare
-from hypermeter.tracks import BASS, HOLD, REST, TRACKS
+from hypermeter.tracks import BASS, HOLD, REST, TRACKS, Track
 
+LEAD = Track("lead", 60, 84, 80, (80, 87))
 KICKS = np.zeros((32, 10), np.uint8)
 KICKS[::4, 0] = 1
 
@@ -45,6 +47,25 @@ def test_what_is_written_is_read_again(codes):
         ((piece,), left_out) = parse_midi(to_midi_bytes(groove), "it", tracks=[BASS])
         assert not left_out
         assert np.array_equal(piece.groove.tracks["bass"], codes) and np.array_equal(piece.groove.hits, KICKS)
+
+
+@pytest.mark.parametrize("grid", [Grid(), Grid(3), Grid(2, 6, 4, 8), Grid(7, 5)])
+@pytest.mark.parametrize("seed", range(5))
+def test_several_tracks_survive_on_any_grid_each_with_its_program(grid, seed):
+    random = np.random.default_rng(seed)
+    steps = 2 * grid.steps_per_bar
+    hits = random.random((steps, 10)) < 0.1
+    hits[-1, 0] = True  # A file does not say how long the silence after its last hit is.
+    tracks = {
+        each.name: each.decode(each.encode(random.choice([each.lowest, each.highest, HOLD, HOLD, REST], steps)))
+        for each in (BASS, LEAD)
+    }
+    content = to_midi_bytes(Groove(hits, grid=grid, tracks=tracks), tracks=(BASS, LEAD))
+    ((piece,), _) = parse_midi(content, "it", grid=grid, tracks=(BASS, LEAD))
+    assert piece.groove.tracks.keys() == tracks.keys()
+    assert all(np.array_equal(piece.groove.tracks[name], codes) for name, codes in tracks.items())
+    programs = {track.name: track.program for track in symusic.Score.from_midi(content).tracks if not track.is_drum}
+    assert programs == {"bass": BASS.program, "lead": LEAD.program}
 
 
 def test_lengths_become_holds_up_to_the_next_note(tmp_path):
@@ -107,7 +128,7 @@ def test_bars_before_the_first_marker_have_no_section(tmp_path):
 
 
 def test_sections_that_are_written_are_read_again(tmp_path):
-    groove = Groove(np.tile(KICKS, (2, 1)), sections=np.array(["", "verse", "verse", "pre-chorus"]))
+    groove = Groove(np.tile(KICKS, (2, 1)), sections=np.array(["", "verse", "", "pre-chorus"]))
     write_midi(groove, tmp_path / "a.mid")
     assert read_midi(tmp_path / "a.mid", with_sections=True).sections.tolist() == groove.sections.tolist()
 
@@ -119,9 +140,13 @@ def test_a_marker_is_a_name_in_small_letters_without_its_number(text, name):
     assert section_name(text) == name
 
 
-def test_a_groove_refuses_tracks_and_sections_of_another_length():
+def test_a_groove_refuses_tracks_and_sections_of_another_length_and_codes_that_are_none():
+    assert Groove(KICKS, tracks={"bass": [REST] * 32}).tracks["bass"].dtype == np.int16
     with pytest.raises(HypermeterError, match="track bass of shape"):
         Groove(KICKS, tracks={"bass": np.zeros(3, np.int16)})
+    for codes in (np.zeros(32), np.full(32, 128), np.full(32, -1)):
+        with pytest.raises(HypermeterError, match="track bass of .*, expected whole numbers from 0 to 127"):
+            Groove(KICKS, tracks={"bass": codes})
     with pytest.raises(HypermeterError, match="3 sections"):
         Groove(KICKS, sections=np.array(["a", "b", "c"]))
 
@@ -137,13 +162,47 @@ def test_prepare_keeps_tracks_and_sections_and_leaves_out_what_has_none(tmp_path
     manifest = prepare(source, tmp_path / "npz", tracks=("bass",), sections=True, quiet=True)
     assert [each["source"] for each in manifest["files"]] == ["a.mid"]
     assert "no notes of bass" in manifest["rejects"][0]["reason"]
+    assert manifest["notes"] == manifest["files"][0]["notes"] == {"bass": 1}
     with np.load(next((tmp_path / "npz").rglob("*.npz"))) as arrays:
         assert arrays["track_bass"].tolist()[:5] == [40, 1, 1, 1, 0]
         assert arrays["section"].tolist() == ["verse"] * 2
     manifest = prepare(source, tmp_path / "npz", quiet=True)  # other settings: nothing is taken for done
-    assert len(manifest["files"]) == 2
+    assert len(manifest["files"]) == 2 and not {"tracks", "sections", "notes"} & manifest.keys()
     with np.load(next((tmp_path / "npz").rglob("a.npz"))) as arrays:
         assert set(arrays.files) == {"sequence", "velocity", "offset", "meta"}
+
+
+def test_other_tracks_leave_nothing_of_the_run_before_and_the_same_do_nothing_again(tmp_path):
+    file_of([(0, 4, 40)], tmp_path / "a.mid")
+    manifests, times = [], []
+    for tracks in ((), ("bass",), ("bass",), ()):
+        manifests.append(prepare(tmp_path / "a.mid", tmp_path / "npz", tracks=tracks, quiet=True))
+        (path,) = (tmp_path / "npz").rglob("*.npz")
+        with np.load(path) as arrays:
+            assert ("track_bass" in arrays) == bool(tracks)
+        times.append(path.stat().st_mtime_ns)
+    assert manifests[1] == manifests[2] and times[1] == times[2] and manifests[0] == manifests[3]
+
+
+def test_the_summary_tells_the_notes_of_a_track(tmp_path, capsys):
+    prepare(file_of([(0, 4, 40), (8, 4, 43)], tmp_path / "a.mid"), tmp_path / "npz", tracks=("bass",))
+    assert "notes of bass: 2\n" in capsys.readouterr().out
+
+
+def test_inspect_shows_the_tracks_that_play_of_a_midi_file_and_of_its_npz(tmp_path, capsys):
+    path = file_of([(0, 4, 40)], tmp_path / "a.mid")
+    prepare(path, tmp_path / "npz", tracks=("bass",), quiet=True)
+    for each in (path, next((tmp_path / "npz").rglob("*.npz"))):
+        assert cli.main(["inspect", str(each), "--out", str(tmp_path / "a.png")]) == 0
+        assert "bass        |E---............|................|\n" in capsys.readouterr().out
+    assert cli.main(["inspect", str(file_of([], path)), "--out", str(tmp_path / "a.png")]) == 0
+    assert "bass" not in capsys.readouterr().out
+
+
+def test_inspect_of_codes_that_are_none_is_one_line(tmp_path, capsys):
+    np.savez(tmp_path / "a.npz", sequence=KICKS, track_bass=np.full(32, "C2"))
+    assert cli.main(["inspect", str(tmp_path / "a.npz")]) == 2
+    assert "a.npz: groove: track bass of <U2, expected whole numbers" in capsys.readouterr().err
 
 
 def test_prepare_refuses_a_track_that_it_does_not_know(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypermeter import render
 from hypermeter.grid import Grid, Groove, HypermeterError
 from hypermeter.kit import Kit, Voice, load_kit
-from hypermeter.render import LEVELS, MOST_BARS, ascii_grid, plot_groove, read_ascii, show_picture
+from hypermeter.render import LEVELS, MOST_BARS, ascii_grid, draw_groove, plot_groove, read_ascii, show_picture
 from hypermeter.tracks import BASS, HOLD, REST
 
 
@@ -147,6 +147,22 @@ def test_a_grid_with_a_track_is_read_back(seed):
     assert np.array_equal(again.tracks["bass"], groove.tracks["bass"]) and np.array_equal(again.hits, groove.hits)
 
 
+def test_a_track_of_any_name_is_read_back():
+    groove = with_bass(32)
+    groove.tracks["lead"] = groove.tracks["bass"][::-1].copy()
+    groove.tracks["lead"][groove.tracks["lead"] == HOLD] = 127
+    again = read_ascii(ascii_grid(groove))
+    assert again.tracks.keys() == {"bass", "lead"}
+    assert np.array_equal(again.tracks["lead"], groove.tracks["lead"])
+
+
+@pytest.mark.parametrize("note", ["C_", "c_", "a9"])
+def test_a_note_that_midi_does_not_have_or_that_is_a_code_is_said_in_one_line(note):
+    text = f"kick        |x...|\nbass        |{note[0]}...|\nbass-octave |{note[1]}...|\n"
+    with pytest.raises(HypermeterError, match=f"'{note}' at step 1, expected a note as C2"):
+        read_ascii("tempo 120, metre 2/4, 2 steps a beat, phrases of 4\n" + text)
+
+
 def test_a_note_that_is_none_is_said_in_one_line():
     text = "kick        |x...|\nbass        |H...|\nbass-octave |2...|\n"
     with pytest.raises(HypermeterError, match="expected a note as C2"):
@@ -159,3 +175,5 @@ def test_a_picture_with_a_track_is_taller(tmp_path):
     plain, both = some_groove(64), with_bass(64)
     sizes = [size_of(plot_groove(each, tmp_path / f"{number}.png")) for number, each in enumerate((plain, both))]
     assert sizes[1][1] > sizes[0][1]
+    (axis,) = draw_groove(both).axes[:1]
+    assert [each.get_text() for each in axis.get_yticklabels()][-3:] == ["bass", "C1", "A3"]

@@ -211,7 +211,7 @@ class ExpressionState:
 
     hidden: Float[Tensor, "B layers state"]
     sums: Float[Tensor, "B spans kinds"]
-    places: Float[Tensor, "B steps spans kinds"]
+    places: Float[Tensor, "B steps place_spans kinds"]
     tempo: Float[Tensor, "B 2"]
 
     def select(self, rows: Int[Tensor, " N"]) -> "ExpressionState":
@@ -415,9 +415,9 @@ def features_of(model: Any, hits: Float[Tensor, "B T W"], plan: Plan | None = No
     size, part = model.grid.steps_per_bar, PIECE_BARS * model.grid.steps_per_bar
     before = BEFORE_BARS // model.grid.bars_per_phrase * model.grid.steps_per_phrase
     part -= part % model.grid.steps_per_phrase
-    found = []
-    for row, each in enumerate(hits.split(1)):
-        own = plan if plan is None or plan.batch_size == 1 else Plan(*(x[row : row + 1] for x in plan))
+    rows, found = max(part // hits.shape[1], 1), []
+    for row, each in enumerate(hits.split(rows)):
+        own = plan if plan is None or plan.batch_size == 1 else Plan(*(x[row * rows :][:rows] for x in plan))
         parts = []
         for start in range(0, each.shape[1], part):
             begin = max(start - before, 0)

@@ -124,15 +124,20 @@ class Groove:
             raise HypermeterError("groove: velocity outside [0, 1]")
         if not ((self.offset >= -0.5) & (self.offset < 0.5)).all():
             raise HypermeterError("groove: offset outside [-.5, .5) steps")
-        for name, codes in self.tracks.items():
-            if codes.shape != hits.shape[:1]:
-                raise HypermeterError(f"groove: track {name} of shape {codes.shape}, expected ({len(hits)},)")
+        self.tracks = {name: self._codes(name, np.asarray(codes)) for name, codes in self.tracks.items()}
         if self.sections is not None and len(self.sections) != self.num_bars:
             raise HypermeterError(
                 f"groove: {len(self.sections)} sections, expected one for each of {self.num_bars} bars"
             )
         if not self.tempo_bpm > 0:
             raise HypermeterError(f"groove: tempo_bpm is {self.tempo_bpm}, expected more than 0")
+
+    def _codes(self, name: str, codes: np.ndarray) -> np.ndarray:
+        if codes.shape != self.hits.shape[:1]:
+            raise HypermeterError(f"groove: track {name} of shape {codes.shape}, expected ({len(self.hits)},)")
+        if codes.dtype.kind not in "ui" or ((codes < 0) | (codes > 127)).any():
+            raise HypermeterError(f"groove: track {name} of {codes.dtype}, expected whole numbers from 0 to 127")
+        return codes.astype(np.int16)
 
     def __len__(self) -> int:
         return len(self.hits)

@@ -1,6 +1,9 @@
 """Looking at one file: its ASCII grid, its picture, its metrics."""
 
 import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +16,9 @@ from hypermeter.dataset import open_npz, read_kit_and_grid, read_meta, read_sequ
 from hypermeter.grid import Grid, Groove, HypermeterError
 from hypermeter.kit import Kit, Voice, load_kit
 from hypermeter.metrics import measure
-from hypermeter.midi import read_midi_report
+from hypermeter.midi import Piece, read_midi_pieces, read_midi_report
 from hypermeter.render import ascii_grid, show_picture
+from hypermeter.tracks import TRACKS
 
 PER_VOICE = ("drum_density", "ioi_mean", "ioi_var", "fast_patterns")
 """Metrics with a number for each voice."""
@@ -33,7 +37,8 @@ def inspect(
 ) -> None:
     """Show a MIDI file or .npz: print its grid and metrics, draw its picture.
 
-    A .npz that tells its kit and grid keeps them; the options are for what it does not tell.
+    Tracks that play beside the drums are shown with them; the metrics are of the drums. A .npz that tells its kit and
+    grid keeps them; the options are for what it does not tell.
 
     Args:
         path: .mid, .midi or .npz.
@@ -53,11 +58,12 @@ def inspect(
         raise HypermeterError(f"{out}: the picture would overwrite the file that it shows; give another --out")
     losses = []
     if path.suffix.lower() == ".npz":
-        grooves = [read_npz(path, kit, grid)]
+        grooves = [_with_tracks(read_npz(path, kit, grid), path)]
         if grooves[0].kit.name == NUMBERED:
             losses = ["no kit is known, so metrics of low, mid and high voices say nothing; name it by --kit"]
     else:
         pieces, losses = read_midi_report(path, kit or "gm10", grid)
+        _add_tracks(pieces, path, kit or "gm10", grid)
         grooves = [piece.groove for piece in pieces]
     for number, groove in enumerate(grooves, 1):
         picture = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
@@ -69,7 +75,7 @@ def inspect(
 
 
 def read_npz(path: Path, kit: str | Path | Kit | None = None, grid: Grid = Grid()) -> Groove:
-    """A groove from a .npz with ``sequence`` (T, V), and ``velocity``, ``offset`` and ``meta`` where it has them.
+    """The drums of a .npz with ``sequence`` (T, V), and ``velocity``, ``offset`` and ``meta`` where it has them.
 
     What it does not tell of velocity, offset and tempo is ``unknown`` of the groove.
 
@@ -98,6 +104,28 @@ def read_npz(path: Path, kit: str | Path | Kit | None = None, grid: Grid = Grid(
             f"{path}: {hits.shape[1]} voices, expected {own.num_voices} of {own.name}; name another kit"
         )
     return groove
+
+
+def _with_tracks(groove: Groove, path: Path) -> Groove:
+    """The groove with the tracks of its .npz that play."""
+    with open_npz(path) as arrays:
+        keys = [key for key in arrays if key.startswith("track_")]
+        tracks = {key.removeprefix("track_"): np.asarray(arrays[key]) for key in keys}
+    try:
+        groove = replace(groove, tracks=tracks)
+    except HypermeterError as error:
+        raise HypermeterError(f"{path}: {error}; prepare it again") from error
+    return replace(groove, tracks={name: codes for name, codes in groove.tracks.items() if codes.any()})
+
+
+def _add_tracks(pieces: Sequence[Piece], path: Path, kit: str, grid: Grid) -> None:
+    """Adds to the grooves of a MIDI file the tracks that play in each."""
+    for track in TRACKS.values():
+        with suppress(HypermeterError):  # It plays nowhere.
+            found = {each.start_tick: each.groove for each in read_midi_pieces(path, kit, grid, tracks=[track])}
+            for piece in pieces:
+                if piece.start_tick in found:
+                    piece.groove.tracks |= found[piece.start_tick].tracks
 
 
 def numbered_kit(num_voices: int) -> Kit:

@@ -170,7 +170,11 @@ class Levels(nn.Module):
         self.bar_persistence = nn.Parameter(torch.full((width,), 0.7))
         self.phrase_persistence = nn.Parameter(torch.full((width,), 0.7))
 
-        self.expression = Expression(step_hidden_dim, num_drums, dropout=dropout) if use_expression else None
+        self.expression = (
+            Expression(step_hidden_dim, num_drums, dropout=dropout, steps_per_bar=grid.steps_per_bar)
+            if use_expression
+            else None
+        )
 
     def _head(
         self, output: str, hidden_dim: int, num_components: int, known: list[list[int]] | None, recalled: int

@@ -9,7 +9,7 @@ import numpy as np
 
 from hypermeter.grid import Grid, Groove, HypermeterError, atomic_write
 from hypermeter.kit import Kit, load_kit
-from hypermeter.tracks import HOLD, TRACKS
+from hypermeter.tracks import HOLD, LOWEST_PITCH, TRACKS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +25,9 @@ MOST_BARS = 64
 
 NOTES = "CcDdEFfGgAaB"
 """A note's name in one letter, small where it is sharp."""
+
+_OCTAVES = "_0123456789"
+"""An octave's number in one sign; MIDI's lowest is that below 0."""
 
 _OCTAVE = "-octave"
 _HEADER = re.compile(r"tempo ([\d.]+), metre (\d+)/(\d+), (\d+) steps a beat, phrases of (\d+)")
@@ -70,7 +73,7 @@ def _track_rows(codes: np.ndarray) -> tuple[str, str]:
     notes = "".join(
         NOTES[c % 12] if b else "-" if c == HOLD else "." for c, b in zip(codes.tolist(), begins, strict=True)
     )
-    octaves = "".join("_0123456789"[c // 12] if b else "." for c, b in zip(codes.tolist(), begins, strict=True))
+    octaves = "".join(_OCTAVES[c // 12] if b else "." for c, b in zip(codes.tolist(), begins, strict=True))
     return notes, octaves
 
 
@@ -83,10 +86,11 @@ def _track_codes(name: str, notes: str, octaves: str) -> np.ndarray:
         if note == "-":
             codes[step] = HOLD
         elif note != ".":
-            if note not in NOTES or octave not in "_0123456789":
+            code = 12 * _OCTAVES.find(octave) + NOTES.find(note)
+            if note not in NOTES or octave not in _OCTAVES or not LOWEST_PITCH <= code <= 127:
                 found = f"{note}{octave}"
                 raise HypermeterError(f"grid: {name} has {found!r} at step {step + 1}, expected a note as C2")
-            codes[step] = 12 * "_0123456789".index(octave) + NOTES.index(note)
+            codes[step] = code
     return codes
 
 
@@ -99,6 +103,7 @@ def read_ascii(text: str, kit: str | Path | Kit = "gm10") -> Groove:
     given, kit = kit, load_kit(kit)
     grid, tempo_bpm = Grid(), 120.0
     blocks: list[dict[int, str]] = [{}]
+    played = {*TRACKS, *re.findall(rf"^\s*(\S+){_OCTAVE} *\|", text, re.MULTILINE)}
     melodies: dict[str, list[str]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         where, line = f"grid, line {number}", line.partition("#")[0].strip()
@@ -106,7 +111,7 @@ def read_ascii(text: str, kit: str | Path | Kit = "gm10") -> Groove:
             beats, unit, steps, bars = map(int, header.groups()[1:])
             grid, tempo_bpm = Grid(steps, beats, bars, unit), float(header[1])
         elif row := _ROW.fullmatch(line):
-            if row[1].removesuffix(_OCTAVE) in TRACKS and row[1] not in kit.names:
+            if row[1].removesuffix(_OCTAVE) in played and row[1] not in kit.names:
                 melodies.setdefault(row[1], []).append(row[2].replace("|", ""))
                 continue
             column = _column(row[1], row[2], kit, where)
@@ -191,7 +196,7 @@ def draw_groove(groove: Groove, title: str = "", primer_steps: int = 0) -> "Figu
     """A drum grid: velocity as colour, offset as displacement from the step, lines at bars and phrases.
 
     Two phrases a row, the first ``MOST_BARS`` bars. Voices without hits are left out. A track is a strip below the
-    drums, its notes as bars from low to high.
+    drums, its notes as bars from its lowest, which is named, to its highest.
 
     Args:
         groove: what to draw.
@@ -232,11 +237,12 @@ def draw_groove(groove: Groove, title: str = "", primer_steps: int = 0) -> "Figu
             axis.axhline(STRIP - STRIP * number, color="0.25", linewidth=0.8)
             axis.add_collection(_strip(codes, start, end, -STRIP * number))
         axis.set(xlim=(start - 0.5, start + row_steps + 0.5), ylim=(-below, len(sounding)))
-        at_voices = [
-            *(np.arange(len(sounding)) + 0.5),
-            *(STRIP / 2 - STRIP * each for each in range(1, len(melodies) + 1)),
-        ]
-        axis.set_yticks(at_voices, [*(kit.names[each] for each in sounding), *melodies], fontsize=8)
+        ticks = [(row + 0.5, kit.names[column]) for row, column in enumerate(sounding)]
+        for number, (name, codes) in enumerate(melodies.items(), 1):
+            low, high = codes[codes > HOLD].min(), codes.max()
+            ticks += [(STRIP / 2 - STRIP * number, name), (0.5 - STRIP * number, _note(low))]
+            ticks += [(STRIP - 0.5 - STRIP * number, _note(high))] if high > low else []
+        axis.set_yticks(*zip(*ticks, strict=True), fontsize=8)
         bars = range(start, end, grid.steps_per_bar)
         axis.set_xticks(list(bars), [str(each // grid.steps_per_bar + 1) for each in bars], fontsize=8)
         axis.tick_params(length=0)
@@ -244,6 +250,12 @@ def draw_groove(groove: Groove, title: str = "", primer_steps: int = 0) -> "Figu
     figure.colorbar(drawn, ax=list(axes), label="velocity", pad=0.01, shrink=0.9)
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def _note(pitch: int) -> str:
+    """As people write it: C2, C#2."""
+    letter, octave = NOTES[pitch % 12], pitch // 12 - 1
+    return f"{letter.upper()}{'' if letter.isupper() else '#'}{octave}"
 
 
 def _strip(codes: np.ndarray, start: int, end: int, bottom: float) -> Any:

@@ -87,9 +87,9 @@ def sections_of(score: Any, start: float, ticks_per_bar: float, bars: int) -> np
 
 
 def add_markers(score: Any, groove: Groove, ticks_per_bar: float) -> None:
-    """A marker where a section begins."""
+    """A marker where a section begins; a blank one where it is unknown again, since an empty one is not written."""
     before = ""
     for bar, name in enumerate([] if groove.sections is None else groove.sections.tolist()):
         if name != before:
-            score.markers.append(symusic.TextMeta(round(bar * ticks_per_bar), str(name)))
+            score.markers.append(symusic.TextMeta(round(bar * ticks_per_bar), str(name) or " "))
         before = name

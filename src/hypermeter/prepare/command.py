@@ -69,7 +69,10 @@ def prepare(
     if changes not in ("split", "refuse"):
         raise HypermeterError(f"changes is {changes!r}, expected split or refuse")
     settings = {"version": VERSION, "kit": job.kit.record, "grid": job.grid.to_dict(), "changes": changes}
-    settings |= {"tracks": [each.to_dict() for each in melodies], "sections": sections}
+    if melodies:
+        settings["tracks"] = [each.to_dict() for each in melodies]
+    if sections:
+        settings["sections"] = True
     files, is_split, rejects = find_files(job.source)
     earlier, leftovers = earlier_records(job.out, settings)
     for each in files:
@@ -119,6 +122,8 @@ def _summarize(manifest: dict[str, Any], num_skipped: int, duration_s: float) ->
     if manifest["unmapped"]:
         told = ", ".join(f"{pitch}: {count:,}" for pitch, count in manifest["unmapped"].items())
         console.print(f"hits that no voice of the kit reads, by pitch: {told}", highlight=False)
+    for name, count in manifest.get("notes", {}).items():
+        console.print(f"notes of {name}: {count:,}", highlight=False)
     across = manifest["near_duplicates_across_splits"]
     if across:
         console.print(f"{across} groups of near-duplicate performances lie across the splits given by info.csv")

@@ -19,7 +19,7 @@ from hypermeter.grid import Grid, HypermeterError, atomic_write
 from hypermeter.kit import Kit
 from hypermeter.midi import MAX_BYTES, Piece, parse_midi
 from hypermeter.prepare.source import File, reject
-from hypermeter.tracks import Track
+from hypermeter.tracks import HOLD, Track
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,11 @@ def _run_file(job: Job, file: File, archive: zipfile.ZipFile | None, write: bool
         "unmapped": total_unmapped({"unmapped": piece.unmapped} for piece in pieces),
         "left_out": left_out,
     }
+    if job.tracks:
+        record["notes"] = {
+            each.name: sum(int((piece.groove.tracks[each.name] > HOLD).sum()) for piece in pieces)
+            for each in job.tracks
+        }
     return Outcome(record, bars)
 
 

@@ -22,16 +22,21 @@ _RECORD = {
     **dict.fromkeys(("npz", "tempo_bpm", "left_out"), list),
     "unmapped": dict,
 }
-"""The fields of a file that was kept."""
+"""The fields of a file that was kept; ``notes`` of each track stand beside them where tracks were asked for."""
+
+_SETTINGS = ("version", "kit", "grid", "changes", "tracks", "sections")
+"""What decides the content of a .npz. The last two are there where they were asked for."""
 
 
 def _is_record(value: Any) -> bool:
     return (
         isinstance(value, dict)
-        and value.keys() == _RECORD.keys()
+        and value.keys() - {"notes"} == _RECORD.keys()
         and all(isinstance(value[key], kind) for key, kind in _RECORD.items())
         and all(isinstance(name, str) for name in value["npz"])
         and all(key.isdecimal() and isinstance(count, int) for key, count in value["unmapped"].items())
+        and isinstance(value.get("notes", {}), dict)
+        and all(isinstance(count, int) for count in value.get("notes", {}).values())
     )
 
 
@@ -42,23 +47,24 @@ def earlier_records(out: Path, settings: dict[str, Any]) -> tuple[dict[str, dict
     """
     records, written = {}, set()
     settings = json.loads(json.dumps(settings))
-    for run in (_manifest_lines(out / MANIFEST, settings), _json_lines(out / PARTIAL)):
+    notes = {each["name"] for each in settings.get("tracks", [])}
+    for run in (_manifest_lines(out / MANIFEST), _json_lines(out / PARTIAL)):
         is_same = False
         for line in run:
             if _is_record(line):
                 written |= set(line["npz"])
-                if is_same:
+                if is_same and line.get("notes", {}).keys() == notes:
                     records[line["source"]] = line
             elif isinstance(line, dict) and "version" in line:
                 is_same = line == settings
     return records, written
 
 
-def _manifest_lines(path: Path, keys: Iterable[str]) -> list[Any]:
+def _manifest_lines(path: Path) -> list[Any]:
     """The settings of a manifest, then the records of its files, as ``_json_lines`` gives them of an unfinished run."""
     try:
         manifest = json.loads(path.read_text("utf-8"))
-        return [{key: manifest[key] for key in keys}, *manifest["files"]]
+        return [{key: manifest[key] for key in _SETTINGS if key in manifest}, *manifest["files"]]
     except (OSError, ValueError, TypeError, KeyError):
         return []
 
@@ -86,12 +92,15 @@ def clear(out: Path, written: Iterable[str], kept: set[str]) -> None:
 def totals(kept: Sequence[Outcome]) -> dict[str, Any]:
     """What the manifest says of all the files that were kept."""
     groups = near_duplicates({each.record["source"]: each.bars for each in kept})
+    names = {name for each in kept for name in each.record.get("notes", {})}
+    notes = {name: sum(each.record["notes"][name] for each in kept) for name in sorted(names)}
     split_of = {each.record["source"]: each.record["split"] for each in kept}
     return {
         "splits": _split_totals(kept),
         "hits": sum(each.record["hits"] for each in kept),
         "hits_dropped": sum(each.record["dropped"] for each in kept),
         "unmapped": total_unmapped(each.record for each in kept),
+        **({"notes": notes} if notes else {}),
         "near_duplicates": groups,
         "near_duplicates_across_splits": sum(len({split_of[each] for each in group}) > 1 for group in groups),
         "bars_verbatim_in_train": _verbatim(kept),
