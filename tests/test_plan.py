@@ -9,7 +9,19 @@ import torch
 from hypermeter import HierarchicalDrumModel, load
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.metrics import METRICS
-from hypermeter.plan import FILL, KINDS, LETTERS, NUMBERS, Plan, PlanEmbedding, hide, join, make_plan, plan_of
+from hypermeter.plan import (
+    FILL,
+    KINDS,
+    LETTERS,
+    NUMBERS,
+    Plan,
+    PlanEmbedding,
+    bars_since_change,
+    hide,
+    join,
+    make_plan,
+    plan_of,
+)
 
 VOICES, STEPS = 3, 27
 GRID = Grid(2, 2, 2)  # bars of 4 steps, phrases of 8: STEPS is 6 bars and 3 steps
@@ -131,7 +143,6 @@ def test_more_names_than_letters_are_refused():
 def test_a_plan_stays_as_it_is_after_its_last_bar():
     plan = make_plan(NAMED, sections="verse:1 chorus:1")
     assert column(plan.bars(1, 3), "section") == [2, 2, 2]
-    assert plan.at(torch.tensor([7])).labels[0, 0, SECTION] == 2
 
 
 def test_plans_are_joined_and_numbers_averaged_over_phrases():
@@ -302,3 +313,11 @@ def test_every_part_of_the_embedding_learns():
     embedding = PlanEmbedding(LABELS, VOICES)
     embedding(some_plan(8)).square().sum().backward()
     assert all(each.grad is not None and each.grad.any() for each in embedding.parameters())
+
+
+def test_bars_since_a_change_begin_anew_where_section_or_style_do():
+    plan = Plan.free(1, 6)
+    plan.labels[0, 2:, STYLE] = 1
+    plan.labels[0, 4:, FILLS] = 2
+    plan.labels[0, 5:, SECTION] = 1
+    assert bars_since_change(plan).tolist() == [[0, 1, 0, 1, 2, 0]]

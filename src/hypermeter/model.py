@@ -96,7 +96,10 @@ class HierarchicalDrumModel(Levels):
         phrase_logits = self.phrase_output(phrases) + self.phrase_persistence * _log_odds(phrase_seq)
         asked_now, so_far = None, sums_so_far(step_seq, per_bar)
         if self.steering is not None and plan is not None:
-            asked = self._asked(plan.bars(0, phrases.shape[1] * per_phrase + 1))
+            bars_asked = torch.arange(phrases.shape[1] * per_phrase + 1, device=position.device).clamp(
+                max=plan.num_bars - 1
+            )
+            asked = self._asked(plan)[:, bars_asked]
             asked_now = asked[:, position // per_bar]
             steer_bars, steer_phrases = self.steering.forecasts
             bar_logits = bar_logits + steer_bars(bars, asked[:, 1 : bars.shape[1] + 1])
@@ -130,7 +133,6 @@ class HierarchicalDrumModel(Levels):
     def _start_state(self, plan: Plan | None) -> State:
         like, rows = self.feature_norm.weight, plan.batch_size if plan else 1
         position = torch.zeros(rows, dtype=torch.long, device=like.device)
-        asked = self._asked(plan.at(position))[:, 0] if plan else like.new_zeros(rows, 0)
         silence, history = like.new_zeros(rows, self.width), like.new_zeros(rows, self.past, self.width)
         first = self._step_input(silence, self._earlier(history), position)
         hidden, step = self.step_rnn.step(first, self.step_rnn.init_state(rows))
@@ -147,14 +149,15 @@ class HierarchicalDrumModel(Levels):
             phrase_sums=(like.new_zeros(rows, bar_dim), silence),
             history=history,
             memory=() if self.bar_attention is None else self.bar_attention.init_memory(rows),
-            asked=asked,
-            plan=plan or (),
+            plan=like.new_zeros(rows, 1, 0) if plan is None else self._asked(plan),
         )
 
     def predict(self, state: State) -> StepDistribution:
         """The distribution of the next step."""
         features, recalled = self._hear(state)
-        return self._distribution(features, recalled, state.position, state.bar_sums[1], state.asked)
+        bar = (state.position // self.grid.steps_per_bar).clamp(max=state.plan.shape[1] - 1)
+        asked = state.plan[torch.arange(len(bar), device=bar.device), bar]
+        return self._distribution(features, recalled, state.position, state.bar_sums[1], asked)
 
     def features(self, state: State) -> Float[Tensor, "B hidden"]:
         """What the distribution of the next step is made from: ``Prediction.features`` at its position."""
@@ -186,12 +189,6 @@ class HierarchicalDrumModel(Levels):
             memory = self.bar_attention.remember(state.hidden, x, state.position, memory)
         position = state.position + 1
         history = torch.cat([state.history, x[:, None]], 1)[:, 1:] if self.past else state.history
-        ended = position % self.grid.steps_per_bar == 0
-        asked = state.asked
-        if state.plan and ended.any():
-            asked = torch.where(
-                ended[:, None], self._asked(state.plan.at(position // self.grid.steps_per_bar))[:, 0], asked
-            )
         hidden, step = self.step_rnn.step(self._step_input(x, self._earlier(history), position), state.step)
         bar_sums = (state.bar_sums[0] + hidden, state.bar_sums[1] + x)
         state = replace(
@@ -204,9 +201,10 @@ class HierarchicalDrumModel(Levels):
             history=history,
             memory=memory,
         )
+        ended = position % self.grid.steps_per_bar == 0
         if ended.any():
             state = self._end_bar(state, ended)
-        return replace(state, asked=asked)
+        return state
 
     def generate(
         self,

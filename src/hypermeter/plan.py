@@ -32,6 +32,8 @@ HIDDEN_DIM = 256
 """Of what a plan changes in a step."""
 KNOTS = 9
 """Values at which a number is read, evenly from the least to the most."""
+FADES = (1.0, 4.0)
+"""Bars over which what is new becomes old: once a style is played, what was played tells it."""
 PLAN_DIM = 48
 """Size of an embedded bar of a plan; the last element tells whether anything is asked."""
 
@@ -74,11 +76,6 @@ class Plan(NamedTuple):
         """``number`` bars from bar ``first`` on."""
         index = torch.arange(first, first + number, device=self.labels.device).clamp(max=self.num_bars - 1)
         return Plan(self.labels[:, index], self.numbers[:, index])
-
-    def at(self, bar: Int[Tensor, " B"]) -> "Plan":
-        """One bar of each row."""
-        rows, bar = torch.arange(len(bar), device=bar.device), bar.clamp(max=self.num_bars - 1)
-        return Plan(self.labels[rows, bar, None], self.numbers[rows, bar, None])
 
     def to(self, device: Any) -> "Plan":
         return Plan(self.labels.to(device), self.numbers.to(device))
@@ -283,8 +280,9 @@ def hide(plan: Plan, share: float = 0.5) -> Plan:
 class PlanEmbedding(nn.Module):
     """Bars of a plan to vectors of PLAN_DIM, of which all elements are 0 where nothing is asked.
 
-    A number is read at KNOTS: it lies between two of them and has a share of each. The last three elements are the hits
-    a step that are asked for, or 0, whether they are, and whether anything is asked.
+    A number is read at KNOTS: it lies between two of them and has a share of each. The last elements are how new the
+    style and section are, for each of FADES, the hits a step that are asked for, or 0, whether they are, and whether
+    anything is asked.
 
     Args:
         labels: the vocabulary.
@@ -293,7 +291,7 @@ class PlanEmbedding(nn.Module):
 
     def __init__(self, labels: Labels, num_drums: int):
         super().__init__()
-        self.num_drums, dim = num_drums, PLAN_DIM - 3
+        self.num_drums, dim = num_drums, PLAN_DIM - 3 - len(FADES)
         self.embed = nn.ModuleList(nn.Embedding(1 + len(labels.get(kind, ())), dim) for kind in KINDS)
         self.numbers = nn.Linear(len(NUMBERS) * (KNOTS + 1), dim)
         self.between = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
@@ -314,7 +312,17 @@ class PlanEmbedding(nn.Module):
         is_asked = (known.any(-1) | plan.labels.any(-1)).to(total.dtype)[..., None]
         is_dense = known[..., NUMBERS.index("density")]
         beside = torch.stack([torch.where(is_dense, wanted, 0), is_dense.to(total.dtype)], -1)
-        return torch.cat([self.norm(total + self.between(total)) * is_asked, beside, is_asked], -1)
+        newness = (-bars_since_change(plan)[..., None] / total.new_tensor(FADES)).exp()
+        return torch.cat([self.norm(total + self.between(total)) * is_asked, newness * is_asked, beside, is_asked], -1)
+
+
+def bars_since_change(plan: Plan) -> Float[Tensor, "B bars"]:
+    """How many bars ago the section or the style that a bar is asked for was new, 0 in the first bar of the plan."""
+    labels = plan.labels[..., [KINDS.index("section"), KINDS.index("style")]]
+    bar = torch.arange(plan.num_bars, device=labels.device)
+    is_new = (labels[:, 1:] != labels[:, :-1]).any(-1)
+    last = torch.where(torch.cat([is_new.new_ones(len(is_new), 1), is_new], 1), bar, 0).cummax(1).values
+    return (bar - last).float()
 
 
 class Change(nn.Module):

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from hypermeter.encoders import BarMemory, EncoderState
 from hypermeter.heads import StepDistribution
-from hypermeter.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,7 @@ class State:
         bar_sums, phrase_sums: gathered since the bar (phrase) began: summed states, then summed patterns.
         history: (B, steps, V), the last steps played, as many as the look-back needs.
         memory: of the bar attention, empty without.
-        asked: the plan of the bar at this position, embedded; of size 0 in a model without labels.
-        plan: of all bars, or empty.
+        plan: of all bars, embedded; of size 0 in a model without labels.
         start: the state before the first step, one row or as many as here, or None in that state itself.
     """
 
@@ -74,8 +72,7 @@ class State:
     phrase_sums: tuple[Tensor, Tensor]
     history: Float[Tensor, "B past V"]
     memory: BarMemory
-    asked: Float[Tensor, "B plan_dim"]
-    plan: Plan | tuple[()] = ()
+    plan: Float[Tensor, "B bars plan_dim"]
     start: "State | None" = None
 
     def _parts(self) -> dict[str, Any]:
@@ -105,8 +102,6 @@ class State:
 
 def _map(value: Any, change) -> Any:
     """``change`` on each tensor of nested tuples."""
-    if isinstance(value, Plan):
-        return Plan(*(change(each) for each in value))
     if isinstance(value, tuple):
         return tuple(_map(each, change) for each in value)
     return change(value)
@@ -114,8 +109,6 @@ def _map(value: Any, change) -> Any:
 
 def _where(mask: Bool[Tensor, " B"], chosen: Any, other: Any) -> Any:
     """Rows of nested tuples of tensors: ``chosen`` where the mask is true; either may have one row for all."""
-    if isinstance(chosen, Plan):
-        return Plan(*(_where(mask, a, b) for a, b in zip(chosen, other, strict=True)))
     if isinstance(chosen, tuple):
         return tuple(_where(mask, a, b) for a, b in zip(chosen, other, strict=True))
     return torch.where(mask.view(-1, *[1] * (chosen.dim() - 1)), chosen, other)
