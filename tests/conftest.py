@@ -4,7 +4,7 @@ from jaxtyping import install_import_hook
 
 CHECKED = (
     "metrics", "segment", "plan", "dataset", "encoders", "heads", "losses", "expression", "state", "levels", "model",
-    "generate", "infill",
+    "generate", "infill", "rl.rollout", "rl.divergence", "rl.policy_gradient",
 )  # fmt: skip
 
 install_import_hook([f"hypermeter.{module}" for module in CHECKED], "beartype.beartype")

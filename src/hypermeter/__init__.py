@@ -23,6 +23,8 @@ _HOMES = {
     "compute_loss": "losses",
     "HierarchicalDrumModel": "model",
     "load": "model",
+    "Plan": "plan",
+    "make_plan": "plan",
 }
 
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "download": "hypermeter.download:download",
     "prepare": "hypermeter.prepare.command:prepare",
     "train": "hypermeter.train.command:train_command",
+    "reinforce": "hypermeter.rl.reinforce:reinforce_command",
     "generate": "hypermeter.compose:generate_command",
     "humanize": "hypermeter.humanize:humanize_command",
     "evaluate": "hypermeter.evaluate.card:evaluate_command",
