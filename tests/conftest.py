@@ -3,8 +3,8 @@
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "metrics", "segment", "plan", "dataset", "encoders", "heads", "losses", "expression", "state", "levels", "model",
-    "generate", "infill", "rl.rollout", "rl.divergence", "rl.policy_gradient",
+    "metrics", "segment", "plan", "dataset", "encoders", "heads", "losses", "expression", "perform", "state", "levels",
+    "model", "generate", "infill", "rl.rollout", "rl.divergence", "rl.policy_gradient",
 )  # fmt: skip
 
 install_import_hook([f"hypermeter.{module}" for module in CHECKED], "beartype.beartype")

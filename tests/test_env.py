@@ -138,7 +138,7 @@ def test_following_a_plan_is_paid_by_its_distance():
     plan.numbers[0, 0, NUMBERS.index("density")] = 0.5
     plan.numbers[0, 1, NUMBERS.index("offbeat")] = 0.25
     silent = Reward([Term("density", want="more", weight=0)])
-    one = env.DrumsEnv(silent, kit=KIT, grid=GRID, bars=3, plan=plan, follow=2)
+    one = env.DrumsEnv(silent, kit=KIT, grid=GRID, bars=3, plan=plan, follow=2.0)
     one.reset()
     actions = np.zeros((12, 2), np.int8)
     actions[0] = 1  # 2 of 8 cells, on the beat

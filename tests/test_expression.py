@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from hypermeter.expression import (
-    BEFORE_BARS,
     LEVELS,
     OFFSET,
     OFFSET_BINS,
@@ -12,12 +11,11 @@ from hypermeter.expression import (
     Expression,
     ExpressionDistribution,
     discounted_sums,
-    features_of,
     num_draws,
-    perform,
 )
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.model import HierarchicalDrumModel
+from hypermeter.perform import BEFORE_BARS, features_of, perform
 from hypermeter.plan import KINDS, Plan
 
 ROWS, STEPS, VOICES, HIDDEN = 2, 37, 3, 12
@@ -265,7 +263,7 @@ def test_what_is_played_already_stays_and_is_heard(model):
 
 
 def test_features_of_long_pieces_are_made_in_parts(model, monkeypatch):
-    monkeypatch.setattr("hypermeter.expression.PIECE_BARS", BEFORE_BARS)
+    monkeypatch.setattr("hypermeter.perform.PIECE_BARS", BEFORE_BARS)
     hits = played(1, 2 * BEFORE_BARS * 8 + 5)[0]
     found, whole = features_of(model, hits), model(hits).features[:, :-1]
     assert found.shape == whole.shape
@@ -273,7 +271,7 @@ def test_features_of_long_pieces_are_made_in_parts(model, monkeypatch):
 
 
 def test_features_of_many_pieces_follow_each_its_own_plan(monkeypatch):
-    monkeypatch.setattr("hypermeter.expression.PIECE_BARS", 12)
+    monkeypatch.setattr("hypermeter.perform.PIECE_BARS", 12)
     labels = {"section": [], "style": ["funk", "rock", "jazz"], "fill": []}
     model = HierarchicalDrumModel(VOICES, 16, 16, 16, grid=Grid(2, 4), labels=labels).eval()
     hits, plan = played(3, 48)[0], Plan.free(3, 6)

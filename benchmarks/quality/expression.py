@@ -22,9 +22,9 @@ import tyro
 from hypermeter import load
 from hypermeter.dataset import read_folder
 from hypermeter.dataset.archive import read_meta
-from hypermeter.expression import features_of, perform
 from hypermeter.grid import HypermeterError
 from hypermeter.metrics import timing_dfa
+from hypermeter.perform import features_of, perform
 
 
 @dataclass

@@ -16,7 +16,7 @@ COMMANDS = {
     "prepare": "hypermeter.prepare.command:prepare",
     "train": "hypermeter.train.command:train_command",
     "reinforce": "hypermeter.rl.reinforce:reinforce_command",
-    "generate": "hypermeter.compose:generate_command",
+    "generate": "hypermeter.compose.command:generate_command",
     "humanize": "hypermeter.humanize:humanize_command",
     "evaluate": "hypermeter.evaluate.card:evaluate_command",
     "inspect": "hypermeter.inspection:inspect",

@@ -10,12 +10,12 @@ import torch
 import tyro
 from jaxtyping import Bool
 
-from hypermeter.expression import perform
 from hypermeter.grid import Groove, HypermeterError, atomic_write
 from hypermeter.kit import Kit, load_kit
 from hypermeter.midi import Piece, parse_midi
 from hypermeter.midi.content import load_score
 from hypermeter.model import load
+from hypermeter.perform import perform
 from hypermeter.plan import Plan
 
 LATEST = np.nextafter(np.float32(0.5), np.float32(0))

@@ -17,7 +17,7 @@ from gymnasium.spaces import Box, MultiBinary
 from gymnasium.utils.seeding import np_random as make_generator
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped, UInt8
 
 from hypermeter.grid import Grid, Groove, HypermeterError
 from hypermeter.kit import Kit, load_kit
@@ -143,7 +143,7 @@ class _Pieces:
     def is_over(self) -> bool:
         return self.step == self.task.steps
 
-    def play(self, x: Int[np.ndarray, "B V"]) -> tuple[Float[np.ndarray, " B"], dict[str, Float[np.ndarray, " B"]]]:
+    def play(self, x: Shaped[np.ndarray, "B V"]) -> tuple[Float[np.ndarray, " B"], dict[str, Float[np.ndarray, " B"]]]:
         """Play a step; what each piece is paid for it, and the metrics of what has ended with it."""
         shape = (self.rows, self.task.voices)
         if x.shape != shape or not ((x == 0) | (x == 1)).all():
@@ -195,7 +195,7 @@ class _Pieces:
             return ascii_grid(self.groove(row))
         return None if mode is None else self._picture(row)
 
-    def _picture(self, row: int) -> Int[np.ndarray, "height width 3"]:
+    def _picture(self, row: int) -> UInt8[np.ndarray, "height width 3"]:
         """Voices down, the last on top, steps across; steps to come are darker, bars begin with a lighter column."""
         hits = self.hits[row, self.task.window :]
         shades = np.full((*hits.shape, 3), 40, np.uint8)

@@ -21,11 +21,11 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from hypermeter.grid import HypermeterError
@@ -65,7 +65,7 @@ MOST_GRADIENT = 1.0
 # ---------------------------------------------------------------------- actions
 
 
-def combinations_in_use(hits: Float[Tensor, "*B V"], most: int = 512) -> Float[Tensor, "A V"]:
+def combinations_in_use(hits: Shaped[Tensor, "*B V"], most: int = 512) -> Float[Tensor, "A V"]:
     """The combinations of voices in ``hits``, the most frequent first, at most ``most``."""
     found, counts = hits.reshape(-1, hits.shape[-1]).float().unique(dim=0, return_counts=True)
     return found[counts.argsort(descending=True, stable=True)[:most]]
@@ -344,7 +344,7 @@ class QOptions:
         HypermeterError: a number out of its range, an unknown kind.
     """
 
-    kind: Kind = "g"
+    kind: str = "g"
     steps: int = 64
     kl_weight: float = 0.1
     discount: float = 1.0
@@ -434,6 +434,7 @@ class QLearner:
         if reference.tracks:
             raise HypermeterError("q-learning: a model with tracks, whose combinations are too many to value each")
         self.options, self.reward, self.begin = options, reward, begin
+        self.kind: Kind = cast(Kind, options.kind)
         self.reference = copy.deepcopy(reference).requires_grad_(False)
         without_dropout(self.reference)
         self.device = next(reference.parameters()).device
@@ -443,10 +444,10 @@ class QLearner:
         self.actions = self._usual_actions() if actions is None else actions.float().to(self.device)
         with torch.random.fork_rng([] if self.device.type == "cpu" else [self.device]):
             torch.manual_seed(seed)
-            self.network = QNetwork(self.reference, self.actions, options.steps, options.kind)
+            self.network = QNetwork(self.reference, self.actions, options.steps, self.kind)
         for _ in range(-(-options.warm_up // options.batch_size)):
             self.play(explore=1.0)
-        if options.kind != "g":
+        if self.kind != "g":
             self._imitate(self.network.model, lambda batch: batch["prior"].log_softmax(-1))
         self._begin_baseline()
         self.target = copy.deepcopy(self.network).requires_grad_(False)
@@ -472,7 +473,7 @@ class QLearner:
         )
         self.heard = played.heard
         prior = self._prior(played.whole, plan)
-        log_probs = policy_log_probs(options.kind, self.network(played.whole, self.heard, plan)[0], prior)
+        log_probs = policy_log_probs(self.kind, self.network(played.whole, self.heard, plan)[0], prior)
         found = Played(
             played.hits,
             paid_by_level(self.reward, played.hits, self.reference.grid),
@@ -498,7 +499,7 @@ class QLearner:
         values, escape = self.network(whole, self.heard, plan)
         with torch.no_grad():
             targets = value_targets(
-                options.kind,
+                self.kind,
                 self.target(whole, self.heard, plan)[0],
                 chosen,
                 batch["rewards"] / options.kl_weight,
@@ -518,7 +519,7 @@ class QLearner:
 
     def policy(self, explore: float = 0.0) -> ActionPolicy:
         """What is played by the values as they are now."""
-        return ActionPolicy(self.options.kind, self.network.model, self.reference, explore)
+        return ActionPolicy(self.kind, self.network.model, self.reference, explore)
 
     def as_model(self) -> HierarchicalDrumModel:
         """The policy as a drum model in eval mode, with a softmax over the actions, which is saved and loaded as any.
@@ -529,7 +530,7 @@ class QLearner:
         with torch.random.fork_rng([] if self.device.type == "cpu" else [self.device]):
             torch.manual_seed(self.seed)
             model = self.network.model
-            if self.options.kind == "g":
+            if self.kind == "g":
                 model = QNetwork(self.reference, self.actions, self.options.steps, "psi").model
                 self._imitate(model, self._policy_of)
             config = {**model.config, "dropout": self.reference.config["dropout"]}
@@ -562,7 +563,7 @@ class QLearner:
         options, pieces = self.options, {name: x[: len(self.replay)] for name, x in self.replay.columns.items()}
         paid = pieces["rewards"] / options.kl_weight
         own = torch.zeros_like(paid)
-        if options.kind == "q":
+        if self.kind == "q":
             own = pieces["prior"].gather(-1, pieces["chosen"][..., None])[..., 0]
         discounts = torch.full((options.steps,), options.discount)
         self.network.by_step.copy_((returns(paid + own, discounts) - own).mean(0))
@@ -575,7 +576,7 @@ class QLearner:
     @torch.no_grad()
     def _policy_of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B T A"]:
         values, _ = self.network(batch["whole"].float(), self.heard, _plan_of(batch))
-        return policy_log_probs(self.options.kind, values, batch["prior"])
+        return policy_log_probs(self.kind, values, batch["prior"])
 
     def _imitate(self, model: HierarchicalDrumModel, teach: Callable[[dict[str, Tensor]], Tensor]) -> None:
         """A softmax over the actions learns the distributions that ``teach`` gives of pieces of the replay.

@@ -1,0 +1,232 @@
+"""Grooves in, grooves out: a model plays on from a groove, around what is kept of it, towards what is asked for."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hypermeter.asked import BARS
+from hypermeter.generate import Locks
+from hypermeter.grid import Groove, HypermeterError
+from hypermeter.humanize import humanize
+from hypermeter.infill import Infilled, infill, vary
+from hypermeter.kit import Kit
+from hypermeter.model import HierarchicalDrumModel
+from hypermeter.plan import Plan
+from hypermeter.tracks import REST
+
+VELOCITY = 0.8
+"""Of generated hits. In [0, 1]."""
+
+
+def kit_of(model: HierarchicalDrumModel, name: str) -> Kit:
+    """The model's kit.
+
+    Raises:
+        HypermeterError: the checkpoint holds none.
+    """
+    if model.kit is None:
+        raise HypermeterError(f"{name}: no kit in the checkpoint, so its voices have no pitches; train it with --kit")
+    return model.kit
+
+
+def continue_groove(
+    model: HierarchicalDrumModel,
+    primer: Groove | None = None,
+    bars: int = BARS,
+    *,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    voice_bias: list[float] | None = None,
+    seed: int | None = None,
+    tempo_bpm: float = 120.0,
+    include_primer: bool = True,
+    context: Groove | None = None,
+    plan: Plan | None = None,
+    guidance: float = 0.0,
+    expression: bool = True,
+) -> Groove:
+    """A groove that goes on from the primer by ``bars`` bars.
+
+    Args:
+        model: its kit becomes the groove's; one without takes the primer's.
+        primer: on the model's grid and kit; velocity and offset of its hits are kept. None starts from nothing.
+        bars: new bars, at least 1.
+        temperature: see ``generate.stream``, also for top_p, voice_bias and seed.
+        top_p: likewise.
+        voice_bias: likewise.
+        seed: likewise.
+        tempo_bpm: where there is no primer.
+        include_primer: whether the result begins with the primer.
+        context: heard before the primer, such as the song so far; not in the result.
+        plan: what is asked of each bar, from the first of context and primer on.
+        guidance: how closely the plan is followed, see ``generate.stream``.
+        expression: whether a model that has learnt velocity and offset plays the new hits with them; otherwise these
+            are VELOCITY, on the grid.
+
+    Raises:
+        HypermeterError: a primer of another grid or number of voices; bars < 1; neither a kit nor a primer.
+    """
+    if bars < 1:
+        raise HypermeterError(f"bars is {bars}, expected at least 1")
+    kit = primer.kit if model.kit is None and primer is not None else kit_of(model, "model")
+    options = {"top_p": top_p, "voice_bias": voice_bias, "seed": seed, "plan": plan, "guidance": guidance}
+    made = model.generate(
+        _heard(model, primer, "primer"),
+        bars * model.grid.steps_per_bar,
+        temperature,
+        context=_heard(model, context, "context"),
+        include_primer=False,
+        **options,
+    )
+    groove = _groove_of(model, made, None, primer.tempo_bpm if primer is not None else tempo_bpm, kit)
+    if expression:
+        groove = _play_expressively(model, groove, groove.hits > 0, seed, (context, primer), plan)
+    return after(primer, groove) if primer is not None and include_primer else groove
+
+
+def fill_groove(
+    model: HierarchicalDrumModel,
+    pattern: Groove,
+    locks: Locks,
+    primer: Groove | None = None,
+    *,
+    context: Groove | None = None,
+    plan: Plan | None = None,
+    seed: int | None = None,
+    expression: bool = True,
+    **options: Any,
+) -> tuple[Groove, Infilled]:
+    """A groove around the locked cells of ``pattern``, which keep their velocity and offset.
+
+    Args:
+        model: its kit becomes the groove's.
+        pattern: on the model's grid and kit, as long as the locks; it gives the tempo.
+        locks: of one row and of the values that the pattern has, see ``columns_of_groove``.
+        primer: heard before; not in the result.
+        context: heard before that.
+        plan: see ``continue_groove``, also for expression.
+        seed: see ``infill``.
+        expression: likewise.
+        options: of ``infill``.
+
+    Returns:
+        The groove; and the infill, which tells the effective sample size.
+
+    Raises:
+        HypermeterError: as ``infill``; a pattern, primer or context of another grid.
+    """
+    heard, before = _heard(model, primer, "primer"), _heard(model, context, "context")
+    done = infill(model, locks, heard, context=before, plan=plan, seed=seed, **options)
+    return _in_place(model, done, pattern, expression, seed, (context, primer), plan), done
+
+
+def vary_groove(
+    model: HierarchicalDrumModel,
+    groove: Groove,
+    strength: float,
+    *,
+    context: Groove | None = None,
+    plan: Plan | None = None,
+    seed: int | None = None,
+    expression: bool = True,
+    **options: Any,
+) -> tuple[Groove, Infilled]:
+    """``infill.vary`` of a groove: 0 gives it back, 1 a new one. Hits that stay keep their velocity and offset."""
+    hits = columns_of_groove(model, groove)
+    done = vary(model, hits, strength, context=_heard(model, context, "context"), plan=plan, seed=seed, **options)
+    return _in_place(model, done, groove, expression, seed, (context,), plan), done
+
+
+# ---------------------------------------------------------------------- from grooves to columns and back
+
+
+def columns_of_groove(model: HierarchicalDrumModel, groove: Groove, what: str = "groove") -> Float[Tensor, "1 T W"]:
+    """The groove's hits and, of a model with tracks, its notes; a track that it lacks is silent.
+
+    Raises:
+        HypermeterError: another metre than the model's, by the name of ``what``.
+    """
+    if groove.grid.metre != model.grid.metre or groove.grid.steps_per_bar != model.grid.steps_per_bar:
+        found, wanted = groove.grid, model.grid
+        raise HypermeterError(
+            f"{what} in {found.metre}, {found.steps_per_bar} steps a bar; the model plays {wanted.metre},"
+            f" {wanted.steps_per_bar} steps a bar; use a {what} or a model in the same metre"
+        )
+    silent = np.full(len(groove), REST)
+    tracks = [track.encode(groove.tracks.get(track.name, silent)) for track in model.tracks]
+    return torch.from_numpy(np.concatenate([groove.hits, *tracks], 1)).float()[None]
+
+
+def _heard(model: HierarchicalDrumModel, groove: Groove | None, what: str) -> Tensor | None:
+    return None if groove is None else columns_of_groove(model, groove, what)
+
+
+def _groove_of(
+    model: HierarchicalDrumModel, columns: Tensor, pattern: Groove | None, tempo_bpm: float, kit: Any
+) -> Groove:
+    """Hits where the pattern has one keep its velocity and offset; the others are VELOCITY, on the grid."""
+    played = columns[0].cpu().numpy().astype(np.uint8)
+    hits = played[:, : model.num_drums]
+    velocity, offset = np.float32(VELOCITY) * hits, np.zeros(hits.shape, np.float32)
+    if pattern is not None:
+        kept = (pattern.hits > 0) & (hits > 0)
+        velocity, offset = np.where(kept, pattern.velocity, velocity), np.where(kept, pattern.offset, offset)
+    groups = zip(model.tracks, model.groups, strict=True)
+    tracks = {track.name: track.decode(played[:, start:stop]) for track, (start, stop) in groups}
+    return Groove(hits, velocity, offset, tempo_bpm, kit, model.grid, tracks=tracks)
+
+
+def _in_place(
+    model: HierarchicalDrumModel,
+    done: Infilled,
+    pattern: Groove,
+    expression: bool,
+    seed: int | None,
+    heard: Sequence[Groove | None],
+    plan: Plan | None,
+) -> Groove:
+    """What was filled in, over the pattern that it was filled into."""
+    kit = kit_of(model, "model") if model.kit is not None else pattern.kit
+    groove = _groove_of(model, done.hits, pattern, pattern.tempo_bpm, kit)
+    new = (groove.hits > 0) & (pattern.hits == 0)
+    return _play_expressively(model, groove, new, seed, heard, plan) if expression else groove
+
+
+def _play_expressively(
+    model: HierarchicalDrumModel,
+    groove: Groove,
+    new: np.ndarray,
+    seed: int | None,
+    heard: Sequence[Groove | None],
+    plan: Plan | None,
+) -> Groove:
+    """The groove with velocity and offset of its ``new`` hits (T, V) as the model plays them after what is heard.
+
+    Of a model that has learnt neither, the groove as it is.
+    """
+    if getattr(model, "expression", None) is None:
+        return groove
+    whole, is_new = groove, new
+    for before in reversed([each for each in heard if each is not None]):
+        whole, is_new = after(before, whole), np.concatenate([np.zeros(before.hits.shape, bool), is_new])
+    played = humanize(replace(whole, tempo_bpm=groove.tempo_bpm), model, seed=seed, which=is_new, plan=plan)
+    first = len(whole) - len(groove)
+    velocity, offset = (
+        np.where(new, getattr(played, name)[first:], getattr(groove, name)) for name in ("velocity", "offset")
+    )
+    return replace(groove, velocity=velocity, offset=offset)
+
+
+def after(primer: Groove, groove: Groove) -> Groove:
+    """The primer, then the groove, as one."""
+    hits, velocity, offset = (
+        np.concatenate([getattr(primer, name), getattr(groove, name)]) for name in ("hits", "velocity", "offset")
+    )
+    silent = np.full(len(primer), REST)
+    tracks = {name: np.concatenate([primer.tracks.get(name, silent), codes]) for name, codes in groove.tracks.items()}
+    return Groove(hits, velocity, offset, primer.tempo_bpm, groove.kit, groove.grid, tracks=tracks)
