@@ -284,7 +284,7 @@ def test_what_is_asked_of_replaced_bars_leaves_the_others_as_measured(asking, pr
 
 
 def test_the_sections_of_the_command_give_the_bars(folder):
-    made = run(*ASKING, "--sections", "intro:1 verse:2 fill:1", "--density", "0.2", "--guidance", 1)
+    made = run(*ASKING, "--sections", "intro:1 verse:2 fill:1", "--density", "0.2", "--guidance", 3)
     plain = run(*ASKING, "--sections", "intro:1 verse:2 fill:1", "--density", "0.2")
     assert 48 < len(made) <= 64 and 48 < len(plain) <= 64
     assert not np.array_equal(made.hits[: len(plain)], plain.hits[: len(made)])

@@ -79,6 +79,7 @@ ORDER = [
     "rl.rollout",
     "rl.divergence",
     "rl.policy_gradient",
+    "rl.action_values",
     "rl.q_learning",
     "rl.config",
     "rl.learners",

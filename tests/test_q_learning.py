@@ -11,20 +11,16 @@ from hypermeter.grid import Grid, HypermeterError
 from hypermeter.heads import Mixture, SoftmaxHead, combinations
 from hypermeter.model import HierarchicalDrumModel, load
 from hypermeter.plan import FILL, Plan
-from hypermeter.rl.q_learning import (
-    ActionPolicy,
-    QLearner,
-    QNetwork,
-    QOptions,
+from hypermeter.rl.action_values import (
     Replay,
     action_log_probs,
     combinations_in_use,
     policy_log_probs,
-    q_learning,
     state_values,
     track,
     value_targets,
 )
+from hypermeter.rl.q_learning import ActionPolicy, QLearner, QNetwork, QOptions, q_learning
 from hypermeter.rl.rewards import Reward, Term
 
 GRID = Grid(steps_per_beat=1, beats_per_bar=3, bars_per_phrase=1)

@@ -16,6 +16,10 @@ BARS = 16
 """New ones, where nothing tells how many."""
 
 
+GUIDANCE = 1.0
+"""Where something is asked for and nothing is said about it."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What is asked of the new bars, of a model that was trained with labels.
@@ -27,19 +31,27 @@ class Asked:
         density: share of cells with a hit: a number, numbers joined by commas (a curve over the bars), or a MIDI file
             to be as dense as, bar by bar.
         offbeat: share of hits off the beat, likewise.
-        guidance: how much further all this is followed than the model does by itself; 0 is as learnt, 1 to 3 is strict.
+        guidance: how much further all this is followed than the model does by itself: 0 is as learnt, 2 is strict. Left
+            out, 1.
     """
 
     sections: str | None = None
     style: str | None = None
     density: str | None = None
     offbeat: str | None = None
-    guidance: float = 0.0
+    guidance: float | None = None
 
     @property
     def names(self) -> list[str]:
         """The options given, but guidance."""
         return [name for name in ("sections", "style", "density", "offbeat") if getattr(self, name) is not None]
+
+    @property
+    def strength(self) -> float:
+        """The guidance; where nothing is asked for there is none."""
+        if self.guidance is not None:
+            return self.guidance
+        return GUIDANCE if self.names else 0.0
 
 
 NOTHING_ASKED = Asked()

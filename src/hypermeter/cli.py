@@ -25,7 +25,7 @@ COMMANDS = {
 }
 """Command -> module:function, in the order of use. The functions are the Python API too."""
 
-EXTRAS = {"lightning": "train", "tensorboard": "train", "matplotlib": "plot"}
+EXTRAS = {"lightning": "train", "tensorboard": "train", "matplotlib": "plot", "gymnasium": "rl"}
 """Package that may be missing -> the extra that installs it."""
 
 

@@ -134,10 +134,10 @@ def generate_command(
         hits = columns_of_groove(drummer, heard)
         locks = combine(lock_all_but(hits, chosen, drummer.grid), lock_voices(hits, columns))
         plan = planner.replacing(chosen, before, heard)
-        groove, done = fill_groove(drummer, heard, locks, plan=plan, guidance=asked.guidance, **options, **particles)
+        groove, done = fill_groove(drummer, heard, locks, plan=plan, guidance=asked.strength, **options, **particles)
     else:
         plan, bars = planner.after([before, heard], bars or (lock.num_bars if lock and not asked.sections else None))
-        options |= {"plan": plan, "guidance": asked.guidance}
+        options |= {"plan": plan, "guidance": asked.strength}
         if lock is None and ending is None:
             groove = continue_groove(drummer, heard, bars, tempo_bpm=tempo_bpm, include_primer=False, **options)
         else:
