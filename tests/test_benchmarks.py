@@ -12,6 +12,7 @@ import torch
 
 from hypermeter.grid import Grid
 from hypermeter.metrics import window_metrics
+from hypermeter.tracks import BASS
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,6 +33,7 @@ ablations = script("quality/ablations.py")
 finetune = script("quality/finetune.py")
 steering = script("quality/steering.py")
 context = script("quality/context.py")
+tracks = script("quality/tracks.py")
 naive = script("speed/naive_metrics.py")
 metrics_speed = script("speed/metrics.py")
 
@@ -275,3 +277,21 @@ def test_bits_after_some_bars_are_those_of_the_bar_that_ends_the_window():
     np.testing.assert_allclose(
         context.bits_of_bars(model, hits, 8, 8)[0], context.bits_of_bars(model, hits, 8, None)[0], rtol=1e-5
     )
+
+
+def test_bits_of_drums_and_of_the_bass_given_them_add_up_to_those_of_both(tmp_path):
+    hits = (np.random.default_rng(0).random((40, 3)) < 0.3).astype(np.uint8)
+    codes = np.where(hits[:, 0], 40, 1).astype(np.int16)
+    (tmp_path / "test").mkdir()
+    np.savez(tmp_path / "test" / "a.npz", sequence=hits, track_bass=codes, velocity=hits / 2)
+    model = small_model(tracks=[BASS.to_dict()])
+    drums, bass, steps = tracks.bits(model, tmp_path / "test")
+    both = torch.from_numpy(tracks.with_tracks(tmp_path / "test" / "a.npz", hits, model.tracks)).float()[None]
+    assert steps.tolist() == [40]
+    assert (drums + bass)[0] == pytest.approx(-model.log_prob(both).sum().item() / np.log(2), rel=1e-5)
+    assert drums[0] > 0 and bass[0] > 0
+
+    tracks.silence_drums(tmp_path, tmp_path / "silent")
+    with np.load(tmp_path / "silent" / "test" / "a.npz") as arrays:
+        assert not arrays["sequence"].any() and np.array_equal(arrays["track_bass"], codes)
+        assert "velocity" not in arrays

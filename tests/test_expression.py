@@ -137,6 +137,16 @@ def test_a_seed_gives_the_same_sample_and_less_temperature_a_steadier_one():
     assert near < far
 
 
+def test_less_temperature_makes_likely_components_likelier():
+    """Of weights .8 and .2, squared, the second is drawn in .04 of .68 times."""
+    mean = torch.tensor([-0.25, 0.25])[None, :, None].expand(10_000, 2, VOICES)
+    scale, log_weights = torch.full_like(mean, 0.003), torch.tensor([[0.8, 0.2]]).log().expand(10_000, 2)
+    dist = ExpressionDistribution(log_weights, mean, scale, mean, scale)
+    for temperature, share in ((1.0, 0.2), (0.5, 0.04 / 0.68)):
+        offset = dist.sample(torch.ones(10_000, VOICES), temperature, torch.Generator().manual_seed(0))[1]
+        assert (offset[:, 0] > 0).float().mean().item() == pytest.approx(share, abs=0.01)
+
+
 def test_extreme_values_give_finite_gradients():
     raw = torch.tensor([[[-50.0] * VOICES, [50.0] * VOICES]], requires_grad=True)
     dist = ExpressionDistribution(torch.zeros(1, 2), raw, 0.003 + 0 * raw, raw, 0.003 + 0 * raw)
@@ -218,20 +228,27 @@ def test_what_is_not_told_is_read_as_zero(expression):
     assert torch.equal(one.offset_mean, other.offset_mean) and one.log_weights.isfinite().all()
     free, known = (expression(features, hits, velocity, offset, each) for each in (None, torch.full((ROWS,), 120.0)))
     assert not torch.equal(free.offset_mean, known.offset_mean)
+    slower = expression(features, hits, velocity, offset, torch.full((ROWS,), 60.0))
+    assert not torch.equal(slower.offset_mean, known.offset_mean)
 
 
 # ---------------------------------------------------------------------- playing
 
 
-def test_a_performance_is_drawn_from_the_distribution_of_each_step(model):
+@pytest.mark.parametrize("temperature", [1.0, 0.4])
+def test_a_performance_is_drawn_from_the_distribution_of_each_step(model, temperature):
     hits = played(voices=VOICES)[0]
-    velocity, offset = perform(model, hits, 100.0, seed=3)
+    velocity, offset = perform(model, hits, 100.0, seed=3, temperature=temperature)
     noise = torch.rand(ROWS, STEPS, num_draws(VOICES), generator=torch.Generator().manual_seed(3))
     features, tempo = features_of(model, hits), torch.full((ROWS,), 100.0)
-    expected = model.expression(features, hits, velocity, offset, tempo).draw(hits, noise)
+    expected = model.expression(features, hits, velocity, offset, tempo).draw(hits, noise, temperature)
     assert (velocity == expected[0]).float().mean() > 0.99  # a rounding may tip a value into the next bin
     assert (offset == expected[1])[:, 1:].float().mean() > 0.99
-    middle = perform(model, hits, 100.0, temperature=0.0)
+
+
+def test_a_performance_without_temperature_is_the_median_of_each_step(model):
+    hits, tempo = played(voices=VOICES)[0], torch.full((ROWS,), 100.0)
+    features, middle = features_of(model, hits), perform(model, hits, 100.0, temperature=0.0)
     expected = model.expression(features, hits, *middle, tempo).median(hits)
     assert torch.allclose(middle[0], expected[0], atol=0.01)
 
@@ -260,6 +277,25 @@ def test_what_is_played_already_stays_and_is_heard(model):
     assert not torch.equal(found[0][~stays], other[0][~stays])
     unknown = perform(model, hits, 100.0, seed=0, known=(stays, torch.full_like(hits, torch.nan), offset))
     assert (unknown[0][hits > 0] > 0).all() and torch.equal(unknown[1][stays], offset[stays])
+
+
+def test_hits_of_a_step_are_drawn_given_those_that_are_played_already(model):
+    """Two components, early and late: where one voice is known to be late, so are the others."""
+    expression = Expression(16, VOICES, 8, 2, steps_per_bar=8).eval()
+    with torch.no_grad():
+        expression.out.weight.zero_()
+        expression.out.bias.zero_()
+        offset_mean, offset_scale = expression.out.bias[2:].view(4, 2, VOICES)[2:]
+        offset_mean.copy_(torch.tensor([[-1.0], [1.0]]))
+        offset_scale.fill_(-9)
+    model.expression = expression
+    hits = torch.ones(ROWS, STEPS, VOICES)
+    is_late = torch.rand(ROWS, STEPS, 1) < 0.5
+    first = torch.zeros_like(hits, dtype=torch.bool)
+    first[..., 0] = True
+    given = torch.where(is_late, 0.25, -0.25).expand_as(hits)
+    offset = perform(model, hits, 100.0, seed=0, known=(first, torch.full_like(hits, 0.5), given))[1]
+    assert torch.equal(offset[:, 1:] > 0, is_late.expand_as(hits)[:, 1:])
 
 
 def test_features_of_long_pieces_are_made_in_parts(model, monkeypatch):

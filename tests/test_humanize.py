@@ -1,6 +1,7 @@
 """Hits that stand already, played anew: what stays, what changes, and what is refused."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -101,6 +102,24 @@ def test_what_a_file_did_not_tell_is_known_once_it_is_played(model, groove):
     assert humanize(quantised, model, which=which).unknown == quantised.unknown
 
 
+def test_a_tempo_that_a_file_did_not_tell_is_not_read(model, groove):
+    one, other = (replace(groove, tempo_bpm=tempo) for tempo in (60.0, 200.0))
+    assert not alike(humanize(one, model), humanize(other, model))
+    one, other = (replace(each, unknown=frozenset({"tempo_bpm"})) for each in (one, other))
+    assert alike(humanize(one, model), humanize(other, model))
+
+
+@pytest.mark.parametrize(("unknown", "is_heard"), [("offset", True), ("velocity", False)])
+def test_velocities_of_hits_that_stay_are_heard_unless_they_are_unknown(model, groove, unknown, is_heard):
+    which = (groove.hits > 0) & (np.arange(40) >= 16)[:, None]
+    louder = replace(groove, velocity=np.where(which, groove.velocity, groove.hits))
+    one, other = (
+        humanize(replace(each, unknown=frozenset({unknown})), model, which=which).velocity[which]
+        for each in (groove, louder)
+    )
+    assert np.array_equal(one, other) != is_heard
+
+
 def test_a_groove_without_hits_has_nothing_to_play(model):
     assert not humanize(Groove(np.zeros((16, VOICES))), model).velocity.any()
 
@@ -175,6 +194,52 @@ def test_a_flam_stays_a_flam(loaded, tmp_path):
     grace, main = sorted((each.time, each.velocity) for each in after.tracks[0].notes if each.pitch == 38)
     assert main[0] - grace[0] == 9 and main[0] != snare.time
     assert (grace[1], main[1]) == (40, snare.velocity)
+
+
+@pytest.fixture
+def snares(tmp_path):
+    """A snare at each of 16 steps, the last doubled, very softly, at the far edge of its step."""
+    groove = Groove(np.tile(np.arange(VOICES) == 1, (16, 1)))
+    write_midi(groove, tmp_path / "snares.mid")
+    score = symusic.Score(tmp_path / "snares.mid")
+    step = score.ticks_per_quarter // 4
+    score.tracks[0].notes.append(symusic.Note(15 * step + step // 2 - 1, 5, 38, 1))
+    score.dump_midi(tmp_path / "snares.mid")
+    return tmp_path / "snares.mid"
+
+
+def test_notes_stay_in_their_step_and_can_be_heard(loaded, snares, tmp_path, monkeypatch):
+    hits = torch.zeros(1, 16, VOICES)
+    hits[..., 1] = 1
+    monkeypatch.setattr(module, "perform", lambda *_, **__: (hits / 127, hits * 0.45))
+    last = max(each.time for each in symusic.Score(snares).tracks[0].notes)
+    after = symusic.Score(humanize_command(snares, tmp_path / "out.mid")).tracks[0].notes
+    assert len(after) == 17 and max(each.time for each in after) == last
+    assert {each.velocity for each in after} == {1}
+
+
+def test_a_note_ends_before_the_next_of_its_pitch(loaded, snares, tmp_path, monkeypatch):
+    """Late and early by turns, so that steps are a tenth as long as before; a note-off would end the next note too."""
+    hits = torch.zeros(1, 16, VOICES)
+    hits[..., 1] = 1
+    by_turns = torch.where(torch.arange(16) % 2 == 0, 0.45, -0.45)[:, None]
+    monkeypatch.setattr(module, "perform", lambda *_, **__: (hits * 0.5, hits * by_turns))
+    after = symusic.Score(humanize_command(snares, tmp_path / "out.mid")).tracks[0].notes
+    after = sorted(after, key=lambda each: each.time)
+    step = symusic.Score(snares).ticks_per_quarter // 4
+    assert after[1].time - after[0].time < 0.15 * step
+    assert all(one.time + one.duration <= other.time for one, other in pairwise(after))
+
+
+def test_a_drummer_that_begins_anew_does_not_repeat_himself(loaded, groove, tmp_path):
+    twice = Groove(np.tile(groove.hits[:32], (2, 1)), tempo_bpm=100.0)
+    write_midi(twice, tmp_path / "in.mid")
+    score = symusic.Score(tmp_path / "in.mid")
+    score.tempos.append(symusic.Tempo(score.ticks_per_quarter * 8, 101))
+    score.dump_midi(tmp_path / "in.mid")
+    notes = symusic.Score(humanize_command(tmp_path / "in.mid", tmp_path / "out.mid", timing=0.0)).tracks[0].notes
+    halves = np.array([each.velocity for each in notes]).reshape(2, -1)
+    assert (halves[0] == halves[1]).mean() < 0.5
 
 
 def test_the_command_refuses_what_it_cannot_play(loaded, path, groove, tmp_path):

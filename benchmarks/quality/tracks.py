@@ -28,7 +28,13 @@ from hypermeter.grid import HypermeterError, atomic_write
 from hypermeter.heads import Mixture
 from hypermeter.train import TrainConfig, train
 
-BASE: dict[str, Any] = {"max_steps": 600, "val_every": 100, "patience": 9, "accelerator": "cpu", "tracks": ("bass",)}
+BASE: dict[str, Any] = {
+    "max_steps": 600,
+    "val_every": 100,
+    "patience": 9,
+    "accelerator": "cpu",
+    "tracks": ("bass",),
+}
 
 
 def silence_drums(folder: Path, out: Path) -> None:
