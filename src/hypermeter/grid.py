@@ -133,6 +133,8 @@ class Groove:
             raise HypermeterError(f"groove: tempo_bpm is {self.tempo_bpm}, expected more than 0")
 
     def _codes(self, name: str, codes: np.ndarray) -> np.ndarray:
+        if not name.isidentifier():
+            raise HypermeterError(f"groove: a track is named {name!r}, expected a word of letters, digits and _")
         if codes.shape != self.hits.shape[:1]:
             raise HypermeterError(f"groove: track {name} of shape {codes.shape}, expected ({len(self.hits)},)")
         if codes.dtype.kind not in "ui" or ((codes < 0) | (codes > 127)).any():

@@ -60,9 +60,22 @@ def log_norm(logits: Float[Tensor, "*B W"], groups: Groups = ()) -> Float[Tensor
     """log of the sum of exp(x . logits) over all x that can be: of voices, and of tracks."""
     voices = logits[..., : groups[0][0]] if groups else logits
     total = F.softplus(voices).sum(-1)
-    for start, stop in groups:
-        total = total + F.pad(logits[..., start:stop], (1, 0)).logsumexp(-1)
+    for group in groups:
+        total = total + log_norm_of_track(logits, group)
     return total
+
+
+def log_norm_of_track(logits: Float[Tensor, "*B W"], group: tuple[int, int]) -> Float[Tensor, "*B"]:
+    """The part of ``log_norm`` that a track has: of none and each of its columns."""
+    return F.pad(logits[..., slice(*group)], (1, 0)).logsumexp(-1)
+
+
+def _told(
+    known: Bool[Tensor, "*B C"], values: Float[Tensor, "*B C"]
+) -> tuple[Bool[Tensor, "*B C"], Bool[Tensor, "*B C"]]:
+    """Of a track: the column known to be 1, if any, and those that are therefore, or by themselves, known to be 0."""
+    is_chosen = known & (values > 0)
+    return is_chosen, (known | is_chosen.any(-1, keepdim=True)) & ~is_chosen
 
 
 @dataclass(frozen=True)
@@ -93,8 +106,15 @@ class Mixture:
 
     def log_prob(self, x: Float[Tensor, "*B W"]) -> Float[Tensor, "*B"]:
         """Nats. A product of Bernoullis is linear in x: sum_v x_v logit_v - softplus(logit_v)."""
-        scores = (self.logits @ x.to(self.logits.dtype)[..., None])[..., 0]
-        return (self.log_weights + scores - log_norm(self.logits, self.groups)).logsumexp(-1)
+        scores = (self.logits @ x.to(self.logits.dtype)[..., None])[..., 0] - log_norm(self.logits, self.groups)
+        return (self.log_weights + scores).logsumexp(-1)
+
+    def log_prob_of(self, x: Float[Tensor, "*B W"], columns: Bool[Tensor, "*#B W"]) -> Float[Tensor, "*B"]:
+        """Nats of these columns of x, all others summed out; of part of a track, too.
+
+        What a track has in nats given the voices is ``log_prob`` less this of the voices.
+        """
+        return (self.log_weights + self._evidence(columns.expand(x.shape), x)).logsumexp(-1)
 
     @property
     def probs(self) -> Float[Tensor, "*B W"]:
@@ -110,27 +130,33 @@ class Mixture:
 
     def tilt(self, bias: Float[Tensor, " W"]) -> "Mixture":
         """p(x) exp(bias . x), normalised: each voice's log odds given the others rise by its bias."""
-        gain = log_norm(self.logits + bias, self.groups) - log_norm(self.logits, self.groups)
-        return Mixture((self.log_weights + gain).log_softmax(-1), self.logits + bias, self.groups)
+        tilted, voices = self.logits + bias, slice(0, self.num_voices)
+        gain = (F.softplus(tilted[..., voices]) - F.softplus(self.logits[..., voices])).sum(-1)
+        for group in self.groups:
+            gain = gain + log_norm_of_track(tilted, group) - log_norm_of_track(self.logits, group)
+        return Mixture((self.log_weights + gain).log_softmax(-1), tilted, self.groups)
 
     def condition(self, known: Bool[Tensor, "*B W"], values: Float[Tensor, "*B W"]) -> "Mixture":
         """p(x | x_v = values_v where known). Of a track, columns that are known to be 0 are left out."""
-        voices, logits = slice(0, self.num_voices), self.logits
-        signed = torch.where(values[..., None, :] > 0, logits, -logits)
-        evidence = torch.where(known[..., None, voices], F.logsigmoid(signed[..., voices]), 0).sum(-1)
-        fixed = torch.where(values > 0, CERTAIN, -CERTAIN).to(logits.dtype)[..., None, :]
-        fixed = torch.where(known[..., None, :], fixed, logits)
+        fixed = torch.where(values > 0, CERTAIN, -CERTAIN).to(self.logits.dtype)[..., None, :]
+        fixed = torch.where(known[..., None, :], fixed, self.logits)
         for start, stop in self.groups:
-            columns = slice(start, stop)
-            is_told = known[..., None, columns]
-            is_chosen = is_told & (values[..., None, columns] > 0)
-            is_out = (is_told | is_chosen.any(-1, keepdim=True)) & ~is_chosen  # where one column is 1, all others are 0
-            left = F.pad(logits[..., columns].masked_fill(is_out, -torch.inf), (1, 0))
+            is_chosen, is_out = _told(known[..., None, start:stop], values[..., None, start:stop])
+            track = torch.where(is_chosen, CERTAIN, fixed[..., start:stop].masked_fill(is_out, -CERTAIN))
+            fixed = torch.cat([fixed[..., :start], track, fixed[..., stop:]], -1)
+        return Mixture((self.log_weights + self._evidence(known, values)).log_softmax(-1), fixed, self.groups)
+
+    def _evidence(self, known: Bool[Tensor, "*B W"], values: Float[Tensor, "*B W"]) -> Float[Tensor, "*B K"]:
+        """log p(x_v = values_v where known) of each component."""
+        voices = slice(0, self.num_voices)
+        signed = torch.where(values[..., None, :] > 0, self.logits, -self.logits)
+        evidence = torch.where(known[..., None, voices], F.logsigmoid(signed[..., voices]), 0).sum(-1)
+        for start, stop in self.groups:
+            is_chosen, is_out = _told(known[..., None, start:stop], values[..., None, start:stop])
+            left = F.pad(self.logits[..., start:stop].masked_fill(is_out, -torch.inf), (1, 0))
             left[..., 0] = left[..., 0].masked_fill(is_chosen.any(-1), -torch.inf)
-            evidence = evidence + left.logsumexp(-1) - log_norm(logits[..., columns], ((0, stop - start),))
-            others = torch.where(is_chosen, CERTAIN, fixed[..., columns].masked_fill(is_out, -CERTAIN))
-            fixed = torch.cat([fixed[..., :start], others, fixed[..., stop:]], -1)
-        return Mixture((self.log_weights + evidence).log_softmax(-1), fixed, self.groups)
+            evidence = evidence + left.logsumexp(-1) - log_norm_of_track(self.logits, (start, stop))
+        return evidence
 
     def draw(self, generator: torch.Generator | None = None) -> Float[Tensor, "*B W"]:
         """One draw of each row, as it stands."""

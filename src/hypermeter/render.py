@@ -133,6 +133,8 @@ def read_ascii(text: str, kit: str | Path | Kit = "gm10") -> Groove:
     for symbol, level in LEVELS.items():
         velocity[symbols == symbol] = level
     joined = {name: "".join(parts) for name, parts in melodies.items()}
+    if alone := {name.removesuffix(_OCTAVE) for name in joined} - joined.keys():
+        raise HypermeterError(f"grid: octaves of {min(alone)} without its notes, expected a row of each")
     tracks = {
         name: _track_codes(name, row, joined.get(name + _OCTAVE, ""))
         for name, row in joined.items()

@@ -97,8 +97,11 @@ class Track:
         names = [each.name for each in fields(cls)]
         if set(values) != set(names):
             raise HypermeterError(f"track: fields {', '.join(values)}, expected {', '.join(names)}")
-        first, last = values["programs"]
-        return cls(values["name"], values["lowest"], values["highest"], values["program"], (first, last))
+        try:
+            first, last = values["programs"]
+            return cls(values["name"], values["lowest"], values["highest"], values["program"], (first, last))
+        except (TypeError, ValueError, AttributeError) as error:
+            raise HypermeterError(f"track: not a track's record ({error}); expected {', '.join(names)}") from error
 
 
 BASS = Track("bass", 24, 57, 33, (32, 39))

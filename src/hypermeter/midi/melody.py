@@ -15,7 +15,10 @@ VELOCITY = 102
 
 
 def notes_of(score: Any, track: Track) -> np.ndarray:
-    """(3, N): start and end in ticks, and pitch, of the notes of the track's programs, none of them on channel 10."""
+    """(3, N): start and end in ticks, and pitch, of the notes of the track's programs, none of them on channel 10.
+
+    A note that never ends is not among them.
+    """
     first, last = track.programs
     found = [np.zeros((3, 0), np.int64)]
     for each in score.tracks:
@@ -25,25 +28,27 @@ def notes_of(score: Any, track: Track) -> np.ndarray:
     return np.concatenate(found, 1)
 
 
-def codes_of(notes: np.ndarray, start: float, ticks_per_step: float, steps: int, track: Track) -> np.ndarray:
-    """The notes of a stretch as codes, (steps,) int16.
+def codes_of(
+    notes: np.ndarray, start: float, ticks_per_step: float, steps: int, track: Track
+) -> tuple[np.ndarray, int]:
+    """The notes of a stretch as codes, (steps,) int16, and how many of its notes are not in them.
 
     A note goes to the nearest step and holds until the step nearest its end, or until the next note begins. Of several
-    on one step the lowest stays, as that is the bass. What began before the stretch is left out.
+    on one step the lowest stays, as that is the bass: the lowest in the file, before octaves are moved. What began
+    before the stretch is left out, and not counted.
     """
     codes = np.zeros(steps, np.int16)
     begin, end = (np.floor((notes[row] - start) / ticks_per_step + 0.5).astype(np.int64) for row in (0, 1))
-    pitch = track.into_range(notes[2])
     inside = (begin >= 0) & (begin < steps)
-    begin, end, pitch = begin[inside], end[inside], pitch[inside]
+    begin, end, pitch = begin[inside], end[inside], notes[2][inside]
     order = np.lexsort((pitch, begin))
     begin, keep = np.unique(begin[order], return_index=True)
-    end, pitch = end[order][keep], pitch[order][keep]
+    end, pitch = end[order][keep], track.into_range(pitch[order][keep])
     end = np.minimum(np.maximum(end, begin + 1), np.append(begin[1:], steps))
     for first, last, each in zip(begin.tolist(), end.tolist(), pitch.tolist(), strict=True):
         codes[first:last] = HOLD
         codes[first] = each
-    return codes
+    return codes, int(inside.sum()) - len(begin)
 
 
 def as_notes(codes: np.ndarray, ticks_per_step: float) -> Any:

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,12 +34,14 @@ class Piece:
         start_tick: where it starts in the file.
         unmapped: MIDI pitch -> hits that no voice of the kit reads.
         dropped: hits left out because a louder one of the same voice had the step.
+        notes_dropped: track -> notes left out because a lower one had the step, or an equal one.
     """
 
     groove: Groove
     start_tick: int
     unmapped: dict[int, int]
     dropped: int
+    notes_dropped: dict[str, int] = field(default_factory=dict)
 
 
 def read_midi(
@@ -92,8 +94,8 @@ def read_midi_report(
     """``read_midi_pieces``, and what of the file's drums is in none of the pieces.
 
     Returns:
-        The pieces; and a line for each stretch left out, one for the hits that no voice reads, by pitch, and one for
-        the hits dropped. No lines where all is read.
+        The pieces; and a line for each stretch left out, one for the hits that no voice reads, by pitch, one for the
+        hits dropped, and one for the notes dropped of each track. No lines where all is read.
 
     Raises:
         HypermeterError: as ``read_midi_pieces``.
@@ -108,6 +110,9 @@ def read_midi_report(
         losses.append(f"hits that no voice of kit {kit.name} reads ({counts}); choose a kit that has them")
     if dropped := sum(piece.dropped for piece in pieces):
         losses.append(f"hits dropped for a louder one of the same voice and step ({dropped}); a finer grid keeps more")
+    for track in tracks:
+        if dropped := sum(piece.notes_dropped[track.name] for piece in pieces):
+            losses.append(f"notes of {track.name} dropped for a lower or equal one of the same step ({dropped})")
     return pieces, losses
 
 
@@ -188,7 +193,7 @@ def parse_midi(
             track.name: codes_of(notes_of(score, track), each.start, ticks_per_step, shape[0], track)
             for track in tracks
         }
-        if silent := [name for name, codes in melodies.items() if not codes.any()]:
+        if silent := [name for name, (codes, _) in melodies.items() if not codes.any()]:
             left_out.append(f"no notes of {silent[0]} {at}; leave the track out to keep the drums")
             continue
         # Written in this order, the loudest stays in a cell, and of equals the first.
@@ -202,9 +207,11 @@ def parse_midi(
         if with_sections:
             bar_ticks = ticks_per_step * grid.steps_per_bar
             sections = sections_of(score, each.start, bar_ticks, -(-shape[0] // grid.steps_per_bar))
-        groove = Groove(hits, velocity, offset, each.tempo_bpm, name, grid, sections, tracks=melodies)
+        codes = {track: notes for track, (notes, _) in melodies.items()}
+        groove = Groove(hits, velocity, offset, each.tempo_bpm, name, grid, sections, tracks=codes)
         unmapped = Counter(pitches[inside[columns[inside] < 0]].tolist())
-        pieces.append(Piece(groove, round(each.start), dict(sorted(unmapped.items())), len(read) - int(hits.sum())))
+        dropped = len(read) - int(hits.sum()), {track: count for track, (_, count) in melodies.items()}
+        pieces.append(Piece(groove, round(each.start), dict(sorted(unmapped.items())), *dropped))
     if not pieces:
         raise HypermeterError(f"{where}: {left_out[0]}")
     return pieces, left_out

@@ -123,7 +123,9 @@ def _summarize(manifest: dict[str, Any], num_skipped: int, duration_s: float) ->
         told = ", ".join(f"{pitch}: {count:,}" for pitch, count in manifest["unmapped"].items())
         console.print(f"hits that no voice of the kit reads, by pitch: {told}", highlight=False)
     for name, count in manifest.get("notes", {}).items():
-        console.print(f"notes of {name}: {count:,}", highlight=False)
+        dropped = manifest["notes_dropped"][name]
+        more = f", and {dropped:,} dropped for a lower or equal one of the same step" if dropped else ""
+        console.print(f"notes of {name}: {count:,}{more}", highlight=False)
     across = manifest["near_duplicates_across_splits"]
     if across:
         console.print(f"{across} groups of near-duplicate performances lie across the splits given by info.csv")

@@ -100,6 +100,9 @@ def _run_file(job: Job, file: File, archive: zipfile.ZipFile | None, write: bool
             each.name: sum(int((piece.groove.tracks[each.name] > HOLD).sum()) for piece in pieces)
             for each in job.tracks
         }
+        record["notes_dropped"] = {
+            each.name: sum(piece.notes_dropped[each.name] for piece in pieces) for each in job.tracks
+        }
     return Outcome(record, bars)
 
 

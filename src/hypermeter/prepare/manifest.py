@@ -22,7 +22,10 @@ _RECORD = {
     **dict.fromkeys(("npz", "tempo_bpm", "left_out"), list),
     "unmapped": dict,
 }
-"""The fields of a file that was kept; ``notes`` of each track stand beside them where tracks were asked for."""
+"""The fields of a file that was kept; those of ``_NOTES`` stand beside them where tracks were asked for."""
+
+_NOTES = ("notes", "notes_dropped")
+"""Counts of each track."""
 
 _SETTINGS = ("version", "kit", "grid", "changes", "tracks", "sections")
 """What decides the content of a .npz. The last two are there where they were asked for."""
@@ -31,12 +34,12 @@ _SETTINGS = ("version", "kit", "grid", "changes", "tracks", "sections")
 def _is_record(value: Any) -> bool:
     return (
         isinstance(value, dict)
-        and value.keys() - {"notes"} == _RECORD.keys()
+        and value.keys() - {*_NOTES} == _RECORD.keys()
         and all(isinstance(value[key], kind) for key, kind in _RECORD.items())
         and all(isinstance(name, str) for name in value["npz"])
         and all(key.isdecimal() and isinstance(count, int) for key, count in value["unmapped"].items())
-        and isinstance(value.get("notes", {}), dict)
-        and all(isinstance(count, int) for count in value.get("notes", {}).values())
+        and all(isinstance(value.get(key, {}), dict) for key in _NOTES)
+        and all(isinstance(count, int) for key in _NOTES for count in value.get(key, {}).values())
     )
 
 
@@ -47,13 +50,13 @@ def earlier_records(out: Path, settings: dict[str, Any]) -> tuple[dict[str, dict
     """
     records, written = {}, set()
     settings = json.loads(json.dumps(settings))
-    notes = {each["name"] for each in settings.get("tracks", [])}
+    names = {each["name"] for each in settings.get("tracks", [])}
     for run in (_manifest_lines(out / MANIFEST), _json_lines(out / PARTIAL)):
         is_same = False
         for line in run:
             if _is_record(line):
                 written |= set(line["npz"])
-                if is_same and line.get("notes", {}).keys() == notes:
+                if is_same and all(line.get(key, {}).keys() == names for key in _NOTES):
                     records[line["source"]] = line
             elif isinstance(line, dict) and "version" in line:
                 is_same = line == settings
@@ -92,15 +95,15 @@ def clear(out: Path, written: Iterable[str], kept: set[str]) -> None:
 def totals(kept: Sequence[Outcome]) -> dict[str, Any]:
     """What the manifest says of all the files that were kept."""
     groups = near_duplicates({each.record["source"]: each.bars for each in kept})
-    names = {name for each in kept for name in each.record.get("notes", {})}
-    notes = {name: sum(each.record["notes"][name] for each in kept) for name in sorted(names)}
+    names = sorted({name for each in kept for name in each.record.get("notes", {})})
+    notes = {key: {name: sum(each.record[key][name] for each in kept) for name in names} for key in _NOTES}
     split_of = {each.record["source"]: each.record["split"] for each in kept}
     return {
         "splits": _split_totals(kept),
         "hits": sum(each.record["hits"] for each in kept),
         "hits_dropped": sum(each.record["dropped"] for each in kept),
         "unmapped": total_unmapped(each.record for each in kept),
-        **({"notes": notes} if notes else {}),
+        **(notes if names else {}),
         "near_duplicates": groups,
         "near_duplicates_across_splits": sum(len({split_of[each] for each in group}) > 1 for group in groups),
         "bars_verbatim_in_train": _verbatim(kept),
