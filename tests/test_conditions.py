@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hypermeter.dataset import CompleteHierarchicalDrumDataset, collate, find_labels, read_plan, with_tracks
+from hypermeter.dataset.conditions import read_sections
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.plan import FILL, KINDS, LETTERS, NUMBERS, plan_of
 from hypermeter.tracks import BASS
@@ -157,3 +158,39 @@ def test_a_track_of_another_length_or_of_no_codes_is_said_in_one_line(tmp_path):
     path = write(tmp_path, track_bass=np.full(len(SONG), 0.5))
     with pytest.raises(HypermeterError, match=r"a\.npz: track bass"):
         with_tracks(path, SONG, [BASS])
+
+
+@pytest.mark.parametrize(("name", "value"), [("velocity", 100.0), ("offset", 0.7)])
+def test_expression_out_of_its_range_is_said_in_one_line(name, value, tmp_path):
+    write(tmp_path, **{name: np.full(SONG.shape, value)})
+    with pytest.raises(HypermeterError, match=f"{name} {value:g} at a hit"):
+        windows(tmp_path, with_expression=True)
+
+
+@pytest.mark.parametrize("tempo", ["120 bpm", [120], -120, 0])
+def test_a_tempo_that_is_none_is_said_in_one_line(tempo, tmp_path):
+    path = write(tmp_path, meta={"tempo_bpm": tempo})
+    with pytest.raises(HypermeterError, match="expected a number above 0"):
+        find_labels([path], [16])
+
+
+def test_sections_as_bytes_and_numbers_are_text(tmp_path):
+    for values, expected in (
+        (np.array([b"verse"] * 16), ["verse"] * 16),
+        (np.arange(16), [str(number) for number in range(16)]),
+        (np.full(16, np.nan), [""] * 16),
+    ):
+        assert read_sections(write(tmp_path, section=values), 16) == expected
+
+
+def test_named_sections_take_letters_where_the_vocabulary_is_letters(tmp_path):
+    path = write(tmp_path, section=np.array(["solo"] * 4 + [""] * 4 + ["verse"] * 4 + ["solo"] * 4))
+    plan = read_plan(path, SONG, GRID, {"section": list(LETTERS), "style": [], "fill": list(FILL)})
+    assert plan.labels[0, ::4, 0].tolist() == [1, 0, 2, 1]
+
+
+def test_augmentation_leaves_tracks_as_they_are(tmp_path):
+    codes = np.array([40, 1] * 128, np.int16)
+    write(tmp_path, track_bass=codes)
+    found = CompleteHierarchicalDrumDataset(tmp_path, 128, augment=True, with_metrics=False, tracks=[BASS])[0]
+    assert BASS.decode(found["step"][:, 3:].numpy()).tolist() == codes[:128].tolist()

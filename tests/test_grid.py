@@ -134,6 +134,12 @@ def test_files_have_the_mode_that_the_umask_leaves(tmp_path):
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
 
 
+@pytest.mark.parametrize("name", ["my bass", "a|b", ""])
+def test_a_track_whose_name_is_no_word_is_refused(name):
+    with pytest.raises(HypermeterError, match="groove: a track is named .*, expected a word"):
+        Groove(np.zeros((16, 10)), tracks={name: np.zeros(16, np.int16)})
+
+
 def test_what_killed_processes_left_of_a_file_is_removed_and_nothing_else(tmp_path):
     for name in (".a.12-34.txt", ".a.5-6.txt", "a.txt", ".a.12-34.csv", ".b.12-34.txt", ".a.txt"):
         (tmp_path / name).touch()

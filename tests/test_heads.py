@@ -372,24 +372,41 @@ def test_the_voices_alone_have_the_tracks_summed_out():
         torch.testing.assert_close(found, whole[of_it].sum(), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(
-    ("known", "values"),
-    [
-        ([1, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0]),
-        ([0, 0, 1, 1, 1, 0, 0], [0, 0, 0, 1, 0, 0, 0]),
-        ([0, 0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 0]),
-        ([0, 1, 0, 1, 0, 1, 0], [0, 0, 0, 0, 0, 0, 0]),
-        ([0, 0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0]),
-    ],
-    ids=["a voice", "a whole track", "rests", "some columns silent", "one column"],
-)
-def test_conditioning_with_tracks_is_the_rule_of_bayes(known, values):
-    known, values = torch.tensor(known).bool(), torch.tensor(values).float()
-    agrees = ((values == TRACKED) | ~known).all(-1)
+KNOWN = {
+    "a voice": ([1, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0]),
+    "a whole track": ([0, 0, 1, 1, 1, 0, 0], [0, 0, 0, 1, 0, 0, 0]),
+    "rests": ([0, 0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 0]),
+    "some columns silent": ([0, 1, 0, 1, 0, 1, 0], [0, 0, 0, 0, 0, 0, 0]),
+    "one column": ([0, 0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0]),
+    "all": ([1, 1, 1, 1, 1, 1, 1], [0, 1, 0, 0, 1, 1, 0]),
+    "nothing": ([0, 0, 0, 0, 0, 0, 0], [1, 0, 0, 1, 0, 0, 0]),
+}
+"""What is known of a step: which columns, and their values."""
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_conditioning_with_tracks_is_the_rule_of_bayes(name):
+    known, values = (torch.tensor(each) for each in KNOWN[name])
+    agrees = ((values == TRACKED) | ~known.bool()).all(-1)
     expected = all_probs(tracked()) * agrees
-    torch.testing.assert_close(
-        all_probs(tracked().condition(known, values)), expected / expected.sum(), atol=1e-5, rtol=0
-    )
+    conditioned = tracked().condition(known.bool(), values.float())
+    torch.testing.assert_close(all_probs(conditioned), expected / expected.sum(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_probability_of_some_columns_has_the_others_summed_out(name):
+    known, values = (torch.tensor(each) for each in KNOWN[name])
+    agrees = ((values == TRACKED) | ~known.bool()).all(-1)
+    found = tracked().log_prob_of(values.float(), known.bool()).exp()
+    torch.testing.assert_close(found, all_probs(tracked())[agrees].sum(), atol=1e-5, rtol=0)
+
+
+def test_a_track_given_the_voices_is_all_less_the_voices():
+    rows, is_voice = rows_of(tracked(), len(TRACKED)), torch.arange(7) < 2
+    of_voices = rows.log_prob_of(TRACKED, is_voice)
+    torch.testing.assert_close(of_voices, rows.voices.log_prob(TRACKED[:, :2]))
+    given_them = rows.condition(is_voice.expand(TRACKED.shape), TRACKED)
+    torch.testing.assert_close(rows.log_prob(TRACKED) - of_voices, given_them.log_prob(TRACKED), atol=1e-4, rtol=0)
 
 
 def test_tilting_with_tracks_is_exact():
@@ -405,28 +422,44 @@ def test_draws_with_tracks_have_the_probabilities_of_the_mixture():
     torch.testing.assert_close(counts.mean(0), all_probs(tracked()), atol=0.01, rtol=0)
 
 
-def test_tempered_samples_with_tracks_go_from_voices_to_tracks():
-    drawn = tracked(40_000).sample(0.5, 1.0, torch.Generator().manual_seed(0))
+@pytest.mark.parametrize(("temperature", "top_p"), [(0.5, 1.0), (1.0, 0.7), (1.5, 0.8)])
+def test_tempered_samples_with_tracks_go_from_voices_to_tracks(temperature, top_p):
+    drawn = tracked(40_000).sample(temperature, top_p, torch.Generator().manual_seed(0))
     whole = all_probs(tracked())
     expected = torch.ones(len(TRACKED))
-    for start, stop in ((0, 2), *GROUPS):  # each part given those before it, its probabilities squared and normalised
-        before = (TRACKED[:, None, :start] == TRACKED[None, :, :start]).all(-1)
-        same = before & (TRACKED[:, None, start:stop] == TRACKED[None, :, start:stop]).all(-1)
-        shares = (same.float() @ whole) / (before.float() @ whole)
-        others = torch.zeros(len(TRACKED))
-        for row in range(len(TRACKED)):
-            patterns = TRACKED[before[row]][:, start:stop].unique(dim=0)
-            first = [int((before[row] & (TRACKED[:, start:stop] == each).all(-1)).nonzero()[0]) for each in patterns]
-            others[row] = shares[first].square().sum()
-        expected *= shares.square() / others
+    for row, x in enumerate(TRACKED):
+        for start, stop in ((0, 2), *GROUPS):  # each part given those before it
+            before = (TRACKED[:, :start] == x[:start]).all(-1)
+            patterns = TRACKED[before][:, start:stop].unique(dim=0)
+            has = before & (TRACKED[:, start:stop] == patterns[:, None]).all(-1)
+            shares = tempered(has.float() @ whole / whole[before].sum(), temperature, top_p)
+            expected[row] *= shares[(patterns == x[start:stop]).all(-1)].item()
     counts = (drawn[:, None] == TRACKED).all(-1).float().mean(0)
     torch.testing.assert_close(counts, expected, atol=0.01, rtol=0)
 
 
-def test_the_likeliest_voices_and_the_likeliest_track_given_them_are_taken_at_temperature_0():
-    found = tracked().sample(0.0)
-    voices = max(itertools.product((0.0, 1.0), repeat=2), key=lambda x: tracked().voices.log_prob(torch.tensor(x)))
-    assert found[:2].tolist() == list(voices)
+def test_ten_voices_and_a_bass_are_each_the_likeliest_at_temperature_0():
+    voices, groups = 10, ((10, 46),)
+    dist = Mixture(torch.randn(20, 8).log_softmax(-1), 2 * torch.randn(20, 8, 46) - 2, groups)
+    found = dist.sample(0.0)
+    combos = combinations(voices)
+    likeliest = combos[torch.stack([dist.voices.log_prob(each.expand(20, -1)) for each in combos]).argmax(0)]
+    assert torch.equal(found[:, :voices], likeliest)
+    notes = torch.cat([torch.zeros(1, 36), torch.eye(36)])
+    given_them = [dist.log_prob(torch.cat([likeliest, each.expand(20, -1)], -1)) for each in notes]
+    assert torch.equal(found[:, voices:], notes[torch.stack(given_them).argmax(0)])
+    for temperature, top_p in ((1.0, 1.0), (0.8, 0.9), (2.0, 1.0)):
+        drawn = dist.sample(temperature, top_p, torch.Generator().manual_seed(1))
+        assert drawn.shape == (20, 46) and drawn[:, voices:].sum(-1).max() <= 1
+
+
+def test_voices_without_tracks_are_computed_to_the_bit_as_without_any_code_for_tracks():
+    dist, bias = mixture(), torch.tensor([1.5, -2.0, 0.3])
+    x, softplus = EVERY[:ROWS], torch.nn.functional.softplus
+    scores = (dist.logits @ x[..., None])[..., 0] - softplus(dist.logits).sum(-1)
+    assert torch.equal(dist.log_prob(x), (dist.log_weights + scores).logsumexp(-1))
+    gain = (softplus(dist.logits + bias) - softplus(dist.logits)).sum(-1)
+    assert torch.equal(dist.tilt(bias).log_weights, (dist.log_weights + gain).log_softmax(-1))
 
 
 def test_a_head_with_tracks_learns_what_goes_together():

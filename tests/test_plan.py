@@ -321,3 +321,8 @@ def test_bars_since_a_change_begin_anew_where_section_or_style_do():
     plan.labels[0, 4:, FILLS] = 2
     plan.labels[0, 5:, SECTION] = 1
     assert bars_since_change(plan).tolist() == [[0, 1, 0, 1, 2, 0]]
+
+
+def test_letters_are_names_like_others_where_sections_have_no_names():
+    assert column(make_plan(LABELS, sections="A:1 verse:1 a:1"), "section") == [1, 2, 1]
+    assert column(make_plan(LABELS, sections="B:1 A:1"), "section") == [1, 2]  # what comes first is the first letter

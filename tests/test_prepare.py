@@ -22,8 +22,9 @@ from hypermeter.download import ARCHIVES, download
 from hypermeter.duplicates import bar_digests, near_duplicates
 from hypermeter.grid import Grid, Groove, HypermeterError
 from hypermeter.kit import load_kit
-from hypermeter.midi import read_midi, to_midi_bytes, write_midi
+from hypermeter.midi import read_midi, read_midi_report, to_midi_bytes, write_midi
 from hypermeter.prepare import prepare
+from hypermeter.tracks import BASS, Track
 
 GROOVE = Path(os.environ.get("HYPERMETER_GROOVE", Path(__file__).parents[1] / "../shared/data/groove"))
 HEADER = "drummer,style,bpm,beat_type,time_signature,midi_filename,split\n"
@@ -393,6 +394,38 @@ def test_the_summary_is_printed(tmp_path, capsys):
     prepare(source, tmp_path / "out")
     printed = capsys.readouterr().out
     assert "train" in printed and "1 files rejected" in printed and "empty file" in printed
+
+
+def write_doubled(path):
+    """A file whose bass is doubled an octave higher, on another channel, in its first half."""
+    bass = np.zeros(64, np.int16)
+    bass[::4] = 40
+    second = np.where(bass > 0, 52, 0)
+    second[32:] = 0
+    groove = some_groove(0, tracks={"bass": bass, "second": second})
+    write_midi(groove, path, tracks=(BASS, Track("second", 24, 57, BASS.program, BASS.programs)))
+
+
+def test_notes_that_a_track_drops_are_counted_and_reported(tmp_path, capsys):
+    write_doubled(tmp_path / "a.mid")
+    manifest = prepare(tmp_path / "a.mid", tmp_path / "out", tracks=("bass",))
+    assert manifest["notes"] == {"bass": 16} and manifest["notes_dropped"] == {"bass": 8}
+    assert manifest["files"][0]["notes_dropped"] == {"bass": 8}
+    assert "notes of bass: 16, and 8 dropped for a lower or equal one" in capsys.readouterr().out
+    _, losses = read_midi_report(tmp_path / "a.mid", tracks=[BASS])
+    assert losses == ["notes of bass dropped for a lower or equal one of the same step (8)"]
+    assert read_midi_report(tmp_path / "a.mid")[1] == []
+
+
+def test_a_record_that_does_not_tell_the_dropped_notes_is_made_again(tmp_path):
+    write_doubled(tmp_path / "a.mid")
+    made = run(tmp_path / "a.mid", tmp_path / "out", tracks=("bass",))
+    path = tmp_path / "out" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["notes_dropped"], manifest["files"][0]["notes_dropped"]
+    path.write_text(json.dumps(manifest))
+    assert run(tmp_path / "a.mid", tmp_path / "out", tracks=("bass",)) == made
+    assert json.loads(path.read_text()) == made
 
 
 def test_preparing_does_not_import_torch():

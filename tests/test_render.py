@@ -171,6 +171,11 @@ def test_a_note_that_is_none_is_said_in_one_line():
         read_ascii("tempo 120, metre 2/4, 2 steps a beat, phrases of 4\n" + text.rpartition("bass-")[0])
 
 
+def test_octaves_without_notes_are_said_in_one_line():
+    with pytest.raises(HypermeterError, match="octaves of bass without its notes"):
+        read_ascii("kick        |x...............|\nbass-octave |2...............|\n")
+
+
 def test_a_picture_with_a_track_is_taller(tmp_path):
     plain, both = some_groove(64), with_bass(64)
     sizes = [size_of(plot_groove(each, tmp_path / f"{number}.png")) for number, each in enumerate((plain, both))]

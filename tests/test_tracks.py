@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hypermeter import HierarchicalDrumModel, load
 from hypermeter.grid import Grid, HypermeterError
+from hypermeter.midi.melody import codes_of
 from hypermeter.tracks import BASS, HOLD, REST, Track, columns_of
 
 SMALL = Track("bass", 36, 48, 33, (32, 39))
@@ -55,6 +56,19 @@ def test_a_record_gives_the_track_back():
     assert Track.from_dict(BASS.to_dict()) == BASS
     with pytest.raises(HypermeterError, match="expected name"):
         Track.from_dict({"name": "bass"})
+    for wrong in ({"programs": 5}, {"programs": [1]}, {"lowest": "C2"}, {"name": 3}):
+        with pytest.raises(HypermeterError, match="not a track's record"):
+            Track.from_dict(BASS.to_dict() | wrong)
+
+
+# ---------------------------------------------------------------------- from notes
+
+
+def test_of_notes_on_one_step_the_lowest_in_the_file_stays_and_the_others_are_counted():
+    notes = np.array([[0, 10, 480, 480, 1900], [240, 130, 720, 960, 2000], [20, 40, 47, 47, 40]])
+    codes, dropped = codes_of(notes, 0, 120, 16, SMALL)
+    assert codes.tolist() == [44, 1, 0, 0, 47, 1] + [0] * 10  # 20 is lower than 40, though it moves above it
+    assert dropped == 2  # the note after the stretch is another's
 
 
 # ---------------------------------------------------------------------- in a model
@@ -125,3 +139,9 @@ def test_a_saved_model_knows_its_tracks(tmp_path):
 def test_a_softmax_has_no_tracks():
     with pytest.raises(HypermeterError, match="a softmax has no tracks"):
         make(output="softmax", known=[[0, 0], [1, 0]])
+
+
+def test_a_note_that_sounds_before_may_go_on():
+    columns = SMALL.encode(np.array([HOLD, HOLD, REST, HOLD, 40]))
+    assert SMALL.decode(columns, is_sounding=True).tolist() == [HOLD, HOLD, REST, REST, 40]
+    assert SMALL.decode(columns).tolist() == [REST, REST, REST, REST, 40]

@@ -125,3 +125,48 @@ def test_a_track_that_no_file_has_is_refused(data, tmp_path):
         read_material(config_of(tmp_path / "npz", tmp_path / "out", tracks=("bass",)))
     with pytest.raises(HypermeterError, match="no track 'viola'"):
         config_of(data, tmp_path / "out", tracks=("viola",))
+
+
+def without(data, folder, *names):
+    """A copy of the data without some arrays."""
+    for path in data.rglob("*.npz"):
+        with np.load(path) as arrays:
+            kept = {name: arrays[name] for name in arrays.files if name not in names}
+        target = folder / path.relative_to(data)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(target, **kept)
+    return folder
+
+
+def test_expression_is_not_learnt_from_files_that_tell_none(data, start, tmp_path):
+    silent = without(data, tmp_path / "npz", "velocity", "offset")
+    with pytest.raises(HypermeterError, match="nothing to learn"):
+        train(config_of(silent, tmp_path / "out", init=str(start), only="expression"))
+
+
+def test_expression_is_learnt_on_a_model_with_a_track(data, tmp_path):
+    band = train(config_of(data, tmp_path / "band", tracks=("bass",)))
+    assert load(train(config_of(data, tmp_path / "out", init=str(band), only="expression"))).expression is not None
+
+
+def test_a_run_does_not_go_on_with_other_labels(data, start, tmp_path):
+    own = without(data, tmp_path / "npz")
+    config = config_of(own, tmp_path / "out", init=str(start), only="plan")
+    train(config)
+    for path in own.rglob("*.npz"):
+        with np.load(path) as arrays:
+            kept = dict(arrays.items())
+        np.savez(path, **kept | {"meta": json.dumps({"style": "polka"})})
+    with pytest.raises(HypermeterError, match="other performances"):
+        train(config)
+
+
+def test_styles_that_a_model_does_not_know_are_told(data, start, tmp_path):
+    taught = train(config_of(data, tmp_path / "taught", init=str(start), only="plan"))
+    other = without(data, tmp_path / "npz")
+    for path in other.rglob("*.npz"):
+        with np.load(path) as arrays:
+            kept = dict(arrays.items())
+        np.savez(path, **kept | {"meta": json.dumps({"style": "zouk"})})
+    with pytest.warns(UserWarning, match="zouk"):
+        read_material(config_of(other, tmp_path / "out", init=str(taught), only="plan"))

@@ -29,7 +29,7 @@ class Asked:
             rock+verse:8. They give the number of bars.
         style: one of the model's styles, for all bars that name none.
         density: share of cells with a hit: a number, numbers joined by commas (a curve over the bars), or a MIDI file
-            to be as dense as, bar by bar.
+            to be as dense as, bar by bar, again and again; it gives the number of bars where nothing else does.
         offbeat: share of hits off the beat, likewise.
         guidance: how much further all this is followed than the model does by itself: 0 is as learnt, 2 is strict. Left
             out, 1.
@@ -77,13 +77,18 @@ class Planner:
     tempo_bpm: float
     read: Callable[[Path], Groove]
 
-    def after(self, heard: Sequence[Groove | None], bars: int | None) -> tuple[Plan | None, int]:
-        """For the heard bars and then new ones; and how many new ones these are."""
+    def after(
+        self, heard: Sequence[Groove | None], bars: int | None, ending: Groove | None = None
+    ) -> tuple[Plan | None, int]:
+        """For the heard bars, then new ones, then those of an ending; and how many new ones these are."""
         asked = self._asked(bars)
         if asked is None:
             return None, bars or BARS
-        before = self.measured(heard)
-        return asked if before is None else join(_as_far_as_asked(before, asked), asked), asked.num_bars
+        around = [
+            None if each is None else _as_far_as_asked(each, asked) for each in map(self.measured, (heard, [ending]))
+        ]
+        before, end = around
+        return join(*(each for each in (before, asked, end) if each is not None)), asked.num_bars
 
     def measured(self, heard: Sequence[Groove | None]) -> Plan | None:
         """Of what is heard, one after the other."""
@@ -113,25 +118,39 @@ class Planner:
                     " model that has them"
                 )
             return None
+        files = {name: curve for name in ("density", "offbeat") if (curve := self._measured_curve(name)) is not None}
+        if asked.sections:
+            told = make_plan(labels, sections=asked.sections).num_bars
+        else:
+            told = next((len(curve) for curve in files.values()), BARS)
+        bars = bars or told
+        repeated = {name: [curve[bar % len(curve)] for bar in range(bars)] for name, curve in files.items()}
         return make_plan(
             labels,
-            bars if bars or asked.sections else BARS,
+            bars,
             sections=asked.sections,
             style=asked.style,
             tempo_bpm=self.tempo_bpm,
-            density=self._curve("density"),
-            offbeat=self._curve("offbeat"),
+            density=repeated.get("density", self._curve("density")),
+            offbeat=repeated.get("offbeat", self._curve("offbeat")),
         )
 
     def _curve(self, name: str) -> list[float] | None:
-        """A number, several, or what a MIDI file has in each bar."""
+        """A number, or several; None where a MIDI file is named."""
         text = getattr(self.asked, name)
         if text is None:
             return None
         try:
             return [float(each) for each in text.split(",")]
         except ValueError:
-            path = Path(text)
+            return None
+
+    def _measured_curve(self, name: str) -> list[float] | None:
+        """What the MIDI file that is named has in each bar; None where none is."""
+        text = getattr(self.asked, name)
+        if text is None or self._curve(name) is not None:
+            return None
+        path = Path(text)
         if path.suffix.lower() not in (".mid", ".midi"):
             raise HypermeterError(f"{name}: {text!r}, expected a number, numbers as .1,.2,.3, or a MIDI file")
         hits = torch.from_numpy(self.read(path).hits).float()[None]

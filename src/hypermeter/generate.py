@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hypermeter.grid import HypermeterError
+from hypermeter.grid import HypermeterError, check_seed
 from hypermeter.heads import MOST_ENUMERATED_VOICES, Mixture, SoftmaxWithEscape, StepDistribution
 from hypermeter.plan import Plan
 
@@ -266,8 +266,7 @@ def begin(
     state: Any = None,
 ) -> tuple[Player, Any]:
     """A player, and the state after all that it has heard. Arguments and errors are those of ``stream``."""
-    if seed is not None and not 0 <= seed < 2**63:
-        raise HypermeterError(f"seed is {seed}, expected 0 to 2**63 - 1")
+    check_seed(seed)
     if not (0 <= temperature < math.inf and 0 < top_p <= 1):
         raise HypermeterError(f"temperature {temperature}, top_p {top_p}: expected at least 0, and above 0 up to 1")
     if state is not None and plan is not None:

@@ -16,6 +16,12 @@ class HypermeterError(Exception):
     """Bad input, said in one line: what, where, what was expected, what to do."""
 
 
+def check_seed(seed: int | None) -> None:
+    """Refuses what no generator takes; None draws a seed."""
+    if seed is not None and not 0 <= seed < 2**63:
+        raise HypermeterError(f"seed is {seed}, expected 0 to 2**63 - 1")
+
+
 @dataclass(frozen=True)
 class Grid:
     """A metre and how finely it is cut.

@@ -17,6 +17,7 @@ from hypermeter.midi.content import load_score
 from hypermeter.model import load
 from hypermeter.perform import perform
 from hypermeter.plan import Plan
+from hypermeter.tracks import with_columns
 
 LATEST = np.nextafter(np.float32(0.5), np.float32(0))
 """Of offsets, in steps."""
@@ -73,7 +74,8 @@ def humanize(
     heard = [np.full_like(own[name], np.nan) if name in groove.unknown else own[name] for name in shares]
     stays = torch.from_numpy((groove.hits > 0) & ~which)[None]
     known = (stays, torch.from_numpy(heard[0])[None], torch.from_numpy(heard[1])[None]) if stays.any() else None
-    hits = torch.from_numpy(groove.hits).float()[None]
+    columns = with_columns(groove.hits, groove.tracks, getattr(drummer, "tracks", ()))
+    hits = torch.from_numpy(columns).float()[None]
     tempo_bpm = np.nan if "tempo_bpm" in groove.unknown else groove.tempo_bpm
     played = perform(drummer, hits, tempo_bpm, seed=seed, temperature=temperature, plan=plan, known=known)
     mixed = {
@@ -82,7 +84,8 @@ def humanize(
     }
     mixed["velocity"] = mixed["velocity"].clip(0, 1)
     mixed["offset"] = mixed["offset"].clip(-0.5, LATEST)
-    mixed["offset"][0] = mixed["offset"][0].clip(0)
+    if shares["offset"]:
+        mixed["offset"][0] = np.where(which[0], mixed["offset"][0].clip(0), mixed["offset"][0])
     told = set() if stays.any() else {name for name, share in shares.items() if share}
     return replace(groove, **mixed, unknown=groove.unknown - told)
 

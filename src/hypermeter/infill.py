@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hypermeter.generate import GuidedDistribution, Locks, Streaming, begin, width_of
-from hypermeter.grid import Grid, HypermeterError
+from hypermeter.grid import Grid, HypermeterError, check_seed
 from hypermeter.plan import Plan, plan_of
 
 FEWEST_EFFECTIVE = 2
@@ -287,6 +287,7 @@ def vary(
     """
     if not 0 <= strength <= 1:
         raise HypermeterError(f"strength is {strength}, expected from 0 to 1")
+    check_seed(seed)
     if plan is None and getattr(model, "labels", None) is not None:
         heard = [options[name] for name in ("context", "start_seq") if options.get(name) is not None]
         music = torch.cat([*(each.expand(len(hits), -1, -1) for each in heard), hits], 1)

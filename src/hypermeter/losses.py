@@ -169,7 +169,8 @@ def loss_terms(
     }
     if metrics:
         probs = torch.cat([step[:, :1], step_preds[:, :-1]], 1) if dist is None else dist.probs[:, :-1]
-        losses["metric"] = metric_loss(probs, step, mask, grid, _term_names(metrics))
+        voices = getattr(dist, "num_voices", step.shape[-1])  # metrics are of drums, not of tracks beside them
+        losses["metric"] = metric_loss(probs[..., :voices], step[..., :voices], mask, grid, _term_names(metrics))
     weights = {"step_nll": step_weight, "bar": bar_weight, "phrase": phrase_weight, "metric": metric_weight}
     return {"loss": sum((weights[name] * value for name, value in losses.items()), step.new_zeros(())), **losses}
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hypermeter.expression import ALL_BINS, PRIOR_HITS, Expression, ExpressionDistribution, num_draws
-from hypermeter.grid import HypermeterError
+from hypermeter.grid import HypermeterError, check_seed
 from hypermeter.plan import Plan
 
 PIECE_BARS = 256
@@ -70,6 +70,7 @@ def perform(
     expression: Expression | None = getattr(model, "expression", None)
     if expression is None:
         raise HypermeterError("expression: the model plays hits only; use one trained with velocity and offset")
+    check_seed(seed)
     if not temperature >= 0:
         raise HypermeterError(f"expression: temperature is {temperature}, expected at least 0")
     rows, steps, device = len(hits), hits.shape[1], expression.out.weight.device

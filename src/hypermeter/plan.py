@@ -184,11 +184,14 @@ def _bars_of(sections: str | Sequence[str | None] | None, bars: int | None) -> l
 def _set_labels(plan: Plan, named: Sequence[str | None], labels: Labels) -> None:
     codes, section = plan.labels[0], 0
     letters: dict[str, int] = {}
+    is_lettered = tuple(labels.get("section", ())) == LETTERS
+    kinds = KINDS[1:] if is_lettered else KINDS
     for bar, text in enumerate(named):
         own = 0
         for name in (text or "").split("+") if text else ():
-            kind = next((kind for kind in KINDS if _place(name, labels.get(kind, ())) is not None), None)
-            if kind is None and list(labels.get("section", ())) == list(LETTERS):
+            kind = next((kind for kind in kinds if _place(name, labels.get(kind, ())) is not None), None)
+            if kind is None and is_lettered:
+                name = name.lower()
                 if len(letters) == len(LETTERS) and name not in letters:
                     most = ", ".join(letters)
                     raise HypermeterError(f"sections: {name!r} beside {most}, expected at most {len(LETTERS)} names")

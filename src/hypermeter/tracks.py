@@ -75,12 +75,18 @@ class Track:
         columns[sounds, column[sounds]] = 1
         return columns
 
-    def decode(self, columns: np.ndarray) -> np.ndarray:
-        """Columns (T, size) as codes (T,), int16. A HOLD where nothing sounds is a REST."""
+    def decode(self, columns: np.ndarray, is_sounding: bool = False) -> np.ndarray:
+        """Columns (T, size) as codes (T,), int16. A HOLD where nothing sounds is a REST.
+
+        Args:
+            columns: from one step on.
+            is_sounding: whether a note sounds before them.
+        """
         codes = np.where(columns.any(-1), columns.argmax(-1) + self.lowest - 1, REST).astype(np.int16)
         codes[columns[:, 0] > 0] = HOLD
         last = np.maximum.accumulate(np.where(codes != HOLD, np.arange(len(codes)), -1))
-        held = (codes == HOLD) & ((last < 0) | (codes[np.maximum(last, 0)] == REST))
+        nothing_before = (last < 0) & (not is_sounding)
+        held = (codes == HOLD) & (nothing_before | ((last >= 0) & (codes[np.maximum(last, 0)] == REST)))
         codes[held] = REST
         return codes
 
@@ -109,6 +115,12 @@ BASS = Track("bass", 24, 57, 33, (32, 39))
 
 TRACKS = {each.name: each for each in (BASS,)}
 """Name -> track."""
+
+
+def with_columns(hits: np.ndarray, codes: Mapping[str, np.ndarray], tracks: Sequence[Track]) -> np.ndarray:
+    """Hits (T, V) with the columns of each track after them; a track without codes rests."""
+    silent = np.full(len(hits), REST)
+    return np.concatenate([hits, *(track.encode(codes.get(track.name, silent)) for track in tracks)], 1)
 
 
 def columns_of(num_voices: int, tracks: Sequence[Track]) -> tuple[tuple[int, int], ...]:

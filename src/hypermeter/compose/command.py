@@ -136,7 +136,9 @@ def generate_command(
         plan = planner.replacing(chosen, before, heard)
         groove, done = fill_groove(drummer, heard, locks, plan=plan, guidance=asked.strength, **options, **particles)
     else:
-        plan, bars = planner.after([before, heard], bars or (lock.num_bars if lock and not asked.sections else None))
+        if lock is not None and not asked.sections:
+            bars = bars or lock.num_bars
+        plan, bars = planner.after([before, heard], bars, ending)
         options |= {"plan": plan, "guidance": asked.strength}
         if lock is None and ending is None:
             groove = continue_groove(drummer, heard, bars, tempo_bpm=tempo_bpm, include_primer=False, **options)

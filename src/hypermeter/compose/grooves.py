@@ -17,7 +17,7 @@ from hypermeter.infill import Infilled, infill, vary
 from hypermeter.kit import Kit
 from hypermeter.model import HierarchicalDrumModel
 from hypermeter.plan import Plan
-from hypermeter.tracks import REST
+from hypermeter.tracks import REST, with_columns
 
 VELOCITY = 0.8
 """Of generated hits. In [0, 1]."""
@@ -83,7 +83,8 @@ def continue_groove(
         include_primer=False,
         **options,
     )
-    groove = _groove_of(model, made, None, primer.tempo_bpm if primer is not None else tempo_bpm, kit)
+    tempo_bpm = primer.tempo_bpm if primer is not None else tempo_bpm
+    groove = _groove_of(model, made, None, tempo_bpm, kit, (context, primer))
     if expression:
         groove = _play_expressively(model, groove, groove.hits > 0, seed, (context, primer), plan)
     return after(primer, groove) if primer is not None and include_primer else groove
@@ -157,9 +158,7 @@ def columns_of_groove(model: HierarchicalDrumModel, groove: Groove, what: str = 
             f"{what} in {found.metre}, {found.steps_per_bar} steps a bar; the model plays {wanted.metre},"
             f" {wanted.steps_per_bar} steps a bar; use a {what} or a model in the same metre"
         )
-    silent = np.full(len(groove), REST)
-    tracks = [track.encode(groove.tracks.get(track.name, silent)) for track in model.tracks]
-    return torch.from_numpy(np.concatenate([groove.hits, *tracks], 1)).float()[None]
+    return torch.from_numpy(with_columns(groove.hits, groove.tracks, model.tracks)).float()[None]
 
 
 def _heard(model: HierarchicalDrumModel, groove: Groove | None, what: str) -> Tensor | None:
@@ -167,9 +166,17 @@ def _heard(model: HierarchicalDrumModel, groove: Groove | None, what: str) -> Te
 
 
 def _groove_of(
-    model: HierarchicalDrumModel, columns: Tensor, pattern: Groove | None, tempo_bpm: float, kit: Any
+    model: HierarchicalDrumModel,
+    columns: Tensor,
+    pattern: Groove | None,
+    tempo_bpm: float,
+    kit: Any,
+    heard: Sequence[Groove | None] = (),
 ) -> Groove:
-    """Hits where the pattern has one keep its velocity and offset; the others are VELOCITY, on the grid."""
+    """Hits where the pattern has one keep its velocity and offset; the others are VELOCITY, on the grid.
+
+    A note of a track that sounds where what was heard ends may go on.
+    """
     played = columns[0].cpu().numpy().astype(np.uint8)
     hits = played[:, : model.num_drums]
     velocity, offset = np.float32(VELOCITY) * hits, np.zeros(hits.shape, np.float32)
@@ -177,7 +184,11 @@ def _groove_of(
         kept = (pattern.hits > 0) & (hits > 0)
         velocity, offset = np.where(kept, pattern.velocity, velocity), np.where(kept, pattern.offset, offset)
     groups = zip(model.tracks, model.groups, strict=True)
-    tracks = {track.name: track.decode(played[:, start:stop]) for track, (start, stop) in groups}
+    last = next((each.tracks for each in reversed(heard) if each is not None and len(each)), {})
+    sounding = {name for name, codes in last.items() if codes[-1] != REST}
+    tracks = {
+        track.name: track.decode(played[:, start:stop], track.name in sounding) for track, (start, stop) in groups
+    }
     return Groove(hits, velocity, offset, tempo_bpm, kit, model.grid, tracks=tracks)
 
 
@@ -192,7 +203,7 @@ def _in_place(
 ) -> Groove:
     """What was filled in, over the pattern that it was filled into."""
     kit = kit_of(model, "model") if model.kit is not None else pattern.kit
-    groove = _groove_of(model, done.hits, pattern, pattern.tempo_bpm, kit)
+    groove = _groove_of(model, done.hits, pattern, pattern.tempo_bpm, kit, heard)
     new = (groove.hits > 0) & (pattern.hits == 0)
     return _play_expressively(model, groove, new, seed, heard, plan) if expression else groove
 
@@ -227,6 +238,10 @@ def after(primer: Groove, groove: Groove) -> Groove:
     hits, velocity, offset = (
         np.concatenate([getattr(primer, name), getattr(groove, name)]) for name in ("hits", "velocity", "offset")
     )
-    silent = np.full(len(primer), REST)
-    tracks = {name: np.concatenate([primer.tracks.get(name, silent), codes]) for name, codes in groove.tracks.items()}
-    return Groove(hits, velocity, offset, primer.tempo_bpm, groove.kit, groove.grid, tracks=tracks)
+    both = primer, groove
+    tracks = {
+        name: np.concatenate([each.tracks.get(name, np.full(len(each), REST, np.int16)) for each in both])
+        for name in {**primer.tracks, **groove.tracks}
+    }
+    unknown = primer.unknown | groove.unknown
+    return Groove(hits, velocity, offset, primer.tempo_bpm, groove.kit, groove.grid, unknown=unknown, tracks=tracks)

@@ -1,6 +1,7 @@
 """The .npz that hold performances: hits, what may stand beside them, and what their meta tells."""
 
 import json
+import math
 import warnings
 import zipfile
 import zlib
@@ -79,6 +80,9 @@ def read_meta(path: str | Path) -> dict[str, Any]:
         raise HypermeterError(f"{path}: meta is not JSON ({error}); save JSON, or leave meta out") from error
     if not isinstance(meta, dict):
         raise HypermeterError(f"{path}: meta is {text[:30]}, expected an object in JSON; save one, or leave meta out")
+    tempo = meta.get("tempo_bpm")
+    if tempo is not None and not (isinstance(tempo, int | float) and 0 < tempo < math.inf):
+        raise HypermeterError(f"{path}: tempo_bpm in meta is {tempo!r}, expected a number above 0; prepare it again")
     for key, kinds, expected in (("kit", str | dict, "a kit's name or record"), ("grid", dict, "an object")):
         if key in meta and not isinstance(meta[key], kinds):
             raise HypermeterError(f"{path}: {key} in meta is {meta[key]!r}, expected {expected}; prepare it again")

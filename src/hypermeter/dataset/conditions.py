@@ -26,7 +26,9 @@ def read_sections(path: Path, bars: int) -> list[str] | None:
         found = np.asarray(arrays["section"])
     if found.shape != (bars,):
         raise HypermeterError(f"{path}: section of shape {found.shape}, expected ({bars},), a label for each bar")
-    return [str(each) for each in found]
+    if found.dtype.kind == "S":
+        found = np.char.decode(found, "utf-8")
+    return ["" if each == "nan" and found.dtype.kind == "f" else each for each in map(str, found.tolist())]
 
 
 def find_labels(files: Sequence[Path], bars: Sequence[int]) -> Labels:
@@ -66,7 +68,8 @@ def read_plan(path: Path, hits: np.ndarray, grid: Grid, labels: Labels) -> Plan:
         plan.numbers[..., NUMBERS.index("tempo_bpm")] = float(tempo)
     named = read_sections(path, plan.num_bars)
     if named is not None:
-        known = {name: 1 + place for place, name in enumerate(labels["section"])}
+        names = dict.fromkeys(name for name in named if name) if is_lettered(labels) else labels["section"]
+        known = {name: place for place, name in enumerate(names, 1) if place <= len(labels["section"])}
         plan.labels[0, :, KINDS.index("section")] = torch.tensor([known.get(name, 0) for name in named])
     elif is_lettered(labels):
         plan.labels[0, :, KINDS.index("section")] = segment(steps, grid, len(LETTERS))
@@ -106,17 +109,27 @@ def with_tracks(path: Path, hits: np.ndarray, tracks: Sequence[Track]) -> np.nda
     return np.concatenate(parts, -1)
 
 
-def read_expression(path: Path, steps: int, voices: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Velocity and offset (T, V), float32, and tempo; NaN where the file does not tell them.
+def read_expression(path: Path, hits: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Velocity in [0, 1] and offset in [-.5, .5] steps (T, V), float32, and tempo; NaN where the file does not tell.
 
     Raises:
-        HypermeterError: not a .npz, or an array of another shape than the hits.
+        HypermeterError: not a .npz, an array of another shape than the hits, or a value at a hit outside its range.
     """
     told: list[np.ndarray] = []
+    steps, voices = hits.shape
     with open_npz(path) as arrays:
-        for name in ("velocity", "offset"):
+        for name, low, high, hint in (
+            ("velocity", 0, 1, "divide MIDI's by 127"),
+            ("offset", -0.5, 0.5, "count it in steps"),
+        ):
             found = arrays[name] if name in arrays else np.full((steps, voices), np.nan)
             if found.shape != (steps, voices):
                 raise HypermeterError(f"{path}: {name} of shape {found.shape}, expected {(steps, voices)} as the hits")
-            told.append(np.asarray(found, np.float32))
+            values = np.asarray(found, np.float32)
+            wrong = (hits > 0) & ((values < low) | (values > high))
+            if wrong.any():
+                raise HypermeterError(
+                    f"{path}: {name} {values[wrong][0]:g} at a hit, expected {low:g} to {high:g}; {hint}"
+                )
+            told.append(values)
     return told[0], told[1], float(read_meta(path).get("tempo_bpm") or np.nan)

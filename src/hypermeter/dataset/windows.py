@@ -126,7 +126,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
         self.expression: list[tuple[np.ndarray, np.ndarray, float]] = []
         if with_expression:
             self.expression = [
-                read_expression(path, *sequence.shape) for path, sequence in zip(self.files, sequences, strict=True)
+                read_expression(path, sequence) for path, sequence in zip(self.files, sequences, strict=True)
             ]
 
     def _check_metres(self, mix_metres: bool) -> None:
@@ -194,8 +194,10 @@ class CompleteHierarchicalDrumDataset(Dataset):
         bars = max(len(sequence) // self.grid.steps_per_bar, 1)
         start = int(random.integers(bars)) * self.grid.steps_per_bar
         rows = (start + np.arange(len(rows))) % min(bars * self.grid.steps_per_bar, len(sequence))
-        hits = sequence[rows]
-        return file, rows, hits * (random.random(hits.shape) >= DROP_OUT)
+        hits = sequence[rows].copy()
+        drums = hits[:, : self.num_drums]
+        drums *= random.random(drums.shape) >= DROP_OUT
+        return file, rows, hits
 
     def _beside(self, file: int, rows: np.ndarray) -> dict[str, Any]:
         """What stands beside the hits of a window."""

@@ -207,8 +207,8 @@ def parse_midi(
         if with_sections:
             bar_ticks = ticks_per_step * grid.steps_per_bar
             sections = sections_of(score, each.start, bar_ticks, -(-shape[0] // grid.steps_per_bar))
-        codes = {track: notes for track, (notes, _) in melodies.items()}
-        groove = Groove(hits, velocity, offset, each.tempo_bpm, name, grid, sections, tracks=codes)
+        played = {track: codes for track, (codes, _) in melodies.items()}
+        groove = Groove(hits, velocity, offset, each.tempo_bpm, name, grid, sections, tracks=played)
         unmapped = Counter(pitches[inside[columns[inside] < 0]].tolist())
         dropped = len(read) - int(hits.sum()), {track: count for track, (_, count) in melodies.items()}
         pieces.append(Piece(groove, round(each.start), dict(sorted(unmapped.items())), *dropped))

@@ -16,14 +16,26 @@ def from_midi(config: TrainConfig) -> TrainConfig:
     Raises:
         HypermeterError: no .npz and no MIDI there.
     """
-    if any(config.npz_dir.rglob("*.npz")) or not any(config.npz_dir.rglob("*.mid*")):
+    own = config.out.resolve()
+    others = [path for path in config.npz_dir.rglob("*") if own not in path.resolve().parents]
+    if any(path.suffix == ".npz" for path in others):
+        return config
+    if not any(path.suffix.lower() in (".mid", ".midi") for path in others):
         return config
     start = None if config.init is None else load(config.init)
     grid = Grid() if start is None else start.grid
     kit: Any = config.kit or ("gm10" if start is None or start.kit is None else start.kit)
     made = config.out / "npz"
     prepare(
-        config.npz_dir, made, kit, grid.steps_per_beat, grid.metre, grid.bars_per_phrase, seed=config.seed, quiet=True
+        config.npz_dir,
+        made,
+        kit,
+        grid.steps_per_beat,
+        grid.metre,
+        grid.bars_per_phrase,
+        tracks=config.tracks if start is None else tuple(track.name for track in start.tracks),
+        seed=config.seed,
+        quiet=True,
     )
     return dataclasses.replace(config, npz_dir=made)
 

@@ -1,6 +1,8 @@
 """What a run learns from: the performances, the models that it starts from or that teach it, and its batches."""
 
 import hashlib
+import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +52,12 @@ class Material:
         digest = hashlib.sha256()
         for array in (self.dataset.packed, self.dataset.bounds, *self.held_out):
             digest.update(f"{array.shape}".encode() + array.tobytes())
+        if self.dataset.labels is not None:
+            digest.update(json.dumps(self.dataset.labels).encode())
+        for plan in (*self.dataset.plans, *self.held_out_plans):
+            digest.update(plan.labels.numpy().tobytes() + plan.numbers.numpy().tobytes())
+        for velocity, offset, tempo_bpm in self.dataset.expression:
+            digest.update(velocity.tobytes() + offset.tobytes() + f"{tempo_bpm}".encode())
         return digest.hexdigest()
 
 
@@ -92,19 +100,33 @@ def read_material(config: TrainConfig) -> Material:
         _refuse_silence(dataset, tracks)
     judged = [(path, sequence) for path, sequence in zip(held_out, sequences, strict=True) if len(sequence)]
     plans = [] if dataset.labels is None else [read_plan(*each, grid, dataset.labels) for each in judged]
-    items = [_played(*each) for each in judged] if config.only == "expression" else []
-    if items and all(bool(each["velocity"].isnan().all()) for each in items):
-        raise HypermeterError(
-            f"{validation}: no velocity in any .npz, so there is nothing to judge by; prepare from MIDI"
-        )
+    items = [_played(*each, tracks) for each in judged] if config.only == "expression" else []
+    for where, velocities in (
+        (folder, [velocity for velocity, _, _ in dataset.expression]),
+        (validation, [each["velocity"].numpy() for each in items]),
+    ):
+        if velocities and all(np.isnan(each).all() for each in velocities):
+            raise HypermeterError(f"{where}: no velocity in any .npz, so there is nothing to learn; prepare from MIDI")
+    if dataset.labels is not None:
+        _tell_unknown_styles(config, dataset)
     return Material(folder, dataset, [with_tracks(*each, tracks) for each in judged], plans, items, kit, grid)
 
 
-def _played(path: Path, hits: np.ndarray) -> dict[str, Any]:
+def _tell_unknown_styles(config: TrainConfig, dataset: CompleteHierarchicalDrumDataset) -> None:
+    """A warning where a model to start from does not know styles of the data: they are left open."""
+    assert dataset.labels is not None
+    found = find_labels(dataset.files, [plan.num_bars for plan in dataset.plans])["style"]
+    if unknown := set(found) - set(dataset.labels["style"]):
+        names = ", ".join(sorted(unknown))
+        warnings.warn(f"{config.init} does not know these styles of the data, which stay open: {names}", stacklevel=3)
+
+
+def _played(path: Path, hits: np.ndarray, tracks: Sequence[Track]) -> dict[str, Any]:
     """A whole performance with its velocity and offset, as an item of the data set."""
-    velocity, offset, tempo_bpm = read_expression(path, *hits.shape)
+    velocity, offset, tempo_bpm = read_expression(path, hits)
     told = {"velocity": torch.from_numpy(velocity), "offset": torch.from_numpy(offset)}
-    return {"step": torch.from_numpy(hits).float(), "tempo_bpm": torch.tensor(tempo_bpm)} | told
+    columns = with_tracks(path, hits, tracks)
+    return {"step": torch.from_numpy(columns).float(), "tempo_bpm": torch.tensor(tempo_bpm)} | told
 
 
 def _tracks(config: TrainConfig) -> tuple[Track, ...]:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,11 @@ def train(config: TrainConfig) -> Path:
         raise HypermeterError(
             f"train: {config.devices} CUDA devices asked for, {found} here; pass --accelerator cpu or fewer --devices"
         )
+    devices = max(config.devices, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # as torchrun says, where it runs this
     fabric = Fabric(
         accelerator=config.accelerator,
-        devices=config.devices,
-        strategy="ddp" if config.devices > 1 else "auto",
+        devices=devices,
+        strategy="ddp" if devices > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1 else "auto",
         precision="bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true",
     )
     fabric.launch()
