@@ -71,7 +71,7 @@ def perform(
     if expression is None:
         raise HypermeterError("expression: the model plays hits only; use one trained with velocity and offset")
     check_seed(seed)
-    if not temperature >= 0:
+    if not 0 <= temperature < math.inf:
         raise HypermeterError(f"expression: temperature is {temperature}, expected at least 0")
     rows, steps, device = len(hits), hits.shape[1], expression.out.weight.device
     hits = F.pad(hits.to(device), (0, model.width - hits.shape[-1]))
