@@ -324,7 +324,9 @@ def test_a_model_that_plays_hits_only_is_refused(model):
         perform(model, hits, 100.0)
 
 
-@pytest.mark.parametrize("options", [{"temperature": float("inf")}, {"temperature": -1.0}, {"seed": -1}, {"seed": 2**70}])
+@pytest.mark.parametrize(
+    "options", [{"temperature": float("inf")}, {"temperature": -1.0}, {"seed": -1}, {"seed": 2**70}]
+)
 def test_what_cannot_be_drawn_is_refused(model, options):
     with pytest.raises(HypermeterError, match=next(iter(options))):
         perform(model, played(voices=VOICES)[0], 100.0, **options)

@@ -157,7 +157,7 @@ def test_a_run_does_not_go_on_with_other_labels(data, start, tmp_path):
         with np.load(path) as arrays:
             kept = dict(arrays.items())
         np.savez(path, **kept | {"meta": json.dumps({"style": "polka"})})
-    with pytest.raises(HypermeterError, match="other performances"):
+    with pytest.warns(UserWarning, match="polka"), pytest.raises(HypermeterError, match="other performances"):
         train(config)
 
 

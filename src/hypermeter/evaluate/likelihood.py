@@ -43,8 +43,8 @@ def performance_bits(
         while order and (len(batch) + 1) * len(sequences[batch[0]]) <= batch_steps:
             batch.append(order.pop())
         rows = [torch.from_numpy(sequences[index]).float() for index in batch]
-        plan = None if plans is None else stack([plans[index] for index in batch])
-        log_prob = model.log_prob(pad_sequence(rows, batch_first=True).to(next(model.parameters()).device), plan=plan)
+        asked = {} if plans is None else {"plan": stack([plans[index] for index in batch])}
+        log_prob = model.log_prob(pad_sequence(rows, batch_first=True).to(next(model.parameters()).device), **asked)
         for index, row in zip(batch, log_prob.double().cpu(), strict=True):
             bits[index] = -row[: len(sequences[index])].sum().item() / math.log(2)
     return bits

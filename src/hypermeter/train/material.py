@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,16 @@ class Material:
         return digest.hexdigest()
 
 
-def read_material(config: TrainConfig) -> Material:
-    """Every performance of the folder, read and checked."""
+def read_material(config: TrainConfig, model: Mapping[str, Any] | None = None) -> Material:
+    """Every performance of the folder, read and checked.
+
+    Args:
+        config: of the run.
+        model: the options of a model that is there already, whose labels and tracks these must be; left out, that to
+            start from, where there is one.
+    """
+    if model is None and config.init is not None:
+        model = load(config.init).config
     folder, validation = config.npz_dir / "train", config.npz_dir / "validation"
     if not folder.is_dir():
         if validation.is_dir():
@@ -80,8 +88,8 @@ def read_material(config: TrainConfig) -> Material:
         hop=(config.hop_bars or grid.bars_per_phrase) * grid.steps_per_bar,
         with_metrics=False,
         seed=config.seed,
-        labels=_labels(config, folder, grid),
-        tracks=(tracks := _tracks(config)),
+        labels=_labels(config, model, folder, grid),
+        tracks=(tracks := _tracks(config, model)),
         with_expression=config.only == "expression",
         mix_metres=config.mix_metres,
     )
@@ -129,10 +137,10 @@ def _played(path: Path, hits: np.ndarray, tracks: Sequence[Track]) -> dict[str, 
     return {"step": torch.from_numpy(columns).float(), "tempo_bpm": torch.tensor(tempo_bpm)} | told
 
 
-def _tracks(config: TrainConfig) -> tuple[Track, ...]:
-    """The tracks of the model to start from, or those that are asked for."""
-    if config.init is not None:
-        return load(config.init).tracks
+def _tracks(config: TrainConfig, model: Mapping[str, Any] | None) -> tuple[Track, ...]:
+    """The tracks of the model that is there, or those that are asked for."""
+    if model is not None:
+        return tuple(Track.from_dict(each) for each in model.get("tracks", ()))
     return tuple(TRACKS[name] for name in config.tracks)
 
 
@@ -145,9 +153,9 @@ def _refuse_silence(dataset: CompleteHierarchicalDrumDataset, tracks: Sequence[T
             )
 
 
-def _labels(config: TrainConfig, folder: Path, grid: Grid) -> Labels | None:
-    """The vocabulary of the plans: that of the model to start from, or that of the data; None without plans."""
-    if config.init is not None and (known := load(config.init).labels) is not None:
+def _labels(config: TrainConfig, model: Mapping[str, Any] | None, folder: Path, grid: Grid) -> Labels | None:
+    """The vocabulary of the plans: that of the model that is there, or that of the data; None without plans."""
+    if model is not None and (known := model.get("labels")) is not None:
         return known
     if not (config.use_plan or config.only == "plan"):
         return None

@@ -62,11 +62,11 @@ class _Run:
 
     def __init__(self, fabric: Fabric, config: TrainConfig):
         self.fabric = fabric
-        material = read_material(config)
+        self.kept = read_state(config.out / CHECKPOINT, fabric.device)
+        material = read_material(config, None if self.kept is None else self.kept["model"])
         self.dataset, self.held_out = material.dataset, material.held_out
         self.plans = material.held_out_plans if config.only == "plan" else None
         self.items = material.held_out_items
-        self.kept = read_state(config.out / CHECKPOINT, fabric.device)
         start = None
         if self.kept is not None:
             options = self.kept["model"]
