@@ -58,7 +58,7 @@ BASELINES = {
     **_rates("aided", "flat GRU, mixture, positions, look-back", AIDED, ("8e-3", "16e-3")),
     **_rates("flattr", "flat Transformer of 4 layers, mixture", FLAT_TRANSFORMER, ("1e-3", "2e-3", "4e-3")),
     **_rates("plain", "step, bar and phrase GRUs, sigmoids", PLAIN | {"output": "sigmoid"}, ("4e-3", "8e-3", "16e-3")),
-    **_rates("tr", "the model with Transformers", {"use_transformer": True}, ("1e-3", "2e-3", "4e-3")),
+    **_rates("tr", "the model with Transformers", {"use_transformer": True}, ("4e-3", "8e-3", "16e-3")),
 }
 """Each at several learning rates; the best is the baseline."""
 
