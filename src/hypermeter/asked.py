@@ -10,14 +10,14 @@ import torch
 
 from hypermeter.grid import Groove, HypermeterError
 from hypermeter.model import HierarchicalDrumModel
-from hypermeter.plan import NUMBERS, Plan, join, make_plan, plan_of
+from hypermeter.plan import FILL, KINDS, NUMBERS, Plan, join, make_plan, plan_of
 
 BARS = 16
 """New ones, where nothing tells how many."""
 
 
 GUIDANCE = 1.0
-"""Where something is asked for and nothing is said about it."""
+"""Where nothing is said about it."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,8 @@ class Asked:
 
     @property
     def strength(self) -> float:
-        """The guidance; where nothing is asked for there is none."""
-        if self.guidance is not None:
-            return self.guidance
-        return GUIDANCE if self.names else 0.0
+        """The guidance; GUIDANCE where nothing is said about it."""
+        return GUIDANCE if self.guidance is None else self.guidance
 
 
 NOTHING_ASKED = Asked()
@@ -84,6 +82,8 @@ class Planner:
         asked = self._asked(bars)
         if asked is None:
             return None, bars or BARS
+        if not any(each is not None for each in heard):
+            _begin_with_a_groove(asked, self.model.grid.bars_per_phrase)
         around = [
             None if each is None else _as_far_as_asked(each, asked) for each in map(self.measured, (heard, [ending]))
         ]
@@ -159,6 +159,16 @@ class Planner:
         if not len(told):
             raise HypermeterError(f"{name}: no hits in {path}, expected some to measure; choose another file")
         return np.interp(np.arange(len(curve)), told, curve[told]).tolist()
+
+
+def _begin_with_a_groove(asked: Plan, bars_per_phrase: int) -> None:
+    """Asks the first bars to be no fills, but for the last of the phrase, where nothing is said of fills.
+
+    Many pieces that models learn from are fills by themselves, so that a beginning from silence is often one.
+    """
+    fills = asked.labels[..., KINDS.index("fill")]
+    if not fills.any():
+        fills[:, : bars_per_phrase - 1] = 1 + FILL.index("beat")
 
 
 def _as_far_as_asked(measured: Plan, asked: Plan) -> Plan:

@@ -134,12 +134,14 @@ def generate_command(
         hits = columns_of_groove(drummer, heard)
         locks = combine(lock_all_but(hits, chosen, drummer.grid), lock_voices(hits, columns))
         plan = planner.replacing(chosen, before, heard)
-        groove, done = fill_groove(drummer, heard, locks, plan=plan, guidance=asked.strength, **options, **particles)
+        groove, done = fill_groove(
+            drummer, heard, locks, plan=plan, guidance=asked.strength if plan else 0.0, **options, **particles
+        )
     else:
         if lock is not None and not asked.sections:
             bars = bars or lock.num_bars
         plan, bars = planner.after([before, heard], bars, ending)
-        options |= {"plan": plan, "guidance": asked.strength}
+        options |= {"plan": plan, "guidance": asked.strength if plan else 0.0}
         if lock is None and ending is None:
             groove = continue_groove(drummer, heard, bars, tempo_bpm=tempo_bpm, include_primer=False, **options)
         else:
