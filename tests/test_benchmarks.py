@@ -285,11 +285,11 @@ def test_bits_of_drums_and_of_the_bass_given_them_add_up_to_those_of_both(tmp_pa
     (tmp_path / "test").mkdir()
     np.savez(tmp_path / "test" / "a.npz", sequence=hits, track_bass=codes, velocity=hits / 2)
     model = small_model(tracks=[BASS.to_dict()])
-    drums, bass, steps = tracks.bits(model, tmp_path / "test")
+    drums, bass, before, steps = tracks.bits(model, tmp_path / "test")
     both = torch.from_numpy(tracks.with_tracks(tmp_path / "test" / "a.npz", hits, model.tracks)).float()[None]
     assert steps.tolist() == [40]
     assert (drums + bass)[0] == pytest.approx(-model.log_prob(both).sum().item() / np.log(2), rel=1e-5)
-    assert drums[0] > 0 and bass[0] > 0
+    assert drums[0] > 0 and bass[0] > 0 and before[0] > 0
 
     tracks.silence_drums(tmp_path, tmp_path / "silent")
     with np.load(tmp_path / "silent" / "test" / "a.npz") as arrays:

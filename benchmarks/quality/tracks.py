@@ -49,8 +49,8 @@ def silence_drums(folder: Path, out: Path) -> None:
 
 
 @torch.no_grad()
-def bits(model: HierarchicalDrumModel, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each song: bits of its drums, of its bass given them, and its steps."""
+def bits(model: HierarchicalDrumModel, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of each song: bits of its drums, of its bass given them, of its bass before a step's drums; and its steps."""
     found = []
     for path, hits in zip(*read_folder(folder), strict=True):
         x = torch.from_numpy(with_tracks(path, hits, model.tracks)).float()[None]
@@ -59,9 +59,11 @@ def bits(model: HierarchicalDrumModel, folder: Path) -> tuple[np.ndarray, np.nda
         x = F.pad(x, (0, 0, 0, 1))
         drums = dist.voices.log_prob(x[..., : model.num_drums])[:, :-1].sum().item()
         both = dist.log_prob(x)[:, :-1].sum().item()
-        found.append((-drums / math.log(2), (drums - both) / math.log(2), len(hits)))
-    drums, bass, steps = np.array(found).T
-    return drums, bass, steps
+        is_bass = torch.arange(x.shape[-1]) >= model.num_drums
+        bass = dist.log_prob_of(x, is_bass)[:, :-1].sum().item()
+        found.append((-drums / math.log(2), (drums - both) / math.log(2), -bass / math.log(2), len(hits)))
+    drums, given, before, steps = np.array(found).T
+    return drums, given, before, steps
 
 
 def main(npz_dir: tyro.conf.Positional[Path], out: Path = Path("bench/out/tracks"), seed: int = 0) -> None:
@@ -80,16 +82,17 @@ def main(npz_dir: tyro.conf.Positional[Path], out: Path = Path("bench/out/tracks
     for name, folder in (("together", npz_dir), ("alone", silent)):
         run = out / f"{name}-{seed}"
         train(TrainConfig(folder, run, seed=seed, **BASE))
-        drums, bass, steps = bits(load(run), folder / "test")
-        rows[name] = {"drums": summarize(drums, steps), "bass": summarize(bass, steps)}
+        drums, given, before, steps = bits(load(run), folder / "test")
+        parts = {"drums": drums, "bass": given, "bass before the step's drums": before}
+        rows[name] = {part: summarize(found, steps) for part, found in parts.items()}
     with atomic_write(out / f"result-{seed}.json") as temporary:
         temporary.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    print("| bits per step on songs not heard | drums | bass |\n|---|---|---|")
+    print("| bits per step on songs not heard | drums | bass | bass before the step's drums |\n|---|---|---|---|")
     for name, row in rows.items():
         cells = [
             f"{row[part]['bits_per_step']:.3f} ({row[part]['low']:.3f} to {row[part]['high']:.3f})" for part in row
         ]
-        print(f"| {name} | {cells[0] if name == 'together' else '-'} | {cells[1]} |")
+        print(f"| {name} | {' | '.join(cells if name == 'together' else ['-', cells[1], '-'])} |")
 
 
 if __name__ == "__main__":
