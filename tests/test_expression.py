@@ -306,13 +306,13 @@ def test_features_of_long_pieces_are_made_in_parts(model, monkeypatch):
     assert torch.allclose(found, whole, atol=1e-3)  # what is older than 64 bars is all but forgotten
 
 
-def test_features_of_many_pieces_follow_each_its_own_plan(monkeypatch):
+def test_features_of_many_pieces_are_those_of_all_at_once_whatever_was_asked(monkeypatch):
     monkeypatch.setattr("hypermeter.perform.PIECE_BARS", 12)
     labels = {"section": [], "style": ["funk", "rock", "jazz"], "fill": []}
     model = HierarchicalDrumModel(VOICES, 16, 16, 16, grid=Grid(2, 4), labels=labels).eval()
     hits, plan = played(3, 48)[0], Plan.free(3, 6)
     plan.labels[..., KINDS.index("style")] = torch.tensor([1, 2, 3])[:, None]
-    assert torch.allclose(features_of(model, hits, plan), model(hits, plan=plan).features[:, :-1], atol=1e-5)
+    assert torch.allclose(features_of(model, hits), model(hits, plan=plan).features[:, :-1], atol=1e-5)
 
 
 def test_a_model_that_plays_hits_only_is_refused(model):

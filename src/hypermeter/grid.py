@@ -86,6 +86,15 @@ class Grid:
         return cls(**values)
 
 
+def check_metre(found: Grid, wanted: Grid, what: str) -> None:
+    """Refuses ``what``, which is on another grid than that of the model that is to hear it."""
+    if (found.metre, found.steps_per_bar) != (wanted.metre, wanted.steps_per_bar):
+        raise HypermeterError(
+            f"{what} in {found.metre}, {found.steps_per_bar} steps a bar; the model plays {wanted.metre},"
+            f" {wanted.steps_per_bar} steps a bar; use a {what} or a model in the same metre"
+        )
+
+
 @dataclass
 class Groove:
     """Drumming on a grid: T steps by V voices.

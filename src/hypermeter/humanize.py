@@ -10,13 +10,13 @@ import torch
 import tyro
 from jaxtyping import Bool
 
-from hypermeter.grid import Groove, HypermeterError, atomic_write
+from hypermeter.grid import Groove, HypermeterError, atomic_write, check_metre
 from hypermeter.kit import Kit, load_kit
 from hypermeter.midi import Piece, parse_midi
 from hypermeter.midi.content import load_score
-from hypermeter.model import load
+from hypermeter.midi.read import read_content
+from hypermeter.model import kit_of, load
 from hypermeter.perform import perform
-from hypermeter.plan import Plan
 from hypermeter.tracks import with_columns
 
 LATEST = np.nextafter(np.float32(0.5), np.float32(0))
@@ -32,7 +32,6 @@ def humanize(
     seed: int | None = 0,
     temperature: float = 1.0,
     which: Bool[np.ndarray, "T V"] | None = None,
-    plan: Plan | None = None,
 ) -> Groove:
     """The groove with the velocity and offset that the model gives its hits. The hits stay.
 
@@ -45,7 +44,6 @@ def humanize(
         seed: the same seed gives the same; None draws one.
         temperature: 1 plays as learnt, less is steadier, more is wilder.
         which: the hits to play; the others stay, and are heard. None for all.
-        plan: what the hits were asked to be, of a model that takes plans.
 
     Returns:
         A new groove in which nothing sounds before the first step. With an amount of 0, the groove as it was.
@@ -77,7 +75,7 @@ def humanize(
     columns = with_columns(groove.hits, groove.tracks, getattr(drummer, "tracks", ()))
     hits = torch.from_numpy(columns).float()[None]
     tempo_bpm = np.nan if "tempo_bpm" in groove.unknown else groove.tempo_bpm
-    played = perform(drummer, hits, tempo_bpm, seed=seed, temperature=temperature, plan=plan, known=known)
+    played = perform(drummer, hits, tempo_bpm, seed=seed, temperature=temperature, known=known)
     mixed = {
         name: np.where(which, (1 - share) * own[name] + share * new[0].cpu().numpy(), own[name]).astype(np.float32)
         for (name, share), new in zip(shares.items(), played, strict=True)
@@ -91,12 +89,7 @@ def humanize(
 
 
 def _refuse_unfit(groove: Groove, model: Any) -> None:
-    found, wanted = groove.grid, model.grid
-    if (found.metre, found.steps_per_bar) != (wanted.metre, wanted.steps_per_bar):
-        raise HypermeterError(
-            f"groove in {found.metre}, {found.steps_per_bar} steps a bar; the model plays {wanted.metre},"
-            f" {wanted.steps_per_bar} steps a bar; use a groove or a model in the same metre"
-        )
+    check_metre(groove.grid, model.grid, "groove")
     names = None if model.kit is None else model.kit.names
     own = load_kit(groove.kit).names if names is not None else None
     if own != names or groove.hits.shape[1] != model.num_drums:
@@ -134,19 +127,15 @@ def humanize_command(
     if out.exists() and file.exists() and out.samefile(file):
         raise HypermeterError(f"{out}: the file that is read; choose another path for the humanized one")
     drummer = load(model)
-    if drummer.kit is None:
-        raise HypermeterError(f"{model}: no kit in the checkpoint, so its voices have no pitches; train it with --kit")
+    kit = kit_of(drummer, model)
     if getattr(drummer, "expression", None) is None:
         raise HypermeterError(f"{model}: the model plays hits only; use one trained on files with velocity and offset")
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise HypermeterError(f"{file}: cannot be read ({error.strerror}); check the path") from error
-    pieces, left_out = parse_midi(content, str(file), drummer.kit, drummer.grid)
+    content = read_content(file)
+    pieces, left_out = parse_midi(content, str(file), kit, drummer.grid)
     for reason in left_out:
         print(f"{file}: left as it is: {reason}")
     if unmapped := sum(sum(piece.unmapped.values()) for piece in pieces):
-        print(f"{file}: left as they are: {unmapped} hits that no voice of kit {drummer.kit.name} reads")
+        print(f"{file}: left as they are: {unmapped} hits that no voice of kit {kit.name} reads")
     options: dict[str, Any] = {"amount": amount, "timing": timing, "velocity": velocity, "temperature": temperature}
     played = [humanize(piece.groove, drummer, seed=seed + number, **options) for number, piece in enumerate(pieces)]
     score, _ = load_score(content, str(file))
@@ -154,7 +143,7 @@ def humanize_command(
         if track.is_drum:
             notes = dict(track.notes.numpy())
             for piece, groove in zip(pieces, played, strict=True):
-                _move(notes, piece, groove, drummer.kit, score.ticks_per_quarter)
+                _move(notes, piece, groove, kit, score.ticks_per_quarter)
             notes = _end_in_time(notes, score.ticks_per_quarter)
             track.notes = symusic.Note.from_numpy(*(notes[key] for key in KEYS))
     with atomic_write(out) as temporary:

@@ -222,11 +222,13 @@ class Levels(nn.Module):
         features: Float[Tensor, "*B hidden"],
         recalled: Recalled | None,
         position: Int[Tensor, "*#B"],
-        so_far: Float[Tensor, "*B W"],
-        asked: Float[Tensor, "*B plan_dim"] | None,
+        so_far: Float[Tensor, "*B W"] | None = None,
+        asked: Float[Tensor, "*B plan_dim"] | None = None,
     ) -> StepDistribution:
+        """The output; with ``asked`` and what was played in the bar ``so_far``, under a plan."""
         hits, steered = None if recalled is None else recalled.hits, None
-        if self.steering is not None and asked is not None:
+        if asked is not None:
+            assert self.steering is not None
             steered, louder = self.steering(self._places(features, position), so_far, position, asked)
             if hits is not None and louder.shape[-1]:
                 hits = hits * (1 + louder[..., None])

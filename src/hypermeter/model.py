@@ -21,6 +21,7 @@ from hypermeter.encoders import Recalled
 from hypermeter.generate import generate
 from hypermeter.grid import HypermeterError
 from hypermeter.heads import StepDistribution
+from hypermeter.kit import Kit
 from hypermeter.levels import Levels
 from hypermeter.losses import compute_loss
 from hypermeter.metrics import chunk_means, sums_so_far
@@ -51,7 +52,7 @@ class HierarchicalDrumModel(Levels):
             sections: label of each bar's section, 1 + its place in the model's vocabulary or 0 for unknown; in a plan
                 that asks for more, left out.
             plan: what is asked of each bar, from the first on; after its last bar it stays as it is. Step t sees
-                the plan of its own bar and of those before.
+                the plan of its own bar.
 
         Raises:
             HypermeterError: a shape or label that does not fit, or a plan for a model that was made without labels.
@@ -94,8 +95,10 @@ class HierarchicalDrumModel(Levels):
         features = self._features(heard, recalled, position[None])
         bar_logits = self.bar_output(torch.cat([bars, last_phrase], -1)) + self.bar_persistence * _log_odds(bar_seq)
         phrase_logits = self.phrase_output(phrases) + self.phrase_persistence * _log_odds(phrase_seq)
-        asked_now, so_far = None, sums_so_far(step_seq, per_bar)
-        if self.steering is not None and plan is not None:
+        asked_now = so_far = None
+        if plan is not None:
+            assert self.steering is not None
+            so_far = sums_so_far(step_seq, per_bar)
             bars_asked = torch.arange(phrases.shape[1] * per_phrase + 1, device=position.device).clamp(
                 max=plan.num_bars - 1
             )
@@ -155,6 +158,8 @@ class HierarchicalDrumModel(Levels):
     def predict(self, state: State) -> StepDistribution:
         """The distribution of the next step."""
         features, recalled = self._hear(state)
+        if not state.plan.shape[-1]:
+            return self._distribution(features, recalled, state.position)
         bar = (state.position // self.grid.steps_per_bar).clamp(max=state.plan.shape[1] - 1)
         asked = state.plan[torch.arange(len(bar), device=bar.device), bar]
         return self._distribution(features, recalled, state.position, state.bar_sums[1], asked)
@@ -268,3 +273,14 @@ def load(name_or_path: str | Path, kit: str | None = None, device: str | torch.d
         model = HierarchicalDrumModel(**checkpoint.config, grid=checkpoint.grid, kit=checkpoint.kit)
         model.load_state_dict(checkpoint.tensors)
     return model.to(device).eval()
+
+
+def kit_of(model: HierarchicalDrumModel, name: str) -> Kit:
+    """The model's kit.
+
+    Raises:
+        HypermeterError: the checkpoint holds none.
+    """
+    if model.kit is None:
+        raise HypermeterError(f"{name}: no kit in the checkpoint, so its voices have no pitches; train it with --kit")
+    return model.kit

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from hypermeter.expression import ALL_BINS, PRIOR_HITS, Expression, ExpressionDistribution, num_draws
 from hypermeter.grid import HypermeterError, check_seed
-from hypermeter.plan import Plan
 
 PIECE_BARS = 256
 """Bars of which the drum model makes features at once: its memory grows with the square of their number."""
@@ -21,19 +20,20 @@ BEFORE_BARS = 64
 
 
 @torch.no_grad()
-def features_of(model: Any, hits: Float[Tensor, "B T W"], plan: Plan | None = None) -> Float[Tensor, "B T hidden"]:
-    """``Prediction.features`` before each step. Of long pieces, each part is made with BEFORE_BARS heard before it."""
-    size, part = model.grid.steps_per_bar, PIECE_BARS * model.grid.steps_per_bar
+def features_of(model: Any, hits: Float[Tensor, "B T W"]) -> Float[Tensor, "B T hidden"]:
+    """``Prediction.features`` before each step, which are the same under any plan.
+
+    Of long pieces, each part is made with BEFORE_BARS heard before it.
+    """
+    part = PIECE_BARS * model.grid.steps_per_bar
     before = BEFORE_BARS // model.grid.bars_per_phrase * model.grid.steps_per_phrase
     part -= part % model.grid.steps_per_phrase
     rows, found = max(part // hits.shape[1], 1), []
-    for row, each in enumerate(hits.split(rows)):
-        own = plan if plan is None or plan.batch_size == 1 else Plan(*(x[row * rows :][:rows] for x in plan))
+    for each in hits.split(rows):
         parts = []
         for start in range(0, each.shape[1], part):
             begin = max(start - before, 0)
-            later = None if own is None else Plan(*(x[:, min(begin // size, own.num_bars - 1) :] for x in own))
-            made = model(each[:, begin : start + part], plan=later).features
+            made = model(each[:, begin : start + part]).features
             parts.append(made[:, start - begin : -1])
         found.append(torch.cat(parts, 1))
     return torch.cat(found)
@@ -47,7 +47,6 @@ def perform(
     *,
     seed: int | None = None,
     temperature: float = 1.0,
-    plan: Plan | None = None,
     known: tuple[Bool[Tensor, "B T V"], Float[Tensor, "B T V"], Float[Tensor, "B T V"]] | None = None,
 ) -> tuple[Float[Tensor, "B T V"], Float[Tensor, "B T V"]]:
     """Velocity and offset of all hits, each step drawn after the steps before. Nothing sounds before the first beat.
@@ -58,7 +57,6 @@ def perform(
         tempo_bpm: quarter notes a minute.
         seed: the same seed gives the same performance; None draws one.
         temperature: see ``ExpressionDistribution.sample``.
-        plan: what the hits were asked to be, see ``HierarchicalDrumModel.forward``.
         known: which hits are played already, and their velocity and offset, which stay; NaN is not told, and drawn.
 
     Returns:
@@ -75,7 +73,7 @@ def perform(
         raise HypermeterError(f"expression: temperature is {temperature}, expected at least 0")
     rows, steps, device = len(hits), hits.shape[1], expression.out.weight.device
     hits = F.pad(hits.to(device), (0, model.width - hits.shape[-1]))
-    features = features_of(model, hits, plan)
+    features = features_of(model, hits)
     hits = hits[..., : model.num_drums].float()
     generator = torch.Generator()
     if seed is None:

@@ -240,7 +240,7 @@ def fitting_plan(
     sections: Int[Tensor, "B bars"] | None = None,
     plan: Plan | None = None,
 ) -> Plan | None:
-    """What is asked of a batch; where nothing is, a plan that leaves all open, or None for a model without labels.
+    """What is asked of a batch, a row for each piece; None where nothing is.
 
     Args:
         batch: rows.
@@ -251,17 +251,17 @@ def fitting_plan(
     Raises:
         HypermeterError: the model has no labels, one of sections does not fit, or both sections and a plan are given.
     """
+    if sections is None and plan is None:
+        return None
     if labels is None:
-        if sections is None and plan is None:
-            return None
         what = "sections given" if plan is None else "a plan given"
         raise HypermeterError(f"model: {what}, but this model was made without labels; leave them out")
-    if sections is not None:
-        if plan is not None:
-            raise HypermeterError("model: sections and a plan given, expected one; put the sections into the plan")
+    if plan is None:
+        assert sections is not None
         plan = Plan.free(*sections.shape).to(sections.device)
         plan.labels[..., KINDS.index("section")] = sections
-    plan = Plan.free(batch) if plan is None else plan
+    elif sections is not None:
+        raise HypermeterError("model: sections and a plan given, expected one; put the sections into the plan")
     if plan.batch_size not in (1, batch) or plan.num_bars < 1:
         found = f"{plan.batch_size} rows, {plan.num_bars} bars"
         raise HypermeterError(f"model: a plan of {found}, expected 1 or {batch} rows and at least 1 bar")

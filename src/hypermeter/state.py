@@ -57,7 +57,7 @@ class State:
         bar_sums, phrase_sums: gathered since the bar (phrase) began: summed states, then summed patterns.
         history: (B, steps, V), the last steps played, as many as the look-back needs.
         memory: of the bar attention, empty without.
-        plan: of all bars, embedded; of size 0 in a model without labels.
+        plan: of all bars, embedded; of size 0 where nothing is asked.
         start: the state before the first step, one row or as many as here, or None in that state itself.
     """
 

@@ -6,6 +6,5 @@ from hypermeter.compose.grooves import (
     columns_of_groove,
     continue_groove,
     fill_groove,
-    kit_of,
     vary_groove,
 )

@@ -17,7 +17,6 @@ from hypermeter.compose.grooves import (
     columns_of_groove,
     continue_groove,
     fill_groove,
-    kit_of,
     vary_groove,
 )
 from hypermeter.generate import Locks
@@ -25,7 +24,7 @@ from hypermeter.grid import Groove, HypermeterError
 from hypermeter.infill import combine, lock_all_but, lock_ending, lock_voices
 from hypermeter.kit import Kit
 from hypermeter.midi import read_midi, read_midi_report, write_midi
-from hypermeter.model import HierarchicalDrumModel, load
+from hypermeter.model import HierarchicalDrumModel, kit_of, load
 from hypermeter.render import ascii_grid, show_picture
 
 

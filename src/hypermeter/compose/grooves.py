@@ -11,27 +11,15 @@ from torch import Tensor
 
 from hypermeter.asked import BARS
 from hypermeter.generate import Locks
-from hypermeter.grid import Groove, HypermeterError
+from hypermeter.grid import Groove, HypermeterError, check_metre
 from hypermeter.humanize import humanize
 from hypermeter.infill import Infilled, infill, vary
-from hypermeter.kit import Kit
-from hypermeter.model import HierarchicalDrumModel
+from hypermeter.model import HierarchicalDrumModel, kit_of
 from hypermeter.plan import Plan
 from hypermeter.tracks import REST, with_columns
 
 VELOCITY = 0.8
 """Of generated hits. In [0, 1]."""
-
-
-def kit_of(model: HierarchicalDrumModel, name: str) -> Kit:
-    """The model's kit.
-
-    Raises:
-        HypermeterError: the checkpoint holds none.
-    """
-    if model.kit is None:
-        raise HypermeterError(f"{name}: no kit in the checkpoint, so its voices have no pitches; train it with --kit")
-    return model.kit
 
 
 def continue_groove(
@@ -86,7 +74,7 @@ def continue_groove(
     tempo_bpm = primer.tempo_bpm if primer is not None else tempo_bpm
     groove = _groove_of(model, made, None, tempo_bpm, kit, (context, primer))
     if expression:
-        groove = _play_expressively(model, groove, groove.hits > 0, seed, (context, primer), plan)
+        groove = _play_expressively(model, groove, groove.hits > 0, seed, (context, primer))
     return after(primer, groove) if primer is not None and include_primer else groove
 
 
@@ -110,7 +98,7 @@ def fill_groove(
         locks: of one row and of the values that the pattern has, see ``columns_of_groove``.
         primer: heard before; not in the result.
         context: heard before that.
-        plan: see ``continue_groove``, also for expression.
+        plan: see ``continue_groove``.
         seed: see ``infill``.
         expression: likewise.
         options: of ``infill``.
@@ -123,7 +111,7 @@ def fill_groove(
     """
     heard, before = _heard(model, primer, "primer"), _heard(model, context, "context")
     done = infill(model, locks, heard, context=before, plan=plan, seed=seed, **options)
-    return _in_place(model, done, pattern, expression, seed, (context, primer), plan), done
+    return _in_place(model, done, pattern, expression, seed, (context, primer)), done
 
 
 def vary_groove(
@@ -140,7 +128,7 @@ def vary_groove(
     """``infill.vary`` of a groove: 0 gives it back, 1 a new one. Hits that stay keep their velocity and offset."""
     hits = columns_of_groove(model, groove)
     done = vary(model, hits, strength, context=_heard(model, context, "context"), plan=plan, seed=seed, **options)
-    return _in_place(model, done, groove, expression, seed, (context,), plan), done
+    return _in_place(model, done, groove, expression, seed, (context,)), done
 
 
 # ---------------------------------------------------------------------- from grooves to columns and back
@@ -152,12 +140,7 @@ def columns_of_groove(model: HierarchicalDrumModel, groove: Groove, what: str = 
     Raises:
         HypermeterError: another metre than the model's, by the name of ``what``.
     """
-    if groove.grid.metre != model.grid.metre or groove.grid.steps_per_bar != model.grid.steps_per_bar:
-        found, wanted = groove.grid, model.grid
-        raise HypermeterError(
-            f"{what} in {found.metre}, {found.steps_per_bar} steps a bar; the model plays {wanted.metre},"
-            f" {wanted.steps_per_bar} steps a bar; use a {what} or a model in the same metre"
-        )
+    check_metre(groove.grid, model.grid, what)
     return torch.from_numpy(with_columns(groove.hits, groove.tracks, model.tracks)).float()[None]
 
 
@@ -199,13 +182,12 @@ def _in_place(
     expression: bool,
     seed: int | None,
     heard: Sequence[Groove | None],
-    plan: Plan | None,
 ) -> Groove:
     """What was filled in, over the pattern that it was filled into."""
     kit = kit_of(model, "model") if model.kit is not None else pattern.kit
     groove = _groove_of(model, done.hits, pattern, pattern.tempo_bpm, kit, heard)
     new = (groove.hits > 0) & (pattern.hits == 0)
-    return _play_expressively(model, groove, new, seed, heard, plan) if expression else groove
+    return _play_expressively(model, groove, new, seed, heard) if expression else groove
 
 
 def _play_expressively(
@@ -214,7 +196,6 @@ def _play_expressively(
     new: np.ndarray,
     seed: int | None,
     heard: Sequence[Groove | None],
-    plan: Plan | None,
 ) -> Groove:
     """The groove with velocity and offset of its ``new`` hits (T, V) as the model plays them after what is heard.
 
@@ -225,7 +206,7 @@ def _play_expressively(
     whole, is_new = groove, new
     for before in reversed([each for each in heard if each is not None]):
         whole, is_new = after(before, whole), np.concatenate([np.zeros(before.hits.shape, bool), is_new])
-    played = humanize(replace(whole, tempo_bpm=groove.tempo_bpm), model, seed=seed, which=is_new, plan=plan)
+    played = humanize(replace(whole, tempo_bpm=groove.tempo_bpm), model, seed=seed, which=is_new)
     first = len(whole) - len(groove)
     velocity, offset = (
         np.where(new, getattr(played, name)[first:], getattr(groove, name)) for name in ("velocity", "offset")

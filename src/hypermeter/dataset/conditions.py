@@ -11,7 +11,7 @@ from hypermeter.dataset.archive import open_npz, read_kit_and_grid, read_meta
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.plan import FILL, KINDS, LETTERS, NUMBERS, Labels, Plan, plan_of
 from hypermeter.segment import segment
-from hypermeter.tracks import Track
+from hypermeter.tracks import Track, with_columns
 
 
 def read_sections(path: Path, bars: int) -> list[str] | None:
@@ -94,19 +94,17 @@ def with_tracks(path: Path, hits: np.ndarray, tracks: Sequence[Track]) -> np.nda
     Raises:
         HypermeterError: not a .npz, or codes that are none or not as many as steps.
     """
-    parts = [hits]
     with open_npz(path) as arrays:
-        for track in tracks:
-            codes = np.asarray(arrays[f"track_{track.name}"]) if f"track_{track.name}" in arrays else None
-            codes = np.zeros(len(hits), np.int16) if codes is None else codes
-            if codes.shape != (len(hits),):
-                found = f"track_{track.name} of shape {codes.shape}"
-                raise HypermeterError(f"{path}: {found}, expected ({len(hits)},), a code for each step")
-            try:
-                parts.append(track.encode(codes))
-            except HypermeterError as error:
-                raise HypermeterError(f"{path}: {error}") from error
-    return np.concatenate(parts, -1)
+        keys = {track.name: f"track_{track.name}" for track in tracks}
+        codes = {name: np.asarray(arrays[key]) for name, key in keys.items() if key in arrays}
+    for name, each in codes.items():
+        if each.shape != (len(hits),):
+            found = f"{keys[name]} of shape {each.shape}"
+            raise HypermeterError(f"{path}: {found}, expected ({len(hits)},), a code for each step")
+    try:
+        return with_columns(hits, codes, tracks)
+    except HypermeterError as error:
+        raise HypermeterError(f"{path}: {error}") from error
 
 
 def read_expression(path: Path, hits: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

@@ -80,7 +80,7 @@ def read_midi_pieces(
     Raises:
         HypermeterError: no readable MIDI, nothing in it to keep, or a change where ``changes`` is "refuse".
     """
-    return parse_midi(_read(Path(path)), str(path), kit, grid, changes, tracks, with_sections)[0]
+    return parse_midi(read_content(Path(path)), str(path), kit, grid, changes, tracks, with_sections)[0]
 
 
 def read_midi_report(
@@ -101,7 +101,7 @@ def read_midi_report(
         HypermeterError: as ``read_midi_pieces``.
     """
     kit = load_kit(kit)
-    pieces, losses = parse_midi(_read(Path(path)), str(path), kit, grid, changes, tracks, with_sections)
+    pieces, losses = parse_midi(read_content(Path(path)), str(path), kit, grid, changes, tracks, with_sections)
     unmapped: Counter[int] = Counter()
     for piece in pieces:
         unmapped.update(piece.unmapped)
@@ -116,7 +116,8 @@ def read_midi_report(
     return pieces, losses
 
 
-def _read(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
+    """The bytes of a file that is not too large to be MIDI."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise HypermeterError(f"{path}: larger than {MAX_BYTES >> 20} MiB, not a drum performance")

@@ -60,8 +60,8 @@ class TrainConfig:
         use_look_back: give the step level what stood at its place 1, 2 and 4 bars ago.
         use_bar_level: hear the bar level at the step level.
         use_phrase_level: hear the phrase level at the step level.
-        use_plan: learn to play what is asked of each bar (section, style, fill, tempo, density, off-beat share), which
-            is hidden at random, whole or in part, so that the model plays without it too.
+        use_plan: learn to play what is asked of each bar (section, style, fill, tempo, density, off-beat share), parts
+            of which are hidden at random, so that the model plays without them too.
         only: teach a model, ``init``, to take plans, or velocity and microtiming (expression), and leave the rest of it
             as it is. What is held out is judged by the bits under its plans, or of a hit's velocity and offset.
         seed: of weights, order, dropout and augmentation, 0 to 2**31 - 1.

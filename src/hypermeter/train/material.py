@@ -115,7 +115,7 @@ def read_material(config: TrainConfig, model: Mapping[str, Any] | None = None) -
     ):
         if velocities and all(np.isnan(each).all() for each in velocities):
             raise HypermeterError(f"{where}: no velocity in any .npz, so there is nothing to learn; prepare from MIDI")
-    if dataset.labels is not None:
+    if model is not None and model.get("labels") is not None:  # others were found in the data itself
         _tell_unknown_styles(config, dataset)
     return Material(folder, dataset, [with_tracks(*each, tracks) for each in judged], plans, items, kit, grid)
 
