@@ -16,7 +16,6 @@ from hypermeter.model import HierarchicalDrumModel, load
 from hypermeter.rl import Reward, Term
 from hypermeter.rl.config import ALGORITHMS, ReinforceConfig
 from hypermeter.rl.learners import PolicyLearner, adapted, distinct_bars, look
-from hypermeter.rl.q_learning import QLearner
 from hypermeter.rl.reinforce import FILES, reinforce
 from hypermeter.train.resume import CHECKPOINT
 
@@ -82,8 +81,7 @@ def test_it_learns_what_is_asked_and_tells_what_it_costs(algorithm, folder, tmp_
 
 
 @pytest.mark.slow
-def test_q_learning_runs_in_the_same_loop(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(QLearner, "_imitate", lambda *_: None)  # it takes a minute, and is tested elsewhere
+def test_q_learning_runs_in_the_same_loop(folder, tmp_path):
     done, parts = tmp_path / "done", tmp_path / "parts"
     reinforce(config_of(folder, done, "dqn"))
     for updates in (2, 4):

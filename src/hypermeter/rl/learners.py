@@ -263,7 +263,6 @@ class ValueLearner:
             batch_size=config.batch_size,
             learning_rate=config.learning_rate,
         )
-        self.reference, self.reward = reference, reward
         self.learner = QLearner(reference, reward, options, seed=config.seed)
 
     @property
@@ -272,11 +271,12 @@ class ValueLearner:
 
     def update(self, generator: torch.Generator) -> dict[str, float]:
         """``generator`` is not used: the learner has its own."""
-        learner, replay = self.learner, self.learner.replay
-        learner.play()
-        newest = torch.arange(replay.added - learner.options.batch_size, replay.added) % replay.capacity
-        hits = replay.columns["whole"][newest].float()
-        row = judged(self.policy, self.reference, self.reward, Rollout(hits, hits.new_zeros(hits.shape[:2])))
+        learner = self.learner
+        played = learner.play()
+        drums = played.hits[..., : learner.reference.num_drums]
+        row = describe(
+            dict(played.paid), played.divergence, played.entropy, drums, learner.reference.grid.steps_per_bar
+        )
         losses = [learner.update() for _ in range(learner.options.updates_per_play)]
         return row | {"kl_weight": learner.options.kl_weight, "value_error": sum(losses) / len(losses)}
 
