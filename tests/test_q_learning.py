@@ -198,7 +198,9 @@ def test_the_target_network_follows_by_its_rate():
 
 def tiny(kind: str, **options) -> QOptions:
     small = {"steps": STEPS, "kl_weight": KL_WEIGHT, "batch_size": 32, "warm_up": 64}
-    return QOptions(kind=kind, **{**small, "learning_rate": 1e-2, "explore": 0.5, **options})
+    return QOptions(
+        kind=kind, **{**small, "learning_rate": 1e-2, "value_learning_rate": 1e-2, "explore": 0.5, **options}
+    )
 
 
 def values_of(learner: QLearner, prior: torch.Tensor) -> torch.Tensor:

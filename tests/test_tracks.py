@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypermeter import HierarchicalDrumModel, load
+from hypermeter import CompleteHierarchicalDrumDataset, HierarchicalDrumModel, load
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.midi.melody import codes_of
 from hypermeter.tracks import BASS, HOLD, REST, Track, columns_of
@@ -30,6 +30,29 @@ def test_columns_give_the_codes_back_but_for_a_hold_of_nothing(codes):
 def test_a_pitch_out_of_range_moves_by_octaves_into_it():
     assert SMALL.into_range(np.array([36, 48, 35, 49, 20, 70])).tolist() == [36, 48, 47, 37, 44, 46]
     assert SMALL.decode(SMALL.encode(np.array([24, 60]))).tolist() == [36, 48]
+
+
+def test_transposing_moves_notes_and_nothing_else():
+    codes = np.array([36, HOLD, REST, 40, 48, HOLD])
+    up = SMALL.decode(SMALL.transpose(SMALL.encode(codes), 2))
+    assert up.tolist() == [38, HOLD, REST, 42, 38, HOLD]  # 50 is out of range
+    down = SMALL.decode(SMALL.transpose(SMALL.encode(codes), -5))
+    assert down.tolist() == [43, HOLD, REST, 47, 43, HOLD]
+    assert np.array_equal(SMALL.transpose(SMALL.encode(codes), 0), SMALL.encode(codes))
+
+
+def test_augmentation_transposes_a_track_by_one_interval_and_keeps_its_rhythm(tmp_path):
+    codes = np.array([40, HOLD, REST, 43] * 16)
+    np.savez(tmp_path / "a.npz", sequence=np.ones((64, VOICES), np.uint8), track_bass=codes)
+    dataset = CompleteHierarchicalDrumDataset(tmp_path, 64, 64, 1, augment=True, tracks=[BASS], with_metrics=False)
+    seen = set()
+    for epoch in range(150):
+        dataset.set_epoch(epoch)
+        found = BASS.decode(dataset[0]["step"].numpy()[:, VOICES:])
+        interval = int(found[0]) - 40
+        seen.add(interval)
+        assert found.tolist() == [code + interval if code > HOLD else code for code in codes.tolist()]
+    assert seen == set(range(-5, 7))
 
 
 @pytest.mark.parametrize(

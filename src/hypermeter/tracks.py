@@ -90,6 +90,14 @@ class Track:
         codes[held] = REST
         return codes
 
+    def transpose(self, columns: np.ndarray, semitones: int) -> np.ndarray:
+        """Columns (T, size) with each note moved; by octaves back into the range, where it would leave it."""
+        pitches = self.into_range(np.arange(self.lowest, self.highest + 1) + semitones)
+        moved = np.zeros_like(columns)
+        moved[:, 0] = columns[:, 0]
+        np.maximum.at(moved, (slice(None), pitches - self.lowest + 1), columns[:, 1:])
+        return moved
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"programs": list(self.programs)}
 

@@ -15,7 +15,7 @@ from hypermeter.dataset.conditions import is_lettered, letter_anew, read_express
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.metrics import chunk_means, window_metrics
 from hypermeter.plan import Labels, Plan, stack
-from hypermeter.tracks import Track
+from hypermeter.tracks import Track, columns_of
 
 DROP_OUT = 0.02
 """Share of hits that augmentation silences."""
@@ -50,8 +50,9 @@ class CompleteHierarchicalDrumDataset(Dataset):
     ``seq_len``. A file shorter than ``seq_len`` is one item of its own length.
 
     Augmentation moves the window to a random bar of the same performance, going on from its first bar after its last
-    whole one, and silences ``DROP_OUT`` of the hits. Bar phase is kept. It depends on (seed, epoch, index) only: call
-    ``set_epoch`` before each epoch, before the loader's workers start.
+    whole one, silences ``DROP_OUT`` of the hits, and moves all pitched tracks by one interval of at most half an
+    octave. Bar phase is kept. It depends on (seed, epoch, index) only: call ``set_epoch`` before each epoch, before the
+    loader's workers start.
 
     Args:
         npz_dir: folder, searched with its subfolders in sorted order.
@@ -197,6 +198,10 @@ class CompleteHierarchicalDrumDataset(Dataset):
         hits = sequence[rows].copy()
         drums = hits[:, : self.num_drums]
         drums *= random.random(drums.shape) >= DROP_OUT
+        if self.tracks:
+            interval = int(random.integers(-5, 7))
+            for track, group in zip(self.tracks, columns_of(self.num_drums, self.tracks), strict=True):
+                hits[:, slice(*group)] = track.transpose(hits[:, slice(*group)], interval)
         return file, rows, hits
 
     def _beside(self, file: int, rows: np.ndarray) -> dict[str, Any]:

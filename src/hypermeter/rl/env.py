@@ -77,7 +77,7 @@ class _Task:
         if reward is None:
             terms = [DEFAULT_TERM] if plan is None else []
         else:
-            reward = reward if isinstance(reward, Reward) else load_reward(reward, grid)
+            reward = reward if isinstance(reward, Reward) else load_reward(reward, grid, self.kit)
             if reward.normalise:
                 raise HypermeterError(
                     "drums: a reward that normalises is another function each time; give its terms scales, or wrap the "

@@ -262,6 +262,7 @@ class ValueLearner:
             config.kl_weight,
             batch_size=config.batch_size,
             learning_rate=config.learning_rate,
+            value_learning_rate=config.value_learning_rate,
         )
         self.learner = QLearner(reference, reward, options, seed=config.seed)
 

@@ -42,12 +42,15 @@ from hypermeter.model import HierarchicalDrumModel
 from hypermeter.plan import Plan
 from hypermeter.rl.action_values import KINDS_OF_VALUES, Kind, Replay, track, value_targets
 from hypermeter.rl.divergence import divergence_and_entropy
-from hypermeter.rl.policy_gradient import paid_by_level, returns, view, without_dropout
+from hypermeter.rl.policy_gradient import ValueHeads, paid_by_level, returns, view, without_dropout
 from hypermeter.rl.rewards import RewardFunction
 from hypermeter.rl.rollout import Rollout, rollout
 
-BASELINE_SPEED = 10.0
-"""Learning rate of the values of states beside that of the rest: rewards are of many nats, log probabilities of few."""
+FIRST_UPDATES = 200
+"""Of the values of states alone, before anything is learnt of what is played."""
+
+STEPS_AT_ONCE = 8_192
+"""Of a parallel pass."""
 
 MOST_GRADIENT = 1.0
 """Length to which a longer gradient is cut."""
@@ -58,16 +61,14 @@ class QNetwork(nn.Module):
 
     Args:
         reference: the model as which it begins.
-        steps: of a piece; the value of a state has a number of its own for each.
+        unit: nats of which the values of states are numbers of about one.
     """
 
-    def __init__(self, reference: HierarchicalDrumModel, steps: int):
+    def __init__(self, reference: HierarchicalDrumModel, unit: float):
         super().__init__()
         self.model = without_dropout(copy.deepcopy(reference).requires_grad_(True))
-        self.worth = nn.Linear(reference.config["step_hidden_dim"], 1)
-        self.by_step = nn.Parameter(torch.zeros(steps))
-        nn.init.zeros_(self.worth.weight)
-        nn.init.zeros_(self.worth.bias)
+        self.worth = ValueHeads(["state"], reference.config["step_hidden_dim"], reference.width, reference.grid)
+        self.unit = unit
         self.to(next(reference.parameters()).device)
 
     def forward(
@@ -75,8 +76,8 @@ class QNetwork(nn.Module):
     ) -> tuple[StepDistribution, Float[Tensor, "B T"]]:
         """What is played at each step after the first ``heard``, and what the state before it is worth, in nats."""
         prediction = self.model(whole, plan=plan)
-        worth = self.worth(prediction.features[:, heard:-1])[..., 0] + self.by_step
-        return prediction.step_dist[:, heard:-1], worth
+        worth = self.unit * self.worth(prediction.features[:, heard:], whole[:, heard:])["state"]
+        return prediction.step_dist[:, heard:-1], worth[:, :-1]
 
 
 def most(dist: StepDistribution) -> tuple[Float[Tensor, "B T W"], Float[Tensor, "B T"]]:
@@ -107,7 +108,8 @@ class QOptions:
             do, which leave the drumming that the networks know.
         batch_size: pieces that are played together, and that an update learns from.
         updates_per_play: updates for each batch that is played.
-        learning_rate: of Adam.
+        learning_rate: of what is played.
+        value_learning_rate: of what states are worth.
         target_rate: by which the target network follows at each update.
         warm_up: pieces that the reference plays before the first update.
         capacity: pieces in the replay.
@@ -125,6 +127,7 @@ class QOptions:
     batch_size: int = 16
     updates_per_play: int = 4
     learning_rate: float = 1e-4
+    value_learning_rate: float = 1e-3
     target_rate: float = 0.05
     warm_up: int = 128
     capacity: int = 512
@@ -135,7 +138,7 @@ class QOptions:
         for name in ("steps", "batch_size", "updates_per_play", "warm_up", "capacity"):
             if getattr(self, name) < 1:
                 raise HypermeterError(f"q-learning: {name} is {getattr(self, name)}, expected at least 1")
-        for name in ("kl_weight", "learning_rate"):
+        for name in ("kl_weight", "learning_rate", "value_learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise HypermeterError(f"q-learning: {name} is {getattr(self, name)}, expected more than 0")
         for name in ("discount", "trace", "target_rate"):
@@ -204,17 +207,16 @@ class QLearner:
         self.heard = 0
         with torch.random.fork_rng([] if self.device.type == "cpu" else [self.device]):
             torch.manual_seed(seed)
-            self.network = QNetwork(self.reference, options.steps)
+            self.network = QNetwork(self.reference, 1 / options.kl_weight)
         for _ in range(-(-options.warm_up // options.batch_size)):
             self._play(self.reference, options.batch_size)
         self._begin_values()
         self.target = copy.deepcopy(self.network).requires_grad_(False)
-        worth = [self.network.by_step, *self.network.worth.parameters()]
         groups = [
-            {"params": list(self.network.model.parameters())},
-            {"params": worth, "lr": BASELINE_SPEED * options.learning_rate},
+            {"params": list(self.network.model.parameters()), "lr": options.learning_rate},
+            {"params": list(self.network.worth.parameters()), "lr": options.value_learning_rate},
         ]
-        self.optimizer = torch.optim.Adam(groups, lr=options.learning_rate)
+        self.optimizer = torch.optim.Adam(groups)
 
     @torch.no_grad()
     def play(self) -> Played:
@@ -273,22 +275,34 @@ class QLearner:
         made.load_state_dict(model.state_dict())
         return made.eval()
 
-    @torch.no_grad()
     def _begin_values(self) -> None:
-        """States begin with what the reference is paid from each step on.
+        """States begin with what the reference is paid from each step on, as well as it can be told.
 
         From 0 they would have far to go; as long as they are not there, whatever is played looks worse than what is
-        not. For q, log p is paid too, and the likeliest has less of it to pay than what is played.
+        not. For q log p is paid too.
         """
-        options, pieces = self.options, {name: x[: len(self.replay)] for name, x in self.replay.columns.items()}
-        paid = pieces["rewards"] / options.kl_weight
-        if self.kind == "q":
-            paid = paid + pieces["prior"]
-        discounts = torch.full((options.steps,), options.discount, device=paid.device)
-        worth = returns(paid, discounts).mean(0)
-        if self.kind == "q":
-            worth = worth - pieces["prior"].mean(0)
-        self.network.by_step.copy_(worth)
+        options, network = self.options, self.network
+        pieces = {name: x[: len(self.replay)] for name, x in self.replay.columns.items()}
+        paid = pieces["rewards"] / options.kl_weight + (pieces["prior"] if self.kind == "q" else 0)
+        wanted = returns(paid, torch.full((options.steps,), options.discount, device=paid.device)) / network.unit
+        whole = pieces["whole"].float()
+        rows = max(1, STEPS_AT_ONCE // whole.shape[1])
+        with torch.no_grad():
+            parts = [
+                network.model(whole[start : start + rows], plan=_plan_of(_rows(pieces, start, rows))).features
+                for start in range(0, len(whole), rows)
+            ]
+        features = torch.cat(parts)[:, self.heard :]
+        optimizer = torch.optim.Adam(network.worth.parameters(), lr=options.value_learning_rate)
+        for _ in range(FIRST_UPDATES):
+            loss = (network.worth(features, whole[:, self.heard :])["state"][:, :-1] - wanted).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
+def _rows(pieces: Mapping[str, Tensor], start: int, number: int) -> dict[str, Tensor]:
+    return {name: x[start : start + number] for name, x in pieces.items()}
 
 
 def _plan_of(batch: Mapping[str, Tensor]) -> Plan | None:

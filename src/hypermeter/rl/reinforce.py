@@ -65,7 +65,7 @@ class _Run:
         self.reference = load(config.model, device=self.device)
         without_dropout(self.reference.requires_grad_(False))
         self.grid = self.reference.grid
-        self.reward = load_reward(config.reward, self.grid)
+        self.reward = load_reward(config.reward, self.grid, self.reference.kit)
         self.held_out = self._read_held_out()
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.identity = {

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hypermeter.dataset import common_kit_and_grid, read_folder
 from hypermeter.grid import Grid, HypermeterError
+from hypermeter.kit import Kit
 from hypermeter.metrics import METRICS, by_chunk
 
 LEVELS = ("step", "bar", "phrase", "piece")
@@ -42,7 +43,8 @@ class Term:
         scale: distance that costs 1, more than 0.
         weight: of this term.
         undefined: reward where the metric is NaN, before the weight.
-        options: keywords of the metric, such as ``voices``.
+        voices: columns that the metric is shown; left out, all. Of the kick alone it is the kick's.
+        options: keywords of the metric.
 
     Raises:
         HypermeterError: a metric that is not there, or arguments that do not fit.
@@ -56,6 +58,7 @@ class Term:
     scale: float = 1.0
     weight: float = 1.0
     undefined: float = 0.0
+    voices: tuple[int, ...] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,14 +84,20 @@ class Term:
             object.__setattr__(self, name, number)
         if not self.scale > 0:
             raise HypermeterError(f"{where}: scale is {self.scale}, expected more than 0")
+        if self.voices is not None and not (self.voices and all(type(v) is int and v >= 0 for v in self.voices)):
+            raise HypermeterError(f"{where}: voices are {self.voices}, expected one or more columns, from 0")
 
     def values(self, hits: Shaped[Tensor, "B T V"], grid: Grid) -> Float[Tensor, "B chunks"]:
         """The metric of each chunk; NaN where undefined.
 
         Raises:
-            HypermeterError: the metric gives more than one number.
+            HypermeterError: the metric gives more than one number, or there are fewer voices.
         """
         size = self._size(hits.shape[1], grid)
+        if self.voices is not None:
+            if max(self.voices) >= hits.shape[2]:
+                raise HypermeterError(f"reward: {self.metric} of voice {max(self.voices)}, there are {hits.shape[2]}")
+            hits = hits[..., list(self.voices)]
         values = by_chunk(METRICS[self.metric], hits.float(), grid, size, **self.options)
         if values.shape != (len(hits), -(-hits.shape[1] // size)):
             raise HypermeterError(f"reward: {self.metric} gives more than one number; name a metric that gives one")
@@ -233,11 +242,11 @@ def style_terms(
 FORM = "{metric: density, level: bar, target: 0.12, scale: 0.02, weight: 1}"
 
 
-def load_reward(source: str | Path | Mapping[str, Any], grid: Grid = Grid()) -> Reward:
+def load_reward(source: str | Path | Mapping[str, Any], grid: Grid = Grid(), kit: Kit | None = None) -> Reward:
     """A reward from YAML, or from what YAML holds.
 
     ``terms`` is a list of terms, each with the fields of ``Term``; ``style`` has the arguments of ``style_terms``, its
-    folder as ``folder``; ``normalise`` may be true.
+    folder as ``folder``; ``normalise`` may be true. With a kit, ``voices`` may be their names.
 
     Raises:
         HypermeterError: a file that cannot be read, or is not a reward.
@@ -258,7 +267,7 @@ def load_reward(source: str | Path | Mapping[str, Any], grid: Grid = Grid()) -> 
     if unknown := set(record) - {"terms", "style", "normalise"}:
         raise HypermeterError(f"{where}: unknown field {min(map(str, unknown))!r}; expected terms, style, normalise")
     try:
-        terms = [_term(each) for each in record.get("terms") or []]
+        terms = [_term(each, kit) for each in record.get("terms") or []]
         if style := record.get("style"):
             terms += style_terms(style["folder"], grid, **{key: each for key, each in style.items() if key != "folder"})
     except (TypeError, KeyError, AttributeError) as error:
@@ -268,7 +277,7 @@ def load_reward(source: str | Path | Mapping[str, Any], grid: Grid = Grid()) -> 
     return Reward(terms, normalise=bool(record.get("normalise", False)))
 
 
-def _term(record: Any) -> Term:
+def _term(record: Any, kit: Kit | None) -> Term:
     if not isinstance(record, Mapping):
         raise HypermeterError(f"term {record!r}, expected fields, as {FORM}")
     if unknown := set(record) - {each.name for each in fields(Term)}:
@@ -276,4 +285,15 @@ def _term(record: Any) -> Term:
     arguments: dict[str, Any] = dict(record)
     if arguments.get("band") is not None:
         arguments["band"] = tuple(np.asarray(arguments["band"], float).tolist())
+    if (voices := arguments.get("voices")) is not None:
+        voices = [voices] if isinstance(voices, str | int) else voices
+        arguments["voices"] = tuple(_column(each, kit) if isinstance(each, str) else each for each in voices)
     return Term(**arguments)
+
+
+def _column(voice: str, kit: Kit | None) -> int:
+    if kit is None:
+        raise HypermeterError(f"voice {voice!r} without a kit to find it in; expected numbers of columns")
+    if voice not in kit.names:
+        raise HypermeterError(f"no voice {voice!r} in kit {kit.name}; it has {', '.join(kit.names)}")
+    return kit.names.index(voice)

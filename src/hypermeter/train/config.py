@@ -41,7 +41,7 @@ class TrainConfig:
         ema_decay: of the averaged weights, which are the ones evaluated and kept.
         val_every: updates between looks at the held-out performances.
         patience: looks without improvement before it stops early.
-        augment: bar-aligned rotations and hit drop-out.
+        augment: bar-aligned rotations, hit drop-out, and pitched tracks transposed.
         bar_weight: of the next bar's loss.
         phrase_weight: of the next phrase's loss.
         metric_weight: of the metric term; 0 leaves it out.

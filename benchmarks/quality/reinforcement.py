@@ -1,0 +1,304 @@
+"""What reinforcement buys and what it costs: five rewards, each algorithm, several seeds; a table and a picture.
+
+    python benchmarks/quality/reinforcement.py NPZ OUT [--seeds 3] [--algorithms ppo grpo] [--rewards density]
+    python benchmarks/quality/reinforcement.py NPZ OUT --unconstrained
+
+Each run is one of ``hypermeter reinforce`` from the shipped model, with KL_BUDGET as its budget and LEAST_DIVERSITY as
+its least diversity; the best weights within both are judged on pieces of seeds that no run has seen. What is done is
+in OUT and is not done again, so that the command may be stopped, and asked for more.
+
+``--unconstrained`` is the report on over-optimisation: no divergence is paid for, nothing stops the run, and the last
+weights are judged: what they play when only the reward counts.
+"""
+
+import json
+import math
+import shutil
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+import yaml
+
+from hypermeter import HierarchicalDrumModel, load
+from hypermeter.dataset import read_folder, read_meta
+from hypermeter.evaluate import bits_per_step
+from hypermeter.evaluate.music import repetition
+from hypermeter.grid import HypermeterError, atomic_write
+from hypermeter.metrics import METRICS, by_chunk
+from hypermeter.rl.config import ReinforceConfig
+from hypermeter.rl.learners import judged
+from hypermeter.rl.reinforce import reinforce
+from hypermeter.rl.rewards import Reward, load_reward
+from hypermeter.rl.rollout import rollout
+
+BARS = 8
+PIECES = 256
+FRESH_SEED = 1_000_000
+KL_BUDGET = 0.1
+LEAST_DIVERSITY = 0.8
+
+REWARDS: dict[str, dict[str, Any]] = {
+    "density": {"terms": [{"metric": "avg_hits", "level": "bar", "target": 1.6, "scale": 0.5}]},
+    "lhl": {"terms": [{"metric": "lhl", "level": "bar", "want": "more"}]},
+    "entropy": {"terms": [{"metric": "ioi_entropy", "level": "bar", "band": [1.0, 1.5], "scale": 0.25}]},
+    "consistency": {"terms": [{"metric": "groove_consistency", "level": "phrase", "want": "more", "scale": 0.02}]},
+    "jazz": {"style": {"folder": "jazz", "level": "phrase", "weight": 4}},
+}
+"""Name -> the YAML of a reward. Half a hit a step more than the shipped model plays; syncopation up; more varied
+intervals; bars of a phrase more alike; the metrics of people's jazz."""
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "ppo": {"updates": 24},
+    "grpo": {"updates": 24},
+    "reinforce": {"updates": 40, "learning_rate": 3e-4},
+    "dqn": {"updates": 24, "learning_rate": 3e-5},
+}
+"""Of each algorithm, found on the density reward with seed 0."""
+
+
+def jazz_of(npz: Path, out: Path) -> Path:
+    """A folder of the performances in ``npz`` whose style is jazz."""
+    folder = out / "jazz"
+    if not folder.exists():
+        found = [path for path in sorted(npz.glob("*.npz")) if str(read_meta(path).get("style", "")).startswith("jazz")]
+        if not found:
+            raise HypermeterError(f"{npz}: no performance in the style jazz; prepare the Groove MIDI Dataset")
+        folder.mkdir(parents=True)
+        for path in found:
+            shutil.copy(path, folder / path.name)
+    return folder
+
+
+def write_reward(name: str, npz: Path, out: Path) -> Path:
+    record = json.loads(json.dumps(REWARDS[name]))
+    if "style" in record:
+        record["style"]["folder"] = str(jazz_of(npz, out))
+    path = out / f"{name}.yaml"
+    with atomic_write(path) as temporary:
+        temporary.write_text(yaml.safe_dump(record), "utf-8")
+    return path
+
+
+def quantity(reward: Reward, hits: torch.Tensor, model: HierarchicalDrumModel) -> np.ndarray:
+    """(pieces,): the mean of what is rewarded, of each piece; of several terms, minus the mean distance in spreads."""
+    values = [term.values(hits, model.grid) for term in reward.terms]
+    if len(values) > 1:
+        apart = [(each - term.target).abs() / term.scale for each, term in zip(values, reward.terms, strict=True)]
+        return -torch.stack([each.nanmean(1) for each in apart]).nanmean(0).numpy()
+    return values[0].nanmean(1).numpy()
+
+
+def judge(
+    policy: HierarchicalDrumModel, reference: HierarchicalDrumModel, reward: Reward, held_out: Sequence[np.ndarray]
+) -> dict[str, Any]:
+    """What a model plays from silence on fresh seeds, and what it thinks of people's."""
+    generator = torch.Generator().manual_seed(FRESH_SEED)
+    steps = BARS * policy.grid.steps_per_bar
+    played = rollout(policy, PIECES, steps, generator=generator)
+    found: dict[str, Any] = judged(policy, reference, reward, played)
+    of_pieces = quantity(reward, played.hits, policy)
+    found["quantity"], found["quantity_sd"] = float(np.nanmean(of_pieces)), float(np.nanstd(of_pieces))
+    found["repetition"] = repetition([each.numpy() for each in played.hits], policy.grid)
+    found["held_out"] = bits_per_step(policy, held_out)
+    found["metrics"] = {
+        name: by_chunk(METRICS[name], played.hits, policy.grid, policy.grid.steps_per_bar).nanmean().item()
+        for name in ("avg_hits", "lhl", "ioi_entropy", "co_occurrence", "evenness", "transitions")
+    }
+    found["share_of_hits"] = (played.hits.sum((0, 1)) / played.hits.sum()).tolist()
+    return found
+
+
+def curve(run: Path) -> list[tuple[float, float]]:
+    """(KL, reward) of each look of a run."""
+    header, *rows = (run / "log.csv").read_text("utf-8").splitlines()
+    names = header.split(",")
+    kl, reward = names.index("look_kl"), names.index("look_reward")
+    cells = [row.split(",") for row in rows]
+    return [(float(row[kl]), float(row[reward])) for row in cells if row[kl]]
+
+
+def do(name: str, algorithm: str, seed: int, npz: Path, out: Path, unconstrained: bool) -> dict[str, Any]:
+    """One run and its judgement, or what was found before."""
+    kind = "unconstrained" if unconstrained else "runs"
+    run = out / kind / f"{name}-{algorithm}-{seed}"
+    result = run / "judged.json"
+    if result.exists():
+        return json.loads(result.read_text("utf-8"))
+    options = dict(OPTIONS[algorithm])
+    limits: dict[str, Any] = {"kl_budget": KL_BUDGET, "least_diversity": LEAST_DIVERSITY, "look_every": 4}
+    if unconstrained:
+        limits = {"kl_budget": 1e6, "least_diversity": 0.0, "kl_weight": 0.0, "look_every": 20}
+        options["updates"] = 120
+    validation = npz / "validation"
+    config = ReinforceConfig(
+        run,
+        reward=write_reward(name, npz / "train", out),
+        algorithm=algorithm,
+        seed=seed,
+        held_out=validation,
+        **options,
+        **limits,
+    )
+    reinforce(config)
+    reference = load(config.model)
+    reward = load_reward(config.reward, reference.grid, reference.kit)
+    held_out = read_folder(validation)[1]
+    weights = run / ("last.safetensors" if unconstrained else "best.safetensors")
+    found = judge(load(weights), reference, reward, held_out)
+    found |= {"reward_name": name, "algorithm": algorithm, "seed": seed, "curve": curve(run)}
+    with atomic_write(result) as temporary:
+        temporary.write_text(json.dumps(found), "utf-8")
+    return found
+
+
+def start(name: str, npz: Path, out: Path) -> dict[str, Any]:
+    """The same of the shipped model."""
+    result = out / "start" / f"{name}.json"
+    if result.exists():
+        return json.loads(result.read_text("utf-8"))
+    model = load("groove")
+    reward = load_reward(write_reward(name, npz / "train", out), model.grid, model.kit)
+    found = judge(model, model, reward, read_folder(npz / "validation")[1])
+    result.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(result) as temporary:
+        temporary.write_text(json.dumps(found), "utf-8")
+    return found
+
+
+def gain(name: str, found: dict[str, Any], before: dict[str, Any]) -> str:
+    """What of the wish was had, in its own terms."""
+    if name == "density":
+        target = REWARDS[name]["terms"][0]["target"]
+        return f"{1 - abs(target - found['quantity']) / abs(target - before['quantity']):.0%} of the gap"
+    return f"{(found['quantity'] - before['quantity']) / before['quantity_sd']:+.2f} SD"
+
+
+def table(found: list[dict[str, Any]], before: dict[str, dict[str, Any]]) -> str:
+    """Means over seeds, least and greatest in brackets."""
+    lines = [
+        "| reward | algorithm | reward of a piece | wished for | KL | held-out bits | distinct bars | repetition |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for each in found:
+        groups[each["reward_name"], each["algorithm"]].append(each)
+    for name, first in before.items():
+        lines.append(
+            f"| {name} | shipped model | {first['reward']:.2f} | {first['quantity']:.3f} | 0 | {first['held_out']:.3f} "
+            f"| {first['distinct_bars']:.0%} | {np.nanmean(first['repetition']):.3f} |"
+        )
+        for (of, algorithm), runs in groups.items():
+            if of != name:
+                continue
+
+            def spread(key: str, form: str = ".3f", runs: list = runs) -> str:
+                values = [float(np.nanmean(each[key])) for each in runs]
+                ends = "" if len(values) == 1 else f" ({min(values):{form}} to {max(values):{form}})"
+                return f"{np.mean(values):{form}}{ends}"
+
+            gains = ", ".join(gain(name, each, first) for each in runs)
+            lines.append(
+                f"| | `{algorithm}` | {spread('reward', '.2f')} | {spread('quantity')}: {gains} | {spread('kl')} "
+                f"| {spread('held_out')} | {spread('distinct_bars', '.0%')} | {spread('repetition')} |"
+            )
+    return "\n".join(lines)
+
+
+def picture(found: list[dict[str, Any]], path: Path) -> None:
+    """Reward against KL: one panel a reward, one colour an algorithm, one line a seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = [name for name in REWARDS if any(each["reward_name"] == name for each in found)]
+    figure, axes = plt.subplots(1, len(names), figsize=(3.4 * len(names), 3.2), squeeze=False, layout="constrained")
+    colours = dict(zip(OPTIONS, ("tab:blue", "tab:orange", "tab:green", "tab:red"), strict=True))
+    for axis, name in zip(axes[0], names, strict=True):
+        told = set()
+        for each in found:
+            if each["reward_name"] == name:
+                algorithm = each["algorithm"]
+                label = None if algorithm in told else algorithm
+                told.add(algorithm)
+                axis.plot(*np.array(each["curve"]).T, ".-", color=colours[algorithm], label=label, lw=1, ms=4)
+        axis.set_title(name)
+        axis.set_xlabel("KL, nats per step")
+        axis.axvline(KL_BUDGET, color="0.7", lw=0.8, ls="--")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].set_ylabel("reward of a piece")
+    axes[0][0].legend(frameon=False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def hacking(found: list[dict[str, Any]], before: dict[str, dict[str, Any]], voices: Sequence[str]) -> str:
+    """What an unconstrained run collapses to."""
+    lines = [
+        "| reward | algorithm | reward of a piece | KL | entropy | distinct bars | held-out bits | hits | most played |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for each in found:
+        first, shares = before[each["reward_name"]], np.array(each["share_of_hits"])
+        most = ", ".join(f"{voices[v]} {shares[v]:.0%}" for v in np.argsort(-shares)[:3])
+        lines.append(
+            f"| {each['reward_name']} | `{each['algorithm']}` | {first['reward']:.2f} to {each['reward']:.2f} "
+            f"| {each['kl']:.2f} | {each['entropy']:.2f} | {each['distinct_bars']:.0%} | {each['held_out']:.2f} "
+            f"| {each['hits']:.2f} | {most} |"
+        )
+    return "\n".join(lines)
+
+
+def main(
+    npz: tyro.conf.Positional[Path],
+    out: tyro.conf.Positional[Path],
+    seeds: int = 3,
+    rewards: tuple[str, ...] = tuple(REWARDS),
+    algorithms: tuple[str, ...] = ("ppo", "grpo", "reinforce", "dqn"),
+    unconstrained: bool = False,
+) -> None:
+    """Print a table of Markdown, and save a picture.
+
+    Args:
+        npz: folder with train/ (for the style) and validation/ (held out).
+        out: folder of runs and results; what is done there is not done again.
+        seeds: runs of each kind, from seed 0.
+        rewards: which, of REWARDS.
+        algorithms: which, of OPTIONS.
+        unconstrained: the report on over-optimisation in place of the table.
+    """
+    for given, known in ((rewards, REWARDS), (algorithms, OPTIONS)):
+        if unknown := set(given) - set(known):
+            raise HypermeterError(f"{min(unknown)}: expected some of {', '.join(known)}")
+    out.mkdir(parents=True, exist_ok=True)
+    before = {name: start(name, npz, out) for name in rewards}
+    found = [
+        do(name, algorithm, seed, npz, out, unconstrained)
+        for seed in range(seeds)
+        for algorithm in algorithms
+        for name in rewards
+    ]
+    if unconstrained:
+        kit = load("groove").kit
+        assert kit is not None
+        print(hacking(found, before, [voice.name for voice in kit.voices]))
+    else:
+        print(table(found, before))
+        picture(found, out / "reward_against_kl.png")
+        print(f"\n{out / 'reward_against_kl.png'}")
+    if any(not math.isfinite(each["reward"]) for each in found):
+        raise HypermeterError(f"{out}: a reward is not a finite number")
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main)
+    except HypermeterError as error:
+        print(f"reinforcement: {error}", file=sys.stderr)
+        sys.exit(2)
