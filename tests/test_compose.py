@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+import symusic
 import torch
 
 from hypermeter import cli
@@ -386,6 +387,31 @@ def test_a_model_with_a_bass_writes_it_to_drums_that_stay(primer, tmp_path, monk
     again = read_midi("again.mid", tracks=[BASS])
     assert np.array_equal(again.tracks["bass"], made.tracks["bass"][: len(again)])
     assert not np.array_equal(again.hits, made.hits[: len(again)])
+
+
+def test_a_bass_without_drums_is_a_lock_that_drums_are_written_to(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10"), tracks=[BASS.to_dict()]).eval().save("bass.safetensors")
+    codes = np.array([40, 1, 0, 43] * 8)
+    write_midi(Groove(np.zeros((32, 10)), tracks={"bass": codes}), "bass.mid")
+    with pytest.raises(HypermeterError, match="no drum notes"):
+        read_midi("bass.mid")
+    generate_command(tmp_path / "out.mid", "bass.safetensors", kept=Kept(lock=tmp_path / "bass.mid", particles=4))
+    made = read_midi("out.mid", tracks=[BASS])
+    assert made.hits.any() and np.array_equal(made.tracks["bass"], codes[: len(made)])
+
+
+# ---------------------------------------------------------------------- sections
+
+
+def test_sections_that_are_asked_for_are_markers_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_midi(Groove(np.tile(np.eye(8, 10), (4, 1))), "primer.mid")
+    asked = Asked(sections="rock+intro:1 verse:2 fill:1")
+    generate_command(tmp_path / "out.mid", primer=tmp_path / "primer.mid", asked=asked, picture=False)
+    markers = [(each.time // 1920, each.text) for each in symusic.Score("out.mid").markers]
+    assert markers == [(2, "intro"), (3, "verse"), (5, "fill")]
 
 
 # ---------------------------------------------------------------------- what cannot be meant

@@ -10,7 +10,7 @@ import torch
 
 from hypermeter.grid import Groove, HypermeterError
 from hypermeter.model import HierarchicalDrumModel
-from hypermeter.plan import FILL, KINDS, NUMBERS, Plan, join, make_plan, plan_of
+from hypermeter.plan import FILL, KINDS, NUMBERS, Plan, join, make_plan, plan_of, section_names
 
 BARS = 16
 """New ones, where nothing tells how many."""
@@ -89,6 +89,13 @@ class Planner:
         ]
         before, end = around
         return join(*(each for each in (before, asked, end) if each is not None)), asked.num_bars
+
+    def sections(self, bars: int) -> np.ndarray | None:
+        """What the new bars are called, and "" for those after them; None where nothing is asked by name."""
+        if not self.asked.sections or self.model.labels is None:
+            return None
+        names = section_names(self.asked.sections, self.model.labels)
+        return np.array((names + [""] * bars)[:bars]) if any(names) else None
 
     def measured(self, heard: Sequence[Groove | None]) -> Plan | None:
         """Of what is heard, one after the other."""

@@ -181,6 +181,13 @@ def _bars_of(sections: str | Sequence[str | None] | None, bars: int | None) -> l
     return named
 
 
+def section_names(sections: str, labels: Labels) -> list[str]:
+    """What the bars of such a text are called, as in ``make_plan``, styles left out: "" where that leaves nothing."""
+    styles = [each.lower() for each in labels.get("style", ())]
+    parts = ((text or "").split("+") for text in _bars_of(sections, None))
+    return ["+".join(each for each in names if each.lower() not in styles) for names in parts]
+
+
 def _set_labels(plan: Plan, named: Sequence[str | None], labels: Labels) -> None:
     codes, section = plan.labels[0], 0
     letters: dict[str, int] = {}

@@ -1,7 +1,6 @@
 """The ``generate`` command: MIDI in, MIDI and a picture out."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,11 +19,12 @@ from hypermeter.compose.grooves import (
     vary_groove,
 )
 from hypermeter.generate import Locks
-from hypermeter.grid import Groove, HypermeterError
+from hypermeter.grid import Groove, HypermeterError, check_metre
 from hypermeter.infill import combine, lock_all_but, lock_ending, lock_voices
 from hypermeter.kit import Kit
-from hypermeter.midi import read_midi, read_midi_report, write_midi
+from hypermeter.midi import read_midi_report, write_midi
 from hypermeter.model import HierarchicalDrumModel, kit_of, load
+from hypermeter.notation import is_text, read_text, write_text
 from hypermeter.render import ascii_grid, show_picture
 
 
@@ -77,9 +77,10 @@ def generate_command(
     """Play on from a MIDI file, around it or from nothing, and write MIDI and a picture.
 
     Args:
-        out: MIDI file to write; the picture goes beside it, as .png, where matplotlib is installed.
+        out: MIDI file to write, or text: .tidal and .strudel are code for live coding, .txt is the grid as printed. The
+            picture goes beside it, as .png, where matplotlib is installed.
         model: a shipped model's name, a checkpoint, or the folder of a training run.
-        primer: MIDI file to go on from, of any length, in the model's metre.
+        primer: MIDI file to go on from, of any length, in the model's metre; or text, .tidal, .strudel or .txt.
         bars: new bars; left out, as many as --sections or --lock have, or else 16.
         temperature: 1 plays as learnt, less is safer, more is wilder, 0 is always the likeliest.
         top_p: keep only the likeliest combinations of voices that hold this probability together.
@@ -147,9 +148,13 @@ def generate_command(
             pattern, locks = _pattern(drummer, kit, bars, lock, columns, ending)
             pattern.tempo_bpm = tempo_bpm
             groove, done = fill_groove(drummer, pattern, locks, heard, **options, **particles)
+        groove.sections = planner.sections(groove.num_bars)
         if heard is not None and include_primer:
             groove, shaded = after(heard, groove), len(heard)
-    write_midi(groove, out, kit)
+    if is_text(out):
+        write_text(groove, out)
+    else:
+        write_midi(groove, out, kit)
     print(ascii_grid(groove))
     if done is not None:
         mean = done.effective_sample_size.mean()
@@ -257,10 +262,11 @@ def _playing(groove: Groove, kit: Kit) -> list[str]:
 
 def _read_groove(path: Path, model: HierarchicalDrumModel, kit: Kit) -> Groove:
     """The one groove in a MIDI file, with the model's tracks that it has; what of it no voice plays is printed."""
-    (piece,), losses = read_midi_report(path, kit, model.grid, changes="refuse")
+    if is_text(path):
+        groove = read_text(path, kit, model.grid)
+        check_metre(groove.grid, model.grid, str(path))
+        return groove
+    (piece,), losses = read_midi_report(path, kit, model.grid, "refuse", model.tracks, may_rest=True)
     for loss in losses:
         print(f"{path}: {loss}")
-    for track in model.tracks:
-        with suppress(HypermeterError):  # the drums were read, so that it is the track that the file lacks
-            piece.groove.tracks |= read_midi(path, kit, model.grid, [track]).tracks
     return piece.groove

@@ -224,5 +224,9 @@ def after(primer: Groove, groove: Groove) -> Groove:
         name: np.concatenate([each.tracks.get(name, np.full(len(each), REST, np.int16)) for each in both])
         for name in {**primer.tracks, **groove.tracks}
     }
+    sections = None
+    if any(each.sections is not None for each in both) and len(primer) % groove.grid.steps_per_bar == 0:
+        names = [np.full(each.num_bars, "") if each.sections is None else each.sections for each in both]
+        sections = np.concatenate(names)
     unknown = primer.unknown | groove.unknown
-    return Groove(hits, velocity, offset, primer.tempo_bpm, groove.kit, groove.grid, unknown=unknown, tracks=tracks)
+    return Groove(hits, velocity, offset, primer.tempo_bpm, groove.kit, groove.grid, sections, unknown, tracks)

@@ -90,8 +90,12 @@ def read_midi_report(
     changes: Literal["split", "refuse"] = "split",
     tracks: Sequence[Track] = (),
     with_sections: bool = False,
+    may_rest: bool = False,
 ) -> tuple[list[Piece], list[str]]:
     """``read_midi_pieces``, and what of the file's drums is in none of the pieces.
+
+    Args:
+        may_rest: see ``parse_midi``.
 
     Returns:
         The pieces; and a line for each stretch left out, one for the hits that no voice reads, by pitch, one for the
@@ -101,7 +105,8 @@ def read_midi_report(
         HypermeterError: as ``read_midi_pieces``.
     """
     kit = load_kit(kit)
-    pieces, losses = parse_midi(read_content(Path(path)), str(path), kit, grid, changes, tracks, with_sections)
+    content = read_content(Path(path))
+    pieces, losses = parse_midi(content, str(path), kit, grid, changes, tracks, with_sections, may_rest)
     unmapped: Counter[int] = Counter()
     for piece in pieces:
         unmapped.update(piece.unmapped)
@@ -134,6 +139,7 @@ def parse_midi(
     changes: Literal["split", "refuse"] = "split",
     tracks: Sequence[Track] = (),
     with_sections: bool = False,
+    may_rest: bool = False,
 ) -> tuple[list[Piece], list[str]]:
     """``read_midi_pieces`` from bytes.
 
@@ -142,6 +148,8 @@ def parse_midi(
         tracks: to read beside the drums, for as long as they play. A stretch where one never plays is left out: what
             has no such part tells nothing about it.
         with_sections: take markers as the names of sections.
+        may_rest: keep a stretch where the drums or a track never play, so long as one of them does, and as far as one
+            of them does.
 
     Returns:
         The pieces, at least one; and what was left out, one line a stretch.
@@ -154,12 +162,15 @@ def parse_midi(
     if changes not in ("split", "refuse"):
         raise HypermeterError(f"changes is {changes!r}, expected split or refuse")
     score, (ticks, pitches, velocities, _) = load_score(content, where)
-    if not len(ticks):
-        raise HypermeterError(f"{where}: no drum notes; drums are expected on channel 10")
+    notes = {track: notes_of(score, track) for track in tracks}
+    starts = np.concatenate([ticks, *(each[0] for each in notes.values() if may_rest)])
+    if not len(starts):
+        also = f", and no notes of {', '.join(track.name for track in tracks)}" if may_rest and tracks else ""
+        raise HypermeterError(f"{where}: no drum notes; drums are expected on channel 10{also}")
     ticks_per_step = score.ticks_per_quarter / grid.steps_per_quarter
-    if (length := ticks.max() / ticks_per_step) > MAX_STEPS:
+    if (length := starts.max() / ticks_per_step) > MAX_STEPS:
         raise HypermeterError(f"{where}: a note {length:.0f} steps in, expected at most {MAX_STEPS}; shorten the file")
-    last = ticks.max() + ticks_per_step / 2
+    last = starts.max() + ticks_per_step / 2
     heard = [each for each in stretches_of(score, where, ticks_per_step) if each.start <= last]
     if len(heard) > 1 and changes == "refuse":
         what = change(*heard[:2])
@@ -179,7 +190,7 @@ def parse_midi(
             reason = f"metre {each.metre} {at}, expected {grid.metre}; split the file or pass --metre {each.metre}"
         elif each.tempo_bpm is None:
             reason = f"tempo or metre changes within the bar {at}; move the change to a bar line"
-        elif not len(read):
+        elif not len(read) and not (may_rest and _begins_within(notes, each.start, each.end)):
             reason = f"no drum notes that the kit {kit.name} reads {at}; choose another kit"
         if reason or each.tempo_bpm is None:
             if len(inside):
@@ -188,13 +199,18 @@ def parse_midi(
         steps = np.floor(position + 0.5).astype(np.int64)
         offsets = position - steps
         if end == math.inf:
-            end = (steps[read].max() // grid.steps_per_bar + 1) * grid.steps_per_bar
+            furthest = steps[read].max() if len(read) else 0
+            if may_rest:
+                furthest = max(
+                    [furthest, *(_last_step(found[1], ticks_per_step, each.start) for found in notes.values())]
+                )
+            end = (furthest // grid.steps_per_bar + 1) * grid.steps_per_bar
         shape = round(end), kit.num_voices
         melodies = {
-            track.name: codes_of(notes_of(score, track), each.start, ticks_per_step, shape[0], track)
-            for track in tracks
+            track.name: codes_of(found, each.start, ticks_per_step, shape[0], track) for track, found in notes.items()
         }
-        if silent := [name for name, (codes, _) in melodies.items() if not codes.any()]:
+        silent = [name for name, (codes, _) in melodies.items() if not codes.any()]
+        if silent and not may_rest:
             left_out.append(f"no notes of {silent[0]} {at}; leave the track out to keep the drums")
             continue
         # Written in this order, the loudest stays in a cell, and of equals the first.
@@ -216,3 +232,13 @@ def parse_midi(
     if not pieces:
         raise HypermeterError(f"{where}: {left_out[0]}")
     return pieces, left_out
+
+
+def _begins_within(notes: Mapping[Track, np.ndarray], start: float, end: float) -> bool:
+    """Whether a note of a track begins there."""
+    return any(((each[0] >= start) & (each[0] < end)).any() for each in notes.values())
+
+
+def _last_step(ends: np.ndarray, ticks_per_step: float, start: float) -> int:
+    """The last step that a note with one of these ends sounds on, counted from the start; 0 without any."""
+    return max(int(np.floor((ends.max() - start) / ticks_per_step + 0.5)) - 1, 0) if len(ends) else 0

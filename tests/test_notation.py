@@ -1,0 +1,340 @@
+"""Notation of live coders, in and out. The onsets of ORACLE are what @strudel/mini 1.2.6 gives for two cycles."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hypermeter import cli
+from hypermeter.demo import read_corpus
+from hypermeter.grid import Grid, Groove, HypermeterError
+from hypermeter.kit import Kit, Voice, load_kit
+from hypermeter.midi import read_midi
+from hypermeter.notation import (
+    from_strudel,
+    from_tidal,
+    is_text,
+    parse_mini,
+    read_text,
+    samples_of,
+    to_strudel,
+    to_tidal,
+    write_text,
+)
+from hypermeter.notation.pattern import bjorklund
+
+ORACLE = [
+("bd*4, ~ sd ~ sd", "bd@0 bd@1/4 sd@1/4 bd@1/2 bd@3/4 sd@3/4 bd@1 bd@5/4 sd@5/4 bd@3/2 bd@7/4 sd@7/4"),
+    ("bd(3,8)", "bd@0 bd@3/8 bd@3/4 bd@1 bd@11/8 bd@7/4"),
+    ("bd(3,8,2)", "bd@0 bd@1/4 bd@5/8 bd@1 bd@5/4 bd@13/8"),
+    ("bd(5,8)", "bd@0 bd@1/4 bd@3/8 bd@5/8 bd@3/4 bd@1 bd@5/4 bd@11/8 bd@13/8 bd@7/4"),
+    ("bd(5,16,3)", "bd@3/16 bd@3/8 bd@9/16 bd@3/4 bd@15/16 bd@19/16 bd@11/8 bd@25/16 bd@7/4 bd@31/16"),
+    ("bd(4,9)", "bd@0 bd@2/9 bd@4/9 bd@2/3 bd@1 bd@11/9 bd@13/9 bd@5/3"),
+    ("bd(1,8)", "bd@0 bd@1"),
+    ("<bd sd>!2 cr@2", "bd@0 bd@1/4 cr@1/2 sd@1 sd@5/4 cr@3/2"),
+    ("<bd sd cr>*2 hh", "bd@0 sd@1/4 hh@1/2 cr@1 bd@5/4 hh@3/2"),
+    ("{bd sd, hh hh hh}", "bd@0 hh@0 hh@1/2 sd@1/2 bd@1 hh@1 hh@3/2 sd@3/2"),
+    ("[bd sd]/2 hh", "bd@0 hh@1/2 sd@1 hh@3/2"),
+    ("<bd <sd cr>>", "bd@0 sd@1"),
+    ("bd _ sd", "bd@0 sd@2/3 bd@1 sd@5/3"),
+    ("bd@3 sd", "bd@0 sd@3/4 bd@1 sd@7/4"),
+    ("bd ! sd", "bd@0 bd@1/3 sd@2/3 bd@1 bd@4/3 sd@5/3"),
+    ("bd!3 sd", "bd@0 bd@1/4 bd@1/2 sd@3/4 bd@1 bd@5/4 bd@3/2 sd@7/4"),
+    ("<bd@3 sd>", "bd@0"),
+    ("<[bd sd]@2 hh>", "bd@0 sd@1"),
+    ("<bd sd>(3,8)", "bd@0 bd@3/8 bd@3/4 sd@1 sd@11/8 sd@7/4"),
+    ("bd*1.5", "bd@0 bd@2/3 bd@4/3"),
+    ("[bd, sd hh] cp", "bd@0 sd@0 hh@1/4 cp@1/2 bd@1 sd@1 hh@5/4 cp@3/2"),
+    ("bd [sd -] - ~", "bd@0 sd@1/4 bd@1 sd@5/4"),
+    ("<bd sd>/2", "bd@0"),
+]  # fmt: skip
+
+BOTH = pytest.mark.parametrize(("write", "read"), [(to_tidal, from_tidal), (to_strudel, from_strudel)])
+
+
+def some_groove(steps=80, kit="gm10", grid=Grid(), density=0.2, seed=0, tempo_bpm=97.5):
+    random = np.random.default_rng(seed)
+    hits = random.random((steps, load_kit(kit).num_voices)) < density
+    offset = np.where(hits, random.uniform(-0.5, 0.49, hits.shape), 0)
+    return Groove(hits, np.where(hits, random.random(hits.shape), 0), offset, tempo_bpm, kit, grid)
+
+
+@pytest.mark.parametrize(("text", "onsets"), ORACLE, ids=[text for text, _ in ORACLE])
+def test_onsets_are_those_that_strudel_gives(text, onsets):
+    events = parse_mini(text, rotates_right=True).query(Fraction(0), Fraction(2))
+    found = sorted((event.begin, event.word) for event in events)
+    assert " ".join(f"{word}@{begin}" for begin, word in found) == onsets
+
+
+@pytest.mark.parametrize(
+    ("hits", "steps", "rhythm"),
+    [(3, 8, "x..x..x."), (5, 8, "x.xx.xx."), (2, 5, "x.x.."), (4, 4, "xxxx"), (0, 3, "..."), (1, 3, "x..")],
+)
+def test_euclidean_rhythms_are_those_of_tidal(hits, steps, rhythm):
+    assert "".join("x" if each else "." for each in bjorklund(hits, steps)) == rhythm
+
+
+def test_a_euclidean_rhythm_is_rotated_to_the_left_in_tidal_and_to_the_right_in_strudel():
+    kicks = [np.flatnonzero(read('s "bd(3,8,2)"').hits[:, 0]).tolist() for read in (from_tidal, from_strudel)]
+    assert kicks == [[2, 8, 12], [0, 4, 10]]
+
+
+@BOTH
+@settings(deadline=None, max_examples=40)
+@given(
+    steps=st.integers(1, 150),
+    kit=st.sampled_from(["gm10", "magenta9", "gm"]),
+    grid=st.sampled_from([Grid(), Grid(3), Grid(2, 6, 2, 8), Grid(1, 1, 1), Grid(4, 7, 4, 8), Grid(6, 3)]),
+    density=st.sampled_from([0, 0.05, 0.5, 1]),
+    seed=st.integers(0, 99),
+    options=st.fixed_dictionaries({"with_gain": st.booleans(), "with_timing": st.booleans()}),
+)
+def test_a_groove_is_read_back_as_it_was_written(write, read, steps, kit, grid, density, seed, options):
+    groove = some_groove(steps, kit, grid, density, seed)
+    again = read(write(groove, **options), kit)
+    np.testing.assert_array_equal(again.hits, groove.hits)
+    assert (again.tempo_bpm, again.grid, again.kit) == (97.5, grid, kit)
+    on = groove.hits > 0
+    if options["with_gain"]:
+        np.testing.assert_allclose(again.velocity[on], groove.velocity[on], atol=0.0051)
+    else:
+        np.testing.assert_array_equal(again.velocity[on], np.float32(0.8))
+    if options["with_timing"]:
+        np.testing.assert_allclose(again.offset[on], groove.offset[on], atol=0.0001 / groove.step_duration_s)
+    else:
+        assert not again.offset.any()
+
+
+@BOTH
+def test_the_corpus_is_read_back_without_the_comment_that_tells_the_length(write, read):
+    for name, groove in read_corpus().items():
+        text = "\n".join(line for line in write(groove).splitlines() if not line.startswith(("--", "//")))
+        again = read(text)
+        repeated = np.resize(again.hits, groove.hits.shape)
+        np.testing.assert_array_equal(repeated, groove.hits, name)
+        assert again.tempo_bpm == pytest.approx(groove.tempo_bpm)
+
+
+def test_code_is_compact_and_can_be_read_by_people():
+    hits = np.zeros((32, 10))
+    hits[::4, 0] = hits[4::8, 1] = hits[::2, 2] = hits[28:, 5] = 1
+    velocity = np.where(hits, 0.8, 0)
+    velocity[2::4, 2] = 0.4
+    groove = Groove(hits, velocity, tempo_bpm=120)
+    assert to_tidal(groove).splitlines() == [
+        "-- tempo 120, metre 4/4, 4 steps a beat, phrases of 4, 32 steps",
+        "",
+        "setcps (120/60/4)",
+        "",
+        "d1 $ stack [",
+        '  s "bd*4" # gain "0.8",',
+        '  s "~ sd ~ sd" # gain "0.8",',
+        '  s "hh*8" # gain "[0.8 0.4]!4",',
+        '  s "<~ [~ ~ ~ lt*4]>" # gain "0.8"',
+        "  ]",
+    ]
+    assert to_strudel(groove, with_gain=False).splitlines()[2:] == [
+        "setcpm(120/4)",
+        "stack(",
+        '  s("bd*4"),',
+        '  s("~ sd ~ sd"),',
+        '  s("hh*8"),',
+        '  s("<~ [~ ~ ~ lt*4]>")',
+        ")",
+    ]
+
+
+def test_silence_is_written_and_read():
+    groove = Groove(np.zeros((32, 10)))
+    for write, read, word in ((to_tidal, from_tidal, "d1 $ silence"), (to_strudel, from_strudel, "silence")):
+        assert write(groove).splitlines()[-1] == word
+        assert read(write(groove)).hits.shape == (32, 10)
+
+
+def test_tracks_are_left_out_and_named():
+    groove = Groove(np.eye(16, 10), tracks={"bass": np.full(16, 36)})
+    assert "-- left out: bass" in to_tidal(groove).splitlines()
+    assert not from_tidal(to_tidal(groove)).tracks
+
+
+def test_people_write_it_in_many_ways():
+    wanted = np.zeros((16, 10))
+    wanted[::4, 0] = wanted[4::8, 1] = wanted[::2, 2] = 1
+    for text in (
+        "bd*4, ~ sd ~ sd, hh*8",
+        'd1 $ stack [s "bd*4", s "~ sd ~ sd", s "hh*8"]',
+        'd1 $ sound "bd*4"\n\nd2 $ s "~ sd*1 ~ sd" -- the backbeat\n\nd3 $ s "[hh hh]*4" # room 0.3 # pan "0 1"',
+        'stack(s("bd*4"), sound("~ sd - sd"), s("hh*8"))',
+        '$: s("bd*4, ~ sd ~ sd, hh*8").bank("RolandTR909")',
+        "// mine\n$: s(`bd*4,\n  ~ sd ~ sd,\n  hh*8`)",
+        's("kick*4, ~ snare:3 ~ sn, hc*8")',
+        's("RolandTR909_bd*4, ~ 808sd ~ sd, {hh ~}%16")',
+    ):
+        np.testing.assert_array_equal(from_strudel(text).hits, wanted, text)
+
+
+def test_gain_is_velocity_and_a_rest_in_it_is_a_rest():
+    groove = from_tidal('d1 $ s "hh*4" # gain "0.5 ~ 1.2 0.25"')
+    assert np.flatnonzero(groove.hits[:, 2]).tolist() == [0, 8, 12]
+    assert groove.velocity[[0, 8, 12], 2].tolist() == [0.5, 1, 0.25]
+
+
+def test_gain_after_a_stack_is_of_all_that_is_in_it():
+    for text in (
+        'd1 $ stack [s "bd*4", s "hh*8" # gain 0.2] # gain "0.6"',
+        'stack(s("bd*4"), s("hh*8").gain(0.2)).gain(0.6)',
+    ):
+        groove = from_strudel(text)
+        assert set(groove.velocity[groove.hits > 0].tolist()) == {np.float32(0.6)}
+
+
+def test_velocity_and_gain_are_multiplied_and_nudge_is_in_seconds():
+    groove = from_tidal('s "bd" # gain 0.8 # velocity 0.5 # nudge "0.025"', tempo_bpm=120)
+    assert groove.velocity[0, 0] == pytest.approx(0.4) and groove.offset[0, 0] == pytest.approx(0.2)
+
+
+def test_the_louder_of_two_on_one_step_stays():
+    groove = from_tidal('stack [s "bd" # gain 0.4, s "bd*2" # gain 0.9, s "bd" # gain 0.5]')
+    assert groove.velocity[[0, 8], 0].tolist() == pytest.approx([0.9, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("text", "tempo"),
+    [
+        ('setcps (90/60/4)\nd1 $ s "bd"', 90),
+        ('setcps 0.5\nd1 $ s "bd"', 120),
+        ('setcpm(140/4)\ns("bd")', 140),
+        ('s("bd")', 120),
+    ],
+)
+def test_the_tempo_is_that_of_the_code(text, tempo):
+    assert from_tidal(text).tempo_bpm == pytest.approx(tempo)
+
+
+def test_a_little_beside_the_step_is_moved_onto_it_and_kept_as_offset():
+    groove = from_tidal("bd [~@3.125 sd@0.875] ~ hh")
+    assert groove.hits[7, 1] and groove.offset[7, 1] == pytest.approx(0.125)
+    with pytest.raises(HypermeterError, match="'bd' is between two steps"):
+        from_tidal("bd*3")
+    assert from_tidal("bd*3", grid=Grid(3)).hits[:, 0].sum() == 3
+
+
+def test_the_bars_are_as_many_as_it_takes_to_repeat_or_as_asked():
+    assert from_tidal("<bd sd>, <hh ~ ~>").num_bars == 6
+    assert from_tidal("<bd sd>, <hh ~ ~>", bars=4).num_bars == 4
+    assert from_tidal('s "bd*4" # gain "<0.5 0.6 0.7>"').num_bars == 3
+    with pytest.raises(HypermeterError, match="repeats after .* bars, expected at most 1024"):
+        from_tidal("<bd ~!30>, <sd ~!36>")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "tidal: nothing in it"),
+        ("bd [sd", "tidal, line 1, column 7: 'the end of the pattern', expected ']'"),
+        ("bd sd]", "line 1, column 6: ']' closes nothing"),
+        ("[bd sd>", "line 1, column 7: '>', expected ']'"),
+        ("bd sd?", "line 1, column 6: '?' is chance"),
+        ("bd|sd", "line 1, column 3: '|' is a random choice"),
+        ("bd . sd", "column 4: '.' is grouping by dots"),
+        ("bd*", "column 4: '*' without a number"),
+        ("bd*0", "column 4: '*' without a number"),
+        ("bd*<2 3>", "column 4: '*' without a number"),
+        ("bd(5,3)", "column 3: (5,3), expected hits and steps as (3,8)"),
+        ("bd(3)", "column 3: (3), expected hits and steps"),
+        ("bd(3 8)", "column 6: '8', expected ',' or ')'"),
+        ("_ bd", "column 1: '_' has nothing before it"),
+        ("<>", "column 1: nothing in the brackets"),
+        ("bd*4096*4096", "column 1: more than 1024 sounds in a cycle"),
+        ("[" * 99 + "bd" + "]" * 99, "more than 50 groups"),
+        ("bd foo", "column 4: no voice of gm10 plays 'foo'; it has bd, sd, hh, hh:1, oh"),
+        ('d1 $ s "bd', "line 1, column 8: a quote that is not closed"),
+        ('d1 $ every 2 (fast 2) $ s "bd"', "line 1, column 6: 'every' is not read"),
+        ('d1 $ s "bd" |+| gain 0.5', "column 13: '|+|' is not read"),
+        ('gain "1" # s "bd"', "column 1: gain of nothing"),
+        ('d1\n  $ s "bd\n   foo"', "line 3, column 4: no voice"),
+        ('s "bd" # gain "loud"', "column 16: gain 'loud', expected a number from 0 to 10"),
+        ('setcps fast\ns "bd"', "line 1, column 1: setcps without a number"),
+        ('setcps (1/0)\ns "bd"', "setcps of 1/0"),
+        ('setcps 0\ns "bd"', "tempo_bpm is 0"),
+        ("setcps " + "9" * 500 + '\ns "bd"', "setcps of 999"),
+        ('s "bd" # gain "nan"', "column 16: gain 'nan', expected a number"),
+        ('s "bd" # gain (-1)', "column 16: gain '-1', expected a number"),
+        ('s "bd" # nudge "[-0.1 11]"', "column 23: nudge '11', expected a number from -10 to 10"),
+        ("bd*" + "1" * 5000, "'*' without a number"),
+        ("bd!" + "0" * 5000 + "1", "'!' without a whole number"),
+        ("-- tempo 1, metre 4/4, 4 steps a beat, phrases of 4, 9999999 steps\nbd", "9999999 steps, expected at most"),
+        ("hh [~@8 sd@4]", "column 9: 'sd' is between two steps"),
+    ],
+)
+def test_what_is_not_read_is_said_in_one_line_with_its_place(text, said):
+    with pytest.raises(HypermeterError) as caught:
+        from_tidal(text)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.text(alphabet="bsdh~-[]<>{}*!@_/(),:%.?|\"' 123\n#$", max_size=40))
+def test_any_text_is_read_or_refused(text):
+    for read in (from_tidal, from_strudel):
+        try:
+            assert read(text, bars=2).hits.shape == (32, 10)
+        except HypermeterError as error:
+            assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("kit", ["gm10", "magenta9", "gm"])
+def test_each_voice_of_a_kit_has_a_sample_of_its_own(kit):
+    samples = samples_of(load_kit(kit))
+    assert len(set(samples)) == load_kit(kit).num_voices
+    assert {"bd", "sd", "hh", "oh"} <= set(samples)
+
+
+def test_a_kit_of_ones_own_has_samples_by_its_pitches():
+    kit = Kit("mine", (Voice("boom", (36,), 36), Voice("tick", (42,), 42), Voice("zap", (27,), 27)))
+    assert samples_of(kit) == ("bd", "hh", "perc")
+    assert from_tidal("boom tick bd zap", kit).hits.sum(0).tolist() == [2, 1, 1]
+
+
+def test_a_kit_without_claps_plays_them_on_the_snare_and_the_number_of_a_sample_is_left_out():
+    assert from_tidal("cp rim:2 sd:7 hh:9").hits[::4].argmax(1).tolist() == [1, 1, 1, 2]
+    assert from_tidal("hh hh:1").hits[::8].argmax(1).tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".tidal", ".strudel"])
+def test_files_are_told_apart_by_their_suffix(tmp_path, suffix):
+    groove, path = read_corpus()["funk-1"], tmp_path / f"beat{suffix}"
+    assert is_text(path) and write_text(groove, path) == path
+    np.testing.assert_array_equal(read_text(path).hits, groove.hits)
+    assert not is_text("beat.mid")
+    with pytest.raises(HypermeterError, match=r"expected a name that ends in .txt, .tidal, .strudel"):
+        write_text(groove, tmp_path / "beat.mid")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(HypermeterError, match="not text in UTF-8"):
+        read_text(path)
+    path.write_text("bd [")
+    with pytest.raises(HypermeterError, match=f"beat{suffix}"):
+        read_text(path)
+    path.unlink()
+    with pytest.raises(HypermeterError, match="cannot be read"):
+        read_text(path)
+
+
+def test_the_command_goes_on_from_code_and_writes_code(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "beat.tidal").write_text('d1 $ stack [s "bd*2", s "~ sd ~ sd", s "hh*8"]\n')
+    for out in ("more.strudel", "more.txt", "more.mid"):
+        command = ["generate", out, "--primer", "beat.tidal", "--bars", "2", "--no-picture", "--no-expression"]
+        assert cli.main(command) == 0, capsys.readouterr().err
+    made = read_text("more.strudel")
+    np.testing.assert_array_equal(made.hits[:16], read_text("beat.tidal").hits)
+    np.testing.assert_array_equal(read_text("more.txt").hits, made.hits)
+    np.testing.assert_array_equal(read_midi("more.mid").hits, made.hits)
+    capsys.readouterr()
+    assert cli.main(["inspect", "more.strudel"]) == 0
+    assert "closed_hat |x.x.x.x.x.x.x.x." in capsys.readouterr().out
+    (tmp_path / "waltz.tidal").write_text("-- tempo 90, metre 3/4, 4 steps a beat, phrases of 4\nbd sd sd")
+    assert cli.main(["generate", "out.mid", "--primer", "waltz.tidal"]) == 2
+    assert "waltz.tidal in 3/4" in capsys.readouterr().err
