@@ -53,6 +53,8 @@ REWARDS: dict[str, dict[str, Any]] = {
 """Name -> the YAML of a reward. Half a hit a step more than the shipped model plays; syncopation up; more varied
 intervals; bars of a phrase more alike; the metrics of people's jazz."""
 
+UNCONSTRAINED_UPDATES = 80
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "ppo": {"updates": 24},
     "grpo": {"updates": 24},
@@ -134,7 +136,7 @@ def do(name: str, algorithm: str, seed: int, npz: Path, out: Path, unconstrained
     limits: dict[str, Any] = {"kl_budget": KL_BUDGET, "least_diversity": LEAST_DIVERSITY, "look_every": 4}
     if unconstrained:
         limits = {"kl_budget": 1e6, "least_diversity": 0.0, "kl_weight": 0.0, "look_every": 20}
-        options["updates"] = 120
+        options["updates"] = UNCONSTRAINED_UPDATES
     validation = npz / "validation"
     config = ReinforceConfig(
         run,
@@ -241,7 +243,7 @@ def picture(found: list[dict[str, Any]], path: Path) -> None:
 def hacking(found: list[dict[str, Any]], before: dict[str, dict[str, Any]], voices: Sequence[str]) -> str:
     """What an unconstrained run collapses to."""
     lines = [
-        "| reward | algorithm | reward of a piece | KL | entropy | distinct bars | held-out bits | hits | most played |",
+        "| reward | algorithm | of a piece | KL | entropy | distinct bars | held-out bits | hits a step | most played |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for each in found:

@@ -95,7 +95,8 @@ class Track:
         pitches = self.into_range(np.arange(self.lowest, self.highest + 1) + semitones)
         moved = np.zeros_like(columns)
         moved[:, 0] = columns[:, 0]
-        np.maximum.at(moved, (slice(None), pitches - self.lowest + 1), columns[:, 1:])
+        steps, notes = np.nonzero(columns[:, 1:])
+        moved[steps, pitches[notes] - self.lowest + 1] = 1
         return moved
 
     def to_dict(self) -> dict[str, Any]:
