@@ -3,7 +3,7 @@ BIN := .venv/bin
 export HYPERMETER_GROOVE ?= ../shared/data/groove
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check docs page bench clean
 
 demo: .venv/stamp
 	$(BIN)/hypermeter demo
@@ -15,6 +15,15 @@ check: .venv/stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+docs: .venv/stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
+
+page: .venv/stamp
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[onnx]"
+	$(BIN)/hypermeter export web/export
+	cd web && npm ci && npm test && npm run build && node scripts/pack.mjs export
 
 bench: .venv/stamp
 	$(BIN)/hypermeter prepare $(HYPERMETER_GROOVE) bench/out/npz

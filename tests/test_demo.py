@@ -1,4 +1,10 @@
-from hypermeter.demo import read_corpus
+import numpy as np
+import pytest
+
+from hypermeter.demo import demo, read_corpus
+from hypermeter.midi import read_midi
+from hypermeter.notation import read_text
+from hypermeter.sound.wav import from_wav_bytes
 
 
 def test_the_corpus_is_some_two_dozen_different_performances_of_four_to_sixteen_bars():
@@ -8,3 +14,20 @@ def test_the_corpus_is_some_two_dozen_different_performances_of_four_to_sixteen_
     assert len({groove.hits.tobytes() for groove in corpus.values()}) == len(corpus)
     for groove in corpus.values():
         assert groove.hits.any(1).mean() > 0.3 and len(groove) % groove.grid.steps_per_bar == 0
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_a_sound_a_picture_and_code_of_one_piece(tmp_path, capsys):
+    demo(tmp_path / "demo", bars=2, max_steps=2)
+    said = capsys.readouterr().out
+    for stem in ("continued", "learnt"):
+        paths = {suffix: tmp_path / "demo" / f"{stem}{suffix}" for suffix in (".mid", ".png", ".wav", ".tidal")}
+        for path in paths.values():
+            assert f"  {path}\n" in said
+        groove = read_midi(paths[".mid"])
+        samples, rate = from_wav_bytes(paths[".wav"].read_bytes())
+        assert np.abs(samples).max() > 0.3 and len(samples) / rate >= groove.num_bars * 4 * 60 / groove.tempo_bpm - 0.01
+        np.testing.assert_array_equal(read_text(paths[".tidal"]).hits, groove.hits)
+        assert paths[".png"].read_bytes().startswith(b"\x89PNG")
+    wav, png = (tmp_path / "demo" / f"continued{suffix}" for suffix in (".wav", ".png"))
+    assert said.endswith(f"\nListen to {wav} and look at {png}.\n")

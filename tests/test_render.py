@@ -65,6 +65,12 @@ def test_comments_and_the_first_line_may_be_left_out():
     assert groove.hits[:, 0].sum() == 4 and groove.tempo_bpm == 120
 
 
+def test_the_grid_may_be_given_where_the_first_line_is_left_out():
+    assert read_ascii("kick |x..x..x..|", grid=Grid(3, 3)).grid == Grid(3, 3)
+    told = "tempo 90, metre 2/4, 4 steps a beat, phrases of 4\nkick |x...x...|"
+    assert read_ascii(told, grid=Grid(3, 3)).grid == Grid(4, 2)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -17,15 +17,24 @@ COMMANDS = {
     "train": "hypermeter.train.command:train_command",
     "reinforce": "hypermeter.rl.reinforce:reinforce_command",
     "generate": "hypermeter.compose.command:generate_command",
+    "play": "hypermeter.live.command:play_command",
     "humanize": "hypermeter.humanize:humanize_command",
     "evaluate": "hypermeter.evaluate.card:evaluate_command",
     "inspect": "hypermeter.inspection:inspect",
     "analyse": "hypermeter.analyse:analyse_command",
+    "render": "hypermeter.sound.render:render_command",
+    "export": "hypermeter.export.command:export_command",
+    "serve": "hypermeter.serve.command:serve_command",
     "demo": "hypermeter.demo:demo",
 }
 """Command -> module:function, in the order of use. The functions are the Python API too."""
 
-EXTRAS = {"lightning": "train", "tensorboard": "train", "matplotlib": "plot", "gymnasium": "rl"}
+EXTRAS = (
+    {"lightning": "train", "tensorboard": "train", "matplotlib": "plot", "gymnasium": "rl"}
+    | dict.fromkeys(("mido", "rtmidi", "pythonosc"), "live")
+    | dict.fromkeys(("fastapi", "uvicorn", "onnxruntime"), "serve")
+    | dict.fromkeys(("onnx", "onnxscript"), "onnx")
+)
 """Package that may be missing -> the extra that installs it."""
 
 

@@ -10,13 +10,17 @@ from hypermeter.grid import Groove
 from hypermeter.inspection import print_metrics
 from hypermeter.midi import write_midi
 from hypermeter.model import HierarchicalDrumModel, load
+from hypermeter.notation import write_text
 from hypermeter.prepare import prepare
 from hypermeter.render import ascii_grid, plot_groove, read_ascii
+from hypermeter.sound import render_wav
 from hypermeter.train import TrainConfig, train
 
 
 def demo(out: Path = Path("demo"), model: str = "groove", bars: int = 16, max_steps: int = 60, seed: int = 0) -> None:
     """Continue a groove with the shipped model, then train a small one from a small corpus and let it play.
+
+    Both are written as MIDI, as a picture, as sound, and as code for live coding.
 
     Args:
         out: folder to write.
@@ -55,6 +59,7 @@ def demo(out: Path = Path("demo"), model: str = "groove", bars: int = 16, max_st
     print(f"\nWritten in {time.perf_counter() - started:.0f} s:")
     for path in made:
         print(f"  {path}")
+    print(f"\nListen to {out / 'continued.wav'} and look at {out / 'continued.png'}.")
 
 
 def read_corpus() -> dict[str, Groove]:
@@ -72,9 +77,11 @@ def read_corpus() -> dict[str, Groove]:
 def _continue(model: HierarchicalDrumModel, primer: Groove, bars: int, seed: int, stem: Path) -> list[Path]:
     """Writes and shows the primer and what the model makes of it."""
     groove = continue_groove(model, primer, bars, seed=seed)
-    midi, picture = stem.with_suffix(".mid"), stem.with_suffix(".png")
+    midi, picture, sound, code = (stem.with_suffix(suffix) for suffix in (".mid", ".png", ".wav", ".tidal"))
     write_midi(groove, midi)
     plot_groove(groove, picture, title="shaded: the primer", primer_steps=len(primer))
+    render_wav(groove, sound)
+    write_text(groove, code)
     print(ascii_grid(groove))
     print_metrics(groove)
-    return [midi, picture]
+    return [midi, picture, sound, code]

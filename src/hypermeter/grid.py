@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,11 @@ class Groove:
     @property
     def step_duration_s(self) -> float:
         return 60.0 / self.tempo_bpm / self.grid.steps_per_quarter
+
+    def _repr_html_(self) -> str:
+        """The drum grid and a player: what a notebook shows of a groove. ``display``, which this file cannot name, does
+        it."""
+        return import_module("hypermeter.display").groove_html(self)
 
 
 @contextmanager

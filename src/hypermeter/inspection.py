@@ -17,6 +17,7 @@ from hypermeter.grid import Grid, Groove, HypermeterError
 from hypermeter.kit import Kit, Voice, load_kit
 from hypermeter.metrics import measure
 from hypermeter.midi import Piece, read_midi_pieces, read_midi_report
+from hypermeter.notation import is_text, read_text
 from hypermeter.render import ascii_grid, show_picture
 from hypermeter.tracks import TRACKS
 
@@ -38,10 +39,10 @@ def inspect(
     """Show a MIDI file or .npz: print its grid and metrics, draw its picture.
 
     Tracks that play beside the drums are shown with them; the metrics are of the drums. A .npz that tells its kit and
-    grid keeps them; the options are for what it does not tell.
+    grid keeps them, and so does text; the options are for what they do not tell.
 
     Args:
-        path: .mid, .midi or .npz.
+        path: .mid, .midi or .npz; or a groove as text, .txt, .tidal or .strudel.
         out: the PNG to write; left out, the file's name with .png in the current folder. Where tempo or metre change,
             the later stretches get a number.
         kit: gm10, magenta9, gm, or the path of a YAML file. Left out, gm10 for MIDI, and numbered voices for a .npz.
@@ -61,6 +62,8 @@ def inspect(
         grooves = [_with_tracks(read_npz(path, kit, grid), path)]
         if grooves[0].kit.name == NUMBERED:
             losses = ["no kit is known, so metrics of low, mid and high voices say nothing; name it by --kit"]
+    elif is_text(path):
+        grooves = [read_text(path, kit or "gm10", grid)]
     else:
         pieces, losses = read_midi_report(path, kit or "gm10", grid)
         _add_tracks(pieces, path, kit or "gm10", grid)

@@ -23,6 +23,9 @@ STRIP = 4
 MOST_BARS = 64
 """Bars in a picture."""
 
+STREAM_COLOURS = ("#c2410c", "#1d4ed8", "#0f766e")
+"""Of low, mid and high voices."""
+
 NOTES = "CcDdEFfGgAaB"
 """A note's name in one letter, small where it is sharp."""
 
@@ -30,7 +33,7 @@ _OCTAVES = "_0123456789"
 """An octave's number in one sign; MIDI's lowest is that below 0."""
 
 _OCTAVE = "-octave"
-_HEADER = re.compile(r"tempo ([\d.]+), metre (\d+)/(\d+), (\d+) steps a beat, phrases of (\d+)")
+_HEADER = re.compile(r"tempo (\d+(?:\.\d+)?), metre (\d+)/(\d+), (\d+) steps a beat, phrases of (\d+)")
 _ROW = re.compile(r"(\S+) *\|(.*)\|")
 
 
@@ -94,14 +97,17 @@ def _track_codes(name: str, notes: str, octaves: str) -> np.ndarray:
     return codes
 
 
-def read_ascii(text: str, kit: str | Path | Kit = "gm10") -> Groove:
+def read_ascii(text: str, kit: str | Path | Kit = "gm10", grid: Grid | None = None) -> Groove:
     """A groove from what ``ascii_grid`` writes. The first line, of tempo and metre, may be left out; # is a comment.
+
+    Args:
+        grid: where the first line is left out; None is 4/4 in sixteenths.
 
     Raises:
         HypermeterError: an unknown voice or symbol, rows of different lengths, a bar that is too short or too long.
     """
     given, kit = kit, load_kit(kit)
-    grid, tempo_bpm = Grid(), 120.0
+    grid, tempo_bpm = grid or Grid(), 120.0
     blocks: list[dict[int, str]] = [{}]
     played = {*TRACKS, *re.findall(rf"^\s*(\S+){_OCTAVE} *\|", text, re.MULTILINE)}
     melodies: dict[str, list[str]] = {}
@@ -195,10 +201,11 @@ def show_picture(groove: Groove, path: str | Path, title: str = "", primer_steps
 
 
 def draw_groove(groove: Groove, title: str = "", primer_steps: int = 0) -> "Figure":
-    """A drum grid: velocity as colour, offset as displacement from the step, lines at bars and phrases.
+    """A drum grid: velocity as height and shade, offset as displacement from the step, lines at bars and phrases.
 
-    Two phrases a row, the first ``MOST_BARS`` bars. Voices without hits are left out. A track is a strip below the
-    drums, its notes as bars from its lowest, which is named, to its highest.
+    Two phrases a row, the first ``MOST_BARS`` bars, with the names of sections above. Low, mid and high voices have
+    colours of their own; voices without hits are left out. A track is a strip below the drums, its notes as bars from
+    its lowest, which is named, to its highest.
 
     Args:
         groove: what to draw.
@@ -207,9 +214,10 @@ def draw_groove(groove: Groove, title: str = "", primer_steps: int = 0) -> "Figu
     """
     from matplotlib.collections import PatchCollection
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
+    from matplotlib.patches import Patch, Rectangle
 
     grid, kit = groove.grid, load_kit(groove.kit)
+    colours = voice_colours(kit)
     steps = min(len(groove), MOST_BARS * grid.steps_per_bar)
     if steps < len(groove):
         title = f"{title} (bars 1-{MOST_BARS} of {groove.num_bars})".strip()
@@ -224,17 +232,23 @@ def draw_groove(groove: Groove, title: str = "", primer_steps: int = 0) -> "Figu
     for axis, start in zip(axes, starts, strict=True):
         end = min(start + row_steps, steps)
         axis.axvspan(start, max(min(end, primer_steps), start), color="0.92", zorder=0, linewidth=0)
+        for row in range(1, len(sounding)):
+            axis.axhline(row, color="0.85", linewidth=0.5, zorder=0)
         for line in range(start, start + row_steps + 1, grid.steps_per_beat):
             width = 1.6 if line % grid.steps_per_phrase == 0 else 0.8 if line % grid.steps_per_bar == 0 else 0.2
             axis.axvline(line, color="0.25", linewidth=width, zorder=1)
         at, rows = np.nonzero(groove.hits[start:end, sounding])
         cells = at + start, sounding[rows]
-        left = cells[0] + groove.offset[cells]
-        boxes = [Rectangle((x + 0.08, y + 0.12), 0.84, 0.76) for x, y in zip(left, rows, strict=True)]
-        drawn = PatchCollection(boxes, cmap="viridis_r", zorder=2)
-        drawn.set_array(groove.velocity[cells])
-        drawn.set_clim(0, 1)
-        axis.add_collection(drawn)
+        left, velocity = cells[0] + groove.offset[cells], groove.velocity[cells]
+        heights = height_of(velocity)
+        boxes = [
+            Rectangle((x + 0.06, y + 0.5 - height / 2), 0.82, height)
+            for x, y, height in zip(left, rows, heights, strict=True)
+        ]
+        faces = [(colours[column], float(opacity_of(v))) for column, v in zip(cells[1], velocity, strict=True)]
+        axis.add_collection(PatchCollection(boxes, facecolor=faces, zorder=2, linewidth=0))
+        for bar, name in _section_starts(groove, start, end):
+            axis.text(bar, len(sounding) + 0.15, name, fontsize=8, ha="left", va="bottom")
         for number, codes in enumerate(melodies.values(), 1):
             axis.axhline(STRIP - STRIP * number, color="0.25", linewidth=0.8)
             axis.add_collection(_strip(codes, start, end, -STRIP * number))
@@ -249,9 +263,56 @@ def draw_groove(groove: Groove, title: str = "", primer_steps: int = 0) -> "Figu
         axis.set_xticks(list(bars), [str(each // grid.steps_per_bar + 1) for each in bars], fontsize=8)
         axis.tick_params(length=0)
     axes[-1].set_xlabel(f"bar ({grid.metre}, {groove.tempo_bpm:g} bpm)", fontsize=8)
-    figure.colorbar(drawn, ax=list(axes), label="velocity", pad=0.01, shrink=0.9)
+    shades = [Patch(facecolor=("0.2", float(opacity_of(v))), label=f"{v:g}") for v in (0.2, 0.6, 1.0)]
+    axes[0].legend(
+        handles=shades, title="velocity", title_fontsize=8, fontsize=8, ncols=3, frameon=False, borderpad=0,
+        loc="lower right", bbox_to_anchor=(1, 1.0), columnspacing=1, handlelength=1, alignment="right",
+    )  # fmt: skip
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def voice_colours(kit: Kit) -> list[str]:
+    """The colour of each voice: of the low, mid and high ones."""
+    colours = [""] * kit.num_voices
+    for stream, colour in zip(kit.streams, STREAM_COLOURS, strict=True):
+        for column in stream:
+            colours[column] = colour
+    return colours
+
+
+def height_of(velocity: np.ndarray) -> np.ndarray:
+    """Height of a hit in a picture, in rows."""
+    return 0.28 + 0.6 * velocity
+
+
+def opacity_of(velocity: np.ndarray | float) -> np.ndarray | float:
+    """Opacity of a hit in a picture."""
+    return 0.3 + 0.7 * velocity
+
+
+def _section_starts(groove: Groove, start: int, end: int) -> list[tuple[int, str]]:
+    """The steps of a row where a section begins, and its name; the row's first bar names its section too."""
+    if groove.sections is None:
+        return []
+    size, found, before = groove.grid.steps_per_bar, [], ""
+    for step in range(start, end, size):
+        name = str(groove.sections[step // size])
+        if name != before:
+            found.append((step, name))
+        before = name
+    return found
+
+
+def plot(groove: Groove, path: str | Path | None = None, title: str = "", primer_steps: int = 0) -> "Figure | Path":
+    """A picture of a groove: a matplotlib figure, as ``draw_groove``, or a PNG at ``path``, as ``plot_groove``.
+
+    Raises:
+        HypermeterError: a path that cannot be written.
+    """
+    if path is None:
+        return draw_groove(groove, title, primer_steps)
+    return plot_groove(groove, path, title, primer_steps)
 
 
 def _note(pitch: int) -> str:

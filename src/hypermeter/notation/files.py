@@ -39,7 +39,7 @@ def read_text(path: str | Path, kit: str | Path | Kit = "gm10", grid: Grid | Non
         raise HypermeterError(f"{path}: not text in UTF-8, expected a groove as text") from error
     if path.suffix.lower() == ".txt":
         try:
-            return read_ascii(text, kit)
+            return read_ascii(text, kit, grid)
         except HypermeterError as error:
             raise HypermeterError(f"{path}: {error}") from error
     read = from_tidal if path.suffix.lower() == ".tidal" else from_strudel

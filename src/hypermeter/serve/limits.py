@@ -1,0 +1,119 @@
+"""What one client may take of the server: size, length, time, and how many at once."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+
+import anyio
+
+from hypermeter.grid import HypermeterError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of each request, and of the server.
+
+    Args:
+        body_bytes: of a request.
+        bars: asked for, or sent.
+        particles: of infill and variation.
+        seconds: of work, once it has begun.
+        body_seconds: in which the body must have come.
+        running: requests that are worked on at once.
+        waiting: requests that wait for one of these to end; more are refused.
+        wait_seconds: after which one that waits is refused.
+    """
+
+    body_bytes: int = 2**20
+    bars: int = 256
+    particles: int = 256
+    seconds: float = 30.0
+    body_seconds: float = 10.0
+    running: int = 2
+    waiting: int = 8
+    wait_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value, least = getattr(self, each.name), 0 if each.name == "waiting" else 1
+            if each.name.endswith("seconds"):
+                least = 0.001
+            if not least <= value:
+                raise HypermeterError(f"{each.name} is {value}, expected at least {least}")
+
+
+class Refused(Exception):
+    """A request that is answered with a status and one line."""
+
+    def __init__(self, status: int, reason: str, retry_after_s: int | None = None):
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+
+
+class Stopped(Exception):
+    """The client is gone: nobody waits for what was being worked on."""
+
+
+class Watch:
+    """Whether work may go on. It is asked at every step of the model, from the thread that works.
+
+    Args:
+        seconds: from now on; then the work is refused.
+    """
+
+    def __init__(self, seconds: float):
+        self.seconds, self._until = seconds, time.monotonic() + seconds
+        self._is_stopped = threading.Event()
+
+    def stop(self) -> None:
+        """From another thread: the next check ends the work."""
+        self._is_stopped.set()
+
+    def check(self) -> None:
+        """Nothing, as long as it may.
+
+        Raises:
+            Stopped: ``stop`` was called.
+            Refused: time is up.
+        """
+        if self._is_stopped.is_set():
+            raise Stopped
+        if time.monotonic() > self._until:
+            raise Refused(503, f"took longer than {self.seconds:g} s; ask for fewer bars or particles")
+
+
+class Slots:
+    """Places for requests that are worked on, and a short queue before them."""
+
+    def __init__(self, limits: Limits):
+        self._limits, self._free = limits, asyncio.Semaphore(limits.running)
+        self.running = self.waiting = 0
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Wait for a place, and hold it.
+
+        Raises:
+            Refused: too many wait already, or it took too long.
+        """
+        if self._free.locked() and self.waiting >= self._limits.waiting:
+            raise Refused(429, f"busy: {self.waiting} requests wait already; try again", retry_after_s=1)
+        self.waiting += 1
+        try:
+            with anyio.fail_after(self._limits.wait_seconds):
+                await self._free.acquire()
+        except TimeoutError:
+            reason = f"busy: no place within {self._limits.wait_seconds:g} s; try again"
+            raise Refused(429, reason, retry_after_s=2) from None
+        finally:
+            self.waiting -= 1
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+            self._free.release()

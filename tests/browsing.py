@@ -1,0 +1,176 @@
+"""The page in a real browser, for the tests that use it: import its fixtures with ``Session``."""
+
+import base64
+import functools
+import http.server
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "src" / "hypermeter" / "page"
+ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+    "--autoplay-policy=no-user-gesture-required",
+]
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1440, "height": 900}
+NOTHING = {"hits": [], "velocity": [], "offset": [], "tempo": 120}
+
+ENGINE = """async ([where, kind, { hits, velocity, offset, tempo, asked, known, ...options }]) => {
+    const engine = where === 'page' ? hypermeter.engine : hypermeter.app.engine
+    const song = {
+        hits: Uint8Array.from(hits), velocity: Float32Array.from(velocity), offset: Float32Array.from(offset), tempo,
+    }
+    if (asked) asked = { labels: asked.labels, numbers: asked.numbers.map((value) => value ?? NaN) }
+    const request = { topP: 1, guidance: 0, bias: null, asked: asked ?? null, ...options, song }
+    if (kind === 'infill') {
+        const { part, smallest } = await engine.infill({ ...request, known: Uint8Array.from(known) })
+        return { hits: [...part.hits], velocity: [...part.velocity], offset: [...part.offset], smallest }
+    }
+    const parts = []
+    await engine.continue(request, (_, part) => parts.push(part))
+    const all = (name) => parts.flatMap((part) => [...part[name]])
+    return { hits: all('hits'), velocity: all('velocity'), offset: all('offset') }
+}"""
+
+
+class Host(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+class UnpackingHost(Host):
+    """Says of .gz files that they are packed on the way, as some hosts do: the browser then unpacks them."""
+
+    def end_headers(self):
+        if self.path.endswith(".gz"):
+            self.send_header("Content-Encoding", "gzip")
+        super().end_headers()
+
+
+def serving(handler):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(PAGE)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+@pytest.fixture(scope="module")
+def host():
+    server = serving(Host)
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("needs chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=ARGS)
+        yield browser
+        browser.close()
+
+
+class Session:
+    """A page, and what was said and asked for while it was open."""
+
+    def __init__(self, browser, url, **options):
+        self.context = browser.new_context(**{"viewport": DESK, "accept_downloads": True, **options})
+        self.page, self.url = self.context.new_page(), url
+        self.errors: list[str] = []
+        self.hosts: set[str] = set()
+        self.page.on(
+            "console", lambda each: self.errors.append(each.text) if each.type in ("error", "warning") else None
+        )
+        self.page.on("pageerror", lambda each: self.errors.append(str(each)))
+        self.context.on("request", lambda each: self.hosts.add(each.url.split("/")[2] if "//" in each.url else ""))
+        self.page.goto(url)
+
+    def _hear(self, message):
+        if message.type in ("error", "warning"):
+            self.errors.append(message.text)
+
+    def until(self, expression, timeout_s=60.0):
+        """Waits for an expression to be true: playwright's own way evaluates strings, which the page forbids."""
+        end = time.monotonic() + timeout_s
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < end, f"{expression}; the page says {self.page.inner_text('#status')!r}"
+            self.page.wait_for_timeout(20)
+
+    def ready(self):
+        self.until("() => !!window.hypermeter")
+        self.page.evaluate("() => hypermeter.engine.ready")
+        self.page.wait_for_timeout(50)
+        return self
+
+    def idle(self):
+        self.page.wait_for_timeout(30)
+        self.until("() => !hypermeter.app.busy")
+        self.page.wait_for_timeout(50)
+
+    def click(self, *ids):
+        for each in ids:
+            self.page.click(f"#{each}")
+        self.idle()
+
+    def song(self):
+        return self.page.evaluate(
+            """() => { const s = hypermeter.app.song
+                return { hits: [...s.hits], velocity: [...s.velocity], offset: [...s.offset], locked: [...s.locked],
+                         tempo: s.tempo, bars: hypermeter.app.bars, asks: s.asks } }"""
+        )
+
+    @property
+    def hits(self):
+        return np.array(self.song()["hits"], np.uint8).reshape(-1, 10)
+
+    def cell(self, voice, step):
+        return self.page.locator("#grid [role=row]:not(.head)").nth(voice).locator("[role=gridcell]").nth(step)
+
+    def play(self, kind, request, where="page"):
+        """What an engine gives: ``continue`` or ``infill``, in the page or where the page has it done."""
+        found = self.page.evaluate(ENGINE, [where, kind, request])
+        for name in ("hits", "velocity", "offset"):
+            found[name] = np.array(found[name]).reshape(-1, 10)
+        return found
+
+    def render(self):
+        """(2, samples) of the song as it is, through the page's own audio graph."""
+        coded = self.page.evaluate(
+            """async () => {
+                const sides = await hypermeter.sound.render()
+                const reader = new FileReader()
+                return new Promise((resolve) => {
+                    reader.onload = () => resolve(reader.result.split(',')[1])
+                    reader.readAsDataURL(new Blob(sides))
+                })
+            }"""
+        )
+        return np.frombuffer(base64.b64decode(coded), np.float32).reshape(2, -1)
+
+    def close(self):
+        errors, hosts = self.errors, self.hosts - {self.url.split("/")[2], ""}
+        self.context.close()
+        assert not errors, errors
+        assert not hosts, f"requests to other hosts: {hosts}"
+
+
+@pytest.fixture
+def opened(chromium, host):
+    session = Session(chromium, host).ready()
+    yield session
+    session.close()

@@ -1,0 +1,134 @@
+"""Pictures of grooves, and what a notebook shows of one."""
+
+import base64
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+import hypermeter
+from hypermeter import display
+from hypermeter.demo import read_corpus
+from hypermeter.display import MOST_BARS_SHOWN, MOST_SECONDS_PLAYED, groove_html, groove_svg
+from hypermeter.grid import Grid, Groove
+from hypermeter.kit import Kit, Voice, load_kit
+from hypermeter.render import STREAM_COLOURS, draw_groove, plot, voice_colours
+from hypermeter.sound.wav import from_wav_bytes
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def groove_of(*cells, steps=32, **options):
+    """A groove of gm10 with hits at (step, column, velocity, offset)."""
+    hits, velocity, offset = (np.zeros((steps, 10)) for _ in range(3))
+    for step, column, loud, off in cells:
+        hits[step, column], velocity[step, column], offset[step, column] = 1, loud, off
+    return Groove(hits, velocity, offset, **options)
+
+
+def rectangles(groove):
+    """Of the SVG: x, height, opacity and colour of each hit, by x."""
+    found = ElementTree.fromstring(groove_svg(groove)).iter(f"{SVG}rect")
+    keys = "x", "height", "fill-opacity", "fill"
+    return sorted([*(float(each.get(key)) for key in keys[:3]), each.get("fill")] for each in found)
+
+
+def player(groove):
+    """The samples in the page of a groove, and their rate."""
+    (encoded,) = re.findall(r'src="data:audio/wav;base64,([^"]+)"', groove_html(groove))
+    return from_wav_bytes(base64.b64decode(encoded))
+
+
+def test_a_notebook_shows_a_grid_and_a_player_and_fetches_nothing():
+    groove = read_corpus()["rock-1"]
+    shown = groove._repr_html_()
+    assert shown.count("<svg") == shown.count("<audio controls") == 1
+    assert not re.findall(r'(?:src|href)="(?!data:)', shown) and "<script" not in shown
+    assert re.sub(r'"http://www.w3.org/2000/svg"', "", shown).count("http") == 0
+    assert f"{groove.num_bars} bars of 4/4, {groove.tempo_bpm:g} bpm, {groove.hits.sum()} hits" in shown
+    samples, rate = player(groove)
+    assert rate == 22050 and samples.shape[1] == 1 and np.abs(samples).max() > 0.3
+
+
+def test_a_long_groove_is_cut_and_says_so():
+    steps = 16 * 100
+    groove = Groove(
+        np.tile(np.eye(16, 10), (100, 1)), tracks={"bass": np.full(steps, 40)}, sections=np.array(["a"] * 100)
+    )
+    shown = groove_html(groove)
+    assert f"100 bars of 4/4, 120 bpm, 1000 hits; the first {MOST_BARS_SHOWN} bars are shown" in shown
+    assert f"the first {MOST_SECONDS_PLAYED // 2} are played" in shown
+    assert len(shown) < 3_000_000
+    assert len(rectangles(groove)) == 10 * MOST_BARS_SHOWN
+    assert len(player(groove)[0]) < (MOST_SECONDS_PLAYED + 4) * 22050
+    assert "are shown" not in groove_html(groove_of((0, 0, 1, 0)))
+
+
+def test_a_hit_stands_at_its_step_and_offset_as_tall_and_dark_as_it_is_loud():
+    soft, late, loud = rectangles(groove_of((0, 1, 0.2, 0), (8, 1, 0.2, 0.25), (16, 1, 1.0, 0)))
+    steps = (late[0] - soft[0]) / (loud[0] - soft[0]) * 16
+    assert steps == pytest.approx(8.25, abs=0.02)
+    assert loud[1] > 1.5 * soft[1] and loud[2] > 1.5 * soft[2]
+    assert soft[3] == loud[3] == STREAM_COLOURS[1]
+
+
+def test_bars_are_numbered_and_phrases_have_rows_of_their_own():
+    groove = Groove(np.eye(96, 10), grid=Grid(2, 3, 4))  # bars of 6, phrases of 24
+    root = ElementTree.fromstring(groove_svg(groove))
+    numbers = [each for each in root.iter(f"{SVG}text") if (each.text or "").isdigit()]
+    assert [each.text for each in numbers] == [str(bar) for bar in range(1, 17)]
+    assert len({each.get("y") for each in numbers}) == 4
+    assert "kick" in groove_svg(groove)
+
+
+def test_names_are_escaped():
+    kit = Kit("mine", (Voice("<b>&", (36,), 36),))
+    assert "&lt;b&gt;&amp;" in groove_html(Groove(np.ones((4, 1)), kit=kit))
+    ElementTree.fromstring(groove_svg(Groove(np.ones((4, 1)), kit=kit)))
+
+
+@pytest.mark.parametrize("steps", [0, 1, 17])
+def test_a_groove_of_any_length_is_shown(steps):
+    assert "<svg" in groove_html(Groove(np.zeros((steps, 10))))
+
+
+def test_a_groove_that_cannot_be_heard_is_still_seen(monkeypatch):
+    monkeypatch.setattr(display, "MOST_SECONDS_PLAYED", 10_000)
+    shown = groove_html(Groove(np.zeros((16 * 700, 10)), tempo_bpm=120))
+    assert "<audio" not in shown and "no sound: a piece of 23.3 minutes" in shown and "<svg" in shown
+
+
+def test_low_mid_and_high_voices_have_colours_of_their_own():
+    colours = dict(zip(load_kit("gm10").names, voice_colours(load_kit("gm10"))))
+    assert len({colours[name] for name in ("kick", "snare", "closed_hat")}) == 3
+    assert colours["snare"] == colours["low_tom"] and colours["ride"] == colours["closed_hat"]
+
+
+def test_a_picture_shows_velocity_and_offset():
+    figure = draw_groove(groove_of((0, 1, 0.2, 0), (8, 1, 0.2, 0.25), (16, 1, 1.0, 0)))
+    (drawn,) = [each for each in figure.axes[0].collections if len(each.get_paths()) == 3]
+    boxes = [path.get_extents() for path in drawn.get_paths()]
+    assert [box.x0 - boxes[0].x0 for box in boxes] == pytest.approx([0, 8.25, 16])
+    assert boxes[2].height > 1.5 * boxes[0].height
+    opacity = drawn.get_facecolor()[:, 3]
+    assert opacity[2] > 1.5 * opacity[0]
+
+
+def test_a_picture_marks_bars_and_phrases_and_names_sections():
+    sections = np.array(["verse"] * 4 + ["chorus"] * 4)
+    (axis,) = draw_groove(groove_of((0, 0, 1, 0), steps=128, sections=sections)).axes
+    widths = {
+        round(line.get_xdata()[0]): line.get_linewidth()
+        for line in axis.lines
+        if line.get_xdata()[0] == line.get_xdata()[1]
+    }
+    assert widths[64] > widths[16] > widths[4] > 0
+    assert [(each.get_text(), each.get_position()[0]) for each in axis.texts] == [("verse", 0), ("chorus", 64)]
+
+
+def test_plot_is_a_figure_or_a_file(tmp_path):
+    groove = groove_of((0, 0, 1, 0))
+    assert hypermeter.plot is plot and plot(groove).axes
+    path = plot(groove, tmp_path / "a.png", title="mine", primer_steps=16)
+    assert path == tmp_path / "a.png" and path.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,828 @@
+"""Live play in simulated time, where a late note is a wrong number, and a little in real time."""
+
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import islice
+
+import mido
+import numpy as np
+import pytest
+import torch
+
+import hypermeter
+from exported import shapes_unchecked
+from hypermeter import cli
+from hypermeter.generate import Guided, stream
+from hypermeter.grid import Grid, Groove, HypermeterError
+from hypermeter.kit import load_kit
+from hypermeter.live import (
+    Asking,
+    Drawer,
+    Engine,
+    FollowedTempo,
+    OwnTempo,
+    Part,
+    RealClock,
+    Settings,
+    SimulatedClock,
+)
+from hypermeter.live.asking import CONTROLS, parse_control
+from hypermeter.live.engine import CLOCK, CONTINUE, DROP_S, LEAD_IN_S, SONG_POSITION, START, STOP
+from hypermeter.live.measure import Timing
+from hypermeter.live.parts import swung
+from hypermeter.live.ports import FileSink, input_names, listen_to_osc, open_input, open_output
+from hypermeter.live.process import ProcessDrawer
+from hypermeter.model import HierarchicalDrumModel
+from hypermeter.plan import KINDS, Plan, join, make_plan
+
+GRID = Grid()
+KIT = load_kit("gm10")
+LABELS = {"section": list("ABCDEFGH"), "style": ["rock", "jazz"], "fill": ["beat", "fill"]}
+NOTHING = Asking(None, Plan.free(1, 0))
+
+
+class Memory:
+    """A sink that keeps what it was sent, and when."""
+
+    def __init__(self):
+        self.sent = []
+
+    def send(self, message, when):
+        self.sent.append((when, message))
+
+    def kind(self, status):
+        return [
+            (when, message) for when, message in self.sent if message[0] & (0xF0 if status < 0xF0 else 0xFF) == status
+        ]
+
+    @property
+    def notes(self):
+        return [(when, message[1], message[2]) for when, message in self.kind(0x90)]
+
+    def times(self, pitch=None):
+        return [when for when, found, _ in self.notes if pitch in (None, found)]
+
+
+class Steady:
+    """A drawer: the hat at every step, early and late by turns, the kick at every beat; velocity tells the settings."""
+
+    def draw(self, moment, steps, settings, row=None, tempo_bpm=120.0):
+        hits, offset = np.zeros((steps, 10), np.uint8), np.zeros((steps, 10), np.float32)
+        for step in range(steps):
+            hits[step, 2] = 1
+            offset[step, 2] = 0.4 if (moment + step) % 2 else -0.4
+            hits[step, 0] = (moment + step) % 4 == 0
+        if moment == 0:
+            offset[0] = 0
+        velocity = hits * np.float32(0.5 if settings.density is None else settings.density)
+        return Part(hits, velocity, offset), moment + steps
+
+
+def engine_of(clock, sink, tempo=None, **options):
+    tempo = tempo or OwnTempo(120.0, GRID.steps_per_quarter)
+    options = {"asking": NOTHING, "kit": KIT, "grid": GRID, "drawer": Steady(), "first": 0} | options
+    return Engine(sink=sink, clock=clock, tempo=tempo, **options)
+
+
+def expected_hats(steps, step_s, begun_s):
+    return [begun_s + step_s * (step + (0 if step == 0 else 0.4 if step % 2 else -0.4)) for step in range(steps)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    made = HierarchicalDrumModel(
+        10, 16, 16, 16, 1, kit=KIT, labels=LABELS, use_expression=True, num_components=4, attention_bars=4
+    )
+    with torch.no_grad():
+        made.output_layer.project.bias.normal_(0, 1)
+        made.plan_embedding.numbers.weight.mul_(5)
+    return made.eval()
+
+
+# ---------------------------------------------------------------------- ten minutes
+
+
+@pytest.mark.parametrize("ahead", [16, 1])
+def test_no_note_of_ten_minutes_is_late_where_drawing_takes_nearly_all_the_time_there_is(ahead):
+    step_s = 60 / 120 / 4
+    cost_s = 0.9 * step_s * (ahead - 0.5)  # a part has to be there half a step before it begins
+    sink, clock = Memory(), SimulatedClock(cost_s)
+    engine = engine_of(clock, sink, num_bars=300, ahead_steps=ahead)
+    timing = engine.run()
+    assert clock.now() > 600
+    hats = sink.times(42)
+    expected = expected_hats(4800, step_s, engine.begun_s)
+    assert len(hats) == len(expected)
+    assert max(abs(a - b) for a, b in zip(hats, expected)) < 1e-6
+    assert timing.dropped == timing.late == 0 and timing.bars == 300
+    assert len(timing.costs) == 4800 // ahead and min(timing.headroom) > 0
+
+
+def test_drawing_that_is_too_slow_is_told_and_what_came_too_late_is_left_out():
+    sink, clock = Memory(), SimulatedClock(2.2)  # a bar takes 2 s
+    timing = engine_of(clock, sink, num_bars=20).run()
+    assert timing.dropped > 20 and timing.notes + timing.dropped == 20 * 20
+    assert max(timing.lateness) <= DROP_S + 1e-9
+    assert any("too slow" in line for line in timing.lines())
+
+
+def test_late_notes_are_told_from_late_drawing():
+    in_time = Timing(lateness=[0.0, 0.02], headroom=[1.0])
+    assert in_time.late == 1 and "other programs" in in_time.lines()[-1]
+    assert in_time.jitter_s == pytest.approx(0.01)
+    assert "too slow" in Timing(lateness=[0.0, 0.02], headroom=[-0.1]).lines()[-1]
+    assert "no notes" in Timing().lines()[0] and math.isnan(Timing().jitter_s)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ahead", "minutes"), [(16, 4), (1, 1)])
+def test_a_model_plays_minutes_without_a_late_note(model, ahead, minutes):
+    asking = Asking(LABELS, make_plan(LABELS, sections="intro:4 verse:8 fill:1 chorus:8"))
+    drawer, sink = Drawer(model, seed=3), Memory()
+    clock = SimulatedClock(lambda took_s: min(took_s, 0.05 * ahead))  # what it took, but for what else the machine does
+    for second in range(5, 60 * minutes, 7):
+        clock.at(second, lambda second=second: engine.control("/density", 0.05 + second % 5 / 10))
+        clock.at(second + 0.3, lambda second=second: engine.control("/section", "verse" if second % 2 else "bridge"))
+    engine = engine_of(
+        clock,
+        sink,
+        OwnTempo(60.0, 4),
+        drawer=drawer,
+        first=drawer.begin(),
+        asking=asking,
+        num_bars=15 * minutes,
+        ahead_steps=ahead,
+        sends_clock=True,
+    )
+    with shapes_unchecked():  # which takes most of the time
+        timing = engine.run()
+    assert clock.now() > 60 * minutes and timing.notes > 150 * minutes
+    assert timing.late == timing.dropped == 0 and max(timing.lateness) < 1e-6
+    assert len(sink.kind(CLOCK)) >= 60 * minutes * 24
+    assert len(timing.control_delays) > 15 * minutes and max(timing.control_delays) < (8.5 if ahead == 16 else 3.0)
+
+
+# ---------------------------------------------------------------------- what goes out
+
+
+def test_every_note_ends_before_the_next_of_its_pitch_begins():
+    sink = Memory()
+    engine_of(SimulatedClock(0.01), sink, num_bars=4).run()
+    for pitch in (36, 42):
+        events = [message[0] & 0xF0 for _, message in sink.sent if message[0] < 0xB0 and message[1] == pitch]
+        assert events == [0x90, 0x80] * (len(events) // 2)
+
+
+def test_the_clock_that_is_sent_has_24_ticks_a_quarter_between_start_and_stop():
+    sink = Memory()
+    engine = engine_of(SimulatedClock(0.01), sink, tempo=OwnTempo(100.0, 4), num_bars=2, sends_clock=True)
+    engine.run()
+    assert sink.sent[0][1] == (START,) and sink.sent[-1][1] == (STOP,)
+    ticks = [when for when, _ in sink.kind(CLOCK)]
+    assert ticks[0] == pytest.approx(engine.begun_s, abs=1e-9) and len(ticks) in (192, 193)
+    assert np.allclose(np.diff(ticks), 60 / 100 / 24, atol=1e-9)
+    first_note = sink.times()[0]
+    kinds = [message[0] for _, message in sink.sent]
+    assert first_note == pytest.approx(ticks[0]) and kinds.index(CLOCK) < kinds.index(0x99)
+
+
+def test_an_interrupt_ends_all_notes_and_stops_the_clock():
+    sink, clock = Memory(), SimulatedClock(0.01)
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    clock.at(3.3, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        engine_of(clock, sink, sends_clock=True).run()
+    assert clock.now() == pytest.approx(3.3)
+    sounding = set()
+    for _, message in sink.sent:
+        if message[0] & 0xF0 == 0x90:
+            sounding.add(message[1])
+        elif message[0] & 0xF0 == 0x80:
+            sounding.discard(message[1])
+    assert not sounding and [message for _, message in sink.sent[-2:]] == [(0xB9, 123, 0), (STOP,)]
+
+
+def test_an_error_while_drawing_ends_the_music_and_is_raised():
+    class Broken(Steady):
+        def draw(self, moment, *rest, **options):
+            if moment == 48:
+                raise HypermeterError("broken")
+            return super().draw(moment, *rest, **options)
+
+    sink = Memory()
+    with pytest.raises(HypermeterError, match="broken"):
+        engine_of(SimulatedClock(0.01), sink, drawer=Broken()).run()
+    assert sink.sent[-1][1] == (0xB9, 123, 0)
+
+
+def test_channel_and_velocity_are_those_asked_for():
+    sink = Memory()
+    engine_of(SimulatedClock(0.01), sink, num_bars=1, channel=3, settings=Settings(density=1.0)).run()
+    assert {message[0] for _, message in sink.sent} == {0x92, 0x82, 0xB2} and {each[2] for each in sink.notes} == {127}
+
+
+def test_swing_moves_the_second_half_of_each_pair_and_keeps_the_order():
+    assert [swung(step, 0.5, 2) for step in (-0.4, 0, 0.7, 1, 2.2)] == pytest.approx([-0.4, 0, 0.7, 1, 2.2])
+    assert [swung(step, 2 / 3, 2) for step in range(5)] == pytest.approx([0, 4 / 3, 2, 2 + 4 / 3, 4])
+    assert [swung(step, 0.75, 4) for step in range(5)] == pytest.approx([0, 1.5, 3, 3.5, 4])
+    places = np.linspace(-3, 9, 500)
+    assert (np.diff([swung(place, 0.8, 2) for place in places]) > 0).all()
+    assert all(swung(place, 0.8, 2) >= place - 1e-9 for place in places)  # never earlier than drawn for
+
+
+# ---------------------------------------------------------------------- controls
+
+
+def velocity_of_bars(sink, begun_s, bars, bar_s=2.0):
+    """Of the kicks of each bar."""
+    found = [set() for _ in range(bars)]
+    for when, pitch, velocity in sink.notes:
+        if pitch == 36:
+            found[int((when - begun_s + 1e-6) / bar_s)].add(velocity)
+    return found
+
+
+def test_a_control_is_heard_from_the_next_bar_on_also_where_that_was_drawn_before():
+    sink, clock = Memory(), SimulatedClock(0.1)
+    engine = engine_of(clock, sink, num_bars=5, asking=Asking(LABELS, Plan.free()))
+    clock.at(0.1 + LEAD_IN_S + 2.0 * 1 + 1.2, lambda: engine.control("/hypermeter/density", 1.0))
+    timing = engine.run()
+    soft, loud = {64}, {127}
+    assert velocity_of_bars(sink, engine.begun_s, 5) == [soft, soft, loud, loud, loud]
+    assert timing.redrawn == 1 and timing.control_delays[0] < 1.0 and timing.late == 0
+
+
+def test_a_control_that_comes_too_late_for_the_next_bar_is_heard_from_the_one_after():
+    sink, clock = Memory(), SimulatedClock(0.1)
+    engine = engine_of(clock, sink, num_bars=5, asking=Asking(LABELS, Plan.free()))
+    clock.at(0.2 + LEAD_IN_S + 2.0 * 2 - 0.15, lambda: engine.control("/density", 1.0))
+    timing = engine.run()
+    assert velocity_of_bars(sink, engine.begun_s, 5) == [{64}, {64}, {64}, {127}, {127}]
+    assert timing.late == timing.dropped == 0
+
+
+def test_a_step_ahead_a_control_is_heard_within_three_steps():
+    sink, clock = Memory(), SimulatedClock(0.01)
+    engine = engine_of(clock, sink, num_bars=3, asking=Asking(LABELS, Plan.free()), ahead_steps=1)
+    clock.at(3.0, lambda: engine.control("/density", 1.0))
+    engine.run()
+    loud = min(when for when, _, velocity in sink.notes if velocity == 127)
+    assert 3.0 < loud < 3.0 + 3 * 0.125
+    assert all(velocity == 127 for when, _, velocity in sink.notes if when >= loud)
+
+
+def test_a_fill_is_asked_of_one_bar_and_then_of_none():
+    asked = []
+
+    class Listening(Steady):
+        def draw(self, moment, steps, settings, row=None, tempo_bpm=120.0):
+            asked.append((moment // 16, int(row.labels[0, 0, KINDS.index("fill")])))
+            return super().draw(moment, steps, settings, row, tempo_bpm)
+
+    clock = SimulatedClock(0.1)
+    engine = engine_of(clock, Memory(), num_bars=6, asking=Asking(LABELS, Plan.free()), drawer=Listening())
+    clock.at(3.0, lambda: engine.control("/fill", 1))
+    clock.at(8.5, lambda: engine.control("/fill"))
+    engine.run()
+    assert dict(asked) == {0: 0, 1: 0, 2: 2, 3: 1, 4: 1, 5: 0}
+
+
+def test_a_tempo_that_changes_moves_what_was_drawn():
+    sink, clock = Memory(), SimulatedClock(0.05)
+    engine = engine_of(clock, sink, num_bars=3)
+    clock.at(0.1 + LEAD_IN_S + 1.0, lambda: engine.control("/tempo", 60))
+    engine.run()
+    kicks = [when - engine.begun_s for when in sink.times(36)]
+    assert kicks == pytest.approx([0, 0.5, *(1.0 + each for each in range(10))])
+
+
+def test_what_cannot_be_asked_is_told_in_a_line_and_changes_nothing():
+    told, clock = [], SimulatedClock(0.01)
+    engine = engine_of(clock, Memory(), num_bars=2, tell=told.append)
+    for number, (address, *values) in enumerate(
+        [
+            ("/nothing", 1),
+            ("/temperature", "hot"),
+            ("/temperature", -1),
+            ("/temperature", float("nan")),
+            ("/temperature",),
+            ("/density", 0.3),
+            ("/bias", "gong", 1.0),
+            ("/bias", "kick", 1e9),
+            ("/swing", 0.2),
+            ("/tempo", 1e6),
+            ("/section", "two words"),
+            ("/top_p", 0),
+        ]
+    ):
+        clock.at(0.5 + number / 100, lambda address=address, values=values: engine.control(address, *values))
+    timing = engine.run()
+    assert len(told) == 12 and all("\n" not in line and len(line) < 200 for line in told)
+    assert "no such control" in told[0] and "made without labels" in told[5] and "no voice 'gong'" in told[6]
+    assert engine.settings == Settings() and timing.redrawn == 0 and engine.tempo.tempo_bpm == 120
+
+
+def test_every_control_has_a_place_in_the_settings():
+    for name in CONTROLS:
+        example = {"bias": ("kick", 1.0), "section": ("verse",), "style": ("rock",), "fill": (1,)}.get(name, (0.5,))
+        found, change = parse_control(f"/{name}", example)
+        assert found == name and (set(change) <= set(vars(Settings())) or name == "tempo")
+
+
+def test_osc_messages_reach_the_player():
+    import socket
+
+    from pythonosc.osc_message_builder import OscMessageBuilder
+
+    got = []
+    server = listen_to_osc("127.0.0.1", 0, lambda address, *values: got.append((address, *values)))
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            for address, *values in (("/density", 0.25), ("/hypermeter/section", "verse"), ("/fill",)):
+                message = OscMessageBuilder(address)
+                for value in values:
+                    message.add_arg(value)
+                client.sendto(message.build().dgram, server.server_address)
+            client.sendto(b"no OSC at all", server.server_address)
+        deadline = time.monotonic() + 5
+        while len(got) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert got == [("/density", 0.25), ("/hypermeter/section", "verse"), ("/fill",)]
+
+
+# ---------------------------------------------------------------------- what is asked, as a plan that grows
+
+
+def test_a_row_is_the_scripts_but_for_what_was_changed():
+    script = make_plan(LABELS, sections="intro:2 verse:2", style="rock", density=0.2, tempo_bpm=100.0)
+    asking = Asking(LABELS, script, "intro:2 verse:2")
+    row = asking.row(3, Settings(), (), None, 100.0)
+    assert torch.equal(row.labels, script.labels[:, 3:]) and torch.equal(
+        row.numbers[..., :2], script.numbers[:, 3:, :2]
+    )
+    row = asking.row(9, Settings(style="jazz", density=0.4), (), True, 90.0)  # after its end the script stays
+    assert row.labels[0, 0].tolist() == [2, 2, 2] and row.numbers[0, 0, :2].tolist() == pytest.approx([90, 0.4])
+
+
+def test_sections_that_are_asked_for_while_playing_keep_their_letters():
+    asking = Asking(LABELS, make_plan(LABELS, sections="intro:2 verse:2"), "intro:2 verse:2")
+
+    def section(name, seen):
+        return int(asking.row(0, Settings(section=name), seen, None, 120.0).labels[0, 0, 0])
+
+    assert section("verse", ()) == 2 and section("bridge", ()) == 3 and section("outro", ("bridge",)) == 4
+    assert section("bridge", ("bridge", "outro")) == 3 and section("intro", ("bridge",)) == 1
+    row = asking.row(3, Settings(section="jazz"), (), None, 120.0)  # a style: the section stays the script's
+    assert row.labels[0, 0].tolist()[:2] == [2, 2]
+
+
+def test_the_script_ends_in_one_line_where_the_model_knows_no_such_thing():
+    with pytest.raises(HypermeterError, match="no 'polka' in the model"):
+        Asking(LABELS, Plan.free()).check(Settings(style="polka"), ())
+
+
+def rows_of(plan):
+    return [plan.bars(bar, 1) for bar in range(plan.num_bars)]
+
+
+FREE = Settings(guidance=0.0)
+
+
+def drawn(drawer, rows, sizes, settings=FREE, first=None):
+    """Bars one after the other in parts of the given sizes, as one groove."""
+    moment, parts = first or drawer.begin(), []
+    for row in rows:
+        for size in sizes:
+            part, moment = drawer.draw(moment, size, settings, row)
+            parts.append(part)
+    return Part(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("hits", "velocity", "offset")))
+
+
+def test_a_plan_that_grows_is_the_plan_as_a_whole(model):
+    plan = make_plan(LABELS, sections="intro:2 verse:3 intro:1", style="rock", density=[0.1, 0.4])
+    whole = torch.cat(list(islice(stream(model, plan=plan, seed=5), 96)))
+    part = drawn(Drawer(model, 5), rows_of(plan), [16])
+    assert (part.hits == whole.numpy()).all() and part.hits.any()
+
+
+def test_bars_and_steps_give_the_same_music(model):
+    plan = make_plan(LABELS, sections="intro:1 verse:2", density=0.3)
+    bars, steps = (drawn(Drawer(model, 1), rows_of(plan), sizes, Settings()) for sizes in ([16], [1] * 16))
+    for name in ("hits", "velocity", "offset"):
+        assert (getattr(bars, name) == getattr(steps, name)).all()
+    assert ((bars.velocity > 0) == (bars.hits > 0)).all() and (bars.offset[bars.hits == 0] == 0).all()
+    assert (bars.offset[0] >= 0).all() and np.abs(bars.offset).max() <= 0.5
+
+
+def test_a_moment_stays_as_it_is_so_that_a_part_can_be_drawn_again(model):
+    drawer, row = Drawer(model, 2), Plan.free()
+    _, moment = drawer.draw(drawer.begin(), 16, Settings(), row)
+    one, after = drawer.draw(moment, 16, Settings(), row)
+    drawer.draw(moment, 16, Settings(temperature=5.0), row)
+    drawer.draw(after, 16, Settings(), row)
+    again, _ = drawer.draw(moment, 16, Settings(), row)
+    assert all((getattr(one, name) == getattr(again, name)).all() for name in ("hits", "velocity", "offset"))
+
+
+def test_guidance_and_bias_are_those_of_generate(model):
+    plan, drawer = make_plan(LABELS, 3, style="jazz", density=0.4), Drawer(model, 0)
+    guided = Guided(model, 2.0)
+    state, moment, bias = guided.init_state(1, plan), drawer.begin(), torch.tensor([2.0, *[0.0] * 9])
+    for _ in range(15):
+        one = drawer._predict(moment.state, model.init_state(1, plan).plan[:, :1], 2.0).tilt(bias).candidates()[1]
+        two = guided.predict(state).tilt(bias).candidates()[1]
+        assert torch.allclose(one, two, atol=1e-4)
+        x = torch.ones(1, 10)
+        state, moment = guided.advance(x, state), replace(moment, state=model.advance(x, moment.state))
+    never = drawn(Drawer(model, 0), rows_of(plan), [16], Settings(bias={"kick": -100.0, "snare": 100.0}))
+    assert not never.hits[:, 0].any() and never.hits[:, 1].all()
+
+
+def test_the_memory_of_what_was_asked_does_not_grow_for_ever(model):
+    drawer, row = Drawer(model, 0), make_plan(LABELS, 1, style="rock")
+    rows, asked = None, None
+    for _ in range(200):
+        rows, asked = drawer._asked(rows, row, is_new_bar=True)
+    assert rows.num_bars == 128
+    whole = model.init_state(1, join(*[row] * 200)).plan[:, -1:]
+    assert torch.allclose(asked, whole, atol=1e-6)
+
+
+def test_a_primer_is_heard_as_generate_hears_it(model):
+    hits = (np.random.default_rng(0).random((32, 10)) < 0.2).astype(np.uint8)
+    primer = Groove(hits, kit=KIT)
+    start = torch.from_numpy(hits).float()[None]
+    whole = torch.cat(list(islice(stream(model, start, seed=5), 32)))
+    drawer = Drawer(model, 5)
+    part = drawn(drawer, [None, None], [16], first=drawer.begin(primer))
+    assert (part.hits == whole.numpy()).all()
+    with pytest.raises(HypermeterError, match="whole bars"):
+        drawer.begin(Groove(hits[:20], kit=KIT))
+
+
+def test_velocity_and_timing_follow_those_of_the_primer(model):
+    hits = np.ones((64, 10), np.uint8)
+    drawer, states = Drawer(model, 5), []
+    for velocity in (0.1, 0.9):
+        primer = Groove(hits, velocity=np.full(hits.shape, velocity), kit=KIT)
+        states.append(drawer.begin(primer).expression.sums)
+    assert not torch.allclose(*states)
+
+
+def test_a_drawer_in_a_process_of_its_own_gives_the_same_music_and_keeps_what_is_held(model, tmp_path):
+    model.save(tmp_path / "small.safetensors")
+    primer = Groove((np.random.default_rng(0).random((32, 10)) < 0.2).astype(np.uint8), kit=KIT)
+    plan = make_plan(LABELS, sections="intro:1 verse:2", density=0.3)
+    settings = Settings(bias={"kick": 1.0})
+    here = Drawer(model, 7)
+    there = ProcessDrawer(str(tmp_path / "small.safetensors"), 7, primer)
+    try:
+        first = there.first()
+        one = drawn(here, rows_of(plan), [16], settings, here.begin(primer))
+        two = drawn(there, rows_of(plan), [16], settings, first)
+        assert all((getattr(one, name) == getattr(two, name)).all() for name in ("hits", "velocity", "offset"))
+        three = drawn(there, rows_of(plan), [1] * 16, settings, first)
+        assert (three.hits == one.hits).all()
+        there._process.terminate()
+        there._process.join()
+        with pytest.raises(HypermeterError, match="the process that draws has ended"):
+            drawn(there, rows_of(plan), [16], settings, first)
+    finally:
+        there.close()
+
+
+def test_what_a_process_cannot_load_is_told_here(tmp_path):
+    drawer = ProcessDrawer(str(tmp_path / "none.safetensors"))
+    try:
+        with pytest.raises(HypermeterError, match=r"none.safetensors"):
+            drawer.first()
+    finally:
+        drawer.close()
+
+
+def test_a_model_with_tracks_is_refused():
+    from hypermeter.tracks import BASS
+
+    model = HierarchicalDrumModel(10, 16, 16, 16, 1, kit=KIT, tracks=[BASS.to_dict()])
+    with pytest.raises(HypermeterError, match="tracks beside the drums .bass."):
+        Drawer(model)
+
+
+# ---------------------------------------------------------------------- following a clock
+
+
+def send_ticks(clock, engine, start_s, ticks, tick_s, jitter_s=0.0, seed=0):
+    noise = random.Random(seed)
+    for number in range(ticks):
+        when = start_s + number * tick_s + noise.uniform(0, jitter_s)
+        clock.at(when, lambda: engine.receive((CLOCK,)))
+
+
+def follower(clock, sink, **options):
+    return engine_of(clock, sink, tempo=FollowedTempo(120.0, GRID.steps_per_quarter), **options)
+
+
+def test_notes_follow_the_ticks_of_a_master():
+    sink, clock = Memory(), SimulatedClock(0.1)
+    engine = follower(clock, sink, num_bars=4)
+    tick_s = 60 / 93 / 24
+    clock.at(1.0, lambda: engine.receive((START,)))
+    send_ticks(clock, engine, 1.01, 4 * 96 + 30, tick_s)
+    timing = engine.run()
+    expected = expected_hats(64, 6 * tick_s, 1.01)
+    hats = sink.times(42)
+    assert len(hats) == 64 and timing.dropped == 0
+    assert max(abs(a - b) for a, b in zip(hats[6:], expected[6:])) < 1e-6  # once the tempo is known
+    assert max(abs(a - b) for a, b in zip(hats, expected)) < 0.02
+    assert engine.tempo.tempo_bpm == pytest.approx(93, abs=0.01)
+
+
+def test_jitter_of_the_ticks_is_smoothed():
+    sink, clock = Memory(), SimulatedClock(0.1)
+    engine = follower(clock, sink, num_bars=16)
+    tick_s, jitter_s = 60 / 120 / 24, 0.004
+    send_ticks(clock, engine, 0.0, 96, tick_s, jitter_s, seed=1)  # a master that ticks before it starts
+    clock.at(96 * tick_s - 0.001, lambda: engine.receive((START,)))
+    send_ticks(clock, engine, 96 * tick_s, 16 * 96 + 30, tick_s, jitter_s, seed=2)
+    engine.run()
+    expected = expected_hats(256, 6 * tick_s, 96 * tick_s + jitter_s / 2)
+    errors = np.array(sink.times(42)) - expected
+    assert len(errors) == 256 and errors.std() < 0.0008 and abs(errors.mean()) < 0.0005  # the ticks' own is 1.15 ms
+
+
+def test_a_change_of_the_masters_tempo_is_followed_within_a_beat():
+    sink, clock = Memory(), SimulatedClock(0.1)
+    engine = follower(clock, sink, num_bars=8)
+    clock.at(1.0, lambda: engine.receive((START,)))
+    send_ticks(clock, engine, 1.01, 4 * 96, 60 / 120 / 24)
+    turn = 1.01 + 4 * 96 * 60 / 120 / 24
+    send_ticks(clock, engine, turn, 4 * 96 + 30, 60 / 80 / 24)
+    engine.run()
+    kicks = sink.times(36)
+    expected = [1.01 + 0.5 * beat for beat in range(16)] + [turn + 0.75 * beat for beat in range(16)]
+    errors = np.abs(np.array(kicks) - expected)
+    assert errors.max() < 0.02 and errors[18:].max() < 1e-6
+
+
+def test_stop_ends_the_notes_and_continue_goes_on_where_it_was():
+    sink, clock = Memory(), SimulatedClock(0.1)
+    engine = follower(clock, sink, num_bars=4)
+    tick_s = 60 / 120 / 24
+    clock.at(1.0, lambda: engine.receive((START,)))
+    send_ticks(clock, engine, 1.01, 121, tick_s)  # up to step 20
+    stopped = 1.01 + 120 * tick_s + 0.001
+    clock.at(stopped, lambda: engine.receive((STOP,)))
+    send_ticks(clock, engine, stopped + 1, 48, tick_s)  # it ticks on while it stands still
+    clock.at(stopped + 5, lambda: engine.receive((CONTINUE,)))
+    send_ticks(clock, engine, stopped + 5.001, 4 * 96, tick_s)
+    engine.run()
+    assert not [when for when, _ in sink.kind(0x90) if stopped < when < stopped + 5]
+    hats = sink.times(42)
+    assert len(hats) == 64  # none lost, none twice
+    ends = [when for when, _ in sink.kind(0x80)]
+    assert not [when for when in ends if stopped + 1e-9 < when < stopped + 5]
+    after = [when for when in hats if when > stopped + 5]
+    expected = [stopped + 5.001 - tick_s + 6 * tick_s * (step - 20) for step in (21.4, 21.6, 23.4, 23.6)]
+    assert after[:4] == pytest.approx(expected, abs=1e-3)
+
+
+def test_start_begins_again_with_the_same_bars():
+    sink, clock = Memory(), SimulatedClock(0.5)
+
+    class Counting(Steady):
+        def draw(self, moment, steps, settings, row=None, tempo_bpm=120.0):
+            return super().draw(moment, steps, replace(settings, density=(moment // 16 + 1) / 127), row, tempo_bpm)
+
+    engine = follower(clock, sink, num_bars=4, drawer=Counting())
+    tick_s = 60 / 120 / 24
+    for start in (2.0, 8.5):  # the second in the midst of bar 4
+        clock.at(start, lambda: engine.receive((START,)))
+        send_ticks(clock, engine, start + 0.01, 310 if start == 2.0 else 4 * 96 + 30, tick_s)
+    engine.run()
+    kicks = [velocity for _, pitch, velocity in sink.notes if pitch == 36]
+    assert kicks[-16:] == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4
+    assert kicks[:12] == [1] * 4 + [2] * 4 + [3] * 4 and engine.timing.dropped == 0
+
+
+def test_song_position_leads_to_another_bar_and_the_bar_that_was_left_is_forgotten():
+    sink, clock, bars = Memory(), SimulatedClock(0.1), []
+
+    class Listening(Steady):
+        def draw(self, moment, steps, settings, row=None, tempo_bpm=120.0):
+            bars.append((moment // 16, round(float(row.numbers[0, 0, 1]), 2)))
+            return super().draw(moment, steps, settings, row, tempo_bpm)
+
+    asking = Asking(LABELS, make_plan(LABELS, 20, density=[0.0, 0.95]))  # bar b of the song asks for b / 20
+    engine = follower(clock, sink, num_bars=13, drawer=Listening(), asking=asking)
+    tick_s = 60 / 120 / 24
+    clock.at(1.0, lambda: engine.receive((START,)))
+    send_ticks(clock, engine, 1.01, 2 * 96 + 50, tick_s)
+    clock.at(7.0, lambda: engine.receive((STOP,)))
+    clock.at(7.1, lambda: engine.receive((SONG_POSITION, 10 * 16 % 128, 10 * 16 // 128)))
+    clock.at(8.0, lambda: engine.receive((CONTINUE,)))
+    send_ticks(clock, engine, 8.01, 3 * 96 + 30, tick_s)
+    engine.run()
+    assert bars[:4] == [(0, 0.0), (1, 0.05), (2, 0.1), (3, 0.15)]
+    assert bars[4:] == [(2, 0.5), (3, 0.55), (4, 0.6)]  # its third bar again, as bar 11 of the song
+    kicks = [when for when in sink.times(36) if when > 7]
+    assert kicks == pytest.approx([8.01 + 0.5 * beat for beat in range(12)], abs=0.02)
+
+
+def test_a_song_position_within_a_bar_waits_for_the_next():
+    sink, clock = Memory(), SimulatedClock(0.05)
+    engine = follower(clock, sink, num_bars=4)
+    tick_s = 60 / 120 / 24
+    clock.at(0.5, lambda: engine.receive((SONG_POSITION, 20, 0)))
+    clock.at(1.0, lambda: engine.receive((CONTINUE,)))
+    send_ticks(clock, engine, 1.01, 3 * 96, tick_s)
+    engine.run()
+    assert sink.times(36)[0] == pytest.approx(1.01 + 12 * 6 * tick_s, abs=0.02)  # step 32
+
+
+def test_a_master_that_falls_silent_stops_the_music():
+    sink, clock = Memory(), SimulatedClock(0.05)
+    engine = follower(clock, sink)
+    clock.at(1.0, lambda: engine.receive((START,)))
+    send_ticks(clock, engine, 1.01, 100, 60 / 120 / 24)
+    clock.at(60.0, engine.end)
+    engine.run()
+    last = 1.01 + 99 * 60 / 120 / 24
+    assert last - 0.2 < max(sink.times()) < last + 2 * 60 / 120 / 24
+
+
+def test_messages_of_other_kinds_are_not_heard():
+    sink, clock = Memory(), SimulatedClock(0.05)
+    engine = follower(clock, sink)
+    for number, message in enumerate([(0x90, 36, 100), (0xF0, 1, 2, 0xF7), (0xFE,), (SONG_POSITION,), (CLOCK,)]):
+        clock.at(0.1 * number + 0.5, lambda message=message: engine.receive(message))
+    clock.at(5.0, engine.end)
+    assert engine.run().notes == 0
+
+
+def test_own_tempo_gives_position_and_time_that_are_each_others_inverse():
+    tempo = OwnTempo(90.0, 4)
+    assert tempo.position(5.0) == -math.inf and tempo.time_of(3) == math.inf
+    tempo.start(2.0)
+    for step in (-0.5, 0, 7.25, 100):
+        assert tempo.position(tempo.time_of(step)) == pytest.approx(step)
+    tempo.change_tempo(180.0, 4.0)
+    assert tempo.position(4.0) == pytest.approx(2.0 / (60 / 90 / 4))
+    assert tempo.time_of(tempo.position(4.0) + 1) == pytest.approx(4.0 + 60 / 180 / 4)
+
+
+# ---------------------------------------------------------------------- real time, ports and the command
+
+
+def test_in_real_time_notes_go_out_when_they_are_due():
+    sink = Memory()
+    engine = engine_of(RealClock(), sink, num_bars=2, tempo=OwnTempo(200.0, 4))
+    started = time.perf_counter()
+    timing = engine.run()
+    assert 2.4 < time.perf_counter() - started < 6
+    assert timing.notes == 40
+    hats = sink.times(42)
+    errors = np.abs(np.array(hats) - expected_hats(32, 60 / 200 / 4, engine.begun_s))
+    assert np.median(errors) < 0.01 and timing.percentile(timing.lateness, 50) < 0.01  # loosely: the machine is shared
+
+
+def test_a_real_clock_is_woken_from_another_thread_and_works_beside():
+    import threading
+
+    clock, got = RealClock(), []
+    threading.Timer(0.1, clock.wake).start()
+    started = clock.now()
+    clock.wait(math.inf)
+    assert 0.05 < clock.now() - started < 2
+    clock.work(lambda: 1 / 0, lambda *found: got.append(found))
+    clock.work(lambda: threading.current_thread().name, lambda *found: got.append(found))
+    deadline = clock.now() + 5
+    while len(got) < 2 and clock.now() < deadline:
+        clock.wait(clock.now() + 0.5)
+    clock.close()
+    assert isinstance(got[0][1], ZeroDivisionError) and got[1][0] == "hypermeter-draws"
+
+
+def test_a_file_holds_what_was_sent_at_its_time(tmp_path):
+    sink = FileSink(tmp_path / "out.mid", GRID, 120.0)
+    engine = engine_of(SimulatedClock(0.01), sink, num_bars=2)
+    engine.run()
+    sink.begins_s = engine.begun_s
+    sink.close()
+    groove = hypermeter.read_midi(tmp_path / "out.mid")
+    assert groove.hits.shape == (32, 10) and groove.hits[:, 2].all() and groove.hits[::4, 0].all()
+    assert groove.offset[1::2, 2] == pytest.approx(0.4, abs=0.01) and groove.tempo_bpm == 120
+    assert groove.velocity[0, 2] == pytest.approx(64 / 127)
+
+
+class Cable:
+    """A virtual loopback in place of mido's backend: what goes into its output comes out of its input."""
+
+    def __init__(self, name, callback=None, **_):
+        self.callback, self.got, self.is_closed = callback, [], False
+        Cable.last = self
+
+    def send(self, message):
+        self.got.append(message)
+
+    def close(self):
+        self.is_closed = True
+
+
+@pytest.fixture
+def cables(monkeypatch):
+    monkeypatch.setenv("MIDO_BACKEND", "none")
+    for kind in ("output", "input"):
+        monkeypatch.setattr(mido, f"get_{kind}_names", lambda kind=kind: [f"Synth {kind}", "Other A", "Other B"])
+        monkeypatch.setattr(mido, f"open_{kind}", Cable)
+
+
+def test_ports_are_found_by_a_part_of_their_name(cables):
+    sink = open_output("synth")
+    sink.send((0x99, 36, 100), 0.0)
+    assert Cable.last.got == [mido.Message("note_on", channel=9, note=36, velocity=100)]
+    sink.close()
+    assert Cable.last.is_closed
+    got = []
+    open_input("Synth input", got.append)
+    Cable.last.callback(mido.Message("songpos", pos=300))
+    assert got == [(SONG_POSITION, 300 % 128, 300 // 128)] and "Synth input" in input_names()
+    with pytest.raises(
+        HypermeterError, match="no MIDI output; outputs are: Synth output, Other A, Other B; pass --port"
+    ):
+        open_output("drum machine")
+    with pytest.raises(HypermeterError, match="more than one MIDI output"):
+        open_output("other")
+
+
+def test_a_port_that_goes_away_ends_in_one_line(cables, monkeypatch):
+    sink = open_output("synth")
+    monkeypatch.setattr(Cable, "send", lambda self, message: 1 / 0)
+    with pytest.raises(HypermeterError, match="the MIDI port is gone"):
+        engine_of(SimulatedClock(0.01), sink, num_bars=2).run()
+
+
+def refused(capsys, *arguments):
+    assert cli.main(["play", *map(str, arguments)]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and "Traceback" not in err
+    return err
+
+
+def test_without_a_port_one_line_lists_those_there_are(capsys, cables, monkeypatch):
+    assert "outputs are: Synth output, Other A, Other B" in refused(capsys)
+    monkeypatch.setattr(mido, "get_output_names", list)
+    assert "there are no outputs; pass --port virtual" in refused(capsys)
+
+
+def test_what_cannot_be_played_is_refused_before_the_model_is_loaded(capsys, tmp_path):
+    out = tmp_path / "x.mid"
+    assert "bars is 0" in refused(capsys, "--port", out, "--bars", 0)
+    assert "tempo is 5" in refused(capsys, "--port", out, "--tempo-bpm", 5)
+    assert "channel is 17" in refused(capsys, "--port", out, "--channel", 17)
+    assert "expected one" in refused(capsys, "--port", out, "--send-clock", "--follow", "x")
+    assert "--simulate needs --bars" in refused(capsys, "--port", out, "--simulate")
+    assert "swing is 0.3" in refused(capsys, "--port", out, "--swing", 0.3, "--bars", 1)
+    assert "no voice 'gong'" in refused(capsys, "--port", out, "--bias", "gong", 1, "--bars", 1)
+    assert not out.exists()
+
+
+def test_the_command_plays_into_a_file_in_simulated_time(capsys, tmp_path):
+    out = tmp_path / "out.mid"
+    arguments = ["--bars", "4", "--simulate", "--style", "funk", "--send-clock", "--seed", "4"]
+    assert cli.main(["play", "--port", str(out), *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "notes in 4 bars" in said and "0 left out" in said and "latency of notes, ms" in said
+    groove = hypermeter.read_midi(out)
+    assert groove.num_bars == 4 and groove.hits.sum() > 20
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_command_and_keeps_what_was_played(tmp_path):
+    out = tmp_path / "out.mid"
+    command = [sys.executable, "-m", "hypermeter.cli", "play", "--port", str(out), "--osc", "0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as playing:
+        try:
+            assert "OSC on 127.0.0.1:" in playing.stderr.readline()
+            time.sleep(4)
+            playing.send_signal(signal.SIGINT)
+            said, err = playing.communicate(timeout=60)
+        finally:
+            playing.kill()
+    assert playing.returncode == 0 and not err and "jitter" in said
+    assert hypermeter.read_midi(out).hits.sum() > 5

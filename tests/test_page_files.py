@@ -1,0 +1,199 @@
+"""The page in a real browser: files and links, for everyone, on any host, and quickly."""
+
+# ruff: noqa: F401, F811  (fixtures are imported, and named as arguments)
+
+import time
+import wave
+
+import numpy as np
+import pytest
+
+import hypermeter
+from browsing import DESK, NOTHING, PHONE, Session, UnpackingHost, chromium, host, opened, serving
+from hypermeter.grid import Groove
+
+pytestmark = pytest.mark.slow
+FIRST_SOUND_S = 6.0
+"""Generous: two seconds are meant, on a machine that does nothing else."""
+CONTINUATION_S = 6.0
+
+
+# ---------------------------------------------------------------------- files and links
+
+
+def test_a_saved_midi_file_is_read_by_hypermeter(opened, tmp_path):
+    opened.click("bars-4", "continue")
+    with opened.page.expect_download() as caught:
+        opened.page.click("#save-midi")
+    path = tmp_path / caught.value.suggested_filename
+    caught.value.save_as(path)
+    groove, song = hypermeter.read_midi(path), opened.song()
+    assert path.name == "hypermeter.mid" and groove.tempo_bpm == pytest.approx(104, abs=0.01)
+    hits = opened.hits
+    assert (groove.hits == hits[: len(groove)]).all() and not hits[len(groove) :].any()
+    assert np.allclose(groove.velocity.ravel(), song["velocity"][: groove.hits.size], atol=0.51 / 127)
+    swung = np.array(song["offset"]).reshape(-1, 10) + 0.05 * (np.arange(len(hits)) % 2)[:, None]
+    wanted = np.where(hits > 0, np.clip(swung, -0.5, 0.499), 0)[: len(groove)]
+    assert np.abs(groove.offset - wanted).max() < 1 / 120 + 1e-6
+
+
+def test_a_saved_wav_file_sounds(opened, tmp_path):
+    with opened.page.expect_download() as caught:
+        opened.page.click("#save-wav")
+    path = tmp_path / "beat.wav"
+    caught.value.save_as(path)
+    with wave.open(str(path)) as file:
+        assert (file.getnchannels(), file.getframerate(), file.getsampwidth()) == (2, 44100, 2)
+        samples = np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(float) / 32768
+        assert file.getnframes() / 44100 == pytest.approx(64 * 60 / 104 / 4 + 2, abs=0.01)
+    assert 0.02 < np.sqrt(np.mean(samples**2)) < 0.5
+
+
+DROP = """([bytes, name]) => {
+    const transfer = new DataTransfer()
+    transfer.items.add(new File([Uint8Array.from(bytes)], name, { type: 'audio/midi' }))
+    for (const kind of ['dragenter', 'dragover', 'drop']) {
+        document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }))
+    }
+}"""
+
+
+def test_a_midi_file_is_dropped_in(opened, tmp_path):
+    rng = np.random.default_rng(0)
+    hits = (rng.random((80, 10)) < 0.2).astype(np.uint8)
+    hits[79, 0] = 1
+    groove = Groove(hits, velocity=hits * rng.integers(20, 127, hits.shape) / 127, tempo_bpm=90.0)
+    hypermeter.write_midi(groove, tmp_path / "mine.mid")
+    opened.page.evaluate(DROP, [list((tmp_path / "mine.mid").read_bytes()), "mine.mid"])
+    opened.until("() => hypermeter.app.bars === 5")
+    song = opened.song()
+    assert (opened.hits == hits).all() and song["tempo"] == 90
+    assert np.allclose(song["velocity"], groove.velocity.ravel(), atol=1e-6)
+    assert opened.page.inner_text("#status") == "mine.mid: 5 bars"
+    opened.page.click("#undo")
+    assert opened.song()["bars"] == 4
+    opened.page.evaluate(DROP, [list(b"not music"), "letter.txt"])
+    opened.page.wait_for_timeout(100)
+    assert opened.page.inner_text("#status") == "letter.txt: This is not a MIDI file."
+    assert opened.song()["bars"] == 4 and opened.page.locator("#drop").is_hidden()
+
+
+def test_a_link_holds_the_song(opened, chromium):
+    opened.click("bars-4", "continue")
+    opened.page.click("#mode-lock")
+    opened.cell(0, 0).click()
+    opened.page.click("#share")
+    opened.until("() => location.hash.length > 10")
+    song, url = opened.song(), opened.page.url
+    assert len(url) < 4000
+    other = Session(chromium, url).ready()
+    back = other.song()
+    for name in ("hits", "locked", "tempo", "bars", "asks"):
+        assert back[name] == song[name], name
+    assert np.allclose(back["velocity"], song["velocity"], atol=0.51 / 127)
+    other.close()
+    broken = Session(chromium, url[:-40]).ready()
+    assert broken.song()["bars"] == 4
+    broken.close()
+
+
+# ---------------------------------------------------------------------- for everyone
+
+
+def violations(session):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    found = axe.Axe().run(session.page)
+    return [(each["id"], each["nodes"][0]["html"][:120]) for each in found.response["violations"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_axe_finds_nothing(chromium, host, scheme, viewport):
+    session = Session(chromium, host, color_scheme=scheme, viewport=viewport).ready()
+    session.click("bars-4", "continue")
+    session.click("lock-bars")
+    session.page.get_by_role("button", name="Lock crash").click()
+    assert violations(session) == []
+    session.page.keyboard.press("?")
+    assert violations(session) == []
+    session.page.get_by_role("button", name="Close", exact=True).click()
+    session.close()
+
+
+def test_it_fits_a_phone(chromium, host):
+    session = Session(chromium, host, viewport=PHONE, has_touch=True, is_mobile=True).ready()
+    for width in (320, PHONE["width"]):
+        session.page.set_viewport_size({"width": width, "height": 844})
+        wide = session.page.evaluate("() => [document.documentElement.scrollWidth, innerWidth]")
+        assert wide[0] <= wide[1] == width
+    assert session.page.locator("#grid [role=row]:not(.head)").first.locator("[role=gridcell]").count() == 16
+    before = session.hits
+    session.cell(3, 2).tap()
+    assert session.hits[2, 3] == 1 - before[2, 3]
+    session.page.tap("#continue")
+    session.idle()
+    assert session.song()["bars"] == 8
+    session.page.tap("#mixer")
+    session.page.get_by_role("button", name="Mute kick").tap()
+    assert session.page.evaluate("() => hypermeter.app.muted[0]") and session.page.locator("#grid").is_hidden()
+    session.close()
+
+
+def test_dark_is_dark(chromium, host):
+    shades = {}
+    for scheme in ("light", "dark"):
+        session = Session(chromium, host, color_scheme=scheme).ready()
+        colour = session.page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+        shades[scheme] = sum(int(each) for each in colour[4:-1].split(",")) / 3
+        session.close()
+    assert shades["light"] > 200 and shades["dark"] < 50
+
+
+def test_without_the_model_one_still_writes(chromium, host):
+    session = Session(chromium, f"{host}licenses.txt")
+    session.context.route("**/step.onnx.gz", lambda route: route.abort())
+    session.page.goto(host)
+    session.until("() => document.getElementById('status').innerText.startsWith('The model cannot be loaded')")
+    before = session.hits
+    session.cell(0, 1).click()
+    assert session.hits.sum() == before.sum() + 1
+    session.page.keyboard.press("Escape")
+    session.click("continue")
+    assert session.song()["bars"] == 4 and "Failed to fetch" in session.page.inner_text("#status")
+    session.errors.clear()
+    session.close()
+
+
+def test_a_host_that_unpacks_on_the_way_will_do(chromium):
+    server = serving(UnpackingHost)
+    session = Session(chromium, f"http://127.0.0.1:{server.server_port}/").ready()
+    session.click("bars-4", "continue")
+    assert session.song()["bars"] == 8
+    session.close()
+    server.shutdown()
+    server.server_close()
+
+
+# ---------------------------------------------------------------------- speed
+
+
+def test_it_is_quick(chromium, host, capsys):
+    session = Session(chromium, host)
+    session.until("() => !!window.hypermeter")
+    session.page.click("#play")
+    session.until("() => hypermeter.sound.step >= 0")
+    first_sound = session.page.evaluate("() => performance.now()") / 1000
+    session.page.click("#play")
+    session.ready()
+    loaded = session.page.evaluate("() => performance.now()") / 1000
+    taken = []
+    for seed in range(5):
+        start = time.perf_counter()
+        session.play("continue", {**NOTHING, "bars": 16, "temperature": 1, "seed": seed})
+        taken.append(time.perf_counter() - start)
+    session.close()
+    with capsys.disabled():
+        print(f"\nfirst sound {first_sound:.2f} s after opening, model {loaded:.2f} s;", end=" ")
+        print(f"16 bars in {min(taken):.2f} s at best, {np.median(taken):.2f} s in the median")
+    assert first_sound < FIRST_SOUND_S
+    assert np.median(taken) < CONTINUATION_S

@@ -1,0 +1,672 @@
+"""The server, in process: answers against ``OnnxPlayer`` itself, limits, headers, refusals, and clients that leave."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi", reason="the server is an extra")
+pytest.importorskip("onnxruntime", reason="the server is an extra")
+
+import httpx
+
+from exported import exports, folder  # noqa: F401
+from hypermeter import cli
+from hypermeter.grid import Grid, Groove, HypermeterError
+from hypermeter.kit import load_kit
+from hypermeter.midi import to_midi_bytes
+from hypermeter.runtime import OnnxPlayer, PlanArrays, make_plan_arrays
+from hypermeter.serve import Limits, make_app
+from hypermeter.serve.command import is_loopback, listen, load_players
+from hypermeter.serve.guard import one_line
+from hypermeter.serve.limits import Refused, Slots, Stopped, Watch
+from hypermeter.serve.playing import Watched
+
+KIT = load_kit("gm10")
+V = KIT.num_voices
+
+
+@pytest.fixture(scope="module")
+def player():
+    return OnnxPlayer.load(folder("groove"))
+
+
+@pytest.fixture(scope="module")
+def app(player, tmp_path_factory):
+    page = tmp_path_factory.mktemp("page")
+    (page / "index.html").write_text("<!doctype html><title>Page</title>")
+    (page / "model").mkdir()
+    for name in ("page.js", "thing.wasm", "model/step.onnx.gz", "data.json"):
+        (page / name).write_bytes(b"{}")
+    (page.parent / "secret.txt").write_text("secret")
+    (page / "link.txt").symlink_to(page.parent / "secret.txt")
+    return make_app({"small": player, "other": player}, page, hosts=("test", "127.0.0.1"))
+
+
+def ask(app, method, path, **options):
+    """One request, answered."""
+
+    async def once():
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.request(method, path, **options)
+
+    return asyncio.run(once())
+
+
+def post(app, path, body, **options):
+    return ask(app, "POST", f"/api/{path}", json=body, **options)
+
+
+def played(app, path, body):
+    answer = post(app, path, body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["groove"]
+
+
+def error_of(answer, status):
+    assert answer.status_code == status, (answer.status_code, answer.text)
+    assert answer.headers["content-type"] == "application/json" and set(answer.json()) == {"error"}
+    line = answer.json()["error"]
+    assert line and "\n" not in line and len(line) <= 500 and "Traceback" not in line
+    return line
+
+
+def beat(bars=2):
+    hits = np.zeros((16 * bars, V), np.uint8)
+    hits[::4, 0] = hits[4::8, 1] = hits[::2, 2] = 1
+    return hits
+
+
+def sent(hits, **more):
+    return {"hits": hits.T.tolist(), **more}
+
+
+def array(groove, name="hits"):
+    return np.array(groove[name]).T
+
+
+# ---------------------------------------------------------------------- the same as the player
+
+
+@pytest.mark.parametrize(
+    ("body", "options"),
+    [
+        ({}, {}),
+        ({"seed": 2**53 - 1, "temperature": 0.7, "top_p": 0.9}, {"seed": 2**53 - 1, "temperature": 0.7, "top_p": 0.9}),
+        ({"bias": {"ride": 3.0}, "seed": 5}, {"voice_bias": [0.0] * 9 + [3.0], "seed": 5}),
+        ({"plan": {"style": "jazz", "density": [0.1, 0.4]}, "guidance": 2}, {"guidance": 2.0}),
+    ],
+)
+def test_the_same_seed_gives_the_same_hits_as_the_player(app, player, body, options):
+    if "plan" in body:
+        options["plan"] = make_plan_arrays(player.labels, 3, style="jazz", density=[0.1, 0.4])
+    groove = played(app, "generate", {"bars": 3, "tempo_bpm": 90, **body})
+    hits = player.generate(48, **options)[0]
+    assert (array(groove) == hits).all() and hits.any()
+    velocity, offset = player.perform(hits, 90.0, seed=options.get("seed", 0))
+    assert np.allclose(array(groove, "velocity"), velocity, atol=2e-6)
+    assert np.allclose(array(groove, "offset"), offset, atol=2e-6)
+    assert groove["tempo_bpm"] == 90 and groove["voices"] == list(KIT.names)
+
+
+def test_a_groove_is_continued_as_the_player_continues_it(app, player):
+    plan = PlanArrays.free(2)
+    asked = make_plan_arrays(player.labels, sections="verse:2 fill:1")
+    whole = PlanArrays(*(np.concatenate(pair, 1) for pair in zip(plan, asked)))
+    body = {"groove": sent(beat(), tempo_bpm=100), "bars": 3, "seed": 4, "plan": {"sections": "verse:2 fill:1"}}
+    groove = played(app, "continue", body)
+    hits = player.generate(48, beat(), plan=whole, seed=4)[0]
+    assert (array(groove) == hits).all()
+    told = [np.concatenate([each, np.full((48, V), np.nan)]) for each in (0.8 * beat(), 0.0 * beat())]
+    velocity, offset = player.perform(np.concatenate([beat(), hits]), 100.0, seed=4, known=told)
+    assert np.allclose(array(groove, "velocity"), velocity[32:], atol=2e-6)
+    assert np.allclose(array(groove, "offset"), offset[32:], atol=2e-6)
+
+
+def test_what_is_known_stays_and_the_rest_is_infilled_as_the_player_does(app, player):
+    known = np.zeros((32, V), np.uint8)
+    known[:16] = known[:, 0] = 1
+    velocity = np.where(beat() > 0, 0.25, 0)
+    groove = sent(beat(), velocity=velocity.T.tolist())
+    body = {"groove": groove, "known": known.T.tolist(), "context": sent(beat(1)), "particles": 8, "seed": 1}
+    answer = post(app, "infill", body)
+    done = player.infill(known > 0, beat(), context=beat(1), particles=8, seed=1)
+    found = answer.json()
+    assert (array(found["groove"]) == done.hits).all()
+    assert found["effective_sample_size"]["smallest"] == pytest.approx(done.smallest)
+    stays = (known > 0) & (beat() > 0)
+    assert (array(found["groove"], "velocity")[stays] == 0.25).all()
+    assert (array(found["groove"])[known > 0] == beat()[known > 0]).all()
+
+
+def test_a_plan_may_be_given_bar_by_bar_as_the_page_does(app, player):
+    labels = [[0, 0, 0], [1, 3, 1], [2, 3, 2]]
+    numbers = [[None, None, None], [120, 0.3, None], [None, 0.1, 0]]
+    plan = PlanArrays(np.array([labels]), np.array([numbers], np.float32))
+    body = {"groove": sent(beat(1)), "bars": 2, "seed": 4, "plan": {"labels": labels, "numbers": numbers}}
+    hits = player.generate(32, beat(1), plan=plan, seed=4)[0]
+    assert (array(played(app, "continue", body)) == hits).all()
+    known = ["x" * 16 + "." * 16] * V
+    infill = {"groove": sent(beat()), "known": known, "horizon_bars": 0, "particles": 4, "plan": body["plan"]}
+    done = player.infill(np.arange(32)[:, None].repeat(V, 1) < 16, beat(), horizon_bars=0, particles=4, plan=plan)
+    assert (array(played(app, "infill", infill)) == done.hits).all()
+
+
+def test_a_groove_is_varied_as_the_player_varies_it(app, player):
+    body = {"groove": sent(beat()), "strength": 0.9, "temperature": 2, "keep": ["kick"], "particles": 4, "seed": 9}
+    groove = played(app, "vary", body)
+    hits = player.vary(beat(), 0.9, temperature=2.0, keep=[0], particles=4, seed=9)
+    assert (array(groove) == hits).all() and (hits != beat()).any() and (hits[:, 0] == beat()[:, 0]).all()
+    assert (array(played(app, "vary", body | {"strength": 0})) == beat()).all()
+
+
+def test_streaming_gives_the_same_bars_one_a_line(app):
+    for path, body in (("generate", {"bars": 3, "seed": 2}), ("continue", {"groove": sent(beat()), "bars": 3})):
+        whole = played(app, path, body)
+        answer = post(app, f"{path}/stream", body)
+        assert answer.status_code == 200 and answer.headers["content-type"] == "application/x-ndjson"
+        *bars, last = map(json.loads, answer.text.splitlines())
+        assert last == {"done": True, "bars": 3, "seed": body.get("seed", 0)}
+        assert [each["bar"] for each in bars] == [0, 1, 2]
+        for name in ("hits", "velocity", "offset"):
+            assert (np.concatenate([array(each["groove"], name) for each in bars]) == array(whole, name)).all()
+
+
+def test_without_expression_new_hits_are_equally_loud_and_on_the_grid(app):
+    groove = played(app, "generate", {"bars": 1, "expression": False})
+    assert set(array(groove, "velocity")[array(groove) > 0]) == {0.8} and not array(groove, "offset").any()
+
+
+def test_rows_may_be_text_and_voices_few_and_in_any_order(app):
+    few = {"hits": ["....x.......x...", "x.1-0..x........"], "voices": ["snare", "kick"]}
+    whole = np.zeros((16, V), np.uint8)
+    whole[[4, 12], 1] = whole[[0, 2, 7], 0] = 1
+    body = {"bars": 2, "seed": 3}
+    assert played(app, "continue", {"groove": few, **body}) == played(app, "continue", {"groove": sent(whole), **body})
+
+
+def test_midi_is_read_and_written(app):
+    groove = Groove(beat(), tempo_bpm=105, kit=KIT)
+    headers = {"content-type": "audio/midi"}
+    read = ask(app, "POST", "/api/midi/read", content=to_midi_bytes(groove), headers=headers)
+    assert read.status_code == 200 and read.json()["losses"] == []
+    found = read.json()["groove"]
+    assert (array(found) == beat()).all() and found["tempo_bpm"] == 105
+    written = post(app, "midi/write", {"groove": found})
+    assert written.headers["content-type"] == "audio/midi" and written.content == to_midi_bytes(groove)
+    error_of(ask(app, "POST", "/api/midi/read", content=b"MThd nonsense", headers=headers), 422)
+    error_of(ask(app, "POST", "/api/midi/read", content=b"x", headers={"content-type": "text/plain"}), 415)
+
+
+def test_metrics_are_those_of_the_package(app):
+    from hypermeter.metrics import measure
+
+    found = post(app, "analyse", {"groove": sent(beat())}).json()["metrics"]
+    expected = measure(Groove(beat(), kit=KIT))
+    assert set(found) == set(expected) and found["density"] == pytest.approx(float(expected["density"]), abs=1e-6)
+    assert all(value is None or value == value for value in found.values())
+
+
+def test_models_and_health_tell_what_there_is(app, player):
+    found = ask(app, "GET", "/api/models").json()
+    assert [each["name"] for each in found["models"]] == ["small", "other"]
+    first = found["models"][0]
+    assert first["labels"] == player.labels and first["pitches"][0] == list(KIT.voices[0].pitches)
+    assert found["limits"] == {"body_bytes": 2**20, "bars": 256, "particles": 256, "seconds": 30.0}
+    assert ask(app, "GET", "/api/health").json() == {"status": "ok", "version": "0.1.0", "running": 0, "slots": 2}
+
+
+# ---------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "expected"),
+    [
+        ("generate", {"bars": 0}, "bars: .* greater than or equal to 1"),
+        ("generate", {"bars": 257}, "bars is 257, expected at most 256"),
+        ("generate", {"bars": "4"}, "bars: "),
+        ("generate", {"bars": True}, "bars: "),
+        ("generate", {"bar": 4}, "bar: Extra inputs"),
+        ("generate", {"seed": 2**53}, "seed: "),
+        ("generate", {"seed": -1}, "seed: "),
+        ("generate", {"temperature": -0.1}, "temperature: "),
+        ("generate", {"top_p": 0}, "top_p: "),
+        ("generate", {"bias": {"gong": 1}}, "bias: no voice 'gong'"),
+        ("generate", {"model": "../../etc/passwd"}, "model: no '../../etc/passwd' here; expected one of small, other"),
+        ("generate", {"plan": {"style": "polka"}}, "style: no 'polka' in the model"),
+        ("generate", {"plan": {"sections": "verse:3"}, "bars": 4}, "sections: 3 bars, bars is 4"),
+        ("generate", {"plan": {"sections": "verse:99999"}, "bars": 4}, "sections: 99999 bars"),
+        ("generate", {"plan": {"fill": [True]}, "bars": 4}, "fill of 1 bars, expected 4"),
+        ("generate", {"plan": {"labels": [[0, 0, 0]]}}, "plan: labels, expected labels and numbers"),
+        ("generate", {"plan": {"labels": [[0, 99, 0]], "numbers": [[None, None, None]]}}, "outside the vocabulary"),
+        ("generate", {"plan": {"labels": [[0, 0, 0]], "numbers": [[0.5, None, None]]}}, "plan.numbers: expected"),
+        ("generate", {"plan": {"labels": [[0, 0]], "numbers": [[None, None, None]]}}, "plan.labels.0"),
+        ("generate/stream", {"plan": {"style": "polka"}}, "style: no 'polka' in the model"),
+        ("continue", {}, "groove: Field required"),
+        ("continue", {"groove": {"hits": ["x..."]}}, "1 rows of hits for 10 voices"),
+        ("continue", {"groove": {"hits": ["x..."], "voices": ["kick"]}}, "4 steps, expected whole bars of 16"),
+        ("continue", {"groove": {"hits": ["x..", "x"], "voices": ["kick", "ride"]}}, "rows of .1, 3. steps"),
+        ("continue", {"groove": {"hits": ["x", "x"], "voices": ["kick", "kick"]}}, "a voice twice"),
+        ("continue", {"groove": {"hits": [[2]], "voices": ["kick"]}}, "groove.hits.0"),
+        ("continue", {"groove": {"hits": ["?"], "voices": ["kick"]}}, "groove.hits.0"),
+        (
+            "continue",
+            {"groove": {"hits": ["x" * 16], "voices": ["kick"], "grid": {"steps_per_beat": 3}}},
+            "groove in 4/4, 12 steps a bar",
+        ),
+        ("continue", {"groove": {"hits": ["x"], "voices": ["kick"], "velocity": [[0.1, 0.2]]}}, "velocity of another"),
+        ("continue", {"groove": {"hits": ["x"], "voices": ["kick"], "velocity": [[1.5]]}}, "groove.velocity.0.0"),
+        ("continue", {"groove": {"hits": ["x"], "voices": ["kick"], "offset": [[0.5]]}}, "groove.offset.0.0"),
+        ("continue", {"groove": {"hits": ["." * 16 * 257], "voices": ["kick"]}}, "expected at most 256 bars"),
+        ("infill", {"groove": {"hits": ["x"], "voices": ["kick"]}, "known": ["x."]}, "known: of another shape"),
+        ("infill", {"groove": {"hits": ["x"], "voices": ["kick"]}, "known": ["x"], "particles": 257}, "particles is"),
+        ("infill", {"groove": {"hits": [""], "voices": ["kick"]}, "known": [""]}, "no steps"),
+        ("vary", {"groove": {"hits": ["x"], "voices": ["kick"]}, "strength": 1.1}, "strength: "),
+        ("vary", {"groove": {"hits": ["x"], "voices": ["kick"]}, "strength": 1, "keep": ["gong"]}, "keep: no voice"),
+        ("analyse", {"groove": {"hits": [""], "voices": ["kick"]}}, "no steps"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_in_one_line(app, path, body, expected):
+    assert re.search(expected, error_of(post(app, path, body), 422))
+
+
+def test_what_is_not_json_is_refused(app):
+    headers = {"content-type": "application/json"}
+    for content in (b"", b"{", b"\xff", b"[" * 100_000, b"1" * 10_000, b'{"bars": 1e999}', b'{"bars": NaN}'):
+        answer = ask(app, "POST", "/api/generate", content=content, headers=headers)
+        assert answer.status_code in (400, 422)
+        error_of(answer, answer.status_code)
+    lone = rb'{"model": "\ud800"}'  # half a pair, which UTF-8 cannot hold
+    error_of(ask(app, "POST", "/api/generate", content=lone, headers=headers), 422)
+    assert "expected application/json" in error_of(ask(app, "POST", "/api/generate", content=b"{}"), 415)
+
+
+def test_paths_and_methods_that_are_not_there(app):
+    assert "/api/openapi.json" in error_of(ask(app, "GET", "/api/nothing"), 404)
+    error_of(ask(app, "GET", "/nothing"), 404)
+    answer = ask(app, "GET", "/api/generate")
+    assert answer.headers["allow"] == "POST" and error_of(answer, 405)
+    for path in ("/docs", "/redoc", "/openapi.json", "/api/docs", "/docs/oauth2-redirect"):
+        error_of(ask(app, "GET", path), 404)
+
+
+def test_the_page_is_served_and_nothing_beside_it(app):
+    assert "Page" in ask(app, "GET", "/").text
+    for name, kind in (
+        ("page.js", "text/javascript; charset=utf-8"),
+        ("thing.wasm", "application/wasm"),
+        ("model/step.onnx.gz", "application/gzip"),
+        ("data.json", "application/json"),
+    ):
+        answer = ask(app, "GET", f"/{name}")
+        assert answer.headers["content-type"] == kind and "content-encoding" not in answer.headers
+        again = ask(app, "GET", f"/{name}", headers={"if-none-match": answer.headers["etag"]})
+        assert again.status_code == 304
+    for path in ("/../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "/link.txt", "/model/", "//secret.txt"):
+        assert "secret" not in ask(app, "GET", path).text.replace("secret.txt", ""), path
+
+
+def test_every_answer_has_the_headers_of_security(app):
+    for method, path in (("GET", "/"), ("GET", "/api/health"), ("GET", "/nothing"), ("POST", "/api/generate")):
+        headers = ask(app, method, path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'self'" in policy and "unsafe-inline" not in policy and "http" not in policy
+        assert headers["x-content-type-options"] == "nosniff" and headers["cross-origin-opener-policy"] == "same-origin"
+        assert "access-control-allow-origin" not in headers
+    assert ask(app, "GET", "/api/health", headers={"host": "evil.example"}).status_code == 400
+    assert ask(app, "GET", "/api/health", headers={"host": "127.0.0.1:8000"}).status_code == 200
+
+
+def test_an_error_of_our_own_is_told_in_one_line_without_its_insides(player, monkeypatch):
+    app = make_app({"small": player})
+    monkeypatch.setattr("hypermeter.serve.app.joined", lambda bars: 1 / 0)
+    assert error_of(post(app, "generate", {}), 500) == "the server failed; its log tells more"
+    monkeypatch.setattr("hypermeter.serve.app.played_bars", lambda *rest: 1 / 0)
+    assert error_of(post(app, "generate/stream", {}), 500) == "the server failed; its log tells more"
+
+
+# ---------------------------------------------------------------------- limits
+
+
+def test_a_body_that_is_too_large_is_refused_with_or_without_its_length(player):
+    app = make_app({"small": player}, limits=Limits(body_bytes=1000))
+    headers = {"content-type": "application/json"}
+    assert "1000 bytes" in error_of(ask(app, "POST", "/api/generate", content=b" " * 1001, headers=headers), 413)
+
+    async def in_parts():
+        for _ in range(11):
+            yield b" " * 100
+
+    error_of(ask(app, "POST", "/api/generate", content=in_parts(), headers=headers), 413)
+    assert ask(app, "POST", "/api/generate", content=b'{"bars":1}'.ljust(1000), headers=headers).status_code == 200
+
+
+def test_a_body_that_comes_too_slowly_is_refused(player):
+    app = make_app({"small": player}, limits=Limits(body_seconds=0.1))
+
+    async def slowly():
+        yield b'{"bars":'
+        await asyncio.sleep(1)
+        yield b"1}"
+
+    headers = {"content-type": "application/json"}
+    assert "within 0.1 s" in error_of(ask(app, "POST", "/api/generate", content=slowly(), headers=headers), 408)
+
+
+def test_work_that_takes_too_long_is_ended(player):
+    app = make_app({"small": player}, limits=Limits(seconds=0.05))
+    started = time.monotonic()
+    assert "longer than 0.05 s" in error_of(post(app, "generate", {"bars": 256}), 503)
+    whole = np.zeros((16, V), np.uint8)
+    infill = {"groove": sent(whole.repeat(16, 0)), "known": ["x" + "." * 254 + "x"] * V, "particles": 256}
+    error_of(post(app, "infill", infill), 503)
+    answer = post(app, "generate/stream", {"bars": 256})
+    if answer.status_code == 200:  # some bars came before
+        assert "longer than" in json.loads(answer.text.splitlines()[-1])["error"]
+    assert time.monotonic() - started < 10
+
+
+class Gate:
+    """Steps of the model wait before it."""
+
+    def __init__(self):
+        self.is_open, self.is_reached = threading.Event(), threading.Event()
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    gate, step = Gate(), Watched.run_step
+
+    def run_step(self, feeds):
+        gate.is_reached.set()
+        assert gate.is_open.wait(10)
+        return step(self, feeds)
+
+    monkeypatch.setattr(Watched, "run_step", run_step)
+    yield gate
+    gate.is_open.set()
+
+
+def test_more_requests_than_there_are_places_wait_and_more_than_may_wait_are_refused(player, gate):
+    app = make_app({"small": player}, limits=Limits(running=2, waiting=3))
+
+    async def many():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=30) as client:
+            asked = [asyncio.ensure_future(client.post("/api/generate", json={"bars": 1})) for _ in range(9)]
+            while sum(each.done() for each in asked) < 4:
+                await asyncio.sleep(0.01)
+            busy = (await client.get("/api/health")).json()
+            gate.is_open.set()
+            return busy, [each.result() for each in asked if each.done()], await asyncio.gather(*asked)
+
+    busy, refused, answers = asyncio.run(many())
+    assert busy["running"] == busy["slots"] == 2
+    assert len(refused) == 4 and all("try again" in error_of(each, 429) for each in refused)
+    assert all(each.headers["retry-after"].isdigit() for each in refused)
+    assert sorted(each.status_code for each in answers) == [200] * 5 + [429] * 4
+
+
+def test_one_that_waits_too_long_is_refused(player, gate):
+    app = make_app({"small": player}, limits=Limits(running=1, wait_seconds=0.1))
+
+    async def two():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=30) as client:
+            first = asyncio.ensure_future(client.post("/api/generate", json={"bars": 1}))
+            await asyncio.to_thread(gate.is_reached.wait)
+            second = await client.post("/api/generate", json={"bars": 1})
+            gate.is_open.set()
+            return await first, second
+
+    first, second = asyncio.run(two())
+    assert first.status_code == 200 and "no place within 0.1 s" in error_of(second, 429)
+
+
+@pytest.mark.parametrize("path", ["generate", "generate/stream", "infill", "vary"])
+def test_a_request_whose_client_leaves_stops_its_work_and_frees_its_place(player, path, monkeypatch):
+    app, limits = None, Limits(running=1)
+    ended = threading.Event()
+    stop, check = Watch.stop, Watch.check
+
+    def checked(watch):
+        try:
+            check(watch)
+        except Stopped:
+            ended.set()
+            raise
+
+    monkeypatch.setattr(Watch, "check", checked)
+    app = make_app({"small": player}, limits=limits)
+    groove = sent(beat().repeat(128, 0)[:4096])
+    body = {"generate": {"bars": 256}, "generate/stream": {"bars": 256}}.get(path)
+    body = body or {"infill": {"groove": groove, "known": ["x" + "." * 4094 + "x"] * V, "particles": 256}}.get(path)
+    body = body or {"groove": groove, "strength": 1.0, "particles": 256}
+
+    async def leave():
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "method": "POST",
+            "path": f"/api/{path}",
+            "raw_path": f"/api/{path}".encode(),
+            "query_string": b"",
+            "root_path": "",
+            "scheme": "http",
+            "http_version": "1.1",
+            "headers": [(b"content-type", b"application/json"), (b"host", b"test")],
+            "client": ("127.0.0.1", 1),
+            "server": ("test", 80),
+        }
+        coming, gone = (
+            [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}],
+            asyncio.Event(),
+        )
+
+        async def receive():
+            if coming:
+                return coming.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            pass
+
+        answering = asyncio.ensure_future(app(scope, receive, send))
+        await asyncio.sleep(0.3)
+        assert not answering.done()
+        gone.set()
+        await asyncio.wait_for(answering, 10)
+        assert await asyncio.to_thread(ended.wait, 10)
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=30) as client:
+            return await client.post("/api/generate", json={"bars": 1})
+
+    assert asyncio.run(leave()).status_code == 200
+    assert stop is Watch.stop
+
+
+def test_slots_are_given_back_after_an_error():
+    async def use():
+        slots = Slots(Limits(running=1, waiting=0))
+        for _ in range(3):
+            with contextlib.suppress(ZeroDivisionError):
+                async with slots.one():
+                    assert slots.running == 1
+                    with pytest.raises(Refused):
+                        async with slots.one():
+                            pass
+                    raise ZeroDivisionError
+        return slots.running, slots.waiting
+
+    assert asyncio.run(use()) == (0, 0)
+
+
+def test_a_watch_ends_work_by_time_or_by_hand():
+    watch = Watch(60)
+    watch.check()
+    watch.stop()
+    with pytest.raises(Stopped):
+        watch.check()
+    with pytest.raises(Refused, match=r"longer than 0.001 s"):
+        late = Watch(0.001)
+        time.sleep(0.01)
+        late.check()
+
+
+def test_limits_out_of_range_are_refused():
+    with pytest.raises(HypermeterError, match="bars is 0"):
+        Limits(bars=0)
+    assert Limits(waiting=0).waiting == 0
+
+
+def test_a_line_is_one_line_of_what_utf8_holds():
+    assert one_line("a\n b\t\ud800") == "a b ?" and len(one_line("x" * 9999)) == 500
+
+
+# ---------------------------------------------------------------------- the schema
+
+
+def test_the_schema_is_there_and_names_no_other_site(app):
+    schema = ask(app, "GET", "/api/openapi.json").json()
+    assert {"/api/generate", "/api/continue", "/api/infill", "/api/vary", "/api/analyse", "/api/models"} <= set(
+        schema["paths"]
+    )
+    assert "http" not in json.dumps(schema).replace("HTTP", "").replace("http.", "")
+    for path, methods in schema["paths"].items():
+        for method, each in methods.items():
+            assert each["summary"] and "200" in each["responses"], path
+            if method == "post":
+                assert {"400", "413", "415", "422"} <= set(each["responses"]), path
+                assert each["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith("/Problem")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_whatever_is_sent_is_answered_as_the_schema_says(player):
+    """Schemathesis: no failure of the server's, and answers of the status, type and form that the schema has."""
+    schemathesis = pytest.importorskip("schemathesis")
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis.errors import Unsatisfiable
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi import checks
+
+    app = make_app({"small": player}, limits=Limits(bars=4, particles=4, seconds=20))
+    schema = schemathesis.openapi.from_asgi("/api/openapi.json", app)
+    held = [
+        not_a_server_error,
+        checks.status_code_conformance,
+        checks.content_type_conformance,
+        checks.response_schema_conformance,
+        checks.negative_data_rejection,
+    ]
+    asked = {}
+
+    def hold(operation, mode):
+        @settings(
+            max_examples=15,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def run(case):
+            response = case.call()
+            asked.setdefault(operation.label, []).append(response.status_code)
+            case.validate_response(response, checks=held)
+
+        with contextlib.suppress(Unsatisfiable):  # nothing is wrong for what takes anything
+            run()
+
+    for operation in (each.ok() for each in schema.get_all_operations()):
+        for mode in schemathesis.GenerationMode:
+            hold(operation, mode)
+    assert len(asked) == 11
+    assert all(200 in statuses for label, statuses in asked.items() if label.startswith("GET"))
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def test_addresses():
+    assert is_loopback("127.0.0.1") and is_loopback("::1") and is_loopback("localhost")
+    assert not is_loopback("0.0.0.0") and not is_loopback("example.org")
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(HypermeterError, match=f"127.0.0.1:{port}: cannot be listened on"):
+            listen("127.0.0.1", port)
+    with pytest.raises(HypermeterError, match="port is 70000"):
+        listen("127.0.0.1", 70000)
+
+
+def test_models_are_taken_from_exports_and_two_of_one_name_are_refused(player, tmp_path):
+    folder = str(player.folder.path)
+    found = load_players([folder], tmp_path)
+    assert len(found) == 1 and next(iter(found.values())).meta == player.meta
+    with pytest.raises(HypermeterError, match="two are named"):
+        load_players([folder, folder], tmp_path)
+
+
+def test_a_model_whose_voices_have_no_names_is_refused(player):
+    with pytest.raises(HypermeterError, match="bare: no kit in it"):
+        make_app({"bare": OnnxPlayer(replace(player.folder, meta={**player.meta, "kit": None}))})
+
+
+def test_the_command_refuses_in_one_line(capsys):
+    assert cli.main(["serve", "--port", "70000"]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and "port is 70000" in err
+
+
+@pytest.mark.slow
+def test_the_command_serves_and_ends_on_ctrl_c(player):
+    command = [sys.executable, "-m", "hypermeter.cli", "serve", "--port", "0", "--model", str(player.folder.path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, env=environment) as serving:
+        try:
+            address = serving.stdout.readline().split()[0]
+            assert address.startswith("http://127.0.0.1:")
+            deadline = time.monotonic() + 20
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    answer = httpx.post(f"{address}api/generate", json={"bars": 1}, timeout=30)
+                    break
+                assert time.monotonic() < deadline
+            assert answer.status_code == 200 and (array(answer.json()["groove"]) == player.generate(16)[0]).all()
+            guide = (Path(__file__).parents[1] / "docs" / "server.md").read_text("utf-8")
+            (code,) = re.findall(r"^```py\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+            told = {}
+            exec(code.replace("http://127.0.0.1:8000", address.rstrip("/")), told)
+            assert len(told["new"]["hits"][0]) == 64 and told["other"]["hits"][0][:4] == [1, 0, 0, 0]
+            with httpx.stream("POST", f"{address}api/generate/stream", json={"bars": 200}, timeout=20) as streaming:
+                assert json.loads(next(streaming.iter_lines()))["bar"] == 0
+            until = time.monotonic() + 20  # what was streamed ends with its client
+            while httpx.get(f"{address}api/health").json()["running"]:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            serving.send_signal(signal.SIGINT)
+            _, err = serving.communicate(timeout=20)
+        finally:
+            serving.kill()
+    assert serving.returncode == 0 and "Traceback" not in err
+
+
+def test_grid_of_the_model_is_that_of_its_export(player):
+    assert player.grid == Grid()
+    assert socket.getdefaulttimeout() is None

@@ -1,0 +1,391 @@
+/** What the page holds, and what can be done with it; the views show it and call it. */
+
+import { Stopped } from './engine'
+import { History } from './history'
+import { keptByVariation } from './infill'
+import type { Meta } from './meta'
+import { stepsPerBar } from './meta'
+import { askedOf } from './plan'
+import type { Engine } from './protocol'
+import * as songs from './song'
+import type { Ask, Part, Song } from './song'
+
+export type Mode = 'write' | 'lock' | 'loud'
+
+export interface Settings {
+  style: number
+  section: number
+  temperature: number
+  guidance: number
+  seed: number
+  /** To continue by. */
+  bars: number
+  /** Of a variation, in [0, 1]. */
+  strength: number
+  endless: boolean
+  loop: boolean
+  mode: Mode
+}
+
+export interface Busy {
+  label: string
+  /** In [0, 1], or null where it cannot be told. */
+  share: number | null
+  stop: AbortController
+}
+
+/** Of infill; and how many bars after the selected ones are heard and weighed. */
+const PARTICLES = 32
+const BARS_AFTER = 2
+/** Bars that endless play asks for at once, and that it keeps ahead. */
+const CHUNK_BARS = 2
+const AHEAD_BARS = 4
+/** Endless play hears the last so many bars, or up to twice as many; where it is not disturbed it remembers all before. */
+const HEARD_BARS = 64
+/** How much busier or calmer a bar is asked to be. */
+const STEP_OF_DENSITY = 1.35
+export const MOST_DENSITY = 0.4
+
+export class App {
+  readonly history: History<Song>
+  readonly volumes: number[]
+  readonly muted: boolean[]
+  settings: Settings = {
+    style: 0, section: 0, temperature: 1, guidance: 1, seed: 1, bars: 4, strength: 0.3, endless: false, loop: false, mode: 'write',
+  }
+  volume = 0.9
+  /** First bar in view, and how many are. */
+  view = { first: 0, bars: 4 }
+  /** Bars [first, last). */
+  selection: [number, number] = [0, 4]
+  busy: Busy | null = null
+  message = ''
+  /** Is told how many steps the song lost at its start. */
+  onForgotten: (steps: number) => void = () => undefined
+  private readonly listeners: (() => void)[] = []
+  private isAsked = false
+
+  constructor(readonly meta: Meta, song: Song, public engine: Engine) {
+    this.history = new History(song)
+    this.volumes = new Array(song.voices).fill(1)
+    this.muted = new Array(song.voices).fill(false)
+    this.select(0, Math.min(4, songs.bars(song)))
+  }
+
+  get song(): Song {
+    return this.history.value
+  }
+
+  get bars(): number {
+    return songs.bars(this.song)
+  }
+
+  /** Calls back once for all changes of a frame. */
+  onChange(listener: () => void): void {
+    this.listeners.push(listener)
+  }
+
+  changed(): void {
+    if (this.isAsked) return
+    this.isAsked = true
+    requestAnimationFrame(() => {
+      this.isAsked = false
+      for (const listener of this.listeners) listener()
+    })
+  }
+
+  say(message: string): void {
+    this.message = message
+    this.changed()
+  }
+
+  // ---------------------------------------------------------------- writing
+
+  /** @param merge changes of the same name are undone as one */
+  edit(song: Song, merge: string | null = null): void {
+    this.history.push(song, merge)
+    this.keepInRange()
+    this.changed()
+  }
+
+  /** Another song in place of this one. */
+  open(song: Song): void {
+    this.busy?.stop.abort()
+    this.edit(song)
+    this.select(0, Math.min(4, this.bars))
+    this.show(0)
+  }
+
+  undo(): void {
+    this.say(this.history.undo() ? 'Undone' : 'Nothing to undo')
+    this.keepInRange()
+  }
+
+  redo(): void {
+    this.say(this.history.redo() ? 'Done again' : 'Nothing to do again')
+    this.keepInRange()
+  }
+
+  set(change: Partial<Settings>): void {
+    this.settings = { ...this.settings, ...change }
+    this.changed()
+  }
+
+  select(first: number, last: number): void {
+    this.selection = [Math.max(0, Math.min(first, this.bars - 1)), Math.max(1, Math.min(last, this.bars))]
+    this.changed()
+  }
+
+  /** Brings a bar into view. */
+  show(bar: number): void {
+    const { bars } = this.view
+    const first = Math.floor(Math.max(0, Math.min(bar, this.bars - 1)) / bars) * bars
+    if (first !== this.view.first) this.view = { ...this.view, first }
+    this.changed()
+  }
+
+  setViewBars(bars: number): void {
+    if (bars === this.view.bars) return
+    this.view = { first: Math.floor(this.view.first / bars) * bars, bars }
+    this.changed()
+  }
+
+  private keepInRange(): void {
+    const [first, last] = this.selection
+    this.select(Math.min(first, this.bars - 1), Math.min(last, this.bars))
+    this.show(this.view.first)
+  }
+
+  // ---------------------------------------------------------------- the model
+
+  /** Bars after the last, so many as are set. */
+  async continue(count = this.settings.bars): Promise<boolean> {
+    const { song, bars } = this
+    if (bars + count > songs.MOST_BARS) {
+      this.say(`A song has at most ${songs.MOST_BARS} bars`)
+      return false
+    }
+    return this.work(`Playing on by ${count} bars`, async (signal) => {
+      const start = bars
+      const began = performance.now()
+      await this.goOn(song, start, count, signal, (at) => this.busyShare((at + 1) / count))
+      this.select(start, start + count)
+      this.show(start)
+      this.say(`${count} new bars in ${seconds(performance.now() - began)}`)
+    })
+  }
+
+  /** Endless play: keeps so many bars ahead of the bar that sounds. */
+  async keepAhead(bar: number): Promise<void> {
+    if (this.busy || !this.settings.endless) return
+    if (this.bars - bar > AHEAD_BARS) return
+    if (this.bars + CHUNK_BARS > songs.MOST_BARS) this.forget(HEARD_BARS)
+    await this.work('', async (signal) => {
+      await this.goOn(this.song, this.bars, CHUNK_BARS, signal, () => undefined, 'endless')
+    })
+  }
+
+  /** The first bars go, so that there is room for more. */
+  private forget(count: number): void {
+    const [first, last] = this.selection
+    this.edit(songs.drop(this.song, count), 'endless')
+    this.select(first - count, last - count)
+    this.show(this.view.first - count)
+    this.onForgotten(count * this.song.stepsPerBar)
+  }
+
+  private async goOn(
+    song: Song, start: number, count: number, signal: AbortSignal, onBar: (bar: number) => void, merge: string | null = `continue ${start} ${this.settings.seed}`,
+  ): Promise<void> {
+    const { style, section, temperature, guidance } = this.settings
+    let asked = song
+    for (let bar = start; bar < start + count; bar++) {
+      const drawn = songs.ask(song, bar).density ?? (merge === 'endless' ? songs.ask(song, start - 1).density : null)
+      asked = songs.setAsks(asked, bar, bar + 1, { style, section, fill: 0, density: drawn })
+    }
+    const from = merge === 'endless' ? Math.max(0, Math.floor(start / HEARD_BARS) - 1) * HEARD_BARS : 0
+    const options = {
+      seed: this.nextSeed(), temperature, topP: 1, bias: null, guidance,
+      asked: askedOf(this.meta, asked.asks.slice(from, start + count), start - from),
+      song: { ...songs.part(song, from * song.stepsPerBar), tempo: song.tempo },
+      bars: count,
+      mayRemember: merge === 'endless',
+    }
+    await this.engine.continue(options, (bar, part) => {
+      const now = this.song // what was written meanwhile stays
+      if (songs.bars(now) < start + bar) { // the bars before it were undone
+        this.busy?.stop.abort()
+        return
+      }
+      const step = (start + bar) * song.stepsPerBar
+      let next = songs.replace(now, step, part)
+      next = songs.setAsks(next, start + bar, start + bar + 1, asked.asks[start + bar])
+      this.edit(next, merge)
+      onBar(bar)
+    }, signal)
+  }
+
+  /** The unlocked cells of the selected bars anew, given the locked ones and the bars around. */
+  fillIn(): Promise<boolean> {
+    const [first, last] = this.selection
+    const { style, section } = this.settings
+    const song = songs.setAsks(this.song, first, last, { style, section, fill: 0 })
+    return this.rework(`Filling in ${named(first, last)}`, song, first, last, this.freeBars(first, last))
+  }
+
+  /** The first selected bar as a drum fill. */
+  fillBar(): Promise<boolean> {
+    const [first] = this.selection
+    const song = songs.setAsks(this.song, first, first + 1, { fill: 2 })
+    return this.rework(`A fill in bar ${first + 1}`, song, first, first + 1, this.freeBars(first, first + 1))
+  }
+
+  /** A share of the selected bars anew. */
+  vary(strength = this.settings.strength): Promise<boolean> {
+    const [first, last] = this.selection
+    const { song } = this
+    const { steps_per_beat } = this.meta.grid
+    const size = song.stepsPerBar
+    const known = keptByVariation((last - first) * size, song.voices, steps_per_beat, strength, this.settings.seed)
+    let asked = song
+    for (let bar = first; bar < last; bar++) {
+      if (songs.ask(song, bar).density === null) {
+        asked = songs.setAsks(asked, bar, bar + 1, { density: songs.density(song, bar) })
+      }
+    }
+    return this.rework(`Varying ${named(first, last)}`, song, first, last, (cell) => !known[cell - first * size * song.voices], asked)
+  }
+
+  /** The selected bars with more or fewer hits. */
+  busier(way: 1 | -1): Promise<boolean> {
+    const [first, last] = this.selection
+    let { song } = this
+    for (let bar = first; bar < last; bar++) {
+      const now = songs.ask(song, bar).density ?? songs.density(song, bar)
+      const density = Math.max(0.01, Math.min(MOST_DENSITY, Math.max(now, 0.02) * STEP_OF_DENSITY ** way))
+      song = songs.setAsks(song, bar, bar + 1, { density })
+    }
+    return this.rework(way > 0 ? 'Busier' : 'Calmer', song, first, last, this.freeBars(first, last))
+  }
+
+  private freeBars(first: number, last: number): (cell: number) => boolean {
+    const size = this.song.stepsPerBar * this.song.voices
+    return (cell) => cell >= first * size && cell < last * size
+  }
+
+  /** @param isFree of a cell that is not locked @param asked what is asked while it is done, where that is not kept */
+  private rework(
+    label: string, song: Song, first: number, last: number, isFree: (cell: number) => boolean, asked: Song = song,
+  ): Promise<boolean> {
+    const size = song.stepsPerBar
+    const start = first * size
+    const end = Math.min(songs.steps(song), (last + BARS_AFTER) * size)
+    const known = new Uint8Array((end - start) * song.voices).fill(1)
+    const from = start * song.voices
+    for (let i = 0; i < known.length; i++) {
+      const cell = from + i
+      if (cell < last * size * song.voices && isFree(cell) && !songs.isLocked(song, cell)) known[i] = 0
+    }
+    if (!known.includes(0)) {
+      this.say('All of it is locked: unlock what may change')
+      return Promise.resolve(false)
+    }
+    return this.work(label, async (signal) => {
+      const { temperature, guidance } = this.settings
+      const began = performance.now()
+      const { part, smallest } = await this.engine.infill({
+        seed: this.nextSeed(), temperature, topP: 1, bias: null, guidance,
+        asked: askedOf(this.meta, asked.asks.slice(0, Math.ceil(end / size)), first),
+        song: { ...songs.part(song, 0, end), tempo: song.tempo },
+        start, known, particles: PARTICLES, horizonBars: null,
+      }, (share) => this.busyShare(share), signal)
+      this.edit(placed(this.song, song.asks, start, part, known))
+      const warning = smallest < 2 ? '; the locks left little choice' : ''
+      this.say(`${label}: done in ${seconds(performance.now() - began)}${warning}`)
+    })
+  }
+
+  /** One thing at a time. @returns whether it came to its end */
+  private async work(label: string, task: (signal: AbortSignal) => Promise<void>): Promise<boolean> {
+    if (this.busy) {
+      if (this.busy.label) {
+        this.say('Still at work: stop it first')
+        return false
+      }
+      this.busy.stop.abort() // endless play waits
+      while (this.busy) await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    const busy = (this.busy = { label, share: null, stop: new AbortController() } as Busy)
+    this.changed()
+    try {
+      await this.engine.ready
+      await task(busy.stop.signal)
+      return true
+    } catch (error) {
+      if (error instanceof Stopped || (error as Error).name === 'AbortError') {
+        if (label) this.say('Stopped')
+      } else {
+        this.set({ endless: false })
+        this.say((error as Error).message)
+      }
+      return false
+    } finally {
+      this.busy = null
+      this.changed()
+    }
+  }
+
+  private busyShare(share: number): void {
+    if (this.busy) this.busy = { ...this.busy, share }
+    this.changed()
+  }
+
+  private nextSeed(): number {
+    const { seed } = this.settings
+    this.settings = { ...this.settings, seed: (seed + 1) % Number.MAX_SAFE_INTEGER }
+    return seed
+  }
+}
+
+/** The new part over the song as it is now: cells that were known stay as they are. */
+function placed(song: Song, asks: Ask[], start: number, part: Part, known: Uint8Array): Song {
+  const was = songs.part(song, start, start + known.length / song.voices)
+  known.forEach((is, cell) => {
+    if (is) return
+    was.hits[cell] = part.hits[cell]
+    was.velocity[cell] = part.velocity[cell]
+    was.offset[cell] = part.offset[cell]
+  })
+  return { ...songs.replace(song, start, was), asks }
+}
+
+export function named(first: number, last: number): string {
+  return last - first === 1 ? `bar ${first + 1}` : `bars ${first + 1}–${last}`
+}
+
+function seconds(milliseconds: number): string {
+  return `${(milliseconds / 1000).toFixed(milliseconds < 9950 ? 2 : 0)} s`
+}
+
+/** A song that opens the page: a beat of four bars, the last with a turn. */
+export function openingSong(meta: Meta): Song {
+  const size = stepsPerBar(meta.grid)
+  const voices = meta.kit.voices.length
+  let song = { ...songs.emptySong(voices, size, 4), tempo: 104, swing: 0.15 }
+  const rows: Record<string, string[]> = {
+    kick: ['x.....x.x.......', 'x.....x.x..x....', 'x.....x.x.......', 'x.....x.x.x.....'],
+    snare: ['....x..o.o..x...', '....x..o.o..x..o', '....x..o.o..x...', '....x..o....x.xx'],
+    closed_hat: ['x.o.x.o.x.o.x.o.', 'x.o.x.o.x.o.x...', 'x.o.x.o.x.o.x.o.', 'x.o.x.o.x.......'],
+    open_hat: ['................', '..............x.', '................', '................'],
+    high_tom: ['................', '................', '................', '.........x......'],
+    low_tom: ['................', '................', '................', '...........x....'],
+  }
+  meta.kit.voices.forEach(({ name }, voice) => {
+    rows[name]?.forEach((row, bar) => {
+      Array.from(row.slice(0, size)).forEach((letter, step) => {
+        if (letter !== '.') song = songs.setHits(song, [(bar * size + step) * voices + voice], 1, letter === 'x' ? 0.85 : 0.4)
+      })
+    })
+  })
+  return song
+}

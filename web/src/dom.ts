@@ -1,0 +1,39 @@
+/** Small helpers for the document. */
+
+/** The element of an id that stands in index.html. */
+export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
+  const found = document.getElementById(id)
+  if (!found) throw new Error(`no element ${id} in the page`)
+  return found as T
+}
+
+export function element<K extends keyof HTMLElementTagNameMap>(
+  tag: K, attributes: Record<string, string> = {}, ...children: (Node | string)[]
+): HTMLElementTagNameMap[K] {
+  const made = document.createElement(tag)
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value)
+  made.append(...children)
+  return made
+}
+
+/** Set only where it differs, so that nothing is laid out or read out for nothing. */
+export function setAttribute(node: Element, name: string, value: string | null): void {
+  if (node.getAttribute(name) === value) return
+  if (value === null) node.removeAttribute(name)
+  else node.setAttribute(name, value)
+}
+
+export function setText(node: Element, text: string): void {
+  if (node.textContent !== text) node.textContent = text
+}
+
+export function setPressed(node: Element, pressed: boolean): void {
+  setAttribute(node, 'aria-pressed', String(pressed))
+}
+
+export function download(bytes: Uint8Array, name: string, type: string): void {
+  const url = URL.createObjectURL(new Blob([bytes as BlobPart], { type }))
+  const link = element('a', { href: url, download: name })
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(url), 10_000)
+}

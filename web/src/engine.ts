@@ -1,0 +1,69 @@
+/** The model in the page: a client of its thread. */
+
+import type { Answer, ContinueOptions, Engine, Filled, InfillOptions, Request } from './protocol'
+import type { Part } from './song'
+
+/** The answer is no longer wanted. */
+export class Stopped extends Error {}
+
+interface Waiting {
+  resolve: (answer: Answer) => void
+  reject: (error: Error) => void
+  onAnswer: (answer: Answer) => void
+}
+
+export class WorkerEngine implements Engine {
+  readonly ready: Promise<void>
+  private readonly waiting = new Map<number, Waiting>()
+  private next = 1
+
+  constructor(private readonly worker: Worker, base: string) {
+    worker.onmessage = ({ data }: MessageEvent<Answer>) => this.take(data)
+    worker.onerror = (event) => this.fail(event.message || 'the model cannot be started')
+    this.ready = this.ask({ kind: 'load', base }).then(() => undefined)
+    this.ready.catch(() => undefined)
+  }
+
+  async continue(options: ContinueOptions, onBar: (bar: number, part: Part) => void, signal?: AbortSignal): Promise<void> {
+    await this.ask({ kind: 'continue', ...options }, signal, (answer) => {
+      if (answer.kind === 'bar') onBar(answer.bar, answer.part)
+    })
+  }
+
+  async infill(options: InfillOptions, onProgress?: (share: number) => void, signal?: AbortSignal): Promise<Filled> {
+    const answer = await this.ask({ kind: 'infill', ...options }, signal, (answer) => {
+      if (answer.kind === 'progress') onProgress?.(answer.share)
+    })
+    if (answer.kind !== 'filled') throw new Error('the model gave nothing')
+    return { part: answer.part, smallest: answer.smallest }
+  }
+
+  private ask(
+    request: { kind: 'load'; base: string } | ({ kind: 'continue' } & ContinueOptions) | ({ kind: 'infill' } & InfillOptions),
+    signal?: AbortSignal, onAnswer: (answer: Answer) => void = () => undefined,
+  ): Promise<Answer> {
+    const id = this.next++
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) { reject(new Stopped()); return }
+      this.waiting.set(id, { resolve, reject, onAnswer })
+      this.worker.postMessage({ id, ...request } as Request)
+      signal?.addEventListener('abort', () => this.worker.postMessage({ id, kind: 'cancel' } as Request), { once: true })
+    })
+  }
+
+  private take(answer: Answer): void {
+    const waiting = this.waiting.get(answer.id)
+    if (!waiting) return
+    waiting.onAnswer(answer)
+    if (answer.kind === 'progress' || answer.kind === 'bar') return
+    this.waiting.delete(answer.id)
+    if (answer.kind === 'cancelled') waiting.reject(new Stopped())
+    else if (answer.kind === 'error') waiting.reject(new Error(answer.message))
+    else waiting.resolve(answer)
+  }
+
+  private fail(message: string): void {
+    for (const { reject } of this.waiting.values()) reject(new Error(message))
+    this.waiting.clear()
+  }
+}

@@ -1,0 +1,33 @@
+/** Keys for the whole page; those of the grid are in sequencer.ts. */
+
+import { byId, element } from './dom'
+
+export interface Key {
+  /** As `KeyboardEvent.key`, lower case; with "ctrl+" and "shift+" before it. */
+  press: string
+  /** As shown. */
+  shown: string
+  does: string
+  action?: () => void
+}
+
+/** @returns those that have an action are listened for, wherever one is but in a field */
+export function bindKeys(keys: Key[]): void {
+  document.addEventListener('keydown', (event) => {
+    const target = event.target as HTMLElement
+    const inField = target.matches('input:not([type=range]), select, textarea, [contenteditable]')
+    if (event.altKey || document.querySelector('dialog[open]')) return
+    const ctrl = event.ctrlKey || event.metaKey
+    if (inField && !ctrl) return
+    if (event.key === ' ' && target !== document.body) return // it presses what has the focus
+    const name = event.key.toLowerCase()
+    const press = `${ctrl ? 'ctrl+' : ''}${event.shiftKey && name.length > 1 || (ctrl && event.shiftKey) ? 'shift+' : ''}${name}`
+    const key = keys.find((each) => each.press === press && each.action)
+    if (!key) return
+    event.preventDefault()
+    key.action!()
+  })
+  byId('keys-list').append(...keys.flatMap(({ shown, does }) => [
+    element('dt', {}, ...shown.split(' ').map((each) => element('kbd', {}, each))), element('dd', {}, does),
+  ]))
+}

@@ -1,0 +1,226 @@
+/** The page: what is written, heard and asked, put together. */
+
+import drums from '../../src/hypermeter/sound/drums.json'
+import { App, openingSong } from './app'
+import { Controls } from './controls'
+import { byId, download, setPressed, setText } from './dom'
+import { WorkerEngine } from './engine'
+import { bindKeys } from './keys'
+import type { Drums } from './kit'
+import type { Meta } from './meta'
+import { stepsPerBar } from './meta'
+import type { Engine } from './protocol'
+import { MidiError, readMidi, writeMidi } from './midi'
+import { Overview } from './overview'
+import { Sequencer } from './sequencer'
+import { findServer, mayBeServer } from './server'
+import { fromHash, ShareError, toHash } from './share'
+import * as songs from './song'
+import { Sound } from './sound'
+import { VoiceStrip } from './voices'
+import { writeWav } from './wav'
+import ModelWorker from './worker?worker'
+
+const LONGEST_MIDI_BYTES = 5_000_000
+/** Between looks whether endless play has enough ahead. */
+const LOOK_AHEAD_MS = 100
+
+async function start(): Promise<void> {
+  const base = document.baseURI
+  const about = await fetch(new URL('model/meta.json', base))
+  const meta = (await about.json()) as Meta
+  const engine = new WorkerEngine(new ModelWorker({ name: 'model' }), base)
+  const app = new App(meta, openingSong(meta), engine)
+  const sound = new Sound(app, drums as unknown as Drums, () => app.changed())
+  app.onForgotten = (steps) => sound.dropped(steps)
+  const audition = (voice: number, velocity: number) => void sound.audition(voice, velocity)
+  const sequencer = new Sequencer(byId('grid'), app, audition)
+  const strip = new VoiceStrip(byId('voices'), app, (voice) => sound.setVolume(voice), audition)
+  const overview = new Overview(byId('overview'), byId('strip'), app)
+  const actions = {
+    togglePlay: () => void togglePlay(app, sound),
+    setVolume: () => sound.setMaster(),
+    open: () => byId('file').click(),
+    saveMidi: () => saveMidi(app),
+    saveWav: () => void saveWav(app, sound),
+    share: () => void share(app),
+    showKeys: () => byId<HTMLDialogElement>('keys').showModal(),
+    setEndless: (endless: boolean) => {
+      app.set({ endless })
+      if (endless && !sound.isPlaying) void togglePlay(app, sound)
+    },
+  }
+  const controls = new Controls(app, actions)
+  bindKeys([
+    { press: 'p', shown: 'P', does: 'play or stop', action: actions.togglePlay },
+    { press: ' ', shown: 'Space', does: 'likewise, outside of the grid', action: actions.togglePlay },
+    { press: 'c', shown: 'C', does: 'continue: new bars after the last', action: () => void app.continue() },
+    { press: 'f', shown: 'F', does: 'fill in the selected bars', action: () => void app.fillIn() },
+    { press: 'v', shown: 'V', does: 'vary them', action: () => void app.vary() },
+    { press: 'b', shown: 'B', does: 'a drum fill in the first of them', action: () => void app.fillBar() },
+    { press: 'e', shown: 'E', does: 'endless play on or off', action: () => actions.setEndless(!app.settings.endless) },
+    { press: 'l', shown: 'L', does: 'clicks lock, or write', action: () => app.set({ mode: app.settings.mode === 'lock' ? 'write' : 'lock' }) },
+    { press: 'ctrl+z', shown: 'Ctrl Z', does: 'undo', action: () => app.undo() },
+    { press: 'ctrl+shift+z', shown: 'Ctrl Shift Z', does: 'redo', action: () => app.redo() },
+    { press: 'ctrl+y', shown: 'Ctrl Y', does: 'redo', action: () => app.redo() },
+    { press: '', shown: '← → ↑ ↓', does: 'in the grid, move; Home and End to the ends of the bar, Page Up and Page Down by a bar' },
+    { press: '', shown: 'Space', does: 'in the grid, write or take out a hit' },
+    { press: '', shown: 'X', does: 'in the grid, lock or unlock the cell' },
+    { press: '', shown: '[ ]', does: 'in the grid, softer and louder' },
+    { press: '', shown: '↑ ↓ Del', does: 'on a bar above, ask for more or fewer hits, or leave it open' },
+    { press: '?', shown: '?', does: 'this list', action: actions.showKeys },
+  ])
+  const startFollowing = follow(app, sound, sequencer, overview)
+  app.onChange(() => {
+    if (sound.isPlaying) startFollowing()
+    sequencer.show()
+    strip.show()
+    overview.show()
+    controls.show(sound.isPlaying)
+  })
+  fitView(app)
+  files(app)
+  const dark = matchMedia('(prefers-color-scheme: dark)')
+  dark.addEventListener('change', () => app.changed())
+  window.addEventListener('hashchange', () => void fromLink(app))
+  app.say('Loading the model …')
+  await fromLink(app)
+  engine.ready.then(() => app.say('Ready: write a beat, or let the model play on'), (error: Error) => app.say(`The model cannot be loaded: ${error.message}`))
+  void sound.warm()
+  if (mayBeServer(about.headers)) void offerServer(app, engine, base)
+  Object.assign(window, { hypermeter: { app, sound, engine } }) // for the console, and for tests
+}
+
+/** Where the page came from a server that plays, one may choose where to have it done. */
+async function offerServer(app: App, inPage: Engine, base: string): Promise<void> {
+  const onServer = await findServer(app.meta, base)
+  if (!onServer) return
+  const choose = (engine: Engine) => {
+    app.engine = engine
+    setPressed(byId('engine-page'), engine === inPage)
+    setPressed(byId('engine-server'), engine === onServer)
+  }
+  byId('engine').hidden = false
+  byId('engine-page').addEventListener('click', () => choose(inPage))
+  byId('engine-server').addEventListener('click', () => choose(onServer))
+}
+
+async function togglePlay(app: App, sound: Sound): Promise<void> {
+  if (sound.isPlaying) sound.stop()
+  else {
+    const [first] = app.selection
+    await sound.play((app.settings.loop ? first : app.view.first) * app.song.stepsPerBar)
+  }
+  app.changed()
+}
+
+/** How many bars fit: one on a phone, two on a tablet, four beside that. */
+function fitView(app: App): void {
+  const fit = () => app.setViewBars(innerWidth < 720 ? 1 : innerWidth < 1080 ? 2 : 4)
+  window.addEventListener('resize', fit)
+  fit()
+}
+
+/** While it plays: marks the step, turns the page, and asks for bars ahead. */
+function follow(app: App, sound: Sound, sequencer: Sequencer, overview: Overview): () => void {
+  let isFollowing = false
+  let shown = -1
+  const look = () => {
+    const step = sound.step
+    const bar = step < 0 ? -1 : Math.floor(step / app.song.stepsPerBar)
+    if (bar !== shown && bar >= 0) app.show(bar)
+    shown = bar
+    sequencer.showPlaying(step)
+    overview.showPlaying(bar)
+    isFollowing = sound.isPlaying
+    if (isFollowing) requestAnimationFrame(look)
+  }
+  setInterval(() => {
+    if (sound.isPlaying && app.settings.endless) void app.keepAhead(Math.floor(Math.max(0, sound.step) / app.song.stepsPerBar))
+  }, LOOK_AHEAD_MS)
+  return () => { if (!isFollowing) look() }
+}
+
+// ------------------------------------------------------------------ files and links
+
+function files(app: App): void {
+  const input = byId<HTMLInputElement>('file')
+  input.addEventListener('change', () => {
+    if (input.files?.[0]) void openMidi(app, input.files[0])
+    input.value = ''
+  })
+  const drop = byId('drop')
+  let depth = 0
+  const isFile = (event: DragEvent) => event.dataTransfer?.types.includes('Files')
+  document.addEventListener('dragenter', (event) => {
+    if (isFile(event)) { depth++; drop.hidden = false }
+  })
+  document.addEventListener('dragleave', () => { if (--depth <= 0) { depth = 0; drop.hidden = true } })
+  document.addEventListener('dragover', (event) => { if (isFile(event)) event.preventDefault() })
+  document.addEventListener('drop', (event) => {
+    depth = 0
+    drop.hidden = true
+    const file = event.dataTransfer?.files[0]
+    if (!file) return
+    event.preventDefault()
+    void openMidi(app, file)
+  })
+}
+
+async function openMidi(app: App, file: File): Promise<void> {
+  const { grid, kit } = app.meta
+  try {
+    if (file.size > LONGEST_MIDI_BYTES) throw new MidiError('The file is too large to be MIDI.')
+    const read = readMidi(
+      new Uint8Array(await file.arrayBuffer()), kit.voices, (grid.steps_per_beat * grid.beat_unit) / 4,
+      grid.beats_per_bar, grid.beat_unit, songs.MOST_BARS,
+    )
+    const empty = songs.emptySong(app.song.voices, stepsPerBar(grid), read.bars)
+    const { hits, velocity, offset } = read
+    app.open({ ...empty, hits, velocity, offset, tempo: Math.round(read.tempo * 100) / 100 })
+    app.say([`${file.name}: ${read.bars} ${read.bars === 1 ? 'bar' : 'bars'}`, ...read.losses].join('; '))
+  } catch (error) {
+    app.say(error instanceof MidiError ? `${file.name}: ${error.message}` : `${file.name} cannot be read`)
+  }
+}
+
+function saveMidi(app: App): void {
+  const { song, meta } = app
+  const { grid, kit } = meta
+  const offset = song.offset.map((_, cell) => (song.hits[cell] ? songs.placed(song, cell) : 0))
+  const groove = { hits: song.hits, velocity: song.velocity, offset, tempo: song.tempo }
+  const bytes = writeMidi(groove, kit.voices, (grid.steps_per_beat * grid.beat_unit) / 4, grid.beats_per_bar, grid.beat_unit)
+  download(bytes, 'hypermeter.mid', 'audio/midi')
+  app.say('Saved as hypermeter.mid')
+}
+
+async function saveWav(app: App, sound: Sound): Promise<void> {
+  app.say('Rendering …')
+  const channels = await sound.render()
+  download(writeWav(channels, sound.kit.rate), 'hypermeter.wav', 'audio/wav')
+  app.say('Saved as hypermeter.wav')
+}
+
+async function share(app: App): Promise<void> {
+  const url = new URL(location.href)
+  url.hash = await toHash(app.song)
+  history.replaceState(null, '', url)
+  try {
+    await navigator.clipboard.writeText(url.href)
+    app.say('The link is copied: it holds the whole song')
+  } catch {
+    app.say('The link is in the address bar: it holds the whole song')
+  }
+}
+
+async function fromLink(app: App): Promise<void> {
+  const text = location.hash.slice(1)
+  if (!text) return
+  try {
+    app.open(await fromHash(text, app.song.voices, app.song.stepsPerBar, songs.MOST_BARS))
+  } catch (error) {
+    app.say(error instanceof ShareError ? error.message : 'The link cannot be read.')
+  }
+}
+
+start().catch((error: Error) => setText(byId('status'), `The page cannot start: ${error.message}`))

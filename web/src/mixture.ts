@@ -1,0 +1,233 @@
+/**
+ * What the voices of one step play together: p(x) = sum_k pi_k prod_v Bernoulli(x_v; sigmoid(logit_kv)).
+ *
+ * All in doubles, as in `hypermeter.runtime`: what the model gives in floats is widened first.
+ */
+
+import type { Sfc32 } from './rng'
+
+/** K components over V voices; `logits` row by row. */
+export interface Mixture {
+  logWeights: Float64Array
+  logits: Float64Array
+  voices: number
+}
+
+/** Cells of a step: 1 where known, and their values, 0 or 1. */
+export interface Lock {
+  known: Uint8Array
+  values: Uint8Array
+}
+
+/** How a step is drawn. */
+export interface Rules {
+  /** 1 as learnt, lower is safer, 0 takes the likeliest. */
+  temperature: number
+  /** Only the likeliest combinations that together hold this probability; in (0, 1]. */
+  topP: number
+  /** Added to each voice's log odds, or null. */
+  bias: Float64Array | null
+  /** How much further a plan is followed than the model does by itself; 0 is the model itself. */
+  guidance: number
+}
+
+/** Below this temperature the likeliest combination is taken. */
+const COLDEST = 1e-6
+/** Stands for a probability of 0 where its logarithm is taken. */
+const TINY = 1e-300
+
+export function softplus(x: number): number {
+  return x > 0 ? x + Math.log1p(Math.exp(-x)) : Math.log1p(Math.exp(x))
+}
+
+export function sigmoid(x: number): number {
+  if (x >= 0) return 1 / (1 + Math.exp(-x))
+  const e = Math.exp(x)
+  return e / (1 + e)
+}
+
+export function logSumExp(values: ArrayLike<number>): number {
+  let most = -Infinity
+  for (let i = 0; i < values.length; i++) if (values[i] > most) most = values[i]
+  if (most === -Infinity) return -Infinity
+  let total = 0
+  for (let i = 0; i < values.length; i++) total += Math.exp(values[i] - most)
+  return most + Math.log(total)
+}
+
+/** So that their exponentials sum to 1. */
+export function normalised(logWeights: Float64Array): Float64Array {
+  const norm = logSumExp(logWeights)
+  return logWeights.map((w) => w - norm)
+}
+
+/** p(x) exp(bias . x), normalised. */
+export function tilt(dist: Mixture, bias: Float64Array): Mixture {
+  const { logWeights, logits, voices } = dist
+  const tilted = new Float64Array(logits.length)
+  const weights = new Float64Array(logWeights.length)
+  for (let k = 0; k < logWeights.length; k++) {
+    let gain = 0
+    for (let v = 0; v < voices; v++) {
+      const at = k * voices + v
+      tilted[at] = logits[at] + bias[v]
+      gain += softplus(tilted[at]) - softplus(logits[at])
+    }
+    weights[k] = logWeights[k] + gain
+  }
+  return { logWeights: normalised(weights), logits: tilted, voices }
+}
+
+/** log p(known cells) and each component's log weight given them, not normalised. */
+function evidence(dist: Mixture, lock: Lock): Float64Array {
+  const { logWeights, logits, voices } = dist
+  const weights = new Float64Array(logWeights.length)
+  for (let k = 0; k < logWeights.length; k++) {
+    let sum = 0
+    for (let v = 0; v < voices; v++) {
+      if (!lock.known[v]) continue
+      const logit = logits[k * voices + v]
+      sum -= softplus(lock.values[v] ? -logit : logit)
+    }
+    weights[k] = logWeights[k] + sum
+  }
+  return weights
+}
+
+/** log p(locked cells of the step), in nats. */
+export function logEvidence(dist: Mixture, lock: Lock): number {
+  return logSumExp(evidence(dist, lock))
+}
+
+/**
+ * log p of all 2^V combinations; bit v of a combination's number is voice v.
+ *
+ * In a component the voices' halves are independent, so that 2 * 2^(V/2) products stand for 2^V of them.
+ */
+export function logProbs(dist: Mixture): Float64Array {
+  const { logWeights, logits, voices } = dist
+  const half = voices >> 1
+  const [lows, highs] = [2 ** half, 2 ** (voices - half)]
+  const total = new Float64Array(lows * highs)
+  const low = new Float64Array(lows)
+  const high = new Float64Array(highs)
+  for (let k = 0; k < logWeights.length; k++) {
+    low[0] = Math.exp(logWeights[k])
+    multiply(low, logits, k * voices, half)
+    high[0] = 1
+    multiply(high, logits, k * voices + half, voices - half)
+    for (let i = 0, at = 0; i < highs; i++) {
+      const factor = high[i]
+      for (let j = 0; j < lows; j++) total[at++] += factor * low[j]
+    }
+  }
+  for (let i = 0; i < total.length; i++) total[i] = Math.log(Math.max(total[i], TINY))
+  return total
+}
+
+/** All combinations of some voices, times what stands first in `table`. */
+function multiply(table: Float64Array, logits: Float64Array, first: number, voices: number): void {
+  for (let v = 0, size = 1; v < voices; v++, size *= 2) {
+    const yes = sigmoid(logits[first + v])
+    const no = sigmoid(-logits[first + v])
+    for (let i = 0; i < size; i++) {
+      table[size + i] = table[i] * yes
+      table[i] *= no
+    }
+  }
+}
+
+/** One of the places by cumulative weight in order: the first whose sum passes u times the total. */
+function choose(weights: Float64Array, u: number): number {
+  let total = 0
+  for (let i = 0; i < weights.length; i++) total += weights[i]
+  const bound = u * total
+  let sum = 0
+  let last = 0
+  for (let i = 0; i < weights.length; i++) {
+    sum += weights[i]
+    if (sum > bound) return i
+    if (weights[i] > 0) last = i
+  }
+  return last
+}
+
+/**
+ * Draw a step into `out` (V cells of 0 or 1).
+ *
+ * With temperature 1, top_p 1 and no guidance: one number for the component, then one for each voice, locked ones too.
+ * Otherwise all combinations are listed and one number is drawn; at temperature 0, none.
+ *
+ * @param dist under the plan, if there is one
+ * @param free without the plan; needed where there is guidance
+ */
+export function draw(
+  dist: Mixture, free: Mixture | null, rules: Rules, lock: Lock | null, rng: Sfc32, out: Uint8Array,
+): void {
+  const { temperature, topP, bias, guidance } = rules
+  if (guidance && !free) throw new Error('guidance needs the distribution without the plan')
+  const { voices } = dist
+  if (temperature === 1 && topP === 1 && !guidance) {
+    const asked = bias ? tilt(dist, bias) : dist
+    const logWeights = lock ? evidence(asked, lock) : asked.logWeights
+    const norm = logSumExp(logWeights)
+    const k = choose(logWeights.map((w) => Math.exp(w - norm)), rng.uniform())
+    for (let v = 0; v < voices; v++) out[v] = rng.uniform() < sigmoid(asked.logits[k * voices + v]) ? 1 : 0
+  } else {
+    const number = chooseCombination(scores(dist, free, rules), rules, lock, rng)
+    for (let v = 0; v < voices; v++) out[v] = (number >> v) & 1
+  }
+  if (lock) for (let v = 0; v < voices; v++) if (lock.known[v]) out[v] = lock.values[v]
+}
+
+/** Of all combinations, not normalised. */
+function scores(asked: Mixture, free: Mixture | null, { bias, guidance }: Rules): Float64Array {
+  const found = logProbs(asked)
+  if (guidance && free) {
+    const other = logProbs(free)
+    for (let i = 0; i < found.length; i++) found[i] = (1 + guidance) * found[i] - guidance * other[i]
+  }
+  if (bias) {
+    for (let i = 0; i < found.length; i++) {
+      for (let v = 0; v < bias.length; v++) if ((i >> v) & 1) found[i] += bias[v]
+    }
+  }
+  return found
+}
+
+function chooseCombination(found: Float64Array, rules: Rules, lock: Lock | null, rng: Sfc32): number {
+  const { temperature, topP } = rules
+  if (lock) {
+    let mask = 0
+    let wanted = 0
+    for (let v = 0; v < lock.known.length; v++) {
+      if (!lock.known[v]) continue
+      mask |= 1 << v
+      wanted |= lock.values[v] << v
+    }
+    for (let i = 0; i < found.length; i++) if ((i & mask) !== wanted) found[i] = -Infinity
+  }
+  if (temperature < COLDEST) {
+    let best = 0
+    for (let i = 1; i < found.length; i++) if (found[i] > found[best]) best = i
+    return best
+  }
+  let most = -Infinity
+  for (let i = 0; i < found.length; i++) if (found[i] > most) most = found[i]
+  const weights = found.map((value) => Math.exp((value - most) / temperature))
+  if (topP < 1) truncate(weights, topP)
+  return choose(weights, rng.uniform())
+}
+
+/** Sets to 0 all but the likeliest that together hold `topP`; of equal ones the lower number is first. */
+function truncate(weights: Float64Array, topP: number): void {
+  let total = 0
+  for (let i = 0; i < weights.length; i++) total += weights[i]
+  const order = Array.from(weights.keys()).sort((i, j) => weights[j] - weights[i] || i - j)
+  let before = 0
+  for (const place of order) {
+    const share = weights[place] / total
+    if (before >= topP) weights[place] = 0
+    before += share
+  }
+}

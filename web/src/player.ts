@@ -1,0 +1,165 @@
+/**
+ * A model plays: hits are heard and drawn, one step after another, by the rules of `hypermeter.runtime`.
+ *
+ * How a step is computed is the matter of a `Stepper` (ONNX in the worker; anything in the tests).
+ */
+
+import { draw, type Lock, type Mixture, type Rules } from './mixture'
+import { Sfc32 } from './rng'
+
+/** The model's state of some rows that all stand at the same position, as a value. */
+export interface State {
+  rows: number
+  /** Steps heard, less one: -1 before the start. */
+  position: number
+  /** Row by row; the arrays are not changed once made. */
+  tensors: Record<string, Float32Array>
+  /** Of the bar attention: for each step of the bar, for each row. */
+  memory: Float32Array[][] | null
+}
+
+/** The distributions of the next step, one of each row. */
+export interface Output {
+  dist: Mixture[]
+  /** Without the plan; the same where there is no plan. */
+  free: Mixture[]
+  /** (rows, features), what the expression is made from. */
+  features: Float32Array
+}
+
+export interface Stepper {
+  width: number
+  stepsPerBar: number
+  start(rows: number): State
+  /**
+   * @param x (rows, width), what was played at the state's position; not heard at position -1
+   * @param asked (plan_dim), of the bar in which the next step stands, for all rows; null asks nothing
+   */
+  step(x: Uint8Array, asked: Float32Array | null, state: State): Promise<{ state: State; output: Output }>
+}
+
+/** The plan of a piece, embedded: a vector for each bar from the first that is heard; after the last it stays. */
+export interface Plan {
+  bars: number
+  /** Steps that were heard before its first bar. */
+  firstStep: number
+  dim: number
+  asked: Float32Array
+}
+
+export function askedAt(plan: Plan | null, step: number, stepsPerBar: number): Float32Array | null {
+  if (!plan) return null
+  const bar = Math.min(Math.floor((step - plan.firstStep) / stepsPerBar), plan.bars - 1)
+  return plan.asked.subarray(bar * plan.dim, (bar + 1) * plan.dim)
+}
+
+/** The same rows again, in the order of `rows`. */
+export function select(state: State, rows: ArrayLike<number>): State {
+  const tensors: Record<string, Float32Array> = {}
+  for (const [name, all] of Object.entries(state.tensors)) {
+    tensors[name] = selectRows(all, state.rows, rows)
+  }
+  const memory = state.memory && state.memory.map((column) => Array.from(rows, (row) => column[row]))
+  return { rows: rows.length, position: state.position, tensors, memory }
+}
+
+export function selectRows(all: Float32Array, count: number, rows: ArrayLike<number>): Float32Array {
+  const size = all.length / count
+  const found = new Float32Array(rows.length * size)
+  for (let i = 0; i < rows.length; i++) found.set(all.subarray(rows[i] * size, (rows[i] + 1) * size), i * size)
+  return found
+}
+
+export function selectOutput(output: Output, rows: ArrayLike<number>, count: number): Output {
+  return {
+    dist: Array.from(rows, (row) => output.dist[row]),
+    free: Array.from(rows, (row) => output.free[row]),
+    features: selectRows(output.features, count, rows),
+  }
+}
+
+/**
+ * What has been heard, so that one can go on from it: the state before the last step, and that step.
+ *
+ * The last step waits because what is asked of the next is told when it is played.
+ */
+export interface Heard {
+  state: State
+  last: Uint8Array
+}
+
+export function nothing(stepper: Stepper, rows = 1): Heard {
+  return { state: stepper.start(rows), last: new Uint8Array(rows * stepper.width) }
+}
+
+/** Steps heard. */
+export function length(heard: Heard): number {
+  return heard.state.position + 1
+}
+
+/** After hearing the last step: the state, and the distribution of the next. */
+export function predict(stepper: Stepper, heard: Heard, plan: Plan | null) {
+  return stepper.step(heard.last, askedAt(plan, length(heard), stepper.stepsPerBar), heard.state)
+}
+
+/**
+ * Hear some more steps.
+ *
+ * @param hits (steps, width), for all rows
+ * @param onStep is given the number of the step and the output that was made before it
+ */
+export async function listen(
+  stepper: Stepper, heard: Heard, hits: Uint8Array, onStep?: (step: number, output: Output) => void | Promise<void>,
+): Promise<Heard> {
+  const { width } = stepper
+  const rows = heard.state.rows
+  for (let step = 0; step * width < hits.length; step++) {
+    const { state, output } = await stepper.step(heard.last, null, heard.state)
+    await onStep?.(step, output)
+    const last = new Uint8Array(rows * width)
+    for (let row = 0; row < rows; row++) last.set(hits.subarray(step * width, (step + 1) * width), row * width)
+    heard = { state, last }
+  }
+  return heard
+}
+
+/** Cells that are fixed, (steps, width); after the last step nothing is. */
+export interface Locks {
+  known: Uint8Array
+  values: Uint8Array
+}
+
+/** The locked cells of a step, or null where there are none. */
+export function lockAt(locks: Locks | null, step: number, width: number): Lock | null {
+  if (!locks || (step + 1) * width > locks.known.length) return null
+  const known = locks.known.subarray(step * width, (step + 1) * width)
+  return known.some((cell) => cell > 0) ? { known, values: locks.values.subarray(step * width, (step + 1) * width) } : null
+}
+
+/**
+ * Steps without end, each drawn given all before it.
+ *
+ * Yields each step's hits (rows, width), the output that it was drawn from, and what has then been heard.
+ */
+export async function* stream(
+  stepper: Stepper, heard: Heard, plan: Plan | null, rules: Rules, locks: Locks | null, rngs: Sfc32[],
+): AsyncGenerator<{ hits: Uint8Array; output: Output; heard: Heard }> {
+  const { width } = stepper
+  const rows = heard.state.rows
+  for (let step = 0; ; step++) {
+    const { state, output } = await predict(stepper, heard, plan)
+    const hits = new Uint8Array(rows * width)
+    const lock = lockAt(locks, step, width)
+    for (let row = 0; row < rows; row++) {
+      const out = hits.subarray(row * width, (row + 1) * width)
+      draw(output.dist[row], output.free[row], rules, lock, rngs[row], out)
+    }
+    heard = { state, last: hits }
+    yield { hits, output, heard }
+  }
+}
+
+/** Of each row, for its hits. */
+export function generators(seed: number, rows: number): Sfc32[] {
+  return Array.from({ length: rows }, (_, row) => new Sfc32(seed, row))
+}

@@ -1,0 +1,205 @@
+/** What is written: hits and how they are played, what is locked, and what is asked of each bar. */
+
+/** What is asked of a bar; 0 and null leave it open. */
+export interface Ask {
+  /** 1 + place in the model's vocabulary. */
+  section: number
+  style: number
+  /** 1 a beat, 2 a fill. */
+  fill: number
+  /** Share of cells with a hit, in [0, 1]. */
+  density: number | null
+}
+
+/** A song as a value: operations give a new one. Cells are step by step, voice by voice. */
+export interface Song {
+  voices: number
+  stepsPerBar: number
+  hits: Uint8Array
+  /** In (0, 1] at each hit. */
+  velocity: Float32Array
+  /** In [-.5, .5) steps, late is positive. */
+  offset: Float32Array
+  locked: Uint8Array
+  lockedVoices: boolean[]
+  /** Of each bar, and of bars to come. */
+  asks: Ask[]
+  tempo: number
+  /** How late every second step is: 0 straight, 1 a third of a step. */
+  swing: number
+}
+
+export const OPEN: Ask = { section: 0, style: 0, fill: 0, density: null }
+export const DEFAULT_VELOCITY = 0.8
+export const MOST_BARS = 256
+export const MIN_TEMPO = 40
+export const MAX_TEMPO = 240
+const LATEST_SWING = 1 / 3
+const LAST_OFFSET = 0.499
+
+export function emptySong(voices: number, stepsPerBar: number, bars: number): Song {
+  const cells = bars * stepsPerBar * voices
+  return {
+    voices,
+    stepsPerBar,
+    hits: new Uint8Array(cells),
+    velocity: new Float32Array(cells),
+    offset: new Float32Array(cells),
+    locked: new Uint8Array(cells),
+    lockedVoices: new Array(voices).fill(false),
+    asks: new Array(bars).fill(OPEN),
+    tempo: 120,
+    swing: 0,
+  }
+}
+
+export function steps(song: Song): number {
+  return song.hits.length / song.voices
+}
+
+export function bars(song: Song): number {
+  return Math.ceil(steps(song) / song.stepsPerBar)
+}
+
+export function ask(song: Song, bar: number): Ask {
+  return song.asks[bar] ?? OPEN
+}
+
+export function isLocked(song: Song, cell: number): boolean {
+  return song.locked[cell] > 0 || song.lockedVoices[cell % song.voices]
+}
+
+/** Share of cells of a bar that have a hit. */
+export function density(song: Song, bar: number): number {
+  const size = song.stepsPerBar * song.voices
+  const part = song.hits.subarray(bar * size, (bar + 1) * size)
+  return part.reduce((sum, hit) => sum + hit, 0) / size
+}
+
+/** How late a step sounds because of swing, in steps. */
+export function swingOf(song: Song, step: number): number {
+  return step % 2 ? song.swing * LATEST_SWING : 0
+}
+
+/** When a hit sounds, in steps from its grid line, with swing. */
+export function placed(song: Song, cell: number): number {
+  const late = song.offset[cell] + swingOf(song, Math.floor(cell / song.voices))
+  return Math.max(-0.5, Math.min(LAST_OFFSET, late))
+}
+
+/** Sets cells to hits, at a velocity and on the grid line, or to silence. */
+export function setHits(song: Song, cells: Iterable<number>, hit: 0 | 1, velocity = DEFAULT_VELOCITY): Song {
+  const changed = { ...song, hits: song.hits.slice(), velocity: song.velocity.slice(), offset: song.offset.slice() }
+  for (const cell of cells) {
+    changed.hits[cell] = hit
+    changed.velocity[cell] = hit ? velocity : 0
+    changed.offset[cell] = 0
+  }
+  return changed
+}
+
+export function setVelocity(song: Song, cell: number, velocity: number): Song {
+  if (!song.hits[cell]) return song
+  const changed = song.velocity.slice()
+  changed[cell] = Math.max(1 / 127, Math.min(1, velocity))
+  return { ...song, velocity: changed }
+}
+
+export function setLocks(song: Song, cells: Iterable<number>, locked: 0 | 1): Song {
+  const changed = song.locked.slice()
+  for (const cell of cells) changed[cell] = locked
+  return { ...song, locked: changed }
+}
+
+export function setVoiceLock(song: Song, voice: number, locked: boolean): Song {
+  return { ...song, lockedVoices: song.lockedVoices.map((was, v) => (v === voice ? locked : was)) }
+}
+
+export function setAsks(song: Song, first: number, last: number, change: Partial<Ask>): Song {
+  const asks = song.asks.slice()
+  while (asks.length < last) asks.push(OPEN)
+  for (let bar = first; bar < last; bar++) asks[bar] = { ...asks[bar], ...change }
+  return { ...song, asks }
+}
+
+/** Hits and how they are played. */
+export interface Part {
+  hits: Uint8Array
+  velocity: Float32Array
+  offset: Float32Array
+}
+
+/** With a part in place of what stood from `firstStep` on; the song grows where the part goes beyond its end. */
+export function replace(song: Song, firstStep: number, part: Part): Song {
+  const start = firstStep * song.voices
+  const end = Math.max(song.hits.length, start + part.hits.length)
+  const grown = <T extends Uint8Array | Float32Array>(was: T, now: T | null): T => {
+    const all = new (was.constructor as new (size: number) => T)(end)
+    all.set(was)
+    if (now) all.set(now, start)
+    return all
+  }
+  const asks = song.asks.slice()
+  const count = Math.ceil(end / song.voices / song.stepsPerBar)
+  while (asks.length < count) asks.push(OPEN)
+  return {
+    ...song,
+    hits: grown(song.hits, part.hits),
+    velocity: grown(song.velocity, part.velocity),
+    offset: grown(song.offset, part.offset),
+    locked: grown(song.locked, null),
+    asks,
+  }
+}
+
+/** As many bars as told: the rest is cut off, or empty bars are added. */
+export function resize(song: Song, count: number): Song {
+  const cells = count * song.stepsPerBar * song.voices
+  const sized = <T extends Uint8Array | Float32Array>(was: T): T => {
+    const all = new (was.constructor as new (size: number) => T)(cells)
+    all.set(was.subarray(0, cells) as T)
+    return all
+  }
+  const asks = song.asks.slice(0, count)
+  while (asks.length < count) asks.push(OPEN)
+  return {
+    ...song,
+    hits: sized(song.hits),
+    velocity: sized(song.velocity),
+    offset: sized(song.offset),
+    locked: sized(song.locked),
+    asks,
+  }
+}
+
+/** Without its first bars. */
+export function drop(song: Song, count: number): Song {
+  const cells = count * song.stepsPerBar * song.voices
+  return {
+    ...song,
+    hits: song.hits.slice(cells),
+    velocity: song.velocity.slice(cells),
+    offset: song.offset.slice(cells),
+    locked: song.locked.slice(cells),
+    asks: song.asks.slice(count),
+  }
+}
+
+/** Bars [first, last) emptied, locked cells as they are. */
+export function clear(song: Song, first: number, last: number): Song {
+  const size = song.stepsPerBar * song.voices
+  const cells = []
+  for (let cell = first * size; cell < Math.min(last * size, song.hits.length); cell++) {
+    if (song.hits[cell] && !isLocked(song, cell)) cells.push(cell)
+  }
+  return setHits(song, cells, 0)
+}
+
+export function part(song: Song, firstStep: number, lastStep = steps(song)): Part {
+  const [start, end] = [firstStep * song.voices, lastStep * song.voices]
+  return {
+    hits: song.hits.slice(start, end),
+    velocity: song.velocity.slice(start, end),
+    offset: song.offset.slice(start, end),
+  }
+}

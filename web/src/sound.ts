@@ -1,0 +1,127 @@
+/** What is heard: the app's song through the mixer, in time. */
+
+import type { App } from './app'
+import { Kit, Mixer, render, type TimedHit } from './audio'
+import type { Drums } from './kit'
+import * as songs from './song'
+import { Transport } from './transport'
+
+/** Seconds of sound after the last step of a file. */
+const TAIL_S = 2
+
+export class Sound {
+  readonly kit: Kit
+  private context: AudioContext | null = null
+  private mixer: Mixer | null = null
+  private transport: Transport | null = null
+
+  constructor(private readonly app: App, drums: Drums, private readonly onEnd: () => void) {
+    this.kit = new Kit(drums, app.meta.kit.voices)
+  }
+
+  /** Makes sounds that are likely to be needed, a little at a time. */
+  async warm(): Promise<void> {
+    for (let voice = 0; voice < this.app.song.voices; voice++) {
+      await new Promise((resolve) => setTimeout(resolve, 0))
+      this.kit.samplesOf(voice)
+    }
+  }
+
+  get isPlaying(): boolean {
+    return this.transport?.isPlaying ?? false
+  }
+
+  /** The step that sounds now, or -1. */
+  get step(): number {
+    return this.transport?.now() ?? -1
+  }
+
+  /** Times at which endless play had nothing ready. */
+  get gaps(): number {
+    return this.transport?.gaps ?? 0
+  }
+
+  async play(step: number): Promise<void> {
+    await this.open()
+    this.transport!.start(step)
+  }
+
+  stop(): void {
+    this.transport?.stop()
+  }
+
+  /** The song lost so many steps at its start. */
+  dropped(steps: number): void {
+    this.transport?.dropped(steps)
+  }
+
+  async audition(voice: number, velocity: number): Promise<void> {
+    if (this.isPlaying || this.app.muted[voice]) return
+    await this.open()
+    this.mixer!.hit(voice, velocity, this.context!.currentTime)
+  }
+
+  setVolume(voice: number): void {
+    this.mixer?.setVolume(voice, this.volumeOf(voice))
+  }
+
+  setMaster(): void {
+    this.mixer?.setMaster(this.app.volume)
+  }
+
+  private volumeOf(voice: number): number {
+    return this.app.muted[voice] ? 0 : this.app.volumes[voice]
+  }
+
+  private async open(): Promise<void> {
+    if (!this.context) {
+      const { app } = this
+      this.context = new AudioContext({ sampleRate: this.kit.rate, latencyHint: 'interactive' })
+      this.mixer = new Mixer(this.context, this.kit)
+      for (let voice = 0; voice < app.song.voices; voice++) this.setVolume(voice)
+      this.setMaster()
+      this.transport = new Transport(this.context, this.mixer, {
+        steps: () => songs.steps(app.song),
+        loop: () => this.loop(),
+        secondsPerStep: () => this.secondsPerStep,
+        hitsAt: (step) => this.hitsAt(step),
+        isGrowing: () => app.settings.endless,
+      }, this.onEnd)
+    }
+    if (this.context.state !== 'running') await this.context.resume()
+  }
+
+  private loop(): [number, number] | null {
+    const { settings, selection, song, bars } = this.app
+    if (settings.loop) return [selection[0] * song.stepsPerBar, Math.min(selection[1], bars) * song.stepsPerBar]
+    return settings.endless ? null : [0, songs.steps(song)]
+  }
+
+  get secondsPerStep(): number {
+    const { beat_unit, steps_per_beat } = this.app.meta.grid
+    return (60 / this.app.song.tempo) * (4 / beat_unit) / steps_per_beat
+  }
+
+  private hitsAt(step: number): { voice: number; velocity: number; late: number }[] {
+    const { song } = this.app
+    const found = []
+    for (let voice = 0; voice < song.voices; voice++) {
+      const cell = step * song.voices + voice
+      if (song.hits[cell]) found.push({ voice, velocity: song.velocity[cell], late: songs.placed(song, cell) })
+    }
+    return found
+  }
+
+  /** The song as samples of the left and the right, through the same mixer. */
+  render(): Promise<Float32Array[]> {
+    const { song } = this.app
+    const hits: TimedHit[] = []
+    for (let step = 0; step < songs.steps(song); step++) {
+      for (const { voice, velocity, late } of this.hitsAt(step)) {
+        hits.push({ voice, velocity, time: Math.max(0, (step + late) * this.secondsPerStep) })
+      }
+    }
+    const volumes = this.app.volumes.map((_, voice) => this.volumeOf(voice))
+    return render(this.kit, hits, songs.steps(song) * this.secondsPerStep + TAIL_S, volumes)
+  }
+}

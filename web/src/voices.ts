@@ -1,0 +1,71 @@
+/** The strip beside the grid: each voice's name, volume, mute and lock. */
+
+import type { App } from './app'
+import { element, setPressed } from './dom'
+import type { Meta } from './meta'
+import * as songs from './song'
+
+export type Stream = 'low' | 'mid' | 'high'
+
+const BASS_DRUMS = new Set([35, 36])
+const SKINS = new Set([37, 38, 39, 40, 41, 43, 45, 47, 48, 50, 60, 61, 62, 63, 64, 65, 66])
+
+/** Which of the three colours a voice has: bass drums, skins, and the rest. */
+export function streamsOf(meta: Meta): Stream[] {
+  return meta.kit.voices.map(({ write }) => (BASS_DRUMS.has(write) ? 'low' : SKINS.has(write) ? 'mid' : 'high'))
+}
+
+/** For narrow screens: closed hat is c hat. */
+function short(label: string): string {
+  const words = label.split(' ')
+  return [...words.slice(0, -1).map((word) => word[0]), words.at(-1)].join(' ')
+}
+
+const LOCK = '<svg viewBox="0 0 20 20" aria-hidden="true"><rect x="4.5" y="9" width="11" height="8" rx="1.500" /><path d="M7 9V6.500a3 3 0 0 1 6 0V9" /></svg>'
+const SOUND = '<svg viewBox="0 0 20 20" aria-hidden="true"><path d="M3.500 8v4h3l4 3.500v-11L6.500 8z" /><path class="waves" d="M13.500 7.500a3.500 3.500 0 0 1 0 5M15.500 5a7 7 0 0 1 0 10" /><path class="cross" d="m13.500 8 4 4m0-4-4 4" /></svg>'
+
+export class VoiceStrip {
+  private readonly rows: { mute: HTMLElement; lock: HTMLElement; volume: HTMLInputElement; row: HTMLElement }[]
+
+  constructor(
+    list: HTMLElement, private readonly app: App, onVolume: (voice: number) => void, audition: (voice: number, velocity: number) => void,
+  ) {
+    const streams = streamsOf(app.meta)
+    this.rows = app.meta.kit.voices.map(({ label }, voice) => {
+      const name = element(
+        'button', { class: 'name', 'aria-label': `Hear ${label}`, title: `Hear ${label}` },
+        element('span', { class: 'wide' }, label), element('span', { class: 'short' }, short(label)),
+      )
+      const volume = element('input', { type: 'range', min: '0', max: '125', step: '1', 'aria-label': `Volume of ${label}` })
+      const mute = element('button', { class: 'icon mute', 'aria-label': `Mute ${label}`, 'aria-pressed': 'false', title: 'Mute' })
+      const lock = element('button', { class: 'icon lock', 'aria-label': `Lock ${label}`, 'aria-pressed': 'false', title: 'Lock: the model leaves this voice as it is' })
+      mute.innerHTML = SOUND
+      lock.innerHTML = LOCK
+      name.addEventListener('click', () => audition(voice, songs.DEFAULT_VELOCITY))
+      volume.addEventListener('input', () => {
+        app.volumes[voice] = Number(volume.value) / 100
+        onVolume(voice)
+      })
+      mute.addEventListener('click', () => {
+        app.muted[voice] = !app.muted[voice]
+        onVolume(voice)
+        app.changed()
+      })
+      lock.addEventListener('click', () => app.edit(songs.setVoiceLock(app.song, voice, !app.song.lockedVoices[voice])))
+      const row = element('li', { class: `voice ${streams[voice]}` }, name, volume, mute, lock)
+      list.append(row)
+      return { row, mute, lock, volume }
+    })
+  }
+
+  show(): void {
+    this.rows.forEach(({ row, mute, lock, volume }, voice) => {
+      const { volumes, muted, song } = this.app
+      setPressed(mute, muted[voice])
+      setPressed(lock, song.lockedVoices[voice])
+      row.classList.toggle('muted', muted[voice])
+      const value = String(Math.round(volumes[voice] * 100))
+      if (volume.value !== value) volume.value = value
+    })
+  }
+}

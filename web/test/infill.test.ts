@@ -1,0 +1,117 @@
+import { expect, test } from 'vitest'
+import { effectiveSampleSize, infill, keptByVariation, resample, span } from '../src/infill'
+import type { Rules } from '../src/mixture'
+import { type Output, type State, type Stepper, generators, listen, nothing, predict, select, stream } from '../src/player'
+
+const PLAIN: Rules = { temperature: 1, topP: 1, bias: null, guidance: 0 }
+
+/** Two voices; what is played depends on the last two steps. */
+class Toy implements Stepper {
+  width = 2
+  stepsPerBar = 3
+
+  start(rows: number): State {
+    return { rows, position: -1, tensors: { past: new Float32Array(rows * 2) }, memory: null }
+  }
+
+  async step(x: Uint8Array, _asked: Float32Array | null, state: State): Promise<{ state: State; output: Output }> {
+    const past = state.tensors.past.map((value, i) => (state.position < 0 ? 0 : 0.5 * value + x[i]))
+    const dist = Array.from({ length: state.rows }, (_, row) => {
+      const [a, b] = past.subarray(row * 2)
+      return {
+        logWeights: Float64Array.of(Math.log(0.7), Math.log(0.3)),
+        logits: Float64Array.of(1 - 2 * a, 2 * b - 1, -1.5 + a, 2 * a - b),
+        voices: 2,
+      }
+    })
+    return {
+      state: { rows: state.rows, position: state.position + 1, tensors: { past }, memory: null },
+      output: { dist, free: dist, features: past },
+    }
+  }
+}
+
+const toy = new Toy()
+
+async function logProb(hits: number[]): Promise<number> {
+  let heard = nothing(toy)
+  let total = 0
+  for (let step = 0; step * 2 < hits.length; step++) {
+    const { state, output } = await predict(toy, heard, null)
+    const { logWeights, logits } = output.dist[0]
+    let p = 0
+    for (let k = 0; k < 2; k++) {
+      const cell = (v: number) => 1 / (1 + Math.exp((hits[step * 2 + v] ? -1 : 1) * logits[k * 2 + v]))
+      p += Math.exp(logWeights[k]) * cell(0) * cell(1)
+    }
+    total += Math.log(p)
+    heard = { state, last: Uint8Array.from(hits.slice(step * 2, step * 2 + 2)) }
+  }
+  return total
+}
+
+test('infill has the frequencies of the exact posterior', async () => {
+  const known = Uint8Array.of(0, 0, 0, 1, 1, 1)
+  const values = Uint8Array.of(0, 0, 0, 1, 0, 1)
+  const posterior = new Map<string, number>()
+  for (let number = 0; number < 8; number++) {
+    const hits = [number & 1, (number >> 1) & 1, (number >> 2) & 1, 1, 0, 1]
+    posterior.set(hits.join(''), Math.exp(await logProb(hits)))
+  }
+  const total = [...posterior.values()].reduce((a, b) => a + b, 0)
+  const found = new Map<string, number>()
+  const pieces = 3000
+  for (let seed = 0; seed < pieces; seed++) {
+    const { hits } = await infill(toy, nothing(toy), { known, values }, null, PLAIN, { particles: 24, horizonBars: null, seed })
+    found.set(hits.join(''), (found.get(hits.join('')) ?? 0) + 1 / pieces)
+  }
+  let apart = 0
+  for (const [hits, p] of posterior) apart += Math.abs(p / total - (found.get(hits) ?? 0)) / 2
+  expect(apart).toBeLessThan(0.04)
+  expect([...found.keys()].every((hits) => posterior.has(hits))).toBe(true)
+})
+
+test('a stream is the same whether heard at once or in two parts', async () => {
+  const steps = async (heard: ReturnType<typeof nothing>, count: number, seed: number) => {
+    const made: number[] = []
+    for await (const { hits } of stream(toy, heard, null, PLAIN, null, generators(seed, 1))) {
+      made.push(...hits)
+      if (made.length === 2 * count) break
+    }
+    return made
+  }
+  const primer = Uint8Array.of(1, 0, 0, 1, 1, 1)
+  const whole = await listen(toy, nothing(toy), primer)
+  const parts = await listen(toy, await listen(toy, nothing(toy), primer.subarray(0, 2)), primer.subarray(2))
+  expect(await steps(whole, 20, 3)).toEqual(await steps(parts, 20, 3))
+  expect(await steps(whole, 20, 3)).not.toEqual(await steps(whole, 20, 4))
+})
+
+test('rows are selected with their state', () => {
+  const state: State = { rows: 2, position: 4, tensors: { a: Float32Array.of(1, 2, 3, 4) }, memory: [[Float32Array.of(5), Float32Array.of(6)]] }
+  const chosen = select(state, [1, 1, 0])
+  expect([...chosen.tensors.a]).toEqual([3, 4, 3, 4, 1, 2])
+  expect(chosen.memory![0].map(([value]) => value)).toEqual([6, 6, 5])
+})
+
+test('systematic resampling keeps each particle about as often as it weighs', () => {
+  const logWeights = Float64Array.from([0.5, 0.25, 0.25, 0], Math.log)
+  expect(resample(logWeights, 4, 0.5)).toEqual([0, 0, 1, 2])
+  expect(resample(logWeights, 1, 0.6)).toEqual([1])
+  expect(effectiveSampleSize(new Float64Array(8))).toBeCloseTo(8, 12)
+  expect(effectiveSampleSize(Float64Array.of(0, -1000))).toBeCloseTo(1, 12)
+})
+
+test('the span of an infill: first and last free step, and the last that is weighed', () => {
+  const known = Uint8Array.from([1, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 1])
+  expect(span({ known, values: known }, 2, 1, null)).toEqual({ first: 1, last: 2, weighed: 5 })
+  expect(span({ known, values: known }, 2, 1, 1)).toEqual({ first: 1, last: 2, weighed: 3 })
+})
+
+test('a variation frees its share of beats and voices, and a stronger one those of a weaker', () => {
+  const [weak, strong] = [0.25, 0.75].map((strength) => keptByVariation(32, 10, 4, strength, 9))
+  expect(weak.filter((cell) => !cell).length).toBe(0.25 * 320)
+  expect(strong.filter((cell) => !cell).length).toBe(0.75 * 320)
+  weak.forEach((cell, i) => { if (!cell) expect(strong[i]).toBe(0) })
+  expect(keptByVariation(32, 10, 4, 0, 9).every((cell) => cell === 1)).toBe(true)
+})

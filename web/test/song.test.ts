@@ -1,0 +1,89 @@
+import { expect, test } from 'vitest'
+import { History } from '../src/history'
+import { fromBytes, fromHash, ShareError, toBytes, toHash } from '../src/share'
+import * as songs from '../src/song'
+
+function someSong(): songs.Song {
+  let song = songs.emptySong(10, 16, 3)
+  song = songs.setHits(song, [0, 42, 100, 479], 1, 0.5)
+  song.velocity[42] = 1
+  song.offset[42] = 0.25
+  song.offset[100] = -0.5
+  song = songs.setLocks(song, [0, 1, 2], 1)
+  song = songs.setVoiceLock(song, 9, true)
+  song = songs.setAsks(song, 1, 2, { style: 6, section: 2, fill: 2, density: 0.2 })
+  return { ...song, tempo: 93.5, swing: 0.2 }
+}
+
+test('a song comes back from its link', async () => {
+  const song = someSong()
+  const back = await fromHash(await toHash(song), 10, 16, 256)
+  expect(back.hits).toEqual(song.hits)
+  expect(back.locked).toEqual(song.locked)
+  expect(back.lockedVoices).toEqual(song.lockedVoices)
+  expect(back.asks).toEqual(song.asks)
+  expect([back.tempo, back.swing]).toEqual([93.5, 0.2])
+  song.hits.forEach((_, cell) => {
+    expect(Math.abs(back.velocity[cell] - song.velocity[cell])).toBeLessThanOrEqual(0.5 / 127 + 1e-6)
+    expect(Math.abs(back.offset[cell] - song.offset[cell])).toBeLessThanOrEqual(0.5 / 64)
+  })
+})
+
+test('links that are damaged, cut short or of another kit are refused', async () => {
+  await expect(fromHash('!!', 10, 16, 256)).rejects.toThrow(ShareError)
+  await expect(fromHash('AAAA', 10, 16, 256)).rejects.toThrow(ShareError)
+  const bytes = toBytes(someSong())
+  for (const size of [0, 3, 20, bytes.length - 1]) expect(() => fromBytes(bytes.subarray(0, size), 10, 16, 256)).toThrow(ShareError)
+  expect(() => fromBytes(bytes, 9, 16, 256)).toThrow('another drum kit')
+  expect(() => fromBytes(bytes, 10, 16, 2)).toThrow(ShareError)
+})
+
+test('operations give new songs and leave the old as they were', () => {
+  const song = someSong()
+  const was = song.hits.slice()
+  const cleared = songs.clear(song, 0, 3)
+  expect(song.hits).toEqual(was)
+  expect([...cleared.hits.keys()].filter((cell) => cleared.hits[cell])).toEqual([0, 479]) // locked: a cell, and a voice
+  expect(songs.bars(songs.resize(song, 5))).toBe(5)
+  expect(songs.resize(songs.resize(song, 5), 3).hits).toEqual(was)
+})
+
+test('a part goes in place, and beyond the end the song grows', () => {
+  const song = someSong()
+  const part = { hits: new Uint8Array(320).fill(1), velocity: new Float32Array(320).fill(0.7), offset: new Float32Array(320) }
+  const grown = songs.replace(song, 32, part)
+  expect(songs.bars(grown)).toBe(4)
+  expect(grown.hits.subarray(0, 320)).toEqual(song.hits.subarray(0, 320))
+  expect(grown.hits.subarray(320).every((hit) => hit === 1)).toBe(true)
+  expect(grown.locked.length).toBe(640)
+  expect(grown.asks.length).toBe(4)
+  expect(songs.density(grown, 3)).toBe(1)
+})
+
+test('swing delays every second step by up to a third', () => {
+  const song = { ...songs.setHits(songs.emptySong(1, 16, 1), [0, 1], 1), swing: 1 }
+  expect(songs.placed(song, 0)).toBe(0)
+  expect(songs.placed(song, 1)).toBeCloseTo(1 / 3, 12)
+})
+
+test('undo and redo go through what was written, and a stroke is one change', () => {
+  const history = new History('a')
+  history.push('b')
+  history.push('c', 'stroke')
+  history.push('d', 'stroke')
+  history.seal()
+  history.push('e', 'stroke')
+  const seen = []
+  while (history.undo()) seen.push(history.value)
+  expect(seen).toEqual(['d', 'b', 'a'])
+  expect(history.redo() && history.value).toBe('b')
+  history.push('f')
+  expect(history.canRedo).toBe(false)
+})
+
+test('only so many changes are kept', () => {
+  const history = new History(0, 10)
+  for (let i = 1; i <= 50; i++) history.push(i)
+  while (history.undo());
+  expect(history.value).toBe(40)
+})
