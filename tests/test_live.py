@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from itertools import islice
@@ -698,9 +699,31 @@ def test_in_real_time_notes_go_out_when_they_are_due():
     assert np.median(errors) < 0.01 and timing.percentile(timing.lateness, 50) < 0.01  # loosely: the machine is shared
 
 
-def test_a_real_clock_is_woken_from_another_thread_and_works_beside():
-    import threading
+def test_one_player_follows_the_clock_of_another_in_real_time():
+    led, leads = Memory(), Memory()
+    follows = engine_of(RealClock(), led, FollowedTempo(100.0, 4))
 
+    class Cord(Memory):
+        def send(self, message, when):
+            leads.send(message, when)
+            if message[0] >= 0xF8:
+                follows.receive(message)
+
+    master = engine_of(RealClock(), Cord(), OwnTempo(180.0, 4), num_bars=2, sends_clock=True)
+    thread = threading.Thread(target=follows.run)
+    thread.start()
+    time.sleep(0.3)
+    master.run()
+    follows.end()
+    thread.join(10)
+    assert not thread.is_alive()
+    pairs = list(zip(led.times(42), leads.times(42)))
+    assert 30 <= len(pairs) <= 32
+    assert np.median([abs(one - other) for one, other in pairs]) < 0.01  # loosely: the machine is shared
+    assert follows.tempo.tempo_bpm == pytest.approx(180, rel=0.05)
+
+
+def test_a_real_clock_is_woken_from_another_thread_and_works_beside():
     clock, got = RealClock(), []
     threading.Timer(0.1, clock.wake).start()
     started = clock.now()
