@@ -88,7 +88,7 @@ def chromium():
 class Session:
     """A page, and what was said and asked for while it was open."""
 
-    def __init__(self, browser, url, **options):
+    def __init__(self, browser, url, init="() => undefined", **options):
         self.context = browser.new_context(**{"viewport": DESK, "accept_downloads": True, **options})
         self.page, self.url = self.context.new_page(), url
         self.errors: list[str] = []
@@ -98,6 +98,7 @@ class Session:
         )
         self.page.on("pageerror", lambda each: self.errors.append(str(each)))
         self.context.on("request", lambda each: self.hosts.add(each.url.split("/")[2] if "//" in each.url else ""))
+        self.context.add_init_script(f"({init})()")
         self.page.goto(url)
 
     def _hear(self, message):

@@ -578,6 +578,25 @@ def test_a_change_of_the_masters_tempo_is_followed_within_a_beat():
     assert errors.max() < 0.02 and errors[18:].max() < 1e-6
 
 
+def test_ticks_that_are_held_up_and_come_together_change_no_tempo():
+    sink, clock = Memory(), SimulatedClock(0.1)
+    engine = follower(clock, sink, num_bars=8)
+    tick_s, rng = 60 / 120 / 24, random.Random(3)
+    clock.at(1.0, lambda: engine.receive((START,)))
+    held = 0.0
+    tempos = []
+    for number in range(8 * 96 + 30):
+        when = 1.01 + number * tick_s
+        if when > held and number > 48 and rng.random() < 0.02:
+            held = when + rng.uniform(0.02, 0.12)  # all until then come at once
+        clock.at(max(when, held) + 1e-5 * number / 1000, lambda: engine.receive((CLOCK,)))
+        clock.at(max(when, held) + 1e-4, lambda: tempos.append(engine.tempo.tempo_bpm))
+    engine.run()
+    assert max(abs(tempo - 120) for tempo in tempos[10:]) < 12
+    errors = np.array(sink.times(36)) - (1.01 + 0.5 * np.arange(32))
+    assert np.median(np.abs(errors)) < 0.003 and errors.max() < 0.13
+
+
 def test_stop_ends_the_notes_and_continue_goes_on_where_it_was():
     sink, clock = Memory(), SimulatedClock(0.1)
     engine = follower(clock, sink, num_bars=4)

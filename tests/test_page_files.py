@@ -177,15 +177,34 @@ def test_a_host_that_unpacks_on_the_way_will_do(chromium):
 # ---------------------------------------------------------------------- speed
 
 
+PRESS_PLAY = """() => {
+    const poll = setInterval(() => {
+        const own = window.hypermeter
+        if (!own) return
+        if (own.pressed === undefined) {
+            own.pressed = performance.now()
+            document.getElementById('play').click()
+        } else if (own.heard === undefined && own.sound.step >= 0) {
+            own.heard = performance.now()
+            clearInterval(poll)
+        }
+    }, 5)
+    window.addEventListener('load', () => {
+        const ready = setInterval(() => {
+            if (!window.hypermeter) return
+            clearInterval(ready)
+            hypermeter.engine.ready.then(() => (hypermeter.loaded = performance.now()))
+        }, 5)
+    })
+}"""
+"""Plays as soon as there is a page, and keeps when: milliseconds since it was opened."""
+
+
 def test_it_is_quick(chromium, host, capsys):
-    session = Session(chromium, host)
-    session.until("() => !!window.hypermeter")
+    session = Session(chromium, host, PRESS_PLAY)
+    session.until("() => window.hypermeter?.heard && hypermeter.loaded")
+    first_sound, loaded = session.page.evaluate("() => [hypermeter.heard / 1000, hypermeter.loaded / 1000]")
     session.page.click("#play")
-    session.until("() => hypermeter.sound.step >= 0")
-    first_sound = session.page.evaluate("() => performance.now()") / 1000
-    session.page.click("#play")
-    session.ready()
-    loaded = session.page.evaluate("() => performance.now()") / 1000
     taken = []
     for seed in range(5):
         start = time.perf_counter()

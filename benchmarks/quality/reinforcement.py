@@ -173,18 +173,21 @@ def start(name: str, npz: Path, out: Path) -> dict[str, Any]:
     return found
 
 
-def gain(name: str, found: dict[str, Any], before: dict[str, Any]) -> str:
-    """What of the wish was had, in its own terms."""
+def gains(name: str, runs: list[dict[str, Any]], before: dict[str, Any]) -> str:
+    """What of the wish was had by the runs, least and most: of a target, how much of the gap; of others, the rise in
+    standard deviations of the shipped model's pieces."""
     if name == "density":
-        target = REWARDS[name]["terms"][0]["target"]
-        return f"{1 - abs(target - found['quantity']) / abs(target - before['quantity']):.0%} of the gap"
-    return f"{(found['quantity'] - before['quantity']) / before['quantity_sd']:+.2f} SD"
+        gap = REWARDS[name]["terms"][0]["target"] - before["quantity"]
+        found = [1 - abs(before["quantity"] + gap - each["quantity"]) / abs(gap) for each in runs]
+        return f"{min(found):.0%} to {max(found):.0%} of the gap"
+    found = [(each["quantity"] - before["quantity"]) / before["quantity_sd"] for each in runs]
+    return f"{min(found):+.1f} to {max(found):+.1f} SD"
 
 
 def table(found: list[dict[str, Any]], before: dict[str, dict[str, Any]]) -> str:
-    """Means over seeds, least and greatest in brackets."""
+    """Means over seeds; of what was wished for, KL and distinct bars also the least and the most."""
     lines = [
-        "| reward | algorithm | reward of a piece | wished for | KL | held-out bits | distinct bars | repetition |",
+        "| reward | algorithm | of a piece | what is rewarded | KL | held-out bits | distinct bars | repetition |",
         "|---|---|---|---|---|---|---|---|",
     ]
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
@@ -193,21 +196,20 @@ def table(found: list[dict[str, Any]], before: dict[str, dict[str, Any]]) -> str
     for name, first in before.items():
         lines.append(
             f"| {name} | shipped model | {first['reward']:.2f} | {first['quantity']:.3f} | 0 | {first['held_out']:.3f} "
-            f"| {first['distinct_bars']:.0%} | {np.nanmean(first['repetition']):.3f} |"
+            f"| {first['distinct_bars']:.0%} | {np.nanmean(first['repetition']):.2f} |"
         )
         for (of, algorithm), runs in groups.items():
             if of != name:
                 continue
-
-            def spread(key: str, form: str = ".3f", runs: list = runs) -> str:
-                values = [float(np.nanmean(each[key])) for each in runs]
-                ends = "" if len(values) == 1 else f" ({min(values):{form}} to {max(values):{form}})"
-                return f"{np.mean(values):{form}}{ends}"
-
-            gains = ", ".join(gain(name, each, first) for each in runs)
+            mean = {
+                key: float(np.mean([np.nanmean(each[key]) for each in runs]))
+                for key in ("reward", "quantity", "kl", "held_out", "repetition", "distinct_bars")
+            }
+            kl, bars = ([each[key] for each in runs] for key in ("kl", "distinct_bars"))
             lines.append(
-                f"| | `{algorithm}` | {spread('reward', '.2f')} | {spread('quantity')}: {gains} | {spread('kl')} "
-                f"| {spread('held_out')} | {spread('distinct_bars', '.0%')} | {spread('repetition')} |"
+                f"| | `{algorithm}` | {mean['reward']:.2f} | {mean['quantity']:.3f}, {gains(name, runs, first)} "
+                f"| {mean['kl']:.3f} ({min(kl):.3f} to {max(kl):.3f}) | {mean['held_out']:.3f} "
+                f"| {mean['distinct_bars']:.0%} ({min(bars):.0%} to {max(bars):.0%}) | {mean['repetition']:.2f} |"
             )
     return "\n".join(lines)
 
@@ -243,7 +245,7 @@ def picture(found: list[dict[str, Any]], path: Path) -> None:
 def hacking(found: list[dict[str, Any]], before: dict[str, dict[str, Any]], voices: Sequence[str]) -> str:
     """What an unconstrained run collapses to."""
     lines = [
-        "| reward | algorithm | of a piece | KL | entropy | distinct bars | held-out bits | hits a step | most played |",
+        "| reward | algorithm | of a piece | KL | entropy | distinct bars | held-out bits | hits | most played |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for each in found:

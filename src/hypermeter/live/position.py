@@ -17,7 +17,13 @@ WINDOW_TICKS = 48
 """Ticks that a followed tempo is read from: two quarters."""
 
 OFF_BY_TICKS = 0.3
-"""A tick this far from where it was expected is of another tempo, and ticks before it are forgotten."""
+"""A tick this far from where it was expected is a stray: held up on its way, or of another tempo."""
+
+MOST_STRAYS = 3
+"""So many in a row, each as far off as the one before or further, are of another tempo: ticks before are forgotten."""
+
+QUICKEST_TICK_S = 0.004
+"""Of 625 bpm. Ticks that were held up come together, and tell no tempo."""
 
 FREEWHEEL_TICKS = 1.5
 """How far one goes on beyond the last tick: a master that falls silent stops the music."""
@@ -85,6 +91,7 @@ class FollowedTempo:
         self.is_running = False
         self._waits_for_tick = True
         self._ticks: deque[tuple[int, float]] = deque(maxlen=WINDOW_TICKS)  # number and time
+        self._strays: list[tuple[int, float, float]] = []  # and how far off
         self._number = 0  # of the next tick, whether running or not
         self._first = 0  # the number at which the song's step 0 stands, or would stand
         self._tick_s, self._at = 60 / tempo_bpm / TICKS_PER_QUARTER, math.nan  # the line: its slope, and time of tick 0
@@ -130,15 +137,21 @@ class FollowedTempo:
             self._first += 1
         else:
             self._waits_for_tick = False
-        if self._ticks:
-            expected = self._at + number * self._tick_s
-            if gap > SLOWEST_TICK_S:
-                self._ticks.clear()
-            elif len(self._ticks) > 2 and abs(when - expected) > OFF_BY_TICKS * self._tick_s:
-                last = self._ticks[-1]
-                self._ticks.clear()
-                self._ticks.append(last)
-        self._ticks.append((number, when))
+        if gap > SLOWEST_TICK_S:
+            self._ticks.clear()
+            self._strays.clear()
+        off = abs(when - self._at - number * self._tick_s)
+        if len(self._ticks) > 2 and off > OFF_BY_TICKS * self._tick_s:
+            if self._strays and off < self._strays[-1][2]:
+                self._strays.clear()
+            self._strays.append((number, when, off))
+            if len(self._strays) < MOST_STRAYS:
+                return
+            self._ticks.clear()
+            self._ticks.extend(each[:2] for each in self._strays)
+        else:
+            self._ticks.append((number, when))
+        self._strays.clear()
         self._fit()
 
     def _fit(self) -> None:
@@ -148,7 +161,7 @@ class FollowedTempo:
         spread = sum((number - mean_number) ** 2 for number, _ in self._ticks)
         if spread:
             together = sum((number - mean_number) * (when - mean_time) for number, when in self._ticks)
-            self._tick_s = max(together / spread, 1e-4)
+            self._tick_s = max(together / spread, QUICKEST_TICK_S)
         self._at = mean_time - mean_number * self._tick_s
 
     def position(self, now: float) -> float:

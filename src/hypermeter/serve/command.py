@@ -2,9 +2,11 @@
 
 import gzip
 import ipaddress
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
@@ -47,6 +49,8 @@ def serve_command(
     """
     import uvicorn
 
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the temporary folder is removed
     limits = Limits(body_bytes=max_body, bars=max_bars, seconds=max_seconds, running=workers, waiting=queue)
     listening = listen(host, port)
     with tempfile.TemporaryDirectory(prefix="hypermeter-") as folder:
