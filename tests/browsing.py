@@ -93,9 +93,7 @@ class Session:
         self.page, self.url = self.context.new_page(), url
         self.errors: list[str] = []
         self.hosts: set[str] = set()
-        self.page.on(
-            "console", lambda each: self.errors.append(each.text) if each.type in ("error", "warning") else None
-        )
+        self.page.on("console", self._hear)
         self.page.on("pageerror", lambda each: self.errors.append(str(each)))
         self.context.on("request", lambda each: self.hosts.add(each.url.split("/")[2] if "//" in each.url else ""))
         self.context.add_init_script(f"({init})()")
