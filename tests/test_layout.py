@@ -56,6 +56,7 @@ ORDER = [
     "metrics",
     "compare",
     "segment",
+    "plan_arrays",
     "plan",
     "dataset.archive",
     "dataset.conditions",

@@ -12,7 +12,6 @@ from hypermeter.metrics import METRICS
 from hypermeter.plan import (
     FILL,
     KINDS,
-    LETTERS,
     NUMBERS,
     Plan,
     PlanEmbedding,
@@ -22,6 +21,7 @@ from hypermeter.plan import (
     make_plan,
     plan_of,
 )
+from hypermeter.plan_arrays import LETTERS
 
 VOICES, STEPS = 3, 27
 GRID = Grid(2, 2, 2)  # bars of 4 steps, phrases of 8: STEPS is 6 bars and 3 steps

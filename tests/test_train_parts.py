@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from hypermeter.grid import HypermeterError
 from hypermeter.model import load
-from hypermeter.plan import LETTERS, Plan
+from hypermeter.plan import Plan
+from hypermeter.plan_arrays import LETTERS
 from hypermeter.tracks import BASS
 from hypermeter.train import DrumModule, TrainConfig, train
 from hypermeter.train.material import read_material

@@ -10,7 +10,8 @@ import torch
 
 from hypermeter.grid import Groove, HypermeterError
 from hypermeter.model import HierarchicalDrumModel
-from hypermeter.plan import FILL, KINDS, NUMBERS, Plan, join, make_plan, plan_of, section_names
+from hypermeter.plan import FILL, KINDS, NUMBERS, Plan, join, make_plan, plan_of
+from hypermeter.plan_arrays import section_names
 
 BARS = 16
 """New ones, where nothing tells how many."""

@@ -5,11 +5,9 @@ trained with parts of the plan hidden at random, so that it plays with all, some
 """
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -17,17 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.metrics import METRICS, bar_novelty, by_chunk
+from hypermeter.plan_arrays import FILL, FILL_NOVELTY, KINDS, NUMBERS, Labels, make_plan_arrays
 
-KINDS = ("section", "style", "fill")
-"""Of labels."""
-FILL = ("beat", "fill")
-"""The labels of the kind fill."""
-LETTERS = tuple("ABCDEFGH")
-"""The labels of sections that have no names: what comes back has the letter that it had before."""
-NUMBERS = ("tempo_bpm", "density", "offbeat")
-"""Quarter notes a minute; share of cells with a hit; share of hits off the beat."""
-FILL_NOVELTY = 0.2
-"""A bar with more ``bar_novelty`` is a fill."""
 HIDDEN_DIM = 256
 """Of what a plan changes in a step."""
 KNOTS = 9
@@ -36,11 +25,6 @@ FADES = (1.0, 4.0)
 """Bars over which what is new becomes old: once a style is played, what was played tells it."""
 PLAN_DIM = 48
 """Size of an embedded bar of a plan; the last element tells whether anything is asked."""
-
-Labels = Mapping[str, Sequence[str]]
-"""Kind -> the labels that a model knows."""
-
-_ITEM = re.compile(r"([^\s:,]+)(?::(\d+))?")
 
 
 class Plan(NamedTuple):
@@ -113,120 +97,18 @@ def make_plan(
     density: float | Sequence[float] | None = None,
     offbeat: float | Sequence[float] | None = None,
 ) -> Plan:
-    """The plan of one piece, from what people say.
-
-    Args:
-        labels: the model's vocabulary.
-        bars: of the plan; left out, as many as ``sections`` tells.
-        sections: labels of each bar; or a text of labels with numbers of bars, ``intro:4 verse:8 fill:1 chorus:8``.
-            Labels are of any kind, several joined by ``+``, as in ``rock+verse:8``. Where the model's sections are
-            letters, other names take the letters in the order in which they come. Where some bars are fills, the
-            others are none. A bar without a section goes on with the section before it.
-        style: of all bars that name none.
-        fill: whether each bar is a fill, or None.
-        tempo_bpm: of all bars.
-        density: share of cells with a hit, of all bars; or a curve, whose points are spread evenly over the bars.
-        offbeat: share of hits off the beat, likewise.
-
-    Raises:
-        HypermeterError: an unknown label, a number of bars that does not fit, a number out of its range.
-    """
-    named = _bars_of(sections, bars)
-    length = bars if bars is not None else len(named) or 1
-    if length < 1:
-        raise HypermeterError(f"plan: bars is {bars}, expected at least 1")
-    if named and len(named) != length:
-        raise HypermeterError(f"sections: {len(named)} bars, bars is {length}: expected the same; leave bars out")
-    plan = Plan.free(1, length)
-    _set_labels(plan, named, labels)
-    if style is not None:
-        column = plan.labels[0, :, KINDS.index("style")]
-        column[column == 0] = _code("style", style, labels)
-    if fill is not None:
-        if len(fill) != length:
-            raise HypermeterError(f"plan: fill of {len(fill)} bars, expected {length}")
-        codes = [0 if each is None else 1 + int(each) for each in fill]
-        plan.labels[0, :, KINDS.index("fill")] = torch.tensor(codes)
-    for name, value, most in (
-        ("tempo_bpm", tempo_bpm, math.inf),
-        ("density", density, 1),
-        ("offbeat", offbeat, 1),
-    ):
-        if value is not None:
-            points = np.atleast_1d(np.asarray(value, float))
-            least = 0 if most == 1 else 1
-            if not (len(points) and ((points >= least) & (points <= most)).all() and np.isfinite(points).all()):
-                expected = "numbers from 0 to 1" if most == 1 else "at least 1"
-                raise HypermeterError(f"plan: {name} is {value}, expected {expected}")
-            at = np.linspace(0, 1, length) if length > 1 else np.zeros(1)
-            curve = np.interp(at, np.linspace(0, 1, len(points)), points) if len(points) > 1 else points
-            plan.numbers[0, :, NUMBERS.index(name)] = torch.from_numpy(np.broadcast_to(curve, length).copy()).float()
-    return plan
-
-
-def _bars_of(sections: str | Sequence[str | None] | None, bars: int | None) -> list[str | None]:
-    """The labels of each bar."""
-    if sections is None:
-        return []
-    if not isinstance(sections, str):
-        return list(sections)
-    named: list[str | None] = []
-    for item in sections.replace(",", " ").split():
-        match = _ITEM.fullmatch(item)
-        if match is None or match[2] == "0":
-            raise HypermeterError(f"sections: {item!r}, expected label:bars, as in intro:4 verse:8 fill:1 chorus:8")
-        named += [match[1]] * int(match[2] or 1)
-    if not named:
-        raise HypermeterError("sections: no label in it, expected label:bars, as in intro:4 verse:8 fill:1 chorus:8")
-    return named
-
-
-def section_names(sections: str, labels: Labels) -> list[str]:
-    """What the bars of such a text are called, as in ``make_plan``, styles left out: "" where that leaves nothing."""
-    styles = [each.lower() for each in labels.get("style", ())]
-    parts = ((text or "").split("+") for text in _bars_of(sections, None))
-    return ["+".join(each for each in names if each.lower() not in styles) for names in parts]
-
-
-def _set_labels(plan: Plan, named: Sequence[str | None], labels: Labels) -> None:
-    codes, section = plan.labels[0], 0
-    letters: dict[str, int] = {}
-    is_lettered = tuple(labels.get("section", ())) == LETTERS
-    kinds = KINDS[1:] if is_lettered else KINDS
-    for bar, text in enumerate(named):
-        own = 0
-        for name in (text or "").split("+") if text else ():
-            kind = next((kind for kind in kinds if _place(name, labels.get(kind, ())) is not None), None)
-            if kind is None and is_lettered:
-                name = name.lower()
-                if len(letters) == len(LETTERS) and name not in letters:
-                    most = ", ".join(letters)
-                    raise HypermeterError(f"sections: {name!r} beside {most}, expected at most {len(LETTERS)} names")
-                own = letters.setdefault(name, len(letters) + 1)
-            elif kind is None:
-                known = ", ".join(each for kind in KINDS for each in labels.get(kind, ()))
-                raise HypermeterError(f"sections: no label {name!r} in the model; it has {known or 'none'}")
-            elif kind == "section":
-                own = _code(kind, name, labels)
-            else:
-                codes[bar, KINDS.index(kind)] = _code(kind, name, labels)
-        section = own or section
-        codes[bar, 0] = section
-    fills = codes[:, KINDS.index("fill")]
-    if (fills == 1 + FILL.index("fill")).any():
-        fills[fills == 0] = 1 + FILL.index("beat")
-
-
-def _place(name: str, known: Sequence[str]) -> int | None:
-    return next((place for place, each in enumerate(known) if each.lower() == name.lower()), None)
-
-
-def _code(kind: str, name: str, labels: Labels) -> int:
-    place = _place(name, labels.get(kind, ()))
-    if place is None:
-        known = ", ".join(labels.get(kind, ()))
-        raise HypermeterError(f"{kind}: no {name!r} in the model; it has {known or 'none'}")
-    return 1 + place
+    """The plan of one piece, from what people say. Arguments and errors are those of ``make_plan_arrays``."""
+    found = make_plan_arrays(
+        labels,
+        bars,
+        sections=sections,
+        style=style,
+        fill=fill,
+        tempo_bpm=tempo_bpm,
+        density=density,
+        offbeat=offbeat,
+    )
+    return Plan(*map(torch.from_numpy, found))
 
 
 def plan_of(hits: Float[Tensor, "B T V"], grid: Grid) -> Plan:

@@ -9,7 +9,8 @@ import torch
 
 from hypermeter.dataset.archive import open_npz, read_kit_and_grid, read_meta
 from hypermeter.grid import Grid, HypermeterError
-from hypermeter.plan import FILL, KINDS, LETTERS, NUMBERS, Labels, Plan, plan_of
+from hypermeter.plan import FILL, KINDS, NUMBERS, Labels, Plan, plan_of
+from hypermeter.plan_arrays import LETTERS
 from hypermeter.segment import segment
 from hypermeter.tracks import Track, with_columns
 

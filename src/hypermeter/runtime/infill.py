@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hypermeter.grid import HypermeterError
+from hypermeter.plan_arrays import PlanArrays
 from hypermeter.runtime.mixture import log_softmax, logsumexp
-from hypermeter.runtime.plan import PlanArrays, measured_plan
+from hypermeter.runtime.plan import measured_plan
 from hypermeter.runtime.rng import HITS, RESAMPLING, VARIATION, Streams
 
 FEWEST_EFFECTIVE = 2

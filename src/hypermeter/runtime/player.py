@@ -11,11 +11,11 @@ import onnxruntime as ort
 from numpy.typing import ArrayLike, NDArray
 
 from hypermeter.grid import Grid, HypermeterError
+from hypermeter.plan_arrays import PlanArrays
 from hypermeter.runtime.expression import perform
 from hypermeter.runtime.folder import Folder
 from hypermeter.runtime.infill import Infilled, infill, vary
 from hypermeter.runtime.mixture import Lock, Rules
-from hypermeter.runtime.plan import PlanArrays
 from hypermeter.runtime.playing import Playing
 from hypermeter.runtime.rng import HITS, Streams
 

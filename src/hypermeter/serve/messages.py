@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hypermeter.grid import Grid, Groove, HypermeterError, check_metre
 from hypermeter.kit import Kit
+from hypermeter.plan_arrays import KINDS, NUMBERS
 from hypermeter.runtime import OnnxPlayer, PlanArrays, make_plan_arrays
-from hypermeter.runtime.plan import KINDS, NUMBERS
 
 MOST_STEPS = 2**16
 MOST_SEED = 2**53 - 1
