@@ -32,6 +32,17 @@ def player(tmp_path_factory):
     return OnnxPlayer.load(folder)
 
 
+def test_the_page_ships_the_model_of_the_package(player):
+    import torch
+
+    import hypermeter
+
+    hits = player.generate(128, seed=1)[0]
+    with torch.no_grad():
+        expected = hypermeter.load("groove").log_prob(torch.from_numpy(hits).float()[None])[0]
+    assert np.allclose(player.log_prob(hits), expected, atol=1e-4), "another model: make page"
+
+
 def some_plan(player, bars):
     fill = [bar % 4 == 3 for bar in range(bars)]
     return make_plan_arrays(player.labels, bars, style="funk", fill=fill, density=[0.1, 0.25])
