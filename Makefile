@@ -3,13 +3,19 @@ BIN := .venv/bin
 export HYPERMETER_GROOVE ?= ../shared/data/groove
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check docs page bench clean
+.PHONY: demo test browser check docs page bench clean
 
 demo: .venv/stamp
 	$(BIN)/hypermeter demo
 
-test: .venv/stamp
+test: .venv/stamp browser
 	$(BIN)/pytest -n 2 -m "not gpu"
+
+# The page is tested in Chromium; where it cannot be installed, those tests skip.
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
+		|| echo "no chromium: the page is not tested; install it, as apt-get install chromium"
 
 check: .venv/stamp
 	$(BIN)/ruff check .

@@ -30,7 +30,8 @@ from hypermeter.train import TrainConfig, train
 
 BASE: dict[str, Any] = {
     "max_steps": 600,
-    "val_every": 100,
+    "augment": True,  # songs are few, and in twelve keys they are more
+    "val_every": 60,
     "patience": 9,
     "accelerator": "cpu",
     "tracks": ("bass",),
