@@ -213,3 +213,44 @@ def test_prepare_refuses_a_track_that_it_does_not_know(tmp_path):
 def test_a_grid_of_triplets_reads_them(tmp_path):
     path = file_of([(0, 16 / 12, 40), (16 / 12, 16 / 12, 43)], tmp_path / "a.mid", drums=16)
     assert read_midi(path, grid=Grid(3), tracks=[BASS]).tracks["bass"].tolist()[:3] == [40, 43, 0]
+
+
+# ---------------------------------------------------------------------- files in which a part may rest
+
+
+def read_resting(path, **options):
+    return read_midi_report(path, tracks=[BASS], may_rest=True, **options)
+
+
+def test_where_parts_may_rest_a_bass_alone_is_read_as_far_as_it_sounds(tmp_path):
+    path = file_of([(0, 2, 40), (18, 4, 43)], tmp_path / "a.mid", drums=0)
+    ((piece,), losses) = read_resting(path)
+    assert not losses and len(piece.groove) == 32 and not piece.groove.hits.any()
+    assert piece.groove.tracks["bass"][[0, 1, 2, 18, 21, 22]].tolist() == [40, HOLD, REST, 43, HOLD, REST]
+    ((drums,), losses) = read_resting(file_of([], tmp_path / "b.mid"))
+    assert not losses and drums.groove.hits.any() and not drums.groove.tracks["bass"].any()
+    with pytest.raises(HypermeterError, match="no notes of bass"):
+        read_resting(file_of([], tmp_path / "c.mid", drums=0))
+
+
+def test_where_parts_may_rest_what_is_left_out_is_told(tmp_path):
+    path = file_of([(0, 2, 40)], tmp_path / "a.mid", drums=0)
+    score = symusic.Score(path)
+    score.time_signatures.append(symusic.TimeSignature(0, 3, 4))
+    path.write_bytes(score.dumps_midi())
+    with pytest.raises(HypermeterError, match="metre 3/4"):
+        read_resting(path)
+    score = symusic.Score(file_of([(0, 2_000_000, 40)], tmp_path / "b.mid", drums=0))
+    (tmp_path / "b.mid").write_bytes(score.dumps_midi())
+    with pytest.raises(HypermeterError, match="steps in, expected at most"):
+        read_resting(tmp_path / "b.mid")
+
+
+def test_a_note_just_before_a_change_of_tempo_belongs_to_the_stretch_after_it(tmp_path):
+    path = file_of([(0, 2, 40), (15.75, 2, 43)], tmp_path / "a.mid", drums=0)
+    score = symusic.Score(path)
+    score.tempos.append(symusic.Tempo(0, 120))
+    score.tempos.append(symusic.Tempo(16 * 120, 90))
+    path.write_bytes(score.dumps_midi())
+    pieces, losses = read_resting(path)
+    assert not losses and [piece.groove.tracks["bass"][0] for piece in pieces] == [40, 43]

@@ -326,3 +326,16 @@ def test_bars_since_a_change_begin_anew_where_section_or_style_do():
 def test_letters_are_names_like_others_where_sections_have_no_names():
     assert column(make_plan(LABELS, sections="A:1 verse:1 a:1"), "section") == [1, 2, 1]
     assert column(make_plan(LABELS, sections="B:1 A:1"), "section") == [1, 2]  # what comes first is the first letter
+
+
+def test_a_text_of_more_bars_than_anyone_plays_is_refused_before_it_is_read_out():
+    for text in (
+        "verse:99999999999999999999",
+        "verse:200000000",
+        "verse:6000 chorus:6000",
+        "verse:00",
+        "verse:2 chorus:0",
+    ):
+        with pytest.raises(HypermeterError, match="sections: ") as caught:
+            make_plan({"section": list(LETTERS)}, sections=text)
+        assert len(str(caught.value)) < 200

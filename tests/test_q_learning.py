@@ -10,7 +10,7 @@ from hypermeter.grid import Grid, HypermeterError
 from hypermeter.heads import combinations
 from hypermeter.model import HierarchicalDrumModel, load
 from hypermeter.plan import FILL, Plan
-from hypermeter.rl.action_values import Replay, state_values, track, value_targets
+from hypermeter.rl.action_values import Replay, track, value_targets
 from hypermeter.rl.divergence import combination_log_probs
 from hypermeter.rl.q_learning import QLearner, QOptions, most, q_learning
 from hypermeter.rl.rewards import Reward, Term
@@ -63,6 +63,13 @@ def exact_values(kind: str, prior: torch.Tensor, reward: Reward, discount: float
                 worth.append(own + paid[row, length] + discount * after)
             found[before] = torch.stack(worth)
     return torch.stack([torch.stack([found[tuple(path[:t].tolist())] for t in range(STEPS)]) for path in PATHS])
+
+
+def state_values(kind, values, prior=None) -> torch.Tensor:
+    """What a state is worth, of the values of all that can be played in it."""
+    if kind == "q":
+        return values.max(-1).values
+    return (values + prior if kind == "g" else values).logsumexp(-1)
 
 
 def targets_of(kind, values, chosen, rewards, prior, discount=1.0, trace=0.0) -> torch.Tensor:

@@ -259,6 +259,8 @@ def test_what_cannot_be_learnt_from_is_refused_before_anything_is_written(folder
         ({"kl_weight": -1}, "kl_weight is -1, expected at least 0"),
         ({"kl_weight": 0, "kl_target": 0.1}, "kl_weight is 0 with a kl_target"),
         ({"gae_lambda": 2}, r"gae_lambda is 2, expected in \[0, 1\]"),
+        ({"algorithm": "dqn", "kl_weight": 0.0}, "dqn with a kl_weight of 0"),
+        ({"algorithm": "dqn", "entropy_weight": 0.1}, "dqn takes no kl_target, entropy_weight or discount"),
         ({"algorithm": "sac"}, "algorithm is sac, expected one of reinforce, ppo, grpo, dqn"),
         ({"minibatches": 9}, "9 minibatches of 8 pieces"),
     ],

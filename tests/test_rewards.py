@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from hypermeter.grid import Grid, HypermeterError
+from hypermeter.kit import load_kit
 from hypermeter.metrics import METRICS
 from hypermeter.rl import Reward, RunningScale, Term, load_reward, style_terms
 
@@ -152,6 +153,23 @@ def test_a_reward_from_yaml_is_the_one_made_in_python(tmp_path):
     assert style.terms[0].target == 2
 
 
+def test_a_term_of_some_voices_hears_no_others():
+    kit = load_kit("gm10")
+    (term,) = load_reward(
+        {"terms": [{"metric": "avg_hits", "want": "more", "voices": ["snare", "kick"]}]}, kit=kit
+    ).terms
+    assert term.voices == (1, 0)
+    played = torch.zeros(1, 16, 10)
+    played[:, :4, 0] = played[:, :, 5] = 1
+    assert term.values(played, Grid()).item() == pytest.approx(4 / 16)
+    (one,) = load_reward({"terms": [{"metric": "avg_hits", "want": "more", "voices": "kick"}]}, kit=kit).terms
+    assert one.voices == (0,)
+    with pytest.raises(HypermeterError, match="no voice 'hat' in kit gm10"):
+        load_reward({"terms": [{"metric": "avg_hits", "want": "more", "voices": "hat"}]}, kit=kit)
+    with pytest.raises(HypermeterError, match="of voice 9, there are 2"):
+        Term("avg_hits", want="more", voices=(9,)).values(torch.zeros(1, 16, 2), Grid())
+
+
 def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path):
     (tmp_path / "reward.yaml").write_text("terms: [{metric: density, target: 1e-1, scale: 2e-2}]")
     (term,) = load_reward(tmp_path / "reward.yaml").terms
@@ -182,6 +200,13 @@ def test_a_metric_of_ones_own_is_a_reward_at_once():
         ({"terms": [{"metric": "density", "want": "more", "level": "song"}]}, "level is 'song'"),
         ({"terms": [{"metric": "density", "band": [2, 1]}]}, "expected \\(low, high\\)"),
         ({"terms": [{"metric": "density", "want": "more", "scale": 0}]}, "scale is 0"),
+        ({"terms": [{"metric": "density", "band": ["low", "high"]}]}, "expected \\(low, high\\)"),
+        ({"terms": [{"metric": "density", "band": [[1, 2], [2, 3]]}]}, "expected \\(low, high\\)"),
+        ({"terms": [{"metric": "density", "want": "more", "options": [1]}]}, "expected keywords"),
+        ({"terms": [{"metric": "density", "want": "more", "options": {"foo": 1}}]}, "does not take these options"),
+        ({"terms": [{"metric": "density", "want": "more"}], "normalise": "no"}, "expected true or false"),
+        ({"terms": [{"metric": "density", "want": "more", "voices": "kick"}]}, "without a kit"),
+        ({"terms": [{"metric": "density", "want": "more", "voices": []}]}, "one or more columns"),
         ({"terms": [{"metric": "density", "target": "much"}]}, "target is 'much', expected a number"),
         ({"terms": [{"metric": "density", "want": "more", "weight": None}]}, "weight is None, expected a number"),
         ({"terms": [{"metric": "density", "target": math.nan}]}, "expected a finite number"),

@@ -277,6 +277,8 @@ def main(
         algorithms: which, of OPTIONS.
         unconstrained: the report on over-optimisation in place of the table.
     """
+    if unconstrained:  # dqn has no values without a price on divergence
+        algorithms = tuple(each for each in algorithms if each != "dqn")
     for given, known in ((rewards, REWARDS), (algorithms, OPTIONS)):
         if unknown := set(given) - set(known):
             raise HypermeterError(f"{min(unknown)}: expected some of {', '.join(known)}")

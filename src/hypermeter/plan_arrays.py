@@ -20,6 +20,8 @@ NUMBERS = ("tempo_bpm", "density", "offbeat")
 """Quarter notes a minute; share of cells with a hit; share of hits off the beat."""
 FILL_NOVELTY = 0.2
 """A bar with more ``bar_novelty`` is a fill."""
+MOST_BARS = 10_000
+"""That a text of sections tells."""
 
 Labels = Mapping[str, Sequence[str]]
 """Kind -> the labels that a model knows."""
@@ -116,9 +118,12 @@ def _bars_of(sections: str | Sequence[str | None] | None) -> list[str | None]:
     named: list[str | None] = []
     for item in sections.replace(",", " ").split():
         match = _ITEM.fullmatch(item)
-        if match is None or match[2] == "0":
+        if match is None or (match[2] or "1").strip("0") == "":
             raise HypermeterError(f"sections: {item!r}, expected label:bars, as in intro:4 verse:8 fill:1 chorus:8")
-        named += [match[1]] * int(match[2] or 1)
+        number = int(match[2] or 1) if len(match[2] or "") < 9 else MOST_BARS + 1
+        if len(named) + number > MOST_BARS:
+            raise HypermeterError(f"sections: more than {MOST_BARS} bars at {item[:40]!r}, expected at most as many")
+        named += [match[1]] * number
     if not named:
         raise HypermeterError("sections: no label in it, expected label:bars, as in intro:4 verse:8 fill:1 chorus:8")
     return named

@@ -204,8 +204,8 @@ def _bars_named(texts: Sequence[str], num_bars: int) -> list[int]:
     """Bars from 0, of texts as 7 and 9-10, from 1."""
     bars = set()
     for text in texts:
-        first, _, last = text.partition("-")
-        last = last or first
+        first, dash, last = text.partition("-")
+        last = last if dash else first
         if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
             raise HypermeterError(f"replace: {text!r}, expected a bar as 7 or bars as 9-10")
         if not 1 <= int(first) <= int(last) <= num_bars:

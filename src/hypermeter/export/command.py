@@ -1,5 +1,6 @@
 """``hypermeter export``: a model as ONNX graphs and a description, to be played without PyTorch."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,8 @@ FORMAT = 1
 
 ROWS, BARS = 2, 3
 """Of the examples that graphs are traced with; any number of either can be played, also 1, which the exporter fixes."""
+
+GRAPHS = ("step.onnx", "plan.onnx", "expression.onnx", "forward.onnx")
 
 IN_INT8 = ("step.onnx", "expression.onnx")
 """The plan's graph is small, and whole sequences are for scoring."""
@@ -53,9 +56,7 @@ def export(
         raise HypermeterError(f"export: {name} has output softmax, expected mixture or sigmoid; train one of these")
     if model.grid.steps_per_bar == 1:
         raise HypermeterError(f"export: {name} has one step a bar, expected more; use a finer grid")
-    model = model.eval().cpu().float()
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
+    model = copy.deepcopy(model).eval().cpu().float().requires_grad_(False)
     step, state = step_graph(model)
     graphs = {"step.onnx": step}
     if model.plan_embedding is not None:
@@ -75,6 +76,9 @@ def export(
     for file, content in files.items():
         with atomic_write(Path(out) / file) as temporary:
             temporary.write_bytes(content)
+    for file in GRAPHS:  # what an export before this one left is of another model
+        if file not in files:
+            (Path(out) / file).unlink(missing_ok=True)
     return meta
 
 

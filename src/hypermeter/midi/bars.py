@@ -1,6 +1,7 @@
 """The bars of a MIDI file: stretches of it in one metre and tempo."""
 
 import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 import symusic
@@ -79,10 +80,11 @@ def stretches_of(score: symusic.core.ScoreTick, where: str, ticks_per_step: floa
             start, bar = before.start, before.bar
         stretches.append(Stretch(start, end, bar, metre.name, tempo))
 
-    metres = metres_of(score, where, slack)
+    metres, ticks = metres_of(score, where, slack), sorted(tempos)
     for metre, end in zip(metres, [*(each.start for each in metres[1:]), math.inf], strict=True):
-        start, tempo = metre.start, tempos[max(each for each in tempos if each <= metre.start)]
-        for tick in sorted(each for each in tempos if metre.start < each < end):
+        first = bisect_right(ticks, metre.start)
+        start, tempo = metre.start, tempos[ticks[first - 1]]
+        for tick in ticks[first : bisect_left(ticks, end)]:
             if tempos[tick] != tempo:
                 change = metre.at_line(tick, slack)
                 line = metre.line_before(change)

@@ -164,11 +164,12 @@ def parse_midi(
     score, (ticks, pitches, velocities, _) = load_score(content, where)
     notes = {track: notes_of(score, track) for track in tracks}
     starts = np.concatenate([ticks, *(each[0] for each in notes.values() if may_rest)])
+    ends = np.concatenate([starts, *(each[1] for each in notes.values() if may_rest)])
     if not len(starts):
         also = f", and no notes of {', '.join(track.name for track in tracks)}" if may_rest and tracks else ""
         raise HypermeterError(f"{where}: no drum notes; drums are expected on channel 10{also}")
     ticks_per_step = score.ticks_per_quarter / grid.steps_per_quarter
-    if (length := starts.max() / ticks_per_step) > MAX_STEPS:
+    if (length := ends.max() / ticks_per_step) > MAX_STEPS:
         raise HypermeterError(f"{where}: a note {length:.0f} steps in, expected at most {MAX_STEPS}; shorten the file")
     last = starts.max() + ticks_per_step / 2
     heard = [each for each in stretches_of(score, where, ticks_per_step) if each.start <= last]
@@ -184,16 +185,17 @@ def parse_midi(
         end = math.inf if number == len(heard) - 1 else (each.end - each.start) / ticks_per_step
         inside = np.flatnonzero((position >= -0.5) & (position < end - 0.5))
         read = inside[columns[inside] >= 0]
+        has_notes = may_rest and _begins_within(notes, each.start, each.end, ticks_per_step)
         at = f"at bar {each.bar} ({len(inside)} hits)"
         reason = ""
         if each.metre != grid.metre:
             reason = f"metre {each.metre} {at}, expected {grid.metre}; split the file or pass --metre {each.metre}"
         elif each.tempo_bpm is None:
             reason = f"tempo or metre changes within the bar {at}; move the change to a bar line"
-        elif not len(read) and not (may_rest and _begins_within(notes, each.start, each.end)):
+        elif not len(read) and not has_notes:
             reason = f"no drum notes that the kit {kit.name} reads {at}; choose another kit"
         if reason or each.tempo_bpm is None:
-            if len(inside):
+            if len(inside) or has_notes:
                 left_out.append(reason)
             continue
         steps = np.floor(position + 0.5).astype(np.int64)
@@ -234,9 +236,10 @@ def parse_midi(
     return pieces, left_out
 
 
-def _begins_within(notes: Mapping[Track, np.ndarray], start: float, end: float) -> bool:
-    """Whether a note of a track begins there."""
-    return any(((each[0] >= start) & (each[0] < end)).any() for each in notes.values())
+def _begins_within(notes: Mapping[Track, np.ndarray], start: float, end: float, ticks_per_step: float) -> bool:
+    """Whether a note of a track begins there; like a hit it belongs to the step that it is nearest to."""
+    half = ticks_per_step / 2
+    return any(((each[0] >= start - half) & (each[0] < end - half)).any() for each in notes.values())
 
 
 def _last_step(ends: np.ndarray, ticks_per_step: float, start: float) -> int:

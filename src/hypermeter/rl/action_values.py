@@ -14,24 +14,6 @@ Kind = Literal["q", "psi", "g"]
 KINDS_OF_VALUES = ("q", "psi", "g")
 
 
-def state_values(
-    kind: Kind, values: Float[Tensor, "*B A"], prior: Float[Tensor, "*B A"] | None = None
-) -> Float[Tensor, "*B"]:
-    """What a state is worth, of the values of all that can be played in it.
-
-    Args:
-        kind: of the values.
-        values: of each action.
-        prior: nats of each action by the reference; g needs it.
-    """
-    if kind == "q":
-        return values.max(-1).values
-    if kind == "psi":
-        return values.logsumexp(-1)
-    assert prior is not None
-    return (values + prior).logsumexp(-1)
-
-
 def value_targets(
     at_chosen: Float[Tensor, "B T"],
     of_states: Float[Tensor, "B T"],
@@ -48,7 +30,7 @@ def value_targets(
 
     Args:
         at_chosen: of the target network, the value of what was played.
-        of_states: likewise, what the state before each step is worth, see ``state_values``.
+        of_states: likewise, what the state before each step is worth.
         paid: after each step, in nats; for psi and q with log p of the reference in it.
         discount: of each step.
         trace: from 0, the backup of one step, to 1.

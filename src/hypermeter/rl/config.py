@@ -38,7 +38,7 @@ class ReinforceConfig:
         clip: of ppo and grpo, how far the probability of a step may move in one update to gain by it.
         epochs: of ppo and grpo, passes over a rollout.
         minibatches: of ppo and grpo, a pass.
-        value_learning_rate: of ppo's value heads.
+        value_learning_rate: of ppo's value heads, and of what states are worth to dqn.
         held_out: folder of .npz, whose bits per step tell whether it still drums.
         look_every: updates between looks: pieces of one seed, scored, and the bits per step.
         look_pieces: of a look.
@@ -85,6 +85,11 @@ class ReinforceConfig:
             for name in names:
                 if not fits(getattr(self, name)):
                     raise HypermeterError(f"reinforce: {name} is {getattr(self, name)}, expected {expected}")
+        if self.algorithm == "dqn":
+            if not self.kl_weight:
+                raise HypermeterError("reinforce: dqn with a kl_weight of 0, expected more: it tells rewards in nats")
+            if self.kl_target is not None or self.entropy_weight or self.discount != 1:
+                raise HypermeterError("reinforce: dqn takes no kl_target, entropy_weight or discount; leave them out")
         if self.kl_target is not None and not self.kl_weight:
             raise HypermeterError("reinforce: kl_weight is 0 with a kl_target, expected more to begin with")
         if self.minibatches > self.batch_size:
@@ -93,7 +98,7 @@ class ReinforceConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """What must agree for a run to go on: all but paths, the machine, and when to stop and look."""
+        """What must agree for a run to go on: all but paths, the machine, and when to stop."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in ELSEWHERE}
 
 

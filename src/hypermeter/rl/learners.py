@@ -27,10 +27,7 @@ from hypermeter.rl.policy_gradient import (
     view,
 )
 from hypermeter.rl.rewards import Reward
-from hypermeter.rl.rollout import Rollout, rollout
-
-STEPS_AT_ONCE = 8_192
-"""Of a parallel pass with gradients."""
+from hypermeter.rl.rollout import STEPS_AT_ONCE, Rollout, rollout
 
 GRADIENT_CLIP = 1.0
 """Largest norm."""

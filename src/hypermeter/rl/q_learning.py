@@ -44,13 +44,10 @@ from hypermeter.rl.action_values import KINDS_OF_VALUES, Kind, Replay, track, va
 from hypermeter.rl.divergence import divergence_and_entropy
 from hypermeter.rl.policy_gradient import ValueHeads, paid_by_level, returns, view, without_dropout
 from hypermeter.rl.rewards import RewardFunction
-from hypermeter.rl.rollout import Rollout, rollout
+from hypermeter.rl.rollout import STEPS_AT_ONCE, Rollout, rollout
 
 FIRST_UPDATES = 200
 """Of the values of states alone, before anything is learnt of what is played."""
-
-STEPS_AT_ONCE = 8_192
-"""Of a parallel pass."""
 
 MOST_GRADIENT = 1.0
 """Length to which a longer gradient is cut."""

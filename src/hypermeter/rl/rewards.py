@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import yaml
 from jaxtyping import Float, Shaped
@@ -71,8 +70,16 @@ class Term:
             raise HypermeterError(f"{where}: expected just one of target, band and want")
         if self.want not in (None, "more", "less"):
             raise HypermeterError(f"{where}: want is {self.want!r}, expected more or less")
-        if self.band is not None and not (len(self.band) == 2 and self.band[0] <= self.band[1]):
-            raise HypermeterError(f"{where}: band is {self.band}, expected (low, high)")
+        if self.band is not None:
+            try:
+                low, high = map(float, self.band)
+                fits = low <= high and math.isfinite(low) and math.isfinite(high)
+            except (TypeError, ValueError):
+                fits = False
+            if not fits:
+                raise HypermeterError(f"{where}: band is {self.band}, expected (low, high)")
+        if not isinstance(self.options, Mapping):
+            raise HypermeterError(f"{where}: options are {self.options!r}, expected keywords of the metric")
         for name in ("target", "scale", "weight", "undefined"):
             value: Any = getattr(self, name)
             try:
@@ -274,7 +281,15 @@ def load_reward(source: str | Path | Mapping[str, Any], grid: Grid = Grid(), kit
         raise HypermeterError(f"{where}: a term or style that does not fit ({error}); write terms as {FORM}") from error
     except HypermeterError as error:
         raise HypermeterError(f"{where}: {str(error).removeprefix('reward: ')}") from error
-    return Reward(terms, normalise=bool(record.get("normalise", False)))
+    normalise = record.get("normalise", False)
+    if not isinstance(normalise, bool):
+        raise HypermeterError(f"{where}: normalise is {normalise!r}, expected true or false")
+    for term in terms:
+        try:
+            term.values(torch.zeros(1, grid.steps_per_phrase, 1 + max(term.voices or (0,))), grid)
+        except TypeError as error:
+            raise HypermeterError(f"{where}: {term.metric} does not take these options ({error}); mend them") from error
+    return Reward(terms, normalise=normalise)
 
 
 def _term(record: Any, kit: Kit | None) -> Term:
@@ -283,8 +298,11 @@ def _term(record: Any, kit: Kit | None) -> Term:
     if unknown := set(record) - {each.name for each in fields(Term)}:
         raise HypermeterError(f"unknown field {min(map(str, unknown))!r} in a term; write it as {FORM}")
     arguments: dict[str, Any] = dict(record)
-    if arguments.get("band") is not None:
-        arguments["band"] = tuple(np.asarray(arguments["band"], float).tolist())
+    if isinstance(band := arguments.get("band"), list):
+        try:
+            arguments["band"] = tuple(float(each) for each in band)
+        except (TypeError, ValueError):
+            arguments["band"] = tuple(band)  # and refused
     if (voices := arguments.get("voices")) is not None:
         voices = [voices] if isinstance(voices, str | int) else voices
         arguments["voices"] = tuple(_column(each, kit) if isinstance(each, str) else each for each in voices)

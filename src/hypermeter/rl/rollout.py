@@ -15,6 +15,9 @@ from hypermeter.generate import Streaming, listen, width_of
 from hypermeter.grid import HypermeterError
 from hypermeter.plan import Plan
 
+STEPS_AT_ONCE = 8_192
+"""Of a parallel pass over what was played."""
+
 
 @dataclass(frozen=True)
 class Rollout:

@@ -174,6 +174,8 @@ def perform(
     played = player.rows_of(hits, rows)
     told = None
     if known is not None:
+        if wrong := [np.shape(each) for each in known if np.shape(each) != np.shape(hits)]:
+            raise HypermeterError(f"known of shape {wrong[0]}, expected {np.shape(hits)}, that of hits")
         told = [np.asarray(each, np.float64).reshape(played.shape) for each in known]
     expressing = Expressing(player, rows, tempo_bpm, seed, temperature)
     playing = player.begin(rows)

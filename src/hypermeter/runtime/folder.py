@@ -30,6 +30,9 @@ TOLD = {
 }
 """What ``meta.json`` must tell."""
 
+GRID = ("steps_per_beat", "beats_per_bar", "bars_per_phrase", "beat_unit")
+"""And of the grid."""
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -67,12 +70,14 @@ class Folder:
             raise HypermeterError(f"{path / 'meta.json'}: format {found}, expected {FORMAT}; export the model again")
         if missing := sorted(TOLD - set(meta)):
             raise HypermeterError(f"{path / 'meta.json'}: nothing of {', '.join(missing)}; export the model again")
+        if not isinstance(meta["grid"], dict) or (missing := sorted(set(GRID) - set(meta["grid"]))):
+            lacks = ", ".join(missing) if isinstance(meta["grid"], dict) else "its sizes"
+            raise HypermeterError(f"{path / 'meta.json'}: a grid without {lacks}; export the model again")
         return cls(path, meta, threads)
 
     @cached_property
     def grid(self) -> Grid:
-        names = ("steps_per_beat", "beats_per_bar", "bars_per_phrase", "beat_unit")
-        return Grid(**{name: self.meta["grid"][name] for name in names})
+        return Grid(**{name: self.meta["grid"][name] for name in GRID})
 
     def session(self, file: str) -> ort.InferenceSession:
         """A graph, ready to run.

@@ -183,6 +183,10 @@ def vary(
     if not 0 <= strength <= 1:
         raise HypermeterError(f"strength is {strength}, expected from 0 to 1")
     groove = player.rows_of(hits, 1)[0]
+    if not len(groove):
+        raise HypermeterError("hits: no steps, expected at least one to vary")
+    if wrong := [each for each in keep if not 0 <= each < groove.shape[1]]:
+        raise HypermeterError(f"keep: no voice {wrong[0]}, expected 0 to {groove.shape[1] - 1}")
     if plan is None and player.labels is not None:
         context = options.get("context")
         heard = groove if context is None else np.concatenate([player.rows_of(context, 1)[0], groove])

@@ -80,9 +80,10 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=128)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name of a host may be none
+        reason = getattr(error, "strerror", None) or "no name of a host"
         raise HypermeterError(
-            f"{host}:{port}: cannot be listened on ({error.strerror}); choose another --host or --port"
+            f"{host[:64]}:{port}: cannot be listened on ({reason}); choose another --host or --port"
         ) from error
 
 
@@ -114,7 +115,7 @@ def load_players(models: Sequence[str], folder: Path) -> dict[str, OnnxPlayer]:
     """
     players: dict[str, OnnxPlayer] = {}
     for number, model in enumerate(models):
-        name = Path(model).stem if Path(model).suffix else Path(model).name
+        name = _name_of(model)
         if name in players:
             raise HypermeterError(f"--model: two are named {name}, expected different names; rename one")
         players[name] = OnnxPlayer.load(_exported(model, folder / str(number)))
@@ -134,8 +135,13 @@ def _exported(model: str, folder: Path) -> Path:
 
     drummer = load(model)
     with _told(f"{model}: exported for ONNX Runtime"):
-        export(drummer, folder, Path(model).stem)
+        export(drummer, folder, _name_of(model), forward=False)
     return folder
+
+
+def _name_of(model: str) -> str:
+    """By which it is asked for: of the file or the folder, cut to what a request may say."""
+    return Path(model).resolve().name.removesuffix(".safetensors")[:64]
 
 
 def _unpack(page_model: Path, folder: Path) -> None:

@@ -95,7 +95,15 @@ class Slots:
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
-        """Wait for a place, and hold it.
+        """Wait for a place, and hold it; errors are those of ``take``."""
+        await self.take()
+        try:
+            yield
+        finally:
+            self.give_back()
+
+    async def take(self) -> None:
+        """Wait for a place, which ``give_back`` frees.
 
         Raises:
             Refused: too many wait already, or it took too long.
@@ -112,8 +120,7 @@ class Slots:
         finally:
             self.waiting -= 1
         self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
-            self._free.release()
+
+    def give_back(self) -> None:
+        self.running -= 1
+        self._free.release()

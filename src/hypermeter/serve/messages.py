@@ -310,7 +310,8 @@ def to_plan(message: PlanMessage | None, player: OnnxPlayer, bars: int, before: 
     if player.labels is None:
         raise HypermeterError(f"plan: {player.meta['name']} was made without labels, so nothing can be asked of it")
     if "labels" in asked or "numbers" in asked:
-        return _plan_as_it_is(asked)
+        given = _plan_as_it_is(asked)  # after its last bar a plan stays as it is, so that what is beyond says nothing
+        return PlanArrays(given.labels[:, : before + bars], given.numbers[:, : before + bars])
     plan = make_plan_arrays(player.labels, bars, **asked)
     heard = PlanArrays.free(before)
     return PlanArrays(np.concatenate([heard.labels, plan.labels], 1), np.concatenate([heard.numbers, plan.numbers], 1))

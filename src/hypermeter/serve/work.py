@@ -77,35 +77,58 @@ class Server:
     ) -> AsyncGenerator[dict]:
         """What the job says, then what it gives back; or its error, and the status that it would have."""
         player = self.player(model)
-        async with self.slots.one():
-            watch, said = Watch(self.limits.seconds), asyncio.Queue[dict | None]()
-            loop = asyncio.get_running_loop()
+        await self.slots.take()
+        watch, said = Watch(self.limits.seconds), asyncio.Queue[dict | None]()
+        loop = asyncio.get_running_loop()
 
-            def say(line: dict | None) -> None:
-                loop.call_soon_threadsafe(said.put_nowait, line)
+        def say(line: dict | None) -> None:
+            loop.call_soon_threadsafe(said.put_nowait, line)
 
-            def run() -> None:
-                try:
-                    say(job(Watched.of(player, watch), say))
-                except Stopped:
-                    pass
-                except (HypermeterError, Refused) as error:
-                    say({"error": one_line(str(error)), "status": getattr(error, "status", 422)})
-                except Exception:
-                    _log.exception("a job failed")
-                    say({"error": FAILED, "status": 500})
-                finally:
-                    say(None)
-
-            working = loop.run_in_executor(self.threads, run)
+        def run() -> None:
             try:
-                while (line := await said.get()) is not None:
-                    yield line
-                    if await request.is_disconnected():
-                        return
+                say(job(Watched.of(player, watch), say))
+            except Stopped:
+                pass
+            except (HypermeterError, Refused) as error:
+                say({"error": one_line(str(error)), "status": getattr(error, "status", 422)})
+            except Exception:
+                _log.exception("a job failed")
+                say({"error": FAILED, "status": 500})
             finally:
-                watch.stop()
-                await asyncio.shield(working)  # the place is free once the thread is
+                say(None)
+
+        try:
+            working = loop.run_in_executor(self.threads, run)
+        except RuntimeError:  # the server ends
+            self.slots.give_back()
+            raise
+        # The place is the thread's, and not that of a client who reads slowly what was long written.
+        working.add_done_callback(lambda _: self.slots.give_back())
+        try:
+            line = await self._first(request, said)
+            while line is not None:
+                yield line
+                if await request.is_disconnected():
+                    return
+                line = await said.get()
+        finally:
+            watch.stop()
+
+    async def _first(self, request: Request, said: asyncio.Queue[dict | None]) -> dict | None:
+        """What is said first.
+
+        Raises:
+            Stopped: the client left before.
+        """
+        coming, leaving = asyncio.ensure_future(said.get()), asyncio.ensure_future(_has_left(request))
+        try:
+            await asyncio.wait((coming, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                raise Stopped
+            return coming.result()
+        finally:
+            coming.cancel()
+            leaving.cancel()
 
 
 async def _has_left(request: Request) -> None:
