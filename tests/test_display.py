@@ -11,7 +11,7 @@ import hypermeter
 from hypermeter import display
 from hypermeter.demo import read_corpus
 from hypermeter.display import MOST_BARS_SHOWN, MOST_SECONDS_PLAYED, groove_html, groove_svg
-from hypermeter.grid import Grid, Groove
+from hypermeter.grid import Grid, Groove, HypermeterError
 from hypermeter.kit import Kit, Voice, load_kit
 from hypermeter.render import STREAM_COLOURS, draw_groove, plot, voice_colours
 from hypermeter.sound.wav import from_wav_bytes
@@ -97,6 +97,12 @@ def test_a_groove_that_cannot_be_heard_is_still_seen(monkeypatch):
     monkeypatch.setattr(display, "MOST_SECONDS_PLAYED", 10_000)
     shown = groove_html(Groove(np.zeros((16 * 700, 10)), tempo_bpm=120))
     assert "<audio" not in shown and "no sound: a piece of 23.3 minutes" in shown and "<svg" in shown
+
+
+@pytest.mark.parametrize("voices", [9, 11])
+def test_a_groove_of_other_voices_than_its_kit_is_not_shown_under_wrong_names(voices):
+    with pytest.raises(HypermeterError, match=f"groove of {voices} voices, but kit gm10 has 10"):
+        Groove(np.eye(16, voices))._repr_html_()
 
 
 def test_low_mid_and_high_voices_have_colours_of_their_own():

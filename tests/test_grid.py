@@ -65,6 +65,7 @@ def test_the_last_bar_may_be_short():
         {"offset": np.full((4, 2), 0.75)},
         {"tempo_bpm": 0.0},
         {"tempo_bpm": float("nan")},
+        {"tempo_bpm": float("inf")},
     ],
 )
 def test_a_groove_refuses_what_is_out_of_range(wrong):

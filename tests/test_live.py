@@ -35,10 +35,10 @@ from hypermeter.live import (
 )
 from hypermeter.live.asking import CONTROLS, parse_control
 from hypermeter.live.engine import CLOCK, CONTINUE, DROP_S, LEAD_IN_S, SONG_POSITION, START, STOP
-from hypermeter.live.measure import Timing
+from hypermeter.live.measure import Timing, percentile
 from hypermeter.live.parts import swung
 from hypermeter.live.ports import FileSink, input_names, listen_to_osc, open_input, open_output
-from hypermeter.live.process import ProcessDrawer
+from hypermeter.live.process import Handle, ProcessDrawer
 from hypermeter.model import HierarchicalDrumModel
 from hypermeter.plan import KINDS, Plan, join, make_plan
 
@@ -505,6 +505,34 @@ def test_a_drawer_in_a_process_of_its_own_gives_the_same_music_and_keeps_what_is
         there.close()
 
 
+def test_a_moment_that_is_let_go_while_those_before_are_told_is_not_forgotten():
+    class Racing(list):
+        """As if a handle went right after each access."""
+
+        def __getitem__(self, key):
+            found = super().__getitem__(key)
+            self.append(99)
+            return found
+
+        def pop(self):
+            found = super().pop()
+            if found != 99:
+                self.append(99)
+            return found
+
+    class Connection:
+        def send(self, message):
+            self.sent = message
+
+        def recv(self):
+            return "part", 5
+
+    drawer = ProcessDrawer.__new__(ProcessDrawer)
+    drawer._connection, drawer._released = Connection(), Racing([3])
+    _, handle = drawer.draw(Handle(4), 16, Settings())
+    assert sorted([*drawer._connection.sent[-1], *list(drawer._released)]) == [3, 99] and handle.number == 5
+
+
 def test_what_a_process_cannot_load_is_told_here(tmp_path):
     drawer = ProcessDrawer(str(tmp_path / "none.safetensors"))
     try:
@@ -692,6 +720,72 @@ def test_messages_of_other_kinds_are_not_heard():
     assert engine.run().notes == 0
 
 
+def test_a_part_that_has_passed_while_it_was_drawn_again_stays_as_it_was():
+    class Silent(Steady):
+        def draw(self, moment, steps, settings, row=None, tempo_bpm=120.0):
+            part, after = super().draw(moment, steps, settings, row, tempo_bpm)
+            part.hits[:] = 0
+            return part, after
+
+    clock = SimulatedClock(lambda took_s: 1.0 if clock.now() > 0.4 else 0.01)
+    engine = follower(clock, Memory(), drawer=Silent(), ahead_steps=1, asking=Asking(LABELS, Plan.free()))
+    clock.at(0.5, lambda: engine.control("/density", 1.0))  # the first step is drawn again until 1.5
+    clock.at(0.6, lambda: engine.receive((START,)))
+    send_ticks(clock, engine, 0.61, 96, 60 / 120 / 24)
+    clock.at(4.0, engine.end)
+    timing = engine.run()
+    assert timing.redrawn == 0 and len(timing.costs) == 5
+
+
+@pytest.mark.parametrize("control_s", [0.9, 3.0, 4.0005])  # drawn again until it stands still; then; as it goes on
+def test_no_note_of_a_part_that_has_begun_is_made_up_for_after_a_stop(control_s):
+    class Late(Steady):
+        """A kick at step 12; with a density asked for, at every beat."""
+
+        def draw(self, moment, steps, settings, row=None, tempo_bpm=120.0):
+            part, after = super().draw(moment, steps, settings, row, tempo_bpm)
+            part.hits[:, 2] = 0
+            part.hits[: 12 if settings.density is None else 0] = 0
+            return part, after
+
+    sink, clock = Memory(), SimulatedClock(lambda took_s: 2.0 if 0.8 < clock.now() < 1.0 else 0.05)
+    engine = follower(clock, sink, num_bars=2, drawer=Late(), asking=Asking(LABELS, Plan.free()))
+    tick_s = 60 / 120 / 24
+    clock.at(1.0, lambda: engine.receive((START,)))
+    send_ticks(clock, engine, 1.01, 49, tick_s)  # up to step 8
+    clock.at(2.02, lambda: engine.receive((STOP,)))
+    clock.at(control_s, lambda: engine.control("/density", 1.0))
+    clock.at(4.0, lambda: engine.receive((CONTINUE,)))
+    send_ticks(clock, engine, 4.2, 2 * 96, tick_s)
+    engine.run()
+    assert sink.times(36)[0] == pytest.approx(4.2 + 23 * tick_s, abs=0.01)
+    assert len(sink.times(36)) == 5 and [each[2] for each in sink.notes] == [64, *[127] * 4]
+
+
+@pytest.mark.parametrize(("control_s", "fills"), [(1.5, [1, 1, 1]), (5.5, [2, 1, 1])])
+def test_a_fill_that_was_played_is_not_played_again_after_a_jump(control_s, fills):
+    asked = []
+
+    class Listening(Steady):
+        def draw(self, moment, steps, settings, row=None, tempo_bpm=120.0):
+            asked.append((clock.now(), int(row.labels[0, 0, KINDS.index("fill")])))
+            return super().draw(moment, steps, settings, row, tempo_bpm)
+
+    clock = SimulatedClock(0.1)
+    engine = follower(clock, Memory(), num_bars=4, drawer=Listening(), asking=Asking(LABELS, Plan.free()))
+    tick_s = 60 / 120 / 24
+    clock.at(control_s, lambda: engine.control("/fill", 1))  # of bar 1, which is played, or of bar 3, which is not
+    clock.at(1.0, lambda: engine.receive((START,)))
+    send_ticks(clock, engine, 1.01, 2 * 96 + 50, tick_s)
+    clock.at(7.0, lambda: engine.receive((STOP,)))
+    clock.at(7.1, lambda: engine.receive((SONG_POSITION, 16, 0)))  # back to bar 1
+    clock.at(8.0, lambda: engine.receive((CONTINUE,)))
+    send_ticks(clock, engine, 8.01, 3 * 96 + 30, tick_s)
+    engine.run()
+    assert [fill for when, fill in asked if when < 7].count(2) == 1
+    assert [fill for when, fill in asked if when > 7] == fills
+
+
 def test_own_tempo_gives_position_and_time_that_are_each_others_inverse():
     tempo = OwnTempo(90.0, 4)
     assert tempo.position(5.0) == -math.inf and tempo.time_of(3) == math.inf
@@ -715,7 +809,7 @@ def test_in_real_time_notes_go_out_when_they_are_due():
     assert timing.notes == 40
     hats = sink.times(42)
     errors = np.abs(np.array(hats) - expected_hats(32, 60 / 200 / 4, engine.begun_s))
-    assert np.median(errors) < 0.01 and timing.percentile(timing.lateness, 50) < 0.01  # loosely: the machine is shared
+    assert np.median(errors) < 0.01 and percentile(timing.lateness, 50) < 0.01  # loosely: the machine is shared
 
 
 def test_one_player_follows_the_clock_of_another_in_real_time():
@@ -809,6 +903,13 @@ def test_ports_are_found_by_a_part_of_their_name(cables):
         open_output("other")
 
 
+@pytest.mark.parametrize(("option", "opening"), [("--port", open_output), ("--follow", open_input)])
+def test_without_midi_the_option_that_asked_for_a_port_is_named(monkeypatch, option, opening):
+    monkeypatch.setattr("hypermeter.live.ports._has_midi", lambda: False)
+    with pytest.raises(HypermeterError, match=f"^{option} virtual: no MIDI"):
+        opening("virtual", *[print] * (option == "--follow"))
+
+
 def test_a_port_that_goes_away_ends_in_one_line(cables, monkeypatch):
     sink = open_output("synth")
     monkeypatch.setattr(Cable, "send", lambda self, message: 1 / 0)
@@ -851,13 +952,51 @@ def test_the_command_plays_into_a_file_in_simulated_time(capsys, tmp_path):
     assert groove.num_bars == 4 and groove.hits.sum() > 20
 
 
+def test_a_start_that_fails_leaves_the_file_that_is_there(capsys, tmp_path):
+    out = tmp_path / "take.mid"
+    out.write_bytes(b"the best take")
+    assert "cannot be listened on" in refused(capsys, "--port", out, "--bars", 1, "--simulate", "--osc", 99999)
+    assert out.read_bytes() == b"the best take"
+
+
+def test_where_drawing_fails_what_was_played_stands_at_its_place_in_the_file(capsys, tmp_path, monkeypatch):
+    class Broken(Steady):
+        def __init__(self, model, seed):
+            pass
+
+        def begin(self, primer, tempo_bpm):
+            return 0
+
+        def draw(self, moment, steps, settings, row=None, tempo_bpm=120.0):
+            if moment == 48:
+                raise HypermeterError("broken")
+            part, after = super().draw(moment, steps, settings, row, tempo_bpm)
+            part.hits[:4] = 0
+            return part, after
+
+    monkeypatch.setattr("hypermeter.live.command.Drawer", Broken)
+    out = tmp_path / "out.mid"
+    assert "broken" in refused(capsys, "--port", out, "--bars", 4, "--simulate")
+    midi = mido.MidiFile(out)
+    events, now = [], 0
+    for message in midi.tracks[-1]:
+        now += message.time
+        events += [now] * (message.type == "note_on" and message.velocity > 0)
+    assert events[0] == pytest.approx(3.6 * midi.ticks_per_beat / 4, abs=1)
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_the_command_and_keeps_what_was_played(tmp_path):
     out = tmp_path / "out.mid"
     command = [sys.executable, "-m", "hypermeter.cli", "play", "--port", str(out), "--osc", "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background may ignore it
     ) as playing:
         try:
             assert "OSC on 127.0.0.1:" in playing.stderr.readline()

@@ -1,6 +1,7 @@
 """Notation of live coders, in and out. The onsets of ORACLE are what @strudel/mini 1.2.6 gives for two cycles."""
 
 from fractions import Fraction
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -190,6 +191,16 @@ def test_gain_after_a_stack_is_of_all_that_is_in_it():
         assert set(groove.velocity[groove.hits > 0].tolist()) == {np.float32(0.6)}
 
 
+def test_numbers_are_read_without_a_leading_zero():
+    groove = from_strudel('s("bd").speed(-.5).gain(.5).nudge(.0125)', tempo_bpm=120)
+    assert groove.velocity[0, 0] == pytest.approx(0.5) and groove.offset[0, 0] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("effect", ["pan(0.5)", "lpf(200, 300)", "scope()", 'pan("0 1")', "gain(0.5).room(.3)"])
+def test_a_pattern_after_the_number_of_an_effect_is_played(effect):
+    assert from_strudel(f'stack(s("bd*4").{effect}, "hh*8".s())').hits.sum(0)[:3].tolist() == [4, 0, 8]
+
+
 def test_velocity_and_gain_are_multiplied_and_nudge_is_in_seconds():
     groove = from_tidal('s "bd" # gain 0.8 # velocity 0.5 # nudge "0.025"', tempo_bpm=120)
     assert groove.velocity[0, 0] == pytest.approx(0.4) and groove.offset[0, 0] == pytest.approx(0.2)
@@ -198,6 +209,24 @@ def test_velocity_and_gain_are_multiplied_and_nudge_is_in_seconds():
 def test_the_louder_of_two_on_one_step_stays():
     groove = from_tidal('stack [s "bd" # gain 0.4, s "bd*2" # gain 0.9, s "bd" # gain 0.5]')
     assert groove.velocity[[0, 8], 0].tolist() == pytest.approx([0.9, 0.9])
+
+
+@BOTH
+def test_changed_code_counts_more_than_the_comment_above_it(write, read):
+    text = write(Groove(np.tile(np.eye(16, 10), (2, 1)), tempo_bpm=120))
+    assert len(read(text)) == 32
+    assert read(text.replace("(120/", "(140/")).tempo_bpm == 140
+    for pattern, steps in (("<bd sd>", 32), ("<bd sd cp>", 48), ("<bd sd cp bd>", 64)):
+        assert len(read(text.replace('"bd', f'"{pattern} ~!15, bd'))) == steps
+    assert read(write(some_groove(32, grid=Grid(1, 999, 4, 128)))).tempo_bpm == 97.5
+
+
+def test_only_the_part_of_a_cycle_that_is_asked_is_worked_out():
+    start = perf_counter()
+    events = parse_mini("[[bd*4096 sd]/4096 sd]*64").query(Fraction(0), Fraction(1))
+    assert len(events) == 192 and [event.word for event in events[:3]] == ["bd", "bd", "sd"]
+    assert len(parse_mini("bd(1,4096)*1024").query(Fraction(0), Fraction(1))) == 1024
+    assert perf_counter() - start < 3
 
 
 @pytest.mark.parametrize(
@@ -249,6 +278,13 @@ def test_the_bars_are_as_many_as_it_takes_to_repeat_or_as_asked():
         ("<>", "column 1: nothing in the brackets"),
         ("bd*4096*4096", "column 1: more than 1024 sounds in a cycle"),
         ("[" * 99 + "bd" + "]" * 99, "more than 50 groups"),
+        ("bd" + "*2/2" * 600, "more than 100 patterns within each other"),
+        ("bd" + "(1,2)" * 600, "more than 100 patterns within each other"),
+        ("[[bd/4096]!4096]*1024", "column 1: more than 1024 sounds in a cycle"),
+        (
+            "<bd sd>" + "/4095.123456789" * 90 + ", hh" + "/4093.987654321" * 90,
+            "repeats after more than a million bars",
+        ),
         ("bd foo", "column 4: no voice of gm10 plays 'foo'; it has bd, sd, hh, hh:1, oh"),
         ('d1 $ s "bd', "line 1, column 8: a quote that is not closed"),
         ('d1 $ every 2 (fast 2) $ s "bd"', "line 1, column 6: 'every' is not read"),

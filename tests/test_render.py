@@ -82,6 +82,8 @@ def test_the_grid_may_be_given_where_the_first_line_is_left_out():
         ("kick |x...............|\nsnare |x...|", "bars of snare 'x...', expected as long as kick"),
         ("kick |x.......|x...............|", "bar 1 has 8 steps, expected 16"),
         ("kick |x................|", "bar 1 has 17 steps, expected 16"),
+        (f"tempo {'9' * 5000}, metre 4/4, 4 steps a beat, phrases of 4", "line 1: 'tempo 9999"),
+        (f"tempo 90, metre {'9' * 5000}/4, 4 steps a beat, phrases of 4", "line 1: 'tempo 90, metre 9"),
         ("tempo 0, metre 4/4, 4 steps a beat, phrases of 4\nkick |x...............|", "tempo_bpm is 0"),
     ],
 )
@@ -116,6 +118,13 @@ def test_a_kit_of_ones_own_is_drawn_and_read_back_without_its_file(tmp_path):
     assert "boom |" in ascii_grid(groove)
     assert read_ascii(ascii_grid(groove), kit).kit is kit
     assert plot_groove(groove, tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize("voices", [9, 11])
+@pytest.mark.parametrize("show", [ascii_grid, draw_groove])
+def test_a_groove_of_other_voices_than_its_kit_is_not_shown_under_wrong_names(show, voices):
+    with pytest.raises(HypermeterError, match=f"groove of {voices} voices, but kit gm10 has 10; name its own kit"):
+        show(Groove(np.eye(16, voices)))
 
 
 def test_without_matplotlib_a_line_says_that_there_is_no_picture(tmp_path, capsys, monkeypatch):

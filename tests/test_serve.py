@@ -248,7 +248,7 @@ def test_models_and_health_tell_what_there_is(app, player):
         ("generate", {"model": "../../etc/passwd"}, "model: no '../../etc/passwd' here; expected one of small, other"),
         ("generate", {"plan": {"style": "polka"}}, "style: no 'polka' in the model"),
         ("generate", {"plan": {"sections": "verse:3"}, "bars": 4}, "sections: 3 bars, bars is 4"),
-        ("generate", {"plan": {"sections": "verse:99999"}, "bars": 4}, "sections: 99999 bars"),
+        ("generate", {"plan": {"sections": "verse:99999"}, "bars": 4}, "sections: more than 10000 bars"),
         ("generate", {"plan": {"fill": [True]}, "bars": 4}, "fill of 1 bars, expected 4"),
         ("generate", {"plan": {"labels": [[0, 0, 0]]}}, "plan: labels, expected labels and numbers"),
         ("generate", {"plan": {"labels": [[0, 99, 0]], "numbers": [[None, None, None]]}}, "outside the vocabulary"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from hypermeter.grid import Groove, HypermeterError
-from hypermeter.kit import load_kit
+from hypermeter.kit import check_voices, load_kit
 from hypermeter.render import height_of, opacity_of, voice_colours
 from hypermeter.sound import to_wav
 
@@ -66,8 +66,12 @@ def groove_svg(groove: Groove) -> str:
     """The grid, a phrase a row: a hit's height and shade are its velocity, its place is its step and offset.
 
     Text and lines take the colour of the page around them. Voices without hits are left out; so are tracks.
+
+    Raises:
+        HypermeterError: hits of another number of voices than the kit has.
     """
     grid, kit = groove.grid, load_kit(groove.kit)
+    check_voices(kit, groove.hits.shape[1])
     colours = voice_colours(kit)
     steps = min(len(groove), MOST_BARS_SHOWN * grid.steps_per_bar)
     sounding = np.flatnonzero(groove.hits.any(0) | (not groove.hits.any()))[::-1]

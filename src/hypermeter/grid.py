@@ -1,6 +1,7 @@
 """The metrical grid, a groove on it, and the errors and file writes that every other file shares."""
 
 import glob
+import math
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -145,8 +146,8 @@ class Groove:
             raise HypermeterError(
                 f"groove: {len(self.sections)} sections, expected one for each of {self.num_bars} bars"
             )
-        if not self.tempo_bpm > 0:
-            raise HypermeterError(f"groove: tempo_bpm is {self.tempo_bpm}, expected more than 0")
+        if not (math.isfinite(self.tempo_bpm) and self.tempo_bpm > 0):
+            raise HypermeterError(f"groove: tempo_bpm is {self.tempo_bpm}, expected a finite number above 0")
 
     def _codes(self, name: str, codes: np.ndarray) -> np.ndarray:
         if not name.isidentifier():

@@ -159,6 +159,18 @@ def load_kit(kit: str | Path | Kit | Mapping[str, Any] = "gm10") -> Kit:
         raise HypermeterError(f"{path}: the kit is not text in UTF-8; save it as UTF-8") from error
 
 
+def check_voices(kit: Kit, num_voices: int) -> None:
+    """Refuses a groove of another number of voices than its kit has.
+
+    Raises:
+        HypermeterError: they differ.
+    """
+    if num_voices != kit.num_voices:
+        raise HypermeterError(
+            f"groove of {num_voices} voices, but kit {kit.name} has {kit.num_voices}; name its own kit"
+        )
+
+
 @lru_cache
 def _shipped(name: str) -> Kit:
     return _parse_kit(name, (resources.files("hypermeter") / "kits" / f"{name}.yaml").read_text("utf-8"), f"kit {name}")

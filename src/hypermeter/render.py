@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hypermeter.grid import Grid, Groove, HypermeterError, atomic_write
-from hypermeter.kit import Kit, load_kit
+from hypermeter.kit import Kit, check_voices, load_kit
 from hypermeter.tracks import HOLD, LOWEST_PITCH, TRACKS
 
 if TYPE_CHECKING:
@@ -29,11 +29,14 @@ STREAM_COLOURS = ("#c2410c", "#1d4ed8", "#0f766e")
 NOTES = "CcDdEFfGgAaB"
 """A note's name in one letter, small where it is sharp."""
 
+HEADER = r"tempo (\d{1,9}(?:\.\d{1,30})?), metre (\d{1,3}/\d{1,3}), (\d{1,3}) steps a beat, phrases of (\d{1,3})"
+"""What stands first in a groove as text: tempo, metre, steps a beat, bars a phrase."""
+
 _OCTAVES = "_0123456789"
 """An octave's number in one sign; MIDI's lowest is that below 0."""
 
 _OCTAVE = "-octave"
-_HEADER = re.compile(r"tempo (\d+(?:\.\d+)?), metre (\d+)/(\d+), (\d+) steps a beat, phrases of (\d+)")
+_HEADER = re.compile(HEADER)
 _ROW = re.compile(r"(\S+) *\|(.*)\|")
 
 
@@ -43,8 +46,12 @@ def ascii_grid(groove: Groove) -> str:
     ``read_ascii`` reads it back: hits exactly, velocity as one of LEVELS. Left out are offsets and voices without hits.
     A groove without hits shows all voices. A track has two rows below the drums: its notes, a letter of NOTES where one
     begins and - while it goes on, and their octaves, 4 from middle C on.
+
+    Raises:
+        HypermeterError: hits of another number of voices than the kit has.
     """
     grid, kit = groove.grid, load_kit(groove.kit)
+    check_voices(kit, groove.hits.shape[1])
     levels = np.array([*LEVELS.values()])
     nearest = np.abs(groove.velocity[..., None] - levels).argmin(-1)
     symbols = np.where(groove.hits > 0, np.array([*LEVELS])[nearest], ".")
@@ -114,8 +121,7 @@ def read_ascii(text: str, kit: str | Path | Kit = "gm10", grid: Grid | None = No
     for number, line in enumerate(text.splitlines(), 1):
         where, line = f"grid, line {number}", line.partition("#")[0].strip()
         if header := _HEADER.fullmatch(line):
-            beats, unit, steps, bars = map(int, header.groups()[1:])
-            grid, tempo_bpm = Grid(steps, beats, bars, unit), float(header[1])
+            grid, tempo_bpm = Grid.of_metre(header[2], int(header[3]), int(header[4])), float(header[1])
         elif row := _ROW.fullmatch(line):
             if row[1].removesuffix(_OCTAVE) in played and row[1] not in kit.names:
                 melodies.setdefault(row[1], []).append(row[2].replace("|", ""))
@@ -211,12 +217,16 @@ def draw_groove(groove: Groove, title: str = "", primer_steps: int = 0) -> "Figu
         groove: what to draw.
         title: above the picture.
         primer_steps: steps from the start to shade, as what a model was given.
+
+    Raises:
+        HypermeterError: hits of another number of voices than the kit has.
     """
     from matplotlib.collections import PatchCollection
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch, Rectangle
 
     grid, kit = groove.grid, load_kit(groove.kit)
+    check_voices(kit, groove.hits.shape[1])
     colours = voice_colours(kit)
     steps = min(len(groove), MOST_BARS * grid.steps_per_bar)
     if steps < len(groove):

@@ -1,6 +1,6 @@
 /** What the page holds, and what can be done with it; the views show it and call it. */
 
-import { Stopped } from './engine'
+import { Replaced, Stopped } from './engine'
 import { History } from './history'
 import { keptByVariation } from './infill'
 import type { Meta } from './meta'
@@ -110,7 +110,7 @@ export class App {
 
   /** Another song in place of this one. */
   open(song: Song): void {
-    this.busy?.stop.abort()
+    this.busy?.stop.abort(new Replaced())
     this.edit(song)
     this.select(0, Math.min(4, this.bars))
     this.show(0)
@@ -212,6 +212,7 @@ export class App {
       mayRemember: merge === 'endless',
     }
     await this.engine.continue(options, (bar, part) => {
+      if (signal.aborted) return
       const now = this.song // what was written meanwhile stays
       if (songs.bars(now) < start + bar) { // the bars before it were undone
         this.busy?.stop.abort()
@@ -262,7 +263,7 @@ export class App {
     let { song } = this
     for (let bar = first; bar < last; bar++) {
       const now = songs.ask(song, bar).density ?? songs.density(song, bar)
-      const density = Math.max(0.01, Math.min(MOST_DENSITY, Math.max(now, 0.02) * STEP_OF_DENSITY ** way))
+      const density = Math.max(0.01, Math.min(Math.max(now, MOST_DENSITY), Math.max(now, 0.02) * STEP_OF_DENSITY ** way))
       song = songs.setAsks(song, bar, bar + 1, { density })
     }
     return this.rework(way > 0 ? 'Busier' : 'Calmer', song, first, last, this.freeBars(first, last))
@@ -277,6 +278,7 @@ export class App {
   private rework(
     label: string, song: Song, first: number, last: number, isFree: (cell: number) => boolean, asked: Song = song,
   ): Promise<boolean> {
+    const before = this.song
     const size = song.stepsPerBar
     const start = first * size
     const end = Math.min(songs.steps(song), (last + BARS_AFTER) * size)
@@ -299,7 +301,12 @@ export class App {
         song: { ...songs.part(song, 0, end), tempo: song.tempo },
         start, known, particles: PARTICLES, horizonBars: null,
       }, (share) => this.busyShare(share), signal)
-      this.edit(placed(this.song, song.asks, start, part, known))
+      if (signal.aborted) throw new Stopped()
+      let now = placed(this.song, start, part, known) // what was written meanwhile stays
+      for (let bar = first; bar < Math.min(last, songs.bars(now)); bar++) {
+        now = songs.setAsks(now, bar, bar + 1, changed(songs.ask(before, bar), songs.ask(song, bar)))
+      }
+      this.edit(now)
       const warning = smallest < 2 ? '; the locks left little choice' : ''
       this.say(`${label}: done in ${seconds(performance.now() - began)}${warning}`)
     })
@@ -323,7 +330,7 @@ export class App {
       return true
     } catch (error) {
       if (error instanceof Stopped || (error as Error).name === 'AbortError') {
-        if (label) this.say('Stopped')
+        if (label && !(busy.stop.signal.reason instanceof Replaced)) this.say('Stopped')
       } else {
         this.set({ endless: false })
         this.say((error as Error).message)
@@ -347,16 +354,22 @@ export class App {
   }
 }
 
-/** The new part over the song as it is now: cells that were known stay as they are. */
-function placed(song: Song, asks: Ask[], start: number, part: Part, known: Uint8Array): Song {
-  const was = songs.part(song, start, start + known.length / song.voices)
-  known.forEach((is, cell) => {
-    if (is) return
+/** The new part over the song as it is now, as far as it goes: cells that were known or are locked stay as they are. */
+function placed(song: Song, start: number, part: Part, known: Uint8Array): Song {
+  if (start >= songs.steps(song)) return song
+  const was = songs.part(song, start, Math.min(songs.steps(song), start + known.length / song.voices))
+  was.hits.forEach((_, cell) => {
+    if (known[cell] || songs.isLocked(song, start * song.voices + cell)) return
     was.hits[cell] = part.hits[cell]
     was.velocity[cell] = part.velocity[cell]
     was.offset[cell] = part.offset[cell]
   })
-  return { ...songs.replace(song, start, was), asks }
+  return songs.replace(song, start, was)
+}
+
+/** What of an ask is another than it was. */
+function changed(was: Ask, now: Ask): Partial<Ask> {
+  return Object.fromEntries(Object.entries(now).filter(([name, value]) => value !== was[name as keyof Ask]))
 }
 
 export function named(first: number, last: number): string {

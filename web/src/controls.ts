@@ -87,7 +87,7 @@ export class Controls {
     }
     const tempo = byId<HTMLInputElement>('tempo')
     tempo.addEventListener('change', () => {
-      const value = Math.max(songs.MIN_TEMPO, Math.min(songs.MAX_TEMPO, Number(tempo.value) || app.song.tempo))
+      const value = songs.clampTempo(Number(tempo.value) || app.song.tempo)
       app.edit({ ...app.song, tempo: value })
       tempo.value = String(value)
     })

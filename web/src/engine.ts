@@ -6,6 +6,9 @@ import type { Part } from './song'
 /** The answer is no longer wanted. */
 export class Stopped extends Error {}
 
+/** It is no longer wanted because another song stands there. */
+export class Replaced extends Stopped {}
+
 interface Waiting {
   resolve: (answer: Answer) => void
   reject: (error: Error) => void
@@ -47,7 +50,11 @@ export class WorkerEngine implements Engine {
       if (signal?.aborted) { reject(new Stopped()); return }
       this.waiting.set(id, { resolve, reject, onAnswer })
       this.worker.postMessage({ id, ...request } as Request)
-      signal?.addEventListener('abort', () => this.worker.postMessage({ id, kind: 'cancel' } as Request), { once: true })
+      signal?.addEventListener('abort', () => {
+        if (!this.waiting.delete(id)) return // what is on its way is not taken any more
+        this.worker.postMessage({ id, kind: 'cancel' } as Request)
+        reject(new Stopped())
+      }, { once: true })
     })
   }
 

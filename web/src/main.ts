@@ -83,9 +83,12 @@ async function start(): Promise<void> {
   const dark = matchMedia('(prefers-color-scheme: dark)')
   dark.addEventListener('change', () => app.changed())
   window.addEventListener('hashchange', () => void fromLink(app))
-  app.say('Loading the model …')
+  const loading = 'Loading the model …'
+  app.say(loading)
   await fromLink(app)
-  engine.ready.then(() => app.say('Ready: write a beat, or let the model play on'), (error: Error) => app.say(`The model cannot be loaded: ${error.message}`))
+  engine.ready.then(() => {
+    if (app.message === loading) app.say('Ready: write a beat, or let the model play on')
+  }, (error: Error) => app.say(`The model cannot be loaded: ${error.message}`))
   void sound.warm()
   if (mayBeServer(about.headers)) void offerServer(app, engine, base)
   Object.assign(window, { hypermeter: { app, sound, engine } }) // for the console, and for tests
@@ -177,7 +180,9 @@ async function openMidi(app: App, file: File): Promise<void> {
     )
     const empty = songs.emptySong(app.song.voices, stepsPerBar(grid), read.bars)
     const { hits, velocity, offset } = read
-    app.open({ ...empty, hits, velocity, offset, tempo: Math.round(read.tempo * 100) / 100 })
+    const tempo = songs.clampTempo(Math.round(read.tempo * 100) / 100)
+    if (Math.abs(tempo - read.tempo) > 0.005) read.losses.push(`its tempo of ${Math.round(read.tempo)} is out of range, ${tempo} it is`)
+    app.open({ ...empty, hits, velocity, offset, tempo })
     app.say([`${file.name}: ${read.bars} ${read.bars === 1 ? 'bar' : 'bars'}`, ...read.losses].join('; '))
   } catch (error) {
     app.say(error instanceof MidiError ? `${file.name}: ${error.message}` : `${file.name} cannot be read`)
@@ -196,15 +201,24 @@ function saveMidi(app: App): void {
 
 async function saveWav(app: App, sound: Sound): Promise<void> {
   app.say('Rendering …')
-  const channels = await sound.render()
-  download(writeWav(channels, sound.kit.rate), 'hypermeter.wav', 'audio/wav')
-  app.say('Saved as hypermeter.wav')
+  try {
+    const channels = await sound.render()
+    download(writeWav(channels, sound.kit.rate), 'hypermeter.wav', 'audio/wav')
+    app.say('Saved as hypermeter.wav')
+  } catch (error) {
+    app.say(`The WAV file cannot be made: ${(error as Error).message}`)
+  }
 }
 
 async function share(app: App): Promise<void> {
   const url = new URL(location.href)
-  url.hash = await toHash(app.song)
-  history.replaceState(null, '', url)
+  try {
+    url.hash = await toHash(app.song)
+    history.replaceState(null, '', url)
+  } catch (error) {
+    app.say(`The link cannot be made: ${(error as Error).message}`)
+    return
+  }
   try {
     await navigator.clipboard.writeText(url.href)
     app.say('The link is copied: it holds the whole song')
@@ -217,7 +231,7 @@ async function fromLink(app: App): Promise<void> {
   const text = location.hash.slice(1)
   if (!text) return
   try {
-    app.open(await fromHash(text, app.song.voices, app.song.stepsPerBar, songs.MOST_BARS))
+    app.open(await fromHash(text, app.song.voices, app.song.stepsPerBar, songs.MOST_BARS, app.meta.labels))
   } catch (error) {
     app.say(error instanceof ShareError ? error.message : 'The link cannot be read.')
   }

@@ -123,11 +123,12 @@ export function readMidi(
   const ticksPerBar = (ticksPerStep * stepsPerQuarter * 4 * beatsPerBar) / beatUnit
   const tempo = score.tempos.filter(([tick]) => tick === 0).at(-1)?.[1] ?? 120
   const changes = [
-    ...score.tempos.filter(([tick, bpm]) => tick > 0 && Math.abs(bpm - tempo) > 0.005).map(([tick]) => tick),
-    ...score.metres.filter(([tick, beats, unit]) => tick > 0 && (beats !== metre[1] || unit !== metre[2])).map(([tick]) => tick),
-  ]
+    ...score.tempos.filter(([tick, bpm]) => tick > 0 && Math.abs(bpm - tempo) > 0.005).map(([tick]) => ({ tick, what: 'tempo' })),
+    ...score.metres.filter(([tick, beats, unit]) => tick > 0 && (beats !== metre[1] || unit !== metre[2])).map(([tick]) => ({ tick, what: 'metre' })),
+  ].sort((a, b) => a.tick - b.tick)
   const slack = Math.max(1, ticksPerStep / 8)
-  const end = Math.min(...changes.map((tick) => Math.floor((tick + slack) / ticksPerBar) * ticksPerBar))
+  const barsBefore = changes.length ? Math.floor((changes[0].tick + slack) / ticksPerBar) : Infinity
+  const end = barsBefore * ticksPerBar
   const columns = new Map<number, number>()
   voices.forEach((voice, v) => voice.pitches.forEach((pitch) => columns.set(pitch, v)))
   const stepsPerBar = Math.round(ticksPerBar / ticksPerStep)
@@ -141,6 +142,9 @@ export function readMidi(
     const v = columns.get(note.pitch)
     if (v === undefined) { unmapped.set(note.pitch, (unmapped.get(note.pitch) ?? 0) + 1); continue }
     read.push({ step, v, velocity: note.velocity / 127, offset: note.tick / ticksPerStep - step })
+  }
+  if (!read.length && late) {
+    throw new MidiError(`The ${changes[0].what} changes in bar ${barsBefore + 1}: only bars before a change are read, and none of them has drums.`)
   }
   if (!read.length) throw new MidiError('The file has no drums that this kit reads.')
   const bars = Math.floor(Math.max(...read.map(({ step }) => step)) / stepsPerBar) + 1

@@ -206,7 +206,7 @@ export class Overview {
       if (next && event.shiftKey) app.select(Math.min(this.anchor, number + move), Math.max(this.anchor, number + move) + 1)
     } else if (more) {
       const now = songs.ask(song, number).density ?? songs.density(song, number)
-      const density = Math.max(0, Math.min(MOST_DENSITY, now + more * KEY_STEP))
+      const density = Math.max(0, Math.min(Math.max(now, MOST_DENSITY), now + more * KEY_STEP))
       app.edit(songs.setAsks(song, number, number + 1, { density }), `density key ${number}`)
     } else if (event.key === 'Delete' || event.key === 'Backspace') {
       app.edit(songs.setAsks(song, number, number + 1, { density: null }))

@@ -1,9 +1,14 @@
 /** A song as text for a link: bytes, deflated, in base64url. */
 
+import type { Meta } from './meta'
 import { bars as barsOf, OPEN, type Ask, type Song } from './song'
 
 const FORMAT = 1
 const OFFSET_STEPS = 64
+const DENSITY_STEPS = 250
+const OPEN_DENSITY = 255
+const MOST_FILL = 2
+const HEAD_BYTES = 10
 
 /** What does not read as a song. */
 export class ShareError extends Error {}
@@ -26,12 +31,15 @@ export function toBytes(song: Song): Uint8Array {
   })
   for (let bar = 0; bar < bars; bar++) {
     const { section, style, fill, density } = song.asks[bar] ?? OPEN
-    found.push(section, style, fill, density === null ? 255 : Math.round(density * 250))
+    found.push(section, style, fill, density === null ? OPEN_DENSITY : Math.round(density * DENSITY_STEPS))
   }
   return Uint8Array.from(found)
 }
 
-export function fromBytes(bytes: Uint8Array, voices: number, stepsPerBar: number, mostBars: number): Song {
+/** @param labels of the model, where it has some: nothing else may be asked */
+export function fromBytes(
+  bytes: Uint8Array, voices: number, stepsPerBar: number, mostBars: number, labels: Meta['labels'] = null,
+): Song {
   let at = 0
   const byte = () => {
     if (at >= bytes.length) throw new ShareError('The link is cut short.')
@@ -64,9 +72,13 @@ export function fromBytes(bytes: Uint8Array, voices: number, stepsPerBar: number
     offset[cell] = byte() / OFFSET_STEPS - 0.5
   }
   const asks: Ask[] = []
+  const most = { section: labels?.section?.length ?? 255, style: labels?.style?.length ?? 255 }
   for (let bar = 0; bar < bars; bar++) {
     const [section, style, fill, density] = [byte(), byte(), byte(), byte()]
-    asks.push({ section, style, fill, density: density === 255 ? null : density / 250 })
+    if (section > most.section || style > most.style || fill > MOST_FILL || (density > DENSITY_STEPS && density !== OPEN_DENSITY)) {
+      throw new ShareError('The link is damaged.')
+    }
+    asks.push({ section, style, fill, density: density === OPEN_DENSITY ? null : density / DENSITY_STEPS })
   }
   if (!(tempo >= 20 && tempo <= 400 && swing <= 1)) throw new ShareError('The link is damaged.')
   const lockedVoices = Array.from({ length: voices }, (_, v) => ((voiceLocks >> v) & 1) > 0)
@@ -86,18 +98,42 @@ export async function toHash(song: Song): Promise<string> {
   return btoa(text).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
 }
 
-export async function fromHash(text: string, voices: number, stepsPerBar: number, mostBars: number): Promise<Song> {
+export async function fromHash(
+  text: string, voices: number, stepsPerBar: number, mostBars: number, labels: Meta['labels'] = null,
+): Promise<Song> {
+  const cells = mostBars * stepsPerBar * voices
+  const mostBytes = HEAD_BYTES + 2 * Math.ceil(cells / 8) + 2 * cells + 4 * mostBars
   let bytes: Uint8Array
   try {
     const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'))
-    bytes = await through(Uint8Array.from(binary, (c) => c.charCodeAt(0)), new DecompressionStream('deflate-raw'))
+    bytes = await through(Uint8Array.from(binary, (c) => c.charCodeAt(0)), new DecompressionStream('deflate-raw'), mostBytes)
   } catch {
     throw new ShareError('The link is damaged.')
   }
-  return fromBytes(bytes, voices, stepsPerBar, mostBars)
+  return fromBytes(bytes, voices, stepsPerBar, mostBars, labels)
 }
 
-async function through(bytes: Uint8Array, stream: CompressionStream | DecompressionStream): Promise<Uint8Array> {
-  const piped = new Blob([bytes as BlobPart]).stream().pipeThrough(stream as ReadableWritablePair)
-  return new Uint8Array(await new Response(piped).arrayBuffer())
+/** @throws ShareError where more bytes come out than told: a few may inflate to more than there is memory for */
+async function through(bytes: Uint8Array, stream: CompressionStream | DecompressionStream, most = Infinity): Promise<Uint8Array> {
+  const piped: ReadableStream<Uint8Array> = new Blob([bytes as BlobPart]).stream().pipeThrough(stream as ReadableWritablePair)
+  const reader = piped.getReader()
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for (;;) {
+    const { value, done } = await reader.read()
+    if (done) break
+    size += value.length
+    if (size > most) {
+      reader.cancel().catch(() => undefined)
+      throw new ShareError('The link is damaged.')
+    }
+    chunks.push(value)
+  }
+  const all = new Uint8Array(size)
+  let at = 0
+  for (const chunk of chunks) {
+    all.set(chunk, at)
+    at += chunk.length
+  }
+  return all
 }

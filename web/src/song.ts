@@ -34,6 +34,11 @@ export const DEFAULT_VELOCITY = 0.8
 export const MOST_BARS = 256
 export const MIN_TEMPO = 40
 export const MAX_TEMPO = 240
+
+export function clampTempo(tempo: number): number {
+  return Math.max(MIN_TEMPO, Math.min(MAX_TEMPO, tempo))
+}
+
 const LATEST_SWING = 1 / 3
 const LAST_OFFSET = 0.499
 

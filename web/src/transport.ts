@@ -91,7 +91,8 @@ export class Transport {
         return
       }
       const length = this.score.secondsPerStep()
-      for (const { voice, velocity, late } of this.score.hitsAt(this.step)) {
+      const isPast = this.time < this.context.currentTime // after a stall: all at once they would be a bang
+      for (const { voice, velocity, late } of isPast ? [] : this.score.hitsAt(this.step)) {
         this.mixer.hit(voice, velocity, Math.max(this.time + late * length, this.context.currentTime))
       }
       this.line.push({ step: this.step, time: this.time })

@@ -98,3 +98,8 @@ test('a WAV file has its header and its samples', () => {
   expect([view.getUint16(22, true), view.getUint32(24, true), view.getUint32(40, true)]).toEqual([2, 44100, 12])
   expect([0, 2, 4, 6, 8, 10].map((at) => view.getInt16(44 + at, true))).toEqual([0, 16384, 32767, 32767, -32767, 0])
 })
+
+test.each([[[0x51, 3, 0x0a, 0, 0], 'tempo'], [[0x58, 4, 3, 2, 24, 8], 'metre']])('a change in bar 1 is named', (event, what) => {
+  const bytes = file([0x83, 0x60, 0xff, ...event, 0, 0x99, 36, 100])
+  expect(() => read(bytes)).toThrow(`The ${what} changes in bar 1`)
+})

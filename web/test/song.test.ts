@@ -87,3 +87,25 @@ test('only so many changes are kept', () => {
   while (history.undo());
   expect(history.value).toBe(40)
 })
+
+test('a link that asks what there is not is damaged', () => {
+  const labels = { section: ['A', 'B'], style: ['rock'], fill: ['beat', 'fill'] }
+  const bytes = toBytes(songs.setAsks(songs.emptySong(10, 16, 1), 0, 1, { section: 2, style: 1, fill: 2, density: 1 }))
+  expect(fromBytes(bytes, 10, 16, 256, labels).asks[0]).toEqual({ section: 2, style: 1, fill: 2, density: 1 })
+  ;[3, 2, 77, 254].forEach((wrong, i) => {
+    const changed = bytes.slice()
+    changed[bytes.length - 4 + i] = wrong
+    expect(() => fromBytes(changed, 10, 16, 256, labels)).toThrow('damaged')
+  })
+})
+
+test('a link that inflates without end is damaged', async () => {
+  const zeros = new Blob([new Uint8Array(20_000_000)]).stream().pipeThrough(new CompressionStream('deflate-raw'))
+  const bytes = new Uint8Array(await new Response(zeros).arrayBuffer())
+  const text = btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
+  await expect(fromHash(text, 10, 16, 256)).rejects.toThrow('damaged')
+})
+
+test('a tempo is one that the page holds', () => {
+  expect([1, 133.25, 999].map(songs.clampTempo)).toEqual([40, 133.25, 240])
+})

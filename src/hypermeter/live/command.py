@@ -132,10 +132,12 @@ def play_command(
             opened.callback(server.shutdown)
             console.print(f"OSC on {osc_host}:{server.server_address[1]}", highlight=False)
         is_shown = console.is_terminal and not simulate
-        with _shown(engine, console, is_shown), _undisturbed(), suppress(KeyboardInterrupt):  # how one ends it
-            engine.run()
-        if isinstance(sink, FileSink):
-            sink.begins_s = engine.begun_s
+        try:
+            with _shown(engine, console, is_shown), _undisturbed(), suppress(KeyboardInterrupt):  # how one ends it
+                engine.run()
+        finally:
+            if isinstance(sink, FileSink):
+                sink.begins_s = engine.begun_s
     _report(engine.timing)
     if _is_file(port):
         print(port)

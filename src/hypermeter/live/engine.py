@@ -42,6 +42,9 @@ ROUNDING = 1e-6
 KEPT_MOMENTS = 4
 """Bar lines that one can go back to."""
 
+NO_BAR = -1
+"""Where the fill stands once it was played and one has jumped."""
+
 SHOWN = ("temperature", "section", "style", "fill", "density", "offbeat")
 """Settings that the status tells."""
 
@@ -238,6 +241,8 @@ class Engine:
         moment = self._moments[max(known, default=min(self._moments))]
         self._silence(when)
         self._forget()
+        if self._fill_bar is not None:  # a fill that was drawn and did not sound is asked for anew
+            self._fill_bar = None if self._fill_bar > self._bar else NO_BAR
         target = math.ceil(step / size) * size
         self._from = self._next = target
         self._moment, self._moments, self._bar = moment, {target: moment}, target // size - 1
@@ -288,9 +293,16 @@ class Engine:
 
     def _can_redraw(self, unit: Unit, now: float) -> bool:
         """Whether it was drawn under other settings, and there is time to draw it again."""
-        if unit.settings.version == self.settings.version or unit.sent:
+        if unit.settings.version == self.settings.version or unit.sent or self._has_begun(unit.start, now):
             return False
         return self.tempo.time_of(unit.start - EARLIEST) - now > SAFETY * max(self._costs_s) * unit.steps
+
+    def _has_begun(self, start: int, now: float) -> bool:
+        """Whether a part that starts there could have sounded; while a master stands still, ``time_of`` cannot tell."""
+        position = self.tempo.position(now)
+        if position == -math.inf and isinstance(self.tempo, FollowedTempo):
+            return start < self.tempo.next_step
+        return start - EARLIEST < position
 
     def _draw(self, start: int, moment: Any, redraws: bool) -> None:
         bar = start // self.grid.steps_per_bar
@@ -324,8 +336,8 @@ class Engine:
         part, after = result
         unit = Unit(job.start, job.steps, self._notes(part, job), job.before, after, job.settings, job.is_fill)
         if job.redraws:
-            place = next(place for place, each in enumerate(self._units) if each.start == job.start)
-            if headroom < 0 or self._units[place].sent:
+            place = next((place for place, each in enumerate(self._units) if each.start == job.start), None)
+            if place is None or self._units[place].sent or self._has_begun(job.start, now):
                 return  # too late: it is heard as it was
             del self._units[place:]
             self.timing.redrawn += 1

@@ -11,6 +11,11 @@ LATE_S = 0.01
 """A note that goes out more than this after its time was late."""
 
 
+def percentile(values: list[float], percent: float) -> float:
+    """NaN without values."""
+    return float(np.percentile(values, percent)) if values else math.nan
+
+
 @dataclass
 class Timing:
     """What was measured while playing. Times in seconds.
@@ -47,9 +52,6 @@ class Timing:
         """Standard deviation of the lateness; NaN without notes."""
         return float(np.std(self.lateness)) if self.lateness else math.nan
 
-    def percentile(self, values: list[float], percent: float) -> float:
-        return float(np.percentile(values, percent)) if values else math.nan
-
     def table(self) -> Table:
         """In milliseconds, as people read it."""
         table = Table("", "median", "99 %", "most", box=box.SIMPLE)
@@ -59,7 +61,7 @@ class Timing:
             ("from control to sound, ms", self.control_delays),
         ):
             if values:
-                cells = (f"{1e3 * self.percentile(values, each):.2f}" for each in (50, 99, 100))
+                cells = (f"{1e3 * percentile(values, each):.2f}" for each in (50, 99, 100))
                 table.add_row(name, *cells)
         return table
 

@@ -42,7 +42,9 @@ class FileSink:
         self.sent.append((when, message))
 
     def close(self) -> None:
-        """Write the file."""
+        """Write the file, unless nothing was ever sent: a start that fails leaves what is there."""
+        if not self.sent:
+            return
         starts: dict[int, tuple[float, int]] = {}
         notes: list[tuple[float, float, int, int]] = []
         for when, message in self.sent:
@@ -133,7 +135,10 @@ def _open(kind: str, name: str, names: list[str], **options: Any) -> tuple[Any, 
     function = getattr(mido, f"open_{kind}")
     if name == VIRTUAL:
         if not _has_midi():
-            raise HypermeterError("--port virtual: no MIDI in this system (no /dev/snd/seq; modprobe snd-seq makes it)")
+            option = "--port" if kind == "output" else "--follow"
+            raise HypermeterError(
+                f"{option} {VIRTUAL}: no MIDI in this system (no /dev/snd/seq; modprobe snd-seq makes it)"
+            )
         chosen, options = f"{NAME} {kind}", {"virtual": True, **options}
     else:
         found = [each for each in names if each == name] or [each for each in names if name.lower() in each.lower()]

@@ -54,7 +54,9 @@ class ProcessDrawer:
         self, moment: Handle, steps: int, settings: Settings, row: Plan | None = None, tempo_bpm: float = 120.0
     ) -> tuple[Part, Handle]:
         """As ``Drawer.draw``."""
-        released, self._released[:] = self._released[:], []
+        released: list[int] = []
+        while self._released:  # one by one: handles may go at any moment, also from another thread
+            released.append(self._released.pop())
         told = None if row is None else (row.labels.numpy(), row.numbers.numpy())
         settings = replace(settings, bias=dict(settings.bias))
         try:

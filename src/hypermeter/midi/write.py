@@ -8,7 +8,7 @@ import numpy as np
 import symusic
 
 from hypermeter.grid import Groove, HypermeterError, atomic_write
-from hypermeter.kit import Kit, load_kit
+from hypermeter.kit import Kit, check_voices, load_kit
 from hypermeter.midi.melody import add_markers, add_tracks
 from hypermeter.tracks import TRACKS, Track
 
@@ -46,10 +46,7 @@ def to_midi_bytes(
 ) -> bytes:
     """The content of the file that ``write_midi`` writes."""
     kit, grid = load_kit(groove.kit if kit is None else kit), groove.grid
-    if groove.hits.shape[1] != kit.num_voices:
-        raise HypermeterError(
-            f"groove of {groove.hits.shape[1]} voices, but kit {kit.name} has {kit.num_voices}; name its own kit"
-        )
+    check_voices(kit, groove.hits.shape[1])
     if not 3.6 <= groove.tempo_bpm <= 1e6:
         raise HypermeterError(f"groove: tempo_bpm is {groove.tempo_bpm:g}, MIDI holds 3.6 and faster")
     if grid.beats_per_bar > 255:

@@ -15,6 +15,9 @@ MAX_DENSITY = 1024
 MAX_DEPTH = 50
 """Groups within groups."""
 
+MAX_MODIFIED = 100
+"""Patterns within each other, where one is modified: as bd*2*2*2."""
+
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?(?!\d)|\.\d{1,9}(?!\d)")
 _WHOLE = re.compile(r"\d{1,9}(?!\d)")
 _WORD = re.compile(r"-?\d*\.?\d+(?![\w:])|\d*[A-Za-z]\w*(:\d+)?")
@@ -173,6 +176,8 @@ class _Parser:
         weight, copies = Fraction(1), 1
         while True:
             start, sign = self.at, self.peek()
+            if pattern.depth > MAX_MODIFIED:
+                raise self.fail(f"more than {MAX_MODIFIED} patterns within each other; write the steps out")
             if sign in ("*", "/"):
                 self.at += 1
                 number = self.number(sign)

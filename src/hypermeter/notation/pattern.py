@@ -4,6 +4,7 @@ A pattern is a function of a span of time, in cycles, that gives the events that
 to patterns is done here in the same way, in fractions, so that no onset is ever between two steps by rounding.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,11 +29,13 @@ class Pattern:
         query: from the first and last time of a span to the events that begin in it, the last time left out.
         period: cycles after which it repeats.
         density: events a cycle on average, or more.
+        depth: patterns within each other, of which each query asks the next.
     """
 
     query: Callable[[Fraction, Fraction], list[Event]]
     period: int = 1
     density: Fraction = Fraction(1)
+    depth: int = 0
 
 
 SILENCE = Pattern(lambda begin, end: [], density=Fraction(0))
@@ -56,22 +59,27 @@ def sequence(steps: Sequence[tuple[Pattern, Fraction]]) -> Pattern:
     starts = [Fraction(0)]
     for _, weight in steps:
         starts.append(starts[-1] + weight / total)
+    spans = zip(steps, starts, starts[1:], strict=False)
+    sounding = [(pattern, start, until) for (pattern, _), start, until in spans if pattern.density]
+    begins, ends = [start for _, start, _ in sounding], [until for _, _, until in sounding]
 
     def query(begin: Fraction, end: Fraction) -> list[Event]:
         events = []
         for cycle in range(floor(begin), ceil(end)):
-            for (pattern, _), start, until in zip(steps, starts, starts[1:], strict=False):
-                if cycle + until <= begin or cycle + start >= end:
-                    continue
-                for each in pattern.query(Fraction(cycle), Fraction(cycle + 1)):
-                    first = cycle + start + (each.begin - cycle) * (until - start)
-                    last = cycle + start + (each.end - cycle) * (until - start)
-                    if begin <= first < end:
-                        events.append(each._replace(begin=first, end=last))
+            first, last = max(begin - cycle, Fraction(0)), min(end - cycle, Fraction(1))
+            for pattern, start, until in sounding[bisect_right(ends, first) : bisect_left(begins, last)]:
+                length = until - start
+                own_begin = cycle + max(first - start, Fraction(0)) / length
+                own_end = cycle + min((last - start) / length, Fraction(1))
+                for each in pattern.query(own_begin, own_end):
+                    moved = [cycle + start + (time - cycle) * length for time in (each.begin, each.end)]
+                    events.append(each._replace(begin=moved[0], end=moved[1]))
         return events
 
-    density = sum((pattern.density for pattern, _ in steps), Fraction(0))
-    return Pattern(query, lcm(*(pattern.period for pattern, _ in steps)), density)
+    # A step that seldom sounds is asked each time all the same, so it counts as one event.
+    density = sum((max(pattern.density, Fraction(1)) for pattern, _, _ in sounding), Fraction(0))
+    depth = 1 + max(pattern.depth for pattern, _ in steps)
+    return Pattern(query, lcm(*(pattern.period for pattern, _ in steps)), density, depth)
 
 
 def faster(pattern: Pattern, factor: Fraction) -> Pattern:
@@ -83,7 +91,7 @@ def faster(pattern: Pattern, factor: Fraction) -> Pattern:
         events = pattern.query(begin * factor, end * factor)
         return [each._replace(begin=each.begin / factor, end=each.end / factor) for each in events]
 
-    return Pattern(query, (pattern.period / factor).numerator, pattern.density * factor)
+    return Pattern(query, (pattern.period / factor).numerator, pattern.density * factor, pattern.depth + 1)
 
 
 def together(patterns: Sequence[Pattern]) -> Pattern:
@@ -95,7 +103,8 @@ def together(patterns: Sequence[Pattern]) -> Pattern:
         return [event for pattern in patterns for event in pattern.query(begin, end)]
 
     density = sum((pattern.density for pattern in patterns), Fraction(0))
-    return Pattern(query, lcm(*(pattern.period for pattern in patterns)), density)
+    depth = 1 + max(pattern.depth for pattern in patterns)
+    return Pattern(query, lcm(*(pattern.period for pattern in patterns)), density, depth)
 
 
 def euclid(pattern: Pattern, hits: int, steps: int, rotation: int = 0) -> Pattern:

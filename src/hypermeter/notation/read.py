@@ -15,6 +15,7 @@ from hypermeter.kit import Kit, load_kit
 from hypermeter.notation.mini import parse_mini, place_of
 from hypermeter.notation.names import column_of
 from hypermeter.notation.pattern import Event, Pattern
+from hypermeter.render import HEADER
 
 MAX_BARS = 1024
 """Cycles after which patterns of different lengths must have met."""
@@ -28,6 +29,9 @@ MAX_OFFSET = Fraction(1, 4)
 MAX_VALUE = 10
 """Of gain, velocity, and nudge in seconds."""
 
+MAX_CYCLES = 10**12
+"""Cycles a minute that code may set."""
+
 DEFAULT_GAIN = 0.8
 """Velocity where no gain is written."""
 
@@ -40,10 +44,7 @@ _EFFECTS = (
 )  # fmt: skip
 """What changes no onset: read over."""
 
-_HEADER = re.compile(
-    r"tempo (\d{1,9}(?:\.\d{1,30})?), metre (\d{1,3}/\d{1,3}), (\d{1,3}) steps a beat, phrases of (\d{1,3})"
-    r"(?:, (\d{1,7}) steps)?"
-)
+_HEADER = re.compile(HEADER + r"(?:, (\d{1,7}) steps)?")
 _LAST_OFFSET = float(np.nextafter(np.float32(0.5), np.float32(0)))
 _TEMPO = ("setcps", "setcpm", "setCps", "setCpm", "cps")
 _IS_FRAME = re.compile(r"d\d+|stack|overlay|silence|hush|once|do|\$")
@@ -54,7 +55,7 @@ _COMMENT_LINE = re.compile(r"^[ \t]*(--|//|#).*", re.MULTILINE)
 _TOKEN = re.compile(
     r"""(?P<comment>(--|//).*|\{-[\s\S]*?-\}|/\*[\s\S]*?\*/)
     |(?P<text>"[^"]*"|'[^']*'|`[^`]*`)
-    |(?P<number>-?\d+(\.\d+)?)
+    |(?P<number>-?(\d+(\.\d+)?|\.\d+))
     |(?P<word>[A-Za-z_$][\w]*'?)
     |(?P<sign>\|[+<>|]\||\|[+<>|]|[+<>|]\||\S)
     |\s+""",
@@ -99,11 +100,12 @@ def from_tidal(
     refused. See ``parse_mini`` for the notation. Two hits of one voice on one step become the louder of them.
 
     Args:
-        text: the code. The comment that ``to_tidal`` writes first tells grid, tempo and length.
+        text: the code. The comment that ``to_tidal`` writes first tells the grid; the tempo where the code sets none;
+            and the length where the patterns are at their beginnings again after so many bars.
         kit: whose voices play the samples; ``:n`` after a sample counts only where the kit has several of its kind.
         grid: where the comment does not tell it; None is 4/4 in sixteenths.
         tempo_bpm: where neither comment nor code tell it; None is 120.
-        bars: of the groove; left out, as the comment says, or as many as it takes to repeat.
+        bars: of the groove; left out, as many as the comment says, or as it takes to repeat.
         where: how errors name the text.
 
     Raises:
@@ -136,17 +138,25 @@ def _read(
 ) -> Groove:
     if bars is not None and bars < 1:
         raise HypermeterError(f"bars is {bars}, expected at least 1")
-    kit_read, steps = load_kit(kit), None
+    kit_read, steps = load_kit(kit), 0
     header = _HEADER.search(text)
     if header:
         grid = Grid.of_metre(header[2], int(header[3]), int(header[4]))
-        tempo_bpm, steps = float(header[1]), header[5] and int(header[5])
+        tempo_bpm, steps = float(header[1]), int(header[5] or 0)
     grid = grid or Grid()
     layers, cycles_a_minute = _layers(text, where, rotates_right)
-    if tempo_bpm is None and cycles_a_minute is not None:
-        tempo_bpm = cycles_a_minute * grid.steps_per_bar / grid.steps_per_quarter
-    if bars is not None or not steps:
-        steps = grid.steps_per_bar * (bars or _bars_of(layers, where))
+    if cycles_a_minute is not None:
+        tempo_bpm = float(cycles_a_minute * grid.steps_per_bar / Fraction(grid.steps_per_quarter))
+    period = _period_of(layers)
+    if bars is not None:
+        steps = bars * grid.steps_per_bar
+    elif not steps or -(-steps // grid.steps_per_bar) % period:
+        if period > MAX_BARS:
+            after = period if period < 10**6 else "more than a million"
+            raise HypermeterError(
+                f"{where}: repeats after {after} bars, expected at most {MAX_BARS}; say how many bars"
+            )
+        steps = period * grid.steps_per_bar
     if steps > MAX_STEPS:
         raise HypermeterError(f"{where}: {steps} steps, expected at most {MAX_STEPS}; ask for fewer bars")
     tempo_bpm = 120.0 if tempo_bpm is None else tempo_bpm
@@ -217,16 +227,13 @@ def _number(name: str, word: str, where: str) -> float:
     return number
 
 
-def _bars_of(layers: Sequence[_Layer], where: str) -> int:
+def _period_of(layers: Sequence[_Layer]) -> int:
     """Cycles after which all patterns are at their beginnings again."""
     texts = [each for layer in layers for each in (layer.sound, *layer.values.values()) if isinstance(each, _Text)]
-    bars = lcm(*(each.pattern.period for each in texts))
-    if bars > MAX_BARS:
-        raise HypermeterError(f"{where}: repeats after {bars} bars, expected at most {MAX_BARS}; say how many bars")
-    return bars
+    return lcm(*(each.pattern.period for each in texts))
 
 
-def _layers(text: str, where: str, rotates_right: bool) -> tuple[list[_Layer], float | None]:
+def _layers(text: str, where: str, rotates_right: bool) -> tuple[list[_Layer], Fraction | None]:
     """What is played, and the cycles a minute that the code sets."""
     tokens = [each for each in _TOKEN.finditer(text) if each.lastgroup and each.lastgroup != "comment"]
     if not tokens:
@@ -252,7 +259,7 @@ def _layers(text: str, where: str, rotates_right: bool) -> tuple[list[_Layer], f
             pattern = None if expected == "skip" else parse_mini(word[1:-1], where, line, column, rotates_right)
             if pattern is not None:
                 said = _Text(pattern, word[1:-1], line, column, where)
-                if expected == "s":
+                if expected in ("s", "skipped"):
                     group = [_Layer(said)]
                     layers += group
                 else:
@@ -278,7 +285,10 @@ def _layers(text: str, where: str, rotates_right: bool) -> tuple[list[_Layer], f
         elif word in (")", "]") and opened:
             start, before = opened.pop()
             group = layers[start:] or before
-        elif word in ("#", ".", ",", ":", ";") or (kind == "number" and expected == "skip"):
+            expected = "s" if expected in ("skip", "skipped") else expected
+        elif kind == "number" and expected in ("skip", "skipped"):
+            expected = "skipped"  # More numbers may follow, but a pattern is the next to play.
+        elif word in ("#", ".", ",", ":", ";"):
             continue
         else:
             raise HypermeterError(
@@ -287,7 +297,7 @@ def _layers(text: str, where: str, rotates_right: bool) -> tuple[list[_Layer], f
     return layers, cycles
 
 
-def _cycles_a_minute(text: str, at: int, word: str, place: str) -> tuple[float, int]:
+def _cycles_a_minute(text: str, at: int, word: str, place: str) -> tuple[Fraction, int]:
     """The value of numbers with / and * between them, and where they end."""
     found = _ARITHMETIC.match(text, at)
     if not found:
@@ -296,7 +306,8 @@ def _cycles_a_minute(text: str, at: int, word: str, place: str) -> tuple[float, 
     try:
         for sign, number in re.findall(r"([*/]?)\s*([\d.]+)", found[1]):
             value = value / Fraction(number) if sign == "/" else value * Fraction(number)
-        cycles = float(value)
-    except (ValueError, ZeroDivisionError, OverflowError) as error:
+    except (ValueError, ZeroDivisionError) as error:
         raise HypermeterError(f"{place}: {word} of {found[1][:20]}, expected numbers as 120/60/4") from error
-    return cycles, found.end()
+    if value > MAX_CYCLES:
+        raise HypermeterError(f"{place}: {word} of {found[1][:20]}, expected at most {MAX_CYCLES:.0e} cycles a minute")
+    return value, found.end()

@@ -5,8 +5,8 @@ from itertools import groupby
 
 import numpy as np
 
-from hypermeter.grid import Grid, Groove, HypermeterError
-from hypermeter.kit import load_kit
+from hypermeter.grid import Grid, Groove
+from hypermeter.kit import check_voices, load_kit
 from hypermeter.notation.names import samples_of
 
 REST = "~"
@@ -28,7 +28,7 @@ def to_tidal(groove: Groove, with_gain: bool = True, with_timing: bool = False) 
     found = _layers(groove, with_gain, with_timing)
     layers = [" # ".join(f'{name} "{text}"' for name, text in layer) for layer in found]
     body = ["d1 $ stack [", *_with_commas(layers), "  ]"] if layers else ["d1 $ silence"]
-    cycle = f"setcps ({_tempo(groove)}/60/{_quarters(groove):g})"
+    cycle = f"setcps ({_tempo(groove)}/60/{_quarters(groove)})"
     return "\n".join([*(f"-- {each}" for each in _told(groove)), "", cycle, "", *body]) + "\n"
 
 
@@ -40,7 +40,7 @@ def to_strudel(groove: Groove, with_gain: bool = True, with_timing: bool = False
     found = _layers(groove, with_gain, with_timing)
     layers = [".".join(f'{name}("{text}")' for name, text in layer) for layer in found]
     body = ["stack(", *_with_commas(layers), ")"] if layers else ["silence"]
-    cycle = f"setcpm({_tempo(groove)}/{_quarters(groove):g})"
+    cycle = f"setcpm({_tempo(groove)}/{_quarters(groove)})"
     return "\n".join([*(f"// {each}" for each in _told(groove)), "", cycle, *body]) + "\n"
 
 
@@ -60,9 +60,9 @@ def _tempo(groove: Groove) -> str:
     return np.format_float_positional(groove.tempo_bpm, trim="-")
 
 
-def _quarters(groove: Groove) -> float:
+def _quarters(groove: Groove) -> str:
     """Quarter notes in a bar."""
-    return groove.grid.steps_per_bar / groove.grid.steps_per_quarter
+    return np.format_float_positional(groove.grid.steps_per_bar / groove.grid.steps_per_quarter, trim="-")
 
 
 def _with_commas(layers: Sequence[str]) -> list[str]:
@@ -72,10 +72,7 @@ def _with_commas(layers: Sequence[str]) -> list[str]:
 def _layers(groove: Groove, with_gain: bool, with_timing: bool) -> list[list[tuple[str, str]]]:
     """For each voice that plays, the names of what is patterned and the patterns, s first."""
     kit = load_kit(groove.kit)
-    if groove.hits.shape[1] != kit.num_voices:
-        raise HypermeterError(
-            f"groove of {groove.hits.shape[1]} voices, but kit {kit.name} has {kit.num_voices}; name its own kit"
-        )
+    check_voices(kit, groove.hits.shape[1])
     samples, layers = samples_of(kit), []
     seconds = groove.offset.astype(np.float64) * groove.step_duration_s
     for column in np.flatnonzero(groove.hits.any(0)):

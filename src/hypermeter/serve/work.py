@@ -113,6 +113,7 @@ class Server:
                 line = await said.get()
         finally:
             watch.stop()
+            await asyncio.shield(working)
 
     async def _first(self, request: Request, said: asyncio.Queue[dict | None]) -> dict | None:
         """What is said first.

@@ -21,6 +21,9 @@ from hypermeter.kit import Kit
 SAMPLE_RATE = 44100
 """In Hz."""
 
+BLOCK = 2**20
+"""Samples that are limited, or written, at once."""
+
 DECAYS = 8
 """A layer ends this many times its decay after its attack, at -69 dB."""
 

@@ -7,8 +7,8 @@ from functools import cache, lru_cache
 import numpy as np
 
 from hypermeter.grid import Groove, HypermeterError
-from hypermeter.kit import load_kit
-from hypermeter.sound.drums import SAMPLE_RATE, drums, filtered, noise, sounds_of, voice_length, voice_samples
+from hypermeter.kit import check_voices, load_kit
+from hypermeter.sound.drums import BLOCK, SAMPLE_RATE, drums, filtered, noise, sounds_of, voice_length, voice_samples
 from hypermeter.tracks import HOLD
 
 MAX_MINUTES = 20
@@ -19,9 +19,6 @@ INAUDIBLE = 1e-3
 
 FADES = 8
 """A choked sound ends this many times ``choke_s`` after it is choked."""
-
-BLOCK = 2**20
-"""Samples that are limited at once."""
 
 BASS_VELOCITY = 0.8
 RELEASE = round(0.03 * SAMPLE_RATE)
@@ -68,10 +65,7 @@ def score_of(groove: Groove) -> Score:
         HypermeterError: hits of another number of voices than the kit has.
     """
     kit, step_s = load_kit(groove.kit), groove.step_duration_s
-    if groove.hits.shape[1] != kit.num_voices:
-        raise HypermeterError(
-            f"groove of {groove.hits.shape[1]} voices, but kit {kit.name} has {kit.num_voices}; name its own kit"
-        )
+    check_voices(kit, groove.hits.shape[1])
     sounds = sounds_of(kit)
     steps, columns = np.nonzero(groove.hits)
     times = np.maximum(steps + groove.offset[steps, columns].astype(np.float64), 0) * step_s

@@ -6,14 +6,10 @@ import wave
 import numpy as np
 
 from hypermeter.grid import HypermeterError
-from hypermeter.sound.drums import SAMPLE_RATE
+from hypermeter.sound.drums import BLOCK, SAMPLE_RATE
 
 RATES = (44100, 22050)
 """Sample rates that are written, in Hz."""
-
-
-BLOCK = 2**20
-"""Samples that are written at once."""
 
 
 def to_wav_bytes(samples: np.ndarray, rate_hz: int = SAMPLE_RATE, is_mono: bool = False) -> bytes:

@@ -1,0 +1,135 @@
+import { expect, test, vi } from 'vitest'
+import { App } from '../src/app'
+import { WorkerEngine } from '../src/engine'
+import type { Meta } from '../src/meta'
+import type { Answer, Engine, InfillOptions, Request } from '../src/protocol'
+import * as songs from '../src/song'
+import { Transport } from '../src/transport'
+
+vi.stubGlobal('requestAnimationFrame', () => 0)
+vi.stubGlobal('document', { hidden: false })
+
+const VOICES = 2
+const meta = {
+  labels: { section: ['A', 'B'], style: ['rock'], fill: ['beat', 'fill'] }, kinds: ['section', 'style', 'fill'], numbers: ['density'],
+  grid: { steps_per_beat: 4, beats_per_bar: 4, bars_per_phrase: 4, beat_unit: 4 },
+} as unknown as Meta
+const song = () => songs.emptySong(VOICES, 16, 8)
+
+/** The model's thread, as far as the page sees it. */
+class FakeWorker {
+  onmessage: (event: { data: Answer }) => void = () => undefined
+  readonly sent: Request[] = []
+
+  postMessage(request: Request): void {
+    this.sent.push(request)
+    if (request.kind === 'load') queueMicrotask(() => this.say({ id: request.id, kind: 'done' }))
+  }
+
+  say(answer: Answer): void {
+    this.onmessage({ data: answer })
+  }
+}
+
+const full = (bars: number): songs.Part => {
+  const cells = bars * 16 * VOICES
+  return { hits: new Uint8Array(cells).fill(1), velocity: new Float32Array(cells).fill(0.5), offset: new Float32Array(cells) }
+}
+
+test('what comes after another song was opened is not written into it', async () => {
+  const worker = new FakeWorker()
+  const engine = new WorkerEngine(worker as unknown as Worker, '')
+  await engine.ready
+  for (const kind of ['continue', 'infill'] as const) {
+    const app = new App(meta, song(), engine)
+    const done = kind === 'continue' ? app.continue(2) : app.fillIn()
+    await vi.waitFor(() => expect(worker.sent.at(-1)!.kind).toBe(kind))
+    const { id } = worker.sent.at(-1)!
+    const other = songs.emptySong(VOICES, 16, 8)
+    app.open(other)
+    app.say('other.mid')
+    worker.say(kind === 'continue' ? { id, kind: 'bar', bar: 0, part: full(1) } : { id, kind: 'filled', part: full(6), smallest: 9 })
+    expect(await done).toBe(false) // though the thread has not said that it stopped
+    expect(app.song).toBe(other)
+    expect(app.message).toBe('other.mid')
+    expect(worker.sent.at(-1)).toEqual({ id, kind: 'cancel' })
+  }
+})
+
+/** An engine whose infill ends when told. */
+function slowEngine() {
+  let end = () => undefined as void
+  const asked: InfillOptions[] = []
+  const engine: Engine = {
+    ready: Promise.resolve(),
+    continue: async () => undefined,
+    infill: (options) => new Promise((resolve) => {
+      asked.push(options)
+      end = () => resolve({ part: full(options.known.length / 16 / VOICES), smallest: 9 })
+    }),
+  }
+  return { engine, asked, end: () => end() }
+}
+
+test('what is edited while bars are filled in stays', async () => {
+  const { engine, asked, end } = slowEngine()
+  const app = new App(meta, song(), engine)
+  app.select(2, 4)
+  app.set({ style: 1 })
+  const done = app.fillIn()
+  await vi.waitFor(() => expect(asked.length).toBe(1))
+  app.edit(songs.resize(app.song, 3))
+  app.edit(songs.setAsks(app.song, 0, 3, { density: 0.25 }))
+  const locked = 2 * 16 * VOICES
+  app.edit(songs.setLocks(app.song, [locked], 1))
+  end()
+  expect(await done).toBe(true)
+  expect(app.bars).toBe(3)
+  expect(app.song.asks.map(({ style, density }) => [style, density])).toEqual([[0, 0.25], [0, 0.25], [1, 0.25]])
+  const hits = [...app.song.hits]
+  expect(hits.slice(0, locked + 1).every((hit) => hit === 0)).toBe(true)
+  expect(hits.slice(locked + 1).every((hit) => hit === 1)).toBe(true)
+})
+
+test('bars that are gone when they are filled in stay gone', async () => {
+  const { engine, asked, end } = slowEngine()
+  const app = new App(meta, song(), engine)
+  app.select(6, 8)
+  const done = app.fillIn()
+  await vi.waitFor(() => expect(asked.length).toBe(1))
+  const cut = songs.resize(app.song, 4)
+  app.edit(cut)
+  end()
+  expect(await done).toBe(true)
+  expect(app.song).toEqual(cut)
+})
+
+test('busier never asks for less', async () => {
+  const { engine, asked, end } = slowEngine()
+  const dense = songs.setHits(song(), Array.from({ length: 16 }, (_, i) => i), 1) // half of the first bar
+  const app = new App(meta, dense, engine)
+  app.select(0, 1)
+  const done = app.busier(1)
+  await vi.waitFor(() => expect(asked.length).toBe(1))
+  end()
+  await done
+  expect(songs.ask(app.song, 0).density).toBe(0.5)
+})
+
+test('after a stall what is past is not struck', () => {
+  vi.useFakeTimers()
+  const context = { currentTime: 0 }
+  const struck: number[] = []
+  const mixer = { hit: (_voice: number, _velocity: number, time: number) => struck.push(time), silence: () => undefined }
+  const transport = new Transport(context as AudioContext, mixer as never, {
+    steps: () => 64, loop: () => null, secondsPerStep: () => 0.1, isGrowing: () => false,
+    hitsAt: () => [{ voice: 0, velocity: 1, late: 0 }],
+  }, () => undefined)
+  transport.start(0)
+  expect(struck.length).toBe(2)
+  context.currentTime = 2
+  vi.advanceTimersByTime(30)
+  transport.stop()
+  vi.useRealTimers()
+  expect(struck.slice(2).map((time) => Math.round(time * 100))).toEqual([206, 216])
+})
