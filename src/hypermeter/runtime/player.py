@@ -1,7 +1,7 @@
 """A drum model played by ONNX Runtime alone, without PyTorch."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,7 @@ class OnnxPlayer:
         bias = None if voice_bias is None else np.asarray(voice_bias, np.float64)
         rules = Rules(temperature, top_p, guidance, bias)
         if plan is None:
-            rules = Rules(temperature, top_p, 0.0, bias)
+            rules = replace(rules, guidance=0.0)
         rules.check_voices(self.num_drums)
         return rules
 

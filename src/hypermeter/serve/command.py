@@ -7,8 +7,8 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
@@ -134,8 +134,8 @@ def _exported(model: str, folder: Path) -> Path:
     from hypermeter.model import load
 
     drummer = load(model)
-    with _told(f"{model}: exported for ONNX Runtime"):
-        export(drummer, folder, _name_of(model), forward=False)
+    export(drummer, folder, _name_of(model), forward=False)
+    print(f"{model}: exported for ONNX Runtime", file=sys.stderr)
     return folder
 
 
@@ -155,10 +155,3 @@ def _unpack(page_model: Path, folder: Path) -> None:
                 raise HypermeterError(f"{path}: damaged ({error}); install the package again") from error
         else:
             (folder / path.name).write_bytes(path.read_bytes())
-
-
-@contextmanager
-def _told(line: str) -> Iterator[None]:
-    """A line once it is done, as it takes a while."""
-    yield
-    print(line, file=sys.stderr)

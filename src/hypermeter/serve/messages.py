@@ -10,9 +10,10 @@ from hypermeter.grid import Grid, Groove, HypermeterError, check_metre
 from hypermeter.kit import Kit
 from hypermeter.plan_arrays import KINDS, NUMBERS
 from hypermeter.runtime import OnnxPlayer, PlanArrays, make_plan_arrays
+from hypermeter.runtime.mixture import MOST_BIAS, MOST_GUIDANCE
+from hypermeter.runtime.rng import MOST_SEED
 
 MOST_STEPS = 2**16
-MOST_SEED = 2**53 - 1
 DIGITS = 6
 """Of velocities and offsets that are sent."""
 
@@ -90,8 +91,8 @@ class Options(Message):
     seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
     temperature: Annotated[float, Field(ge=0, le=10)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    bias: Annotated[dict[Name, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=128)] = {}
-    guidance: Annotated[float, Field(ge=0, le=100)] = 1.0
+    bias: Annotated[dict[Name, Annotated[float, Field(ge=-MOST_BIAS, le=MOST_BIAS)]], Field(max_length=128)] = {}
+    guidance: Annotated[float, Field(ge=0, le=MOST_GUIDANCE)] = 1.0
     plan: PlanMessage | None = None
     expression: bool = True
 
