@@ -198,15 +198,38 @@ def test_a_difference_between_rows_is_over_seeds_and_performances():
 
 def test_ablations_train_what_is_missing_and_print_a_table(npz, tmp_path, monkeypatch, capsys):
     small = {"step_hidden_dim": 8, "bar_hidden_dim": 8, "phrase_hidden_dim": 8, "seq_len": 64, "batch_size": 2}
-    monkeypatch.setattr(ablations, "BASE", {**ablations.BASE, **small, "max_steps": 2})
-    ablations.main(npz, tmp_path / "out", "parts", ("full", "noatt"), seeds=2)
+    monkeypatch.setattr(ablations, "BASE", {**ablations.BASE, **small})
+    ablations.main(npz, tmp_path / "out", "parts", ("full", "nophrases"), seeds=2, updates=2)
     table = capsys.readouterr().out
-    assert "| the model |" in table and "| no bar attention |" in table
+    assert "| the model |" in table and "| no phrases: " in table
+    made = ablations.read_checkpoint(tmp_path / "out" / "nophrases-0" / "best.safetensors")
+    assert made.grid.bars_per_phrase == 1 and not made.config["use_phrase_level"]
     monkeypatch.setattr(ablations, "train", lambda config: pytest.fail("it was trained before"))
-    ablations.main(npz, tmp_path / "out", "parts", ("full", "noatt"), seeds=2)
+    ablations.main(npz, tmp_path / "out", "parts", ("full", "nophrases"), seeds=2, updates=2)
     assert capsys.readouterr().out.splitlines()[-4:] == table.splitlines()[-4:]
     with pytest.raises(ablations.HypermeterError, match="no row 'polka', expected some of full"):
         ablations.main(npz, tmp_path / "out", "parts", ("polka",))
+
+
+def test_every_choice_trains_and_a_folder_of_more_is_learnt_from(npz, tmp_path, monkeypatch, capsys):
+    small = {"step_hidden_dim": 32, "bar_hidden_dim": 32, "phrase_hidden_dim": 32, "seq_len": 64, "batch_size": 2}
+    monkeypatch.setattr(ablations, "BASE", {**ablations.BASE, **small})
+    with pytest.raises(ablations.HypermeterError, match="needs a folder: pass --more"):
+        ablations.main(npz, tmp_path / "out", "choices", ("more",), seeds=1, updates=3)
+    ablations.main(npz, tmp_path / "out", "choices", seeds=1, updates=3, more=npz / "train")
+    assert len(capsys.readouterr().out.splitlines()[-len(ablations.CHOICES) :]) == len(ablations.CHOICES)
+    assert len(list((tmp_path / "out" / "more" / "train").glob("*.npz"))) >= len(list((npz / "train").glob("*.npz")))
+
+
+@pytest.mark.parametrize(
+    "kind", sorted({row.model for row in ablations.CHOICES.values()}, key=lambda kind: kind.__name__)
+)
+def test_no_choice_sees_what_is_to_come(kind):
+    torch.manual_seed(0)
+    model, x = kind(4, 32, 32, 32).eval(), (torch.rand(2, 96, 4) < 0.3).float()
+    other = x.clone()
+    other[:, 70:] = 1 - other[:, 70:]
+    assert torch.equal(model.log_prob(x)[:, :70], model.log_prob(other)[:, :70])
 
 
 def test_long_performances_are_dealt_first_and_none_twice(npz, tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-import hypermeter.heads
+import hypermeter.heads.draw
 from exported import exports, folder, model  # noqa: F401
 from hypermeter import infill as in_torch
 from hypermeter.expression import OFFSET, VELOCITY, ExpressionDistribution
@@ -153,8 +153,8 @@ def test_rules_weigh_combinations_as_generation_does(monkeypatch, temperature, t
     log_probs = dist.candidates()[1]
     if temperature:  # the heads' own tempering and cutting, before anything is drawn
         seen = []
-        monkeypatch.setattr(hypermeter.heads, "_choose", lambda each, _: seen.append(each) or torch.zeros(3).long())
-        hypermeter.heads._choose_tempered(log_probs, temperature, top_p, None)
+        monkeypatch.setattr(hypermeter.heads.draw, "choose", lambda each, _: seen.append(each) or torch.zeros(3).long())
+        hypermeter.heads.choose_tempered(log_probs, temperature, top_p, None)
         wanted = seen[0].softmax(-1)
     else:
         wanted = torch.nn.functional.one_hot(log_probs.argmax(-1), 32).double()

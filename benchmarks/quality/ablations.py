@@ -1,6 +1,7 @@
 """What each part of the model is worth, and what other models reach: bits per step on held-out performances.
 
     python benchmarks/quality/ablations.py NPZ --group parts --seeds 3
+    python benchmarks/quality/ablations.py NPZ --group choices --updates 300 --out bench/out/choices --more SONGS
     python benchmarks/quality/ablations.py NPZ --group baselines --seeds 1
 
 Every run has the same data and number of updates. A run that has been done is not done again, so that more rows or
@@ -10,34 +11,98 @@ A difference is that of the bits of all held-out performances, mean over the see
 a bootstrap over performances and, where there are several, over seeds.
 """
 
+import dataclasses
 import json
+import shutil
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from unittest import mock
 
 import numpy as np
 import tyro
+import variants
 from ngram import read
 
-from hypermeter import load
+from hypermeter import HierarchicalDrumModel
+from hypermeter.checkpoint import find_checkpoint, read_checkpoint
+from hypermeter.dataset import read_kit_and_grid, read_meta
 from hypermeter.evaluate import performance_bits
 from hypermeter.grid import HypermeterError, atomic_write
 from hypermeter.train import TrainConfig, train
 
-BASE: dict[str, Any] = {"max_steps": 600, "val_every": 100, "patience": 9, "learning_rate": 8e-3, "accelerator": "cpu"}
+BASE: dict[str, Any] = {"val_every": 50, "patience": 99, "learning_rate": 8e-3, "accelerator": "cpu"}
 
-PARTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "full": ("the model", {}),
-    "noatt": ("no bar attention", {"use_bar_attention": False}),
-    "norecall": ("bar attention, but its hits only through the features", {"use_recalled_hits": False}),
-    "nolook": ("no look-back inputs", {"use_look_back": False}),
-    "nobar": ("bar level not heard", {"use_bar_level": False}),
-    "nophrase": ("phrase level not heard", {"use_phrase_level": False}),
-    "nopos": ("no step-of-bar and bar-of-phrase embeddings", {"use_positions": False}),
-    "k8": ("mixture of 8", {"num_components": 8}),
-    "sigmoid": ("independent voices", {"output": "sigmoid"}),
+
+@dataclass(frozen=True)
+class Row:
+    """What differs from the first row.
+
+    Args:
+        what: in words.
+        options: of training.
+        model: its class.
+        batches: what gives the batches, in place of the training's own.
+        bars_per_phrase: 4 is the data's.
+        with_more: learn from the folder ``more`` too.
+    """
+
+    what: str
+    options: dict[str, Any] = field(default_factory=dict)
+    model: type[HierarchicalDrumModel] = HierarchicalDrumModel
+    batches: Any = None
+    bars_per_phrase: int = 4
+    with_more: bool = False
+
+
+PARTS = {
+    "full": Row("the model"),
+    "nophrases": Row(
+        "no phrases: neither heard, nor forecast, nor the bar's place in one",
+        {"use_phrase_level": False, "phrase_weight": 0.0, "hop_bars": 4},
+        bars_per_phrase=1,
+    ),
+    "nophrase": Row("phrase level not heard", {"use_phrase_level": False}),
+    "nobar": Row("bar level not heard", {"use_bar_level": False}),
+    "nolevels": Row("neither heard", {"use_bar_level": False, "use_phrase_level": False}),
+    "noatt": Row("no bar attention", {"use_bar_attention": False}),
+    "norecall": Row("bar attention, but its hits only through the features", {"use_recalled_hits": False}),
+    "nolook": Row("no look-back inputs", {"use_look_back": False}),
+    "nopos": Row("no step-of-bar and bar-of-phrase embeddings", {"use_positions": False}),
+    "sigmoid": Row("independent voices", {"output": "sigmoid"}),
+}
+
+CHOICES = {
+    "full": Row("the model"),
+    "two_bars": Row("phrases of two bars", {"hop_bars": 4}, bars_per_phrase=2),
+    "eight_bars": Row("phrases of eight bars", bars_per_phrase=8),
+    "phraseatt": Row("self-attention over phrases", model=variants.PhraseAttention),
+    "onehead": Row("bar attention of one head", model=variants.OneHead),
+    "eightheads": Row("bar attention of eight heads", model=variants.EightHeads),
+    "nodistance": Row("bar attention without distance", model=variants.NoDistance),
+    "hits": Row("bar attention whose values are hits only", model=variants.ValuesOfHits),
+    "twodeep": Row("bar attention of two layers", model=variants.TwoDeep),
+    "k8": Row("mixture of 8", {"num_components": 8}),
+    "k64": Row("mixture of 64", {"num_components": 64}),
+    "chain": Row("voices one after the other, from the kick", model=variants.Chain),
+    "backwards": Row("voices one after the other, from the cymbals", model=variants.ChainBackwards),
+    "softmax": Row("softmax over the combinations seen", {"output": "softmax"}),
+    "tied": Row("tied embeddings of voices", model=variants.Tied),
+    "lstm": Row("LSTM cells", {"cell": "lstm"}),
+    "hidden64": Row("levels of 64", {f"{level}_hidden_dim": 64 for level in ("step", "bar", "phrase")}),
+    "hidden256": Row("levels of 256", {f"{level}_hidden_dim": 256 for level in ("step", "bar", "phrase")}),
+    "noema": Row("last weights, not averaged", {"ema_decay": 0.0}),
+    "decay0": Row("no weight decay", {"weight_decay": 0.0}),
+    "dropout0": Row("no dropout", {"dropout": 0.0}),
+    "dropout.5": Row("dropout .5", {"dropout": 0.5}),
+    "depth": Row("stochastic depth", model=variants.StochasticDepth),
+    "augment": Row("augmentation", {"augment": True}),
+    "growing": Row("windows of 128, 256, then 512 steps", batches=variants.growing_batches),
+    "more": Row("drums of games beside Groove", with_more=True),
 }
 
 FLAT: dict[str, Any] = {
@@ -49,25 +114,25 @@ AIDED: dict[str, Any] = {**FLAT, "use_positions": True, "use_look_back": True}
 FLAT_TRANSFORMER: dict[str, Any] = {**FLAT, "use_transformer": True, "num_layers": 4}
 
 
-def _rates(name: str, what: str, options: dict[str, Any], rates: Sequence[str]) -> dict[str, tuple[str, dict]]:
-    return {f"{name}_{rate}": (f"{what}, rate {rate}", options | {"learning_rate": float(rate)}) for rate in rates}
+def _rates(name: str, what: str, options: dict[str, Any], rates: Sequence[str]) -> dict[str, Row]:
+    return {f"{name}_{rate}": Row(f"{what}, rate {rate}", options | {"learning_rate": float(rate)}) for rate in rates}
 
 
 BASELINES = {
     **_rates("flatgru", "flat GRU, mixture", FLAT, ("4e-3", "8e-3", "16e-3", "32e-3")),
-    **_rates("aided", "flat GRU, mixture, positions, look-back", AIDED, ("8e-3", "16e-3")),
-    **_rates("flattr", "flat Transformer of 4 layers, mixture", FLAT_TRANSFORMER, ("1e-3", "2e-3", "4e-3")),
-    **_rates("plain", "step, bar and phrase GRUs, sigmoids", PLAIN | {"output": "sigmoid"}, ("4e-3", "8e-3", "16e-3")),
+    **_rates("aided", "flat GRU, mixture, positions, look-back", AIDED, ("8e-3", "16e-3", "32e-3")),
+    **_rates("flattr", "flat Transformer of 4 layers, mixture", FLAT_TRANSFORMER, ("1e-3", "2e-3", "4e-3", "8e-3")),
+    **_rates("plain", "step, bar and phrase GRUs, mixture", PLAIN, ("8e-3", "16e-3", "32e-3")),
     **_rates("tr", "the model with Transformers", {"use_transformer": True}, ("4e-3", "8e-3", "16e-3")),
 }
 """Each at several learning rates; the best is the baseline."""
 
-GROUPS = {"parts": PARTS, "baselines": BASELINES}
+GROUPS = {"parts": PARTS, "choices": CHOICES, "baselines": BASELINES}
 DRAWS = 2_000
 
 
 def run(
-    name: str, options: dict[str, Any], seed: int, npz_dir: Path, held_out: list[np.ndarray], out: Path
+    name: str, row: Row, updates: int, seed: int, npz_dir: Path, held_out: list[np.ndarray], out: Path
 ) -> dict[str, Any]:
     """Train, or read what was trained before: ``bits`` of each held-out performance, ``parameters``, ``seconds``."""
     folder = out / f"{name}-{seed}"
@@ -75,15 +140,48 @@ def run(
     if result.exists():
         return json.loads(result.read_text("utf-8"))
     start = time.monotonic()
-    train(TrainConfig(npz_dir, folder, seed=seed, **(BASE | options)))
+    with ExitStack() as changed:
+        changed.enter_context(mock.patch("hypermeter.train.run.HierarchicalDrumModel", row.model))
+        if row.batches is not None:
+            changed.enter_context(mock.patch("hypermeter.train.run.batches", row.batches))
+        train(TrainConfig(npz_dir, folder, seed=seed, **(BASE | {"max_steps": updates} | row.options)))
     seconds = time.monotonic() - start
-    model = load(folder)
-    bits = performance_bits(model, held_out)
+    checkpoint = read_checkpoint(find_checkpoint(folder))
+    model = row.model(**checkpoint.config, grid=checkpoint.grid, kit=checkpoint.kit)
+    model.load_state_dict(checkpoint.tensors)
+    bits = performance_bits(model.eval(), held_out)
     parameters = sum(each.numel() for each in model.parameters())
     found = {"bits": bits.tolist(), "parameters": parameters, "seconds": seconds}
     with atomic_write(result) as temporary:
         temporary.write_text(json.dumps(found), encoding="utf-8")
     return found
+
+
+def data_of(row: Row, npz_dir: Path, out: Path, more: Path | None) -> Path:
+    """The folder that a row learns from: the data itself, or a copy in ``out`` with more in it or in other phrases."""
+    if row.with_more and more is None:
+        raise HypermeterError(f"{row.what!r} needs a folder: pass --more, or leave the row out by --rows")
+    if row.bars_per_phrase == 4 and not row.with_more:
+        return npz_dir
+    folder = out / ("more" if row.with_more else f"phrases-{row.bars_per_phrase}")
+    if folder.exists():
+        return folder
+    half = out / f"{folder.name}.half"
+    shutil.rmtree(half, ignore_errors=True)
+    for split in ("train", "validation"):
+        shutil.copytree(npz_dir / split, half / split)
+    for path in sorted(half.rglob("*.npz")):
+        meta = read_meta(path)
+        grid = dataclasses.replace(read_kit_and_grid(path, meta=meta)[1], bars_per_phrase=row.bars_per_phrase)
+        with np.load(path, allow_pickle=False) as arrays:
+            kept = {name: arrays[name] for name in arrays.files}
+        np.savez(path, **(kept | {"meta": np.array(json.dumps(meta | {"grid": grid.to_dict()}))}))
+    if row.with_more:
+        assert more is not None
+        for path in sorted(more.rglob("*.npz")):
+            shutil.copy(path, half / "train" / path.name)
+    half.rename(folder)
+    return folder
 
 
 def difference(ours: np.ndarray, reference: np.ndarray, steps: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
@@ -97,7 +195,7 @@ def difference(ours: np.ndarray, reference: np.ndarray, steps: np.ndarray, seed:
     return apart.mean(0).sum() / steps.sum(), low, high
 
 
-def table(rows: dict[str, tuple[str, dict]], found: dict[str, list[dict[str, Any]]], steps: np.ndarray) -> str:
+def table(rows: dict[str, Row], found: dict[str, list[dict[str, Any]]], steps: np.ndarray) -> str:
     """Rows as Markdown; those that have been run, in their order. The first is what differences are from."""
     lines = [
         "| | bits per step | spread over seeds | more than the first row (95 %) | parameters | minutes a run |",
@@ -116,7 +214,14 @@ def table(rows: dict[str, tuple[str, dict]], found: dict[str, list[dict[str, Any
             mean, low, high = difference(bits[:both], reference[:both], steps)
             apart = f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
         minutes = np.mean([each["seconds"] for each in runs]) / 60
-        cells = (rows[name][0], f"{per_step.mean():.3f}", spread, apart, f"{runs[0]['parameters']:,}", f"{minutes:.1f}")
+        cells = (
+            rows[name].what,
+            f"{per_step.mean():.3f}",
+            spread,
+            apart,
+            f"{runs[0]['parameters']:,}",
+            f"{minutes:.1f}",
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -124,18 +229,22 @@ def table(rows: dict[str, tuple[str, dict]], found: dict[str, list[dict[str, Any
 def main(
     npz_dir: tyro.conf.Positional[Path],
     out: Path = Path("bench/out/ablations"),
-    group: Literal["parts", "baselines"] = "parts",
+    group: Literal["parts", "choices", "baselines"] = "parts",
     rows: tuple[str, ...] = (),
     seeds: int = 3,
+    updates: int = 600,
+    more: Path | None = None,
 ) -> None:
     """Train what is missing, then print the table.
 
     Args:
         npz_dir: folder that prepare wrote, with train and validation.
         out: folder of the runs.
-        group: parts, or baselines.
+        group: parts, choices, or baselines.
         rows: names of some of its rows; left out, all.
         seeds: of each row, from 0 on.
+        updates: of each run. A folder of runs holds those of one number.
+        more: folder of other drums that prepare wrote, for the row that learns from more.
     """
     wanted = GROUPS[group]
     if unknown := set(rows) - set(wanted):
@@ -143,10 +252,11 @@ def main(
     held_out = read(npz_dir / "validation")[1]
     steps = np.array([len(each) for each in held_out])
     names = [name for name in wanted if not rows or name in rows]
+    data = {name: data_of(wanted[name], npz_dir, out, more) for name in names}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for seed in range(seeds):
         for name in names:
-            found[name].append(run(name, wanted[name][1], seed, npz_dir, held_out, out))
+            found[name].append(run(name, wanted[name], updates, seed, data[name], held_out, out))
     print(table(wanted, found, steps))
 
 
