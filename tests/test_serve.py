@@ -499,20 +499,43 @@ def test_a_request_whose_client_leaves_stops_its_work_and_frees_its_place(player
     assert stop is Watch.stop
 
 
+async def stays():
+    await asyncio.Event().wait()
+
+
 def test_slots_are_given_back_after_an_error():
     async def use():
         slots = Slots(Limits(running=1, waiting=0))
         for _ in range(3):
             with contextlib.suppress(ZeroDivisionError):
-                async with slots.one():
+                async with slots.one(stays):
                     assert slots.running == 1
                     with pytest.raises(Refused):
-                        async with slots.one():
+                        async with slots.one(stays):
                             pass
                     raise ZeroDivisionError
         return slots.running, slots.waiting
 
     assert asyncio.run(use()) == (0, 0)
+
+
+def test_who_leaves_while_waiting_frees_the_place_in_the_queue():
+    async def use():
+        slots, gone = Slots(Limits(running=1, waiting=1, wait_seconds=60)), asyncio.Event()
+        async with slots.one(stays):
+            waits = asyncio.ensure_future(slots.take(gone.wait))
+            await asyncio.sleep(0.05)
+            assert slots.waiting == 1
+            with pytest.raises(Refused):
+                await slots.take(stays)
+            gone.set()
+            with pytest.raises(Stopped):
+                await asyncio.wait_for(waits, 5)
+            assert (slots.running, slots.waiting) == (1, 0)
+        await asyncio.wait_for(slots.take(stays), 5)
+        return slots.running, slots.waiting
+
+    assert asyncio.run(use()) == (1, 0)
 
 
 def test_a_watch_ends_work_by_time_or_by_hand():

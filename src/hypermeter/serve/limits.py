@@ -3,11 +3,9 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
-
-import anyio
 
 from hypermeter.grid import HypermeterError
 
@@ -94,32 +92,49 @@ class Slots:
         self.running = self.waiting = 0
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
+    async def one(self, has_left: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
         """Wait for a place, and hold it; errors are those of ``take``."""
-        await self.take()
+        await self.take(has_left)
         try:
             yield
         finally:
             self.give_back()
 
-    async def take(self) -> None:
+    async def take(self, has_left: Callable[[], Awaitable[object]]) -> None:
         """Wait for a place, which ``give_back`` frees.
+
+        Args:
+            has_left: returns once the client has left, which ends the wait.
 
         Raises:
             Refused: too many wait already, or it took too long.
+            Stopped: the client has left.
         """
-        if self._free.locked() and self.waiting >= self._limits.waiting:
+        if self._free.locked():
+            await self._wait(has_left)
+        else:
+            await self._free.acquire()
+        self.running += 1
+
+    async def _wait(self, has_left: Callable[[], Awaitable[object]]) -> None:
+        if self.waiting >= self._limits.waiting:
             raise Refused(429, f"busy: {self.waiting} requests wait already; try again", retry_after_s=1)
         self.waiting += 1
+        taking, leaving = asyncio.ensure_future(self._free.acquire()), asyncio.ensure_future(has_left())
         try:
-            with anyio.fail_after(self._limits.wait_seconds):
-                await self._free.acquire()
-        except TimeoutError:
-            reason = f"busy: no place within {self._limits.wait_seconds:g} s; try again"
-            raise Refused(429, reason, retry_after_s=2) from None
+            seconds = self._limits.wait_seconds
+            await asyncio.wait((taking, leaving), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not taking.done():
+                if leaving.done():
+                    raise Stopped
+                raise Refused(429, f"busy: no place within {seconds:g} s; try again", retry_after_s=2)
+        except BaseException:
+            if not taking.cancel():  # it had its place in the same moment
+                self._free.release()
+            raise
         finally:
+            leaving.cancel()
             self.waiting -= 1
-        self.running += 1
 
     def give_back(self) -> None:
         self.running -= 1

@@ -58,7 +58,7 @@ class Server:
     async def work(self, request: Request, model: str | None, job: Callable[[OnnxPlayer], Result]) -> Result:
         """Run a job on a thread, once there is a place, until it is done, its time is up, or the client leaves."""
         player = self.player(model)
-        async with self.slots.one():
+        async with self.slots.one(partial(_has_left, request)):
             watch = Watch(self.limits.seconds)
             loop = asyncio.get_running_loop()
             working = loop.run_in_executor(self.threads, partial(job, Watched.of(player, watch)))
@@ -77,7 +77,7 @@ class Server:
     ) -> AsyncGenerator[dict]:
         """What the job says, then what it gives back; or its error, and the status that it would have."""
         player = self.player(model)
-        await self.slots.take()
+        await self.slots.take(partial(_has_left, request))
         watch, said = Watch(self.limits.seconds), asyncio.Queue[dict | None]()
         loop = asyncio.get_running_loop()
 
