@@ -10,7 +10,6 @@ import torch
 from hypermeter import cli
 from hypermeter.asked import Asked, Planner
 from hypermeter.compose import (
-    VELOCITY,
     Kept,
     columns_of_groove,
     continue_groove,
@@ -19,7 +18,7 @@ from hypermeter.compose import (
     vary_groove,
 )
 from hypermeter.expression import Expression
-from hypermeter.grid import Grid, Groove, HypermeterError
+from hypermeter.grid import DEFAULT_VELOCITY, Grid, Groove, HypermeterError
 from hypermeter.humanize import humanize
 from hypermeter.infill import lock_all_but, lock_voices
 from hypermeter.kit import Kit, Voice, load_kit
@@ -50,7 +49,7 @@ def test_the_primer_stays_as_it_was_played(model, primer):
     for name in ("hits", "velocity", "offset"):
         assert np.array_equal(getattr(groove, name)[:32], getattr(primer, name))
     new = groove.velocity[32:]
-    assert np.array_equal(new, np.float32(VELOCITY) * groove.hits[32:])
+    assert np.array_equal(new, np.float32(DEFAULT_VELOCITY) * groove.hits[32:])
 
 
 def test_a_primer_in_another_metre_or_no_bars_are_refused(model, primer):
@@ -347,7 +346,7 @@ def test_new_hits_are_played_after_what_is_heard_and_the_primer_stays(expressive
     assert np.array_equal(groove.hits, plain.hits)
     assert np.array_equal(groove.velocity[:32], primer.velocity) and np.array_equal(groove.offset[:32], primer.offset)
     new = groove.hits[32:] > 0
-    assert (plain.velocity[32:][new] == np.float32(VELOCITY)).all() and not plain.offset[32:].any()
+    assert (plain.velocity[32:][new] == np.float32(DEFAULT_VELOCITY)).all() and not plain.offset[32:].any()
     is_new = np.arange(64)[:, None] * (groove.hits > 0) >= 32
     oracle = humanize(plain, expressive, seed=0, which=is_new)
     np.testing.assert_allclose(groove.velocity, oracle.velocity, atol=1e-6)
@@ -364,7 +363,7 @@ def test_hits_that_stay_keep_velocity_and_timing_beside_new_ones_that_are_played
         stays, new = (groove.hits > 0) & (primer.hits > 0), (groove.hits > 0) & (primer.hits == 0)
         assert np.array_equal(groove.velocity[stays], primer.velocity[stays])
         assert np.array_equal(groove.offset[stays], primer.offset[stays])
-        assert new.any() and (groove.velocity[new] != np.float32(VELOCITY)).any()
+        assert new.any() and (groove.velocity[new] != np.float32(DEFAULT_VELOCITY)).any()
 
 
 # ---------------------------------------------------------------------- tracks beside the drums

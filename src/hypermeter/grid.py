@@ -97,13 +97,17 @@ def check_metre(found: Grid, wanted: Grid, what: str) -> None:
         )
 
 
+DEFAULT_VELOCITY = 0.8
+"""Of hits and notes that nobody told how loud to play. In [0, 1]."""
+
+
 @dataclass
 class Groove:
     """Drumming on a grid: T steps by V voices.
 
     Args:
         hits: (T, V), 0 or 1.
-        velocity: (T, V) in [0, 1]; read where there is a hit. Left out: .8 at each hit.
+        velocity: (T, V) in [0, 1]; read where there is a hit. Left out: DEFAULT_VELOCITY at each hit.
         offset: (T, V) in [-.5, .5) steps, late is positive. Left out: 0.
         tempo_bpm: quarter notes a minute.
         kit: name of a kit, path of its YAML file, or a ``Kit`` (which this file, that kit.py imports, cannot name).
@@ -131,7 +135,7 @@ class Groove:
         if hits.ndim != 2 or not ((hits == 0) | (hits == 1)).all():
             raise HypermeterError(f"groove: hits of shape {hits.shape}, expected (steps, voices) of 0 and 1")
         self.hits = hits.astype(np.uint8)
-        velocity = np.where(hits > 0, 0.8, 0.0) if self.velocity is None else self.velocity
+        velocity = np.where(hits > 0, DEFAULT_VELOCITY, 0.0) if self.velocity is None else self.velocity
         self.velocity = np.asarray(velocity, np.float32)
         self.offset = np.asarray(np.zeros(hits.shape) if self.offset is None else self.offset, np.float32)
         for name, array in (("velocity", self.velocity), ("offset", self.offset)):

@@ -2,7 +2,6 @@
 
 from hypermeter.compose.command import NOTHING_KEPT, Kept, generate_command
 from hypermeter.compose.grooves import (
-    VELOCITY,
     columns_of_groove,
     continue_groove,
     fill_groove,

@@ -11,15 +11,12 @@ from torch import Tensor
 
 from hypermeter.asked import BARS
 from hypermeter.generate import Locks
-from hypermeter.grid import Groove, HypermeterError, check_metre
+from hypermeter.grid import DEFAULT_VELOCITY, Groove, HypermeterError, check_metre
 from hypermeter.humanize import humanize
 from hypermeter.infill import Infilled, infill, vary
 from hypermeter.model import HierarchicalDrumModel, kit_of
 from hypermeter.plan import Plan
 from hypermeter.tracks import REST, with_columns
-
-VELOCITY = 0.8
-"""Of generated hits. In [0, 1]."""
 
 
 def continue_groove(
@@ -54,7 +51,7 @@ def continue_groove(
         plan: what is asked of each bar, from the first of context and primer on.
         guidance: how closely the plan is followed, see ``generate.stream``.
         expression: whether a model that has learnt velocity and offset plays the new hits with them; otherwise these
-            are VELOCITY, on the grid.
+            are DEFAULT_VELOCITY, on the grid.
 
     Raises:
         HypermeterError: a primer of another grid or number of voices; bars < 1; neither a kit nor a primer.
@@ -156,13 +153,13 @@ def _groove_of(
     kit: Any,
     heard: Sequence[Groove | None] = (),
 ) -> Groove:
-    """Hits where the pattern has one keep its velocity and offset; the others are VELOCITY, on the grid.
+    """Hits where the pattern has one keep its velocity and offset; the others are DEFAULT_VELOCITY, on the grid.
 
     A note of a track that sounds where what was heard ends may go on.
     """
     played = columns[0].cpu().numpy().astype(np.uint8)
     hits = played[:, : model.num_drums]
-    velocity, offset = np.float32(VELOCITY) * hits, np.zeros(hits.shape, np.float32)
+    velocity, offset = np.float32(DEFAULT_VELOCITY) * hits, np.zeros(hits.shape, np.float32)
     if pattern is not None:
         kept = (pattern.hits > 0) & (hits > 0)
         velocity, offset = np.where(kept, pattern.velocity, velocity), np.where(kept, pattern.offset, offset)

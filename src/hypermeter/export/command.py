@@ -18,9 +18,7 @@ from hypermeter.expression import ALL_BINS
 from hypermeter.grid import HypermeterError, atomic_write
 from hypermeter.model import HierarchicalDrumModel, load
 from hypermeter.plan import KINDS, NUMBERS, PLAN_DIM
-
-FORMAT = 1
-"""Of the folder; a player refuses others."""
+from hypermeter.runtime.folder import FORMAT
 
 ROWS, BARS = 2, 3
 """Of the examples that graphs are traced with; any number of either can be played, also 1, which the exporter fixes."""

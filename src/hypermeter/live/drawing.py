@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hypermeter.expression import ExpressionState
 from hypermeter.generate import GuidedDistribution
-from hypermeter.grid import Groove, HypermeterError, check_metre, check_seed
+from hypermeter.grid import DEFAULT_VELOCITY, Groove, HypermeterError, check_metre, check_seed
 from hypermeter.live.asking import Settings
 from hypermeter.model import HierarchicalDrumModel
 from hypermeter.plan import Plan, join
@@ -24,9 +24,6 @@ from hypermeter.state import State
 
 MOST_ROWS = 128
 """Of the plan that are remembered: what was asked longer ago is not new by any measure."""
-
-VELOCITY = 0.8
-"""Of hits of a model that has learnt none."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ class Drawer:
             if bias is not None:
                 dist = dist.tilt(bias)
             x = dist.sample(settings.temperature, settings.top_p, self._generators[0])
-            velocity, offset = VELOCITY * x, silent
+            velocity, offset = DEFAULT_VELOCITY * x, silent
             if play is not None and expression is not None:
                 played, expression = play.step(model.features(state), x, expression)
                 if x.any():

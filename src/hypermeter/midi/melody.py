@@ -7,11 +7,8 @@ from typing import Any
 import numpy as np
 import symusic
 
-from hypermeter.grid import Groove
+from hypermeter.grid import DEFAULT_VELOCITY, Groove
 from hypermeter.tracks import HOLD, REST, Track
-
-VELOCITY = 102
-"""Of the notes of tracks, as written."""
 
 
 def notes_of(score: Any, track: Track) -> np.ndarray:
@@ -58,7 +55,7 @@ def as_notes(codes: np.ndarray, ticks_per_step: float) -> Any:
     goes_on = np.flatnonzero(codes != HOLD)
     ends = goes_on[np.searchsorted(goes_on, begins, side="right")]
     times, until = (np.rint(each * ticks_per_step).astype(np.int32) for each in (begins, ends))
-    velocities = np.full(len(begins), VELOCITY, np.int8)
+    velocities = np.full(len(begins), round(127 * DEFAULT_VELOCITY), np.int8)
     return symusic.Note.from_numpy(times, until - times, codes[begins].astype(np.int8), velocities)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hypermeter.grid import Grid, Groove, HypermeterError
+from hypermeter.grid import DEFAULT_VELOCITY, Grid, Groove, HypermeterError
 from hypermeter.kit import Kit, load_kit
 from hypermeter.notation.mini import parse_mini, place_of
 from hypermeter.notation.names import column_of
@@ -31,9 +31,6 @@ MAX_VALUE = 10
 
 MAX_CYCLES = 10**12
 """Cycles a minute that code may set."""
-
-DEFAULT_GAIN = 0.8
-"""Velocity where no gain is written."""
 
 SOUNDS = ("s", "sound", "s_", "drum")
 _VALUES = ("gain", "velocity", "nudge")
@@ -188,7 +185,7 @@ def _play(layer: _Layer, groove: Groove, kit: Kit) -> None:
         if len(said) < len(told) or step >= len(groove):
             continue  # A rest in a value is a rest of the whole, as in Tidal.
         column = column_of(event.word, kit, where)
-        gain = min(said.get("gain", 1) * said.get("velocity", 1), 1) if has_gain else DEFAULT_GAIN
+        gain = min(said.get("gain", 1) * said.get("velocity", 1), 1) if has_gain else DEFAULT_VELOCITY
         if groove.hits[step, column] and groove.velocity[step, column] >= gain:
             continue
         offset = float(off) + said.get("nudge", 0) / groove.step_duration_s

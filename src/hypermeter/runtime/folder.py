@@ -12,7 +12,7 @@ import onnxruntime as ort
 from hypermeter.grid import Grid, HypermeterError
 
 FORMAT = 1
-"""Of the folder that can be played."""
+"""Of the folder; a player refuses others."""
 
 TOLD = {
     "name",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hypermeter.grid import Groove, HypermeterError
+from hypermeter.grid import DEFAULT_VELOCITY, Groove, HypermeterError
 from hypermeter.runtime import Expressing, OnnxPlayer, Streams
 from hypermeter.serve.limits import Limits, Watch
 from hypermeter.serve.messages import (
@@ -21,9 +21,6 @@ from hypermeter.serve.messages import (
     to_groove,
     to_plan,
 )
-
-VELOCITY = 0.8
-"""Of new hits that are played without expression."""
 
 
 class Watched(OnnxPlayer):
@@ -76,7 +73,7 @@ def played_bars(player: OnnxPlayer, request: GenerateRequest | ContinueRequest, 
         for step in range(size):
             uniforms = streams.uniforms(rules.num_uniforms(player.num_drums))
             x = rules.draw(playing.dist, playing.free if rules.guidance else None, uniforms)
-            hits[step], velocity[step] = x[0], VELOCITY * x[0]
+            hits[step], velocity[step] = x[0], DEFAULT_VELOCITY * x[0]
             if expressing is not None:
                 (velocity[step],), (offset[step],) = expressing.play(playing.features, x)
             if (bar, step) != (request.bars - 1, size - 1):
@@ -146,7 +143,7 @@ def _performed(
 ) -> Groove:
     """New hits with the model's expression; hits that were there keep their own."""
     stays = (pattern.hits > 0) & (hits > 0)
-    velocity, offset = np.where(stays, pattern.velocity, VELOCITY * hits), np.where(stays, pattern.offset, 0)
+    velocity, offset = np.where(stays, pattern.velocity, DEFAULT_VELOCITY * hits), np.where(stays, pattern.offset, 0)
     if request.expression and player.has_expression and ((hits > 0) & ~stays).any():
         known = [np.where(stays, getattr(pattern, name), np.nan) for name in ("velocity", "offset")]
         whole, first = hits, 0

@@ -6,7 +6,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from hypermeter.grid import Groove, HypermeterError
+from hypermeter.grid import DEFAULT_VELOCITY, Groove, HypermeterError
 from hypermeter.kit import check_voices, load_kit
 from hypermeter.sound.drums import BLOCK, SAMPLE_RATE, drums, filtered, noise, sounds_of, voice_length, voice_samples
 from hypermeter.tracks import HOLD
@@ -20,7 +20,6 @@ INAUDIBLE = 1e-3
 FADES = 8
 """A choked sound ends this many times ``choke_s`` after it is choked."""
 
-BASS_VELOCITY = 0.8
 RELEASE = round(0.03 * SAMPLE_RATE)
 """Samples in which a bass note fades after its end."""
 
@@ -41,7 +40,7 @@ class Note:
     time_s: float
     end_s: float
     pitch: int
-    velocity: float = BASS_VELOCITY
+    velocity: float = DEFAULT_VELOCITY
 
     @property
     def length(self) -> int:
@@ -146,7 +145,7 @@ def _choked(samples: np.ndarray, after: int, choke_s: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def bass_samples(pitch: int, length: int, velocity: float = BASS_VELOCITY) -> np.ndarray:
+def bass_samples(pitch: int, length: int, velocity: float = DEFAULT_VELOCITY) -> np.ndarray:
     """A plucked bass, (samples,): harmonics of which the higher ones decay faster; ``length`` samples, then 30 ms.
 
     Args:
