@@ -55,6 +55,22 @@ def test_augmentation_transposes_a_track_by_one_interval_and_keeps_its_rhythm(tm
     assert seen == set(range(-5, 7))
 
 
+def test_augmentation_silences_voices_beside_a_track_in_half_of_the_windows(tmp_path):
+    codes = np.array([40, HOLD, REST, 43] * 16)
+    np.savez(tmp_path / "a.npz", sequence=np.ones((64, VOICES), np.uint8), track_bass=codes)
+    heard = []
+    for tracks in ([BASS], []):
+        dataset = CompleteHierarchicalDrumDataset(tmp_path, 64, 64, 1, augment=True, tracks=tracks, with_metrics=False)
+        voices = []
+        for epoch in range(300):
+            dataset.set_epoch(epoch)
+            voices.append(int(dataset[0]["step"][:, :VOICES].any(0).sum()))
+        heard.append(np.array(voices))
+    with_bass, alone = heard
+    assert 0.45 < (with_bass == VOICES).mean() < 0.75 and (with_bass == 0).mean() > 0.05
+    assert (alone == VOICES).all()
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -50,8 +50,8 @@ class CompleteHierarchicalDrumDataset(Dataset):
     ``seq_len``. A file shorter than ``seq_len`` is one item of its own length.
 
     Augmentation moves the window to a random bar of the same performance, going on from its first bar after its last
-    whole one, silences ``DROP_OUT`` of the hits, and moves all pitched tracks by one interval of at most half an
-    octave. Bar phase is kept. It depends on (seed, epoch, index) only: call ``set_epoch`` before each epoch, before the
+    whole one, and silences ``DROP_OUT`` of the hits. With tracks, it moves them by one interval of at most half an
+    octave, and in half of the windows it silences voices of the drums, some or all. Bar phase is kept. It depends on (seed, epoch, index) only: call ``set_epoch`` before each epoch, before the
     loader's workers start.
 
     Args:
@@ -199,6 +199,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
         drums = hits[:, : self.num_drums]
         drums *= random.random(drums.shape) >= DROP_OUT
         if self.tracks:
+            drums *= random.random(self.num_drums) < 2 * random.random()
             interval = int(random.integers(-5, 7))
             for track, group in zip(self.tracks, columns_of(self.num_drums, self.tracks), strict=True):
                 hits[:, slice(*group)] = track.transpose(hits[:, slice(*group)], interval)
