@@ -253,6 +253,17 @@ def test_a_performance_without_temperature_is_the_median_of_each_step(model):
     assert torch.allclose(middle[0], expected[0], atol=0.01)
 
 
+def test_at_the_least_temperature_a_performance_is_the_median_and_at_the_most_it_is_one(model):
+    hits = played()[0]
+    middle = perform(model, hits, 100.0, temperature=0.0)
+    for temperature in (1e-300, 1e-7):
+        found = perform(model, hits, 100.0, temperature=temperature)
+        assert all(torch.equal(one, other) for one, other in zip(found, middle, strict=True))
+    for temperature in (1e-6, 1e6):  # warnings are errors
+        velocity, offset = perform(model, hits, 100.0, temperature=temperature)
+        assert ((velocity > 0) == (hits > 0)).all() and offset.isfinite().all()
+
+
 def test_a_seed_gives_the_same_performance(model):
     hits = played()[0]
     one, same, other = (perform(model, hits, 100.0, seed=seed) for seed in (1, 1, 2))
@@ -325,7 +336,8 @@ def test_a_model_that_plays_hits_only_is_refused(model):
 
 
 @pytest.mark.parametrize(
-    "options", [{"temperature": float("inf")}, {"temperature": -1.0}, {"seed": -1}, {"seed": 2**70}]
+    "options",
+    [{"temperature": float("inf")}, {"temperature": 1e300}, {"temperature": -1.0}, {"seed": -1}, {"seed": 2**70}],
 )
 def test_what_cannot_be_drawn_is_refused(model, options):
     with pytest.raises(HypermeterError, match=next(iter(options))):

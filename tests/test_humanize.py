@@ -1,8 +1,10 @@
 """Hits that stand already, played anew: what stays, what changes, and what is refused."""
 
 from dataclasses import replace
+from io import BytesIO
 from itertools import pairwise
 
+import mido
 import numpy as np
 import pytest
 import symusic
@@ -14,6 +16,7 @@ from hypermeter.grid import Grid, Groove, HypermeterError
 from hypermeter.humanize import humanize, humanize_command
 from hypermeter.kit import load_kit
 from hypermeter.midi import read_midi, write_midi
+from hypermeter.midi.events import replay_drums
 from hypermeter.model import HierarchicalDrumModel
 
 VOICES = 10
@@ -129,6 +132,10 @@ def test_what_does_not_fit_is_refused(model, groove):
         humanize(groove, model, 1.5)
     with pytest.raises(HypermeterError, match="timing is nan"):
         humanize(groove, model, timing=float("nan"))
+    with pytest.raises(HypermeterError, match="seed is -1"):  # whatever there is to play
+        humanize(groove, model, 0.0, seed=-1)
+    with pytest.raises(HypermeterError, match="temperature is nan"):
+        humanize(groove, model, 0.0, temperature=float("nan"))
     with pytest.raises(HypermeterError, match="groove in 3/4, 12 steps a bar; the model plays 4/4"):
         humanize(Groove(groove.hits[:24], grid=Grid(4, 3)), model)
     with pytest.raises(HypermeterError, match="groove of 9 voices, expected the 10"):
@@ -266,3 +273,186 @@ def test_the_command_refuses_a_model_that_plays_hits_only(path, tmp_path, monkey
     model.kit = None
     with pytest.raises(HypermeterError, match="mine: no kit in the checkpoint"):
         humanize_command(path, tmp_path / "out.mid", model="mine")
+
+
+# ---------------------------------------------------------------------- the bytes
+
+END = b"\x00\xff\x2f\x00"
+WORDS = (
+    b"\x00\xff\x02\x06(c) me"
+    b"\x00\xff\x54\x05\x41\x00\x00\x00\x00"
+    b"\x00\xff\x51\x03\x07\xa1\x20"
+    b"\x00\xf0\x05\x7e\x7f\x09\x01\xf7"
+    b"\x00\xc0\x1d"  # the program of a channel whose notes are in another track
+    b"\x81\x70\xff\x06\x01A\x00\xff\x07\x03cue" + END
+)
+GUITAR = (
+    b"\x00\x90\x40\x64\x83\x60\x40\x00\x00\xa0\x40\x11\x00\xd0\x21\x00\xc0\x1e\x00\x90\x41\x64\x83\x60\x41\x00" + END
+)
+DRUMS = (
+    b"\x00\xff\x03\x03kit\x00\xc9\x10\x00\xb9\x04\x20"
+    b"\x00\x99\x24\x64\x00\x2a\x50\x3c\x24\x00\x00\x2a\x00"  # running status
+    b"\x3c\xd9\x30\x00\xa9\x2a\x31\x00\xb9\x04\x40\x00\x05\x41"
+    b"\x00\x99\x26\x60\x00\xf0\x02\x01\xf7\x3c\x89\x26\x40\x00\xff\x01\x02hi"
+    b"\x3c\x92\x30\x40\x00\x99\x24\x61\x14\x89\x24\x40\x28\x82\x30\x40" + END
+)
+
+
+def smf(*tracks, form=1):
+    head = b"MThd\0\0\0\6" + b"".join(each.to_bytes(2, "big") for each in (form, len(tracks), 480))
+    return head + b"".join(b"MTrk" + len(each).to_bytes(4, "big") + each for each in tracks)
+
+
+def rmid(midi):
+    body = b"RMIDdata" + len(midi).to_bytes(4, "little") + midi + bytes(len(midi) % 2) + b"LIST\4\0\0\0INFO"
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
+
+
+def events_of(path):
+    """Of each track: the messages with their ticks that are no drum notes, and those that are."""
+    found = []
+    for track in mido.MidiFile(path).tracks:
+        ticks = np.cumsum([each.time for each in track]).tolist()
+        every = [(tick, each.copy(time=0)) for tick, each in zip(ticks, track, strict=True)]
+        is_drum = [each.type in ("note_on", "note_off") and each.channel == 9 for _, each in every]
+        found.append([[each for each, own in zip(every, is_drum) if own == which] for which in (False, True)])
+    return found
+
+
+SONGS = {
+    "tracks": smf(WORDS, GUITAR, DRUMS),
+    "one track": smf(WORDS[: -len(END)] + DRUMS, form=0),
+    "foreign chunks": smf(WORDS, DRUMS).replace(b"MTrk", b"XTrk\0\0\0\4junkMTrk", 1) + b"XFIH\0\0\0\1x and more",
+    "after the end": smf(WORDS, DRUMS + b"more"),
+    "no end": smf(WORDS, DRUMS[: -len(END)]),
+    "riff": rmid(smf(WORDS, GUITAR, DRUMS)),
+}
+
+
+@pytest.mark.parametrize("name", SONGS)
+def test_nothing_changes_where_nothing_is_asked(loaded, tmp_path, name):
+    (tmp_path / "song.mid").write_bytes(SONGS[name])
+    out = humanize_command(tmp_path / "song.mid", tmp_path / "out.mid", amount=0.0)
+    assert out.read_bytes() == SONGS[name]
+
+
+@pytest.mark.parametrize("name", ["tracks", "one track"])
+def test_all_events_but_drum_notes_stay_in_their_order_and_at_their_times(loaded, tmp_path, name):
+    (tmp_path / "song.mid").write_bytes(SONGS[name])
+    before = events_of(tmp_path / "song.mid")
+    after = events_of(humanize_command(tmp_path / "song.mid", tmp_path / "out.mid"))
+    assert [others for others, _ in after] == [others for others, _ in before]
+    drums, played = before[-1][1], after[-1][1]
+    assert sorted((each.type, each.note) for _, each in played) == sorted((each.type, each.note) for _, each in drums)
+    assert sum(each not in drums for each in played) >= 6
+    if name == "tracks":
+        assert (tmp_path / "out.mid").read_bytes().startswith(smf(WORDS, GUITAR, b"")[: -len(b"MTrk....")])
+
+
+def test_velocities_are_changed_where_they_stand(loaded, tmp_path):
+    (tmp_path / "song.mid").write_bytes(SONGS["tracks"])
+    out = humanize_command(tmp_path / "song.mid", tmp_path / "out.mid", timing=0.0).read_bytes()
+    changed = [at for at, (one, other) in enumerate(zip(SONGS["tracks"], out, strict=True)) if one != other]
+    start = SONGS["tracks"].index(DRUMS)
+    assert changed and {at - start for at in changed} <= {
+        DRUMS.index(each) + 1 for each in (b"\x24\x64", b"\x2a\x50", b"\x26\x60", b"\x24\x61")
+    }
+
+
+@pytest.mark.parametrize("name", ["foreign chunks", "after the end", "no end", "riff"])
+def test_what_is_around_the_tracks_stays(loaded, tmp_path, name):
+    content = SONGS[name]
+    (tmp_path / "song.mid").write_bytes(content)
+    out = humanize_command(tmp_path / "song.mid", tmp_path / "out.mid").read_bytes()
+    assert out != content and read_midi(tmp_path / "out.mid").hits.sum() == 4
+    kept = {
+        "foreign chunks": b"XFIH\0\0\0\1x and more",
+        "after the end": b"more",
+        "no end": b"",
+        "riff": b"LIST\4\0\0\0INFO",
+    }
+    assert out.endswith(kept[name])
+    if name == "riff":
+        size = int.from_bytes(out[16:20], "little")
+        assert int.from_bytes(out[4:8], "little") == len(out) - 8
+        assert out[20 + size + size % 2 :] == kept[name] and rmid(out[20 : 20 + size]) == out
+
+
+def replayed(track, play):
+    """Of a track once it is played: each note event's tick, whether it is on, and pitch; of others tick and type."""
+    content = replay_drums(smf(track, form=0), "x.mid", play)
+    assert content[22:].endswith(END[1:])
+    file, tick, found = mido.MidiFile(file=BytesIO(content)), 0, []
+    for each in file.tracks[0]:
+        tick += each.time
+        if each.type in ("note_on", "note_off"):
+            found.append((tick, each.type == "note_on" and each.velocity > 0, each.note))
+        else:
+            found.append((tick, each.type))
+    return found
+
+
+def shifted(*by):
+    return lambda ticks, _, velocities: (ticks + np.array(by), velocities)
+
+
+@pytest.mark.parametrize(
+    ("by", "ticks"),
+    [
+        ((10, 0, 0), [10, 60, 100, 150, 200, 250, 300]),
+        ((0, -60, 0), [0, 40, 40, 90, 200, 250, 300]),
+        ((0, 99, 0), [0, 50, 199, 200, 200, 250, 300]),
+        ((0, 0, 90), [0, 50, 100, 150, 290, 300, 300]),
+        ((0, 0, 120), [0, 50, 100, 150, 320, 321, 321]),
+    ],
+)
+def test_ends_go_along_with_their_notes_to_the_next_of_their_pitch_or_the_end_of_the_track(by, ticks):
+    track = b"\x00\x99\x24\x40\x32\x24\x00\x32\x24\x40\x32\x24\x00\x32\x24\x40\x32\x24\x00\x32\xff\x2f\x00"
+    found = replayed(track, shifted(*by))
+    assert [each[0] for each in found] == ticks
+    assert [each[1] for each in found] == [True, False, True, False, True, False, "end_of_track"]
+
+
+def test_a_moved_note_is_after_what_else_is_at_its_tick_and_its_end_before():
+    track = b"\x00\xc9\x10\x05\x99\x24\x40\x05\xb9\x04\x20\x00\x99\x26\x40\x05\x24\x00\x05\x26\x00" + END
+    ticks, kinds = zip(*(each[:2] for each in replayed(track, shifted(-5, 0))[:4]), strict=True)
+    assert ticks == (0, 0, 10, 10) and kinds == ("program_change", True, False, "control_change")
+
+
+def test_notes_that_overlapped_or_never_ended_stay_so_unless_they_move():
+    overlap = b"\x00\x99\x24\x40\x32\x24\x40\x32\x24\x00\x32\x24\x00\x00\x26\x40\x32\x26\x00" + END
+    found = replayed(overlap, shifted(0, 0, 20))
+    assert found[:4] == [(0, True, 36), (50, True, 36), (100, False, 36), (150, False, 36)]
+    moved = [(0, True, 36), (60, False, 36), (60, True, 36), (150, True, 38), (160, False, 36)]
+    assert replayed(overlap, shifted(0, 10, 0))[:5] == moved
+    never = b"\x00\x99\x24\x40\x32\x24\x40\x32\x24\x00\x32\x24\x40\x32\x24\x00" + END
+    assert [each[:2] for each in replayed(never, shifted(5, 5, 5))[:-1]] == list(
+        zip((5, 55, 105, 155, 200), (True, True, False, True, False))
+    )
+
+
+def test_two_notes_at_once_both_keep_their_length():
+    track = b"\x00\x99\x24\x40\x00\x24\x50\x32\x24\x00\x00\x24\x00\x32\xff\x2f\x00"
+    assert [each[0] for each in replayed(track, shifted(7, 7))] == [7, 7, 57, 57, 100]
+
+
+@pytest.mark.parametrize(
+    ("track", "what"),
+    [
+        (b"\x00\x99\x24", "cut off"),
+        (b"\x00\x99\x24\x40\x81", "cut off"),
+        (b"\x00\x24\x40\x00\x99\x24\x40" + END, "cut off"),
+        (b"\x00\x99\x24\x40\x00\xf0\x7f\xf7" + END, "cut off"),
+        (b"\x08\x99\x24\x40\xff\xff\xff\x7f\xff\x2f\x00", "later after another"),
+    ],
+)
+def test_damaged_events_are_refused(track, what):
+    with pytest.raises(HypermeterError, match=f"x.mid: damaged MIDI file .an event is {what}"):
+        replay_drums(smf(track), "x.mid", lambda ticks, _, velocities: (ticks - 1, velocities))
+
+
+def test_a_cut_off_track_of_a_riff_file_is_refused():
+    content = rmid(smf(DRUMS))
+    content = content[:16] + (30).to_bytes(4, "little") + content[20:]
+    with pytest.raises(HypermeterError, match="damaged"):
+        replay_drums(content, "x.mid", shifted(0))

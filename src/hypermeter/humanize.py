@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import symusic
 import torch
 import tyro
 from jaxtyping import Bool
 
-from hypermeter.grid import Groove, HypermeterError, atomic_write, check_metre
+from hypermeter.grid import Groove, HypermeterError, atomic_write, check_metre, check_seed
 from hypermeter.kit import Kit, load_kit
 from hypermeter.midi import Piece, parse_midi
 from hypermeter.midi.content import load_score
+from hypermeter.midi.events import replay_drums
 from hypermeter.midi.read import read_content
 from hypermeter.model import kit_of, load
-from hypermeter.perform import perform
+from hypermeter.perform import check_temperature, perform
 from hypermeter.tracks import with_columns
 
 LATEST = np.nextafter(np.float32(0.5), np.float32(0))
@@ -49,9 +49,11 @@ def humanize(
         A new groove in which nothing sounds before the first step. With an amount of 0, the groove as it was.
 
     Raises:
-        HypermeterError: an amount outside [0, 1], a model without expression, a groove of another metre or kit, which
-            of another shape than the hits.
+        HypermeterError: an amount outside [0, 1], a seed or temperature that ``perform`` refuses, a model without
+            expression, a groove of another metre or kit, which of another shape than the hits.
     """
+    check_seed(seed)
+    check_temperature(temperature)
     for name, value in (("amount", amount), ("timing", timing), ("velocity", velocity)):
         if not 0 <= value <= 1:
             raise HypermeterError(f"{name} is {value}, expected from 0 (as it was) to 1 (all the model's)")
@@ -139,52 +141,43 @@ def humanize_command(
     options: dict[str, Any] = {"amount": amount, "timing": timing, "velocity": velocity, "temperature": temperature}
     played = [humanize(piece.groove, drummer, seed=seed + number, **options) for number, piece in enumerate(pieces)]
     score, _ = load_score(content, str(file))
-    for track in score.tracks:
-        if track.is_drum:
-            notes = dict(track.notes.numpy())
-            for piece, groove in zip(pieces, played, strict=True):
-                _move(notes, piece, groove, kit, score.ticks_per_quarter)
-            notes = _end_in_time(notes, score.ticks_per_quarter)
-            track.notes = symusic.Note.from_numpy(*(notes[key] for key in KEYS))
+
+    def play(ticks: np.ndarray, pitches: np.ndarray, velocities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        for piece, groove in zip(pieces, played, strict=True):
+            ticks, velocities = _play(ticks, pitches, velocities, piece, groove, kit, score.ticks_per_quarter)
+        return ticks, velocities
+
+    replayed = replay_drums(content, str(file), play)
     with atomic_write(out) as temporary:
-        temporary.write_bytes(score.dumps_midi())
+        temporary.write_bytes(replayed)
     return out
 
 
-KEYS = "time", "duration", "pitch", "velocity"
-
-
-def _move(notes: dict[str, np.ndarray], piece: Piece, played: Groove, kit: Kit, ticks_per_quarter: int) -> None:
-    """Change time and velocity of a track's notes by what changed in their cells, in place.
+def _play(
+    ticks: np.ndarray,
+    pitches: np.ndarray,
+    velocities: np.ndarray,
+    piece: Piece,
+    played: Groove,
+    kit: Kit,
+    ticks_per_quarter: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ticks and velocities (N,) of a track's notes, changed by what changed in their cells of the piece.
 
     Of several notes in a cell, as in a flam, one is in the groove, and the others go along with it.
     """
     before = piece.groove
     ticks_per_step = ticks_per_quarter / before.grid.steps_per_quarter
-    steps = np.floor((notes["time"] - piece.start_tick) / ticks_per_step + 0.5).astype(np.int64)
-    columns = kit.columns[notes["pitch"]]
+    steps = np.floor((ticks - piece.start_tick) / ticks_per_step + 0.5).astype(np.int64)
+    columns = kit.columns[pitches]
     at = np.flatnonzero((steps >= 0) & (steps < len(before)) & (columns >= 0))
+    at = at[before.hits[steps[at], columns[at]] > 0]
     cells = steps[at], columns[at]
     later = (played.offset[cells].astype(np.float64) - before.offset[cells]) * ticks_per_step
     low, high = (np.ceil(piece.start_tick + (steps[at] + half) * ticks_per_step) for half in (-0.5, 0.5))
-    moved = np.rint(notes["time"][at] + later).clip(np.maximum(low, 0), high - 1)
-    louder = played.velocity[cells] / before.velocity[cells].clip(1 / 127)
-    velocity = np.rint(notes["velocity"][at] * louder).clip(1, 127)
-    for key, values in (("time", moved), ("velocity", velocity)):
-        notes[key] = notes[key].copy()
-        notes[key][at] = values
-
-
-def _end_in_time(notes: dict[str, np.ndarray], ticks_per_quarter: int) -> dict[str, np.ndarray]:
-    """By time, each note at an end before the next of its pitch begins, whose note-off would end both.
-
-    One that never ended in the file, which is read as one of 2**21 ticks, ends after a quarter.
-    """
-    order = np.lexsort((notes["pitch"], notes["time"]))
-    notes = {key: each[order] for key, each in notes.items()}
-    notes["duration"][notes["duration"] >= 2**20] = ticks_per_quarter
-    for pitch in np.unique(notes["pitch"]):
-        own = np.flatnonzero(notes["pitch"] == pitch)
-        until = np.diff(notes["time"][own], append=2**30).clip(1)
-        notes["duration"][own] = np.minimum(notes["duration"][own], until)
-    return notes
+    moved = np.rint(ticks[at] + later).clip(np.maximum(low, 0), high - 1)
+    louder = played.velocity[cells] / before.velocity[cells]
+    ticks, velocities = ticks.copy(), velocities.copy()
+    ticks[at] = np.where(later == 0, ticks[at], moved)
+    velocities[at] = np.rint(velocities[at] * louder).clip(1, 127)
+    return ticks, velocities

@@ -18,6 +18,18 @@ PIECE_BARS = 256
 BEFORE_BARS = 64
 """Bars heard before, where there are more than PIECE_BARS."""
 
+LEAST_TEMPERATURE = 1e-6
+"""Below it, a temperature is 0."""
+
+MOST_TEMPERATURE = 1e6
+"""At which any component is as likely as another, and a hit as far out as it can be."""
+
+
+def check_temperature(temperature: float) -> None:
+    """Refuses what nothing can be drawn at."""
+    if not 0 <= temperature <= MOST_TEMPERATURE:
+        raise HypermeterError(f"expression: temperature is {temperature}, expected 0 to {MOST_TEMPERATURE:g}")
+
 
 @torch.no_grad()
 def features_of(model: Any, hits: Float[Tensor, "B T W"]) -> Float[Tensor, "B T hidden"]:
@@ -56,21 +68,21 @@ def perform(
         hits: 0 or 1; of the voices, or of all columns of a model with tracks.
         tempo_bpm: quarter notes a minute.
         seed: the same seed gives the same performance; None draws one.
-        temperature: see ``ExpressionDistribution.sample``.
+        temperature: see ``ExpressionDistribution.sample``; below LEAST_TEMPERATURE it is 0.
         known: which hits are played already, and their velocity and offset, which stay; NaN is not told, and drawn.
 
     Returns:
         Velocity in (0, 1] and offset in [-.5, .5) steps; both 0 where there is no hit.
 
     Raises:
-        HypermeterError: a model without expression, a temperature below 0.
+        HypermeterError: a model without expression, a temperature below 0 or above MOST_TEMPERATURE.
     """
     expression: Expression | None = getattr(model, "expression", None)
     if expression is None:
         raise HypermeterError("expression: the model plays hits only; use one trained with velocity and offset")
     check_seed(seed)
-    if not 0 <= temperature < math.inf:
-        raise HypermeterError(f"expression: temperature is {temperature}, expected at least 0")
+    check_temperature(temperature)
+    temperature = 0 if temperature < LEAST_TEMPERATURE else temperature
     rows, steps, device = len(hits), hits.shape[1], expression.out.weight.device
     hits = F.pad(hits.to(device), (0, model.width - hits.shape[-1]))
     features = features_of(model, hits)
