@@ -9,10 +9,15 @@ seeds can be asked for later, and two processes can share a folder where they do
 
 A difference is that of the bits of all held-out performances, mean over the seeds that both rows have; its interval is
 a bootstrap over performances and, where there are several, over seeds.
+
+Bits do not tell whether a model knows where phrases end. So models that stream also play 64 pieces of 32 bars, of which
+the table has the phrase's end: how much more the last bars of phrases break with the bars around them (``bar_novelty``)
+than the other bars do, with an interval over pieces and seeds. The first line says what it is in people's playing.
 """
 
 import dataclasses
 import json
+import math
 import shutil
 import sys
 import time
@@ -24,6 +29,7 @@ from typing import Any, Literal
 from unittest import mock
 
 import numpy as np
+import torch
 import tyro
 import variants
 from ngram import read
@@ -32,7 +38,9 @@ from hypermeter import HierarchicalDrumModel
 from hypermeter.checkpoint import find_checkpoint, read_checkpoint
 from hypermeter.dataset import read_kit_and_grid, read_meta
 from hypermeter.evaluate import performance_bits
-from hypermeter.grid import HypermeterError, atomic_write
+from hypermeter.evaluate.music import cut, generated_pieces
+from hypermeter.grid import Grid, HypermeterError, atomic_write
+from hypermeter.metrics import METRICS
 from hypermeter.train import TrainConfig, train
 
 BASE: dict[str, Any] = {"val_every": 50, "patience": 99, "learning_rate": 8e-3, "accelerator": "cpu"}
@@ -129,6 +137,8 @@ BASELINES = {
 
 GROUPS = {"parts": PARTS, "choices": CHOICES, "baselines": BASELINES}
 DRAWS = 2_000
+PIECES, PIECE_BARS = 64, 32
+"""That each model plays."""
 
 
 def run(
@@ -152,9 +162,31 @@ def run(
     bits = performance_bits(model.eval(), held_out)
     parameters = sum(each.numel() for each in model.parameters())
     found = {"bits": bits.tolist(), "parameters": parameters, "seconds": seconds}
+    if row.model is HierarchicalDrumModel:
+        made = generated_pieces(model, model.grid, PIECES, PIECE_BARS, seed)
+        found["phrase_end"] = [phrase_end(piece) for piece in made]
     with atomic_write(result) as temporary:
         temporary.write_text(json.dumps(found), encoding="utf-8")
     return found
+
+
+def phrase_end(hits: np.ndarray, grid: Grid = Grid()) -> float:
+    """Mean novelty of the last bars of phrases less that of the other bars; NaN of less than a phrase."""
+    novelty = METRICS["bar_novelty"](torch.from_numpy(hits).float(), grid).numpy()
+    is_last = np.arange(len(novelty)) % grid.bars_per_phrase == grid.bars_per_phrase - 1
+    last, others = novelty[is_last], novelty[~is_last]
+    last, others = last[~np.isnan(last)], others[~np.isnan(others)]
+    return float(last.mean() - others.mean()) if len(last) and len(others) else math.nan
+
+
+def mean_and_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """Of (seeds, pieces), with a 95 % interval over both; pieces without a value take no part."""
+    random = np.random.default_rng(seed)
+    seeds = random.integers(len(values), size=(DRAWS, len(values)))
+    pieces = random.integers(values.shape[1], size=(DRAWS, len(values), values.shape[1]))
+    drawn = np.nanmean(values[seeds[:, :, None], pieces], axis=(1, 2))
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return float(np.nanmean(values)), low, high
 
 
 def data_of(row: Row, npz_dir: Path, out: Path, more: Path | None) -> Path:
@@ -198,8 +230,9 @@ def difference(ours: np.ndarray, reference: np.ndarray, steps: np.ndarray, seed:
 def table(rows: dict[str, Row], found: dict[str, list[dict[str, Any]]], steps: np.ndarray) -> str:
     """Rows as Markdown; those that have been run, in their order. The first is what differences are from."""
     lines = [
-        "| | bits per step | spread over seeds | more than the first row (95 %) | parameters | minutes a run |",
-        "|---|---|---|---|---|---|",
+        "| | bits per step | spread over seeds | more than the first row (95 %) | phrase's end (95 %) | parameters"
+        " | minutes a run |",
+        "|---|---|---|---|---|---|---|",
     ]
     reference: np.ndarray | None = None
     for name, runs in found.items():
@@ -213,12 +246,17 @@ def table(rows: dict[str, Row], found: dict[str, list[dict[str, Any]]], steps: n
             both = min(len(bits), len(reference))
             mean, low, high = difference(bits[:both], reference[:both], steps)
             apart = f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
+        ends = "-"
+        if "phrase_end" in runs[0]:
+            mean, low, high = mean_and_interval(np.array([each["phrase_end"] for each in runs]))
+            ends = f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
         minutes = np.mean([each["seconds"] for each in runs]) / 60
         cells = (
             rows[name].what,
             f"{per_step.mean():.3f}",
             spread,
             apart,
+            ends,
             f"{runs[0]['parameters']:,}",
             f"{minutes:.1f}",
         )
@@ -257,6 +295,8 @@ def main(
     for seed in range(seeds):
         for name in names:
             found[name].append(run(name, wanted[name], updates, seed, data[name], held_out, out))
+    ends = np.array([[phrase_end(each) for each in cut(held_out, Grid(), PIECE_BARS)]])
+    print("Phrase's end in the held-out performances: {:+.3f} ({:+.3f} to {:+.3f})\n".format(*mean_and_interval(ends)))
     print(table(wanted, found, steps))
 
 
