@@ -316,6 +316,7 @@ def meta(**values) -> dict:
 def test_meta_is_an_object_and_nothing_where_there_is_none(tmp_path):
     assert read_meta(save(tmp_path)) == {}
     assert read_meta(save(tmp_path, **meta(kit="gm10", style="rock"))) == {"kit": "gm10", "style": "rock"}
+    assert read_meta(save(tmp_path, **meta(style=None))) == {"style": None}
 
 
 BAD_META = {
@@ -324,6 +325,8 @@ BAD_META = {
     "a list": ({"meta": np.array("[1, 2]")}, r"meta is \[1, 2\], expected an object in JSON"),
     "kit of a wrong type": (meta(kit=10), "kit in meta is 10, expected a kit's name or record"),
     "grid of a wrong type": (meta(grid="4/4"), "grid in meta is '4/4', expected an object"),
+    "style of a wrong type": (meta(style=["rock"]), r"style in meta is \['rock'\], expected text"),
+    "beat type of a wrong type": (meta(beat_type=1), "beat_type in meta is 1, expected text"),
 }
 
 
@@ -401,7 +404,7 @@ def test_metres_of_one_length_of_bar_are_mixed_only_where_that_is_asked_for(tmp_
     save_in(tmp_path / "b.npz", six)
     with pytest.raises(HypermeterError, match=r"b\.npz: 6/8, and .*a\.npz is 3/4; keep metres apart"):
         CompleteHierarchicalDrumDataset(tmp_path, steps_per_bar=12)
-    with pytest.raises(HypermeterError, match="prepare all on one grid, or train with --mix-metres"):
+    with pytest.raises(HypermeterError, match="prepare all on one grid, or train and evaluate with --mix-metres"):
         common_kit_and_grid(sorted(tmp_path.glob("*.npz")))
     mixed = CompleteHierarchicalDrumDataset(tmp_path, steps_per_bar=12, mix_metres=True)
     assert collate([mixed[0], mixed[1]])["bar"].shape == (2, 4, 2)

@@ -10,6 +10,7 @@ import torch
 from hypermeter.cli import main
 from hypermeter.demo import read_corpus
 from hypermeter.evaluate import (
+    bits_of_parts,
     bits_per_step,
     card,
     compare_music,
@@ -32,6 +33,7 @@ from hypermeter.metrics import METRICS
 from hypermeter.midi import write_midi
 from hypermeter.model import HierarchicalDrumModel
 from hypermeter.prepare import prepare
+from hypermeter.tracks import BASS
 
 
 @pytest.fixture(scope="module")
@@ -364,4 +366,130 @@ def test_a_folder_of_another_kit_or_of_nothing_is_refused(model, tmp_path):
         evaluate(model, tmp_path)
     np.savez(tmp_path / "a.npz", sequence=np.zeros((4, 5), np.uint8))
     with pytest.raises(HypermeterError, match="5 voices, the model has 3"):
+        evaluate(model, tmp_path)
+
+
+@pytest.fixture
+def band(tmp_path):
+    """A model of three drums and a bass, and performances of both."""
+    torch.manual_seed(0)
+    grid = Grid(2, 2, 2)
+    model = HierarchicalDrumModel(3, 16, 16, 16, num_components=3, grid=grid, tracks=[BASS.to_dict()]).eval()
+    for split in ("train", "validation"):
+        (tmp_path / split).mkdir()
+        for number, hits in enumerate(performances(32, 40)):
+            codes = np.where(hits[:, 0], 40, 1).astype(np.int16)
+            meta = np.array(json.dumps({"grid": grid.to_dict()}))
+            np.savez(tmp_path / split / f"{number}.npz", sequence=hits, track_bass=codes, meta=meta)
+    return model, tmp_path / "validation"
+
+
+def test_a_model_with_a_track_is_judged_by_both_and_by_each(band):
+    model, folder = band
+    result = evaluate(model, folder, pieces=2, bars=4, long_bars=8)
+    sequences = read_performances(folder, grid=model.grid, tracks=model.tracks)[0]
+    assert sequences[0].shape == (32, model.width)
+    assert result["all"]["bits_per_step"] == pytest.approx(bits_per_step(model, sequences))
+    drums, bass = (result["parts"][name]["bits_per_step"] for name in ("drums", "bass"))
+    assert drums + bass == pytest.approx(result["all"]["bits_per_step"], rel=1e-5)
+    by_hand = 0.0
+    for each in sequences:
+        step = torch.from_numpy(each).float()[None]
+        by_hand -= model(step).step_dist[:, :-1].voices.log_prob(step[..., :3]).sum().item() / math.log(2)
+    assert drums == pytest.approx(by_hand / 72, rel=1e-5)
+    assert len(result["next_step"]["voice_bits"]) == len(result["voices"]) == 3
+    assert sum(each[0] for each in result["next_step"]["calibration"]) == 3 * (31 + 39)
+    text = card("a band", {"band": result})
+    assert f"| band: bass | - | {bass:.3f} |" in text and "of drums and tracks together" in text
+
+
+def test_parts_of_a_track_that_is_alone_in_its_mixture_are_independent():
+    torch.manual_seed(0)
+    grid = Grid(2, 2, 2)
+    model = HierarchicalDrumModel(3, 8, 8, 8, output="sigmoid", grid=grid, tracks=[BASS.to_dict()]).eval()
+    for each in model.output_layer.parameters():
+        torch.nn.init.zeros_(each)
+    hits = performances(8)[0]
+    parts = bits_of_parts(model, [np.concatenate([hits, BASS.encode(np.full(8, 40))], 1)])
+    assert parts["drums"] == pytest.approx([3 * 8])
+    assert parts["bass"] == pytest.approx([8 * math.log2(1 + BASS.size)])
+
+
+def test_the_number_of_voices_is_told_without_the_columns_of_tracks(band, tmp_path):
+    model, _ = band
+    (tmp_path / "other").mkdir()
+    np.savez(tmp_path / "other" / "a.npz", sequence=np.zeros((4, 5), np.uint8))
+    with pytest.raises(HypermeterError, match="5 voices, the model has 3"):
+        evaluate(model, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": -1}, "seed is -1"),
+        ({"pieces": -2}, "pieces is -2, expected at least 0"),
+        ({"bars": 0}, "bars is 0, expected at least 1"),
+        ({"long_bars": -3}, "long_bars is -3, expected at least 0"),
+        ({"temperature": -1.0, "pieces": 0}, "temperature is -1.0, expected at least 0"),
+        ({"temperature": math.nan}, "temperature is nan"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_by_name(model, corpus, capsys, options, message):
+    with pytest.raises(HypermeterError, match=message):
+        evaluate(model, corpus / "npz" / "validation", **options)
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    assert main(["evaluate", "groove", str(corpus / "npz" / "validation"), *flags]) == 2
+    assert message in capsys.readouterr().err
+    for judge, own in ((evaluate_bits, {"seed"}), (evaluate_music, {"seed", "bars"})):
+        if set(options) <= own:
+            with pytest.raises(HypermeterError, match=message):
+                judge("theirs", corpus / "npz" / "validation", **options)
+
+
+def test_metres_that_were_mixed_in_training_are_judged_together(tmp_path):
+    three, six = Grid.of_metre("3/4"), Grid.of_metre("6/8", 2)
+    (tmp_path / "validation").mkdir()
+    (tmp_path / "train").mkdir()
+    for folder in ("train", "validation"):
+        for name, grid in (("a", three), ("b", six)):
+            meta = np.array(json.dumps({"grid": grid.to_dict(), "kit": "gm10"}))
+            hits = np.tile(performances(12 * 8)[0], (1, 4))[:, :10]
+            np.savez(tmp_path / folder / f"{name}.npz", sequence=hits, meta=meta)
+    options = {"pieces": 2, "bars": 8, "long_bars": 0}
+    for grid in (three, six):  # of the first file, or of the other
+        torch.manual_seed(0)
+        model = HierarchicalDrumModel(10, 8, 8, 8, grid=grid).eval()
+        result = evaluate(model, tmp_path / "validation", mix_metres=True, **options)
+        assert result["all"]["performances"] == result["music"]["human_pieces"] == 2
+        with pytest.raises(HypermeterError, match="or train and evaluate with --mix-metres"):
+            evaluate(model, tmp_path / "validation", **options)
+    with pytest.raises(HypermeterError, match="4/4 of 16"):
+        evaluate(HierarchicalDrumModel(10, 8, 8, 8).eval(), tmp_path / "validation", mix_metres=True, **options)
+    write_bits(tmp_path / "theirs.csv", tmp_path / "validation", [1, 2])
+    assert evaluate_bits(tmp_path / "theirs.csv", tmp_path / "validation", mix_metres=True)["all"]["steps"] == 2 * 96
+    music = evaluate_music(tmp_path / "train", tmp_path / "validation", bars=8, mix_metres=True)
+    assert (music["music"]["pieces"], music["rejects"]) == (2, [])
+
+
+def test_bits_of_a_name_that_stands_twice_are_refused_and_of_one_that_is_not_there_are_told(corpus, tmp_path, capsys):
+    folder, path = corpus / "npz" / "validation", tmp_path / "theirs.csv"
+    number = len(list(folder.rglob("*.npz")))
+    write_bits(path, folder, [1] * number)
+    rows = path.read_text()
+    path.write_text(f"{rows}\nelsewhere.npz,3")
+    assert main(["evaluate", str(path), str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert f"left out: {path}: elsewhere.npz is no performance in {folder}" in printed
+    assert f"Left out of {path}: 1" in printed
+    twice = rows.splitlines()[1].split(",")[0]
+    path.write_text(f"{rows}\n{twice},3")
+    with pytest.raises(HypermeterError, match=f"theirs.csv: {twice} more than once"):
+        evaluate_bits(path, folder)
+
+
+def test_a_style_that_is_not_text_is_refused(model, tmp_path):
+    for name, style in (("a", "rock"), ("b", 3)):
+        meta = np.array(json.dumps({"style": style, "grid": model.grid.to_dict()}))
+        np.savez(tmp_path / f"{name}.npz", sequence=performances(16)[0], meta=meta)
+    with pytest.raises(HypermeterError, match=r"b\.npz: style in meta is 3, expected text"):
         evaluate(model, tmp_path)

@@ -153,6 +153,16 @@ def test_known_voices_hold_where_no_known_combination_has_them(temperature):
     assert torch.equal(dist.sample(temperature, generator=torch.Generator().manual_seed(1)), values)
 
 
+@pytest.mark.parametrize("dist", [mixture, lambda: softmax(escape=99.0)])
+def test_a_voice_that_is_known_to_be_silent_is_silent_where_the_generator_gives_zero(dist, monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda shape, **_: torch.zeros(shape))
+    one = dist()
+    known = torch.tensor([False, True, True]).expand(ROWS, -1)
+    values = torch.tensor([0.0, 0.0, 1.0]).expand(ROWS, -1)
+    assert torch.equal(one.condition(known, values).draw(), torch.tensor([1.0, 0.0, 1.0]).expand(ROWS, -1))
+    assert torch.equal(one.draw(), torch.ones(ROWS, VOICES))  # what may sound does
+
+
 def test_samples_come_as_often_as_they_are_probable(dist):
     assert_drawn_as(dist, table(dist)[0])
 

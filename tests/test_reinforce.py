@@ -1,6 +1,7 @@
 """The command ``reinforce``: it learns what is asked, goes on exactly, and stops by itself."""
 
 import csv
+import json
 import signal
 import subprocess
 import sys
@@ -12,11 +13,13 @@ import torch
 from safetensors.torch import load_file
 
 from hypermeter.grid import Grid, HypermeterError
+from hypermeter.kit import Kit, Voice
 from hypermeter.model import HierarchicalDrumModel, load
 from hypermeter.rl import Reward, Term
 from hypermeter.rl.config import ALGORITHMS, ReinforceConfig
 from hypermeter.rl.learners import PolicyLearner, adapted, distinct_bars, look
 from hypermeter.rl.reinforce import FILES, reinforce
+from hypermeter.tracks import BASS
 from hypermeter.train.resume import CHECKPOINT
 
 GRID = Grid(steps_per_beat=1, beats_per_bar=4, bars_per_phrase=2)
@@ -235,12 +238,18 @@ def test_another_run_in_the_folder_is_refused(folder, tmp_path):
 def test_what_cannot_be_learnt_from_is_refused_before_anything_is_written(folder, tmp_path):
     (tmp_path / "free.yaml").write_text("terms: [{metric: density, level: bar, want: more, weight: 0}]")
     (tmp_path / "met.yaml").write_text("terms: [{metric: density, level: bar, band: [0, 1]}]")
-    np.savez(tmp_path / "other.npz", sequence=np.ones((8, 5), np.uint8))
+    for name in ("other", "kit"):
+        (tmp_path / name).mkdir()
+    np.savez(tmp_path / "other" / "a.npz", sequence=np.ones((8, 5), np.uint8))
+    mine = Kit("mine", tuple(Voice(f"voice_{pitch}", (pitch,), pitch) for pitch in range(3)))
+    meta = np.array(json.dumps({"grid": GRID.to_dict(), "kit": mine.to_dict()}))
+    np.savez(tmp_path / "kit" / "a.npz", sequence=np.ones((8, 3), np.uint8), meta=meta)
     for changes, message in (
         ({"reward": tmp_path / "free.yaml"}, "whatever is played, as with metrics of the data"),
         ({"reward": tmp_path / "met.yaml"}, "whatever is played"),
         ({"reward": tmp_path / "nothing.yaml"}, "the reward cannot be read"),
-        ({"held_out": tmp_path}, "expected no kit"),
+        ({"held_out": tmp_path / "other"}, "5 voices, expected 3 as the model has"),
+        ({"held_out": tmp_path / "kit"}, "kit mine, .*expected no kit"),
         ({"model": "nothing"}, "no such checkpoint"),
     ):
         with pytest.raises(HypermeterError, match=message) as caught:
@@ -268,6 +277,21 @@ def test_what_cannot_be_learnt_from_is_refused_before_anything_is_written(folder
 def test_settings_out_of_range_are_refused(changes, message, folder, tmp_path):
     with pytest.raises(HypermeterError, match=message):
         config_of(folder, tmp_path, **changes)
+
+
+def test_held_out_bits_of_a_model_with_a_track_are_of_drums_and_track(folder, tmp_path):
+    torch.manual_seed(0)
+    model = HierarchicalDrumModel(3, 8, 8, 8, 1, num_components=2, grid=GRID, tracks=[BASS.to_dict()]).eval()
+    model.save(tmp_path / "band.safetensors")
+    (tmp_path / "held").mkdir()
+    hits = (np.random.default_rng(0).random((16, 3)) < 0.3).astype(np.uint8)
+    codes = np.where(hits[:, 0], 40, 1).astype(np.int16)
+    np.savez(tmp_path / "held" / "a.npz", sequence=hits, track_bass=codes, meta=f'{{"grid": {_json(GRID)}}}')
+    options = {"model": str(tmp_path / "band.safetensors"), "held_out": tmp_path / "held", "updates": 1, "bars": 2}
+    reinforce(config_of(folder, tmp_path / "run", **options))
+    step = torch.from_numpy(np.concatenate([hits, BASS.encode(codes)], 1)).float()[None]
+    expected = -model.log_prob(step).mean().item() / np.log(2)
+    assert float(read_log(tmp_path / "run")[0]["held_out_bits_per_step"]) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.slow

@@ -170,6 +170,41 @@ def test_a_term_of_some_voices_hears_no_others():
         Term("avg_hits", want="more", voices=(9,)).values(torch.zeros(1, 16, 2), Grid())
 
 
+def test_voices_in_the_options_of_a_metric_are_columns_of_the_kit():
+    kit = load_kit("gm10")
+    record = {"metric": "lhl", "want": "more", "options": {"voices": [0, 1]}}
+    for known in (kit, None):
+        (term,) = load_reward({"terms": [record]}, kit=known).terms
+        assert term.options == {"voices": [0, 1]}
+    with pytest.raises(HypermeterError, match="reward: lhl: voices are .0, 10., expected columns from 0 to 9"):
+        load_reward({"terms": [record | {"options": {"voices": [0, 10]}}]}, kit=kit)
+
+
+@pytest.mark.parametrize("name", ["gm10", "magenta9"])
+def test_a_metric_of_streams_has_those_of_the_kit(name, tmp_path):
+    kit = load_kit(name)
+    piece = (torch.rand(1, 32, kit.num_voices, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    (term,) = load_reward({"terms": [{"metric": "witek", "level": "piece", "want": "more"}]}, kit=kit).terms
+    expected = METRICS["witek"](piece[0], Grid(), streams=kit.streams)
+    assert term.values(piece, Grid()).item() == expected
+    own = {"streams": [[0], [1], [2]], "variant": "paper"}
+    (term,) = load_reward({"terms": [{"metric": "witek", "want": "more", "options": own}]}, kit=kit).terms
+    assert term.options == own
+    meta = np.array(json.dumps({"kit": name}))
+    np.savez(tmp_path / "a.npz", sequence=piece[0].numpy().astype(np.uint8), meta=meta)
+    random = np.random.default_rng(1).random((64, kit.num_voices)) < 0.3
+    np.savez(tmp_path / "b.npz", sequence=random.astype(np.uint8), meta=meta)
+    (style,) = load_reward({"style": {"folder": tmp_path, "metrics": ["witek"], "level": "bar"}}, kit=kit).terms
+    assert style.options == {"streams": kit.streams}
+
+
+def test_a_column_that_the_kit_does_not_have_is_refused_when_the_reward_is_read():
+    record = {"terms": [{"metric": "avg_hits", "want": "more", "voices": 12}]}
+    with pytest.raises(HypermeterError, match="reward: avg_hits of voice 12, there are 10"):
+        load_reward(record, kit=load_kit("gm10"))
+    assert load_reward(record).terms[0].voices == (12,)  # nobody knows how many voices there are
+
+
 def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path):
     (tmp_path / "reward.yaml").write_text("terms: [{metric: density, target: 1e-1, scale: 2e-2}]")
     (term,) = load_reward(tmp_path / "reward.yaml").terms

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -590,3 +591,30 @@ def test_a_folder_of_midi_is_prepared_on_the_kit_and_grid_of_the_model_to_start_
     assert load(tmp_path / "run").kit == load_kit("magenta9")
     assert (tmp_path / "run" / "npz" / "manifest.json").exists()
     assert from_midi(config_of(tmp_path / "run" / "npz", tmp_path)).npz_dir == tmp_path / "run" / "npz"
+
+
+def test_a_run_on_midi_goes_on_without_the_model_it_started_from(tmp_path):
+    for name, groove in list(read_corpus().items())[:3]:
+        write_midi(groove, tmp_path / "midi" / f"{name}.mid")
+    start = tmp_path / "start.safetensors"
+    HierarchicalDrumModel(9, 16, 8, 8, kit=load_kit("magenta9")).save(start)
+    config = config_of(tmp_path / "midi", tmp_path / "run", init=str(start), max_steps=1)
+    train_command(config)
+    start.unlink()
+    train_command(config)
+    assert load(tmp_path / "run").kit == load_kit("magenta9")
+    (tmp_path / "midi" / f"{name}.mid").unlink()
+    with pytest.raises(HypermeterError, match="a run on other performances"):
+        train_command(config)
+
+
+def test_a_file_of_midi_or_a_zip_is_prepared_as_a_folder_is(tmp_path):
+    for name, groove in list(read_corpus().items())[:3]:
+        write_midi(groove, tmp_path / "midi" / f"{name}.mid")
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "midi")
+    for number, source in enumerate((tmp_path / "midi" / f"{name}.mid", Path(packed))):
+        made = from_midi(config_of(source, tmp_path / f"run{number}")).npz_dir
+        assert made == tmp_path / f"run{number}" / "npz" and any((made / "train").glob("*.npz"))
+    (tmp_path / "notes.txt").write_text("no MIDI")
+    with pytest.raises(HypermeterError, match="notes.txt: neither a .mid file nor a whole .zip"):
+        train_command(config_of(tmp_path / "notes.txt", tmp_path / "run"))

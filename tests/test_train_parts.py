@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hypermeter.dataset import collate
 from hypermeter.grid import HypermeterError
 from hypermeter.model import load
 from hypermeter.plan import Plan
@@ -143,6 +144,33 @@ def test_expression_is_not_learnt_from_files_that_tell_none(data, start, tmp_pat
     silent = without(data, tmp_path / "npz", "velocity", "offset")
     with pytest.raises(HypermeterError, match="nothing to learn"):
         train(config_of(silent, tmp_path / "out", init=str(start), only="expression"))
+
+
+@pytest.mark.parametrize("name", ["velocity", "offset"])
+def test_expression_is_not_learnt_from_one_of_velocity_and_offset(data, start, tmp_path, name):
+    half = without(data, tmp_path / "npz", name)
+    with pytest.raises(HypermeterError, match="no .npz with both velocity and offset, so there is nothing to learn"):
+        train(config_of(half, tmp_path / "out", init=str(start), only="expression"))
+
+
+@pytest.mark.parametrize("options", [{"teachers": ("groove",)}, {"metric_weight": 0.1}])
+def test_what_expression_would_not_read_is_refused(options):
+    (name,) = options
+    with pytest.raises(HypermeterError, match=f"only expression takes no {name}"):
+        TrainConfig(npz_dir="npz", out="out", init="groove", only="expression", **options)
+
+
+def test_all_that_is_trained_has_a_gradient(data, start, tmp_path):
+    """Processes that share a batch wait for the gradient of each parameter."""
+    first = train(config_of(data, tmp_path / "first", init=str(start), only="plan"))
+    taught = train(config_of(data, tmp_path / "taught", init=str(first), only="expression"))
+    for only in (None, "plan", "expression"):
+        config = config_of(data, tmp_path / "more", init=str(taught), only=only)
+        module = DrumModule(load(taught), config).train()
+        dataset = read_material(config).dataset
+        module.training_step(collate([dataset[index] for index in range(4)]))["loss"].backward()
+        learnt = {name: each for name, each in module.named_parameters() if each.requires_grad}
+        assert learnt and not [name for name, each in learnt.items() if each.grad is None]
 
 
 def test_expression_is_learnt_on_a_model_with_a_track(data, tmp_path):

@@ -66,11 +66,14 @@ def read_sequence(path: str | Path) -> np.ndarray:
 def read_meta(path: str | Path) -> dict[str, Any]:
     """What the key ``meta`` of a .npz tells, an object in JSON: ``kit``, a name or a kit's record; ``grid``; and more.
 
+    ``tempo_bpm`` is a number above 0; ``style`` and ``beat_type`` are text or null.
+
     All may be missing: without ``meta`` it is {}, without ``kit`` nobody knows the voices, without ``grid`` the default
     grid is meant.
 
     Raises:
-        HypermeterError: not a .npz; a ``meta`` that is not JSON or not an object; a kit or grid that cannot be one.
+        HypermeterError: not a .npz; a ``meta`` that is not JSON or not an object; a kit, grid, tempo, style or beat
+            type that cannot be one.
     """
     with open_npz(path) as arrays:
         text = str(arrays["meta"]) if "meta" in arrays else "{}"
@@ -83,7 +86,12 @@ def read_meta(path: str | Path) -> dict[str, Any]:
     tempo = meta.get("tempo_bpm")
     if tempo is not None and not (isinstance(tempo, int | float) and 0 < tempo < math.inf):
         raise HypermeterError(f"{path}: tempo_bpm in meta is {tempo!r}, expected a number above 0; prepare it again")
-    for key, kinds, expected in (("kit", str | dict, "a kit's name or record"), ("grid", dict, "an object")):
+    for key, kinds, expected in (
+        ("kit", str | dict, "a kit's name or record"),
+        ("grid", dict, "an object"),
+        ("style", str | None, "text"),
+        ("beat_type", str | None, "text"),
+    ):
         if key in meta and not isinstance(meta[key], kinds):
             raise HypermeterError(f"{path}: {key} in meta is {meta[key]!r}, expected {expected}; prepare it again")
     return meta
@@ -136,15 +144,15 @@ def common_kit_and_grid(
             raise HypermeterError(
                 f"{path}: {found}{other}, expected {expected} as in {first}; prepare all with one kit"
             )
-        if found_grid != expected_grid and not (mix_metres and _are_alike(found_grid, expected_grid)):
-            alike = ", or train with --mix-metres" if _are_alike(found_grid, expected_grid) else ""
+        if found_grid != expected_grid and not (mix_metres and are_alike(found_grid, expected_grid)):
+            alike = ", or train and evaluate with --mix-metres" if are_alike(found_grid, expected_grid) else ""
             raise HypermeterError(
                 f"{path}: {found_grid}, expected {expected_grid} as in {first}; prepare all on one grid{alike}"
             )
     return expected_kit, expected_grid
 
 
-def _are_alike(one: Grid, other: Grid) -> bool:
+def are_alike(one: Grid, other: Grid) -> bool:
     """Whether bars and phrases have as many steps, so that windows fit in one batch."""
     return (one.steps_per_bar, one.bars_per_phrase) == (other.steps_per_bar, other.bars_per_phrase)
 

@@ -47,7 +47,7 @@ def find_labels(files: Sequence[Path], bars: Sequence[int]) -> Labels:
 
 
 def _style(meta: dict) -> str:
-    return str(meta.get("style") or "").partition("/")[0]
+    return (meta.get("style") or "").partition("/")[0]
 
 
 def read_plan(path: Path, hits: np.ndarray, grid: Grid, labels: Labels) -> Plan:

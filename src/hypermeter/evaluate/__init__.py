@@ -11,6 +11,7 @@ from hypermeter.evaluate.card import (
 from hypermeter.evaluate.floors import FLOORS, floors
 from hypermeter.evaluate.likelihood import (
     BOOTSTRAP_DRAWS,
+    bits_of_parts,
     bits_per_step,
     forecasts,
     one_step_ahead,

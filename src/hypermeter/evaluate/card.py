@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,15 +12,17 @@ import numpy as np
 import tyro
 
 from hypermeter.analyse import read_grooves, to_json
-from hypermeter.dataset import common_kit_and_grid, read_folder, read_meta
+from hypermeter.dataset import common_kit_and_grid, read_folder, read_meta, with_tracks
+from hypermeter.dataset.archive import are_alike
 from hypermeter.evaluate.floors import floors
-from hypermeter.evaluate.likelihood import forecasts, one_step_ahead, performance_bits, summarize
+from hypermeter.evaluate.likelihood import bits_of_parts, forecasts, one_step_ahead, performance_bits, summarize
 from hypermeter.evaluate.music import compare_music, cut, drift, generated_pieces
-from hypermeter.grid import Grid, HypermeterError, atomic_write
-from hypermeter.inspection import number
+from hypermeter.evaluate.rows import drift_rows, likelihood, metric_rows, music_rows, overview
+from hypermeter.grid import Grid, HypermeterError, atomic_write, check_seed
 from hypermeter.kit import Kit
 from hypermeter.model import HierarchicalDrumModel, load
 from hypermeter.prepare import SPLITS
+from hypermeter.tracks import Track
 
 PIECES = 64
 BARS = 32
@@ -27,7 +30,11 @@ LONG_BARS = 256
 
 
 def read_performances(
-    npz_dir: str | Path, kit: Kit | None = None, grid: Grid = Grid()
+    npz_dir: str | Path,
+    kit: Kit | None = None,
+    grid: Grid = Grid(),
+    tracks: Sequence[Track] = (),
+    mix_metres: bool = False,
 ) -> tuple[list[np.ndarray], list[list[str]], Kit | None, Grid]:
     """Performances with a step below a folder, the groups that each belongs to, and the kit and grid of all.
 
@@ -35,12 +42,16 @@ def read_performances(
         npz_dir: the folder.
         kit: of files that name none; None, nobody knows it.
         grid: of files that tell none.
+        tracks: whose columns follow the voices of each performance, see ``with_tracks``.
+        mix_metres: as for ``common_kit_and_grid``.
 
     Raises:
         HypermeterError: none there, a bad file, or files of different kits or grids.
     """
     files, sequences = read_folder(Path(npz_dir))
-    return sequences, _groups_of(files), *common_kit_and_grid(files, kit, grid)
+    if tracks:
+        sequences = [with_tracks(*each, tracks) for each in zip(files, sequences, strict=True)]
+    return sequences, _groups_of(files), *common_kit_and_grid(files, kit, grid, mix_metres)
 
 
 def _groups_of(files: Sequence[Path]) -> list[list[str]]:
@@ -48,7 +59,7 @@ def _groups_of(files: Sequence[Path]) -> list[list[str]]:
     groups = []
     for meta in map(read_meta, files):
         style, beat_type = meta.get("style"), meta.get("beat_type")
-        groups.append([each for each in (beat_type, style and f"style: {str(style).split('/')[0]}") if each])
+        groups.append([each for each in (beat_type, style and f"style: {style.split('/')[0]}") if each])
     return groups
 
 
@@ -61,6 +72,7 @@ def evaluate(
     bars: int = BARS,
     long_bars: int = LONG_BARS,
     temperature: float = 1.0,
+    mix_metres: bool = False,
 ) -> dict[str, Any]:
     """Everything the card says of a model, as a dict that JSON can hold.
 
@@ -73,12 +85,17 @@ def evaluate(
         bars: of each; for the comparison they are cut to lengths as people's pieces have them.
         long_bars: of the pieces that tell whether it drifts; 0 leaves that out.
         temperature: at which the model plays, at least 0.
+        mix_metres: take performances in several metres whose bars have as many steps, as if all were in the model's.
 
     Raises:
-        HypermeterError: no .npz there, a bad one, or of another kit or grid than the model's.
+        HypermeterError: no .npz there, a bad one, or of another kit or grid than the model's; a number out of range.
     """
-    sequences, groups, kit, grid = read_performances(npz_dir, model.kit, model.grid)
+    _check_numbers(seed, pieces, bars, long_bars, temperature)
+    sequences, groups, kit, grid = read_performances(npz_dir, model.kit, model.grid, model.tracks, mix_metres)
+    if mix_metres and are_alike(grid, model.grid):
+        grid = model.grid
     _check(model, sequences, kit, grid, npz_dir)
+    drums = [each[:, : model.num_drums] for each in sequences]
     bits, steps = performance_bits(model, sequences), np.array([len(each) for each in sequences])
     result: dict[str, Any] = {
         "parameters": sum(each.numel() for each in model.parameters()),
@@ -88,18 +105,33 @@ def evaluate(
         "voices": list(kit.names) if kit else [f"voice {column}" for column in range(model.num_drums)],
         "seed": seed,
     }
+    if model.tracks:
+        parts = bits_of_parts(model, sequences)
+        result["parts"] = {name: summarize(each, steps, seed) for name, each in parts.items()}
     if pieces:
         result["temperature"] = temperature
-    train = _train_beside(npz_dir)
+    train = _train_beside(npz_dir, mix_metres)
     if train:
-        result["floors"] = floors(train, sequences, grid.steps_per_bar, seed)
-    if pieces and cut(sequences, grid, bars):
+        result["floors"] = floors(train, drums, grid.steps_per_bar, seed)
+    if pieces and cut(drums, grid, bars):
         made = generated_pieces(model, grid, pieces, bars, seed, temperature)
-        result["music"] = _music(made, sequences, grid, bars, train, kit)
+        result["music"] = _music(made, drums, grid, bars, train, kit)
     if pieces and long_bars:
         result["long_bars"] = long_bars
         result["drift"] = drift(generated_pieces(model, grid, pieces, long_bars, seed, temperature), grid)
     return result
+
+
+def _check_numbers(seed: int = 0, pieces: int = 0, bars: int = 1, long_bars: int = 0, temperature: float = 0.0) -> None:
+    check_seed(seed)
+    for name, value, least in (
+        ("pieces", pieces, 0),
+        ("bars", bars, 1),
+        ("long_bars", long_bars, 0),
+        ("temperature", temperature, 0),
+    ):
+        if not least <= value < math.inf:
+            raise HypermeterError(f"evaluate: {name} is {value}, expected at least {least}")
 
 
 def _bits_of_groups(bits: np.ndarray, steps: np.ndarray, groups: Sequence[Sequence[str]], seed: int) -> dict[str, Any]:
@@ -111,48 +143,66 @@ def _bits_of_groups(bits: np.ndarray, steps: np.ndarray, groups: Sequence[Sequen
     return {"all": summarize(bits, steps, seed), "groups": by_group}
 
 
-def evaluate_bits(path: str | Path, npz_dir: str | Path, seed: int = 0) -> dict[str, Any]:
+def evaluate_bits(path: str | Path, npz_dir: str | Path, seed: int = 0, *, mix_metres: bool = False) -> dict[str, Any]:
     """The card of a system of which only the likelihoods are known.
 
     Args:
         path: CSV with the columns ``name``, a performance as its path below npz_dir, and ``bits``, -log2 of the
-            probability of all of it. Every performance with a step in it is there once.
+            probability of all of it. Every performance with a step in it is there once. Other names are left out:
+            ``rejects`` has them.
         npz_dir: folder of performances.
         seed: of the bootstrap.
+        mix_metres: as for ``common_kit_and_grid``.
 
     Raises:
-        HypermeterError: a file that cannot be read, or without a finite number of bits for each performance.
+        HypermeterError: a file that cannot be read, without a finite number of bits for each performance, or with a
+            name twice.
     """
+    _check_numbers(seed)
     files, sequences = read_folder(Path(npz_dir))
-    common_kit_and_grid(files)  # of several, bits would not be of one thing
+    common_kit_and_grid(files, mix_metres=mix_metres)  # of several, bits would not be of one thing
     names = [each.relative_to(npz_dir).as_posix() for each in files]
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            found = {row["name"]: float(row["bits"]) for row in csv.DictReader(file)}
+            rows = [(row["name"], float(row["bits"])) for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise HypermeterError(f"{path}: cannot be read ({error}); expected CSV with name and bits") from error
+    found = dict(rows)
+    if len(found) < len(rows):
+        (twice, _), *_ = Counter(name for name, _ in rows).most_common(1)
+        raise HypermeterError(f"{path}: {twice} more than once; expected one row for each performance")
+    rejects = [f"{path}: {name} is no performance in {npz_dir}" for name in sorted(set(found) - set(names))]
     for name in names:
         if not 0 <= found.get(name, math.nan) < math.inf:
             raise HypermeterError(f"{path}: no finite bits for {name}; expected a row for each performance")
     bits, steps = np.array([found[name] for name in names]), np.array([len(each) for each in sequences])
-    return {**_bits_of_groups(bits, steps, _groups_of(files), seed), "seed": seed}
+    return {**_bits_of_groups(bits, steps, _groups_of(files), seed), "rejects": rejects, "seed": seed}
 
 
 def evaluate_music(
-    folder: str | Path, npz_dir: str | Path, *, bars: int = BARS, seed: int = 0, kit: str = "gm10"
+    folder: str | Path,
+    npz_dir: str | Path,
+    *,
+    bars: int = BARS,
+    seed: int = 0,
+    kit: str = "gm10",
+    mix_metres: bool = False,
 ) -> dict[str, Any]:
     """The card of music that some other system wrote: a folder of MIDI or .npz, without likelihoods.
 
     What cannot be read, or is of another kit or grid than the performances, is left out: ``rejects`` has the reasons.
+    With ``mix_metres``, performances and pieces may be in several metres whose bars have as many steps.
 
     Raises:
         HypermeterError: no piece that is long enough is left.
     """
-    sequences, _, own_kit, grid = read_performances(npz_dir)
+    _check_numbers(seed, bars=bars)
+    sequences, _, own_kit, grid = read_performances(npz_dir, mix_metres=mix_metres)
     rejects: list[str] = []
     pieces = []
     for name, groove, _ in read_grooves(folder, own_kit or kit, grid, rejects):
-        if groove.grid == grid and groove.hits.shape[1] == sequences[0].shape[1]:
+        fits = groove.grid == grid or (mix_metres and are_alike(groove.grid, grid))
+        if fits and groove.hits.shape[1] == sequences[0].shape[1]:
             pieces.append(groove.hits)
         else:
             rejects.append(f"{Path(folder, name)}: of another kit or grid than {npz_dir}; write it on the same")
@@ -160,7 +210,7 @@ def evaluate_music(
     if not made:
         reason = f" ({rejects[0]})" if rejects else ""
         raise HypermeterError(f"{folder}: no piece of at least 8 bars; expected pieces of about {bars} bars{reason}")
-    music = _music(made, sequences, grid, bars, _train_beside(npz_dir), own_kit)
+    music = _music(made, sequences, grid, bars, _train_beside(npz_dir, mix_metres), own_kit)
     return {"music": music, "rejects": rejects, "seed": seed}
 
 
@@ -175,20 +225,21 @@ def _music(
     return compare_music(made, cut(sequences, grid, bars), grid, train, kit.streams if kit else None)
 
 
-def _train_beside(npz_dir: str | Path) -> list[np.ndarray]:
+def _train_beside(npz_dir: str | Path, mix_metres: bool) -> list[np.ndarray]:
     """Performances of the folder ``train`` beside a split; none where there is none, or where it is that one."""
     folder = Path(npz_dir)
     train = folder.parent / SPLITS[0]
     if folder.name not in SPLITS[1:] or not train.is_dir():
         return []
-    return read_performances(train)[0]
+    return read_performances(train, mix_metres=mix_metres)[0]
 
 
 def _check(
     model: HierarchicalDrumModel, sequences: Sequence[np.ndarray], kit: Kit | None, grid: Grid, where: str | Path
 ) -> None:
-    if sequences[0].shape[1] != model.num_drums:
-        raise HypermeterError(f"{where}: {sequences[0].shape[1]} voices, the model has {model.num_drums}; use its kit")
+    voices = sequences[0].shape[1] - (model.width - model.num_drums)
+    if voices != model.num_drums:
+        raise HypermeterError(f"{where}: {voices} voices, the model has {model.num_drums}; use its kit")
     if kit is not None and model.kit is not None and kit != model.kit:
         raise HypermeterError(f"{where}: kit {kit.name}, the model has {model.kit.name}; prepare with the model's kit")
     if grid != model.grid:
@@ -202,107 +253,32 @@ def _check(
 def card(title: str, systems: dict[str, dict[str, Any]]) -> str:
     """Systems as Markdown: one row each in the tables that compare them, then the details of the first."""
     name, first = next(iter(systems.items()))
-    lines = [f"# {title}", "", *_overview(systems), ""]
+    lines = [f"# {title}", "", *overview(systems), ""]
+    if any("parts" in each for each in systems.values()):
+        lines += [
+            "Bits of a model with tracks are of drums and tracks together, and in the rows after it of each: of the"
+            " drums, and of a track given the drums of the same step. Floors, hits, forecasts and music are of"
+            " the drums.",
+            "",
+        ]
     if "next_step" in first:
-        lines += _likelihood(name, first)
+        lines += likelihood(name, first)
     if any("music" in each for each in systems.values()):
-        lines += ["", "## Music", "", *_music_rows(systems)]
+        lines += ["", "## Music", "", *music_rows(systems)]
     for system, each in systems.items():
         if each.get("rejects"):
             lines += ["", f"Left out of {system}: {len(each['rejects'])}, which cannot be read or do not fit."]
     if "music" in first:
-        lines += ["", *_metric_rows(name, first["music"])]
+        lines += ["", *metric_rows(name, first["music"])]
     if first.get("drift"):
         lines += [
             "",
             f"Over {first['long_bars']} bars, means over the pieces of {name}:",
             "",
-            *_drift_rows(first["drift"]),
+            *drift_rows(first["drift"]),
         ]
     played = f", and music, played at temperature {first['temperature']:g}" if "temperature" in first else ""
     return "\n".join([*lines, "", f"Seed {first['seed']}: bootstrap over performances{played}.", ""])
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(each)} |" for each in (columns, ["---"] * len(columns), *rows)]
-
-
-def _overview(systems: dict[str, dict[str, Any]]) -> list[str]:
-    rows: list[Sequence[str]] = []
-    floors_found = next((each["floors"] for each in systems.values() if "floors" in each), {})
-    for name, each in floors_found.items():
-        rows.append((f"floor: {name}", "-", *_bits(each), "-", "-"))
-    for name, each in systems.items():
-        if "all" in each:
-            step = each.get("next_step")
-            accuracy = (f"{step['f1']:.3f}", f"{step['calibration_error']:.4f}") if step else ("-", "-")
-            parameters = f"{each['parameters']:,}" if "parameters" in each else "-"
-            rows.append((name, parameters, *_bits(each["all"]), *accuracy))
-    columns = ("system", "parameters", *BITS_COLUMNS, "hit F1", "calibration error")
-    return _table(columns, rows) if rows else []
-
-
-BITS_COLUMNS = ("bits per step", "95 % interval", "mean of performances")
-
-
-def _bits(each: dict[str, float]) -> tuple[str, str, str]:
-    interval = f"{each['low']:.3f} to {each['high']:.3f}"
-    return f"{each['bits_per_step']:.3f}", interval, f"{each['mean_of_performances']:.3f}"
-
-
-def _likelihood(name: str, result: dict[str, Any]) -> list[str]:
-    groups = {"all": result["all"], **result["groups"]}
-    rows: list[Sequence[str]] = [
-        (group, f"{each['performances']:.0f}", f"{each['steps']:.0f}", *_bits(each)) for group, each in groups.items()
-    ]
-    lines = [f"## {name}", "", *_table(("performances", "number", "steps", *BITS_COLUMNS), rows), ""]
-    bits = result["next_step"]["voice_bits"]
-    voices = [*zip(result["voices"], bits, strict=True), ("sum", sum(bits))]
-    lines += [*_table(("voice on its own", "bits per step"), [(voice, f"{each:.3f}") for voice, each in voices]), ""]
-    rows = []
-    for level, each in result["forecasts"].items():
-        entropies = (f"{each['model_bce']:.4f}", f"{each['last_bce']:.4f}")
-        rows.append((f"next {level}", *entropies, f"{each['model_mse']:.5f}", f"{each['last_mse']:.5f}"))
-    columns = ("forecast", "cross entropy a cell", "repeating the last", "squared error a cell", "repeating the last")
-    step = result["next_step"]
-    f1 = f"precision {step['precision']:.3f}, recall {step['recall']:.3f}, F1 {step['f1']:.3f}"
-    return [*lines, *_table(columns, rows), "", f"Hits one step ahead: {f1}."]
-
-
-def _music_rows(systems: dict[str, dict[str, Any]]) -> list[str]:
-    with_music = {name: each["music"] for name, each in systems.items() if "music" in each}
-    first = next(iter(with_music.values()))
-
-    def row(name: str, each: dict[str, Any], who: str) -> tuple[str, ...]:
-        profile = " ".join(f"{value:.3f}".lstrip("0") for value in each[f"{who}repetition"])
-        copied = each.get(f"{who}copied")
-        shares = ["-" if copied is None else f"{100 * copied:.1f} %", f"{100 * each[f'{who}distinct']:.1f} %"]
-        gap, overlap = ("-", "-") if who else (f"{each['repetition_gap']:.3f}", f"{each['overlap']:.3f}")
-        return (name, overlap, profile, gap, *shares)
-
-    rows = [row("people, held out", first, "human_")] + [row(name, each, "") for name, each in with_music.items()]
-    columns = (
-        "music of",
-        "mean overlap",
-        "repetition, 1 to 8 bars back",
-        "greatest gap",
-        "bars copied",
-        "bars distinct",
-    )
-    return _table(columns, rows)
-
-
-def _metric_rows(name: str, music: dict[str, Any]) -> list[str]:
-    keys = ("their_mean", "their_sd", "mean", "sd", "cohens_d", "overlap", "kl")
-    rows = [(metric, *(number(each[key], 3) for key in keys)) for metric, each in music["metrics"].items()]
-    columns = ("metric", "people: mean", "sd", f"{name}: mean", "sd", "Cohen's d", "overlap", "KL (nats)")
-    return _table(columns, rows)
-
-
-def _drift_rows(stretches: dict[str, dict[str, float]]) -> list[str]:
-    names = list(next(iter(stretches.values())))
-    rows = [(stretch, *(number(means[name]) for name in names)) for stretch, means in stretches.items()]
-    return _table(("stretch", *names), rows)
 
 
 def evaluate_command(
@@ -315,11 +291,12 @@ def evaluate_command(
     bars: int = BARS,
     long_bars: int = LONG_BARS,
     temperature: float = 1.0,
+    mix_metres: bool = False,
 ) -> None:
     """Print the benchmark card of a model on held-out performances.
 
-    Bits per step are summed over voices: lower is better. Each performance is read whole, each step predicted from all
-    before it. Then the model plays, and its music is compared with people's.
+    Bits per step are summed over voices, and tracks where the model has them: lower is better. Each performance is
+    read whole, each step predicted from all before it. Then the model plays, and its music is compared with people's.
 
     Args:
         model: a shipped model's name, a checkpoint, or the folder of a training run. Of some other system: a folder of
@@ -333,21 +310,25 @@ def evaluate_command(
         bars: of each; for the comparison they are cut to lengths as people's pieces have them.
         long_bars: of the pieces that tell whether it drifts; 0 leaves that out.
         temperature: at which models play, at least 0.
+        mix_metres: take performances in several metres whose bars have as many steps, such as 3/4 and 6/8 in
+            sixteenths, as if all were in the model's, as train does.
 
     Raises:
-        HypermeterError: a model, folder or file that does not fit.
+        HypermeterError: a model, folder or file that does not fit, or a number out of range.
     """
+    _check_numbers(seed, pieces, bars, long_bars, temperature)
     systems: dict[str, dict[str, Any]] = {}
     for name in (model, *beside):
         if _is_music(Path(name)):
-            systems[name] = evaluate_music(name, npz_dir, bars=bars, seed=seed)
-            for reason in systems[name]["rejects"]:
-                print(f"left out: {reason}")
+            systems[name] = evaluate_music(name, npz_dir, bars=bars, seed=seed, mix_metres=mix_metres)
         elif Path(name).suffix == ".csv":
-            systems[name] = evaluate_bits(name, npz_dir, seed)
+            systems[name] = evaluate_bits(name, npz_dir, seed, mix_metres=mix_metres)
         else:
             options: dict[str, Any] = {"pieces": pieces, "bars": bars, "temperature": temperature}
-            systems[name] = evaluate(load(name), npz_dir, seed, **options, long_bars=0 if systems else long_bars)
+            options |= {"long_bars": 0 if systems else long_bars, "mix_metres": mix_metres}
+            systems[name] = evaluate(load(name), npz_dir, seed, **options)
+        for reason in systems[name].get("rejects", ()):
+            print(f"left out: {reason}")
     text = card(f"{model} on {npz_dir.name}", systems)
     print(text)
     if out is not None:

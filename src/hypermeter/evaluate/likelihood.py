@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from hypermeter.heads import Mixture
 from hypermeter.losses import level_loss
 from hypermeter.metrics import chunk_means
 from hypermeter.model import HierarchicalDrumModel, Prediction
@@ -29,12 +30,12 @@ def performance_bits(
 
     Args:
         model: in eval mode.
-        sequences: hits (T, V) of each performance, T >= 1.
+        sequences: hits (T, V) of each performance, T >= 1, with the columns of the model's tracks after them.
         plans: of each, under which it is predicted; left out, nothing is asked.
         batch_steps: most steps that run together, padding included; it does not change the result.
 
     Returns:
-        (performances,) bits, summed over steps and voices.
+        (performances,) bits, summed over steps, voices and tracks.
     """
     bits = np.zeros(len(sequences))
     order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
@@ -50,10 +51,29 @@ def performance_bits(
     return bits
 
 
+@torch.no_grad()
+def bits_of_parts(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """What ``performance_bits`` consist of where there are tracks: (performances,) of the drums, and of each track.
+
+    A track's are given the drums, and the tracks before it, of the same step; all of them sum to ``performance_bits``.
+    """
+    stops = (model.num_drums, *(stop for _, stop in model.groups))
+    columns = torch.arange(model.width)
+    found = []
+    for sequence in sequences:
+        step = torch.from_numpy(sequence).float()[None]
+        dist = model(step).step_dist[:, :-1]
+        assert isinstance(dist, Mixture)
+        told = [-dist.log_prob_of(step, columns < stop).double().sum().item() / math.log(2) for stop in stops]
+        found.append(np.diff(told, prepend=0.0))
+    names = ("drums", *(track.name for track in model.tracks))
+    return dict(zip(names, np.array(found).T, strict=True))
+
+
 def bits_per_step(
     model: HierarchicalDrumModel, sequences: Sequence[np.ndarray], plans: Sequence[Plan] | None = None
 ) -> float:
-    """Bits per step, summed over voices, of all performances together (long ones weigh more)."""
+    """Bits per step, summed over voices and tracks, of all performances together (long ones weigh more)."""
     return float(performance_bits(model, sequences, plans).sum() / sum(map(len, sequences)))
 
 
@@ -86,7 +106,7 @@ def forecasts(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray]) -> 
     """Next bar and next phrase against repeating the last: cross entropy (nats) and squared error, a cell.
 
     A repeated pattern is kept within .02 to .98 for the cross entropy, as its logarithm would be infinite otherwise.
-    Only whole bars and phrases that have one before them are forecast.
+    Only whole bars and phrases that have one before them are forecast, and of those the drums.
     """
     totals: dict[str, dict[str, float]] = {
         level: dict.fromkeys(("model_bce", "last_bce", "model_mse", "last_mse", "cells"), 0.0)
@@ -103,7 +123,7 @@ def forecasts(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray]) -> 
             if whole < 2:
                 continue
             patterns = chunk_means(step, size)[:, :whole]
-            _add_forecast(totals[level], logits[:, :whole], patterns)
+            _add_forecast(totals[level], logits[:, :whole, : model.num_drums], patterns[..., : model.num_drums])
     return {
         level: {name: value / max(sums["cells"], 1) for name, value in sums.items() if name != "cells"}
         for level, sums in totals.items()
@@ -126,7 +146,7 @@ def _add_forecast(sums: dict[str, float], logits: Tensor, patterns: Tensor) -> N
 
 @torch.no_grad()
 def one_step_ahead(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray]) -> dict[str, Any]:
-    """Forecasts of single cells, one step ahead, from the second step on.
+    """Forecasts of single cells of the drums, one step ahead, from the second step on.
 
     Returns:
         ``precision``, ``recall`` and ``f1`` of hits forecast with a probability of at least one half;
@@ -139,8 +159,8 @@ def one_step_ahead(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray]
     bins = torch.zeros(CALIBRATION_BINS, 3, dtype=torch.float64)
     voice_nats = torch.zeros(model.num_drums, dtype=torch.float64)
     for sequence in sequences:
-        hits = torch.from_numpy(sequence[1:]).double()
-        probs = model(torch.from_numpy(sequence).float()[None]).step_preds[0, :-1].double()
+        hits = torch.from_numpy(sequence[1:, : model.num_drums]).double()
+        probs = model(torch.from_numpy(sequence).float()[None]).step_preds[0, :-1, : model.num_drums].double()
         found += (hits * (probs >= 0.5)).sum().item()
         forecast += (probs >= 0.5).sum().item()
         played += hits.sum().item()

@@ -27,9 +27,9 @@ DRIFT_METRICS = ("avg_hits", "syncopation", "step_entropy", "groove_consistency"
 def generated_pieces(
     model: Streaming, grid: Grid, pieces: int, bars: int, seed: int, temperature: float = 1.0
 ) -> list[np.ndarray]:
-    """Pieces (T, V) that the model plays from silence."""
+    """Drums (T, V) of pieces that the model plays from silence."""
     made = generate(model, length=bars * grid.steps_per_bar, temperature=temperature, batch_size=pieces, seed=seed)
-    return list(made.cpu().numpy().astype(np.uint8))
+    return list(made[..., : model.num_drums].cpu().numpy().astype(np.uint8))
 
 
 def cut(sequences: Iterable[np.ndarray], grid: Grid, bars: int) -> list[np.ndarray]:

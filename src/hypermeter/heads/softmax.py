@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hypermeter.grid import HypermeterError
 from hypermeter.heads.combinations import MOST_ENUMERATED_VOICES, combinations, find_known
 from hypermeter.heads.draw import choose, sample_tempered
-from hypermeter.heads.mixture import CERTAIN, REPEAT
+from hypermeter.heads.mixture import CERTAIN, REPEAT, draw_hits
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class SoftmaxWithEscape:
 
     def draw(self, generator: torch.Generator | None = None) -> Float[Tensor, "*B V"]:
         which = choose(self.log_probs_known, generator)
-        escape = torch.rand(self.logits.shape, generator=generator, device=which.device) < self.logits.sigmoid()
+        escape = draw_hits(self.logits.sigmoid(), generator)
         escaped = which == len(self.known)
         listed = self.known[which.clamp_max(len(self.known) - 1)]
         return torch.where(escaped[..., None], escape.to(listed.dtype), listed)

@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from hypermeter.dataset import common_kit_and_grid, kit_name, read_folder
+from hypermeter.dataset import common_kit_and_grid, kit_name, read_folder, with_tracks
 from hypermeter.evaluate import bits_per_step
 from hypermeter.grid import HypermeterError, remove_leftovers
 from hypermeter.model import HierarchicalDrumModel, load
@@ -141,10 +141,15 @@ class _Run:
             return []
         paths, sequences = read_folder(self.config.held_out)
         kit, grid = common_kit_and_grid(paths, self.reference.kit, self.grid)
-        if kit != self.reference.kit or grid != self.grid or sequences[0].shape[1] != self.reference.width:
+        voices, expected = sequences[0].shape[1], self.reference.num_drums
+        if voices != expected:
+            raise HypermeterError(f"{self.config.held_out}: {voices} voices, expected {expected} as the model has")
+        if kit != self.reference.kit or grid != self.grid:
             found, expected = f"{kit_name(kit)}, {grid}", f"{kit_name(self.reference.kit)}, {self.grid}"
-            raise HypermeterError(f"{self.config.held_out}: {found}, expected {expected} as the model has")
-        return sequences
+            other = ", the kit of other voices" if found == expected else ""
+            raise HypermeterError(f"{self.config.held_out}: {found}{other}, expected {expected} as the model has")
+        tracks = self.reference.tracks
+        return [with_tracks(*each, tracks) for each in zip(paths, sequences, strict=True)] if tracks else sequences
 
     def _digest(self) -> str:
         digest = hashlib.sha256()

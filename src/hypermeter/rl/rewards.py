@@ -7,6 +7,7 @@ one made of terms, which YAML can spell. A metric is a reward of weight 0: there
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -228,12 +229,12 @@ def style_terms(
     """
     names = list(metrics)
     files, sequences = read_folder(Path(npz_dir))
-    _, found_grid = common_kit_and_grid(files, grid=grid)
+    kit, found_grid = common_kit_and_grid(files, grid=grid)
     if found_grid != grid:
         raise HypermeterError(f"{npz_dir}: {found_grid}, expected {grid}; prepare it on the grid of the reward")
     terms = []
     for name in names:
-        keywords = dict((options or {}).get(name, {}))
+        keywords = (_groups(name, kit) if kit else {}) | dict((options or {}).get(name, {}))
         probe = Term(name, level, target=0.0, options=keywords)
         found = torch.cat([probe.values(torch.from_numpy(each)[None], grid)[0] for each in sequences])
         found = found[~found.isnan()].double()
@@ -253,7 +254,8 @@ def load_reward(source: str | Path | Mapping[str, Any], grid: Grid = Grid(), kit
     """A reward from YAML, or from what YAML holds.
 
     ``terms`` is a list of terms, each with the fields of ``Term``; ``style`` has the arguments of ``style_terms``, its
-    folder as ``folder``; ``normalise`` may be true. With a kit, ``voices`` may be their names.
+    folder as ``folder``; ``normalise`` may be true. With a kit, ``voices`` may be their names, and metrics that ask for
+    streams or cymbals have the kit's.
 
     Raises:
         HypermeterError: a file that cannot be read, or is not a reward.
@@ -285,10 +287,16 @@ def load_reward(source: str | Path | Mapping[str, Any], grid: Grid = Grid(), kit
     if not isinstance(normalise, bool):
         raise HypermeterError(f"{where}: normalise is {normalise!r}, expected true or false")
     for term in terms:
+        voices = 1 + max(term.voices or (0,)) if kit is None else kit.num_voices
         try:
-            term.values(torch.zeros(1, grid.steps_per_phrase, 1 + max(term.voices or (0,))), grid)
+            term.values(torch.zeros(1, grid.steps_per_phrase, voices), grid)
         except TypeError as error:
             raise HypermeterError(f"{where}: {term.metric} does not take these options ({error}); mend them") from error
+        except HypermeterError as error:
+            if kit is not None:  # else nobody knows how many voices there are
+                reason = str(error).removeprefix("reward: ")
+                named = reason if reason.startswith(term.metric) else f"{term.metric}: {reason}"
+                raise HypermeterError(f"{where}: {named}") from error
     return Reward(terms, normalise=normalise)
 
 
@@ -306,7 +314,15 @@ def _term(record: Any, kit: Kit | None) -> Term:
     if (voices := arguments.get("voices")) is not None:
         voices = [voices] if isinstance(voices, str | int) else voices
         arguments["voices"] = tuple(_column(each, kit) if isinstance(each, str) else each for each in voices)
+    if kit is not None and isinstance(options := arguments.get("options", {}), Mapping):
+        arguments["options"] = _groups(arguments.get("metric"), kit) | dict(options)
     return Term(**arguments)
+
+
+def _groups(metric: Any, kit: Kit) -> dict[str, Any]:
+    """The groups of the kit that a metric asks for."""
+    wanted = signature(METRICS[metric]).parameters if metric in METRICS else {}
+    return {name: each for name, each in (("streams", kit.streams), ("cymbals", kit.cymbals)) if name in wanted}
 
 
 def _column(voice: str, kit: Kit | None) -> int:

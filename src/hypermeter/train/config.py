@@ -17,8 +17,8 @@ class TrainConfig:
     """All that decides a training run.
 
     Args:
-        npz_dir: folder that prepare wrote, with train and, for early stopping, validation in it; or a folder of MIDI,
-            which the command prepares into the folder of the run.
+        npz_dir: folder that prepare wrote, with train and, for early stopping, validation in it; or a folder, .zip or
+            .mid of MIDI, which the command prepares into the folder of the run.
         out: folder of the run: best.safetensors, last.safetensors, checkpoint.pt, log.csv, curves.png. Given the folder
             of an unfinished run, it goes on.
         init: start from these weights: the name or path of a model, as ``load`` takes it. Its kit and grid must be the
@@ -33,7 +33,7 @@ class TrainConfig:
         batch_size: windows an update, over all processes.
         seq_len: steps of a window.
         hop_bars: bars from the start of one window to that of the next. Left out, a phrase, so that the place in the
-            phrase means the same in every window.
+            phrase means the same in every window but the last of a file, which starts on a bar and ends with the file.
         learning_rate: at its highest, after the warm-up; a cosine takes it to 2 % of that.
         warmup_steps: updates of the warm-up.
         weight_decay: of AdamW, on matrices only, and not on those that read the plan.
@@ -131,6 +131,9 @@ class TrainConfig:
             raise HypermeterError(f"train: no track {min(unknown)!r}, expected some of {', '.join(TRACKS)}")
         if self.only is not None and self.init is None:
             raise HypermeterError(f"train: only {self.only} without init; name the model that is to learn it")
+        if self.only == "expression" and (self.teachers or self.metric_weight):
+            name = "teachers" if self.teachers else "metric_weight"
+            raise HypermeterError(f"train: only expression takes no {name}, which are of the hits; leave it out")
 
     def to_dict(self) -> dict[str, Any]:
         """Without the paths and the machine: what must agree for a run to go on. Of the data, other things must."""

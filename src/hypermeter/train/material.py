@@ -109,12 +109,14 @@ def read_material(config: TrainConfig, model: Mapping[str, Any] | None = None) -
     judged = [(path, sequence) for path, sequence in zip(held_out, sequences, strict=True) if len(sequence)]
     plans = [] if dataset.labels is None else [read_plan(*each, grid, dataset.labels) for each in judged]
     items = [_played(*each, tracks) for each in judged] if config.only == "expression" else []
-    for where, velocities in (
-        (folder, [velocity for velocity, _, _ in dataset.expression]),
-        (validation, [each["velocity"].numpy() for each in items]),
+    for where, played in (
+        (folder, [(velocity, offset) for velocity, offset, _ in dataset.expression]),
+        (validation, [(each["velocity"].numpy(), each["offset"].numpy()) for each in items]),
     ):
-        if velocities and all(np.isnan(each).all() for each in velocities):
-            raise HypermeterError(f"{where}: no velocity in any .npz, so there is nothing to learn; prepare from MIDI")
+        if played and all((np.isnan(velocity) | np.isnan(offset)).all() for velocity, offset in played):
+            raise HypermeterError(
+                f"{where}: no .npz with both velocity and offset, so there is nothing to learn; prepare from MIDI"
+            )
     if model is not None and model.get("labels") is not None:  # others were found in the data itself
         _tell_unknown_styles(config, dataset)
     return Material(folder, dataset, [with_tracks(*each, tracks) for each in judged], plans, items, kit, grid)

@@ -52,6 +52,8 @@ class DrumModule(lightning.LightningModule):
             self.model.requires_grad_(False)
             for part in self._parts():
                 part.requires_grad_(True)
+        elif model.expression is not None:  # it has no part in the loss, and processes wait for every gradient
+            model.expression.requires_grad_(False)
         self.teachers = tuple(teachers)  # in a tuple they are no part of the module: not trained, not saved
 
     def _parts(self) -> list[nn.Module]:
