@@ -330,6 +330,21 @@ def test_a_file_without_hits_has_no_curve_of_hits_off_the_beat(asking, monkeypat
         empty.after([], 4)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--bars", 2, "--tempo-bpm", 200),
+        ("--primer", "song.mid", "--bars", 2),
+        ("--primer", "song.mid", "--replace", 3, "--particles", 4),
+    ],
+)
+def test_where_nothing_is_asked_there_is_no_guidance(folder, arguments):
+    plain, free = (run(*ASKING, *arguments, *more) for more in ((), ("--guidance", 0)))
+    assert np.array_equal(plain.hits, free.hits)
+    asked, as_learnt = (run(*ASKING, *arguments, "--density", 0.4, *more) for more in ((), ("--guidance", 0)))
+    assert not np.array_equal(asked.hits, as_learnt.hits)
+
+
 # ---------------------------------------------------------------------- with velocity and timing of its own
 
 
@@ -401,7 +416,40 @@ def test_a_bass_without_drums_is_a_lock_that_drums_are_written_to(tmp_path, monk
     assert made.hits.any() and np.array_equal(made.tracks["bass"], codes[: len(made)])
 
 
+def test_an_ending_without_a_bass_leaves_it_free(primer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10"), tracks=[BASS.to_dict()]).eval().save("bass.safetensors")
+    write_midi(primer, "end.mid")
+    kept = Kept(ending=tmp_path / "end.mid", particles=4)
+    generate_command(tmp_path / "out.mid", "bass.safetensors", bars=1, kept=kept, picture=False)
+    made = read_midi("out.mid", tracks=[BASS])
+    assert np.array_equal(made.hits[16:48], primer.hits) and (made.tracks["bass"][16:48] != REST).any()
+
+
 # ---------------------------------------------------------------------- sections
+
+
+def sections_of(path="out.mid"):
+    return read_midi(path, with_sections=True).sections.tolist()
+
+
+def test_the_names_of_sections_that_a_file_has_stay(folder):
+    song, primer = read_midi("song.mid"), read_midi("primer.mid")
+    song.sections, primer.sections = np.array(["verse"] * 3 + ["fill", "chorus"]), np.array(["a", "b"])
+    write_midi(song, "named.mid")
+    write_midi(primer, "named-too.mid")
+    named = ("--primer", "named.mid", "--particles", 4)
+    run(*ASKING, *named, "--sections", "intro:2")
+    assert sections_of() == ["verse"] * 3 + ["fill", "chorus", "intro", "intro"]
+    run(*ASKING, *named, "--replace", "2-3", "--sections", "intro:1 jazz:1")
+    assert sections_of() == ["verse", "intro", "verse", "fill", "chorus"]
+    run(*MODEL, *named, "--vary", 0.1)
+    assert sections_of() == song.sections.tolist()
+    run(*MODEL, *named, "--bars", 1, "--ending", "named-too.mid")
+    assert sections_of() == [*song.sections, "", "a", "b"]
+    run(*ASKING, "--lock", "named-too.mid", "--bars", 3)
+    assert sections_of() == ["a", "b", ""]
 
 
 def test_sections_that_are_asked_for_are_markers_of_the_file(tmp_path, monkeypatch):
@@ -433,9 +481,13 @@ def test_sections_that_are_asked_for_are_markers_of_the_file(tmp_path, monkeypat
         (["--primer", "song.mid", "--replace", "x"], "replace: 'x', expected a bar as 7 or bars as 9-10"),
         (["--keep", "kick"], "--keep without music"),
         (["--lock", "song.mid", "--keep", "hat"], "keep: no voice 'hat' in kit gm10; it has kick"),
-        (["--lock", "song.mid", "--bars", "4"], "lock: 5 bars for 4 new ones"),
         (["--lock", "none.mid"], "none.mid: cannot be read"),
         (["--lock", "song.mid", "--particles", "0"], "particles is 0, expected at least 1"),
+        (["--particles", "0"], "particles is 0, expected at least 1"),
+        (["--bars", "1", "--horizon-bars", "-5"], "horizon_bars is -5, expected at least 0"),
+        (["--primer", "song.mid", "--replace"], "--replace with nothing after it, expected bars, as 7 9-10"),
+        (["--lock", "song.mid", "--keep"], "--keep with nothing after it, expected voices, as kick snare"),
+        (["--lock", "song.mid", "--bars", "4"], "lock: 5 bars for 4 new ones; ask for more bars, or shorten it"),
         (["--guidance", "2"], "--guidance without anything asked"),
         (["--bars", "0"], "bars is 0, expected at least 1"),
         (["--style", "jazz"], "--style: model.safetensors was made without labels"),
@@ -451,7 +503,8 @@ def test_what_cannot_be_meant_is_said_in_one_line(folder, capsys, arguments, wor
     [
         (["--style", "polka"], "style: no 'polka' in the model; it has rock, jazz"),
         (["--sections", "bridge:2"], "no label 'bridge' in the model; it has intro, verse, chorus"),
-        (["--sections", "verse:2", "--bars", "3"], "sections: 2 bars, bars is 3"),
+        (["--sections", "verse:2", "--bars", "3"], "sections: 2 bars, bars is 3: expected the same\n"),
+        (["--primer", "song.mid", "--replace", "2", "4", "--sections", "verse:1 fill:2"], "3 bars, and 2 to replace"),
         (["--density", "busy"], "density: 'busy', expected a number"),
         (["--density", "2"], "density is"),
         (["--offbeat", "none.mid"], "none.mid: cannot be read"),
@@ -465,3 +518,17 @@ def test_what_cannot_be_asked_is_said_in_one_line(folder, capsys, arguments, wor
 def test_a_lock_in_another_metre_is_refused_by_its_name(folder, capsys):
     write_midi(Groove(np.eye(24, 10), grid=Grid(4, 3)), "waltz.mid")
     assert "waltz.mid: metre 3/4" in refused(capsys, *MODEL, "--lock", "waltz.mid")
+    assert "--metre" not in refused(capsys, *MODEL, "--primer", "waltz.mid")
+
+
+def test_a_groove_that_cannot_be_filled_is_said_before_it_is(model, primer):
+    locks = lock_voices(columns_of_groove(model, primer), [0])
+    nine = Groove(np.zeros((32, 9)), kit="magenta9")
+    for pattern, told, options, words in (
+        (Groove(primer.hits[:16]), locks, {}, "locks: 32 steps for a pattern of 16"),
+        (nine, locks, {}, "pattern: 9 voices, expected 10"),
+        (Groove(np.zeros((32, 10)), grid=Grid(2)), locks, {}, "pattern in 4/4, 8 steps a bar"),
+        (primer, locks, {"pieces": 2}, "pieces is 2, expected 1"),
+    ):
+        with pytest.raises(HypermeterError, match=words):
+            fill_groove(model, pattern, told, seed=0, **SMALL, **options)

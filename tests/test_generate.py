@@ -256,6 +256,16 @@ def test_locks_that_do_not_fit_are_said_in_one_line(model, primer, known, values
         generate(model, primer, 4, locks=Locks(known.bool(), values))
 
 
+def test_the_rows_are_those_of_the_state(model, primer):
+    state = listen(model, primer[:1].expand(3, -1, -1))
+    made = generate(model, primer[:1], 4, state=state, seed=0)
+    alike = generate(model, primer[:1].expand(3, -1, -1), 4, state=state, seed=0)
+    assert torch.equal(made, alike) and len(made) == 3
+    assert generate(model, length=0, state=state).shape == (3, 0, 4)
+    with pytest.raises(HypermeterError, match="primer of 2 rows beside 3 pieces"):
+        generate(model, primer, 4, state=state)
+
+
 # ---------------------------------------------------------------------- plans and guidance
 
 LABELS = {"section": ["verse", "chorus"], "style": ["rock", "jazz"], "fill": list(FILL)}
@@ -391,6 +401,10 @@ def test_a_state_has_a_plan_of_its_own(planned):
         stream(planned, state=planned.init_state(1), plan=PLAN)
     with pytest.raises(HypermeterError, match="guidance beside a state without it"):
         stream(planned, state=planned.init_state(1), guidance=1.0)
+    guided = Guided(planned, 2.0)
+    with pytest.raises(HypermeterError, match="a state with guidance, and none given"):
+        stream(planned, state=guided.init_state(1, PLAN))
+    assert next(stream(guided, state=guided.init_state(1, PLAN))).shape == (1, 4)
 
 
 def test_a_model_without_labels_takes_no_plan(model):

@@ -12,7 +12,8 @@ from hypermeter import cli
 from hypermeter.demo import read_corpus
 from hypermeter.grid import Grid, Groove, HypermeterError
 from hypermeter.kit import Kit, Voice, load_kit
-from hypermeter.midi import read_midi
+from hypermeter.midi import read_midi, write_midi
+from hypermeter.model import HierarchicalDrumModel
 from hypermeter.notation import (
     from_strudel,
     from_tidal,
@@ -374,3 +375,26 @@ def test_the_command_goes_on_from_code_and_writes_code(tmp_path, monkeypatch, ca
     (tmp_path / "waltz.tidal").write_text("-- tempo 90, metre 3/4, 4 steps a beat, phrases of 4\nbd sd sd")
     assert cli.main(["generate", "out.mid", "--primer", "waltz.tidal"]) == 2
     assert "waltz.tidal in 3/4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "tempo_bpm"),
+    [
+        ("beat.tidal", 'd1 $ s "bd*4"', 90),
+        ("beat.strudel", 's("bd*4")', 90),
+        ("beat.txt", "kick |x...x...x...x...|", 90),
+        ("beat.tidal", 'setcps (100/60/4)\nd1 $ s "bd*4"', 100),
+    ],
+)
+def test_text_without_a_tempo_leaves_it_to_what_tells_one(tmp_path, monkeypatch, name, text, tempo_bpm):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text(text)
+    HierarchicalDrumModel(10, 8, 8, 8, kit=load_kit("gm10")).save("model.safetensors")
+    command = ["generate", "out.mid", "--model", "model.safetensors", "--primer", name, "--no-picture"]
+    assert cli.main([*command, "--bars", "1", "--tempo-bpm", "90"]) == 0
+    made = read_midi("out.mid")
+    assert made.tempo_bpm == tempo_bpm and made.hits[:16, 0].sum() == 4
+    write_midi(Groove(np.eye(16, 10), tempo_bpm=90), "lock.mid")
+    assert cli.main([*command, "--lock", "lock.mid", "--particles", "2"]) == 0
+    assert read_midi("out.mid").tempo_bpm == tempo_bpm
+    assert read_text(name).unknown == (set() if tempo_bpm == 100 else {"tempo_bpm"})

@@ -62,7 +62,8 @@ def test_a_groove_without_hits_shows_every_voice():
 
 def test_comments_and_the_first_line_may_be_left_out():
     groove = read_ascii("# mine\n\n\nkick |x...x...x...x...| # four on the floor\n\n")
-    assert groove.hits[:, 0].sum() == 4 and groove.tempo_bpm == 120
+    assert groove.hits[:, 0].sum() == 4 and groove.tempo_bpm == 120 and groove.unknown == {"tempo_bpm"}
+    assert not read_ascii("tempo 120, metre 4/4, 4 steps a beat, phrases of 4\nkick |x...............|").unknown
 
 
 def test_the_grid_may_be_given_where_the_first_line_is_left_out():

@@ -33,7 +33,7 @@ class Asked:
             to be as dense as, bar by bar, again and again; it gives the number of bars where nothing else does.
         offbeat: share of hits off the beat, likewise.
         guidance: how much further all this is followed than the model does by itself: 0 is as learnt, 2 is strict. Left
-            out, 1.
+            out, 1 where any of it is asked; the tempo, which is told in any case, is not followed further by itself.
     """
 
     sections: str | None = None
@@ -91,12 +91,16 @@ class Planner:
         before, end = around
         return join(*(each for each in (before, asked, end) if each is not None)), asked.num_bars
 
-    def sections(self, bars: int) -> np.ndarray | None:
-        """What the new bars are called, and "" for those after them; None where nothing is asked by name."""
+    def name_bars(self, groove: Groove, bars: Sequence[int]) -> None:
+        """Calls those bars of the groove as they are asked to be; the others, and what has no name, stay."""
         if not self.asked.sections or self.model.labels is None:
-            return None
+            return
         names = section_names(self.asked.sections, self.model.labels)
-        return np.array((names + [""] * bars)[:bars]) if any(names) else None
+        if any(names):
+            sections = [""] * groove.num_bars if groove.sections is None else groove.sections.tolist()
+            for bar, name in zip(bars, names, strict=True):
+                sections[bar] = name or sections[bar]
+            groove.sections = np.array(sections)
 
     def measured(self, heard: Sequence[Groove | None]) -> Plan | None:
         """Of what is heard, one after the other."""
@@ -109,6 +113,10 @@ class Planner:
 
     def replacing(self, bars: Sequence[int], before: Groove | None, primer: Groove) -> Plan | None:
         """What the primer has, but in the bars that are replaced what is asked of them."""
+        if self.asked.sections and self.model.labels is not None:
+            told = len(section_names(self.asked.sections, self.model.labels))
+            if told != len(bars):
+                raise HypermeterError(f"sections: {told} bars, and {len(bars)} to replace; expected as many")
         asked, plan = self._asked(len(bars)), self.measured([before, primer])
         if asked is None or plan is None:
             return None

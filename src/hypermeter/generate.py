@@ -253,7 +253,7 @@ class Player:
 @torch.no_grad()
 def begin(
     model: Streaming,
-    start_seq: Float[Tensor, "B T0 V"] | None = None,
+    start_seq: Float[Tensor, "#B T0 V"] | None = None,
     temperature: float = 1.0,
     *,
     context: Float[Tensor, "#B T1 V"] | None = None,
@@ -271,19 +271,20 @@ def begin(
         raise HypermeterError(f"temperature {temperature}, top_p {top_p}: expected at least 0, and above 0 up to 1")
     if state is not None and plan is not None:
         raise HypermeterError("a plan beside a state, expected one: a state keeps the plan that it began with")
+    if isinstance(state, GuidedState) and not (guidance or isinstance(model, Guided)):
+        raise HypermeterError("a state with guidance, and none given; give the guidance that the state was made with")
     if guidance:
         model = Guided(model, guidance)
         if state is not None and not isinstance(state, GuidedState):
             raise HypermeterError("guidance beside a state without it; make it by listen(Guided(model, guidance), ...)")
-    rows = rows_of(start_seq, context, batch_size)
+    rows = rows_of(start_seq, context, batch_size, state)
     if state is None:
         state = model.init_state(rows) if plan is None else model.init_state(rows, plan)  # pyright: ignore[reportCallIssue]
-    expected = len(state.hidden)
     for name, heard in (("context", context), ("primer", start_seq)):
         if heard is not None:
-            if len(heard) not in (1, expected):
-                raise HypermeterError(f"{name} of {len(heard)} rows beside {expected} pieces: expected 1 or as many")
-            state = listen(model, heard.expand(expected, -1, -1) if heard.dim() == 3 else heard, state)
+            if len(heard) not in (1, rows):
+                raise HypermeterError(f"{name} of {len(heard)} rows beside {rows} pieces: expected 1 or as many")
+            state = listen(model, heard.expand(rows, -1, -1) if heard.dim() == 3 else heard, state)
     generator = torch.Generator(device=state.hidden.device)
     generator.seed() if seed is None else generator.manual_seed(seed)
     bias = None
@@ -299,8 +300,11 @@ def begin(
     return Player(model, temperature, top_p, bias, generator), state
 
 
-def rows_of(start_seq: Tensor | None, context: Tensor | None, batch_size: int) -> int:
-    """Pieces side by side: as many as there are primers, or contexts; of one context, ``batch_size``."""
+def rows_of(start_seq: Tensor | None, context: Tensor | None, batch_size: int, state: Any = None) -> int:
+    """Pieces side by side: those of the state, or as many as there are primers, or contexts; of one context,
+    ``batch_size``."""
+    if state is not None:
+        return len(state.hidden)
     if start_seq is not None:
         return len(start_seq)
     return len(context) if context is not None and len(context) > 1 else batch_size
@@ -311,7 +315,7 @@ def rows_of(start_seq: Tensor | None, context: Tensor | None, batch_size: int) -
 
 def stream(
     model: Streaming,
-    start_seq: Float[Tensor, "B T V"] | None = None,
+    start_seq: Float[Tensor, "#B T0 V"] | None = None,
     temperature: float = 1.0,
     *,
     context: Float[Tensor, "#B T1 V"] | None = None,
@@ -377,7 +381,7 @@ def _play(player: Player, state: Any, locks: Locks | None) -> Iterator[Tensor]:
 
 def generate(
     model: Streaming,
-    start_seq: Float[Tensor, "B T0 V"] | None = None,
+    start_seq: Float[Tensor, "#B T0 V"] | None = None,
     length: int = 512,
     temperature: float = 1.0,
     *,
@@ -404,6 +408,8 @@ def generate(
     if parts:
         made = torch.stack(parts, 1)
     else:
-        rows = rows_of(start_seq, options.get("context"), options.get("batch_size", 1))
+        rows = rows_of(start_seq, options.get("context"), options.get("batch_size", 1), options.get("state"))
         made = torch.zeros(rows, 0, width_of(model))
-    return torch.cat([start_seq.to(made), made], 1) if include_primer and start_seq is not None else made
+    if not include_primer or start_seq is None:
+        return made
+    return torch.cat([start_seq.to(made).expand(len(made), -1, -1), made], 1)

@@ -161,9 +161,7 @@ def infill(
     Raises:
         HypermeterError: as ``stream``; particles, pieces or horizon_bars out of range.
     """
-    for name, value, least in (("particles", particles, 1), ("pieces", pieces, 1), ("horizon_bars", horizon_bars, 0)):
-        if value is not None and value < least:
-            raise HypermeterError(f"{name} is {value}, expected at least {least}")
+    check_counts(particles, horizon_bars, pieces)
     for name, heard in (("primer", start_seq), ("context", context)):
         if heard is not None and len(heard) not in (1, pieces):
             raise HypermeterError(f"{name} of {len(heard)} rows for {pieces} pieces; expected 1 or as many rows")
@@ -217,6 +215,13 @@ def infill(
         if step + 1 < locks.num_steps:
             state = player.model.advance(x, state)
     return Infilled(made, sizes, log_evidence + log_weights[:, 0], particles)
+
+
+def check_counts(particles: int, horizon_bars: int | None, pieces: int = 1) -> None:
+    """Refuses numbers that ``infill`` cannot take."""
+    for name, value, least in (("particles", particles, 1), ("pieces", pieces, 1), ("horizon_bars", horizon_bars, 0)):
+        if value is not None and value < least:
+            raise HypermeterError(f"{name} is {value}, expected at least {least}")
 
 
 def _span(locks: Locks, horizon_bars: int | None, model: Any) -> tuple[int, int, int]:

@@ -184,7 +184,11 @@ class HierarchicalDrumModel(Levels):
         return self.predict(state), state
 
     def advance(self, x: Float[Tensor, "B V"], state: State) -> State:
-        """The state after the step x."""
+        """The state after the step x.
+
+        Raises:
+            HypermeterError: x of another shape than (rows of the state, voices and the columns of tracks).
+        """
         if x.shape != (len(state.position), self.width):
             expected = (len(state.position), self.width)
             raise HypermeterError(f"step: x of shape {tuple(x.shape)}, expected {expected} (rows of the state, voices)")
@@ -213,7 +217,7 @@ class HierarchicalDrumModel(Levels):
 
     def generate(
         self,
-        start_seq: Float[Tensor, "B T0 V"] | None = None,
+        start_seq: Float[Tensor, "#B T0 V"] | None = None,
         length: int = 512,
         temperature: float = 1.0,
         **options: Any,

@@ -81,7 +81,7 @@ def make_plan_arrays(
     if length < 1:
         raise HypermeterError(f"plan: bars is {bars}, expected at least 1")
     if named and len(named) != length:
-        raise HypermeterError(f"sections: {len(named)} bars, bars is {length}: expected the same; leave bars out")
+        raise HypermeterError(f"sections: {len(named)} bars, bars is {length}: expected the same")
     plan = PlanArrays.free(length)
     codes = plan.labels[0]
     _set_labels(codes, named, labels)

@@ -108,13 +108,18 @@ def read_ascii(text: str, kit: str | Path | Kit = "gm10", grid: Grid | None = No
     """A groove from what ``ascii_grid`` writes. The first line, of tempo and metre, may be left out; # is a comment.
 
     Args:
+        text: rows of voices, a blank line between phrases.
+        kit: names the voices: a kit's name, the path of its YAML file, or a ``Kit``.
         grid: where the first line is left out; None is 4/4 in sixteenths.
+
+    Returns:
+        The groove; without the first line its tempo is ``unknown``.
 
     Raises:
         HypermeterError: an unknown voice or symbol, rows of different lengths, a bar that is too short or too long.
     """
     given, kit = kit, load_kit(kit)
-    grid, tempo_bpm = grid or Grid(), 120.0
+    grid, tempo_bpm, unknown = grid or Grid(), 120.0, frozenset(("tempo_bpm",))
     blocks: list[dict[int, str]] = [{}]
     played = {*TRACKS, *re.findall(rf"^\s*(\S+){_OCTAVE} *\|", text, re.MULTILINE)}
     melodies: dict[str, list[str]] = {}
@@ -122,6 +127,7 @@ def read_ascii(text: str, kit: str | Path | Kit = "gm10", grid: Grid | None = No
         where, line = f"grid, line {number}", line.partition("#")[0].strip()
         if header := _HEADER.fullmatch(line):
             grid, tempo_bpm = Grid.of_metre(header[2], int(header[3]), int(header[4])), float(header[1])
+            unknown = frozenset()
         elif row := _ROW.fullmatch(line):
             if row[1].removesuffix(_OCTAVE) in played and row[1] not in kit.names:
                 melodies.setdefault(row[1], []).append(row[2].replace("|", ""))
@@ -152,7 +158,7 @@ def read_ascii(text: str, kit: str | Path | Kit = "gm10", grid: Grid | None = No
         for name, row in joined.items()
         if not name.endswith(_OCTAVE)
     }
-    return Groove(symbols != ".", velocity, tempo_bpm=tempo_bpm, kit=given, grid=grid, tracks=tracks)
+    return Groove(symbols != ".", velocity, tempo_bpm=tempo_bpm, kit=given, grid=grid, unknown=unknown, tracks=tracks)
 
 
 def _column(voice: str, bars: str, kit: Kit, where: str) -> int:

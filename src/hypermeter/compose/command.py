@@ -20,7 +20,7 @@ from hypermeter.compose.grooves import (
 )
 from hypermeter.generate import Locks
 from hypermeter.grid import Groove, HypermeterError, check_metre
-from hypermeter.infill import combine, lock_all_but, lock_ending, lock_voices
+from hypermeter.infill import check_counts, combine, lock_all_but, lock_ending, lock_voices
 from hypermeter.kit import Kit
 from hypermeter.midi import read_midi_report, write_midi
 from hypermeter.model import HierarchicalDrumModel, kit_of, load
@@ -46,8 +46,8 @@ class Kept:
     """
 
     lock: Path | None = None
-    keep: tuple[str, ...] = ()
-    replace: tuple[str, ...] = ()
+    keep: tuple[str, ...] | None = None
+    replace: tuple[str, ...] | None = None
     ending: Path | None = None
     vary: float | None = None
     particles: int = 64
@@ -86,7 +86,7 @@ def generate_command(
         top_p: keep only the likeliest combinations of voices that hold this probability together.
         bias: per voice, added to its log odds: --bias closed_hat 1 ride -2.
         seed: the same seed gives the same music.
-        tempo_bpm: where no MIDI file tells one.
+        tempo_bpm: where no file tells one.
         include_primer: whether the file begins with the primer.
         picture: whether to draw the picture.
         context: MIDI file heard before the primer, such as the song so far, of any length; it is not in the result.
@@ -106,14 +106,19 @@ def generate_command(
     values = [0.0] * kit.num_voices
     for voice, value in (bias or {}).items():
         values[_column(kit, voice, "bias")] = value
-    columns = _columns_named(drummer, kit, kept.keep)
+    columns = _columns_named(drummer, kit, kept.keep or ())
     read = partial(_read_groove, model=drummer, kit=kit)
     heard, before, lock, ending = (
         None if path is None else read(path) for path in (primer, context, kept.lock, kept.ending)
     )
-    told = [each.tempo_bpm for each in (heard, before, lock, ending) if each is not None]
+    files = [each for each in (heard, before, lock, ending) if each is not None]
+    told = [each.tempo_bpm for each in files if "tempo_bpm" not in each.unknown]
     tempo_bpm = told[0] if told else tempo_bpm
+    for each in files:
+        if "tempo_bpm" in each.unknown:
+            each.tempo_bpm, each.unknown = tempo_bpm, each.unknown - {"tempo_bpm"}
     planner = Planner(drummer, model, asked, tempo_bpm, read)
+    guidance = asked.strength if asked.names else 0.0
     options = {
         "temperature": temperature,
         "top_p": top_p,
@@ -134,21 +139,20 @@ def generate_command(
         hits = columns_of_groove(drummer, heard)
         locks = combine(lock_all_but(hits, chosen, drummer.grid), lock_voices(hits, columns))
         plan = planner.replacing(chosen, before, heard)
-        groove, done = fill_groove(
-            drummer, heard, locks, plan=plan, guidance=asked.strength if plan else 0.0, **options, **particles
-        )
+        groove, done = fill_groove(drummer, heard, locks, plan=plan, guidance=guidance, **options, **particles)
+        planner.name_bars(groove, chosen)
     else:
         if lock is not None and not asked.sections:
             bars = bars or lock.num_bars
         plan, bars = planner.after([before, heard], bars, ending)
-        options |= {"plan": plan, "guidance": asked.strength if plan else 0.0}
+        options |= {"plan": plan, "guidance": guidance}
         if lock is None and ending is None:
             groove = continue_groove(drummer, heard, bars, tempo_bpm=tempo_bpm, include_primer=False, **options)
         else:
             pattern, locks = _pattern(drummer, kit, bars, lock, columns, ending)
             pattern.tempo_bpm = tempo_bpm
             groove, done = fill_groove(drummer, pattern, locks, heard, **options, **particles)
-        groove.sections = planner.sections(groove.num_bars)
+        planner.name_bars(groove, range(bars))
         if heard is not None and include_primer:
             groove, shaded = after(heard, groove), len(heard)
     if is_text(out):
@@ -170,7 +174,11 @@ def _refuse_contradictions(
     asked: Asked, kept: Kept, primer: Path | None, bars: int | None, include_primer: bool
 ) -> None:
     """Options that cannot both be meant, in one line that names them."""
-    in_place = [f"--{name}" for name in ("replace", "vary") if getattr(kept, name) not in (None, ())]
+    check_counts(kept.particles, kept.horizon_bars)
+    for name, expected in (("replace", "bars, as 7 9-10"), ("keep", "voices, as kick snare")):
+        if getattr(kept, name) == ():
+            raise HypermeterError(f"--{name} with nothing after it, expected {expected}")
+    in_place = [f"--{name}" for name in ("replace", "vary") if getattr(kept, name) is not None]
     if len(in_place) == 2:
         raise HypermeterError("--replace beside --vary, expected one of them: run the command twice for both")
     if in_place:
@@ -235,7 +243,7 @@ def _pattern(
     parts, locks = [], [Locks(free > 0, free)]
     if lock is not None:
         if len(lock) > length:
-            raise HypermeterError(f"lock: {lock.num_bars} bars for {bars} new ones; leave --bars out, or shorten it")
+            raise HypermeterError(f"lock: {lock.num_bars} bars for {bars} new ones; ask for more bars, or shorten it")
         cells = columns_of_groove(model, lock, "lock")
         columns = columns or _columns_named(model, kit, _playing(lock, kit))
         parts.append((0, lock, [each for each in columns if each < model.num_drums]))
@@ -243,14 +251,20 @@ def _pattern(
     if ending is not None:
         end = lock_ending(length, columns_of_groove(model, ending, "ending"))
         has = torch.zeros(model.width, dtype=torch.bool)
-        has[_columns_named(model, kit, [*kit.names, *ending.tracks])] = True  # a track that it lacks is free
+        played = [name for name, codes in ending.tracks.items() if codes.any()]  # a track that it lacks is free
+        has[_columns_named(model, kit, [*kit.names, *played])] = True
         parts.append((length, ending, range(model.num_drums)))
         locks.append(Locks(end.known & has, end.values))
     whole = combine(*locks)
     told = Groove(np.zeros((whole.num_steps, kit.num_voices)), kit=kit, grid=model.grid)
+    names = [""] * told.num_bars
     for start, groove, voices in parts:
+        if groove.sections is not None:
+            bar = start // told.grid.steps_per_bar
+            names[bar : bar + groove.num_bars] = groove.sections.tolist()
         for name in ("hits", "velocity", "offset"):
             getattr(told, name)[start : start + len(groove), list(voices)] = getattr(groove, name)[:, list(voices)]
+    told.sections = np.array(names) if any(names) else None
     return told, whole
 
 
@@ -266,7 +280,7 @@ def _read_groove(path: Path, model: HierarchicalDrumModel, kit: Kit) -> Groove:
         groove = read_text(path, kit, model.grid)
         check_metre(groove.grid, model.grid, str(path))
         return groove
-    (piece,), losses = read_midi_report(path, kit, model.grid, "refuse", model.tracks, may_rest=True)
+    (piece,), losses = read_midi_report(path, kit, model.grid, "refuse", model.tracks, True, may_rest=True)
     for loss in losses:
         print(f"{path}: {loss}")
     return piece.groove

@@ -91,21 +91,27 @@ def fill_groove(
 
     Args:
         model: its kit becomes the groove's.
-        pattern: on the model's grid and kit, as long as the locks; it gives the tempo.
+        pattern: on the model's grid and kit, as long as the locks; it gives the tempo and the sections.
         locks: of one row and of the values that the pattern has, see ``columns_of_groove``.
         primer: heard before; not in the result.
         context: heard before that.
         plan: see ``continue_groove``.
         seed: see ``infill``.
         expression: likewise.
-        options: of ``infill``.
+        options: of ``infill``, but pieces: a groove is one.
 
     Returns:
         The groove; and the infill, which tells the effective sample size.
 
     Raises:
-        HypermeterError: as ``infill``; a pattern, primer or context of another grid.
+        HypermeterError: as ``infill``; a pattern, primer or context of another grid or number of voices, locks of
+            another length than the pattern, several pieces.
     """
+    if (pieces := options.pop("pieces", 1)) != 1:
+        raise HypermeterError(f"pieces is {pieces}, expected 1, as a groove is; call infill for more")
+    _check(model, pattern, "pattern")
+    if locks.num_steps != len(pattern):
+        raise HypermeterError(f"locks: {locks.num_steps} steps for a pattern of {len(pattern)}; expected as many")
     heard, before = _heard(model, primer, "primer"), _heard(model, context, "context")
     done = infill(model, locks, heard, context=before, plan=plan, seed=seed, **options)
     return _in_place(model, done, pattern, expression, seed, (context, primer)), done
@@ -135,10 +141,16 @@ def columns_of_groove(model: HierarchicalDrumModel, groove: Groove, what: str = 
     """The groove's hits and, of a model with tracks, its notes; a track that it lacks is silent.
 
     Raises:
-        HypermeterError: another metre than the model's, by the name of ``what``.
+        HypermeterError: another metre or number of voices than the model's, by the name of ``what``.
     """
-    check_metre(groove.grid, model.grid, what)
+    _check(model, groove, what)
     return torch.from_numpy(with_columns(groove.hits, groove.tracks, model.tracks)).float()[None]
+
+
+def _check(model: HierarchicalDrumModel, groove: Groove, what: str) -> None:
+    check_metre(groove.grid, model.grid, what)
+    if (voices := groove.hits.shape[1]) != model.num_drums:
+        raise HypermeterError(f"{what}: {voices} voices, expected {model.num_drums}, those of the model")
 
 
 def _heard(model: HierarchicalDrumModel, groove: Groove | None, what: str) -> Tensor | None:
@@ -153,7 +165,8 @@ def _groove_of(
     kit: Any,
     heard: Sequence[Groove | None] = (),
 ) -> Groove:
-    """Hits where the pattern has one keep its velocity and offset; the others are DEFAULT_VELOCITY, on the grid.
+    """Hits where the pattern has one keep its velocity and offset; the others are DEFAULT_VELOCITY, on the grid. Its
+    sections stay.
 
     A note of a track that sounds where what was heard ends may go on.
     """
@@ -169,7 +182,8 @@ def _groove_of(
     tracks = {
         track.name: track.decode(played[:, start:stop], track.name in sounding) for track, (start, stop) in groups
     }
-    return Groove(hits, velocity, offset, tempo_bpm, kit, model.grid, tracks=tracks)
+    sections = None if pattern is None else pattern.sections
+    return Groove(hits, velocity, offset, tempo_bpm, kit, model.grid, sections, tracks=tracks)
 
 
 def _in_place(

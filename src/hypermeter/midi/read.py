@@ -54,8 +54,14 @@ def read_midi(
     """The drums of a MIDI file in one metre and tempo, as whole bars from its start.
 
     A note goes to the nearest step; the rest of its time is its offset. Of two in one cell the louder stays. Hits that
-    no voice reads are left out: ``read_midi_report`` tells both. ``tracks`` are read beside the drums, and with
-    ``with_sections`` the markers, as sections.
+    no voice reads are left out: ``read_midi_report`` tells both.
+
+    Args:
+        path: of the file.
+        kit: the voices: a kit's name, the path of its YAML file, a ``Kit``, or its record; see ``load_kit``.
+        grid: the metre and the steps; left out, 4/4 in sixteenths.
+        tracks: to read beside the drums; a file where one never plays is refused.
+        with_sections: take markers as the names of sections.
 
     Raises:
         HypermeterError: no readable MIDI, no drums, another metre than the grid's, a change of tempo or metre.
@@ -77,6 +83,14 @@ def read_midi_pieces(
     A change within an eighth of a step of a bar line is taken as at it. Stretches in another metre, bars that the tempo
     changes within, and stretches without drums are left out; ``read_midi_report`` says which.
 
+    Args:
+        path: of the file.
+        kit: the voices: a kit's name, the path of its YAML file, a ``Kit``, or its record; see ``load_kit``.
+        grid: the metre and the steps; left out, 4/4 in sixteenths.
+        changes: ``split`` at a change of tempo or metre, or ``refuse`` a file with one.
+        tracks: to read beside the drums; a stretch where one never plays is left out.
+        with_sections: take markers as the names of sections.
+
     Raises:
         HypermeterError: no readable MIDI, nothing in it to keep, or a change where ``changes`` is "refuse".
     """
@@ -95,6 +109,8 @@ def read_midi_report(
     """``read_midi_pieces``, and what of the file's drums is in none of the pieces.
 
     Args:
+        path: of the file.
+        kit, grid, changes, tracks, with_sections: as in ``read_midi_pieces``.
         may_rest: see ``parse_midi``.
 
     Returns:
@@ -144,7 +160,11 @@ def parse_midi(
     """``read_midi_pieces`` from bytes.
 
     Args:
+        content: the bytes of a MIDI file.
         where: the name that errors give.
+        kit: the voices: a kit's name, the path of its YAML file, a ``Kit``, or its record; see ``load_kit``.
+        grid: the metre and the steps; left out, 4/4 in sixteenths.
+        changes: ``split`` at a change of tempo or metre, or ``refuse`` a file with one.
         tracks: to read beside the drums, for as long as they play. A stretch where one never plays is left out: what
             has no such part tells nothing about it.
         with_sections: take markers as the names of sections.
@@ -175,7 +195,7 @@ def parse_midi(
     heard = [each for each in stretches_of(score, where, ticks_per_step) if each.start <= last]
     if len(heard) > 1 and changes == "refuse":
         what = change(*heard[:2])
-        raise HypermeterError(f"{where}: {what}, expected one; cut the file there or pass --changes split")
+        raise HypermeterError(f"{where}: {what}, expected one; cut the file there")
     name = kit.name if isinstance(kit.record, str) else kit
     columns = kit.columns[pitches]
     pieces, left_out = [], []
@@ -189,7 +209,8 @@ def parse_midi(
         at = f"at bar {each.bar} ({len(inside)} hits)"
         reason = ""
         if each.metre != grid.metre:
-            reason = f"metre {each.metre} {at}, expected {grid.metre}; split the file or pass --metre {each.metre}"
+            advice = f"split the file, or take a model or grid in {each.metre}"
+            reason = f"metre {each.metre} {at}, expected {grid.metre}; {advice}"
         elif each.tempo_bpm is None:
             reason = f"tempo or metre changes within the bar {at}; move the change to a bar line"
         elif not len(read) and not has_notes:

@@ -28,6 +28,8 @@ def write_midi(
     Times are rounded to a tick within their step. A hit ahead of the first step is written at time zero.
 
     Args:
+        groove: what to write.
+        path: of the file; one that is there is replaced.
         kit: gives the pitches written; left out, ``groove.kit``.
         tracks: give the programs of the groove's tracks; one that is not among them has program 0.
 
@@ -44,11 +46,16 @@ def to_midi_bytes(
     kit: str | Path | Kit | Mapping[str, Any] | None = None,
     tracks: Sequence[Track] = tuple(TRACKS.values()),
 ) -> bytes:
-    """The content of the file that ``write_midi`` writes."""
+    """The content of the file that ``write_midi`` writes, whose arguments these are.
+
+    Raises:
+        HypermeterError: a kit of another number of voices, a tempo or metre that MIDI cannot hold, or a grid finer than
+            a tick.
+    """
     kit, grid = load_kit(groove.kit if kit is None else kit), groove.grid
     check_voices(kit, groove.hits.shape[1])
     if not 3.6 <= groove.tempo_bpm <= 1e6:
-        raise HypermeterError(f"groove: tempo_bpm is {groove.tempo_bpm:g}, MIDI holds 3.6 and faster")
+        raise HypermeterError(f"groove: tempo_bpm is {groove.tempo_bpm:g}, expected 3.6 to 1e6 for MIDI")
     if grid.beats_per_bar > 255:
         raise HypermeterError(f"groove: metre {grid.metre}, MIDI holds at most 255 beats a bar")
     ticks_per_step = TICKS_PER_QUARTER / grid.steps_per_quarter

@@ -23,7 +23,9 @@ def read_text(path: str | Path, kit: str | Path | Kit = "gm10", grid: Grid | Non
     """A groove from a .txt, .tidal or .strudel file.
 
     Args:
-        grid: where the file does not tell it.
+        path: of the file; its suffix tells the notation.
+        kit: the voices: a kit's name, the path of its YAML file, or a ``Kit``.
+        grid: where the file does not tell it; None is 4/4 in sixteenths.
 
     Raises:
         HypermeterError: a file that cannot be read, or is not in the notation of its suffix.
@@ -48,6 +50,10 @@ def read_text(path: str | Path, kit: str | Path | Kit = "gm10", grid: Grid | Non
 
 def write_text(groove: Groove, path: str | Path) -> Path:
     """A groove as a .txt, .tidal or .strudel file.
+
+    Args:
+        groove: what to write.
+        path: of the file; one that is there is replaced.
 
     Raises:
         HypermeterError: another suffix, or a path that cannot be written.

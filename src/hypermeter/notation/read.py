@@ -101,7 +101,7 @@ def from_tidal(
             and the length where the patterns are at their beginnings again after so many bars.
         kit: whose voices play the samples; ``:n`` after a sample counts only where the kit has several of its kind.
         grid: where the comment does not tell it; None is 4/4 in sixteenths.
-        tempo_bpm: where neither comment nor code tell it; None is 120.
+        tempo_bpm: where neither comment nor code tell it; None is 120, and the groove's tempo is ``unknown``.
         bars: of the groove; left out, as many as the comment says, or as it takes to repeat.
         where: how errors name the text.
 
@@ -156,8 +156,10 @@ def _read(
         steps = period * grid.steps_per_bar
     if steps > MAX_STEPS:
         raise HypermeterError(f"{where}: {steps} steps, expected at most {MAX_STEPS}; ask for fewer bars")
+    unknown = frozenset(("tempo_bpm",) if tempo_bpm is None else ())
     tempo_bpm = 120.0 if tempo_bpm is None else tempo_bpm
-    groove = Groove(np.zeros((steps, kit_read.num_voices)), tempo_bpm=tempo_bpm, kit=kit, grid=grid)
+    hits = np.zeros((steps, kit_read.num_voices))
+    groove = Groove(hits, tempo_bpm=tempo_bpm, kit=kit, grid=grid, unknown=unknown)
     for layer in layers:
         _play(layer, groove, kit_read)
     return groove
