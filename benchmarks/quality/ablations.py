@@ -250,7 +250,7 @@ def table(rows: dict[str, Row], found: dict[str, list[dict[str, Any]]], steps: n
         if "phrase_end" in runs[0]:
             mean, low, high = mean_and_interval(np.array([each["phrase_end"] for each in runs]))
             ends = f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
-        minutes = np.mean([each["seconds"] for each in runs]) / 60
+        minutes = np.median([each["seconds"] for each in runs]) / 60
         cells = (
             rows[name].what,
             f"{per_step.mean():.3f}",

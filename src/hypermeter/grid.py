@@ -80,7 +80,11 @@ class Grid:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Grid":
-        """The grid that ``to_dict`` wrote; a field left out has its default."""
+        """The grid that ``to_dict`` wrote; a field left out has its default.
+
+        Raises:
+            HypermeterError: an unknown field, or a number out of range.
+        """
         unknown = set(values) - {each.name for each in fields(cls)}
         if unknown:
             expected = ", ".join(each.name for each in fields(cls))

@@ -181,7 +181,21 @@ def compute_loss(
     metrics: bool | Iterable[str] | list[dict] | None = None,
     **options: Any,
 ) -> Float[Tensor, ""]:
-    """The weighted sum of step NLL, bar and phrase losses, and the metric term: ``loss_terms(...)["loss"]``."""
+    """The training loss: ``loss_terms(...)["loss"]``.
+
+    Args:
+        preds: the model's ``Prediction``, or (step_preds, bar_preds, phrase_preds), probabilities.
+        targets: the loader's batch, or (step, bar, phrase) without padding.
+        metrics: None or False, no metric term; True, or the batch's own ``metrics``, all METRIC_TERMS; or their names.
+        options: ``bar_loss``, the weights and ``grid`` of ``loss_terms``.
+
+    Returns:
+        A scalar: nats per real step, summed over voices, times ``step_weight``, plus the bar, phrase and metric terms
+        times their weights.
+
+    Raises:
+        HypermeterError: step predictions and targets of different shapes, an unknown metric term or ``bar_loss``.
+    """
     return loss_terms(preds, targets, metrics, **options)["loss"]
 
 

@@ -97,7 +97,25 @@ def make_plan(
     density: float | Sequence[float] | None = None,
     offbeat: float | Sequence[float] | None = None,
 ) -> Plan:
-    """The plan of one piece, from what people say. Arguments and errors are those of ``make_plan_arrays``."""
+    """The plan of one piece, from what people say.
+
+    Args:
+        labels: the model's vocabulary, ``model.labels``.
+        bars: of the plan, at least 1; left out, as many as ``sections`` tells, or 1.
+        sections: labels of each bar, or a text of labels with numbers of bars, ``intro:4 verse:8 fill:1 chorus:8``; see
+            ``make_plan_arrays``.
+        style: of all bars that name none.
+        fill: whether each bar is a fill, or None where that is open.
+        tempo_bpm: quarter notes a minute of all bars, at least 1.
+        density: share of cells with a hit, in [0, 1], of all bars; or a curve, its points spread evenly over the bars.
+        offbeat: share of hits off the beat, in [0, 1], likewise.
+
+    Returns:
+        One row; what is left out is open.
+
+    Raises:
+        HypermeterError: an unknown label, a number of bars that does not fit, a number out of its range.
+    """
     found = make_plan_arrays(
         labels,
         bars,

@@ -51,8 +51,9 @@ class CompleteHierarchicalDrumDataset(Dataset):
 
     Augmentation moves the window to a random bar of the same performance, going on from its first bar after its last
     whole one, and silences ``DROP_OUT`` of the hits. With tracks, it moves them by one interval of at most half an
-    octave, and in half of the windows it silences voices of the drums, some or all. Bar phase is kept. It depends on (seed, epoch, index) only: call ``set_epoch`` before each epoch, before the
-    loader's workers start.
+    octave, and in half of the windows it silences voices of the drums, some or all. Bar phase is kept. The
+    augmentation depends on (seed, epoch, index) only: call ``set_epoch`` before each epoch, before the loader's workers
+    start.
 
     Args:
         npz_dir: folder, searched with its subfolders in sorted order.
@@ -254,10 +255,23 @@ def get_complete_rl_dataloader(
     hop: int | None = None,
     seed: int = 0,
 ) -> DataLoader:
-    """A loader of ``CompleteHierarchicalDrumDataset``, whose arguments these are, in batches as of ``collate``.
+    """A loader of ``CompleteHierarchicalDrumDataset`` in batches as of ``collate``.
 
-    ``seed`` also sets the order. For several processes, give the data set and ``collate`` to a loader with a
-    DistributedSampler (Lightning does so by itself).
+    For several processes, give the data set and ``collate`` to a loader with a DistributedSampler (Lightning does so by
+    itself).
+
+    Args:
+        npz_dir: folder, searched with its subfolders in sorted order.
+        seq_len: steps in a window, at least a bar.
+        steps_per_bar: steps, at least 1.
+        bars_per_phrase: bars, at least 1.
+        batch_size: windows in a batch, at least 1; the last batch may have fewer.
+        shuffle: whether each pass has an order of its own; otherwise files and their windows come in order.
+        augment: whether to augment, see the data set.
+        num_workers: processes that load; 0 loads in this one.
+        with_metrics: False for faster training.
+        hop: steps between windows, whole bars; left out, one bar.
+        seed: of the augmentation and of the order, at least 0.
 
     Raises:
         HypermeterError: as the data set.

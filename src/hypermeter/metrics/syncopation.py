@@ -30,7 +30,11 @@ Streams = tuple[Voices, Voices, Voices]
 
 
 def weak_steps(steps: int, grid: Grid, weak: str = "bar") -> Bool[Tensor, " steps"]:
-    """True on weak steps: ``bar``, all but the first step of a bar; ``offbeat``, all that are not on a beat."""
+    """True on weak steps: ``bar``, all but the first step of a bar; ``offbeat``, all that are not on a beat.
+
+    Raises:
+        HypermeterError: another ``weak``.
+    """
     if weak not in ("bar", "offbeat"):
         raise HypermeterError(f"syncopation: weak is {weak!r}, expected 'bar' or 'offbeat'")
     period = grid.steps_per_bar if weak == "bar" else grid.steps_per_beat

@@ -268,7 +268,11 @@ def so_far(hits: Float[Tensor, "B T W"], size: int) -> Float[Tensor, "B T1 W"]:
 def paid_by_level(
     reward: RewardFunction | Reward, hits: Float[Tensor, "B T V"], grid: Grid
 ) -> dict[str, Float[Tensor, "B T"]]:
-    """What is paid after each step, by level; of a function that knows no levels, all of it at ``step``."""
+    """What is paid after each step, by level; of a function that knows no levels, all of it at ``step``.
+
+    Raises:
+        HypermeterError: a reward that pays another shape than (pieces, steps), or what is not finite.
+    """
     paid = reward.by_level(hits, grid) if isinstance(reward, Reward) else {"step": reward(hits, grid)}
     for level, each in paid.items():
         if each.shape != hits.shape[:2]:

@@ -262,6 +262,9 @@ class OnnxPlayer:
             primer: as in ``stream``; not given back.
             on_step: called with the number of each new step, from 0, and the step (B, V).
             options: of ``stream``.
+
+        Raises:
+            HypermeterError: a negative length, or an option that does not fit.
         """
         if length < 0:
             raise HypermeterError(f"length is {length}, expected 0 steps or more")
