@@ -179,7 +179,7 @@ def gains(name: str, runs: list[dict[str, Any]], before: dict[str, Any]) -> str:
     if name == "density":
         gap = REWARDS[name]["terms"][0]["target"] - before["quantity"]
         found = [1 - abs(before["quantity"] + gap - each["quantity"]) / abs(gap) for each in runs]
-        return f"{min(found):.0%} to {max(found):.0%} of the gap"
+        return f"{100 * min(found):.0f} % to {100 * max(found):.0f} % of the gap"
     found = [(each["quantity"] - before["quantity"]) / before["quantity_sd"] for each in runs]
     return f"{min(found):+.1f} to {max(found):+.1f} SD"
 
@@ -187,7 +187,8 @@ def gains(name: str, runs: list[dict[str, Any]], before: dict[str, Any]) -> str:
 def table(found: list[dict[str, Any]], before: dict[str, dict[str, Any]]) -> str:
     """Means over seeds; of what was wished for, KL and distinct bars also the least and the most."""
     lines = [
-        "| reward | algorithm | of a piece | what is rewarded | KL | held-out bits | distinct bars | repetition |",
+        "| reward | algorithm | reward of a piece | the metric, and its change | KL | held-out bits "
+        "| distinct bars | repetition |",
         "|---|---|---|---|---|---|---|---|",
     ]
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
@@ -196,7 +197,7 @@ def table(found: list[dict[str, Any]], before: dict[str, dict[str, Any]]) -> str
     for name, first in before.items():
         lines.append(
             f"| {name} | shipped model | {first['reward']:.2f} | {first['quantity']:.3f} | 0 | {first['held_out']:.3f} "
-            f"| {first['distinct_bars']:.0%} | {np.nanmean(first['repetition']):.2f} |"
+            f"| {100 * first['distinct_bars']:.0f} % | {np.nanmean(first['repetition']):.2f} |"
         )
         for (of, algorithm), runs in groups.items():
             if of != name:
@@ -209,7 +210,8 @@ def table(found: list[dict[str, Any]], before: dict[str, dict[str, Any]]) -> str
             lines.append(
                 f"| | `{algorithm}` | {mean['reward']:.2f} | {mean['quantity']:.3f}, {gains(name, runs, first)} "
                 f"| {mean['kl']:.3f} ({min(kl):.3f} to {max(kl):.3f}) | {mean['held_out']:.3f} "
-                f"| {mean['distinct_bars']:.0%} ({min(bars):.0%} to {max(bars):.0%}) | {mean['repetition']:.2f} |"
+                f"| {100 * mean['distinct_bars']:.0f} % ({100 * min(bars):.0f} % to {100 * max(bars):.0f} %) "
+                f"| {mean['repetition']:.2f} |"
             )
     return "\n".join(lines)
 
@@ -245,16 +247,17 @@ def picture(found: list[dict[str, Any]], path: Path) -> None:
 def hacking(found: list[dict[str, Any]], before: dict[str, dict[str, Any]], voices: Sequence[str]) -> str:
     """What an unconstrained run collapses to."""
     lines = [
-        "| reward | algorithm | of a piece | KL | entropy | distinct bars | held-out bits | hits | most played |",
+        "| reward | algorithm | reward of a piece | KL | entropy | distinct bars | held-out bits | hits "
+        "| most played |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for each in found:
         first, shares = before[each["reward_name"]], np.array(each["share_of_hits"])
-        most = ", ".join(f"{voices[v]} {shares[v]:.0%}" for v in np.argsort(-shares)[:3])
+        most = ", ".join(f"{voices[v]} {100 * shares[v]:.0f} %" for v in np.argsort(-shares)[:3])
         lines.append(
             f"| {each['reward_name']} | `{each['algorithm']}` | {first['reward']:.2f} to {each['reward']:.2f} "
-            f"| {each['kl']:.2f} | {each['entropy']:.2f} | {each['distinct_bars']:.0%} | {each['held_out']:.2f} "
-            f"| {each['hits']:.2f} | {most} |"
+            f"| {each['kl']:.2f} | {each['entropy']:.2f} | {100 * each['distinct_bars']:.0f} % "
+            f"| {each['held_out']:.2f} | {each['hits']:.2f} | {most} |"
         )
     return "\n".join(lines)
 
