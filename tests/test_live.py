@@ -452,6 +452,13 @@ def test_guidance_and_bias_are_those_of_generate(model):
     assert not never.hits[:, 0].any() and never.hits[:, 1].all()
 
 
+def test_a_tempo_alone_does_not_guide(model):
+    told, asks = make_plan(LABELS, 2, tempo_bpm=90.0), make_plan(LABELS, 2, tempo_bpm=90.0, density=0.6)
+    for plan, is_guided in ((told, False), (asks, True)):
+        guided, free = (drawn(Drawer(model, 3), rows_of(plan), [16], each) for each in (Settings(guidance=9.0), FREE))
+        assert (guided.hits != free.hits).any() == is_guided
+
+
 def test_the_memory_of_what_was_asked_does_not_grow_for_ever(model):
     drawer, row = Drawer(model, 0), make_plan(LABELS, 1, style="rock")
     rows, asked = None, None

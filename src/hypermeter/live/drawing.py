@@ -19,7 +19,7 @@ from hypermeter.generate import GuidedDistribution
 from hypermeter.grid import DEFAULT_VELOCITY, Groove, HypermeterError, check_metre, check_seed
 from hypermeter.live.asking import Settings
 from hypermeter.model import HierarchicalDrumModel
-from hypermeter.plan import Plan, join
+from hypermeter.plan import NUMBERS, Plan, join
 from hypermeter.state import State
 
 MOST_ROWS = 128
@@ -134,6 +134,7 @@ class Drawer:
         for generator, state in zip(self._generators, moment.random, strict=True):
             generator.set_state(state)
         rows, asked = self._asked(moment.rows, row, is_new_bar=place == 0)
+        guidance = settings.guidance if row is not None and _asks(row) else 0.0
         bias = self._bias(settings)
         state, expression = moment.state, moment.expression
         play = model.expression
@@ -142,7 +143,7 @@ class Drawer:
         silent = torch.zeros(1, self.num_drums)
         found = []
         for number in range(steps):
-            dist = self._predict(state, asked, settings.guidance)
+            dist = self._predict(state, asked, guidance)
             if bias is not None:
                 dist = dist.tilt(bias)
             x = dist.sample(settings.temperature, settings.top_p, self._generators[0])
@@ -185,3 +186,9 @@ class Drawer:
         names: Sequence[str] = self.model.kit.names if self.model.kit is not None else ()
         values = torch.tensor([settings.bias.get(name, 0.0) for name in names])
         return F.pad(values, (0, self.model.width - self.num_drums))
+
+
+def _asks(row: Plan) -> bool:
+    """Whether a row of a plan asks anything beside the tempo, which is told in any case."""
+    numbers = row.numbers[..., [each != "tempo_bpm" for each in NUMBERS]]
+    return bool((row.labels > 0).any() or not numbers.isnan().all())
