@@ -196,6 +196,11 @@ def test_a_difference_between_rows_is_over_seeds_and_performances():
     assert low == pytest.approx(1.0) and high == pytest.approx(1.2)
 
 
+def test_a_mean_over_seeds_and_pieces_leaves_out_what_is_undefined():
+    mean, low, high = ablations.mean_and_interval(np.array([[1.0, np.nan, 3.0], [2.0, 2.0, np.nan]]))
+    assert mean == 2 and 1 <= low < 2 < high <= 3
+
+
 def test_ablations_train_what_is_missing_and_print_a_table(npz, tmp_path, monkeypatch, capsys):
     small = {"step_hidden_dim": 8, "bar_hidden_dim": 8, "phrase_hidden_dim": 8, "seq_len": 64, "batch_size": 2}
     monkeypatch.setattr(ablations, "BASE", {**ablations.BASE, **small})

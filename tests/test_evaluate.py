@@ -26,7 +26,7 @@ from hypermeter.evaluate import (
     summarize,
 )
 from hypermeter.evaluate.card import read_performances
-from hypermeter.evaluate.music import copied_share, cut_alike, distinct_share, drift, repetition, values_of
+from hypermeter.evaluate.music import copied_share, cut_alike, distinct_share, drift, phrase_end, repetition, values_of
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.kit import Kit, Voice, load_kit
 from hypermeter.metrics import METRICS
@@ -277,6 +277,16 @@ def test_repetition_does_not_weigh_pairs_of_empty_bars():
     # a bar back: 0, left out, 0, and 1; three bars back: 1
     assert repetition([rests, same], grid)[:3] == pytest.approx([1 / 3, 0, 1])
     assert math.isnan(repetition([rests, same], grid)[3])
+
+
+def test_a_phrase_ends_where_its_last_bar_breaks_with_the_others():
+    groove, fill = np.zeros((16, 2), np.uint8), np.zeros((16, 2), np.uint8)
+    groove[::4, 0], fill[1::4, 1] = 1, 1
+    ends = np.concatenate([groove, groove, groove, fill] * 4)
+    begins = np.concatenate([fill, groove, groove, groove] * 4)
+    assert phrase_end(np.concatenate([groove] * 16), Grid()) == 0
+    assert phrase_end(ends, Grid()) > 0.5 > 0 > phrase_end(begins, Grid())
+    assert np.isnan(phrase_end(groove, Grid()))
 
 
 def test_copies_and_distinct_bars_by_hand():

@@ -17,7 +17,6 @@ than the other bars do, with an interval over pieces and seeds. The first line s
 
 import dataclasses
 import json
-import math
 import shutil
 import sys
 import time
@@ -29,7 +28,6 @@ from typing import Any, Literal
 from unittest import mock
 
 import numpy as np
-import torch
 import tyro
 import variants
 from ngram import read
@@ -38,9 +36,8 @@ from hypermeter import HierarchicalDrumModel
 from hypermeter.checkpoint import find_checkpoint, read_checkpoint
 from hypermeter.dataset import read_kit_and_grid, read_meta
 from hypermeter.evaluate import performance_bits
-from hypermeter.evaluate.music import cut, generated_pieces
+from hypermeter.evaluate.music import cut, generated_pieces, phrase_end
 from hypermeter.grid import Grid, HypermeterError, atomic_write
-from hypermeter.metrics import METRICS
 from hypermeter.train import TrainConfig, train
 
 BASE: dict[str, Any] = {"val_every": 50, "patience": 99, "learning_rate": 8e-3, "accelerator": "cpu"}
@@ -164,29 +161,21 @@ def run(
     found = {"bits": bits.tolist(), "parameters": parameters, "seconds": seconds}
     if row.model is HierarchicalDrumModel:
         made = generated_pieces(model, model.grid, PIECES, PIECE_BARS, seed)
-        found["phrase_end"] = [phrase_end(piece) for piece in made]
+        found["phrase_end"] = [phrase_end(piece, Grid()) for piece in made]
     with atomic_write(result) as temporary:
         temporary.write_text(json.dumps(found), encoding="utf-8")
     return found
 
 
-def phrase_end(hits: np.ndarray, grid: Grid = Grid()) -> float:
-    """Mean novelty of the last bars of phrases less that of the other bars; NaN of less than a phrase."""
-    novelty = METRICS["bar_novelty"](torch.from_numpy(hits).float(), grid).numpy()
-    is_last = np.arange(len(novelty)) % grid.bars_per_phrase == grid.bars_per_phrase - 1
-    last, others = novelty[is_last], novelty[~is_last]
-    last, others = last[~np.isnan(last)], others[~np.isnan(others)]
-    return float(last.mean() - others.mean()) if len(last) and len(others) else math.nan
-
-
 def mean_and_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Of (seeds, pieces), with a 95 % interval over both; pieces without a value take no part."""
-    random = np.random.default_rng(seed)
-    seeds = random.integers(len(values), size=(DRAWS, len(values)))
+    """Of (seeds, pieces), with a 95 % interval over both; what is NaN takes no part. 0 of nothing."""
+    random, known = np.random.default_rng(seed), ~np.isnan(values)
+    seeds = random.integers(len(values), size=(DRAWS, len(values)))[:, :, None]
     pieces = random.integers(values.shape[1], size=(DRAWS, len(values), values.shape[1]))
-    drawn = np.nanmean(values[seeds[:, :, None], pieces], axis=(1, 2))
+    values = np.where(known, values, 0)
+    drawn = values[seeds, pieces].sum((1, 2)) / np.maximum(known[seeds, pieces].sum((1, 2)), 1)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return float(np.nanmean(values)), low, high
+    return float(values.sum() / max(known.sum(), 1)), low, high
 
 
 def data_of(row: Row, npz_dir: Path, out: Path, more: Path | None) -> Path:
@@ -295,7 +284,7 @@ def main(
     for seed in range(seeds):
         for name in names:
             found[name].append(run(name, wanted[name], updates, seed, data[name], held_out, out))
-    ends = np.array([[phrase_end(each) for each in cut(held_out, Grid(), PIECE_BARS)]])
+    ends = np.array([[phrase_end(each, Grid()) for each in cut(held_out, Grid(), PIECE_BARS)]])
     print("Phrase's end in the held-out performances: {:+.3f} ({:+.3f} to {:+.3f})\n".format(*mean_and_interval(ends)))
     print(table(wanted, found, steps))
 

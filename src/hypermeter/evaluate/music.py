@@ -91,6 +91,16 @@ def repetition(pieces: Sequence[np.ndarray], grid: Grid) -> list[float]:
     return [mean_of_defined(each.double()).item() for each in pairs]
 
 
+def phrase_end(piece: np.ndarray, grid: Grid) -> float:
+    """How much more the last bars of a piece's phrases break with those around them than its other bars do.
+
+    The difference of the means of ``bar_novelty``; NaN where either is of nothing.
+    """
+    novelty = METRICS["bar_novelty"](torch.from_numpy(piece).float(), grid).double()
+    is_last = torch.arange(len(novelty)) % grid.bars_per_phrase == grid.bars_per_phrase - 1
+    return (novelty[is_last].nanmean() - novelty[~is_last].nanmean()).item()
+
+
 def bars_of(pieces: Iterable[np.ndarray], grid: Grid) -> list[np.ndarray]:
     """Digests of the whole bars with a hit of each piece, equal for equal bars."""
     size = grid.steps_per_bar
@@ -158,8 +168,8 @@ def compare_music(
     Returns:
         ``metrics``: name -> ``compare``; ``overlap``: the mean of their overlapping areas, without the metrics that
         are one and the same number in all pieces; ``repetition`` and ``human_repetition``; ``repetition_gap``, the
-        greatest difference of the two; ``distinct`` and ``human_distinct``; with train, ``copied`` and
-        ``human_copied``.
+        greatest difference of the two; ``distinct`` and ``human_distinct``; ``phrase_end`` and ``human_phrase_end``,
+        means over pieces; with train, ``copied`` and ``human_copied``.
     """
     pieces = cut_alike(pieces, human)
     ours, theirs = values_of(pieces, grid, streams), values_of(human, grid, streams)
@@ -176,6 +186,8 @@ def compare_music(
         "repetition_gap": _greatest(np.abs(np.subtract(profile, human_profile)).tolist()),
         "distinct": distinct_share(own_bars),
         "human_distinct": distinct_share(human_bars),
+        "phrase_end": _mean(phrase_end(each, grid) for each in pieces),
+        "human_phrase_end": _mean(phrase_end(each, grid) for each in human),
     }
     if train:
         known = np.unique(np.concatenate(bars_of(train, grid)))

@@ -62,7 +62,7 @@ def music_rows(systems: dict[str, dict[str, Any]]) -> list[str]:
         copied = each.get(f"{who}copied")
         shares = ["-" if copied is None else f"{100 * copied:.1f} %", f"{100 * each[f'{who}distinct']:.1f} %"]
         gap, overlap = ("-", "-") if who else (f"{each['repetition_gap']:.3f}", f"{each['overlap']:.3f}")
-        return (name, overlap, profile, gap, *shares)
+        return (name, overlap, profile, gap, *shares, f"{each[f'{who}phrase_end']:+.3f}")
 
     rows = [row("people, held out", first, "human_")] + [row(name, each, "") for name, each in with_music.items()]
     columns = (
@@ -72,6 +72,7 @@ def music_rows(systems: dict[str, dict[str, Any]]) -> list[str]:
         "greatest gap",
         "bars copied",
         "bars distinct",
+        "phrase's end",
     )
     return table(columns, rows)
 
