@@ -42,6 +42,8 @@ class DrumsRnn(nn.Module):
         dropout: before, between and after them.
     """
 
+    expression = None  # ``DrumModule``, whose optimiser it takes, looks for one
+
     def __init__(self, known: list[list[int]], grid: Grid, hidden_dim: int = 256, dropout: float = 0.5):
         super().__init__()
         self.lags = (grid.steps_per_bar, 2 * grid.steps_per_bar)
