@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import tyro
 
 from hypermeter import HierarchicalDrumModel, load
 from hypermeter.dataset import read_folder, with_tracks
-from hypermeter.evaluate import summarize
+from hypermeter.evaluate import bits_of_parts, summarize
 from hypermeter.grid import HypermeterError, atomic_write
 from hypermeter.heads import Mixture
 from hypermeter.train import TrainConfig, train
@@ -52,19 +51,15 @@ def silence_drums(folder: Path, out: Path) -> None:
 @torch.no_grad()
 def bits(model: HierarchicalDrumModel, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Of each song: bits of its drums, of its bass given them, of its bass before a step's drums; and its steps."""
-    found = []
-    for path, hits in zip(*read_folder(folder), strict=True):
-        x = torch.from_numpy(with_tracks(path, hits, model.tracks)).float()[None]
-        dist = model(x).step_dist
+    songs = [with_tracks(path, hits, model.tracks) for path, hits in zip(*read_folder(folder), strict=True)]
+    parts, before = bits_of_parts(model, songs), []
+    is_bass = torch.arange(model.width) >= model.num_drums
+    for song in songs:
+        x = torch.from_numpy(song).float()[None]
+        dist = model(x).step_dist[:, :-1]
         assert isinstance(dist, Mixture)
-        x = F.pad(x, (0, 0, 0, 1))
-        drums = dist.voices.log_prob(x[..., : model.num_drums])[:, :-1].sum().item()
-        both = dist.log_prob(x)[:, :-1].sum().item()
-        is_bass = torch.arange(x.shape[-1]) >= model.num_drums
-        bass = dist.log_prob_of(x, is_bass)[:, :-1].sum().item()
-        found.append((-drums / math.log(2), (drums - both) / math.log(2), -bass / math.log(2), len(hits)))
-    drums, given, before, steps = np.array(found).T
-    return drums, given, before, steps
+        before.append(-dist.log_prob_of(x, is_bass).sum().item() / math.log(2))
+    return parts["drums"], parts["bass"], np.array(before), np.array([len(song) for song in songs])
 
 
 def main(npz_dir: tyro.conf.Positional[Path], out: Path = Path("bench/out/tracks"), seed: int = 0) -> None:

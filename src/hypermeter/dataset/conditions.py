@@ -95,6 +95,8 @@ def with_tracks(path: Path, hits: np.ndarray, tracks: Sequence[Track]) -> np.nda
     Raises:
         HypermeterError: not a .npz, or codes that are none or not as many as steps.
     """
+    if not tracks:
+        return hits
     with open_npz(path) as arrays:
         keys = {track.name: f"track_{track.name}" for track in tracks}
         codes = {name: np.asarray(arrays[key]) for name, key in keys.items() if key in arrays}

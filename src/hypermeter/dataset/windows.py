@@ -114,7 +114,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
         self.files, sequences = read_folder(Path(npz_dir))
         self._check_metres(mix_metres)
         self.num_drums, self.tracks = sequences[0].shape[1], tuple(tracks)
-        both = [with_tracks(*each, tracks) for each in zip(self.files, sequences, strict=True)] if tracks else sequences
+        both = [with_tracks(*each, tracks) for each in zip(self.files, sequences, strict=True)]
         self.packed = np.concatenate(both)
         """(all steps, V and the columns of tracks) uint8, file after file."""
         lengths = [len(each) for each in sequences]

@@ -49,8 +49,7 @@ def read_performances(
         HypermeterError: none there, a bad file, or files of different kits or grids.
     """
     files, sequences = read_folder(Path(npz_dir))
-    if tracks:
-        sequences = [with_tracks(*each, tracks) for each in zip(files, sequences, strict=True)]
+    sequences = [with_tracks(*each, tracks) for each in zip(files, sequences, strict=True)]
     return sequences, _groups_of(files), *common_kit_and_grid(files, kit, grid, mix_metres)
 
 

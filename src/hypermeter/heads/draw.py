@@ -8,6 +8,12 @@ from torch import Tensor
 
 from hypermeter.grid import HypermeterError
 
+LEAST_TEMPERATURE = 1e-6
+"""Below it, a temperature is 0."""
+
+LEAST_CHANCE = 1e-13
+"""Of a hit; less is none. What is known to be silent has a chance of exp(-60), see ``mixture.CERTAIN``."""
+
 
 @runtime_checkable
 class Drawable(Protocol):
@@ -16,6 +22,12 @@ class Drawable(Protocol):
     def draw(self, generator: torch.Generator | None = None) -> Tensor: ...
 
     def candidates(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]: ...
+
+
+def draw_hits(probs: Float[Tensor, "*S"], generator: torch.Generator | None) -> Float[Tensor, "*S"]:
+    """1 with each probability, else 0; never 1 below ``LEAST_CHANCE``, although ``rand`` may be 0 exactly."""
+    drawn = torch.rand(probs.shape, generator=generator, device=probs.device).clamp_min(LEAST_CHANCE)
+    return (drawn < probs).to(probs.dtype)
 
 
 def choose(log_weights: Float[Tensor, "*B K"], generator: torch.Generator | None) -> Tensor:
@@ -48,7 +60,7 @@ def choose_tempered(
     log_probs: Float[Tensor, "*B C"], temperature: float, top_p: float, generator: torch.Generator | None
 ) -> Int[Tensor, "*B"]:
     """One of C outcomes by p^(1/temperature), of the likeliest that hold ``top_p`` of that."""
-    if temperature < 1e-6:
+    if temperature < LEAST_TEMPERATURE:
         return log_probs.argmax(-1)
     log_probs = (log_probs / temperature).log_softmax(-1)
     if top_p < 1:

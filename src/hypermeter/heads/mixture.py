@@ -9,16 +9,13 @@ from torch import Tensor, nn
 
 from hypermeter.grid import HypermeterError
 from hypermeter.heads.combinations import MOST_ENUMERATED_VOICES, codes, combinations
-from hypermeter.heads.draw import choose, choose_tempered, sample_tempered
+from hypermeter.heads.draw import choose, choose_tempered, draw_hits, sample_tempered
 
 REPEAT = 0.5
 """Log odds that a recalled hit adds, before training."""
 
 CERTAIN = 60.0
 """Log odds of what is known."""
-
-LEAST_CHANCE = 1e-13
-"""Of a hit; less is none. What is known to be silent has a chance of exp(-CERTAIN)."""
 
 Groups = tuple[tuple[int, int], ...]
 """First column of each track, and the one after its last; they follow the voices without a gap."""
@@ -39,12 +36,6 @@ def log_norm(logits: Float[Tensor, "*B W"], groups: Groups = ()) -> Float[Tensor
 def log_norm_of_track(logits: Float[Tensor, "*B W"], group: tuple[int, int]) -> Float[Tensor, "*B"]:
     """The part of ``log_norm`` that a track has: of none and each of its columns."""
     return F.pad(logits[..., slice(*group)], (1, 0)).logsumexp(-1)
-
-
-def draw_hits(probs: Float[Tensor, "*S"], generator: torch.Generator | None) -> Float[Tensor, "*S"]:
-    """1 with each probability, else 0; never 1 below ``LEAST_CHANCE``, although ``rand`` may be 0 exactly."""
-    drawn = torch.rand(probs.shape, generator=generator, device=probs.device).clamp_min(LEAST_CHANCE)
-    return (drawn < probs).to(probs.dtype)
 
 
 def _told(

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from hypermeter.grid import HypermeterError
 from hypermeter.heads.combinations import MOST_ENUMERATED_VOICES, combinations, find_known
-from hypermeter.heads.draw import choose, sample_tempered
-from hypermeter.heads.mixture import CERTAIN, REPEAT, draw_hits
+from hypermeter.heads.draw import choose, draw_hits, sample_tempered
+from hypermeter.heads.mixture import CERTAIN, REPEAT
 
 
 @dataclass(frozen=True)

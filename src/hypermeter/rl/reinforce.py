@@ -148,8 +148,7 @@ class _Run:
             found, expected = f"{kit_name(kit)}, {grid}", f"{kit_name(self.reference.kit)}, {self.grid}"
             other = ", the kit of other voices" if found == expected else ""
             raise HypermeterError(f"{self.config.held_out}: {found}{other}, expected {expected} as the model has")
-        tracks = self.reference.tracks
-        return [with_tracks(*each, tracks) for each in zip(paths, sequences, strict=True)] if tracks else sequences
+        return [with_tracks(*each, self.reference.tracks) for each in zip(paths, sequences, strict=True)]
 
     def _digest(self) -> str:
         digest = hashlib.sha256()

@@ -84,6 +84,18 @@ class Watch:
             raise Refused(503, f"took longer than {self.seconds:g} s; ask for fewer bars or particles")
 
 
+async def wait_unless_left(
+    task: asyncio.Future, has_left: Callable[[], Awaitable[object]], seconds: float | None = None
+) -> bool:
+    """Wait until the task is done, the client has left, or the time is up; whether the client has left."""
+    leaving = asyncio.ensure_future(has_left())
+    try:
+        await asyncio.wait((task, leaving), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return leaving.done()
+    finally:
+        leaving.cancel()
+
+
 class Slots:
     """Places for requests that are worked on, and a short queue before them."""
 
@@ -120,12 +132,11 @@ class Slots:
         if self.waiting >= self._limits.waiting:
             raise Refused(429, f"busy: {self.waiting} requests wait already; try again", retry_after_s=1)
         self.waiting += 1
-        taking, leaving = asyncio.ensure_future(self._free.acquire()), asyncio.ensure_future(has_left())
+        taking, seconds = asyncio.ensure_future(self._free.acquire()), self._limits.wait_seconds
         try:
-            seconds = self._limits.wait_seconds
-            await asyncio.wait((taking, leaving), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            has_gone = await wait_unless_left(taking, has_left, seconds)
             if not taking.done():
-                if leaving.done():
+                if has_gone:
                     raise Stopped
                 raise Refused(429, f"busy: no place within {seconds:g} s; try again", retry_after_s=2)
         except BaseException:
@@ -133,7 +144,6 @@ class Slots:
                 self._free.release()
             raise
         finally:
-            leaving.cancel()
             self.waiting -= 1
 
     def give_back(self) -> None:

@@ -12,7 +12,7 @@ from fastapi import Request
 from hypermeter.grid import HypermeterError
 from hypermeter.runtime import OnnxPlayer, PlanArrays
 from hypermeter.serve.guard import one_line
-from hypermeter.serve.limits import Limits, Refused, Slots, Stopped, Watch
+from hypermeter.serve.limits import Limits, Refused, Slots, Stopped, Watch, wait_unless_left
 from hypermeter.serve.playing import Watched
 
 Result = TypeVar("Result")
@@ -62,15 +62,13 @@ class Server:
             watch = Watch(self.limits.seconds)
             loop = asyncio.get_running_loop()
             working = loop.run_in_executor(self.threads, partial(job, Watched.of(player, watch)))
-            leaving = asyncio.ensure_future(_has_left(request))
             try:
-                await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+                await wait_unless_left(working, partial(_has_left, request))
                 if not working.done():
                     watch.stop()
                 return await working
             finally:  # also where the server ends meanwhile
                 watch.stop()
-                leaving.cancel()
 
     async def lines(
         self, request: Request, model: str | None, job: Callable[[OnnxPlayer, Callable[[dict], None]], dict]
@@ -121,15 +119,14 @@ class Server:
         Raises:
             Stopped: the client left before.
         """
-        coming, leaving = asyncio.ensure_future(said.get()), asyncio.ensure_future(_has_left(request))
+        coming = asyncio.ensure_future(said.get())
         try:
-            await asyncio.wait((coming, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await wait_unless_left(coming, partial(_has_left, request))
             if not coming.done():
                 raise Stopped
             return coming.result()
         finally:
             coming.cancel()
-            leaving.cancel()
 
 
 async def _has_left(request: Request) -> None:
