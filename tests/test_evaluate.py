@@ -77,7 +77,7 @@ def test_repeating_the_last_bar_is_scored_by_hand(model):
     assert result["bar"]["last_mse"] == pytest.approx(2 / 6)
     wrong, right = -math.log(0.02), -math.log(0.98)
     assert result["bar"]["last_bce"] == pytest.approx((2 * wrong + 4 * right) / 6, rel=1e-5)
-    assert result["phrase"]["last_mse"] == 0  # one whole phrase only: nothing to forecast
+    assert all(map(math.isnan, result["phrase"].values()))  # one whole phrase only: nothing to forecast
 
 
 def always_the_first_voice():
@@ -214,6 +214,7 @@ def test_human_music_is_cut_into_pieces_of_whole_bars():
     pieces = cut([sequence, sequence[:7]], grid, 12)
     assert [len(each) // 4 for each in pieces] == [12, 9]  # 21 whole bars; seven steps are too few
     assert pieces[1][0] == 48
+    assert [piece[0].item() // 4 for piece in cut([sequence], grid, 5)] == [0, 6, 12]  # where a phrase begins
 
 
 def test_music_is_as_near_to_itself_as_can_be():
@@ -327,6 +328,39 @@ def test_music_of_others_must_be_on_the_same_grid(corpus, tmp_path):
     np.savez(tmp_path / "a.npz", sequence=np.ones((480, 10), np.uint8), meta=meta)
     with pytest.raises(HypermeterError, match="no piece of at least 8 bars.*a.npz: of another kit or grid"):
         evaluate_music(tmp_path, corpus / "npz" / "validation")
+
+
+def test_music_is_compared_with_pieces_of_eight_bars_or_more(tmp_path):
+    for folder, steps in (("made", 160), ("held", 96)):
+        (tmp_path / folder).mkdir()
+        np.savez(tmp_path / folder / "a.npz", sequence=np.ones((steps, 10), np.uint8), meta=np.array('{"kit": "gm10"}'))
+    with pytest.raises(HypermeterError, match="held: no performance of at least 8 bars"):
+        evaluate_music(tmp_path / "made", tmp_path / "held")
+
+
+@pytest.mark.parametrize(
+    ("voices", "meta"),
+    [(9, {}), (10, {"grid": Grid(3).to_dict()}), (10, {"kit": "gm10"})],
+    ids=("voices", "grid", "kit"),
+)
+def test_train_beside_a_split_is_of_its_kit_and_grid(tmp_path, monkeypatch, voices, meta):
+    for split, number, about in (("train", voices, meta), ("validation", 10, {})):
+        (tmp_path / split).mkdir()
+        np.savez(tmp_path / split / "a.npz", sequence=np.ones((96, number), np.uint8), meta=np.array(json.dumps(about)))
+    monkeypatch.chdir(tmp_path / "validation")
+    small = HierarchicalDrumModel(10, 8, 8, 8).eval()
+    with pytest.raises(HypermeterError, match="train: of another kit or grid than validation beside it"):
+        evaluate(small, ".", pieces=0)
+
+
+def test_a_shipped_name_is_that_model_beside_a_folder_of_the_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "groove").mkdir()
+    hits = np.zeros((32, 10), np.uint8)
+    hits[::4, 0] = 1
+    np.savez(tmp_path / "groove" / "a.npz", sequence=hits, meta=np.array('{"kit": "gm10"}'))
+    assert main(["evaluate", "groove", "groove", "--pieces", "0", "--long-bars", "0"]) == 0
+    assert "| groove | 968,291 |" in capsys.readouterr().out
 
 
 def test_what_cannot_be_judged_is_left_out_reported_and_counted(corpus, tmp_path, capsys):

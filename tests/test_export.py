@@ -18,7 +18,7 @@ from hypermeter.export.int8 import quantized
 from hypermeter.export.write import to_onnx
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.model import HierarchicalDrumModel
-from hypermeter.plan import Plan, make_plan
+from hypermeter.plan import SETTLED, Plan, make_plan
 from hypermeter.runtime import OnnxPlayer, PlanArrays, Playing, make_plan_arrays
 
 pytestmark = pytest.mark.slow  # an export takes seconds
@@ -130,7 +130,7 @@ def test_whole_sequences_of_any_length_are_those_of_pytorch(name):
     own, hits = model(name), hits_for(name, 3, 150)
     session = OnnxPlayer.load(folder(name)).folder.session("forward.onnx")
     plan = plans_for(name)
-    asked = own._asked(plan).numpy()
+    asked = OnnxPlayer.load(folder(name)).embed(arrays(plan), 3)
     for rows, steps in ((3, 150), (1, 1), (2, 16), (3, 17)):
         found = session.run(None, {"step_seq": hits[:rows, :steps].numpy(), "asked": asked[:rows]})
         wanted = own(hits[:rows, :steps], plan=plan.select(torch.arange(rows)))
@@ -151,9 +151,9 @@ def test_plans_are_embedded_as_in_pytorch(name):
     labels[0], numbers[1] = 0, torch.nan
     labels[2], numbers[2] = 0, torch.nan
     plan = Plan(labels, numbers)
-    assert difference(player.embed(arrays(plan), 4), own._asked(plan)) < TOLERANCE
+    assert difference(player.embed(arrays(plan), 4), own.init_state(4, plan).plan) < TOLERANCE
     assert (player.embed(arrays(plan), 4)[2] == 0).all()
-    assert player.embed(arrays(Plan.free(1, 1)), 2).shape == (2, 1, 48)
+    assert player.embed(arrays(Plan.free(1, 1)), 2).shape == (2, 1 + SETTLED, 48)
 
 
 @pytest.mark.parametrize("name", ("groove", "gru"))

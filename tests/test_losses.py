@@ -9,9 +9,11 @@ import torch
 from torch.distributions import Bernoulli, Independent
 
 from hypermeter.dataset import collate, get_complete_rl_dataloader
-from hypermeter.grid import HypermeterError
+from hypermeter.grid import Grid, HypermeterError
 from hypermeter.losses import METRIC_TERMS, loss_terms
 from hypermeter.metrics import chunk_means
+from hypermeter.model import HierarchicalDrumModel
+from hypermeter.tracks import BASS
 
 
 class Independently(Independent):
@@ -81,6 +83,22 @@ def test_perfect_predictions_of_the_next_step_bar_and_phrase_cost_nothing():
     for value in losses.values():
         assert value.item() == pytest.approx(0, abs=1e-6)
     assert loss_terms(targets, targets, bar_loss="mse")["loss"] > 0.1  # the present step in place of the next
+
+
+def test_drums_weigh_what_is_asked_and_tracks_given_them_one():
+    torch.manual_seed(0)
+    grid, is_drums = Grid(2, 2, 2), torch.arange(2 + BASS.size) < 2
+    model = HierarchicalDrumModel(2, 8, 8, 8, grid=grid, tracks=[BASS.to_dict()]).eval()
+    x = torch.zeros(2, 8, 2 + BASS.size)
+    x[:, ::3, 0], x[:, ::2, 5] = 1, 1
+    targets = (x, chunk_means(x, 4), chunk_means(x, 8))
+    preds = model(x)
+    drums = -preds.step_dist[:, :-1].log_prob_of(x, is_drums).mean()
+    given = -preds.step_dist[:, :-1].log_prob(x).mean() - drums
+    for weight in (0.0, 0.3, 1.0):
+        terms = loss_terms(preds, targets, drums_weight=weight, bar_weight=0.0, phrase_weight=0.0, grid=grid)
+        torch.testing.assert_close(terms["loss"], weight * drums + given)
+        torch.testing.assert_close(terms["step_nll"], drums + given)
 
 
 def test_bar_loss_by_hand_in_both_kinds():

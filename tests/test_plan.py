@@ -5,6 +5,7 @@ import math
 import jaxtyping
 import pytest
 import torch
+import torch.nn.functional as F
 
 from hypermeter import HierarchicalDrumModel, load
 from hypermeter.grid import Grid, HypermeterError
@@ -213,6 +214,22 @@ def test_step_equals_forward_under_a_plan(model):
         expected = whole.step_dist[:, t]
         torch.testing.assert_close(model.predict(state).log_prob(x), expected.log_prob(x), atol=1e-5, rtol=0)
         torch.testing.assert_close(model.features(state), whole.features[:, t], atol=1e-5, rtol=0)
+        state = model.advance(x, state)
+
+
+def test_a_plan_of_one_bar_is_heard_as_one_that_is_written_out(model):
+    """How new a style is fades after the last bar that the plan tells, too."""
+    played = hits(2, 40 * GRID.steps_per_bar)
+    short = make_plan(LABELS, 1, sections="A:1", style="rock")
+    whole, brief = (model(played, plan=plan) for plan in (short.bars(0, 41), short))
+    following = F.pad(played, (0, 0, 0, 1))
+    torch.testing.assert_close(brief.step_dist.log_prob(following), whole.step_dist.log_prob(following))
+    assert not torch.allclose(model.init_state(1, short).plan[:, 0], model.init_state(1, short).plan[:, 3])
+    state = model.init_state(2, short)
+    for t, x in enumerate(played.unbind(1)):
+        torch.testing.assert_close(
+            model.predict(state).log_prob(x), whole.step_dist[:, t].log_prob(x), atol=1e-4, rtol=0
+        )
         state = model.advance(x, state)
 
 

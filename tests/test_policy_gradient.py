@@ -27,7 +27,6 @@ from hypermeter.rl.policy_gradient import (
     reinforce_estimate,
     reinforce_loss,
     returns,
-    so_far,
     value_loss,
     view,
     without_dropout,
@@ -391,7 +390,6 @@ def test_costs_are_paid_by_the_steps_that_can_change_them():
 
 def test_value_heads_see_what_was_played_before_each_step():
     hits = torch.tensor([[1.0], [0], [1], [1], [1]])[None]
-    assert so_far(hits, 2).flatten().tolist() == [0, 0.5, 0, 0.5, 0, 0.5]
     heads = ValueHeads(["bar", "phrase"], 3, 1, GRID)
     features = torch.randn(1, 6, 3, requires_grad=True)
     values = heads(features, hits)

@@ -220,12 +220,14 @@ def test_another_run_in_the_folder_is_refused(folder, tmp_path):
     config = config_of(folder, tmp_path / "run", updates=1)
     reinforce(config)
     (tmp_path / "other.yaml").write_text("terms: [{metric: density, want: more}]")
+    (tmp_path / "normalised.yaml").write_text("normalise: true\n" + (folder / "reward.yaml").read_text())
     torch.manual_seed(9)
     HierarchicalDrumModel(3, 16, 8, 8, 1, grid=GRID).save(tmp_path / "start.safetensors")
     for changes, message in (
         ({"clip": 0.3}, "a run with clip 0.2, asked for 0.3"),
         ({"algorithm": "grpo"}, "a run with algorithm ppo, asked for grpo"),
         ({"reward": tmp_path / "other.yaml"}, "a run with another reward"),
+        ({"reward": tmp_path / "normalised.yaml"}, "a run with another reward"),
     ):
         with pytest.raises(HypermeterError, match=message) as caught:
             reinforce(replace(config, **changes))

@@ -286,3 +286,9 @@ def test_a_style_is_of_one_kit_and_on_the_grid_of_the_reward(tmp_path, first, se
         np.savez(tmp_path / f"{name}.npz", sequence=sequence, meta=np.array(json.dumps(meta)))
     with pytest.raises(HypermeterError, match=message):
         style_terms(tmp_path, Grid())
+
+
+def test_a_style_of_another_kit_than_the_model_s_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", sequence=np.ones((64, 9), np.uint8), meta=np.array(json.dumps({"kit": "magenta9"})))
+    with pytest.raises(HypermeterError, match="kit magenta9, expected kit gm10"):
+        load_reward({"style": {"folder": str(tmp_path)}}, Grid(), load_kit("gm10"))

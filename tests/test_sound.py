@@ -231,10 +231,7 @@ def test_a_bass_track_is_heard_beside_the_drums():
     samples = mix(score_of(groove))
     step = groove.step_duration_s * SAMPLE_RATE
     assert onsets(samples)[0] == pytest.approx(4 * step, abs=60)
-    assert (
-        not samples[int(8 * step + 0.5 * SAMPLE_RATE) :].any()
-        or np.abs(samples[int(8.5 * step + 20000) :]).max() < 0.01
-    )
+    assert np.abs(samples[int(8.5 * step + 20000) :]).max() < 0.01
 
 
 def test_a_wav_is_read_as_it_was_mixed(tmp_path):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypermeter import CompleteHierarchicalDrumDataset, HierarchicalDrumModel, load
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.midi.melody import codes_of
+from hypermeter.plan import FILL, NUMBERS, plan_of
 from hypermeter.tracks import BASS, HOLD, REST, Track, columns_of
 
 SMALL = Track("bass", 36, 48, 33, (32, 39))
@@ -55,20 +56,44 @@ def test_augmentation_transposes_a_track_by_one_interval_and_keeps_its_rhythm(tm
     assert seen == set(range(-5, 7))
 
 
-def test_augmentation_silences_voices_beside_a_track_in_half_of_the_windows(tmp_path):
-    codes = np.array([40, HOLD, REST, 43] * 16)
-    np.savez(tmp_path / "a.npz", sequence=np.ones((64, VOICES), np.uint8), track_bass=codes)
-    heard = []
-    for tracks in ([BASS], []):
+def test_augmentation_hides_drums_beside_a_track_and_nowhere_else(tmp_path):
+    """Voices are exchanged in half of the windows, and any number of them falls silent: each in two of three."""
+    drums = np.zeros((64, VOICES), np.uint8)
+    drums[:, 0], drums[::2, 1] = 1, 1
+    np.savez(tmp_path / "a.npz", sequence=drums, track_bass=np.array([40, HOLD, REST, 43] * 16))
+    hits = {}
+    for tracks in ((BASS,), ()):
         dataset = CompleteHierarchicalDrumDataset(tmp_path, 64, 64, 1, augment=True, tracks=tracks, with_metrics=False)
-        voices = []
-        for epoch in range(300):
+        found = []
+        for epoch in range(400):
             dataset.set_epoch(epoch)
-            voices.append(int(dataset[0]["step"][:, :VOICES].any(0).sum()))
-        heard.append(np.array(voices))
-    with_bass, alone = heard
-    assert 0.45 < (with_bass == VOICES).mean() < 0.75 and (with_bass == 0).mean() > 0.05
-    assert (alone == VOICES).all()
+            found.append(dataset[0]["step"][:, :VOICES].sum(0))
+        hits[bool(tracks)] = torch.stack(found)
+    is_busy = hits[True] > 40  # as the first voice is
+    is_heard = hits[True] > 0
+    assert (hits[False] > torch.tensor([40, 20])).all() and (hits[False][:, 1] < 40).all()
+    assert 0.4 < is_busy[is_heard].float().mean() < 0.6
+    assert 0.27 < is_heard.float().mean() < 0.4
+    assert 0.14 < is_heard.all(1).float().mean() < 0.26  # together, more often than each by itself would give
+
+
+def test_what_is_asked_of_hidden_drums_is_measured_in_what_is_left(tmp_path):
+    random = np.random.default_rng(0)
+    for name in "ab":
+        drums = (random.random((96, VOICES)) < 0.5).astype(np.uint8)
+        np.savez(tmp_path / f"{name}.npz", sequence=drums, track_bass=np.full(96, 40))
+    labels = {"section": [], "style": [], "fill": list(FILL)}
+    options = {"tracks": (BASS,), "labels": labels, "with_metrics": False, "with_expression": True}
+    dataset = CompleteHierarchicalDrumDataset(tmp_path, 64, 16, 4, augment=True, **options)
+    densities = set()
+    for epoch in range(8):
+        dataset.set_epoch(epoch)
+        item = dataset[0]
+        measured = plan_of(item["step"][None, :, :VOICES], Grid())
+        assert torch.equal(item["plan"].labels, measured.labels)
+        torch.testing.assert_close(item["plan"].numbers, measured.numbers, equal_nan=True)
+        densities.add(round(item["plan"].numbers[0, :, NUMBERS.index("density")].mean().item(), 2))
+    assert len(densities) > 3
 
 
 @pytest.mark.parametrize(

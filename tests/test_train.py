@@ -12,10 +12,12 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from lightning.fabric import Fabric
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -39,6 +41,7 @@ from hypermeter.train import (
     train_command,
 )
 from hypermeter.train.material import read_material
+from hypermeter.train.run import _Run
 
 SMALL = {"step_hidden_dim": 16, "bar_hidden_dim": 8, "phrase_hidden_dim": 8, "num_components": 2, "seq_len": 64}
 
@@ -480,6 +483,20 @@ def test_a_teacher_of_another_grid_is_refused(prepared, tmp_path):
 # What a run writes.
 
 
+def test_a_process_counts_by_its_steps(data, tmp_path):
+    run = _Run(Fabric(accelerator="cpu", devices=1), config_of(data, tmp_path))
+    batch = {"mask": torch.tensor([[True, True, True], [True, False, False]])}
+    assert run._share(batch) == 1
+    run.fabric = SimpleNamespace(world_size=2, all_reduce=lambda own, reduce_op: (own + 12) / 2)
+    assert run._share(batch) == 0.5
+
+
+def test_drums_weigh_less_only_beside_a_track(data, tmp_path):
+    with pytest.raises(HypermeterError, match="drums_weight is 0.3, but there is no track"):
+        train(config_of(data, tmp_path / "run", drums_weight=0.3))
+    assert not (tmp_path / "run").exists()
+
+
 def test_being_asked_to_stop_saves_and_then_interrupts(data, tmp_path, monkeypatch, capsys):
     original = DrumModule.training_step
 
@@ -492,6 +509,27 @@ def test_being_asked_to_stop_saves_and_then_interrupts(data, tmp_path, monkeypat
         train(config_of(data, tmp_path))
     assert "Stopped at update 1 of 8; the same command goes on." in capsys.readouterr().out
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["update"] == 1
+    assert not (tmp_path / "best.safetensors").exists()
+
+
+def test_weights_that_no_look_has_judged_tell_no_bits(data, tmp_path, monkeypatch):
+    original, calls = DrumModule.training_step, []
+
+    def stop_at_five(self, *arguments):
+        calls.append(0)
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(DrumModule, "training_step", stop_at_five)
+    with pytest.raises(KeyboardInterrupt):
+        train(config_of(data, tmp_path))
+    notes = {}
+    for name in ("best", "last"):
+        with safe_open(tmp_path / f"{name}.safetensors", "pt") as file:
+            notes[name] = json.loads(file.metadata()["hypermeter"])["notes"]
+    assert notes["best"]["update"] == 4 and notes["best"]["held_out_bits_per_step"] > 0
+    assert notes["last"]["update"] == 5 and notes["last"]["held_out_bits_per_step"] is None
 
 
 @pytest.mark.parametrize("name", [CHECKPOINT, "last.safetensors", "log.csv"])

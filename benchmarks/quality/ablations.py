@@ -191,7 +191,7 @@ def data_of(row: Row, npz_dir: Path, out: Path, more: Path | None) -> Path:
     shutil.rmtree(half, ignore_errors=True)
     for split in ("train", "validation"):
         shutil.copytree(npz_dir / split, half / split)
-    for path in sorted(half.rglob("*.npz")):
+    for path in sorted(half.rglob("*.npz") if row.bars_per_phrase != 4 else ()):
         meta = read_meta(path)
         grid = dataclasses.replace(read_kit_and_grid(path, meta=meta)[1], bars_per_phrase=row.bars_per_phrase)
         with np.load(path, allow_pickle=False) as arrays:

@@ -28,9 +28,10 @@ from hypermeter.heads import Mixture
 from hypermeter.train import TrainConfig, train
 
 BASE: dict[str, Any] = {
-    "max_steps": 600,
+    "max_steps": 1200,
     "augment": True,  # songs are few, and in twelve keys they are more
-    "val_every": 60,
+    "num_components": 16,
+    "val_every": 150,
     "patience": 9,
     "accelerator": "cpu",
     "tracks": ("bass",),
@@ -75,9 +76,9 @@ def main(npz_dir: tyro.conf.Positional[Path], out: Path = Path("bench/out/tracks
         silence_drums(npz_dir, out / "half")
         shutil.move(out / "half", silent)
     rows = {}
-    for name, folder in (("together", npz_dir), ("alone", silent)):
+    for name, folder, weight in (("together", npz_dir, 0.3), ("alone", silent, 1.0)):
         run = out / f"{name}-{seed}"
-        train(TrainConfig(folder, run, seed=seed, **BASE))
+        train(TrainConfig(folder, run, seed=seed, drums_weight=weight, **BASE))
         drums, given, before, steps = bits(load(run), folder / "test")
         parts = {"drums": drums, "bass": given, "bass before the step's drums": before}
         rows[name] = {part: summarize(found, steps) for part, found in parts.items()}

@@ -16,6 +16,9 @@ from torch import Tensor
 from hypermeter.grid import Grid, HypermeterError, atomic_write
 from hypermeter.kit import Kit
 
+SHIPPED = Path(str(files("hypermeter") / "weights"))
+"""Where the models are that come with the package."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -47,23 +50,28 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, notes: Mapping[st
         temporary.write_bytes(save(tensors, metadata={"hypermeter": json.dumps(about)}))
 
 
+def shipped_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(each.stem for each in SHIPPED.glob("*.safetensors"))
+
+
 def find_checkpoint(name_or_path: str | Path) -> Path:
     """The file of a shipped model's name, of a training run (its best weights, else its last), or the path itself.
+
+    A shipped name means that model wherever one stands; a folder of the same name is ``./groove``.
 
     Raises:
         HypermeterError: a folder without weights, or a name that is not shipped.
     """
-    path = Path(name_or_path)
+    path, names = Path(name_or_path), shipped_models()
+    if str(name_or_path) in names:
+        return SHIPPED / f"{name_or_path}.safetensors"
     if path.is_dir():
         path = next((each for each in (path / "best.safetensors", path / "last.safetensors") if each.exists()), path)
         if path.is_dir():
             raise HypermeterError(f"{path}: no checkpoint there; expected best.safetensors or last.safetensors in it")
     elif path.suffix != ".safetensors" and not path.exists():
-        shipped = Path(str(files("hypermeter") / "weights"))
-        names = sorted(each.stem for each in shipped.glob("*.safetensors"))
-        if str(name_or_path) not in names:
-            raise HypermeterError(f"{name_or_path}: no such checkpoint; give a .safetensors file, a run, or {names}")
-        path = shipped / f"{name_or_path}.safetensors"
+        raise HypermeterError(f"{name_or_path}: no such checkpoint; give a .safetensors file, a run, or {names}")
     return path
 
 

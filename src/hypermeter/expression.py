@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hypermeter.encoders import RecurrentEncoder
+from hypermeter.heads import LEAST_TEMPERATURE
 
 LEVELS = 127
 """Of MIDI velocity but 0, which is silence."""
@@ -163,10 +164,10 @@ class ExpressionDistribution:
 
         Args:
             hits: 0 or 1.
-            temperature: 1 plays as learnt, less is steadier, more is wilder, 0 is the median.
+            temperature: 1 plays as learnt, less is steadier, more is wilder; below LEAST_TEMPERATURE it is the median.
             generator: on the CPU, so that a seed gives the same on any device.
         """
-        if temperature == 0:
+        if temperature < LEAST_TEMPERATURE:
             return self.median(hits)
         noise = torch.rand(*hits.shape[:-1], num_draws(hits.shape[-1]), generator=generator)
         return self.draw(hits, noise.to(hits.device), temperature)

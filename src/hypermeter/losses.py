@@ -120,6 +120,7 @@ def loss_terms(
     *,
     bar_loss: str = "bce",
     step_weight: float = 1.0,
+    drums_weight: float = 1.0,
     bar_weight: float = 0.1,
     phrase_weight: float = 0.1,
     metric_weight: float = 0.1,
@@ -134,6 +135,7 @@ def loss_terms(
         metrics: None or False, no metric term; True, or the batch's own ``metrics``, all METRIC_TERMS; or their names.
         bar_loss: ``bce`` or ``mse``, for bars and phrases, see ``level_loss``.
         step_weight: of ``step_nll``.
+        drums_weight: in it, of -log p(drums); that of -log p(tracks | drums) is 1. For models with tracks.
         bar_weight: of ``bar``.
         phrase_weight: of ``phrase``.
         metric_weight: of ``metric``.
@@ -172,7 +174,12 @@ def loss_terms(
         voices = getattr(dist, "num_voices", step.shape[-1])  # metrics are of drums, not of tracks beside them
         losses["metric"] = metric_loss(probs[..., :voices], step[..., :voices], mask, grid, _term_names(metrics))
     weights = {"step_nll": step_weight, "bar": bar_weight, "phrase": phrase_weight, "metric": metric_weight}
-    return {"loss": sum((weights[name] * value for name, value in losses.items()), step.new_zeros(())), **losses}
+    loss = sum((weights[name] * value for name, value in losses.items()), step.new_zeros(()))
+    if drums_weight != 1:
+        assert dist is not None
+        drums = dist[:, :-1].voices.log_prob(step[..., : dist.num_voices])
+        loss = loss + step_weight * (drums_weight - 1) * masked_mean(-drums.float(), mask)
+    return {"loss": loss, **losses}
 
 
 def compute_loss(

@@ -25,7 +25,7 @@ from hypermeter.kit import Kit
 from hypermeter.levels import Levels
 from hypermeter.losses import compute_loss
 from hypermeter.metrics import chunk_means, sums_so_far
-from hypermeter.plan import Plan, fitting_plan
+from hypermeter.plan import SETTLED, Plan, fitting_plan
 from hypermeter.state import Prediction, State
 
 
@@ -99,10 +99,7 @@ class HierarchicalDrumModel(Levels):
         if plan is not None:
             assert self.steering is not None
             so_far = sums_so_far(step_seq, per_bar)
-            bars_asked = torch.arange(phrases.shape[1] * per_phrase + 1, device=position.device).clamp(
-                max=plan.num_bars - 1
-            )
-            asked = self._asked(plan)[:, bars_asked]
+            asked = self._asked(plan.bars(0, phrases.shape[1] * per_phrase + 1))
             asked_now = asked[:, position // per_bar]
             steer_bars, steer_phrases = self.steering.forecasts
             bar_logits = bar_logits + steer_bars(bars, asked[:, 1 : bars.shape[1] + 1])
@@ -152,7 +149,7 @@ class HierarchicalDrumModel(Levels):
             phrase_sums=(like.new_zeros(rows, bar_dim), silence),
             history=history,
             memory=() if self.bar_attention is None else self.bar_attention.init_memory(rows),
-            plan=like.new_zeros(rows, 1, 0) if plan is None else self._asked(plan),
+            plan=like.new_zeros(rows, 1, 0) if plan is None else self._asked(plan.bars(0, plan.num_bars + SETTLED)),
         )
 
     def predict(self, state: State) -> StepDistribution:

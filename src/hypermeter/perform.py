@@ -38,10 +38,10 @@ def features_of(model: Any, hits: Float[Tensor, "B T W"]) -> Float[Tensor, "B T 
     part = PIECE_BARS * model.grid.steps_per_bar
     before = BEFORE_BARS // model.grid.bars_per_phrase * model.grid.steps_per_phrase
     part -= part % model.grid.steps_per_phrase
-    rows, found = max(part // hits.shape[1], 1), []
+    rows, found = max(part // max(hits.shape[1], 1), 1), []
     for each in hits.split(rows):
         parts = []
-        for start in range(0, each.shape[1], part):
+        for start in range(0, max(each.shape[1], 1), part):
             begin = max(start - before, 0)
             made = model(each[:, begin : start + part]).features
             parts.append(made[:, start - begin : -1])

@@ -23,6 +23,8 @@ KNOTS = 9
 """Values at which a number is read, evenly from the least to the most."""
 FADES = (1.0, 4.0)
 """Bars over which what is new becomes old: once a style is played, what was played tells it."""
+SETTLED = 64
+"""Bars after which nothing that is asked is new any more, by what float32 can tell."""
 PLAN_DIM = 48
 """Size of an embedded bar of a plan; the last element tells whether anything is asked."""
 
@@ -105,7 +107,7 @@ def make_plan(
         sections: labels of each bar, or a text of labels with numbers of bars, ``intro:4 verse:8 fill:1 chorus:8``; see
             ``make_plan_arrays``.
         style: of all bars that name none.
-        fill: whether each bar is a fill, or None where that is open.
+        fill: whether each bar is a fill; None leaves it as ``sections`` tell.
         tempo_bpm: quarter notes a minute of all bars, at least 1.
         density: share of cells with a hit, in [0, 1], of all bars; or a curve, its points spread evenly over the bars.
         offbeat: share of hits off the beat, in [0, 1], likewise.

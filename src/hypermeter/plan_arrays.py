@@ -68,7 +68,7 @@ def make_plan_arrays(
             letters, other names take the letters in the order in which they come. Where some bars are fills, the
             others are none. A bar without a section goes on with the section before it.
         style: of all bars that name none.
-        fill: whether each bar is a fill, or None.
+        fill: whether each bar is a fill; None leaves it as ``sections`` tell.
         tempo_bpm: of all bars.
         density: share of cells with a hit, of all bars; or a curve, whose points are spread evenly over the bars.
         offbeat: share of hits off the beat, likewise.
@@ -91,7 +91,9 @@ def make_plan_arrays(
     if fill is not None:
         if len(fill) != length:
             raise HypermeterError(f"plan: fill of {len(fill)} bars, expected {length}")
-        codes[:, KINDS.index("fill")] = [0 if each is None else 1 + int(each) for each in fill]
+        for bar, each in enumerate(fill):
+            if each is not None:
+                codes[bar, KINDS.index("fill")] = 1 + int(each)
     for name, value, most in (("tempo_bpm", tempo_bpm, math.inf), ("density", density, 1), ("offbeat", offbeat, 1)):
         if value is not None:
             plan.numbers[0, :, NUMBERS.index(name)] = _curve(name, value, most, length)

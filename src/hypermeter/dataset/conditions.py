@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from hypermeter.dataset.archive import open_npz, read_kit_and_grid, read_meta
 from hypermeter.grid import Grid, HypermeterError
@@ -87,6 +89,15 @@ def letter_anew(plan: Plan) -> Plan:
     numbers = [first.setdefault(each, len(first)) for each in found.flatten().tolist()]
     found.copy_(torch.tensor(numbers).view_as(found))
     return plan
+
+
+def measured_anew(plan: Plan, hits: Float[Tensor, "B T V"], grid: Grid) -> Plan:
+    """The plan with density, off-beat share and fills as they are in these hits; the rest stays."""
+    measured, tempo, fill = plan_of(hits, grid), NUMBERS.index("tempo_bpm"), KINDS.index("fill")
+    measured.numbers[..., tempo] = plan.numbers[..., tempo]
+    labels = plan.labels.clone()
+    labels[..., fill] = measured.labels[..., fill]
+    return Plan(labels, measured.numbers)
 
 
 def with_tracks(path: Path, hits: np.ndarray, tracks: Sequence[Track]) -> np.ndarray:

@@ -11,7 +11,14 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from hypermeter.dataset.archive import read_folder, read_kit_and_grid, read_meta
-from hypermeter.dataset.conditions import is_lettered, letter_anew, read_expression, read_plan, with_tracks
+from hypermeter.dataset.conditions import (
+    is_lettered,
+    letter_anew,
+    measured_anew,
+    read_expression,
+    read_plan,
+    with_tracks,
+)
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.metrics import chunk_means, window_metrics
 from hypermeter.plan import Labels, Plan, stack
@@ -51,9 +58,9 @@ class CompleteHierarchicalDrumDataset(Dataset):
 
     Augmentation moves the window to a random bar of the same performance, going on from its first bar after its last
     whole one, and silences ``DROP_OUT`` of the hits. With tracks, it moves them by one interval of at most half an
-    octave, and in half of the windows it silences voices of the drums, some or all. Bar phase is kept. The
-    augmentation depends on (seed, epoch, index) only: call ``set_epoch`` before each epoch, before the loader's workers
-    start.
+    octave, and hides from them which song it is: in half of the windows the drums exchange their voices, and any number
+    of voices falls silent, more often many than few. Bar phase is kept. The augmentation depends on (seed, epoch,
+    index) only: call ``set_epoch`` before each epoch, before the loader's workers start.
 
     Args:
         npz_dir: folder, searched with its subfolders in sorted order.
@@ -175,7 +182,9 @@ class CompleteHierarchicalDrumDataset(Dataset):
             step = torch.from_numpy(hits.astype(np.float32))
             bar, phrase = (chunk_means(step, size) for size in (self.grid.steps_per_bar, self.grid.steps_per_phrase))
             metrics = WindowMetrics(step={}, bar={}, phrase={}, section=[], song={})
-            items.append({"step": step, "bar": bar, "phrase": phrase, "metrics": metrics} | self._beside(file, rows))
+            items.append(
+                {"step": step, "bar": bar, "phrase": phrase, "metrics": metrics} | self._beside(file, rows, step)
+            )
         if self.with_metrics:
             for length in {len(item["step"]) for item in items}:
                 alike = [item for item in items if len(item["step"]) == length]
@@ -200,18 +209,22 @@ class CompleteHierarchicalDrumDataset(Dataset):
         drums = hits[:, : self.num_drums]
         drums *= random.random(drums.shape) >= DROP_OUT
         if self.tracks:
-            drums *= random.random(self.num_drums) < 2 * random.random()
+            if random.random() < 0.5 and not self.expression:  # which is of each voice as it was played
+                drums[:] = drums[:, random.permutation(self.num_drums)]
+            drums *= random.random(self.num_drums) < random.random() ** 2
             interval = int(random.integers(-5, 7))
             for track, group in zip(self.tracks, columns_of(self.num_drums, self.tracks), strict=True):
                 hits[:, slice(*group)] = track.transpose(hits[:, slice(*group)], interval)
         return file, rows, hits
 
-    def _beside(self, file: int, rows: np.ndarray) -> dict[str, Any]:
+    def _beside(self, file: int, rows: np.ndarray, step: Tensor) -> dict[str, Any]:
         """What stands beside the hits of a window."""
         beside: dict[str, Any] = {}
         if self.labels is not None:
             bars = torch.from_numpy(rows[:: self.grid.steps_per_bar] // self.grid.steps_per_bar)
             plan = Plan(*(each[:, bars] for each in self.plans[file]))
+            if self.augment and self.tracks:
+                plan = measured_anew(plan, step[None, :, : self.num_drums], self.grid)
             beside["plan"] = letter_anew(plan) if is_lettered(self.labels) else plan
         if self.expression:
             velocity, offset, tempo_bpm = self.expression[file]

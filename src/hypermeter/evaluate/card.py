@@ -12,6 +12,7 @@ import numpy as np
 import tyro
 
 from hypermeter.analyse import read_grooves, to_json
+from hypermeter.checkpoint import shipped_models
 from hypermeter.dataset import common_kit_and_grid, read_folder, read_meta, with_tracks
 from hypermeter.dataset.archive import are_alike
 from hypermeter.evaluate.floors import floors
@@ -109,12 +110,13 @@ def evaluate(
         result["parts"] = {name: summarize(each, steps, seed) for name, each in parts.items()}
     if pieces:
         result["temperature"] = temperature
-    train = _train_beside(npz_dir, mix_metres)
+    train = _train_beside(npz_dir, drums, kit, grid, mix_metres)
     if train:
         result["floors"] = floors(train, drums, grid.steps_per_bar, seed)
-    if pieces and cut(drums, grid, bars):
+    theirs = cut(drums, grid, bars)
+    if pieces and theirs:
         made = generated_pieces(model, grid, pieces, bars, seed, temperature)
-        result["music"] = _music(made, drums, grid, bars, train, kit)
+        result["music"] = compare_music(made, theirs, grid, train, kit.streams if kit else None)
     if pieces and long_bars:
         result["long_bars"] = long_bars
         result["drift"] = drift(generated_pieces(model, grid, pieces, long_bars, seed, temperature), grid)
@@ -205,32 +207,34 @@ def evaluate_music(
             pieces.append(groove.hits)
         else:
             rejects.append(f"{Path(folder, name)}: of another kit or grid than {npz_dir}; write it on the same")
-    made = cut(pieces, grid, bars)
+    made, theirs = cut(pieces, grid, bars), cut(sequences, grid, bars)
+    if not theirs:
+        raise HypermeterError(f"{npz_dir}: no performance of at least 8 bars; expected longer ones to compare with")
     if not made:
         reason = f" ({rejects[0]})" if rejects else ""
         raise HypermeterError(f"{folder}: no piece of at least 8 bars; expected pieces of about {bars} bars{reason}")
-    music = _music(made, sequences, grid, bars, _train_beside(npz_dir, mix_metres), own_kit)
+    train = _train_beside(npz_dir, sequences, own_kit, grid, mix_metres)
+    music = compare_music(made, theirs, grid, train, own_kit.streams if own_kit else None)
     return {"music": music, "rejects": rejects, "seed": seed}
 
 
-def _music(
-    made: Sequence[np.ndarray],
-    sequences: Sequence[np.ndarray],
-    grid: Grid,
-    bars: int,
-    train: Sequence[np.ndarray],
-    kit: Kit | None,
-) -> dict[str, Any]:
-    return compare_music(made, cut(sequences, grid, bars), grid, train, kit.streams if kit else None)
+def _train_beside(
+    npz_dir: str | Path, drums: Sequence[np.ndarray], kit: Kit | None, grid: Grid, mix_metres: bool
+) -> list[np.ndarray]:
+    """Performances of the folder ``train`` beside a split; none where there is none, or where it is that one.
 
-
-def _train_beside(npz_dir: str | Path, mix_metres: bool) -> list[np.ndarray]:
-    """Performances of the folder ``train`` beside a split; none where there is none, or where it is that one."""
-    folder = Path(npz_dir)
+    Raises:
+        HypermeterError: of other voices or another grid than the performances of the split.
+    """
+    folder = Path(npz_dir).resolve()
     train = folder.parent / SPLITS[0]
     if folder.name not in SPLITS[1:] or not train.is_dir():
         return []
-    return read_performances(train, mix_metres=mix_metres)[0]
+    sequences, _, own_kit, own_grid = read_performances(train, kit, grid, mix_metres=mix_metres)
+    fits = own_grid == grid or (mix_metres and are_alike(own_grid, grid))
+    if not fits or own_kit != kit or sequences[0].shape[1] != drums[0].shape[1]:
+        raise HypermeterError(f"{train}: of another kit or grid than {folder.name} beside it; prepare both alike")
+    return sequences
 
 
 def _check(
@@ -318,7 +322,7 @@ def evaluate_command(
     _check_numbers(seed, pieces, bars, long_bars, temperature)
     systems: dict[str, dict[str, Any]] = {}
     for name in (model, *beside):
-        if _is_music(Path(name)):
+        if _is_music(name):
             systems[name] = evaluate_music(name, npz_dir, bars=bars, seed=seed, mix_metres=mix_metres)
         elif Path(name).suffix == ".csv":
             systems[name] = evaluate_bits(name, npz_dir, seed, mix_metres=mix_metres)
@@ -338,6 +342,6 @@ def evaluate_command(
             print(path)
 
 
-def _is_music(path: Path) -> bool:
+def _is_music(name: str) -> bool:
     """A folder without weights is music."""
-    return path.is_dir() and not any(path.glob("*.safetensors"))
+    return name not in shipped_models() and Path(name).is_dir() and not any(Path(name).glob("*.safetensors"))

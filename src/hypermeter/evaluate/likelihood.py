@@ -58,10 +58,11 @@ def bits_of_parts(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray])
     A track's are given the drums, and the tracks before it, of the same step; all of them sum to ``performance_bits``.
     """
     stops = (model.num_drums, *(stop for _, stop in model.groups))
-    columns = torch.arange(model.width)
+    device = next(model.parameters()).device
+    columns = torch.arange(model.width, device=device)
     found = []
     for sequence in sequences:
-        step = torch.from_numpy(sequence).float()[None]
+        step = torch.from_numpy(sequence).float()[None].to(device)
         dist = model(step).step_dist[:, :-1]
         assert isinstance(dist, Mixture)
         told = [-dist.log_prob_of(step, columns < stop).double().sum().item() / math.log(2) for stop in stops]
@@ -106,14 +107,15 @@ def forecasts(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray]) -> 
     """Next bar and next phrase against repeating the last: cross entropy (nats) and squared error, a cell.
 
     A repeated pattern is kept within .02 to .98 for the cross entropy, as its logarithm would be infinite otherwise.
-    Only whole bars and phrases that have one before them are forecast, and of those the drums.
+    Only whole bars and phrases that have one before them are forecast, and of those the drums; NaN where there is none.
     """
     totals: dict[str, dict[str, float]] = {
         level: dict.fromkeys(("model_bce", "last_bce", "model_mse", "last_mse", "cells"), 0.0)
         for level in ("bar", "phrase")
     }
+    device = next(model.parameters()).device
     for sequence in sequences:
-        step = torch.from_numpy(sequence).float()[None]
+        step = torch.from_numpy(sequence).float()[None].to(device)
         prediction: Prediction = model(step)
         for level, size, logits in (
             ("bar", model.grid.steps_per_bar, prediction.bar_logits),
@@ -125,13 +127,13 @@ def forecasts(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray]) -> 
             patterns = chunk_means(step, size)[:, :whole]
             _add_forecast(totals[level], logits[:, :whole, : model.num_drums], patterns[..., : model.num_drums])
     return {
-        level: {name: value / max(sums["cells"], 1) for name, value in sums.items() if name != "cells"}
+        level: {name: value / (sums["cells"] or math.nan) for name, value in sums.items() if name != "cells"}
         for level, sums in totals.items()
     }
 
 
 def _add_forecast(sums: dict[str, float], logits: Tensor, patterns: Tensor) -> None:
-    mask = torch.ones(patterns.shape[:2], dtype=torch.bool)
+    mask = torch.ones(patterns.shape[:2], dtype=torch.bool, device=patterns.device)
     chunks = patterns.shape[1] - 1
     repeated = patterns.clamp(0.02, 0.98)
     for name, preds, kind, is_logits in (
@@ -158,9 +160,11 @@ def one_step_ahead(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray]
     found = forecast = played = steps = 0.0
     bins = torch.zeros(CALIBRATION_BINS, 3, dtype=torch.float64)
     voice_nats = torch.zeros(model.num_drums, dtype=torch.float64)
+    device = next(model.parameters()).device
     for sequence in sequences:
         hits = torch.from_numpy(sequence[1:, : model.num_drums]).double()
-        probs = model(torch.from_numpy(sequence).float()[None]).step_preds[0, :-1, : model.num_drums].double()
+        step = torch.from_numpy(sequence).float()[None].to(device)
+        probs = model(step).step_preds[0, :-1, : model.num_drums].double().cpu()
         found += (hits * (probs >= 0.5)).sum().item()
         forecast += (probs >= 0.5).sum().item()
         played += hits.sum().item()

@@ -35,12 +35,14 @@ def generated_pieces(
 def cut(sequences: Iterable[np.ndarray], grid: Grid, bars: int) -> list[np.ndarray]:
     """Whole bars of each, in pieces of ``bars`` bars; a last piece of at least ``FEWEST_BARS`` is kept.
 
-    Some metrics grow with length, so music is compared with music of about the same length.
+    Pieces begin with a phrase: where ``bars`` are not whole phrases, those up to the next phrase are left out. Some
+    metrics grow with length, so music is compared with music of about the same length.
     """
     pieces = []
+    apart = -(-bars // grid.bars_per_phrase) * grid.bars_per_phrase
     for sequence in sequences:
         whole = len(sequence) // grid.steps_per_bar
-        for start in range(0, whole, bars):
+        for start in range(0, whole, apart):
             end = min(start + bars, whole)
             if end - start >= min(FEWEST_BARS, bars):
                 pieces.append(sequence[start * grid.steps_per_bar : end * grid.steps_per_bar])

@@ -5,6 +5,8 @@ from typing import Any
 
 from hypermeter.inspection import number
 
+FORECAST_COLUMNS = {"model_bce": ".4f", "last_bce": ".4f", "model_mse": ".5f", "last_mse": ".5f"}
+
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(each)} |" for each in (columns, ["---"] * len(columns), *rows)]
@@ -45,8 +47,8 @@ def likelihood(name: str, result: dict[str, Any]) -> list[str]:
     lines += [*table(("voice on its own", "bits per step"), [(voice, f"{each:.3f}") for voice, each in voices]), ""]
     rows = []
     for level, each in result["forecasts"].items():
-        entropies = (f"{each['model_bce']:.4f}", f"{each['last_bce']:.4f}")
-        rows.append((f"next {level}", *entropies, f"{each['model_mse']:.5f}", f"{each['last_mse']:.5f}"))
+        told = [f"{each[name]:{digits}}" for name, digits in FORECAST_COLUMNS.items()]
+        rows.append((f"next {level}", *("-" if value == "nan" else value for value in told)))
     columns = ("forecast", "cross entropy a cell", "repeating the last", "squared error a cell", "repeating the last")
     step = result["next_step"]
     f1 = f"precision {step['precision']:.3f}, recall {step['recall']:.3f}, F1 {step['f1']:.3f}"

@@ -14,7 +14,7 @@ from hypermeter.export.recurrent import cell_step
 from hypermeter.expression import Expression, ExpressionState
 from hypermeter.heads import Mixture
 from hypermeter.model import HierarchicalDrumModel
-from hypermeter.plan import FADES, KINDS, KNOTS, NUMBERS, PlanEmbedding
+from hypermeter.plan import FADES, KINDS, KNOTS, NUMBERS, SETTLED, PlanEmbedding
 
 State = dict[str, Tensor]
 """Name of a state tensor, as in the graph but without ``state_``, -> value."""
@@ -142,7 +142,7 @@ class StepGraph(nn.Module):
 
 
 class PlanGraph(nn.Module):
-    """A plan's bars, embedded: ``PlanEmbedding.forward`` over tensors, for any number of rows and bars.
+    """A plan's bars and SETTLED more, embedded: ``PlanEmbedding.forward`` over tensors, for any rows and bars.
 
     It says the same in other words, as there ``len`` and ``cummax`` cannot be exported; a test holds them together.
     """
@@ -153,6 +153,7 @@ class PlanGraph(nn.Module):
 
     def forward(self, labels: Int[Tensor, "B bars kinds"], numbers: Float[Tensor, "B bars numbers"]) -> Tensor:
         own = self.embedding
+        labels, numbers = (torch.cat([each, each[:, -1:].expand(-1, SETTLED, -1)], 1) for each in (labels, numbers))
         known = ~numbers.isnan()
         tempo, density, offbeat = torch.where(known, numbers, 0.0).unbind(-1)
         wanted = density * own.num_drums

@@ -178,7 +178,7 @@ class Drawer:
         rows = row if rows is None else join(rows, row)
         if rows.num_bars > MOST_ROWS:
             rows = rows.bars(rows.num_bars - MOST_ROWS, MOST_ROWS)
-        return rows, self.model.init_state(1, rows).plan[:, -1:]
+        return rows, self.model.init_state(1, rows).plan[:, rows.num_bars - 1 : rows.num_bars]
 
     def _bias(self, settings: Settings) -> Tensor | None:
         if not any(settings.bias.values()):

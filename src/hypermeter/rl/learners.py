@@ -179,7 +179,7 @@ class PolicyLearner:
             return
         for _ in range(config.epochs):
             order = torch.randperm(config.batch_size, generator=generator, device=device)
-            yield from order.chunk(config.minibatches)
+            yield from order.tensor_split(min(config.minibatches, len(order)))
 
     def _learn(
         self, played: Rollout, rows: Int[Tensor, " N"], old: Tensor, reference: Any, estimate: Estimate

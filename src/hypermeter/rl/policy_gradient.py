@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.heads import StepDistribution
+from hypermeter.losses import masked_mean
+from hypermeter.metrics.onsets import sums_so_far
 from hypermeter.rl.rewards import Reward, RewardFunction
 from hypermeter.rl.rollout import Rollout
 
@@ -127,16 +129,16 @@ def _check_groups(rows: int, size: int) -> None:
 # ---------------------------------------------------------------------- losses
 
 
-def masked_mean(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"] | None = None) -> Float[Tensor, ""]:
+def _mean(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"] | None) -> Float[Tensor, ""]:
     """Over real steps."""
-    return x.mean() if mask is None else x.masked_fill(~mask, 0).sum() / mask.sum().clamp_min(1)
+    return x.mean() if mask is None else masked_mean(x, mask)
 
 
 def reinforce_loss(
     log_probs: Float[Tensor, "B T"], advantages: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"] | None = None
 ) -> Float[Tensor, ""]:
     """Its gradient is minus that of the expected return, for each step (Williams 1992)."""
-    return -masked_mean(log_probs * advantages, mask)
+    return -_mean(log_probs * advantages, mask)
 
 
 def clipped_loss(
@@ -151,14 +153,14 @@ def clipped_loss(
     At a ratio of 1 its gradient is that of ``reinforce_loss``.
     """
     ratio = (log_probs - old_log_probs).exp()
-    return -masked_mean(torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages), mask)
+    return -_mean(torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages), mask)
 
 
 def value_loss(
     values: Float[Tensor, "B T"], targets: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"] | None = None
 ) -> Float[Tensor, ""]:
     """Half the squared error."""
-    return 0.5 * masked_mean((values - targets).square(), mask)
+    return 0.5 * _mean((values - targets).square(), mask)
 
 
 # ---------------------------------------------------------------------- divergence and entropy, as costs
@@ -250,16 +252,9 @@ class ValueHeads(nn.Module):
         steps = hits.shape[1]
         left = torch.linspace(1, 0, steps + 1, device=hits.device, dtype=hits.dtype)[None, :, None]
         sizes = (self.grid.steps_per_bar, self.grid.steps_per_phrase)
-        parts = [features.detach(), *(so_far(hits, size) for size in sizes), left.expand(len(hits), -1, -1)]
+        parts = [features.detach(), *(sums_so_far(hits, size) / size for size in sizes), left.expand(len(hits), -1, -1)]
         x = torch.cat(parts, -1)[:, :-1]
         return {level: F.pad(head(x)[..., 0], (0, 1)) for level, head in self.heads.items()}
-
-
-def so_far(hits: Float[Tensor, "B T W"], size: int) -> Float[Tensor, "B T1 W"]:
-    """Before each step, and after the last: what was played since the chunk of ``size`` steps began, over ``size``."""
-    played = F.pad(hits.cumsum(1), (0, 0, 1, 0))
-    place = torch.arange(played.shape[1], device=hits.device)
-    return (played - played[:, place // size * size]) / size
 
 
 # ---------------------------------------------------------------------- rewards

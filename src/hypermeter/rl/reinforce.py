@@ -72,7 +72,11 @@ class _Run:
             "config": config.to_dict(),
             "kit": None if self.reference.kit is None else self.reference.kit.to_dict(),
             "grid": self.grid.to_dict(),
-            "data": {"terms": [_plain(asdict(term)) for term in self.reward.terms], "model": self._digest()},
+            "data": {
+                "terms": [_plain(asdict(term)) for term in self.reward.terms],
+                "normalise": self.reward.normalise,
+                "model": self._digest(),
+            },
             "model": self.reference.config,
         }
         if kept is None:
@@ -164,7 +168,11 @@ class _Run:
                 raise HypermeterError(
                     f"{path}: a run with {name} {before}, asked for {value}; choose another folder, or its settings"
                 )
-        for name, what in (("terms", "another reward"), ("model", "another starting model")):
+        for name, what in (
+            ("terms", "another reward"),
+            ("normalise", "another reward"),
+            ("model", "another starting model"),
+        ):
             if self.identity["data"][name] != kept["data"].get(name):
                 raise HypermeterError(f"{path}: a run with {what}; choose another folder, or what it began with")
 

@@ -17,6 +17,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from hypermeter.dataset import common_kit_and_grid, read_folder
+from hypermeter.dataset.archive import kit_name
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.kit import Kit
 from hypermeter.metrics import METRICS, by_chunk
@@ -212,6 +213,7 @@ def style_terms(
     level: Literal["bar", "phrase", "piece"] = "phrase",
     weight: float = 1.0,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    kit: Kit | None = None,
 ) -> list[Term]:
     """Nearness to a style: for each metric, the mean over its performances as target, their spread as scale.
 
@@ -222,19 +224,22 @@ def style_terms(
         level: of which chunks the metrics are taken.
         weight: of all terms together.
         options: metric -> its keywords.
+        kit: of what is to be rewarded; None, nobody knows it. Files that name none are taken to be of it.
 
     Raises:
-        HypermeterError: no performance there, files of different kits or of another grid, or a metric that is
+        HypermeterError: no performance there, files of different kits or of another kit or grid, or a metric that is
             undefined in all of them.
     """
     names = list(metrics)
     files, sequences = read_folder(Path(npz_dir))
-    kit, found_grid = common_kit_and_grid(files, grid=grid)
+    own_kit, found_grid = common_kit_and_grid(files, kit, grid)
     if found_grid != grid:
         raise HypermeterError(f"{npz_dir}: {found_grid}, expected {grid}; prepare it on the grid of the reward")
+    if kit is not None and own_kit != kit:
+        raise HypermeterError(f"{npz_dir}: {kit_name(own_kit)}, expected {kit_name(kit)}; prepare it with the model's")
     terms = []
     for name in names:
-        keywords = (_groups(name, kit) if kit else {}) | dict((options or {}).get(name, {}))
+        keywords = (_groups(name, own_kit) if own_kit else {}) | dict((options or {}).get(name, {}))
         probe = Term(name, level, target=0.0, options=keywords)
         found = torch.cat([probe.values(torch.from_numpy(each)[None], grid)[0] for each in sequences])
         found = found[~found.isnan()].double()
@@ -278,7 +283,9 @@ def load_reward(source: str | Path | Mapping[str, Any], grid: Grid = Grid(), kit
     try:
         terms = [_term(each, kit) for each in record.get("terms") or []]
         if style := record.get("style"):
-            terms += style_terms(style["folder"], grid, **{key: each for key, each in style.items() if key != "folder"})
+            terms += style_terms(
+                style["folder"], grid, kit=kit, **{key: style[key] for key in style if key != "folder"}
+            )
     except (TypeError, KeyError, AttributeError) as error:
         raise HypermeterError(f"{where}: a term or style that does not fit ({error}); write terms as {FORM}") from error
     except HypermeterError as error:

@@ -89,7 +89,7 @@ class OnnxPlayer:
         return dict(zip(self._outputs, self.step_session.run(self._outputs, feeds), strict=True))
 
     def embed(self, plan: PlanArrays, rows: int = 1) -> NDArray[np.float32]:
-        """A plan as the step graph is asked it, (rows, bars, plan_dim).
+        """A plan as the step graph is asked it, (rows, bars, plan_dim), with bars after its last until nothing is new.
 
         Raises:
             HypermeterError: a model without labels, another number of rows, or a label outside the vocabulary.

@@ -41,7 +41,8 @@ class TrainConfig:
         ema_decay: of the averaged weights, which are the ones evaluated and kept.
         val_every: updates between looks at the held-out performances.
         patience: looks without improvement before it stops early.
-        augment: bar-aligned rotations, hit drop-out, and pitched tracks transposed.
+        augment: bar-aligned rotations and hit drop-out; with tracks, also transposed, their drums hidden in part.
+        drums_weight: beside tracks, of the drums in the step's loss. Less than 1 learns to play tracks to given drums.
         bar_weight: of the next bar's loss.
         phrase_weight: of the next phrase's loss.
         metric_weight: of the metric term; 0 leaves it out.
@@ -89,6 +90,7 @@ class TrainConfig:
     val_every: int = 200
     patience: int = 5
     augment: bool = False
+    drums_weight: float = 1.0
     bar_weight: float = 0.1
     phrase_weight: float = 0.1
     metric_weight: float = 0.0
@@ -153,4 +155,6 @@ COUNTS = (
     "bar_hidden_dim", "phrase_hidden_dim", "num_layers", "num_components",
 )  # fmt: skip
 SHARES = ("dropout", "ema_decay", "teacher_weight")
-AMOUNTS = ("learning_rate", "warmup_steps", "weight_decay", "bar_weight", "phrase_weight", "metric_weight")
+AMOUNTS = (
+    "learning_rate", "warmup_steps", "weight_decay", "drums_weight", "bar_weight", "phrase_weight", "metric_weight",
+)  # fmt: skip

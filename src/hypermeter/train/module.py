@@ -48,6 +48,8 @@ class DrumModule(lightning.LightningModule):
     ):
         super().__init__()
         self.model, self.config = model, config
+        if config.drums_weight != 1 and not model.tracks:
+            raise HypermeterError(f"train: drums_weight is {config.drums_weight}, but there is no track; leave it at 1")
         if config.only is not None:
             self.model.requires_grad_(False)
             for part in self._parts():
@@ -87,6 +89,7 @@ class DrumModule(lightning.LightningModule):
             preds,
             batch,
             metrics=self.config.metric_weight > 0,
+            drums_weight=self.config.drums_weight,
             bar_weight=self.config.bar_weight,
             phrase_weight=self.config.phrase_weight,
             metric_weight=self.config.metric_weight,

@@ -175,7 +175,7 @@ class _Run:
     def _update(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         batch = {name: value.to(self.fabric.device) if hasattr(value, "to") else value for name, value in batch.items()}
         terms = self.module.training_step(batch, self.update)
-        self.fabric.backward(terms["loss"])
+        self.fabric.backward(terms["loss"] * self._share(batch))
         most = self.config.gradient_clip
         norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=most, error_if_nonfinite=False)
         if not bool(torch.isfinite(torch.as_tensor(norm))):
@@ -189,6 +189,14 @@ class _Run:
             for mean, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(now, 1 - decay)
         return {name: value.detach() for name, value in terms.items()}
+
+    def _share(self, batch: dict[str, Any]) -> Tensor | float:
+        """What this process's mean counts in the mean over processes: as many times as it has more steps than they."""
+        if self.fabric.world_size == 1:
+            return 1.0
+        own = batch["mask"].sum().float()
+        mean: Any = self.fabric.all_reduce(own.clone(), reduce_op="mean")
+        return own / mean
 
     def _log(self, row: dict[str, float], board: Any) -> None:
         self.history.append(row)
@@ -222,8 +230,8 @@ class _Run:
         return nats / max(hits, 1) / math.log(2)
 
     def _save_weights(self, name: str) -> None:
-        looks = [row["held_out_bits_per_step"] for row in self.history if "held_out_bits_per_step" in row]
-        notes = {"update": self.update, "held_out_bits_per_step": looks[-1] if looks else None}
+        looks = (row for row in self.history if row["update"] == self.update and "held_out_bits_per_step" in row)
+        notes = {"update": self.update, "held_out_bits_per_step": next(looks, {}).get("held_out_bits_per_step")}
         self.average.save(self.config.out / name, notes | {"config": self.config.to_dict()})
 
     def _save(self) -> None:
