@@ -40,7 +40,7 @@ from hypermeter.evaluate.music import cut, generated_pieces, phrase_end
 from hypermeter.grid import Grid, HypermeterError, atomic_write
 from hypermeter.train import TrainConfig, train
 
-BASE: dict[str, Any] = {"val_every": 50, "patience": 99, "learning_rate": 8e-3, "accelerator": "cpu"}
+BASE: dict[str, Any] = {"val_every": 50, "patience": 99, "learning_rate": 8e-3}
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,14 @@ PIECES, PIECE_BARS = 64, 32
 
 
 def run(
-    name: str, row: Row, updates: int, seed: int, npz_dir: Path, held_out: list[np.ndarray], out: Path
+    name: str,
+    row: Row,
+    updates: int,
+    seed: int,
+    npz_dir: Path,
+    held_out: list[np.ndarray],
+    out: Path,
+    accelerator: Literal["auto", "cpu", "cuda"] = "cpu",
 ) -> dict[str, Any]:
     """Train, or read what was trained before: ``bits`` of each held-out performance, ``parameters``, ``seconds``."""
     folder = out / f"{name}-{seed}"
@@ -151,7 +158,8 @@ def run(
         changed.enter_context(mock.patch("hypermeter.train.run.HierarchicalDrumModel", row.model))
         if row.batches is not None:
             changed.enter_context(mock.patch("hypermeter.train.run.batches", row.batches))
-        train(TrainConfig(npz_dir, folder, seed=seed, **(BASE | {"max_steps": updates} | row.options)))
+        options = BASE | {"max_steps": updates, "accelerator": accelerator} | row.options
+        train(TrainConfig(npz_dir, folder, seed=seed, **options))
     seconds = time.monotonic() - start
     checkpoint = read_checkpoint(find_checkpoint(folder))
     model = row.model(**checkpoint.config, grid=checkpoint.grid, kit=checkpoint.kit)
@@ -261,6 +269,7 @@ def main(
     seeds: int = 3,
     updates: int = 600,
     more: Path | None = None,
+    accelerator: Literal["auto", "cpu", "cuda"] = "cpu",
 ) -> None:
     """Train what is missing, then print the table.
 
@@ -272,6 +281,7 @@ def main(
         seeds: of each row, from 0 on.
         updates: of each run. A folder of runs holds those of one number.
         more: folder of other drums that prepare wrote, for the row that learns from more.
+        accelerator: cpu, cuda or auto.
     """
     wanted = GROUPS[group]
     if unknown := set(rows) - set(wanted):
@@ -283,7 +293,7 @@ def main(
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for seed in range(seeds):
         for name in names:
-            found[name].append(run(name, wanted[name], updates, seed, data[name], held_out, out))
+            found[name].append(run(name, wanted[name], updates, seed, data[name], held_out, out, accelerator))
     ends = np.array([[phrase_end(each, Grid()) for each in cut(held_out, Grid(), PIECE_BARS)]])
     print("Phrase's end in the held-out performances: {:+.3f} ({:+.3f} to {:+.3f})\n".format(*mean_and_interval(ends)))
     print(table(wanted, found, steps))

@@ -5,8 +5,11 @@
 
 Two models of the same size and budget: one hears and plays drums and bass, the other the bass alone (its drums are
 silent). Of the first, the bits of a step's bass are those of drums and bass together less those of the drums: what is
-left when the drums of this step, and drums and bass before it, are known. Figures are of the split test, which neither
-training nor the choice of when to stop has seen; songs weigh by their length.
+left when the drums of this step, and drums and bass before it, are known.
+
+Songs are few, so each is held out once: they are dealt into folds, near-duplicates together, and each fold is judged
+by two models that learnt from the others, of which a tenth tell when to stop. Songs weigh by their length; the
+difference is paired, song by song.
 """
 
 import json
@@ -14,14 +17,16 @@ import math
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import tyro
+from ablations import difference
 
 from hypermeter import HierarchicalDrumModel, load
-from hypermeter.dataset import read_folder, with_tracks
+from hypermeter.dataset import read_folder, read_kit_and_grid, read_meta, with_tracks
+from hypermeter.duplicates import bar_digests, near_duplicates
 from hypermeter.evaluate import bits_of_parts, summarize
 from hypermeter.grid import HypermeterError, atomic_write
 from hypermeter.heads import Mixture
@@ -33,20 +38,58 @@ BASE: dict[str, Any] = {
     "num_components": 16,
     "val_every": 150,
     "patience": 9,
-    "accelerator": "cpu",
     "tracks": ("bass",),
 }
+DRUMS_WEIGHT = {"together": 0.3, "alone": 1.0}
+"""Of the two models."""
 
 
-def silence_drums(folder: Path, out: Path) -> None:
-    """A copy of prepared .npz in which no drum is played."""
-    for path in sorted(folder.rglob("*.npz")):
-        with np.load(path, allow_pickle=False) as arrays:
-            kept = {name: arrays[name] for name in arrays.files if name not in ("velocity", "offset")}
-        kept["sequence"] = np.zeros_like(kept["sequence"])
-        target = out / path.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(target, **kept)
+def songs_of(npz_dir: Path) -> list[list[Path]]:
+    """The .npz, in groups that must not lie on both sides: parts of one file, and near-duplicates of it."""
+    paths, sequences = read_folder(npz_dir)
+    parts: dict[str, list[Path]] = {}
+    digests: dict[str, list[np.ndarray]] = {}
+    for path, hits in zip(paths, sequences, strict=True):
+        meta = read_meta(path)
+        bar = read_kit_and_grid(path, meta=meta)[1].steps_per_bar
+        source = meta["source"]
+        parts.setdefault(source, []).append(path)
+        digests.setdefault(source, []).append(bar_digests(hits[: len(hits) // bar * bar], bar))
+    groups = near_duplicates({source: np.concatenate(found) for source, found in digests.items()})
+    grouped = {source for group in groups for source in group}
+    groups += [[source] for source in parts if source not in grouped]
+    return [[path for source in group for path in parts[source]] for group in groups]
+
+
+def deal(songs: list[list[Path]], folds: int, seed: int) -> list[list[Path]]:
+    """Songs into folds with about as many .npz in each."""
+    order = np.random.default_rng(seed).permutation(len(songs))
+    dealt: list[list[Path]] = [[] for _ in range(folds)]
+    for group in sorted((songs[number] for number in order), key=len, reverse=True):
+        min(dealt, key=len).extend(group)
+    return dealt
+
+
+def lay_out(dealt: list[list[Path]], fold: int, out: Path) -> None:
+    """Folders ``together`` and ``alone``, each with train, validation and, of the fold, test."""
+    rest = sorted(path for number, paths in enumerate(dealt) for path in paths if number != fold)
+    splits = {"test": dealt[fold], "validation": rest[::10], "train": [path for path in rest if path not in rest[::10]]}
+    half = out.with_name(f"{out.name}.half")
+    shutil.rmtree(half, ignore_errors=True)
+    for split, paths in splits.items():
+        for name in DRUMS_WEIGHT:
+            (half / name / split).mkdir(parents=True)
+        for path in paths:
+            shutil.copy(path, half / "together" / split / path.name)
+            silence_drums(path, half / "alone" / split / path.name)
+    half.rename(out)
+
+
+def silence_drums(path: Path, out: Path) -> None:
+    """A copy of a prepared .npz in which no drum is played."""
+    with np.load(path, allow_pickle=False) as arrays:
+        kept = {name: arrays[name] for name in arrays.files if name not in ("velocity", "offset")}
+    np.savez(out, **(kept | {"sequence": np.zeros_like(kept["sequence"])}))
 
 
 @torch.no_grad()
@@ -63,33 +106,72 @@ def bits(model: HierarchicalDrumModel, folder: Path) -> tuple[np.ndarray, np.nda
     return parts["drums"], parts["bass"], np.array(before), np.array([len(song) for song in songs])
 
 
-def main(npz_dir: tyro.conf.Positional[Path], out: Path = Path("bench/out/tracks"), seed: int = 0) -> None:
+def run(fold: int, name: str, data: Path, out: Path, seed: int, accelerator: str) -> dict[str, list[float]]:
+    """Train, or read what was trained before: of each song of the fold, bits of its parts and steps."""
+    folder = out / f"{name}-{fold}-{seed}"
+    result = folder / "result.json"
+    if result.exists():
+        return json.loads(result.read_text("utf-8"))
+    options = BASE | {"accelerator": accelerator, "drums_weight": DRUMS_WEIGHT[name], "seed": seed}
+    train(TrainConfig(data / name, folder, **options))
+    found = bits(load(folder), data / name / "test")
+    sources = [read_meta(path)["source"] for path in read_folder(data / name / "test")[0]]
+    song_of = np.unique(sources, return_inverse=True)[1]
+    parts = ("drums", "bass", "bass before the step's drums", "steps")
+    rows = {part: np.bincount(song_of, each).tolist() for part, each in zip(parts, found, strict=True)}
+    with atomic_write(result) as temporary:
+        temporary.write_text(json.dumps(rows), encoding="utf-8")
+    return rows
+
+
+def cell(bits: np.ndarray, steps: np.ndarray) -> str:
+    found = summarize(bits, steps)
+    return f"{found['bits_per_step']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+
+
+def main(
+    npz_dir: tyro.conf.Positional[Path],
+    out: Path = Path("bench/out/tracks"),
+    folds: int = 5,
+    only: tuple[int, ...] = (),
+    seed: int = 0,
+    accelerator: Literal["auto", "cpu", "cuda"] = "cpu",
+) -> None:
     """Train what is missing and print a table.
 
     Args:
         npz_dir: folder that ``prepare --tracks bass`` wrote.
         out: folder of the runs.
-        seed: of both.
+        folds: that the songs are dealt into.
+        only: some of the folds, from 0 on, so that several processes can share a folder; left out, all.
+        seed: of the folds and of each run.
+        accelerator: cpu, cuda or auto.
     """
-    silent = out / "silent"
-    if not silent.exists():
-        silence_drums(npz_dir, out / "half")
-        shutil.move(out / "half", silent)
-    rows = {}
-    for name, folder, weight in (("together", npz_dir, 0.3), ("alone", silent, 1.0)):
-        run = out / f"{name}-{seed}"
-        train(TrainConfig(folder, run, seed=seed, drums_weight=weight, **BASE))
-        drums, given, before, steps = bits(load(run), folder / "test")
-        parts = {"drums": drums, "bass": given, "bass before the step's drums": before}
-        rows[name] = {part: summarize(found, steps) for part, found in parts.items()}
-    with atomic_write(out / f"result-{seed}.json") as temporary:
-        temporary.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    if unknown := [fold for fold in only if not 0 <= fold < folds]:
+        raise HypermeterError(f"no fold {unknown[0]}, expected 0 to {folds - 1}")
+    dealt = deal(songs_of(npz_dir), folds, seed)
+    rows: dict[str, dict[str, np.ndarray]] = {}
+    found: dict[str, list[dict[str, list[float]]]] = {name: [] for name in DRUMS_WEIGHT}
+    for fold in only or range(folds):
+        data = out / f"data-{fold}-{seed}"
+        if not data.exists():
+            lay_out(dealt, fold, data)
+        for name in found:
+            found[name].append(run(fold, name, data, out, seed, accelerator))
+    for name, runs in found.items():
+        rows[name] = {part: np.concatenate([each[part] for each in runs]) for part in runs[0]}
+    both, alone = rows["together"], rows["alone"]
+    steps, given, before = both["steps"], both["bass"], both["bass before the step's drums"]
     print("| bits per step on songs not heard | drums | bass | bass before the step's drums |\n|---|---|---|---|")
-    for name, row in rows.items():
-        cells = [
-            f"{row[part]['bits_per_step']:.3f} ({row[part]['low']:.3f} to {row[part]['high']:.3f})" for part in row
-        ]
-        print(f"| {name} | {' | '.join(cells if name == 'together' else ['-', cells[1], '-'])} |")
+    print(f"| together | {cell(both['drums'], steps)} | {cell(given, steps)} | {cell(before, steps)} |")
+    print(f"| alone | - | {cell(alone['bass'], steps)} | - |\n")
+    for what, reference in (("alone", alone["bass"]), ("before the step's drums", before)):
+        mean, low, high = difference(given[None], reference[None], steps)
+        fewer = int((given < reference).sum())
+        print(
+            f"Bass given the drums, less bass {what}: {mean:+.4f} ({low:+.4f} to {high:+.4f}), "
+            f"below it in {fewer} of {len(steps)}"
+        )
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def perform(
         generator.seed()
     else:
         generator.manual_seed(seed)
-    noise = torch.rand(rows, steps, num_draws(model.num_drums), generator=generator).to(device)
+    noise = torch.rand(rows, steps, num_draws(model.num_drums), generator=generator)
     tempo = torch.as_tensor(tempo_bpm, dtype=torch.float32, device=device).expand(rows)
     tempo = expression._tempo(tempo, rows)[:, None].expand(-1, steps, -1)
     given = expression._given(features, hits, tempo).float().cpu().numpy()

@@ -197,8 +197,8 @@ class QLearner:
     ):
         self.options, self.reward, self.begin = options, reward, begin
         self.kind: Kind = cast(Kind, options.kind)
-        self.reference = without_dropout(copy.deepcopy(reference).requires_grad_(False))
-        self.device = next(reference.parameters()).device
+        self.device = next(reference.parameters()).device  # moving a copy lays the weights of its GRUs out for cuDNN
+        self.reference = without_dropout(copy.deepcopy(reference).requires_grad_(False).to(self.device))
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.replay = Replay(options.capacity)
         self.heard = 0
@@ -208,7 +208,7 @@ class QLearner:
         for _ in range(-(-options.warm_up // options.batch_size)):
             self._play(self.reference, options.batch_size)
         self._begin_values()
-        self.target = copy.deepcopy(self.network).requires_grad_(False)
+        self.target = copy.deepcopy(self.network).requires_grad_(False).to(self.device)
         groups = [
             {"params": list(self.network.model.parameters()), "lr": options.learning_rate},
             {"params": list(self.network.worth.parameters()), "lr": options.value_learning_rate},

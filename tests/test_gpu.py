@@ -1,0 +1,132 @@
+"""On a CUDA device: the same likelihoods, music and runs as on the CPU."""
+
+import numpy as np
+import pytest
+import torch
+
+from hypermeter.evaluate import performance_bits
+from hypermeter.grid import Grid
+from hypermeter.infill import infill, lock_voices, vary
+from hypermeter.model import HierarchicalDrumModel, load
+from hypermeter.perform import perform
+from hypermeter.plan import plan_of
+from hypermeter.rl.config import ReinforceConfig
+from hypermeter.rl.reinforce import reinforce
+from hypermeter.train import TrainConfig, train
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
+
+GRID = Grid(steps_per_beat=1, beats_per_bar=4, bars_per_phrase=2)
+SMALL = {"step_hidden_dim": 16, "bar_hidden_dim": 8, "phrase_hidden_dim": 8, "num_components": 4}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exact_products():
+    """TF32 has a mantissa of ten bits: too few to compare with the CPU."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Bars that repeat, with some noise."""
+    folder, random = tmp_path_factory.mktemp("npz"), np.random.default_rng(0)
+    meta = np.array(f'{{"grid": {GRID.to_dict()}}}'.replace("'", '"'))
+    for split, number in (("train", 8), ("validation", 2)):
+        (folder / split).mkdir()
+        for index in range(number):
+            hits = np.tile(random.random((8, 3)) < 0.3, (8, 1)) ^ (random.random((64, 3)) < 0.02)
+            np.savez(folder / split / f"{index}.npz", sequence=hits.astype(np.uint8), meta=meta)
+    return folder
+
+
+def model_of(**options):
+    torch.manual_seed(0)
+    return HierarchicalDrumModel(3, 16, 8, 8, 1, dropout=0.0, **{"num_components": 4, "grid": GRID} | options).eval()
+
+
+KINDS = [{}, {"cell": "lstm"}, {"use_transformer": True}, {"output": "sigmoid"}, {"use_bar_attention": False}]
+
+
+@pytest.mark.parametrize("options", KINDS, ids=str)
+def test_likelihoods_are_those_of_the_cpu(options):
+    hits = (torch.rand(3, 50, 3, generator=torch.Generator().manual_seed(1)) < 0.3).float()
+    model = model_of(**options)
+    with torch.no_grad():
+        there = model.log_prob(hits)
+        here = model.cuda().log_prob(hits.cuda())
+    assert here.is_cuda
+    torch.testing.assert_close(here.cpu(), there, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", KINDS, ids=str)
+def test_step_by_step_is_as_all_at_once(options):
+    hits = (torch.rand(2, 40, 3, generator=torch.Generator().manual_seed(1)) < 0.3).float().cuda()
+    model = model_of(**options).cuda()
+    with torch.no_grad():
+        state, found = model.init_state(2), []
+        for step in hits.unbind(1):
+            found.append(model.predict(state).log_prob(step))
+            state = model.advance(step, state)
+        torch.testing.assert_close(torch.stack(found, 1), model.log_prob(hits), rtol=1e-4, atol=1e-4)
+
+
+def test_music_is_made_there_and_the_same_seed_gives_the_same():
+    model = model_of().cuda()
+    primer = (torch.rand(1, 16, 3) < 0.3).float()
+    first, again = (model.generate(primer.cuda().expand(2, -1, -1), 40, seed=3) for _ in range(2))
+    assert first.is_cuda and first.shape == (2, 56, 3)
+    assert torch.equal(first, again)
+    assert torch.equal(first[:, :16].cpu(), primer.expand(2, -1, -1))
+
+
+def test_the_shipped_model_follows_a_plan_keeps_what_is_locked_and_plays_there():
+    model = load("groove").cuda()
+    groove = model.generate(length=64, seed=0)
+    plan = plan_of(groove, model.grid)
+    guided = model.generate(length=64, plan=plan, guidance=1.0, seed=0)
+    assert guided.is_cuda and guided.shape == groove.shape
+    kick = lock_voices(groove, [0])
+    made = infill(model, kick, plan=plan, particles=8, pieces=2, seed=0).hits
+    assert made.is_cuda and torch.equal(made[..., 0], groove[..., 0].expand(2, -1))
+    varied = vary(model, groove, 0.3, keep=[0], particles=8, seed=0).hits
+    assert torch.equal(varied[..., 0], groove[..., 0]) and not torch.equal(varied, groove)
+    velocity, offset = perform(model, groove, 120.0, seed=0)
+    assert velocity.is_cuda and torch.equal(velocity > 0, groove > 0) and offset.abs().max() <= 0.5
+
+
+def test_training_learns_and_gives_a_model_of_the_cpu(data, tmp_path):
+    options = {**SMALL, "seq_len": 32, "batch_size": 8, "learning_rate": 1e-2, "warmup_steps": 1, "accelerator": "cuda"}
+    train(TrainConfig(data, tmp_path / "run", max_steps=60, val_every=20, **options))
+    model = load(tmp_path / "run")
+    held = [np.load(path)["sequence"] for path in sorted((data / "validation").glob("*.npz"))]
+    fresh = HierarchicalDrumModel(3, 16, 8, 8, 1, num_components=4, grid=GRID).eval()
+    assert next(model.parameters()).device.type == "cpu"
+    assert performance_bits(model, held).sum() < 0.8 * performance_bits(fresh, held).sum()
+    bits = performance_bits(model, held)
+    np.testing.assert_allclose(performance_bits(model.cuda(), held), bits, rtol=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_rewards_are_learnt_from(algorithm, data, tmp_path):
+    model_of().save(tmp_path / "start.safetensors")
+    reward = tmp_path / "reward.yaml"
+    reward.write_text("terms:\n  - {metric: avg_hits, level: bar, target: 2, scale: 0.5}\n")
+    out = reinforce(
+        ReinforceConfig(
+            tmp_path / algorithm,
+            reward=reward,
+            model=str(tmp_path / "start.safetensors"),
+            algorithm=algorithm,
+            updates=4,
+            batch_size=8,
+            bars=4,
+            look_every=2,
+            look_pieces=8,
+            held_out=data / "validation",
+            accelerator="cuda",
+        )
+    )
+    assert load(out).grid == GRID
