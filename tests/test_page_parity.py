@@ -38,9 +38,12 @@ def test_the_page_ships_the_model_of_the_package(player):
     import hypermeter
 
     hits = player.generate(128, seed=1)[0]
+    model, plan = hypermeter.load("groove"), make_plan_arrays(player.labels, 2, style="jazz", density=0.1)
+    asked = hypermeter.Plan(*(torch.from_numpy(each) for each in plan))
     with torch.no_grad():
-        expected = hypermeter.load("groove").log_prob(torch.from_numpy(hits).float()[None])[0]
-    assert np.allclose(player.log_prob(hits), expected, atol=1e-4), "another model: make page"
+        for ours, theirs in ((None, None), (plan, asked)):  # the plan ends before the music
+            expected = model.log_prob(torch.from_numpy(hits).float()[None], plan=theirs)[0]
+            assert np.allclose(player.log_prob(hits, plan=ours), expected, atol=1e-4), "another model: make page"
 
 
 def some_plan(player, bars):
