@@ -1,6 +1,7 @@
 """The generate command's parts: a groove goes on, is filled in, varied and steered; what does not fit is refused."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,17 +112,19 @@ def test_hits_of_the_primer_that_are_not_heard_are_told(model, tmp_path, capsys)
     assert len(lines) == 1 and "primer.mid: " in lines[0] and "pitch " in lines[0]
 
 
-def test_midi_that_its_own_picture_would_overwrite_is_refused(tmp_path):
-    with pytest.raises(HypermeterError, match=r"x\.png: the MIDI file would be overwritten by its own picture"):
-        generate_command(tmp_path / "x.png")
+@pytest.mark.parametrize("name", ["x.png", "x.wav", "x"])
+def test_a_result_that_is_named_as_something_else_is_refused(tmp_path, name):
+    with pytest.raises(HypermeterError, match=rf"{name}: expected a name that ends in .mid or .midi or .txt or .tidal"):
+        generate_command(tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_pipe_is_not_replaced_by_midi(model, tmp_path):
     model.save(tmp_path / "model.safetensors")
-    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "pipe.mid")
     with pytest.raises(HypermeterError, match="a folder, device or pipe"):
-        generate_command(tmp_path / "pipe", str(tmp_path / "model.safetensors"), bars=1)
-    assert (tmp_path / "pipe").is_fifo()
+        generate_command(tmp_path / "pipe.mid", str(tmp_path / "model.safetensors"), bars=1)
+    assert (tmp_path / "pipe.mid").is_fifo()
 
 
 # ---------------------------------------------------------------------- around what is kept
@@ -154,9 +157,9 @@ def run(*arguments):
     return read_midi("out.mid")
 
 
-def refused(capsys, *arguments):
+def refused(capsys, *arguments, out="out.mid"):
     """The one line that is said instead."""
-    assert cli.main(["generate", "out.mid", "--no-picture", *map(str, arguments)]) == 2
+    assert cli.main(["generate", out, "--no-picture", *map(str, arguments)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "Traceback" not in said
     return said
@@ -440,7 +443,7 @@ def test_the_names_of_sections_that_a_file_has_stay(folder):
     write_midi(song, "named.mid")
     write_midi(primer, "named-too.mid")
     named = ("--primer", "named.mid", "--particles", 4)
-    run(*ASKING, *named, "--sections", "intro:2")
+    run(*ASKING, *named[:2], "--sections", "intro:2")
     assert sections_of() == ["verse"] * 3 + ["fill", "chorus", "intro", "intro"]
     run(*ASKING, *named, "--replace", "2-3", "--sections", "intro:1 jazz:1")
     assert sections_of() == ["verse", "intro", "verse", "fill", "chorus"]
@@ -462,6 +465,13 @@ def test_sections_that_are_asked_for_are_markers_of_the_file(tmp_path, monkeypat
 
 
 # ---------------------------------------------------------------------- what cannot be meant
+
+
+@pytest.mark.parametrize("option", ["--primer", "--context", "--lock", "--ending", "--density", "--offbeat"])
+def test_a_song_that_is_read_is_not_overwritten(folder, capsys, option):
+    before = Path("song.mid").read_bytes()
+    assert "song.mid: one of the files that are read" in refused(capsys, *ASKING, option, "song.mid", out="song.mid")
+    assert Path("song.mid").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -490,6 +500,10 @@ def test_sections_that_are_asked_for_are_markers_of_the_file(tmp_path, monkeypat
         (["--lock", "song.mid", "--bars", "4"], "lock: 5 bars for 4 new ones; ask for more bars, or shorten it"),
         (["--guidance", "2"], "--guidance without anything asked"),
         (["--bars", "0"], "bars is 0, expected at least 1"),
+        (["--bars", "99999999"], "bars is 99999999, expected at least 1 and at most 10000"),
+        (["--particles", "8"], "--particles with nothing fixed, expected --lock, --ending, --replace or --vary"),
+        (["--horizon-bars", "2"], "--horizon-bars with nothing fixed"),
+        (["--primer", "song.mid", "--tempo-bpm", "90"], "--tempo-bpm beside a file that tells its tempo"),
         (["--style", "jazz"], "--style: model.safetensors was made without labels"),
         (["--sections", "verse:2", "--guidance", "1"], "--sections: model.safetensors was made without labels"),
     ],

@@ -250,7 +250,7 @@ def test_a_drummer_that_begins_anew_does_not_repeat_himself(loaded, groove, tmp_
 
 
 def test_the_command_refuses_what_it_cannot_play(loaded, path, groove, tmp_path):
-    with pytest.raises(HypermeterError, match="the file that is read"):
+    with pytest.raises(HypermeterError, match="one of the files that are read"):
         humanize_command(path, path)
     with pytest.raises(HypermeterError, match="no-such.mid: cannot be read"):
         humanize_command(tmp_path / "no-such.mid", tmp_path / "out.mid")

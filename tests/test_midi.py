@@ -393,3 +393,18 @@ def test_no_hit_of_groove_is_unmapped_and_a_round_trip_keeps_all(kit):
             early = np.minimum(piece.groove.offset[0], 0)  # Before time zero, in a piece cut out of a file.
             piece.groove.offset[0] -= early
             assert np.abs(again.groove.offset - piece.groove.offset[:length]).max() <= 4 / 480 + 1e-6
+
+
+@pytest.mark.parametrize("bars", [1, 4])
+def test_silent_bars_at_the_end_are_written_and_read_back(tmp_path, bars):
+    hits = np.zeros((bars * 16 + 32, 10), np.uint8)
+    hits[3, 0] = hits[bars * 16 - 1, 1] = 1
+    write_midi(Groove(hits), tmp_path / "x.mid")
+    assert np.array_equal(read_midi(tmp_path / "x.mid").hits, hits)
+
+
+@pytest.mark.parametrize(("end", "bars"), [(3 * 1920, 3), (3 * 1920 - 1, 1), (1920 // 2, 1), (1920 * 10**5, 1)])
+def test_a_file_that_ends_on_a_bar_line_is_as_long_only_where_that_is_asked_for(end, bars):
+    content = midi(track(*hit(0), (end - 1, b"\xff\x01\x00")))  # a track ends a tick after its last event
+    assert read(content, to_end=True)[0].groove.num_bars == bars
+    assert read(content)[0].groove.num_bars == 1

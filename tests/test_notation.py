@@ -391,7 +391,8 @@ def test_text_without_a_tempo_leaves_it_to_what_tells_one(tmp_path, monkeypatch,
     (tmp_path / name).write_text(text)
     HierarchicalDrumModel(10, 8, 8, 8, kit=load_kit("gm10")).save("model.safetensors")
     command = ["generate", "out.mid", "--model", "model.safetensors", "--primer", name, "--no-picture"]
-    assert cli.main([*command, "--bars", "1", "--tempo-bpm", "90"]) == 0
+    told = () if tempo_bpm == 100 else ("--tempo-bpm", "90")
+    assert cli.main([*command, "--bars", "1", *told]) == 0
     made = read_midi("out.mid")
     assert made.tempo_bpm == tempo_bpm and made.hits[:16, 0].sum() == 4
     write_midi(Groove(np.eye(16, 10), tempo_bpm=90), "lock.mid")

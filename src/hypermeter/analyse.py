@@ -26,9 +26,9 @@ from hypermeter.grid import Grid, Groove, HypermeterError, atomic_write
 from hypermeter.inspection import number, read_npz
 from hypermeter.kit import Kit, load_kit
 from hypermeter.metrics import METRICS, measure, window_metrics
-from hypermeter.midi import read_midi_report
+from hypermeter.midi import MIDI_SUFFIXES, read_midi_report
 
-SUFFIXES = (".mid", ".midi", ".npz")
+SUFFIXES = (*MIDI_SUFFIXES, ".npz")
 
 PIPE_WIDTH = 120
 """Columns of the table where the output is not a terminal."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from hypermeter.grid import Groove, HypermeterError
+from hypermeter.midi import MIDI_SUFFIXES
 from hypermeter.model import HierarchicalDrumModel
 from hypermeter.plan import FILL, KINDS, NUMBERS, Plan, join, make_plan, plan_of
 from hypermeter.plan_arrays import section_names
@@ -167,7 +168,7 @@ class Planner:
         if text is None or self._curve(name) is not None:
             return None
         path = Path(text)
-        if path.suffix.lower() not in (".mid", ".midi"):
+        if path.suffix.lower() not in MIDI_SUFFIXES:
             raise HypermeterError(f"{name}: {text!r}, expected a number, numbers as .1,.2,.3, or a MIDI file")
         hits = torch.from_numpy(self.read(path).hits).float()[None]
         curve = plan_of(hits, self.model.grid).numbers[0, :, NUMBERS.index(name)].numpy()

@@ -4,7 +4,7 @@ import glob
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from importlib import import_module
@@ -214,6 +214,25 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             reason = f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
             raise HypermeterError(reason) from error
         raise
+
+
+def check_out(out: str | Path, suffixes: Sequence[str], read: Iterable[str | Path | None] = ()) -> None:
+    """That a file to write is named as what it holds, and is none of those that are read.
+
+    Args:
+        out: of the file to write.
+        suffixes: that it may have, with the dot.
+        read: the files that it may not replace; what is not there, or None, is none.
+
+    Raises:
+        HypermeterError: where it does not hold.
+    """
+    out = Path(out)
+    if out.suffix.lower() not in suffixes:
+        raise HypermeterError(f"{out}: expected a name that ends in {' or '.join(suffixes)}")
+    for each in read:
+        if each is not None and out.exists() and Path(each).exists() and out.samefile(each):
+            raise HypermeterError(f"{out}: one of the files that are read; choose another path for the new one")
 
 
 def remove_leftovers(path: str | Path) -> None:

@@ -9,15 +9,18 @@ import torch
 import tyro
 from jaxtyping import Bool
 
-from hypermeter.grid import Groove, HypermeterError, atomic_write, check_metre, check_seed
+from hypermeter.grid import Groove, HypermeterError, atomic_write, check_metre, check_out, check_seed
 from hypermeter.kit import Kit, load_kit
-from hypermeter.midi import Piece, parse_midi
+from hypermeter.midi import MIDI_SUFFIXES, Piece, parse_midi
 from hypermeter.midi.content import load_score
 from hypermeter.midi.events import replay_drums
 from hypermeter.midi.read import read_content
 from hypermeter.model import kit_of, load
 from hypermeter.perform import check_temperature, perform
 from hypermeter.tracks import with_columns
+
+LEARN_TO_PLAY = "teach it velocity and timing by hypermeter train NPZ OUT --init {model} --only expression"
+"""What to do with a model that has learnt neither."""
 
 LATEST = np.nextafter(np.float32(0.5), np.float32(0))
 """Of offsets, in steps."""
@@ -59,8 +62,9 @@ def humanize(
             raise HypermeterError(f"{name} is {value}, expected from 0 (as it was) to 1 (all the model's)")
     drummer = load(model) if isinstance(model, str | Path) else model
     if getattr(drummer, "expression", None) is None:
-        name = f"{model}: the" if isinstance(model, str | Path) else "the"
-        raise HypermeterError(f"{name} model plays hits only; use one trained on files with velocity and offset")
+        named = isinstance(model, str | Path)
+        advice = LEARN_TO_PLAY.format(model=model if named else "MODEL")
+        raise HypermeterError(f"{f'{model}: ' if named else ''}the model plays hits only; {advice}")
     _refuse_unfit(groove, drummer)
     if which is None:
         which = groove.hits > 0
@@ -126,12 +130,11 @@ def humanize_command(
     Raises:
         HypermeterError: a file or a number that does not fit, a model that plays hits only.
     """
-    if out.exists() and file.exists() and out.samefile(file):
-        raise HypermeterError(f"{out}: the file that is read; choose another path for the humanized one")
+    check_out(out, MIDI_SUFFIXES, [file])
     drummer = load(model)
     kit = kit_of(drummer, model)
     if getattr(drummer, "expression", None) is None:
-        raise HypermeterError(f"{model}: the model plays hits only; use one trained on files with velocity and offset")
+        raise HypermeterError(f"{model}: the model plays hits only; {LEARN_TO_PLAY.format(model=model)}")
     content = read_content(file)
     pieces, left_out = parse_midi(content, str(file), kit, drummer.grid)
     for reason in left_out:
@@ -140,7 +143,7 @@ def humanize_command(
         print(f"{file}: left as they are: {unmapped} hits that no voice of kit {kit.name} reads")
     options: dict[str, Any] = {"amount": amount, "timing": timing, "velocity": velocity, "temperature": temperature}
     played = [humanize(piece.groove, drummer, seed=seed + number, **options) for number, piece in enumerate(pieces)]
-    score, _ = load_score(content, str(file))
+    score, *_ = load_score(content, str(file))
 
     def play(ticks: np.ndarray, pitches: np.ndarray, velocities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for piece, groove in zip(pieces, played, strict=True):

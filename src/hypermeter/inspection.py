@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from hypermeter.dataset import open_npz, read_kit_and_grid, read_meta, read_sequence
-from hypermeter.grid import Grid, Groove, HypermeterError
+from hypermeter.grid import Grid, Groove, HypermeterError, check_out
 from hypermeter.kit import Kit, Voice, load_kit
 from hypermeter.metrics import measure
-from hypermeter.midi import Piece, read_midi_pieces, read_midi_report
+from hypermeter.midi import Piece, read_midi_report
 from hypermeter.notation import is_text, read_text
 from hypermeter.render import ascii_grid, show_picture
 from hypermeter.tracks import TRACKS
@@ -55,8 +55,7 @@ def inspect(
     """
     grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
     out = Path(f"{path.stem}.png") if out is None else out
-    if out.resolve() == path.resolve():
-        raise HypermeterError(f"{out}: the picture would overwrite the file that it shows; give another --out")
+    check_out(out, (".png",), [path])
     losses = []
     if path.suffix.lower() == ".npz":
         grooves = [_with_tracks(read_npz(path, kit, grid), path)]
@@ -65,7 +64,7 @@ def inspect(
     elif is_text(path):
         grooves = [read_text(path, kit or "gm10", grid)]
     else:
-        pieces, losses = read_midi_report(path, kit or "gm10", grid)
+        pieces, losses = read_midi_report(path, kit or "gm10", grid, to_end=True)
         _add_tracks(pieces, path, kit or "gm10", grid)
         grooves = [piece.groove for piece in pieces]
     for number, groove in enumerate(grooves, 1):
@@ -125,7 +124,8 @@ def _add_tracks(pieces: Sequence[Piece], path: Path, kit: str, grid: Grid) -> No
     """Adds to the grooves of a MIDI file the tracks that play in each."""
     for track in TRACKS.values():
         with suppress(HypermeterError):  # It plays nowhere.
-            found = {each.start_tick: each.groove for each in read_midi_pieces(path, kit, grid, tracks=[track])}
+            again, _ = read_midi_report(path, kit, grid, tracks=[track], to_end=True)
+            found = {each.start_tick: each.groove for each in again}
             for piece in pieces:
                 if piece.start_tick in found:
                     piece.groove.tracks |= found[piece.start_tick].tracks

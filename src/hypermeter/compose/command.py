@@ -19,13 +19,17 @@ from hypermeter.compose.grooves import (
     vary_groove,
 )
 from hypermeter.generate import Locks
-from hypermeter.grid import Groove, HypermeterError, check_metre
+from hypermeter.grid import Groove, HypermeterError, check_metre, check_out
 from hypermeter.infill import check_counts, combine, lock_all_but, lock_ending, lock_voices
 from hypermeter.kit import Kit
-from hypermeter.midi import read_midi_report, write_midi
+from hypermeter.midi import MIDI_SUFFIXES, read_midi_report, write_midi
 from hypermeter.model import HierarchicalDrumModel, kit_of, load
-from hypermeter.notation import is_text, read_text, write_text
+from hypermeter.notation import TEXT_SUFFIXES, is_text, read_text, write_text
+from hypermeter.plan_arrays import MOST_BARS
 from hypermeter.render import ascii_grid, show_picture
+
+TEMPO_BPM = 120.0
+"""Where nothing tells it."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def generate_command(
     top_p: float = 1.0,
     bias: dict[str, float] | None = None,
     seed: int = 0,
-    tempo_bpm: float = 120.0,
+    tempo_bpm: float | None = None,
     include_primer: bool = True,
     picture: bool = True,
     context: Path | None = None,
@@ -80,13 +84,14 @@ def generate_command(
         out: MIDI file to write, or text: .tidal and .strudel are code for live coding, .txt is the grid as printed. The
             picture goes beside it, as .png, where matplotlib is installed.
         model: a shipped model's name, a checkpoint, or the folder of a training run.
-        primer: MIDI file to go on from, of any length, in the model's metre; or text, .tidal, .strudel or .txt.
+        primer: MIDI file to go on from, of any length, in the model's metre; or text, .tidal, .strudel or .txt. Of its
+            tracks, the result has those that the model plays; of its articulations, one of each voice.
         bars: new bars; left out, as many as --sections or --lock have, or else 16.
         temperature: 1 plays as learnt, less is safer, more is wilder, 0 is always the likeliest.
         top_p: keep only the likeliest combinations of voices that hold this probability together.
         bias: per voice, added to its log odds: --bias closed_hat 1 ride -2.
         seed: the same seed gives the same music.
-        tempo_bpm: where no file tells one.
+        tempo_bpm: where no file tells one; left out, 120.
         include_primer: whether the file begins with the primer.
         picture: whether to draw the picture.
         context: MIDI file heard before the primer, such as the song so far, of any length; it is not in the result.
@@ -98,8 +103,8 @@ def generate_command(
     Raises:
         HypermeterError: a file, a voice or a number that does not fit, or options that contradict each other.
     """
-    if out.suffix.lower() == ".png":
-        raise HypermeterError(f"{out}: the MIDI file would be overwritten by its own picture; name it .mid")
+    read_from = [primer, context, kept.lock, kept.ending, asked.density, asked.offbeat]
+    check_out(out, (*MIDI_SUFFIXES, *TEXT_SUFFIXES), read_from)
     _refuse_contradictions(asked, kept, primer, bars, include_primer)
     drummer = load(model)
     kit = kit_of(drummer, model)
@@ -113,7 +118,9 @@ def generate_command(
     )
     files = [each for each in (heard, before, lock, ending) if each is not None]
     told = [each.tempo_bpm for each in files if "tempo_bpm" not in each.unknown]
-    tempo_bpm = told[0] if told else tempo_bpm
+    if told and tempo_bpm is not None:
+        raise HypermeterError(f"--tempo-bpm beside a file that tells its tempo, {told[0]:g}; leave it out")
+    tempo_bpm = told[0] if told else TEMPO_BPM if tempo_bpm is None else tempo_bpm
     for each in files:
         if "tempo_bpm" in each.unknown:
             each.tempo_bpm, each.unknown = tempo_bpm, each.unknown - {"tempo_bpm"}
@@ -197,8 +204,15 @@ def _refuse_contradictions(
         raise HypermeterError("--keep without music to keep voices of, expected --lock, --replace or --vary beside it")
     if asked.guidance and not asked.names:
         raise HypermeterError("--guidance without anything asked; pass --sections, --style, --density or --offbeat")
-    if bars is not None and bars < 1:
-        raise HypermeterError(f"bars is {bars}, expected at least 1")
+    if bars is not None and not 1 <= bars <= MOST_BARS:
+        raise HypermeterError(
+            f"bars is {bars}, expected at least 1 and at most {MOST_BARS}"
+        )
+    if not (kept.lock or kept.ending or in_place):
+        for name in ("particles", "horizon_bars"):
+            if getattr(kept, name) != getattr(NOTHING_KEPT, name):
+                option = name.replace("_", "-")
+                raise HypermeterError(f"--{option} with nothing fixed, expected --lock, --ending, --replace or --vary")
 
 
 def _column(kit: Kit, voice: str, option: str, also: Sequence[str] = ()) -> int:
@@ -280,7 +294,7 @@ def _read_groove(path: Path, model: HierarchicalDrumModel, kit: Kit) -> Groove:
         groove = read_text(path, kit, model.grid)
         check_metre(groove.grid, model.grid, str(path))
         return groove
-    (piece,), losses = read_midi_report(path, kit, model.grid, "refuse", model.tracks, True, may_rest=True)
+    (piece,), losses = read_midi_report(path, kit, model.grid, "refuse", model.tracks, True, may_rest=True, to_end=True)
     for loss in losses:
         print(f"{path}: {loss}")
     return piece.groove

@@ -26,7 +26,7 @@ from hypermeter.live.measure import Timing
 from hypermeter.live.ports import FileSink, listen_to_osc, listing, open_input, open_output, output_names
 from hypermeter.live.position import FollowedTempo, OwnTempo
 from hypermeter.live.process import ProcessDrawer
-from hypermeter.midi import read_midi_report
+from hypermeter.midi import MIDI_SUFFIXES, read_midi_report
 from hypermeter.model import HierarchicalDrumModel, kit_of, load
 from hypermeter.plan import Plan
 
@@ -167,11 +167,11 @@ def _refuse(
 
 
 def _is_file(port: str) -> bool:
-    return port.lower().endswith((".mid", ".midi"))
+    return port.lower().endswith(MIDI_SUFFIXES)
 
 
 def _read(path: Path, model: HierarchicalDrumModel, kit: Kit) -> Groove:
-    (piece,), losses = read_midi_report(path, kit, model.grid, changes="refuse")
+    (piece,), losses = read_midi_report(path, kit, model.grid, changes="refuse", to_end=True)
     for loss in losses:
         print(f"{path}: {loss}", file=sys.stderr)
     return piece.groove

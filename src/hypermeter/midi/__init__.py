@@ -3,6 +3,7 @@
 from hypermeter.midi.read import (
     MAX_BYTES,
     MAX_STEPS,
+    MIDI_SUFFIXES,
     Piece,
     parse_midi,
     read_midi,

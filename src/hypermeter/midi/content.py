@@ -9,10 +9,12 @@ import symusic
 from hypermeter.grid import HypermeterError
 
 _END_OF_TRACK = b"\xff\x2f\x00"
+_END = "\x04"
+"""Text of the marker that takes the place of the end of a track, which symusic does not tell."""
 
 
-def load_score(content: bytes, where: str) -> tuple[Any, np.ndarray]:
-    """The score, and its drum notes as ``_drum_notes`` gives them."""
+def load_score(content: bytes, where: str) -> tuple[Any, np.ndarray, int]:
+    """The score, its drum notes as ``_drum_notes`` gives them, and the tick at which the last of its tracks ends."""
     if not content:
         raise HypermeterError(f"{where}: empty file, expected MIDI")
     if content[:4] == b"RIFF":  # An RMID file: MIDI in the chunk of another format.
@@ -45,7 +47,9 @@ def load_score(content: bytes, where: str) -> tuple[Any, np.ndarray]:
             enough = (_note_offs(np.bincount(np.frombuffer(track, np.uint8), minlength=128)[:128]) for track in tracks)
             score = symusic.Score.from_midi(header + b"".join(map(_with_note_offs, tracks, enough)))
             notes = _drum_notes(score)
-        return score, notes
+        end = max(each.time for each in score.markers if each.text == _END)
+        score.markers = [each for each in score.markers if each.text != _END]
+        return score, notes, end
     except (RuntimeError, ValueError) as error:
         raise HypermeterError(f"{where}: damaged MIDI file ({str(error).splitlines()[0]}); get a whole copy") from error
 
@@ -61,13 +65,14 @@ def _note_offs(counts: np.ndarray) -> bytes:
 
 
 _FAR = 2**21 - 1  # The largest delta time of three bytes: no drum is held as long.
+_END_MARKER = b"\xff\x06\x01" + _END.encode()
 _ONE_EACH = _note_offs(np.ones(128, np.int64))
 
 
 def _with_note_offs(track: bytes, note_offs: bytes) -> bytes:
     """The chunk of a track that ends with ``note_offs``."""
-    # An empty text takes the place of the end of the track, after its delta time.
-    body = (track[:-3] if track.endswith(_END_OF_TRACK) else track + b"\x00") + b"\xff\x01\x00" + note_offs
+    # A marker takes the place of the end of the track, after its delta time.
+    body = (track[:-3] if track.endswith(_END_OF_TRACK) else track + b"\x00") + _END_MARKER + note_offs
     return b"MTrk" + len(body).to_bytes(4, "big") + body
 
 

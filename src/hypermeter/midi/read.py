@@ -16,6 +16,8 @@ from hypermeter.midi.content import load_score
 from hypermeter.midi.melody import codes_of, notes_of, sections_of
 from hypermeter.tracks import Track
 
+MIDI_SUFFIXES = (".mid", ".midi")
+
 MAX_STEPS = 1_000_000
 """Longest piece read, in steps: a damaged time would otherwise ask for all the memory there is."""
 
@@ -51,7 +53,8 @@ def read_midi(
     tracks: Sequence[Track] = (),
     with_sections: bool = False,
 ) -> Groove:
-    """The drums of a MIDI file in one metre and tempo, as whole bars from its start.
+    """The drums of a MIDI file in one metre and tempo, as whole bars from its start to its last hit, or to its end
+    where it ends on a bar line.
 
     A note goes to the nearest step; the rest of its time is its offset. Of two in one cell the louder stays. Hits that
     no voice reads are left out: ``read_midi_report`` tells both.
@@ -66,7 +69,8 @@ def read_midi(
     Raises:
         HypermeterError: no readable MIDI, no drums, another metre than the grid's, a change of tempo or metre.
     """
-    (piece,) = read_midi_pieces(path, kit, grid, "refuse", tracks, with_sections)
+    content = read_content(Path(path))
+    (piece,), _ = parse_midi(content, str(path), kit, grid, "refuse", tracks, with_sections, to_end=True)
     return piece.groove
 
 
@@ -105,13 +109,14 @@ def read_midi_report(
     tracks: Sequence[Track] = (),
     with_sections: bool = False,
     may_rest: bool = False,
+    to_end: bool = False,
 ) -> tuple[list[Piece], list[str]]:
     """``read_midi_pieces``, and what of the file's drums is in none of the pieces.
 
     Args:
         path: of the file.
         kit, grid, changes, tracks, with_sections: as in ``read_midi_pieces``.
-        may_rest: see ``parse_midi``.
+        may_rest, to_end: see ``parse_midi``.
 
     Returns:
         The pieces; and a line for each stretch left out, one for the hits that no voice reads, by pitch, one for the
@@ -122,7 +127,7 @@ def read_midi_report(
     """
     kit = load_kit(kit)
     content = read_content(Path(path))
-    pieces, losses = parse_midi(content, str(path), kit, grid, changes, tracks, with_sections, may_rest)
+    pieces, losses = parse_midi(content, str(path), kit, grid, changes, tracks, with_sections, may_rest, to_end)
     unmapped: Counter[int] = Counter()
     for piece in pieces:
         unmapped.update(piece.unmapped)
@@ -156,6 +161,7 @@ def parse_midi(
     tracks: Sequence[Track] = (),
     with_sections: bool = False,
     may_rest: bool = False,
+    to_end: bool = False,
 ) -> tuple[list[Piece], list[str]]:
     """``read_midi_pieces`` from bytes.
 
@@ -170,6 +176,8 @@ def parse_midi(
         with_sections: take markers as the names of sections.
         may_rest: keep a stretch where the drums or a track never play, so long as one of them does, and as far as one
             of them does.
+        to_end: keep silent bars after the last hit where the file ends on a bar line: a pattern is as long as it was
+            made. Off for what is learnt from, as a song may go on for long without its drums.
 
     Returns:
         The pieces, at least one; and what was left out, one line a stretch.
@@ -181,7 +189,7 @@ def parse_midi(
     kit = load_kit(kit)
     if changes not in ("split", "refuse"):
         raise HypermeterError(f"changes is {changes!r}, expected split or refuse")
-    score, (ticks, pitches, velocities, _) = load_score(content, where)
+    score, (ticks, pitches, velocities, _), end_tick = load_score(content, where)
     notes = {track: notes_of(score, track) for track in tracks}
     starts = np.concatenate([ticks, *(each[0] for each in notes.values() if may_rest)])
     ends = np.concatenate([starts, *(each[1] for each in notes.values() if may_rest)])
@@ -228,6 +236,9 @@ def parse_midi(
                     [furthest, *(_last_step(found[1], ticks_per_step, each.start) for found in notes.values())]
                 )
             end = (furthest // grid.steps_per_bar + 1) * grid.steps_per_bar
+            bars = (end_tick - each.start) / ticks_per_step / grid.steps_per_bar
+            if to_end and bars.is_integer() and bars * grid.steps_per_bar <= MAX_STEPS:
+                end = max(end, bars * grid.steps_per_bar)
         shape = round(end), kit.num_voices
         melodies = {
             track.name: codes_of(found, each.start, ticks_per_step, shape[0], track) for track, found in notes.items()

@@ -9,6 +9,7 @@ import symusic
 
 from hypermeter.grid import Groove, HypermeterError, atomic_write
 from hypermeter.kit import Kit, check_voices, load_kit
+from hypermeter.midi.events import end_at
 from hypermeter.midi.melody import add_markers, add_tracks
 from hypermeter.tracks import TRACKS, Track
 
@@ -25,7 +26,8 @@ def write_midi(
     """The groove as a MIDI file: drums on channel 10, 480 ticks a quarter, its tempo and metre; its tracks on channels
     of their own, and its sections as markers.
 
-    Times are rounded to a tick within their step. A hit ahead of the first step is written at time zero.
+    Times are rounded to a tick within their step. A hit ahead of the first step is written at time zero. The file ends
+    with the last step, silent or not.
 
     Args:
         groove: what to write.
@@ -80,4 +82,4 @@ def to_midi_bytes(
     score.tracks.append(track)
     add_tracks(score, groove, tracks, ticks_per_step)
     add_markers(score, groove, ticks_per_step * grid.steps_per_bar)
-    return score.dumps_midi()
+    return end_at(score.dumps_midi(), round(len(groove) * ticks_per_step))

@@ -12,11 +12,12 @@ MAX_BYTES = 2**20
 """Largest file read."""
 
 _WRITERS = {".txt": ascii_grid, ".tidal": to_tidal, ".strudel": to_strudel}
+TEXT_SUFFIXES = tuple(_WRITERS)
 
 
 def is_text(path: str | Path) -> bool:
     """Whether a file's name says that it holds a groove as text."""
-    return Path(path).suffix.lower() in _WRITERS
+    return Path(path).suffix.lower() in TEXT_SUFFIXES
 
 
 def read_text(path: str | Path, kit: str | Path | Kit = "gm10", grid: Grid | None = None) -> Groove:
@@ -60,7 +61,7 @@ def write_text(groove: Groove, path: str | Path) -> Path:
     """
     path = Path(path)
     if not is_text(path):
-        raise HypermeterError(f"{path}: expected a name that ends in {', '.join(_WRITERS)}")
+        raise HypermeterError(f"{path}: expected a name that ends in {', '.join(TEXT_SUFFIXES)}")
     with atomic_write(path) as temporary:
         temporary.write_text(_WRITERS[path.suffix.lower()](groove), "utf-8")
     return path

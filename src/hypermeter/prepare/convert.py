@@ -17,7 +17,7 @@ import numpy as np
 from hypermeter.duplicates import bar_digests
 from hypermeter.grid import Grid, HypermeterError, atomic_write
 from hypermeter.kit import Kit
-from hypermeter.midi import MAX_BYTES, Piece, parse_midi
+from hypermeter.midi import MAX_BYTES, MIDI_SUFFIXES, Piece, parse_midi
 from hypermeter.prepare.source import File, reject
 from hypermeter.tracks import HOLD, Track
 
@@ -48,7 +48,7 @@ def run_batch(job: Job, files: Sequence[File], write: bool) -> list[Outcome]:
     """Reads files one after another, the zip that they may be in opened once."""
     with ExitStack() as stack:
         archive = None
-        if job.source.is_file() and job.source.suffix.lower() not in (".mid", ".midi"):
+        if job.source.is_file() and job.source.suffix.lower() not in MIDI_SUFFIXES:
             archive = stack.enter_context(zipfile.ZipFile(job.source))
         return [_run_file(job, each, archive, write) for each in files]
 

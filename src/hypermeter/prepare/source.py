@@ -15,6 +15,7 @@ import numpy as np
 
 from hypermeter.duplicates import near_duplicates
 from hypermeter.grid import HypermeterError
+from hypermeter.midi import MIDI_SUFFIXES
 
 SPLITS = ("train", "validation", "test")
 SHARES = (0.8, 0.1, 0.1)
@@ -35,10 +36,10 @@ class File:
 
 def find_files(source: Path) -> tuple[list[File], bool, list[dict[str, Any]]]:
     """The files at a source, whether info.csv has split them, and those that it rejects."""
-    if source.is_file() and source.suffix.lower() in (".mid", ".midi"):
+    if source.is_file() and source.suffix.lower() in MIDI_SUFFIXES:
         return [File(source.name, source.stem)], False, []
     names, read = _contents(source)
-    midi = [name for name in names if name.lower().endswith((".mid", ".midi"))]
+    midi = [name for name in names if name.lower().endswith(MIDI_SUFFIXES)]
     if not midi:
         raise HypermeterError(f"{source}: no .mid files there; expected MIDI")
     files = [File(name, stem) for name, stem in zip(midi, _stems(midi), strict=True)]

@@ -285,7 +285,7 @@ def _add_midi(app: FastAPI, server: Server) -> None:
         content = await request.body()
 
         def job(player: OnnxPlayer) -> Read:
-            pieces, losses = parse_midi(content, "MIDI", kit_of(player), player.grid, "refuse")
+            pieces, losses = parse_midi(content, "MIDI", kit_of(player), player.grid, "refuse", to_end=True)
             groove, unmapped = pieces[0].groove, sum(pieces[0].unmapped.values())
             if groove.num_bars > server.limits.bars:
                 raise HypermeterError(f"MIDI: {groove.num_bars} bars, expected at most {server.limits.bars}")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from hypermeter.grid import Groove, HypermeterError, atomic_write
+from hypermeter.grid import Groove, HypermeterError, atomic_write, check_out
 from hypermeter.kit import load_kit
 from hypermeter.midi import to_midi_bytes
 from hypermeter.midi.content import load_score
@@ -48,6 +48,7 @@ def render_wav(
         HypermeterError: a piece of more than 20 minutes, a rate or path that will not do, a sound font that cannot be
             played.
     """
+    check_out(path, (".wav",), [sound_font])
     content = to_wav(groove, sound_font, rate_hz, is_mono)
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
@@ -71,6 +72,7 @@ def render_midi(
     Raises:
         HypermeterError: as ``read_midi`` of the file, and as ``render_wav``.
     """
+    check_out(path, (".wav",), [midi, sound_font])
     content, lines = read_content(Path(midi)), []
     if sound_font is None:
         score, lines = score_of_midi(content, str(midi))
@@ -93,7 +95,7 @@ def score_of_midi(content: bytes, where: str) -> tuple[Score, list[str]]:
     Raises:
         HypermeterError: not MIDI, or neither drums nor bass in it.
     """
-    midi, (ticks, pitches, velocities, _) = load_score(content, where)
+    midi, (ticks, pitches, velocities, _), _ = load_score(content, where)
     seconds = _seconds_of(midi, where)
     kit = load_kit("gm")
     sounds = [*sounds_of(kit), "default"]
@@ -154,8 +156,7 @@ def render_command(
     Raises:
         HypermeterError: a file that cannot be read, written or played.
     """
-    if out.suffix.lower() != ".wav":
-        raise HypermeterError(f"{out}: expected a name that ends in .wav")
+    check_out(out, (".wav",), [source, sound_font])
     if is_text(source):
         return render_wav(read_text(source), out, sound_font, rate_hz, mono)
     for line in render_midi(source, out, sound_font, rate_hz, mono):

@@ -7,6 +7,7 @@ import torch
 
 from hypermeter.grid import Grid
 from hypermeter.kit import Kit, load_kit
+from hypermeter.midi import MIDI_SUFFIXES
 from hypermeter.model import load
 from hypermeter.prepare import prepare
 from hypermeter.train.config import TrainConfig
@@ -26,7 +27,7 @@ def from_midi(config: TrainConfig) -> TrainConfig:
     others = [path for path in config.npz_dir.rglob("*") if own not in path.resolve().parents]
     if any(path.suffix == ".npz" for path in others):
         return config
-    if not (config.npz_dir.is_file() or any(path.suffix.lower() in (".mid", ".midi") for path in others)):
+    if not (config.npz_dir.is_file() or any(path.suffix.lower() in MIDI_SUFFIXES for path in others)):
         return config
     found, grid, tracks = _start(config)
     kit: Any = config.kit or found or "gm10"
