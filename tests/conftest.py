@@ -1,4 +1,11 @@
-"""Checks the shapes in annotations while the tests run, in the files that compute with tensors."""
+"""Checks the shapes in annotations while the tests run, in the files that compute with tensors.
+
+One thread for each process: the tensors are small, and where processes share the cores, more make it many times slower.
+"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 

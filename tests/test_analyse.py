@@ -18,7 +18,7 @@ from hypermeter.evaluate import compare_music
 from hypermeter.grid import Grid, Groove, HypermeterError
 from hypermeter.metrics import METRICS, measure
 from hypermeter.midi import write_midi
-from hypermeter.render import read_ascii
+from hypermeter.render import ascii_grid, read_ascii
 from hypermeter.rl import Reward, Term
 
 CORPUS = read_corpus()
@@ -302,6 +302,17 @@ def test_voices_of_which_nothing_is_known_have_no_polyphonic_syncopation(folder)
     (piece,) = analyse("plain.npz")
     assert math.isnan(piece.flat["witek"])
     assert not math.isnan(piece.flat["lhl"])
+
+
+def test_text_is_analysed_as_the_midi_that_it_is(folder):
+    Path("rock.txt").write_text(ascii_grid(CORPUS["rock-1"]))
+    (text,), (midi,) = analyse("rock.txt"), analyse("rock/rock-1.mid")
+    assert text.flat["lhl"] == midi.flat["lhl"] and text.flat["density"] == midi.flat["density"]
+
+
+def test_fewer_pictures_than_none_are_refused(folder, capsys):
+    assert main(["analyse", "rock", "--pictures", "-1"]) == 2
+    assert "pictures is -1, expected at least 0" in capsys.readouterr().err
 
 
 def test_pieces_of_different_kits_or_grids_are_not_compared(folder, capsys):

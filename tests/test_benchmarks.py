@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from hypermeter.grid import Grid
+from hypermeter.grid import Grid, HypermeterError
 from hypermeter.metrics import window_metrics
 from hypermeter.tracks import BASS
 
@@ -319,7 +319,56 @@ def test_bits_of_drums_and_of_the_bass_given_them_add_up_to_those_of_both(tmp_pa
     assert (drums + bass)[0] == pytest.approx(-model.log_prob(both).sum().item() / np.log(2), rel=1e-5)
     assert drums[0] > 0 and bass[0] > 0 and before[0] > 0
 
-    tracks.silence_drums(tmp_path, tmp_path / "silent")
-    with np.load(tmp_path / "silent" / "test" / "a.npz") as arrays:
+    tracks.silence_drums(tmp_path / "test" / "a.npz", tmp_path / "silent.npz")
+    with np.load(tmp_path / "silent.npz") as arrays:
         assert not arrays["sequence"].any() and np.array_equal(arrays["track_bass"], codes)
         assert "velocity" not in arrays
+
+
+def test_each_song_is_held_out_once_with_what_is_like_it(tmp_path):
+    random = np.random.default_rng(0)
+    kept = {str(number): (random.random((64, 3)) < 0.3).astype(np.uint8) for number in range(10)}
+    kept["3-again"] = kept["3"]
+    for name, hits in kept.items():
+        meta = np.array(json.dumps({"grid": Grid().to_dict(), "source": name}))
+        for part in ("", "-2")[: 1 + (name == "5")]:  # a song in two parts
+            np.savez(tmp_path / f"{name}{part}.npz", sequence=hits, track_bass=np.ones(64, np.int16), meta=meta)
+    songs = tracks.songs_of(tmp_path)
+    assert sorted(len(song) for song in songs) == [1] * 8 + [2, 2]
+    dealt = tracks.deal(songs, 5, seed=0)
+    names = [{path.stem for path in fold} for fold in dealt]
+    assert sorted(name for fold in names for name in fold) == sorted([*kept, "5-2"])
+    for together in ({"3", "3-again"}, {"5", "5-2"}):
+        assert sum(together <= fold for fold in names) == 1
+
+    tracks.lay_out(dealt, 1, tmp_path / "out")
+    found = {
+        split: {path.stem for path in (tmp_path / "out" / "together" / split).iterdir()}
+        for split in ("train", "validation", "test")
+    }
+    assert found["test"] == names[1] and found["validation"] and not found["train"] & found["validation"]
+    assert set.union(*found.values()) == {*kept, "5-2"} and not found["test"] & (found["train"] | found["validation"])
+    for path in (tmp_path / "out" / "alone").rglob("*.npz"):
+        with np.load(path) as arrays:
+            assert not arrays["sequence"].any() and arrays["track_bass"].all()
+
+
+@pytest.mark.slow
+def test_drums_and_bass_are_compared_song_by_song(tmp_path, monkeypatch, capsys):
+    small = {"max_steps": 2, "val_every": 2, "num_components": 2, "seq_len": 32, "batch_size": 2, "step_hidden_dim": 8}
+    monkeypatch.setattr(tracks, "BASE", {**tracks.BASE, **small, "bar_hidden_dim": 8, "phrase_hidden_dim": 8})
+    random = np.random.default_rng(0)
+    for number in range(4):
+        hits = (random.random((64, 10)) < 0.3).astype(np.uint8)
+        meta = np.array(json.dumps({"grid": Grid().to_dict(), "source": str(number), "kit": "gm10"}))
+        codes = np.where(hits[:, 0], 40, 1).astype(np.int16)
+        np.savez(tmp_path / f"{number}.npz", sequence=hits, track_bass=codes, meta=meta)
+    tracks.main(tmp_path, tmp_path / "out", folds=2)
+    said = capsys.readouterr().out
+    assert "| together |" in said and "| alone | - |" in said and said.count(" of 4\n") == 2
+    runs = [json.loads(path.read_text()) for path in sorted((tmp_path / "out").glob("*/result.json"))]
+    assert len(runs) == 4 and all(each["steps"] == [64, 64] for each in runs)
+    tracks.main(tmp_path, tmp_path / "out", folds=2)  # nothing is trained again
+    assert capsys.readouterr().out.endswith(said[said.index("| bits") :])
+    with pytest.raises(HypermeterError, match="no fold 2, expected 0 to 1"):
+        tracks.main(tmp_path, tmp_path / "out", folds=2, only=(2,))

@@ -3,6 +3,7 @@
 Then what steers it: music heard before, cells that are locked, and a plan that is followed more or less closely.
 """
 
+import math
 import time
 from itertools import islice
 
@@ -133,6 +134,9 @@ def test_a_small_top_p_is_less_varied(model):
         ({"seed": 2**63}, "seed is 9223372036854775808, expected 0 to"),
         ({"voice_bias": [1.0]}, r"voice_bias of shape \(1,\), expected \(4,\)"),
         ({"length": -1}, "length is -1"),
+        ({"start_seq": torch.full((1, 4, 4), 0.5)}, "primer: values other than 0 and 1"),
+        ({"start_seq": torch.full((1, 4, 4), math.nan)}, "primer: values other than 0 and 1"),
+        ({"context": torch.full((1, 4, 4), 2.0)}, "context: values other than 0 and 1"),
         ({"start_seq": torch.zeros(1, 4, 9)}, r"primer of shape \(1, 4, 9\), expected \(batch, steps, 4 voices\)"),
     ],
 )

@@ -2,6 +2,8 @@
 
 import cmath
 import math
+import subprocess
+import sys
 from inspect import signature
 
 import pytest
@@ -455,3 +457,32 @@ def test_a_bar_unlike_all_others_is_the_most_novel():
     bar, other = some_hits(1, 16), 1 - some_hits(1, 16)
     found = METRICS["bar_novelty"](torch.cat([bar, bar, other, bar, bar], 1), Grid())
     assert found.argmax() == 2 and found[0, 2] > 0.3
+
+
+def test_an_array_is_told_how_to_become_a_tensor():
+    """In a process of its own, as here the annotations are held to."""
+    code = """
+import numpy as np
+from hypermeter.generate import generate
+from hypermeter.grid import Grid, HypermeterError
+from hypermeter.metrics import METRICS
+from hypermeter.model import HierarchicalDrumModel
+hits = np.zeros((1, 16, 4))
+for call in (
+    lambda: METRICS["density"](hits, Grid()),
+    lambda: METRICS["max_hits"](hits, Grid()),
+    lambda: generate(HierarchicalDrumModel(4, 8, 8, 8), hits, 1),
+    lambda: HierarchicalDrumModel(4, 8, 8, 8).log_prob(hits),
+):
+    try:
+        call()
+    except HypermeterError as error:
+        print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert [line.partition(": ")[2] for line in said.splitlines()] == [
+        "ndarray, expected a tensor; torch.from_numpy(hits)",
+        "ndarray, expected a tensor; torch.from_numpy(hits)",
+        "ndarray, expected a tensor; torch.from_numpy(hits).float()[None]",
+        "ndarray, expected a tensor; torch.from_numpy(hits).float()[None]",
+    ]

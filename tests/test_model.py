@@ -7,6 +7,7 @@ The proofs hold for every encoder with every output, with the bar attention and 
 import inspect
 import itertools
 import json
+import math
 from dataclasses import fields
 
 import jaxtyping
@@ -693,3 +694,10 @@ def test_a_name_that_is_not_there_is_said_with_those_that_are(tmp_path):
         load("polka")
     with pytest.raises(HypermeterError, match="no checkpoint there"):
         load(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("value", [0.5, 2.0, math.nan])
+def test_likelihoods_of_what_is_no_hit_are_refused(value):
+    model = HierarchicalDrumModel(4, 8, 8, 8).eval()
+    with pytest.raises(HypermeterError, match="step_seq: values other than 0 and 1"):
+        model.log_prob(torch.full((1, 4, 4), value))

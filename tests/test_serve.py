@@ -29,7 +29,7 @@ from hypermeter.kit import load_kit
 from hypermeter.midi import to_midi_bytes
 from hypermeter.runtime import OnnxPlayer, PlanArrays, make_plan_arrays
 from hypermeter.serve import Limits, make_app
-from hypermeter.serve.command import is_loopback, listen, load_players
+from hypermeter.serve.command import is_loopback, listen, load_players, serve_command
 from hypermeter.serve.guard import one_line
 from hypermeter.serve.limits import Refused, Slots, Stopped, Watch
 from hypermeter.serve.playing import Watched
@@ -623,7 +623,24 @@ def test_whatever_is_sent_is_answered_as_the_schema_says(player):
     assert all(200 in statuses for label, statuses in asked.items() if label.startswith("GET"))
 
 
+@pytest.mark.parametrize(
+    ("plan", "line"),
+    [
+        ({"density": [0.1, 5]}, "plan.density.1: Input should be less than or equal to 1, found '5'"),
+        ({"density": "x"}, "plan.density: Input should be a valid number, found 'x'"),
+    ],
+)
+def test_a_mistake_is_named_by_its_place_in_the_request(app, plan, line):
+    assert error_of(post(app, "generate", {"bars": 1, "plan": plan}), 422) == line
+
+
 # ---------------------------------------------------------------------- the command
+
+
+@pytest.mark.parametrize("option", ["workers", "max_bars", "max_body"])
+def test_limits_of_nothing_are_refused_by_the_option(option):
+    with pytest.raises(HypermeterError, match=f"--{option.replace('_', '-')} is 0, expected at least 1"):
+        serve_command(**{option: 0})
 
 
 def test_addresses():

@@ -620,12 +620,14 @@ def test_two_processes_train_together(data, tmp_path):
     load(tmp_path)
 
 
-def test_a_folder_of_midi_is_prepared_on_the_kit_and_grid_of_the_model_to_start_from(tmp_path):
+def test_a_folder_of_midi_is_prepared_on_the_kit_and_grid_of_the_model_to_start_from(tmp_path, capsys):
     for name, groove in list(read_corpus().items())[:3]:
         write_midi(groove, tmp_path / "midi" / f"{name}.mid")
     HierarchicalDrumModel(9, 16, 8, 8, kit=load_kit("magenta9")).save(tmp_path / "start.safetensors")
     config = config_of(tmp_path / "midi", tmp_path / "run", init=str(tmp_path / "start.safetensors"), max_steps=1)
+    (tmp_path / "midi" / "broken.mid").write_bytes(b"x")
     train_command(config)
+    assert "1 files rejected" in capsys.readouterr().out
     assert load(tmp_path / "run").kit == load_kit("magenta9")
     assert (tmp_path / "run" / "npz" / "manifest.json").exists()
     assert from_midi(config_of(tmp_path / "run" / "npz", tmp_path)).npz_dir == tmp_path / "run" / "npz"

@@ -27,6 +27,7 @@ from hypermeter.inspection import number, read_npz
 from hypermeter.kit import Kit, load_kit
 from hypermeter.metrics import METRICS, measure, window_metrics
 from hypermeter.midi import MIDI_SUFFIXES, read_midi_report
+from hypermeter.notation import is_text, read_text
 
 SUFFIXES = (*MIDI_SUFFIXES, ".npz")
 
@@ -90,7 +91,7 @@ def read_grooves(
     """The pieces of a file, or of all MIDI and .npz below a folder: name, groove, and what of the file is in no piece.
 
     Args:
-        path: .mid, .midi, .npz, or a folder of them.
+        path: .mid, .midi, .npz, or a folder of them; or a groove as text, .txt, .tidal or .strudel.
         kit: of MIDI files (left out, gm10), and of .npz that name none (left out, its voices are numbered).
         grid: of MIDI files, and of .npz that tell none.
         rejects: where given, a file of a folder that cannot be read is left out, and the reason put here.
@@ -133,6 +134,8 @@ def _read(file: Path, kit: str | Kit | None, grid: Grid) -> tuple[list[Groove], 
         if not len(groove):
             raise HypermeterError(f"{file}: no steps in it, expected at least one")
         return [groove], []
+    if is_text(file):
+        return [read_text(file, kit or "gm10", grid)], []
     pieces, losses = read_midi_report(file, kit or "gm10", grid)
     return [piece.groove for piece in pieces], losses
 
@@ -235,7 +238,7 @@ def analyse_command(
     KL divergence (nats) of the two distributions over pieces.
 
     Args:
-        path: .mid, .midi, .npz, or a folder of them.
+        path: .mid, .midi, .npz, or a folder of them; or a groove as text, .txt, .tidal or .strudel.
         out: folder for report.html, metrics.csv and metrics.json; left out, NAME-analysis in the current folder.
         against: a file or folder to compare with.
         sections: of a single piece, in bars, as "intro:4 verse:8"; each is measured on its own.
@@ -250,6 +253,8 @@ def analyse_command(
             compare, a path that cannot be written.
     """
     console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
+    if pictures < 0:
+        raise HypermeterError(f"pictures is {pictures}, expected at least 0")
     rejects: list[str] = []
     grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
     ours = _gather(path, kit, grid, rejects, console)

@@ -132,7 +132,7 @@ class Planner:
             if asked.names:
                 raise HypermeterError(
                     f"--{asked.names[0]}: {self.name} was made without labels, so nothing can be asked of it; choose a"
-                    " model that has them"
+                    f" model that has them, or teach it: hypermeter train NPZ OUT --init {self.name} --only plan"
                 )
             return None
         files = {name: curve for name in ("density", "offbeat") if (curve := self._measured_curve(name)) is not None}

@@ -200,16 +200,28 @@ class Guided:
 # ---------------------------------------------------------------------- what is heard, and how steps are drawn
 
 
+def check_hits(hits: Any, width: int, what: str) -> None:
+    """That these are hits as a model hears them.
+
+    Raises:
+        HypermeterError: no tensor, not (batch, steps, width), or values other than 0 and 1.
+    """
+    if not isinstance(hits, Tensor):
+        raise HypermeterError(f"{what}: {type(hits).__name__}, expected a tensor; torch.from_numpy(hits).float()[None]")
+    if hits.dim() != 3 or hits.shape[2] != width:
+        raise HypermeterError(f"{what} of shape {tuple(hits.shape)}, expected (batch, steps, {width} voices)")
+    if not ((hits == 0) | (hits == 1)).all():
+        raise HypermeterError(f"{what}: values other than 0 and 1, expected hits and silences")
+
+
 @torch.no_grad()
 def listen(model: Streaming, start_seq: Float[Tensor, "B T V"], state: Any = None) -> Any:
     """The state after ``start_seq``, of any length; it goes on from ``state`` where one is given.
 
     Raises:
-        HypermeterError: start_seq is not (batch, steps, voices of the model).
+        HypermeterError: start_seq is not (batch, steps, voices of the model), or not of 0 and 1.
     """
-    if start_seq.dim() != 3 or start_seq.shape[2] != width_of(model):
-        found = tuple(start_seq.shape)
-        raise HypermeterError(f"primer of shape {found}, expected (batch, steps, {width_of(model)} voices)")
+    check_hits(start_seq, width_of(model), "primer")
     state = model.init_state(len(start_seq)) if state is None else state
     for x in start_seq.unbind(1):
         state = model.advance(x, state)
@@ -282,9 +294,10 @@ def begin(
         state = model.init_state(rows) if plan is None else model.init_state(rows, plan)  # pyright: ignore[reportCallIssue]
     for name, heard in (("context", context), ("primer", start_seq)):
         if heard is not None:
+            check_hits(heard, width_of(model), name)
             if len(heard) not in (1, rows):
                 raise HypermeterError(f"{name} of {len(heard)} rows beside {rows} pieces: expected 1 or as many")
-            state = listen(model, heard.expand(rows, -1, -1) if heard.dim() == 3 else heard, state)
+            state = listen(model, heard.expand(rows, -1, -1), state)
     generator = torch.Generator(device=state.hidden.device)
     generator.seed() if seed is None else generator.manual_seed(seed)
     bias = None

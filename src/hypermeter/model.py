@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hypermeter.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, reading, write_checkpoint
 from hypermeter.encoders import Recalled
-from hypermeter.generate import generate
+from hypermeter.generate import check_hits, generate
 from hypermeter.grid import HypermeterError
 from hypermeter.heads import StepDistribution
 from hypermeter.kit import Kit
@@ -108,7 +108,12 @@ class HierarchicalDrumModel(Levels):
         return Prediction(dist, bar_logits, phrase_logits, features)
 
     def log_prob(self, step_seq: Float[Tensor, "B T V"], **asked: Any) -> Float[Tensor, "B T"]:
-        """log p(x_t | x_<t) in nats, summed over voices; t = 0 from the start state. ``asked`` is as in ``forward``."""
+        """log p(x_t | x_<t) in nats, summed over voices; t = 0 from the start state. ``asked`` is as in ``forward``.
+
+        Raises:
+            HypermeterError: as ``forward``; values other than 0 and 1.
+        """
+        check_hits(step_seq, self.width, "step_seq")
         dist = self(step_seq, **asked).step_dist
         return dist.log_prob(F.pad(step_seq, (0, 0, 0, 1)))[:, :-1]
 

@@ -205,9 +205,7 @@ def _refuse_contradictions(
     if asked.guidance and not asked.names:
         raise HypermeterError("--guidance without anything asked; pass --sections, --style, --density or --offbeat")
     if bars is not None and not 1 <= bars <= MOST_BARS:
-        raise HypermeterError(
-            f"bars is {bars}, expected at least 1 and at most {MOST_BARS}"
-        )
+        raise HypermeterError(f"bars is {bars}, expected at least 1 and at most {MOST_BARS}")
     if not (kept.lock or kept.ending or in_place):
         for name in ("particles", "horizon_bars"):
             if getattr(kept, name) != getattr(NOTHING_KEPT, name):

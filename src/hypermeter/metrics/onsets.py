@@ -14,14 +14,21 @@ Voices = int | Sequence[int] | None
 """A voice, a group of voices, or None for all: their union is one line of onsets."""
 
 
+def _tensor(hits: Tensor) -> Tensor:
+    if not isinstance(hits, Tensor):
+        raise HypermeterError(f"hits: {type(hits).__name__}, expected a tensor; torch.from_numpy(hits)")
+    return hits
+
+
 def as_float(hits: Tensor) -> Tensor:
+    hits = _tensor(hits)
     if hits.dtype == torch.bool:
         hits = hits.view(torch.uint8)  # a conversion that runs eight times faster
     return hits if hits.is_floating_point() else hits.float()
 
 
 def as_binary(hits: Tensor) -> Tensor:
-    return hits > 0.5 if hits.is_floating_point() else hits.bool()
+    return hits > 0.5 if _tensor(hits).is_floating_point() else hits.bool()
 
 
 def is_probabilistic(hits: Tensor) -> bool:

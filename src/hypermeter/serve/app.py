@@ -127,11 +127,15 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def bad_request(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
+        first, *others = error.errors()
+        # where one of several forms would do, the one that was followed furthest was meant
+        root = first["loc"][:2]
+        first = max([first, *(each for each in others if each["loc"][:2] == root)], key=lambda each: len(each["loc"]))
         kind = request.headers.get("content-type", "")
         if isinstance(first.get("input"), bytes):
             return problem(415, f"content type {kind[:80]!r}, expected application/json")
-        where = ".".join(str(each) for each in first["loc"][1:]) or "body"
+        names = (str(each) for each in first["loc"][1:] if isinstance(each, int) or each.isidentifier())  # not of forms
+        where = ".".join(names) or "body"
         if first["type"] == "json_invalid":
             return problem(400, f"body: not JSON ({first.get('ctx', {}).get('error', 'at ' + where)})")
         found = "" if first["type"] == "missing" else f", found {str(first.get('input'))[:40]!r}"

@@ -51,6 +51,9 @@ def serve_command(
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the temporary folder is removed
+    for option, value in (("max-bars", max_bars), ("max-body", max_body), ("workers", workers)):
+        if value < 1:
+            raise HypermeterError(f"--{option} is {value}, expected at least 1")
     limits = Limits(body_bytes=max_body, bars=max_bars, seconds=max_seconds, running=workers, waiting=queue)
     listening = listen(host, port)
     with tempfile.TemporaryDirectory(prefix="hypermeter-") as folder:

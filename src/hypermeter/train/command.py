@@ -1,6 +1,7 @@
 """The ``train`` command, which takes MIDI too."""
 
 import dataclasses
+import os
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ def from_midi(config: TrainConfig) -> TrainConfig:
         grid.bars_per_phrase,
         tracks=tracks,
         seed=config.seed,
-        quiet=True,
+        quiet=os.environ.get("LOCAL_RANK", "0") != "0",  # of several processes, one tells
     )
     return dataclasses.replace(config, npz_dir=made)
 
