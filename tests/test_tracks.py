@@ -10,7 +10,7 @@ from hypermeter import CompleteHierarchicalDrumDataset, HierarchicalDrumModel, l
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.midi.melody import codes_of
 from hypermeter.plan import FILL, NUMBERS, plan_of
-from hypermeter.tracks import BASS, HOLD, REST, Track, columns_of
+from hypermeter.tracks import BASS, HOLD, REST, Track, track_groups
 
 SMALL = Track("bass", 36, 48, 33, (32, 39))
 GRID = Grid(2, 2, 2)
@@ -157,7 +157,7 @@ def model(request):
 
 
 def test_a_models_columns_are_its_voices_and_those_of_its_tracks():
-    assert columns_of(VOICES, (SMALL, BASS)) == ((2, 16), (16, 51))
+    assert track_groups(VOICES, (SMALL, BASS)) == ((2, 16), (16, 51))
     assert make().width == VOICES + SMALL.size
     assert make()(steps()).step_preds.shape == (2, STEPS, VOICES + SMALL.size)
 

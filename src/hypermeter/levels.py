@@ -13,7 +13,7 @@ from hypermeter.grid import Grid, HypermeterError
 from hypermeter.heads import MixtureHead, SoftmaxHead, StepDistribution
 from hypermeter.kit import Kit
 from hypermeter.plan import KINDS, Labels, Plan, PlanEmbedding, Steering
-from hypermeter.tracks import Track, columns_of
+from hypermeter.tracks import Track, track_groups
 
 LOOK_BACK_BARS = (1, 2, 4)
 LOOK_BACK_STEPS = 4
@@ -115,7 +115,7 @@ class Levels(nn.Module):
             raise HypermeterError(f"model: dropout is {dropout}, expected in [0, 1)")
         self.num_drums, self.grid, self.kit = num_drums, grid, kit
         self.tracks = tuple(Track.from_dict(each) for each in tracks)
-        self.groups = columns_of(num_drums, self.tracks)
+        self.groups = track_groups(num_drums, self.tracks)
         self.width = width = num_drums + sum(track.size for track in self.tracks)
         """Columns of a step: voices, then those of the tracks."""
         self.labels: Labels | None = self.config["labels"]

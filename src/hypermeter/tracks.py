@@ -132,7 +132,7 @@ def with_columns(hits: np.ndarray, codes: Mapping[str, np.ndarray], tracks: Sequ
     return np.concatenate([hits, *(track.encode(codes.get(track.name, silent)) for track in tracks)], 1)
 
 
-def columns_of(num_voices: int, tracks: Sequence[Track]) -> tuple[tuple[int, int], ...]:
+def track_groups(num_voices: int, tracks: Sequence[Track]) -> tuple[tuple[int, int], ...]:
     """First column of each track, and the one after its last, where they follow the voices."""
     groups, start = [], num_voices
     for track in tracks:

@@ -22,7 +22,7 @@ from hypermeter.dataset.conditions import (
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.metrics import chunk_means, window_metrics
 from hypermeter.plan import Labels, Plan, stack
-from hypermeter.tracks import Track, columns_of
+from hypermeter.tracks import Track, track_groups
 
 DROP_OUT = 0.02
 """Share of hits that augmentation silences."""
@@ -213,7 +213,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
                 drums[:] = drums[:, random.permutation(self.num_drums)]
             drums *= random.random(self.num_drums) < random.random() ** 2
             interval = int(random.integers(-5, 7))
-            for track, group in zip(self.tracks, columns_of(self.num_drums, self.tracks), strict=True):
+            for track, group in zip(self.tracks, track_groups(self.num_drums, self.tracks), strict=True):
                 hits[:, slice(*group)] = track.transpose(hits[:, slice(*group)], interval)
         return file, rows, hits
 

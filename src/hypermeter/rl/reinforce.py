@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hypermeter.dataset import common_kit_and_grid, kit_name, read_folder, with_tracks
 from hypermeter.evaluate import bits_per_step
-from hypermeter.grid import HypermeterError, remove_leftovers
+from hypermeter.grid import HypermeterError
 from hypermeter.model import HierarchicalDrumModel, load
 from hypermeter.rl.config import ReinforceConfig
 from hypermeter.rl.learners import Learner, PolicyLearner, ValueLearner, look
@@ -26,7 +26,7 @@ from hypermeter.rl.policy_gradient import check_reward, without_dropout
 from hypermeter.rl.rewards import RunningScale, load_reward
 from hypermeter.rl.rollout import rollout
 from hypermeter.train.log import write_log
-from hypermeter.train.resume import CHECKPOINT, read_state, write_state
+from hypermeter.train.resume import CHECKPOINT, check_same_settings, make_folder, read_state, write_state
 
 FILES = (CHECKPOINT, "best.safetensors", "last.safetensors", "log.csv")
 """What a run writes."""
@@ -94,14 +94,7 @@ class _Run:
 
     def run(self) -> Path:
         config = self.config
-        try:
-            config.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise HypermeterError(
-                f"{config.out}: cannot be the folder of a run ({error.strerror}); choose another path"
-            ) from error
-        for name in FILES:
-            remove_leftovers(config.out / name)
+        make_folder(config.out, FILES)
         handlers = {each: signal.signal(each, self._ask_to_stop) for each in (signal.SIGINT, signal.SIGTERM)}
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         reason = self._reason_to_stop()
@@ -162,12 +155,7 @@ class _Run:
 
     def _check_same_run(self, kept: dict[str, Any]) -> None:
         path = self.config.out / CHECKPOINT
-        for name, value in self.identity["config"].items():
-            before = kept["config"].get(name)
-            if value != before:
-                raise HypermeterError(
-                    f"{path}: a run with {name} {before}, asked for {value}; choose another folder, or its settings"
-                )
+        check_same_settings(path, kept["config"], self.identity["config"])
         for name, what in (
             ("terms", "another reward"),
             ("normalise", "another reward"),

@@ -27,7 +27,7 @@ from hypermeter.grid import Grid, HypermeterError
 from hypermeter.kit import Kit
 from hypermeter.model import HierarchicalDrumModel, load
 from hypermeter.plan import Labels, Plan
-from hypermeter.tracks import TRACKS, Track, columns_of
+from hypermeter.tracks import TRACKS, Track, track_groups
 from hypermeter.train.config import TrainConfig
 
 
@@ -148,7 +148,7 @@ def _tracks(config: TrainConfig, model: Mapping[str, Any] | None) -> tuple[Track
 
 def _refuse_silence(dataset: CompleteHierarchicalDrumDataset, tracks: Sequence[Track]) -> None:
     """A track that no file has would be learnt as one that always rests."""
-    for track, (start, stop) in zip(tracks, columns_of(dataset.num_drums, tracks), strict=True):
+    for track, (start, stop) in zip(tracks, track_groups(dataset.num_drums, tracks), strict=True):
         if not dataset.packed[:, start:stop].any():
             raise HypermeterError(
                 f"{dataset.files[0].parent}: no notes of {track.name} in any .npz; prepare with --tracks {track.name}"

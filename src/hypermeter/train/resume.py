@@ -1,12 +1,13 @@
-"""What a run keeps so that it can go on, and the check that it is the same run that goes on."""
+"""The folder of a run, what it keeps there so that it can go on, and the check that it is the same run that goes on."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hypermeter.grid import HypermeterError, atomic_write
+from hypermeter.grid import HypermeterError, atomic_write, remove_leftovers
 from hypermeter.train.config import TrainConfig
 
 CHECKPOINT = "checkpoint.pt"
@@ -34,15 +35,36 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any] | None:
     return state
 
 
+def make_folder(out: Path, files: Sequence[str]) -> None:
+    """The folder of a run, without what a killed process left of its files.
+
+    Raises:
+        HypermeterError: a path that cannot be a folder.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HypermeterError(
+            f"{out}: cannot be the folder of a run ({error.strerror}); choose another path"
+        ) from error
+    for name in files:
+        remove_leftovers(out / name)
+
+
+def check_same_settings(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuses other settings than those that the run in ``path`` was kept with."""
+    for name, value in now.items():
+        if value != before.get(name):
+            raise HypermeterError(
+                f"{path}: a run with {name} {before.get(name)}, asked for {value}; choose another folder, or its"
+                " settings"
+            )
+
+
 def check_same_run(config: TrainConfig, kept: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuses other settings, another kit or grid, or other performances than those of the run that was kept."""
     path = config.out / CHECKPOINT
-    for name, value in now["config"].items():
-        before = kept["config"].get(name)
-        if value != before:
-            raise HypermeterError(
-                f"{path}: a run with {name} {before}, asked for {value}; choose another folder, or its settings"
-            )
+    check_same_settings(path, kept["config"], now["config"])
     for name in ("kit", "grid", "data"):
         if now[name] != kept[name]:
             what = "other performances" if name == "data" else f"another {name}"

@@ -15,14 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from hypermeter.evaluate import bits_per_step
-from hypermeter.grid import HypermeterError, remove_leftovers
+from hypermeter.grid import HypermeterError
 from hypermeter.heads import known_combinations
 from hypermeter.model import HierarchicalDrumModel
 from hypermeter.train.config import SHAPE_FIELDS, TrainConfig
 from hypermeter.train.log import plot_curves, write_log
 from hypermeter.train.material import batches, read_material, read_start
 from hypermeter.train.module import DrumModule, expression_nats
-from hypermeter.train.resume import CHECKPOINT, check_same_run, read_state, write_state
+from hypermeter.train.resume import CHECKPOINT, check_same_run, make_folder, read_state, write_state
 
 FILES = (CHECKPOINT, "best.safetensors", "last.safetensors", "log.csv", "curves.png")
 """What a run writes, beside ``tensorboard``."""
@@ -113,7 +113,8 @@ class _Run:
 
     def run(self) -> Path:
         config, fabric = self.config, self.fabric
-        self._make_folder()
+        if fabric.is_global_zero:
+            make_folder(config.out, FILES)
         if not self._restore():
             fabric.seed_everything(config.seed + 1 + fabric.global_rank, verbose=False)
         data = batches(self.dataset, config, self.update, fabric.global_rank, fabric.world_size)
@@ -157,20 +158,6 @@ class _Run:
         if is_unfinished:
             raise KeyboardInterrupt
         return config.out
-
-    def _make_folder(self) -> None:
-        """The folder of the run, without what a killed process left in it."""
-        if not self.fabric.is_global_zero:
-            return
-        out = self.config.out
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise HypermeterError(
-                f"{out}: cannot be the folder of a run ({error.strerror}); choose another path"
-            ) from error
-        for name in FILES:
-            remove_leftovers(out / name)
 
     def _update(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         batch = {name: value.to(self.fabric.device) if hasattr(value, "to") else value for name, value in batch.items()}
