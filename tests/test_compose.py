@@ -496,6 +496,7 @@ def test_a_song_that_is_read_is_not_overwritten(folder, capsys, option):
         (["--particles", "0"], "particles is 0, expected at least 1"),
         (["--bars", "1", "--horizon-bars", "-5"], "horizon_bars is -5, expected at least 0"),
         (["--primer", "song.mid", "--replace"], "--replace with nothing after it, expected bars, as 7 9-10"),
+        (["--bias"], "--bias with nothing after it, expected voices and numbers, as closed_hat 1 ride -2"),
         (["--lock", "song.mid", "--keep"], "--keep with nothing after it, expected voices, as kick snare"),
         (["--lock", "song.mid", "--bars", "4"], "lock: 5 bars for 4 new ones; ask for more bars, or shorten it"),
         (["--guidance", "2"], "--guidance without anything asked"),

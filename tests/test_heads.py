@@ -9,7 +9,6 @@ import torch
 from hypermeter.grid import HypermeterError
 from hypermeter.heads import (
     CANDIDATES,
-    MOST_ENUMERATED_VOICES,
     Mixture,
     MixtureHead,
     SoftmaxHead,
@@ -17,6 +16,7 @@ from hypermeter.heads import (
     combinations,
     known_combinations,
 )
+from hypermeter.limits import MOST_ENUMERATED_VOICES
 
 VOICES = 3
 EVERY = torch.tensor(list(itertools.product([0.0, 1.0], repeat=VOICES)))

@@ -13,6 +13,7 @@ PACKAGE = ROOT / "src" / "hypermeter"
 ORDER = [
     "__init__",
     "grid",
+    "limits",
     "kit",
     "tracks",
     "midi.bars",

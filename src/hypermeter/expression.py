@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hypermeter.encoders import RecurrentEncoder
-from hypermeter.heads import LEAST_TEMPERATURE
+from hypermeter.limits import LEAST_TEMPERATURE
 
 LEVELS = 127
 """Of MIDI velocity but 0, which is silence."""

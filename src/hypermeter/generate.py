@@ -16,13 +16,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hypermeter.grid import HypermeterError, check_seed
-from hypermeter.heads import MOST_ENUMERATED_VOICES, Mixture, SoftmaxWithEscape, StepDistribution
+from hypermeter.heads import Mixture, SoftmaxWithEscape, StepDistribution
+from hypermeter.limits import MOST_BIAS, MOST_ENUMERATED_VOICES, MOST_GUIDANCE
 from hypermeter.plan import Plan
-
-MOST_BIAS = 100
-"""Of a voice, in log odds: what is likelier than this is certain."""
-
-MOST_GUIDANCE = 100
 
 
 @runtime_checkable

@@ -11,16 +11,13 @@ from torch import Tensor
 
 from hypermeter.expression import ALL_BINS, PRIOR_HITS, Expression, ExpressionDistribution, num_draws
 from hypermeter.grid import HypermeterError, check_seed
-from hypermeter.heads import LEAST_TEMPERATURE
+from hypermeter.limits import LEAST_TEMPERATURE, MOST_TEMPERATURE
 
 PIECE_BARS = 256
 """Bars of which the drum model makes features at once: its memory grows with the square of their number."""
 
 BEFORE_BARS = 64
 """Bars heard before, where there are more than PIECE_BARS."""
-
-MOST_TEMPERATURE = 1e6
-"""At which any component is as likely as another, and a hit as far out as it can be."""
 
 
 def check_temperature(temperature: float) -> None:

@@ -108,6 +108,8 @@ def generate_command(
     _refuse_contradictions(asked, kept, primer, bars, include_primer)
     drummer = load(model)
     kit = kit_of(drummer, model)
+    if bias == {}:
+        raise HypermeterError("--bias with nothing after it, expected voices and numbers, as closed_hat 1 ride -2")
     values = [0.0] * kit.num_voices
     for voice, value in (bias or {}).items():
         values[_column(kit, voice, "bias")] = value

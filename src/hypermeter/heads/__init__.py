@@ -8,8 +8,8 @@ Beside the voices there may be tracks: groups of columns of which at most one is
 track has a categorical over "none" and its columns, in each component, so that they agree through the components.
 """
 
-from hypermeter.heads.combinations import MOST_ENUMERATED_VOICES, codes, combinations, find_known, known_combinations
-from hypermeter.heads.draw import LEAST_TEMPERATURE, choose, choose_tempered, sample_tempered
+from hypermeter.heads.combinations import codes, combinations, find_known, known_combinations
+from hypermeter.heads.draw import choose, choose_tempered, sample_tempered
 from hypermeter.heads.mixture import CANDIDATES, CERTAIN, REPEAT, Groups, Mixture, MixtureHead, log_norm
 from hypermeter.heads.softmax import SoftmaxHead, SoftmaxWithEscape
 

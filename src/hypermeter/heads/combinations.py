@@ -6,9 +6,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-MOST_ENUMERATED_VOICES = 12
-"""Of more voices, combinations are drawn, not listed."""
-
 
 @cache
 def combinations(num_drums: int) -> Tensor:

@@ -7,9 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hypermeter.grid import HypermeterError
-
-LEAST_TEMPERATURE = 1e-6
-"""Below it, a temperature is 0."""
+from hypermeter.limits import LEAST_TEMPERATURE
 
 LEAST_CHANCE = 1e-13
 """Of a hit; less is none. What is known to be silent has a chance of exp(-60), see ``mixture.CERTAIN``."""

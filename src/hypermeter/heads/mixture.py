@@ -8,8 +8,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from hypermeter.grid import HypermeterError
-from hypermeter.heads.combinations import MOST_ENUMERATED_VOICES, codes, combinations
+from hypermeter.heads.combinations import codes, combinations
 from hypermeter.heads.draw import choose, choose_tempered, draw_hits, sample_tempered
+from hypermeter.limits import MOST_ENUMERATED_VOICES
 
 REPEAT = 0.5
 """Log odds that a recalled hit adds, before training."""

@@ -9,9 +9,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from hypermeter.grid import HypermeterError
-from hypermeter.heads.combinations import MOST_ENUMERATED_VOICES, combinations, find_known
+from hypermeter.heads.combinations import combinations, find_known
 from hypermeter.heads.draw import choose, draw_hits, sample_tempered
 from hypermeter.heads.mixture import CERTAIN, REPEAT
+from hypermeter.limits import MOST_ENUMERATED_VOICES
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from hypermeter.generate import MOST_BIAS, MOST_GUIDANCE
 from hypermeter.grid import HypermeterError
 from hypermeter.kit import Kit
+from hypermeter.limits import MOST_BIAS, MOST_GUIDANCE
 from hypermeter.plan import FILL, KINDS, NUMBERS, Labels, Plan, make_plan
 
 LEAST_TEMPO_BPM, MOST_TEMPO_BPM = 20.0, 400.0

@@ -38,6 +38,7 @@ def load_score(content: bytes, where: str) -> tuple[Any, np.ndarray, int]:
         at += 8 + size
     if not tracks:
         raise HypermeterError(f"{where}: truncated MIDI file (no tracks); get a whole copy")
+    score: Any  # its annotations miss what it has
     header = struct.pack(">4sIHHh", b"MThd", 6, form, len(tracks), division)
     try:
         # symusic forgets notes that never end. One note-off for each pitch shows whether there are any.

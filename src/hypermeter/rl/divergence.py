@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from hypermeter.heads import MOST_ENUMERATED_VOICES, Mixture, StepDistribution, combinations
+from hypermeter.heads import Mixture, StepDistribution, combinations
+from hypermeter.limits import MOST_ENUMERATED_VOICES
 
 POSITIONS_AT_ONCE = 1_024
 """Whose 2**V combinations are held at once."""

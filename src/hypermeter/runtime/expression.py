@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hypermeter.grid import HypermeterError
+from hypermeter.limits import LEAST_TEMPERATURE
 from hypermeter.runtime.folder import zeros
-from hypermeter.runtime.mixture import LEAST_TEMPERATURE, log_softmax, sigmoid, softplus
+from hypermeter.runtime.mixture import log_softmax, sigmoid, softplus
 from hypermeter.runtime.rng import EXPRESSION, Streams
 
 Array = NDArray[np.float64]

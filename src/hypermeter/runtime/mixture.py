@@ -11,12 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypermeter.grid import HypermeterError
+from hypermeter.limits import LEAST_TEMPERATURE, MOST_BIAS, MOST_ENUMERATED_VOICES, MOST_GUIDANCE
 
-MOST_ENUMERATED_VOICES = 12
-MOST_BIAS = 100
-MOST_GUIDANCE = 100
-LEAST_TEMPERATURE = 1e-6
-"""Below, the likeliest is taken."""
 TINY = 1e-300
 """Stands for a probability of 0 where its logarithm is taken."""
 

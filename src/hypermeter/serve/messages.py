@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hypermeter.grid import Grid, Groove, HypermeterError, check_metre
 from hypermeter.kit import Kit
+from hypermeter.limits import MOST_BIAS, MOST_GUIDANCE
 from hypermeter.plan_arrays import KINDS, NUMBERS
 from hypermeter.runtime import OnnxPlayer, PlanArrays, make_plan_arrays
-from hypermeter.runtime.mixture import MOST_BIAS, MOST_GUIDANCE
 from hypermeter.runtime.rng import MOST_SEED
 
 MOST_STEPS = 2**16
