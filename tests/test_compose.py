@@ -504,7 +504,10 @@ def test_a_song_that_is_read_is_not_overwritten(folder, capsys, option):
         (["--bars", "99999999"], "bars is 99999999, expected at least 1 and at most 10000"),
         (["--particles", "8"], "--particles with nothing fixed, expected --lock, --ending, --replace or --vary"),
         (["--horizon-bars", "2"], "--horizon-bars with nothing fixed"),
-        (["--primer", "song.mid", "--tempo-bpm", "90"], "--tempo-bpm beside a file that tells its tempo"),
+        (
+            ["--primer", "song.mid", "--tempo-bpm", "90"],
+            "--tempo-bpm beside a file with a tempo of its own (101 bpm)",
+        ),
         (["--style", "jazz"], "--style: model.safetensors was made without labels"),
         (["--sections", "verse:2", "--guidance", "1"], "--sections: model.safetensors was made without labels"),
     ],

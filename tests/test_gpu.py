@@ -1,4 +1,4 @@
-"""On a CUDA device: the same likelihoods, music and runs as on the CPU."""
+"""On a CUDA device: the likelihoods are the CPU's, a seed tells the music, and runs give models for the CPU."""
 
 import numpy as np
 import pytest

@@ -395,12 +395,35 @@ def test_no_hit_of_groove_is_unmapped_and_a_round_trip_keeps_all(kit):
             assert np.abs(again.groove.offset - piece.groove.offset[:length]).max() <= 4 / 480 + 1e-6
 
 
-@pytest.mark.parametrize("bars", [1, 4])
-def test_silent_bars_at_the_end_are_written_and_read_back(tmp_path, bars):
-    hits = np.zeros((bars * 16 + 32, 10), np.uint8)
-    hits[3, 0] = hits[bars * 16 - 1, 1] = 1
+@pytest.mark.parametrize("per_beat", [1, 4, 6, 11, 13, 29])
+@pytest.mark.parametrize("metre", ["4/4", "7/8"])
+def test_silent_bars_at_the_end_are_written_and_read_back(tmp_path, per_beat, metre):
+    grid = Grid.of_metre(metre, per_beat)
+    for bars in (1, 5, 11):
+        hits = np.zeros((bars * grid.steps_per_bar, 10), np.uint8)
+        hits[0, 0] = 1
+        write_midi(Groove(hits, grid=grid), tmp_path / "x.mid")
+        assert np.array_equal(read_midi(tmp_path / "x.mid", grid=grid).hits, hits)
+
+
+def test_a_bar_that_is_begun_is_written_as_a_whole(tmp_path):
+    hits = np.zeros((40, 10), np.uint8)
+    hits[0, 0] = 1
     write_midi(Groove(hits), tmp_path / "x.mid")
-    assert np.array_equal(read_midi(tmp_path / "x.mid").hits, hits)
+    assert read_midi(tmp_path / "x.mid").num_bars == 3
+
+
+@pytest.mark.parametrize("change", [tempo(3840, 90), metre(3840, 3, 4)])
+def test_silence_after_a_change_is_not_of_the_bars_before_it(change):
+    content = midi(track(*hit(0), change, (5 * 1920 - 1, b"\xff\x01\x00")))
+    assert read(content, to_end=True)[0].groove.num_bars == 2
+
+
+@pytest.mark.parametrize("after", [b"\x00", b"\x00\x00\x00", b"\x00" + END])
+def test_bytes_after_the_end_of_a_track_do_no_harm(after):
+    body = b"".join(vlq(0) + event for _, event in hit(0)) + vlq(1) + END + after
+    content = midi(b"MTrk" + len(body).to_bytes(4, "big") + body)
+    assert read(content, to_end=True)[0].groove.hits.sum() == 1
 
 
 @pytest.mark.parametrize(("end", "bars"), [(3 * 1920, 3), (3 * 1920 - 1, 1), (1920 // 2, 1), (1920 * 10**5, 1)])

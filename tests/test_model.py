@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 from dataclasses import fields
+from pathlib import Path
 
 import jaxtyping
 import pytest
@@ -701,3 +702,11 @@ def test_likelihoods_of_what_is_no_hit_are_refused(value):
     model = HierarchicalDrumModel(4, 8, 8, 8).eval()
     with pytest.raises(HypermeterError, match="step_seq: values other than 0 and 1"):
         model.log_prob(torch.full((1, 4, 4), value))
+
+
+def test_a_path_is_a_run_and_a_name_the_shipped_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    HierarchicalDrumModel(3, 8, 8, 8).save(tmp_path / "groove" / "best.safetensors")
+    assert load(Path("groove")).num_drums == load("./groove").num_drums == 3
+    with pytest.warns(UserWarning, match=r"groove is the shipped model; the run in the folder is \./groove"):
+        assert load("groove").num_drums == 10

@@ -30,7 +30,7 @@ def test_a_saved_midi_file_is_read_by_hypermeter(opened, tmp_path):
     groove, song = hypermeter.read_midi(path), opened.song()
     assert path.name == "hypermeter.mid" and groove.tempo_bpm == pytest.approx(104, abs=0.01)
     hits = opened.hits
-    assert (groove.hits == hits[: len(groove)]).all() and not hits[len(groove) :].any()
+    assert (groove.hits == hits).all()
     assert np.allclose(groove.velocity.ravel(), song["velocity"][: groove.hits.size], atol=0.51 / 127)
     swung = np.array(song["offset"]).reshape(-1, 10) + 0.05 * (np.arange(len(hits)) % 2)[:, None]
     wanted = np.where(hits > 0, np.clip(swung, -0.5, 0.499), 0)[: len(groove)]
@@ -61,7 +61,7 @@ DROP = """([bytes, name]) => {
 def test_a_midi_file_is_dropped_in(opened, tmp_path):
     rng = np.random.default_rng(0)
     hits = (rng.random((80, 10)) < 0.2).astype(np.uint8)
-    hits[79, 0] = 1
+    hits[60:] = 0  # the fifth bar is silent
     groove = Groove(hits, velocity=hits * rng.integers(20, 127, hits.shape) / 127, tempo_bpm=90.0)
     hypermeter.write_midi(groove, tmp_path / "mine.mid")
     opened.page.evaluate(DROP, [list((tmp_path / "mine.mid").read_bytes()), "mine.mid"])

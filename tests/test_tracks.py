@@ -1,5 +1,7 @@
 """Tracks: codes to columns and back, and a model that plays drums and a track together."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from hypermeter import CompleteHierarchicalDrumDataset, HierarchicalDrumModel, load
 from hypermeter.grid import Grid, HypermeterError
 from hypermeter.midi.melody import codes_of
-from hypermeter.plan import FILL, NUMBERS, plan_of
+from hypermeter.plan import FILL, KINDS, NUMBERS, plan_of
 from hypermeter.tracks import BASS, HOLD, REST, Track, track_groups
 
 SMALL = Track("bass", 36, 48, 33, (32, 39))
@@ -94,6 +96,21 @@ def test_what_is_asked_of_hidden_drums_is_measured_in_what_is_left(tmp_path):
         torch.testing.assert_close(item["plan"].numbers, measured.numbers, equal_nan=True)
         densities.add(round(item["plan"].numbers[0, :, NUMBERS.index("density")].mean().item(), 2))
     assert len(densities) > 3
+
+
+@pytest.mark.parametrize("beat_type", ["beat", "fill"])
+def test_what_is_asked_of_hidden_drums_is_measured_on_the_grid_of_the_file(tmp_path, beat_type):
+    grid = Grid.of_metre("3/4")  # of 12 steps, which could be four beats of three
+    drums = (np.random.default_rng(0).random((96, VOICES)) < 0.5).astype(np.uint8)
+    meta = json.dumps({"grid": grid.to_dict(), "beat_type": beat_type})
+    np.savez(tmp_path / "a.npz", sequence=drums, track_bass=np.full(96, 40), meta=np.array(meta))
+    labels = {"section": [], "style": [], "fill": list(FILL)}
+    options = {"tracks": (BASS,), "labels": labels, "with_metrics": False, "with_expression": True}
+    item = CompleteHierarchicalDrumDataset(tmp_path, 96, 12, 4, augment=True, **options)[0]
+    measured = plan_of(item["step"][None, :, :VOICES], grid)
+    torch.testing.assert_close(item["plan"].numbers, measured.numbers, equal_nan=True)
+    is_fill = item["plan"].labels[..., KINDS.index("fill")] == 1 + FILL.index("fill")
+    assert is_fill.all() if beat_type == "fill" else not is_fill.all()
 
 
 @pytest.mark.parametrize(

@@ -487,8 +487,25 @@ def test_a_process_counts_by_its_steps(data, tmp_path):
     run = _Run(Fabric(accelerator="cpu", devices=1), config_of(data, tmp_path))
     batch = {"mask": torch.tensor([[True, True, True], [True, False, False]])}
     assert run._share(batch) == 1
-    run.fabric = SimpleNamespace(world_size=2, all_reduce=lambda own, reduce_op: (own + 12) / 2)
-    assert run._share(batch) == 0.5
+    reduced, losses = [], []
+
+    def all_reduce(own, reduce_op):
+        reduced.append(reduce_op)
+        return (own + 12) / 2
+
+    run.fabric = SimpleNamespace(
+        world_size=2,
+        device=torch.device("cpu"),
+        all_reduce=all_reduce,
+        backward=losses.append,
+        clip_gradients=lambda *_, **options: torch.ones(()),
+    )
+    assert run._share(batch) == 0.5 and reduced == ["mean"]
+    whole = next(batches(run.dataset, run.config))
+    steps = whole["mask"].sum().item()
+    torch.manual_seed(0)
+    terms = run._update(whole)
+    torch.testing.assert_close(losses[0].detach(), terms["loss"] * steps / ((steps + 12) / 2))
 
 
 def test_drums_weigh_less_only_beside_a_track(data, tmp_path):

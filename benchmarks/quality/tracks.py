@@ -7,9 +7,10 @@ Two models of the same size and budget: one hears and plays drums and bass, the 
 silent). Of the first, the bits of a step's bass are those of drums and bass together less those of the drums: what is
 left when the drums of this step, and drums and bass before it, are known.
 
-Songs are few, so each is held out once: they are dealt into folds, near-duplicates together, and each fold is judged
-by two models that learnt from the others, of which a tenth tell when to stop. Songs weigh by their length; the
-difference is paired, song by song.
+Songs are few, so each is held out once: they are dealt into folds, near-duplicates by their drums together, and each
+fold is judged by two models that learnt from the others, of which a tenth tell when to stop: by the bits of drums and
+bass, and by those of the bass. Songs weigh by their length; the difference is paired, song by song, and its interval is
+over songs, not over deals and seeds.
 """
 
 import json
@@ -61,19 +62,24 @@ def songs_of(npz_dir: Path) -> list[list[Path]]:
     return [[path for source in group for path in parts[source]] for group in groups]
 
 
-def deal(songs: list[list[Path]], folds: int, seed: int) -> list[list[Path]]:
+def deal(songs: list[list[Path]], folds: int, seed: int) -> list[list[list[Path]]]:
     """Songs into folds with about as many .npz in each."""
     order = np.random.default_rng(seed).permutation(len(songs))
-    dealt: list[list[Path]] = [[] for _ in range(folds)]
+    dealt: list[list[list[Path]]] = [[] for _ in range(folds)]
     for group in sorted((songs[number] for number in order), key=len, reverse=True):
-        min(dealt, key=len).extend(group)
+        min(dealt, key=lambda fold: sum(map(len, fold))).append(group)
     return dealt
 
 
-def lay_out(dealt: list[list[Path]], fold: int, out: Path) -> None:
+def lay_out(dealt: list[list[list[Path]]], fold: int, out: Path) -> None:
     """Folders ``together`` and ``alone``, each with train, validation and, of the fold, test."""
-    rest = sorted(path for number, paths in enumerate(dealt) for path in paths if number != fold)
-    splits = {"test": dealt[fold], "validation": rest[::10], "train": [path for path in rest if path not in rest[::10]]}
+    rest = sorted(group for number, groups in enumerate(dealt) for group in groups if number != fold)
+    parts = {
+        "test": dealt[fold],
+        "validation": rest[::10],
+        "train": [group for number, group in enumerate(rest) if number % 10],
+    }
+    splits = {split: [path for group in groups for path in group] for split, groups in parts.items()}
     half = out.with_name(f"{out.name}.half")
     shutil.rmtree(half, ignore_errors=True)
     for split, paths in splits.items():

@@ -136,7 +136,7 @@ def _read(file: Path, kit: str | Kit | None, grid: Grid) -> tuple[list[Groove], 
         return [groove], []
     if is_text(file):
         return [read_text(file, kit or "gm10", grid)], []
-    pieces, losses = read_midi_report(file, kit or "gm10", grid)
+    pieces, losses = read_midi_report(file, kit or "gm10", grid, to_end=True)
     return [piece.groove for piece in pieces], losses
 
 

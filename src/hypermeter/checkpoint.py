@@ -1,6 +1,7 @@
 """Checkpoints: a model's weights, configuration, grid and kit in one safetensors file, and where such files lie."""
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,16 +59,20 @@ def shipped_models() -> list[str]:
 def find_checkpoint(name_or_path: str | Path) -> Path:
     """The file of a shipped model's name, of a training run (its best weights, else its last), or the path itself.
 
-    A shipped name means that model wherever one stands; a folder of the same name is ``./groove``.
+    A string that is a shipped name means that model. A folder of the same name is ``./groove``, or a ``Path``; where it
+    holds a run, a warning says so.
 
     Raises:
         HypermeterError: a folder without weights, or a name that is not shipped.
     """
     path, names = Path(name_or_path), shipped_models()
-    if str(name_or_path) in names:
+    weights = [each for each in (path / "best.safetensors", path / "last.safetensors") if each.exists()]
+    if isinstance(name_or_path, str) and name_or_path in names:
+        if weights:
+            warnings.warn(f"{name_or_path} is the shipped model; the run in the folder is ./{path}", stacklevel=2)
         return SHIPPED / f"{name_or_path}.safetensors"
     if path.is_dir():
-        path = next((each for each in (path / "best.safetensors", path / "last.safetensors") if each.exists()), path)
+        path = weights[0] if weights else path
         if path.is_dir():
             raise HypermeterError(f"{path}: no checkpoint there; expected best.safetensors or last.safetensors in it")
     elif path.suffix != ".safetensors" and not path.exists():

@@ -231,7 +231,11 @@ def check_out(out: str | Path, suffixes: Sequence[str], read: Iterable[str | Pat
     if out.suffix.lower() not in suffixes:
         raise HypermeterError(f"{out}: expected a name that ends in {' or '.join(suffixes)}")
     for each in read:
-        if each is not None and out.exists() and Path(each).exists() and out.samefile(each):
+        try:
+            is_read = each is not None and out.samefile(each)
+        except OSError:  # one of them is not there
+            is_read = False
+        if is_read:
             raise HypermeterError(f"{out}: one of the files that are read; choose another path for the new one")
 
 

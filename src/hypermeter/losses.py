@@ -176,7 +176,8 @@ def loss_terms(
     weights = {"step_nll": step_weight, "bar": bar_weight, "phrase": phrase_weight, "metric": metric_weight}
     loss = sum((weights[name] * value for name, value in losses.items()), step.new_zeros(()))
     if drums_weight != 1:
-        assert dist is not None
+        if dist is None:
+            raise HypermeterError("drums_weight beside probabilities, expected the model's Prediction; leave it at 1")
         drums = dist[:, :-1].voices.log_prob(step[..., : dist.num_voices])
         loss = loss + step_weight * (drums_weight - 1) * masked_mean(-drums.float(), mask)
     return {"loss": loss, **losses}

@@ -27,7 +27,7 @@ export class MidiError extends Error {}
 // ------------------------------------------------------------------ writing
 
 /**
- * A groove as a MIDI file of format 0: drums on channel 10, tempo and metre.
+ * A groove as a MIDI file of format 0: drums on channel 10, tempo and metre. It ends with the last step, silent or not.
  *
  * @param offset with swing in it, in steps
  */
@@ -66,7 +66,8 @@ export function writeMidi(
     track.push(...variableLength(tick - now), ...bytes)
     now = tick
   }
-  track.push(0, 0xff, 0x2f, 0)
+  const end = Math.round((groove.hits.length / count) * ticksPerStep)
+  track.push(...variableLength(Math.max(end - now, 0)), 0xff, 0x2f, 0)
   return Uint8Array.from([
     ...ascii('MThd'), ...word(6, 4), ...word(0, 2), ...word(1, 2), ...word(TICKS_PER_QUARTER, 2),
     ...ascii('MTrk'), ...word(track.length, 4), ...track,
@@ -97,10 +98,10 @@ function roundHalfEven(x: number): number {
 // ------------------------------------------------------------------ reading
 
 interface Note { tick: number; pitch: number; velocity: number; channel: number }
-interface Score { ticksPerQuarter: number; notes: Note[]; tempos: [number, number][]; metres: [number, number, number][] }
+interface Score { ticksPerQuarter: number; notes: Note[]; tempos: [number, number][]; metres: [number, number, number][]; end: number }
 
 /**
- * The drums of a MIDI file on the grid, from its first bar on.
+ * The drums of a MIDI file on the grid, from its first bar to its last hit, or to its end where it ends on a bar line.
  *
  * Notes of channel 10 are read; in a file that has none there, all notes. Of several hits in a cell the loudest stays.
  * A file whose tempo or metre changes is read up to the bar of the change.
@@ -147,7 +148,10 @@ export function readMidi(
     throw new MidiError(`The ${changes[0].what} changes in bar ${barsBefore + 1}: only bars before a change are read, and none of them has drums.`)
   }
   if (!read.length) throw new MidiError('The file has no drums that this kit reads.')
-  const bars = Math.floor(Math.max(...read.map(({ step }) => step)) / stepsPerBar) + 1
+  let bars = Math.floor(Math.max(...read.map(({ step }) => step)) / stepsPerBar) + 1
+  const until = Math.min(score.end, end)
+  const whole = Math.round(until / ticksPerBar)
+  if (Math.abs(until - whole * ticksPerBar) < 0.75) bars = Math.max(bars, Math.min(whole, mostBars))
   const cells = bars * stepsPerBar * voices.length
   const groove = { hits: new Uint8Array(cells), velocity: new Float32Array(cells), offset: new Float32Array(cells) }
   let dropped = 0
@@ -172,7 +176,7 @@ function parse(bytes: Uint8Array): Score {
   if (bytes.length < 14 || text(0) !== 'MThd') throw new MidiError('This is not a MIDI file.')
   const division = view.getUint16(12)
   if (division & 0x8000 || !division) throw new MidiError('The file counts in seconds, not in beats.')
-  const score: Score = { ticksPerQuarter: division, notes: [], tempos: [], metres: [] }
+  const score: Score = { ticksPerQuarter: division, notes: [], tempos: [], metres: [], end: 0 }
   let at = 8 + view.getUint32(4)
   while (at + 8 <= bytes.length) {
     const end = Math.min(at + 8 + view.getUint32(at + 4), bytes.length)
@@ -209,7 +213,10 @@ function track(bytes: Uint8Array, at: number, end: number, score: Score): void {
         if (mspq) score.tempos.push([tick, Math.round(60e8 / mspq) / 100])
       }
       if (kind === 0x58 && size >= 2) score.metres.push([tick, bytes[at], 2 ** bytes[at + 1]])
-      if (kind === 0x2f) return
+      if (kind === 0x2f) {
+        score.end = Math.max(score.end, tick)
+        return
+      }
       at += size
     } else if (status === 0xf0 || status === 0xf7) {
       at += number()

@@ -31,6 +31,20 @@ test.each([1, 2, 3])('what is written is read back, seed %i', (seed) => {
   })
 })
 
+test('silent bars at the end are written and read back', () => {
+  const groove = someGroove(1)
+  for (const cells of ['hits', 'velocity', 'offset'] as const) groove[cells].fill(0, 3 * 20)
+  const bytes = writeMidi(groove, VOICES, 4, 4, 4)
+  expect(read(bytes).bars).toBe(4)
+  expect(read(bytes).hits).toEqual(groove.hits)
+  expect(read(bytes, 3).bars).toBe(3)
+})
+
+test.each([[1920 * 3, 3], [1920 * 3 - 1, 1]])('a file that ends at tick %i has %i bars', (tick, bars) => {
+  const delta = [0x80 | (tick >> 7), tick & 127]
+  expect(read(file([0, 0x99, 36, 100, ...delta, 0xff, 1, 0])).bars).toBe(bars)
+})
+
 /** A file of one track. */
 function file(events: number[], format = 0, division = 480): Uint8Array {
   const track = [...events, 0, 0xff, 0x2f, 0]

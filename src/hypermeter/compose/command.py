@@ -86,7 +86,7 @@ def generate_command(
         model: a shipped model's name, a checkpoint, or the folder of a training run.
         primer: MIDI file to go on from, of any length, in the model's metre; or text, .tidal, .strudel or .txt. Of its
             tracks, the result has those that the model plays; of its articulations, one of each voice.
-        bars: new bars; left out, as many as --sections or --lock have, or else 16.
+        bars: new bars; left out, as many as --sections, --lock or the file of --density or --offbeat have, or else 16.
         temperature: 1 plays as learnt, less is safer, more is wilder, 0 is always the likeliest.
         top_p: keep only the likeliest combinations of voices that hold this probability together.
         bias: per voice, added to its log odds: --bias closed_hat 1 ride -2.
@@ -121,7 +121,7 @@ def generate_command(
     files = [each for each in (heard, before, lock, ending) if each is not None]
     told = [each.tempo_bpm for each in files if "tempo_bpm" not in each.unknown]
     if told and tempo_bpm is not None:
-        raise HypermeterError(f"--tempo-bpm beside a file that tells its tempo, {told[0]:g}; leave it out")
+        raise HypermeterError(f"--tempo-bpm beside a file with a tempo of its own ({told[0]:g} bpm); leave it out")
     tempo_bpm = told[0] if told else TEMPO_BPM if tempo_bpm is None else tempo_bpm
     for each in files:
         if "tempo_bpm" in each.unknown:

@@ -92,11 +92,15 @@ def letter_anew(plan: Plan) -> Plan:
 
 
 def measured_anew(plan: Plan, hits: Float[Tensor, "B T V"], grid: Grid) -> Plan:
-    """The plan with density, off-beat share and fills as they are in these hits; the rest stays."""
+    """The plan with density, off-beat share and fills as they are in these hits; the rest stays.
+
+    A piece whose bars are all fills is one that is told to be a fill, and stays one.
+    """
     measured, tempo, fill = plan_of(hits, grid), NUMBERS.index("tempo_bpm"), KINDS.index("fill")
     measured.numbers[..., tempo] = plan.numbers[..., tempo]
     labels = plan.labels.clone()
-    labels[..., fill] = measured.labels[..., fill]
+    if not (labels[..., fill] == 1 + FILL.index("fill")).all():
+        labels[..., fill] = measured.labels[..., fill]
     return Plan(labels, measured.numbers)
 
 

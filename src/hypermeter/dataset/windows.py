@@ -132,6 +132,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
         self.labels, self.plans = labels, []
         if labels is not None:
             self.plans = [read_plan(*each, self.grid, labels) for each in zip(self.files, sequences, strict=True)]
+            self.grids = [read_kit_and_grid(each, grid=self.grid)[1] for each in self.files]
         self.expression: list[tuple[np.ndarray, np.ndarray, float]] = []
         if with_expression:
             self.expression = [
@@ -224,7 +225,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
             bars = torch.from_numpy(rows[:: self.grid.steps_per_bar] // self.grid.steps_per_bar)
             plan = Plan(*(each[:, bars] for each in self.plans[file]))
             if self.augment and self.tracks:
-                plan = measured_anew(plan, step[None, :, : self.num_drums], self.grid)
+                plan = measured_anew(plan, step[None, :, : self.num_drums], self.grids[file])
             beside["plan"] = letter_anew(plan) if is_lettered(self.labels) else plan
         if self.expression:
             velocity, offset, tempo_bpm = self.expression[file]

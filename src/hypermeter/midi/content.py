@@ -14,7 +14,8 @@ _END = "\x04"
 
 
 def load_score(content: bytes, where: str) -> tuple[Any, np.ndarray, int]:
-    """The score, its drum notes as ``_drum_notes`` gives them, and the tick at which the last of its tracks ends."""
+    """The score, its drum notes as ``_drum_notes`` gives them, and the tick at which the last of its tracks ends
+    (0 where none tells, as where bytes follow its end)."""
     if not content:
         raise HypermeterError(f"{where}: empty file, expected MIDI")
     if content[:4] == b"RIFF":  # An RMID file: MIDI in the chunk of another format.
@@ -48,7 +49,7 @@ def load_score(content: bytes, where: str) -> tuple[Any, np.ndarray, int]:
             enough = (_note_offs(np.bincount(np.frombuffer(track, np.uint8), minlength=128)[:128]) for track in tracks)
             score = symusic.Score.from_midi(header + b"".join(map(_with_note_offs, tracks, enough)))
             notes = _drum_notes(score)
-        end = max(each.time for each in score.markers if each.text == _END)
+        end = max((each.time for each in score.markers if each.text == _END), default=0)
         score.markers = [each for each in score.markers if each.text != _END]
         return score, notes, end
     except (RuntimeError, ValueError) as error:

@@ -236,9 +236,10 @@ def parse_midi(
                     [furthest, *(_last_step(found[1], ticks_per_step, each.start) for found in notes.values())]
                 )
             end = (furthest // grid.steps_per_bar + 1) * grid.steps_per_bar
-            bars = (end_tick - each.start) / ticks_per_step / grid.steps_per_bar
-            if to_end and bars.is_integer() and bars * grid.steps_per_bar <= MAX_STEPS:
-                end = max(end, bars * grid.steps_per_bar)
+            length = (min(end_tick, each.end) - each.start) / ticks_per_step
+            whole = round(length / grid.steps_per_bar) * grid.steps_per_bar
+            if to_end and abs(length - whole) * ticks_per_step < 0.75 and whole <= MAX_STEPS:
+                end = max(end, whole)
         shape = round(end), kit.num_voices
         melodies = {
             track.name: codes_of(found, each.start, ticks_per_step, shape[0], track) for track, found in notes.items()

@@ -27,7 +27,7 @@ def write_midi(
     of their own, and its sections as markers.
 
     Times are rounded to a tick within their step. A hit ahead of the first step is written at time zero. The file ends
-    with the last step, silent or not.
+    with the last bar, silent or not.
 
     Args:
         groove: what to write.
@@ -82,4 +82,4 @@ def to_midi_bytes(
     score.tracks.append(track)
     add_tracks(score, groove, tracks, ticks_per_step)
     add_markers(score, groove, ticks_per_step * grid.steps_per_bar)
-    return end_at(score.dumps_midi(), round(len(groove) * ticks_per_step))
+    return end_at(score.dumps_midi(), round(groove.num_bars * grid.steps_per_bar * ticks_per_step))

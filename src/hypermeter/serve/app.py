@@ -2,7 +2,7 @@
 
 import json
 import mimetypes
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -117,6 +117,19 @@ OF_BODIES = (400, 408, 413, 415, 422)
 OF_WORK = (*OF_BODIES, 429, 503)
 
 
+def _place(body: Any, loc: Sequence[Any]) -> str:
+    """Where in the body a mistake is, without the names of the forms that were tried on the way."""
+    names = []
+    for number, part in enumerate(loc, 1):
+        is_item = isinstance(body, list) and isinstance(part, int) and part < len(body)
+        if is_item or (isinstance(body, dict) and part in body):
+            body = body[part]
+        elif not (isinstance(body, dict) and number == len(loc)):  # what is missing has a name
+            continue
+        names.append(str(part))
+    return ".".join(names)
+
+
 def _add_errors(app: FastAPI) -> None:
     def problem(status: int, reason: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
         return JSONResponse({"error": one_line(reason)}, status, headers)
@@ -129,13 +142,12 @@ def _add_errors(app: FastAPI) -> None:
     async def bad_request(request: Request, error: RequestValidationError) -> Response:
         first, *others = error.errors()
         # where one of several forms would do, the one that was followed furthest was meant
-        root = first["loc"][:2]
-        first = max([first, *(each for each in others if each["loc"][:2] == root)], key=lambda each: len(each["loc"]))
+        alike = [first, *(each for each in others if each["loc"][:2] == first["loc"][:2])]
+        first = max(alike, key=lambda each: (len(each["loc"]), not each["type"].endswith("_type")))
         kind = request.headers.get("content-type", "")
         if isinstance(first.get("input"), bytes):
             return problem(415, f"content type {kind[:80]!r}, expected application/json")
-        names = (str(each) for each in first["loc"][1:] if isinstance(each, int) or each.isidentifier())  # not of forms
-        where = ".".join(names) or "body"
+        where = _place(error.body, first["loc"][1:]) or "body"
         if first["type"] == "json_invalid":
             return problem(400, f"body: not JSON ({first.get('ctx', {}).get('error', 'at ' + where)})")
         found = "" if first["type"] == "missing" else f", found {str(first.get('input'))[:40]!r}"

@@ -45,15 +45,21 @@ def serve_command(
         queue: requests that wait; more are refused.
 
     Raises:
-        HypermeterError: a model that cannot be read, or an address that cannot be listened on.
+        HypermeterError: a limit out of range, a model that cannot be read, or an address that cannot be listened on.
     """
     import uvicorn
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the temporary folder is removed
-    for option, value in (("max-bars", max_bars), ("max-body", max_body), ("workers", workers)):
-        if value < 1:
-            raise HypermeterError(f"--{option} is {value}, expected at least 1")
+    for option, value, least in (
+        ("max-bars", max_bars, 1),
+        ("max-seconds", max_seconds, 0.001),
+        ("max-body", max_body, 1),
+        ("workers", workers, 1),
+        ("queue", queue, 0),
+    ):
+        if not value >= least:
+            raise HypermeterError(f"--{option} is {value}, expected at least {least}")
     limits = Limits(body_bytes=max_body, bars=max_bars, seconds=max_seconds, running=workers, waiting=queue)
     listening = listen(host, port)
     with tempfile.TemporaryDirectory(prefix="hypermeter-") as folder:

@@ -41,7 +41,8 @@ class TrainConfig:
         ema_decay: of the averaged weights, which are the ones evaluated and kept.
         val_every: updates between looks at the held-out performances.
         patience: looks without improvement before it stops early.
-        augment: bar-aligned rotations and hit drop-out; with tracks, also transposed, their drums hidden in part.
+        augment: bar-aligned rotations and hit drop-out; with tracks, these are transposed, and voices of the drums
+            silenced and exchanged.
         drums_weight: beside tracks, of the drums in the step's loss. Less than 1 learns to play tracks to given drums.
         bar_weight: of the next bar's loss.
         phrase_weight: of the next phrase's loss.
