@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import symusic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -404,6 +405,16 @@ def test_silent_bars_at_the_end_are_written_and_read_back(tmp_path, per_beat, me
         hits[0, 0] = 1
         write_midi(Groove(hits, grid=grid), tmp_path / "x.mid")
         assert np.array_equal(read_midi(tmp_path / "x.mid", grid=grid).hits, hits)
+
+
+@pytest.mark.parametrize("bars", [0, 1, 3])
+def test_a_track_ends_once_with_the_last_bar_and_has_no_marker_there(bars):
+    hits = np.zeros((16 * bars, 10), np.uint8)
+    hits[:-1:5, 0] = 1
+    content = to_midi_bytes(Groove(hits, tracks={"bass": np.full(16 * bars, 40, np.int16)}))
+    score = symusic.Score.from_midi(content)
+    assert content.count(END) == content.count(b"MTrk") and content.endswith(END)
+    assert not score.markers
 
 
 def test_a_bar_that_is_begun_is_written_as_a_whole(tmp_path):

@@ -10,7 +10,7 @@ from hypermeter.grid import HypermeterError
 
 _END_OF_TRACK = b"\xff\x2f\x00"
 _END = "\x04"
-"""Text of the marker that takes the place of the end of a track, which symusic does not tell."""
+"""Text of the marker that stands for the end of a track, which symusic neither tells nor sets."""
 
 
 def load_score(content: bytes, where: str) -> tuple[Any, np.ndarray, int]:
@@ -54,6 +54,17 @@ def load_score(content: bytes, where: str) -> tuple[Any, np.ndarray, int]:
         return score, notes, end
     except (RuntimeError, ValueError) as error:
         raise HypermeterError(f"{where}: damaged MIDI file ({str(error).splitlines()[0]}); get a whole copy") from error
+
+
+def dump_score(score: Any, end: int) -> bytes:
+    """The bytes of a score with a first track in which nothing comes after the tick ``end``, at which it then ends."""
+    if end == 0:
+        return score.dumps_midi()
+    score.markers.append(symusic.TextMeta(end, _END))
+    midi = score.dumps_midi()
+    size = int.from_bytes(midi[18:22], "big")
+    track = midi[22 : 22 + size].removesuffix(_END_MARKER + b"\x01" + _END_OF_TRACK) + _END_OF_TRACK
+    return midi[:18] + len(track).to_bytes(4, "big") + track + midi[22 + size :]
 
 
 def _note_offs(counts: np.ndarray) -> bytes:

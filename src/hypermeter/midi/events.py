@@ -1,4 +1,4 @@
-"""The events of a MIDI file: drum notes at other times and velocities, where they stand, and the end of its tracks."""
+"""The drum notes of a MIDI file at other times and velocities, where they stand: all else in the file stays."""
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
@@ -45,10 +45,10 @@ def replay_drums(content: bytes, where: str, play: Play) -> bytes:
     """
     try:
         if content[:4] != b"RIFF":
-            return _with_tracks(content, lambda track: _replayed_track(track, play))
+            return _replayed(content, play)
         start = content.find(b"MThd")
         size = int.from_bytes(content[start - 4 : start], "little")
-        midi = _with_tracks(content[start : start + size], lambda track: _replayed_track(track, play))
+        midi = _replayed(content[start : start + size], play)
         if midi == content[start : start + size]:
             return content
         rest = content[start + size + size % 2 :]  # Chunks have an even size.
@@ -59,18 +59,7 @@ def replay_drums(content: bytes, where: str, play: Play) -> bytes:
         raise HypermeterError(f"{where}: damaged MIDI file (an event is {what}); get a whole copy") from error
 
 
-def end_at(midi: bytes, tick: int) -> bytes:
-    """A MIDI file without damage, of which each track ends at the tick, or later where it plays on."""
-
-    def ended(track: bytes) -> bytes:
-        events, rest = _events(track)
-        events[-1] = events[-1]._replace(tick=max(tick, events[-1].tick))
-        return _joined(events) + rest
-
-    return _with_tracks(midi, ended)
-
-
-def _with_tracks(midi: bytes, change: Callable[[bytes], bytes]) -> bytes:
+def _replayed(midi: bytes, play: Play) -> bytes:
     at, num_tracks = 8 + int.from_bytes(midi[4:8], "big"), int.from_bytes(midi[10:12], "big")
     parts = [midi[:at]]
     while num_tracks and at + 8 <= len(midi):
@@ -80,7 +69,7 @@ def _with_tracks(midi: bytes, change: Callable[[bytes], bytes]) -> bytes:
             raise IndexError
         if kind == b"MTrk":
             num_tracks -= 1
-            chunk = change(chunk)
+            chunk = _replayed_track(chunk, play)
         parts += kind, len(chunk).to_bytes(4, "big"), chunk
         at += 8 + size
     return b"".join([*parts, midi[at:]])

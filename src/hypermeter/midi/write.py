@@ -9,7 +9,7 @@ import symusic
 
 from hypermeter.grid import Groove, HypermeterError, atomic_write
 from hypermeter.kit import Kit, check_voices, load_kit
-from hypermeter.midi.events import end_at
+from hypermeter.midi.content import dump_score
 from hypermeter.midi.melody import add_markers, add_tracks
 from hypermeter.tracks import TRACKS, Track
 
@@ -82,4 +82,4 @@ def to_midi_bytes(
     score.tracks.append(track)
     add_tracks(score, groove, tracks, ticks_per_step)
     add_markers(score, groove, ticks_per_step * grid.steps_per_bar)
-    return end_at(score.dumps_midi(), round(groove.num_bars * grid.steps_per_bar * ticks_per_step))
+    return dump_score(score, round(groove.num_bars * grid.steps_per_bar * ticks_per_step))
