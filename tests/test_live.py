@@ -949,6 +949,15 @@ def test_what_cannot_be_played_is_refused_before_the_model_is_loaded(capsys, tmp
     assert not out.exists()
 
 
+def test_a_primer_is_not_played_over(capsys, tmp_path):
+    song = tmp_path / "song.mid"
+    hypermeter.write_midi(hypermeter.Groove(np.eye(16, 10)), song)
+    before = song.read_bytes()
+    said = refused(capsys, "--port", song, "--primer", song, "--bars", 1, "--simulate")
+    assert "song.mid: one of the files that are read" in said
+    assert song.read_bytes() == before
+
+
 def test_the_command_plays_into_a_file_in_simulated_time(capsys, tmp_path):
     out = tmp_path / "out.mid"
     arguments = ["--bars", "4", "--simulate", "--style", "funk", "--send-clock", "--seed", "4"]

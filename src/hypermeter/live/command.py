@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from hypermeter.asked import NOTHING_ASKED, Asked, Planner
-from hypermeter.grid import Groove, HypermeterError
+from hypermeter.grid import Groove, HypermeterError, check_out
 from hypermeter.kit import Kit
 from hypermeter.live.asking import Asking, Settings, check_tempo
 from hypermeter.live.clock import RealClock, SimulatedClock
@@ -84,6 +84,8 @@ def play_command(
     """
     _refuse(port, bars, tempo_bpm, channel, follow, send_clock, simulate)
     assert port is not None
+    if _is_file(port):
+        check_out(port, MIDI_SUFFIXES, [primer, asked.density, asked.offbeat])
     drummer = load(model)
     kit = kit_of(drummer, model)
     grid = drummer.grid
