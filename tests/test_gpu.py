@@ -1,5 +1,7 @@
 """On a CUDA device: the likelihoods are the CPU's, a seed tells the music, and runs give models for the CPU."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -33,7 +35,7 @@ def exact_products():
 def data(tmp_path_factory):
     """Bars that repeat, with some noise."""
     folder, random = tmp_path_factory.mktemp("npz"), np.random.default_rng(0)
-    meta = np.array(f'{{"grid": {GRID.to_dict()}}}'.replace("'", '"'))
+    meta = np.array(json.dumps({"grid": GRID.to_dict()}))
     for split, number in (("train", 8), ("validation", 2)):
         (folder / split).mkdir()
         for index in range(number):

@@ -27,7 +27,7 @@ from ablations import difference
 
 from hypermeter import HierarchicalDrumModel, load
 from hypermeter.dataset import read_folder, read_kit_and_grid, read_meta, with_tracks
-from hypermeter.duplicates import bar_digests, near_duplicates
+from hypermeter.duplicates import bar_digests, together
 from hypermeter.evaluate import bits_of_parts, summarize
 from hypermeter.grid import HypermeterError, atomic_write
 from hypermeter.heads import Mixture
@@ -56,9 +56,7 @@ def songs_of(npz_dir: Path) -> list[list[Path]]:
         source = meta["source"]
         parts.setdefault(source, []).append(path)
         digests.setdefault(source, []).append(bar_digests(hits[: len(hits) // bar * bar], bar))
-    groups = near_duplicates({source: np.concatenate(found) for source, found in digests.items()})
-    grouped = {source for group in groups for source in group}
-    groups += [[source] for source in parts if source not in grouped]
+    groups = together(parts, {source: np.concatenate(found) for source, found in digests.items()})
     return [[path for source in group for path in parts[source]] for group in groups]
 
 

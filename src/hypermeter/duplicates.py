@@ -1,5 +1,6 @@
 """Bars and performances that are the same, or nearly: what must not lie on both sides of a split."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -28,6 +29,13 @@ def bar_digests(hits: np.ndarray, steps_per_bar: int) -> np.ndarray:
 @lru_cache
 def _digest_keys(steps_per_bar: int, num_voices: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 2**64, (steps_per_bar, num_voices), np.uint64)
+
+
+def together(names: Iterable[str], bars: dict[str, np.ndarray]) -> list[list[str]]:
+    """All of the files, near-duplicates in groups, each of the others by itself: what a split must not part."""
+    groups = near_duplicates(bars)
+    grouped = {name for group in groups for name in group}
+    return groups + [[name] for name in names if name not in grouped]
 
 
 def near_duplicates(bars: dict[str, np.ndarray]) -> list[list[str]]:

@@ -218,8 +218,11 @@ def listen(model: Streaming, start_seq: Float[Tensor, "B T V"], state: Any = Non
         HypermeterError: start_seq is not (batch, steps, voices of the model), or not of 0 and 1.
     """
     check_hits(start_seq, width_of(model), "primer")
-    state = model.init_state(len(start_seq)) if state is None else state
-    for x in start_seq.unbind(1):
+    return _hear(model, start_seq, model.init_state(len(start_seq)) if state is None else state)
+
+
+def _hear(model: Streaming, hits: Tensor, state: Any) -> Any:
+    for x in hits.unbind(1):
         state = model.advance(x, state)
     return state
 
@@ -293,7 +296,7 @@ def begin(
             check_hits(heard, width_of(model), name)
             if len(heard) not in (1, rows):
                 raise HypermeterError(f"{name} of {len(heard)} rows beside {rows} pieces: expected 1 or as many")
-            state = listen(model, heard.expand(rows, -1, -1), state)
+            state = _hear(model, heard.expand(rows, -1, -1), state)
     generator = torch.Generator(device=state.hidden.device)
     generator.seed() if seed is None else generator.manual_seed(seed)
     bias = None

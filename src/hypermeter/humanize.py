@@ -19,9 +19,6 @@ from hypermeter.model import kit_of, load
 from hypermeter.perform import check_temperature, perform
 from hypermeter.tracks import with_columns
 
-LEARN_TO_PLAY = "teach it velocity and timing by hypermeter train NPZ OUT --init {model} --only expression"
-"""What to do with a model that has learnt neither."""
-
 LATEST = np.nextafter(np.float32(0.5), np.float32(0))
 """Of offsets, in steps."""
 
@@ -61,10 +58,7 @@ def humanize(
         if not 0 <= value <= 1:
             raise HypermeterError(f"{name} is {value}, expected from 0 (as it was) to 1 (all the model's)")
     drummer = load(model) if isinstance(model, str | Path) else model
-    if getattr(drummer, "expression", None) is None:
-        named = isinstance(model, str | Path)
-        advice = LEARN_TO_PLAY.format(model=model if named else "MODEL")
-        raise HypermeterError(f"{f'{model}: ' if named else ''}the model plays hits only; {advice}")
+    _refuse_hits_only(drummer, model if isinstance(model, str | Path) else None)
     _refuse_unfit(groove, drummer)
     if which is None:
         which = groove.hits > 0
@@ -92,6 +86,13 @@ def humanize(
         mixed["offset"][0] = np.where(which[0], mixed["offset"][0].clip(0), mixed["offset"][0])
     told = set() if stays.any() else {name for name, share in shares.items() if share}
     return replace(groove, **mixed, unknown=groove.unknown - told)
+
+
+def _refuse_hits_only(model: Any, name: str | Path | None) -> None:
+    if getattr(model, "expression", None) is None:
+        said = "" if name is None else f"{name}: "
+        advice = f"teach it velocity and timing by hypermeter train NPZ OUT --init {name or 'MODEL'} --only expression"
+        raise HypermeterError(f"{said}the model plays hits only; {advice}")
 
 
 def _refuse_unfit(groove: Groove, model: Any) -> None:
@@ -133,8 +134,7 @@ def humanize_command(
     check_out(out, MIDI_SUFFIXES, [file])
     drummer = load(model)
     kit = kit_of(drummer, model)
-    if getattr(drummer, "expression", None) is None:
-        raise HypermeterError(f"{model}: the model plays hits only; {LEARN_TO_PLAY.format(model=model)}")
+    _refuse_hits_only(drummer, model)
     content = read_content(file)
     pieces, left_out = parse_midi(content, str(file), kit, drummer.grid)
     for reason in left_out:

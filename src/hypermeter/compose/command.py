@@ -120,9 +120,12 @@ def generate_command(
     )
     files = [each for each in (heard, before, lock, ending) if each is not None]
     told = [each.tempo_bpm for each in files if "tempo_bpm" not in each.unknown]
-    if told and tempo_bpm is not None:
-        raise HypermeterError(f"--tempo-bpm beside a file with a tempo of its own ({told[0]:g} bpm); leave it out")
-    tempo_bpm = told[0] if told else TEMPO_BPM if tempo_bpm is None else tempo_bpm
+    if told:
+        if tempo_bpm is not None:
+            raise HypermeterError(f"--tempo-bpm beside a file with a tempo of its own ({told[0]:g} bpm); leave it out")
+        tempo_bpm = told[0]
+    elif tempo_bpm is None:
+        tempo_bpm = TEMPO_BPM
     for each in files:
         if "tempo_bpm" in each.unknown:
             each.tempo_bpm, each.unknown = tempo_bpm, each.unknown - {"tempo_bpm"}

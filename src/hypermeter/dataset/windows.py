@@ -119,7 +119,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
         self.augment, self.with_metrics = augment, with_metrics
 
         self.files, sequences = read_folder(Path(npz_dir))
-        self._check_metres(mix_metres)
+        self.grids = self._grids(mix_metres)
         self.num_drums, self.tracks = sequences[0].shape[1], tuple(tracks)
         both = [with_tracks(*each, tracks) for each in zip(self.files, sequences, strict=True)]
         self.packed = np.concatenate(both)
@@ -132,17 +132,18 @@ class CompleteHierarchicalDrumDataset(Dataset):
         self.labels, self.plans = labels, []
         if labels is not None:
             self.plans = [read_plan(*each, self.grid, labels) for each in zip(self.files, sequences, strict=True)]
-            self.grids = [read_kit_and_grid(each, grid=self.grid)[1] for each in self.files]
         self.expression: list[tuple[np.ndarray, np.ndarray, float]] = []
         if with_expression:
             self.expression = [
                 read_expression(path, sequence) for path, sequence in zip(self.files, sequences, strict=True)
             ]
 
-    def _check_metres(self, mix_metres: bool) -> None:
-        """The data set itself has no metre, but a file that tells its own must fit."""
+    def _grids(self, mix_metres: bool) -> list[Grid]:
+        """Of the files. The data set itself has no metre, but a file that tells its own must fit."""
+        grids: list[Grid] = []
         first: tuple[Path, Grid] | None = None
         for path in self.files:
+            grids.append(self.grid)  # where the file tells none
             try:
                 meta = read_meta(path)
                 grid = read_kit_and_grid(path, meta=meta)[1]
@@ -160,6 +161,8 @@ class CompleteHierarchicalDrumDataset(Dataset):
                 raise HypermeterError(
                     f"{path}: {grid.metre}, and {first[0]} is {first[1].metre}; keep metres apart, or pass mix_metres"
                 )
+            grids[-1] = grid
+        return grids
 
     def _starts(self, steps: int) -> list[int]:
         last = -(-max(steps - self.seq_len, 0) // self.grid.steps_per_bar) * self.grid.steps_per_bar

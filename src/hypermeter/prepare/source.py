@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hypermeter.duplicates import near_duplicates
+from hypermeter.duplicates import together
 from hypermeter.grid import HypermeterError
 from hypermeter.midi import MIDI_SUFFIXES
 
@@ -119,9 +119,7 @@ def reject(source: str, reason: str, sha256: str = "") -> dict[str, Any]:
 
 def assign_splits(files: Sequence[File], bars: dict[str, np.ndarray], seed: int) -> None:
     """Gives each file a split, groups of near-duplicates whole, by chance."""
-    groups = near_duplicates(bars)
-    grouped = {name for group in groups for name in group}
-    groups += [[each.source] for each in files if each.source not in grouped]
+    groups = together((each.source for each in files), bars)
     order = np.random.default_rng(seed).permutation(len(groups))
     wanted = np.array(SHARES) * len(files)
     split_of = {}

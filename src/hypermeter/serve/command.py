@@ -15,7 +15,7 @@ from pathlib import Path
 from hypermeter.grid import HypermeterError
 from hypermeter.runtime import OnnxPlayer
 from hypermeter.serve.app import make_app
-from hypermeter.serve.limits import Limits
+from hypermeter.serve.limits import Limits, check_limit
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 SHIPPED = "groove"
@@ -51,15 +51,14 @@ def serve_command(
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the temporary folder is removed
-    for option, value, least in (
-        ("max-bars", max_bars, 1),
-        ("max-seconds", max_seconds, 0.001),
-        ("max-body", max_body, 1),
-        ("workers", workers, 1),
-        ("queue", queue, 0),
+    for option, name, value in (
+        ("max-bars", "bars", max_bars),
+        ("max-seconds", "seconds", max_seconds),
+        ("max-body", "body_bytes", max_body),
+        ("workers", "running", workers),
+        ("queue", "waiting", queue),
     ):
-        if not value >= least:
-            raise HypermeterError(f"--{option} is {value}, expected at least {least}")
+        check_limit(name, value, f"--{option}")
     limits = Limits(body_bytes=max_body, bars=max_bars, seconds=max_seconds, running=workers, waiting=queue)
     listening = listen(host, port)
     with tempfile.TemporaryDirectory(prefix="hypermeter-") as folder:

@@ -36,11 +36,14 @@ class Limits:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            value, least = getattr(self, each.name), 0 if each.name == "waiting" else 1
-            if each.name.endswith("seconds"):
-                least = 0.001
-            if not least <= value:
-                raise HypermeterError(f"{each.name} is {value}, expected at least {least}")
+            check_limit(each.name, getattr(self, each.name))
+
+
+def check_limit(name: str, value: float, called: str = "") -> None:
+    """Refuses a value that the limit of that name cannot have, by what it is called or else by its name."""
+    least = 0.001 if name.endswith("seconds") else 0 if name == "waiting" else 1
+    if not least <= value:
+        raise HypermeterError(f"{called or name} is {value}, expected at least {least}")
 
 
 class Refused(Exception):

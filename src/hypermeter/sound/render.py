@@ -156,7 +156,6 @@ def render_command(
     Raises:
         HypermeterError: a file that cannot be read, written or played.
     """
-    check_out(out, (".wav",), [source, sound_font])
     if is_text(source):
         return render_wav(read_text(source), out, sound_font, rate_hz, mono)
     for line in render_midi(source, out, sound_font, rate_hz, mono):
