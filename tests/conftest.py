@@ -10,8 +10,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "metrics", "segment", "plan", "dataset", "encoders", "heads", "losses", "expression", "perform", "state", "levels",
-    "model", "generate", "infill", "rl.rollout", "rl.divergence", "rl.policy_gradient",
+    "music.metrics", "music.segment", "model", "learn.dataset",
+    "learn.rl.rollout", "learn.rl.divergence", "learn.rl.policy_gradient",
 )  # fmt: skip
 
 install_import_hook([f"hypermeter.{module}" for module in CHECKED], "beartype.beartype")

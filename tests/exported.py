@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import hypermeter
-from hypermeter.export import export
-from hypermeter.grid import Grid
-from hypermeter.model import HierarchicalDrumModel
+from hypermeter.core.grid import Grid
+from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.share.export import export
 
 LABELS = {"section": ["verse", "chorus"], "style": ["rock", "jazz"], "fill": ["beat", "fill"]}
 SMALL = {"step_hidden_dim": 32, "bar_hidden_dim": 24, "phrase_hidden_dim": 16, "attention_bars": 3}

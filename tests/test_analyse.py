@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from hypermeter.analyse import Analysis, analyse, columns, compare_pieces, levels, parse_sections, to_json
 from hypermeter.cli import main
-from hypermeter.demo import read_corpus
-from hypermeter.evaluate import compare_music
-from hypermeter.grid import Grid, Groove, HypermeterError
-from hypermeter.metrics import METRICS, measure
-from hypermeter.midi import write_midi
-from hypermeter.render import ascii_grid, read_ascii
-from hypermeter.rl import Reward, Term
+from hypermeter.cli.demo import read_corpus
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.groove import Groove
+from hypermeter.io.ascii import ascii_grid, read_ascii
+from hypermeter.io.midi import write_midi
+from hypermeter.learn.evaluate import compare_music
+from hypermeter.learn.rl import Reward, Term
+from hypermeter.music.metrics import METRICS, measure
+from hypermeter.share.analyse import Analysis, analyse, columns, compare_pieces, levels, parse_sections, to_json
 
 CORPUS = read_corpus()
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.metrics import window_metrics
-from hypermeter.tracks import BASS
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.tracks import BASS
+from hypermeter.music.metrics import window_metrics
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,8 +9,8 @@ import pytest
 
 import hypermeter
 from hypermeter import cli
-from hypermeter.grid import Groove
-from hypermeter.midi import write_midi
+from hypermeter.core.groove import Groove
+from hypermeter.io.midi import write_midi
 
 
 def run(*arguments, **options):

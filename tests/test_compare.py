@@ -6,7 +6,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from hypermeter.compare import FLOOR, POINTS, cohens_d, compare, overlap_and_kl
+from hypermeter.music.compare import FLOOR, POINTS, cohens_d, compare, overlap_and_kl
 
 
 def normal(mean: float, count: int = 2_000) -> np.ndarray:

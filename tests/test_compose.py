@@ -9,24 +9,20 @@ import symusic
 import torch
 
 from hypermeter import cli
-from hypermeter.asked import Asked, Planner
-from hypermeter.compose import (
-    Kept,
-    columns_of_groove,
-    continue_groove,
-    fill_groove,
-    generate_command,
-    vary_groove,
-)
-from hypermeter.expression import Expression
-from hypermeter.grid import DEFAULT_VELOCITY, Grid, Groove, HypermeterError
-from hypermeter.humanize import humanize
-from hypermeter.infill import lock_all_but, lock_voices
-from hypermeter.kit import Kit, Voice, load_kit
-from hypermeter.midi import read_midi, write_midi
-from hypermeter.model import HierarchicalDrumModel
-from hypermeter.plan import FILL, KINDS, NUMBERS, make_plan, plan_of
-from hypermeter.tracks import BASS, REST
+from hypermeter.cli.generate import Kept, generate_command
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
+from hypermeter.core.kit import Kit, Voice, load_kit
+from hypermeter.core.tracks import BASS, REST
+from hypermeter.io.midi import read_midi, write_midi
+from hypermeter.model.expression import Expression
+from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.model.infill import lock_all_but, lock_voices
+from hypermeter.model.plan import FILL, KINDS, NUMBERS, make_plan, plan_of
+from hypermeter.play.asked import Asked, Planner
+from hypermeter.play.compose import columns_of_groove, continue_groove, fill_groove, vary_groove
+from hypermeter.play.humanize import humanize
 
 
 @pytest.fixture(scope="module")

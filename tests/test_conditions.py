@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from hypermeter.dataset import CompleteHierarchicalDrumDataset, collate, find_labels, read_plan, with_tracks
-from hypermeter.dataset.conditions import read_sections
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.plan import FILL, KINDS, NUMBERS, plan_of
-from hypermeter.plan_arrays import LETTERS
-from hypermeter.tracks import BASS
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.tracks import BASS
+from hypermeter.learn.dataset import CompleteHierarchicalDrumDataset, collate, find_labels, read_plan, with_tracks
+from hypermeter.learn.dataset.conditions import read_sections
+from hypermeter.model.plan import FILL, KINDS, NUMBERS, plan_of
+from hypermeter.play.plan import LETTERS
 
 GRID = Grid()
 STYLE, FILLS = KINDS.index("style"), KINDS.index("fill")

@@ -9,7 +9,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
-from hypermeter.dataset import (
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.kit import Kit, Voice, load_kit
+from hypermeter.learn.dataset import (
     CompleteHierarchicalDrumDataset,
     collate,
     common_kit_and_grid,
@@ -18,8 +21,6 @@ from hypermeter.dataset import (
     read_meta,
     read_sequence,
 )
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.kit import Kit, Voice, load_kit
 
 
 def random_hits(steps: int, voices: int = 3, seed: int = 0) -> np.ndarray:

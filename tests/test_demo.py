@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from hypermeter.demo import demo, read_corpus
-from hypermeter.midi import read_midi
-from hypermeter.notation import read_text
-from hypermeter.sound.wav import from_wav_bytes
+from hypermeter.cli.demo import demo, read_corpus
+from hypermeter.io.midi import read_midi
+from hypermeter.io.notation import read_text
+from hypermeter.share.sound.wav import from_wav_bytes
 
 
 def test_the_corpus_is_some_two_dozen_different_performances_of_four_to_sixteen_bars():

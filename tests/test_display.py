@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 import hypermeter
-from hypermeter import display
-from hypermeter.demo import read_corpus
-from hypermeter.display import MOST_BARS_SHOWN, MOST_SECONDS_PLAYED, groove_html, groove_svg
-from hypermeter.grid import Grid, Groove, HypermeterError
-from hypermeter.kit import Kit, Voice, load_kit
-from hypermeter.render import STREAM_COLOURS, draw_groove, plot, voice_colours
-from hypermeter.sound.wav import from_wav_bytes
+from hypermeter.cli.demo import read_corpus
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.groove import Groove
+from hypermeter.core.kit import Kit, Voice, load_kit
+from hypermeter.share import display
+from hypermeter.share.display import MOST_BARS_SHOWN, MOST_SECONDS_PLAYED, groove_html, groove_svg
+from hypermeter.share.pictures import STREAM_COLOURS, draw_groove, plot, voice_colours
+from hypermeter.share.sound.wav import from_wav_bytes
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hypermeter.demo import read_corpus
-from hypermeter.metrics import METRICS
-from hypermeter.midi import write_midi
-from hypermeter.prepare import prepare
+from hypermeter.cli.demo import read_corpus
+from hypermeter.io.midi import write_midi
+from hypermeter.learn.prepare import prepare
+from hypermeter.music.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md")])

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from hypermeter.encoders import BarAttention, RecurrentEncoder, TransformerEncoder, rotate
-from hypermeter.grid import HypermeterError
+from hypermeter.core.errors import HypermeterError
+from hypermeter.model.encoders import BarAttention, RecurrentEncoder, TransformerEncoder, rotate
 
 MAKERS = {
     "gru": lambda: RecurrentEncoder(3, 8),

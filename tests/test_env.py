@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.kit import Kit, Voice
-from hypermeter.metrics import METRICS
-from hypermeter.plan import NUMBERS, Plan
-from hypermeter.rl import Reward, Term
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.kit import Kit, Voice
+from hypermeter.learn.rl import Reward, Term
+from hypermeter.model.plan import NUMBERS, Plan
+from hypermeter.music.metrics import METRICS
 
 gymnasium = pytest.importorskip("gymnasium", reason="gymnasium is not installed: pip install -e '.[rl]'")
-env = pytest.importorskip("hypermeter.rl.env")
+env = pytest.importorskip("hypermeter.learn.rl.env")
 
 from gymnasium.utils.env_checker import check_env  # noqa: E402
 

@@ -8,8 +8,13 @@ import pytest
 import torch
 
 from hypermeter.cli import main
-from hypermeter.demo import read_corpus
-from hypermeter.evaluate import (
+from hypermeter.cli.demo import read_corpus
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.kit import Kit, Voice, load_kit
+from hypermeter.core.tracks import BASS
+from hypermeter.io.midi import write_midi
+from hypermeter.learn.evaluate import (
     bits_of_parts,
     bits_per_step,
     card,
@@ -25,15 +30,19 @@ from hypermeter.evaluate import (
     performance_bits,
     summarize,
 )
-from hypermeter.evaluate.card import read_performances
-from hypermeter.evaluate.music import copied_share, cut_alike, distinct_share, drift, phrase_end, repetition, values_of
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.kit import Kit, Voice, load_kit
-from hypermeter.metrics import METRICS
-from hypermeter.midi import write_midi
-from hypermeter.model import HierarchicalDrumModel
-from hypermeter.prepare import prepare
-from hypermeter.tracks import BASS
+from hypermeter.learn.evaluate.card import read_performances
+from hypermeter.learn.evaluate.music import (
+    copied_share,
+    cut_alike,
+    distinct_share,
+    drift,
+    phrase_end,
+    repetition,
+    values_of,
+)
+from hypermeter.learn.prepare import prepare
+from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.music.metrics import METRICS
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,14 @@ import torch
 import hypermeter
 from exported import WITH_FORWARD, exports, folder, model, shapes_unchecked  # noqa: F401
 from hypermeter.cli import main
-from hypermeter.export import export
-from hypermeter.export.int8 import quantized
-from hypermeter.export.write import to_onnx
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.model import HierarchicalDrumModel
-from hypermeter.plan import SETTLED, Plan, make_plan
-from hypermeter.runtime import OnnxPlayer, PlanArrays, Playing, make_plan_arrays
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.model.plan import SETTLED, Plan, make_plan
+from hypermeter.play.runtime import OnnxPlayer, PlanArrays, Playing, make_plan_arrays
+from hypermeter.share.export import export
+from hypermeter.share.export.int8 import quantized
+from hypermeter.share.export.write import to_onnx
 
 pytestmark = pytest.mark.slow  # an export takes seconds
 

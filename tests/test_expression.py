@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from hypermeter.expression import (
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.model.expression import (
     LEVELS,
     OFFSET,
     OFFSET_BINS,
@@ -13,10 +15,9 @@ from hypermeter.expression import (
     discounted_sums,
     num_draws,
 )
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.model import HierarchicalDrumModel
-from hypermeter.perform import BEFORE_BARS, features_of, perform
-from hypermeter.plan import KINDS, Plan
+from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.model.perform import BEFORE_BARS, features_of, perform
+from hypermeter.model.plan import KINDS, Plan
 
 ROWS, STEPS, VOICES, HIDDEN = 2, 37, 3, 12
 
@@ -310,7 +311,7 @@ def test_hits_of_a_step_are_drawn_given_those_that_are_played_already(model):
 
 
 def test_features_of_long_pieces_are_made_in_parts(model, monkeypatch):
-    monkeypatch.setattr("hypermeter.perform.PIECE_BARS", BEFORE_BARS)
+    monkeypatch.setattr("hypermeter.model.perform.PIECE_BARS", BEFORE_BARS)
     hits = played(1, 2 * BEFORE_BARS * 8 + 5)[0]
     found, whole = features_of(model, hits), model(hits).features[:, :-1]
     assert found.shape == whole.shape
@@ -318,7 +319,7 @@ def test_features_of_long_pieces_are_made_in_parts(model, monkeypatch):
 
 
 def test_features_of_many_pieces_are_those_of_all_at_once_whatever_was_asked(monkeypatch):
-    monkeypatch.setattr("hypermeter.perform.PIECE_BARS", 12)
+    monkeypatch.setattr("hypermeter.model.perform.PIECE_BARS", 12)
     labels = {"section": [], "style": ["funk", "rock", "jazz"], "fill": []}
     model = HierarchicalDrumModel(VOICES, 16, 16, 16, grid=Grid(2, 4), labels=labels).eval()
     hits, plan = played(3, 48)[0], Plan.free(3, 6)

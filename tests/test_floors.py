@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from hypermeter.evaluate.floors import FLOORS, bits, fit, floors, predict, previous_bar, same_everywhere, step_of_bar
+from hypermeter.learn.evaluate.floors import (
+    FLOORS,
+    bits,
+    fit,
+    floors,
+    predict,
+    previous_bar,
+    same_everywhere,
+    step_of_bar,
+)
 
 TWO_STEPS_A_BAR = 2
 

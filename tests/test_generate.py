@@ -11,11 +11,12 @@ import jaxtyping
 import pytest
 import torch
 
-from hypermeter.generate import Guided, GuidedDistribution, Locks, generate, listen, stream
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.heads import MixtureHead, SoftmaxHead
-from hypermeter.model import HierarchicalDrumModel
-from hypermeter.plan import FILL, Plan, make_plan
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.model.generate import Guided, GuidedDistribution, Locks, generate, listen, stream
+from hypermeter.model.heads import MixtureHead, SoftmaxHead
+from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.model.plan import FILL, Plan, make_plan
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["recurrent", "transformer"])

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from hypermeter.evaluate import performance_bits
-from hypermeter.grid import Grid
-from hypermeter.infill import infill, lock_voices, vary
-from hypermeter.model import HierarchicalDrumModel, load
-from hypermeter.perform import perform
-from hypermeter.plan import plan_of
-from hypermeter.rl.config import ReinforceConfig
-from hypermeter.rl.reinforce import reinforce
-from hypermeter.train import TrainConfig, train
+from hypermeter.core.grid import Grid
+from hypermeter.learn.evaluate import performance_bits
+from hypermeter.learn.rl.config import ReinforceConfig
+from hypermeter.learn.rl.reinforce import reinforce
+from hypermeter.learn.train import TrainConfig, train
+from hypermeter.model.hierarchical import HierarchicalDrumModel, load
+from hypermeter.model.infill import infill, lock_voices, vary
+from hypermeter.model.perform import perform
+from hypermeter.model.plan import plan_of
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
 

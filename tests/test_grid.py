@@ -6,8 +6,11 @@ import stat
 import numpy as np
 import pytest
 
-from hypermeter.grid import Grid, Groove, HypermeterError, atomic_write, remove_leftovers
-from hypermeter.kit import load_kit
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.files import atomic_write, remove_leftovers
+from hypermeter.core.grid import Grid
+from hypermeter.core.groove import Groove
+from hypermeter.core.kit import load_kit
 
 
 def test_the_default_grid_is_four_four_in_sixteenths():

@@ -6,8 +6,9 @@ import math
 import pytest
 import torch
 
-from hypermeter.grid import HypermeterError
-from hypermeter.heads import (
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.limits import MOST_ENUMERATED_VOICES
+from hypermeter.model.heads import (
     CANDIDATES,
     Mixture,
     MixtureHead,
@@ -16,7 +17,6 @@ from hypermeter.heads import (
     combinations,
     known_combinations,
 )
-from hypermeter.limits import MOST_ENUMERATED_VOICES
 
 VOICES = 3
 EVERY = torch.tensor(list(itertools.product([0.0, 1.0], repeat=VOICES)))

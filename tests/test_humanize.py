@@ -10,14 +10,16 @@ import pytest
 import symusic
 import torch
 
-from hypermeter import humanize as module
-from hypermeter.expression import Expression
-from hypermeter.grid import Grid, Groove, HypermeterError
-from hypermeter.humanize import humanize, humanize_command
-from hypermeter.kit import load_kit
-from hypermeter.midi import read_midi, write_midi
-from hypermeter.midi.events import replay_drums
-from hypermeter.model import HierarchicalDrumModel
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.groove import Groove
+from hypermeter.core.kit import load_kit
+from hypermeter.io.midi import read_midi, write_midi
+from hypermeter.io.midi.events import replay_drums
+from hypermeter.model.expression import Expression
+from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.play import humanize as module
+from hypermeter.play.humanize import humanize, humanize_command
 
 VOICES = 10
 

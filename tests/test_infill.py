@@ -6,11 +6,12 @@ from itertools import pairwise, product
 import pytest
 import torch
 
-from hypermeter.generate import Locks, generate
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.infill import Infilled, combine, infill, lock_all_but, lock_ending, lock_voices, vary
-from hypermeter.model import HierarchicalDrumModel
-from hypermeter.plan import FILL, make_plan, plan_of
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.model.generate import Locks, generate
+from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.model.infill import Infilled, combine, infill, lock_all_but, lock_ending, lock_voices, vary
+from hypermeter.model.plan import FILL, make_plan, plan_of
 
 GRID = Grid(2, 2, 2)  # bars of 4 steps
 LABELS = {"section": ["verse", "chorus"], "style": ["rock", "jazz"], "fill": list(FILL)}

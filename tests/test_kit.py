@@ -1,7 +1,7 @@
 import pytest
 
-from hypermeter.grid import HypermeterError
-from hypermeter.kit import KITS, Kit, Voice, load_kit
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.kit import KITS, Kit, Voice, load_kit
 
 GROOVE_PITCHES = (22, 26, 36, 37, 38, 40, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 55, 57, 58, 59)
 

@@ -19,10 +19,14 @@ import torch
 import hypermeter
 from exported import shapes_unchecked
 from hypermeter import cli
-from hypermeter.generate import Guided, stream
-from hypermeter.grid import Grid, Groove, HypermeterError
-from hypermeter.kit import load_kit
-from hypermeter.live import (
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.groove import Groove
+from hypermeter.core.kit import load_kit
+from hypermeter.model.generate import Guided, stream
+from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.model.plan import KINDS, Plan, join, make_plan
+from hypermeter.share.live import (
     Asking,
     Drawer,
     Engine,
@@ -33,14 +37,12 @@ from hypermeter.live import (
     Settings,
     SimulatedClock,
 )
-from hypermeter.live.asking import CONTROLS, parse_control
-from hypermeter.live.engine import CLOCK, CONTINUE, DROP_S, LEAD_IN_S, SONG_POSITION, START, STOP
-from hypermeter.live.measure import Timing, percentile
-from hypermeter.live.parts import swung
-from hypermeter.live.ports import FileSink, input_names, listen_to_osc, open_input, open_output
-from hypermeter.live.process import Handle, ProcessDrawer
-from hypermeter.model import HierarchicalDrumModel
-from hypermeter.plan import KINDS, Plan, join, make_plan
+from hypermeter.share.live.asking import CONTROLS, parse_control
+from hypermeter.share.live.engine import CLOCK, CONTINUE, DROP_S, LEAD_IN_S, SONG_POSITION, START, STOP
+from hypermeter.share.live.measure import Timing, percentile
+from hypermeter.share.live.parts import swung
+from hypermeter.share.live.ports import FileSink, input_names, listen_to_osc, open_input, open_output
+from hypermeter.share.live.process import Handle, ProcessDrawer
 
 GRID = Grid()
 KIT = load_kit("gm10")
@@ -550,7 +552,7 @@ def test_what_a_process_cannot_load_is_told_here(tmp_path):
 
 
 def test_a_model_with_tracks_is_refused():
-    from hypermeter.tracks import BASS
+    from hypermeter.core.tracks import BASS
 
     model = HierarchicalDrumModel(10, 16, 16, 16, 1, kit=KIT, tracks=[BASS.to_dict()])
     with pytest.raises(HypermeterError, match="tracks beside the drums .bass."):
@@ -912,7 +914,7 @@ def test_ports_are_found_by_a_part_of_their_name(cables):
 
 @pytest.mark.parametrize(("option", "opening"), [("--port", open_output), ("--follow", open_input)])
 def test_without_midi_the_option_that_asked_for_a_port_is_named(monkeypatch, option, opening):
-    monkeypatch.setattr("hypermeter.live.ports._has_midi", lambda: False)
+    monkeypatch.setattr("hypermeter.share.live.ports._has_midi", lambda: False)
     with pytest.raises(HypermeterError, match=f"^{option} virtual: no MIDI"):
         opening("virtual", *[print] * (option == "--follow"))
 
@@ -990,7 +992,7 @@ def test_where_drawing_fails_what_was_played_stands_at_its_place_in_the_file(cap
             part.hits[:4] = 0
             return part, after
 
-    monkeypatch.setattr("hypermeter.live.command.Drawer", Broken)
+    monkeypatch.setattr("hypermeter.share.live.command.Drawer", Broken)
     out = tmp_path / "out.mid"
     assert "broken" in refused(capsys, "--port", out, "--bars", 4, "--simulate")
     midi = mido.MidiFile(out)

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Independent
 
-from hypermeter.dataset import collate, get_complete_rl_dataloader
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.losses import METRIC_TERMS, loss_terms
-from hypermeter.metrics import chunk_means
-from hypermeter.model import HierarchicalDrumModel
-from hypermeter.tracks import BASS
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.tracks import BASS
+from hypermeter.learn.dataset import collate, get_complete_rl_dataloader
+from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.model.losses import METRIC_TERMS, loss_terms
+from hypermeter.music.metrics import chunk_means
 
 
 class Independently(Independent):

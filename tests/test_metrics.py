@@ -9,8 +9,9 @@ from inspect import signature
 import pytest
 import torch
 
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.metrics import (
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.music.metrics import (
     METRICS,
     WINDOW_METRICS,
     bar_f1,
@@ -463,10 +464,11 @@ def test_an_array_is_told_how_to_become_a_tensor():
     """In a process of its own, as here the annotations are held to."""
     code = """
 import numpy as np
-from hypermeter.generate import generate
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.metrics import METRICS
-from hypermeter.model import HierarchicalDrumModel
+from hypermeter.model.generate import generate
+from hypermeter.core.grid import Grid
+from hypermeter.core.errors import HypermeterError
+from hypermeter.music.metrics import METRICS
+from hypermeter.model.hierarchical import HierarchicalDrumModel
 hits = np.zeros((1, 16, 4))
 for call in (
     lambda: METRICS["density"](hits, Grid()),

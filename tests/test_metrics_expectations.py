@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from hypermeter.grid import Grid
-from hypermeter.metrics import METRICS
+from hypermeter.core.grid import Grid
+from hypermeter.music.metrics import METRICS
 
 GRID = Grid(steps_per_beat=2, beats_per_bar=4)
 STEPS, VOICES, SAMPLES = 20, 3, 20_000  # two whole bars and a short one

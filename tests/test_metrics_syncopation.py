@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.kit import load_kit
-from hypermeter.metrics import (
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.kit import load_kit
+from hypermeter.music.metrics import (
     METRICS,
     WITEK_WEIGHTS,
     balance,

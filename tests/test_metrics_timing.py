@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from hypermeter.grid import Grid
-from hypermeter.kit import load_kit
-from hypermeter.metrics import METRICS, dfa, offset_ms, repetition_profile, swing_ratio, timing_dfa
-from hypermeter.prepare import prepare
+from hypermeter.core.grid import Grid
+from hypermeter.core.kit import load_kit
+from hypermeter.learn.prepare import prepare
+from hypermeter.music.metrics import METRICS, dfa, offset_ms, repetition_profile, swing_ratio, timing_dfa
 
 GRID = Grid()
 SIX_EIGHT = Grid(steps_per_beat=2, beats_per_bar=6, beat_unit=8)

@@ -7,9 +7,11 @@ import symusic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypermeter.grid import Grid, Groove, HypermeterError
-from hypermeter.kit import Kit, Voice, load_kit
-from hypermeter.midi import (
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.groove import Groove
+from hypermeter.core.kit import Kit, Voice, load_kit
+from hypermeter.io.midi import (
     MAX_BYTES,
     parse_midi,
     read_midi,

@@ -7,11 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypermeter import cli
-from hypermeter.grid import Grid, Groove, HypermeterError
-from hypermeter.midi import parse_midi, read_midi, read_midi_report, to_midi_bytes, write_midi
-from hypermeter.midi.melody import section_name
-from hypermeter.prepare import prepare
-from hypermeter.tracks import BASS, HOLD, REST, TRACKS, Track
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.groove import Groove
+from hypermeter.core.tracks import BASS, HOLD, REST, TRACKS, Track
+from hypermeter.io.midi import parse_midi, read_midi, read_midi_report, to_midi_bytes, write_midi
+from hypermeter.io.midi.melody import section_name
+from hypermeter.learn.prepare import prepare
 
 LEAD = Track("lead", 60, 84, 80, (80, 87))
 KICKS = np.zeros((32, 10), np.uint8)

@@ -18,12 +18,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from hypermeter import HierarchicalDrumModel, load
-from hypermeter.encoders import RecurrentEncoder, TransformerEncoder
-from hypermeter.generate import listen
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.kit import load_kit
-from hypermeter.losses import compute_loss
-from hypermeter.metrics import chunk_means
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.kit import load_kit
+from hypermeter.model.encoders import RecurrentEncoder, TransformerEncoder
+from hypermeter.model.generate import listen
+from hypermeter.model.losses import compute_loss
+from hypermeter.music.metrics import chunk_means
 
 VOICES, STEPS = 3, 27
 GRID = Grid(2, 2, 2)  # bars of 4 steps, phrases of 8: STEPS is 6 bars and 3 steps, 3 phrases and a part

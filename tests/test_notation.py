@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypermeter import cli
-from hypermeter.demo import read_corpus
-from hypermeter.grid import Grid, Groove, HypermeterError
-from hypermeter.kit import Kit, Voice, load_kit
-from hypermeter.midi import read_midi, write_midi
-from hypermeter.model import HierarchicalDrumModel
-from hypermeter.notation import (
+from hypermeter.cli.demo import read_corpus
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.groove import Groove
+from hypermeter.core.kit import Kit, Voice, load_kit
+from hypermeter.io.midi import read_midi, write_midi
+from hypermeter.io.notation import (
     from_strudel,
     from_tidal,
     is_text,
@@ -25,7 +26,8 @@ from hypermeter.notation import (
     to_tidal,
     write_text,
 )
-from hypermeter.notation.pattern import bjorklund
+from hypermeter.io.notation.pattern import bjorklund
+from hypermeter.model.hierarchical import HierarchicalDrumModel
 
 ORACLE = [
 ("bd*4, ~ sd ~ sd", "bd@0 bd@1/4 sd@1/4 bd@1/2 bd@3/4 sd@3/4 bd@1 bd@5/4 sd@5/4 bd@3/2 bd@7/4 sd@7/4"),

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from hypermeter.grid import Grid
-from hypermeter.metrics import METRICS
-from hypermeter.metrics.timing import dfa
+from hypermeter.core.grid import Grid
+from hypermeter.music.metrics import METRICS
+from hypermeter.music.metrics.timing import dfa
 
 GRID = Grid()
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from browsing import PAGE, ROOT, chromium, host, opened
-from hypermeter.grid import Groove
+from hypermeter.core.groove import Groove
 
 WEB = ROOT / "web"
 
@@ -31,7 +31,7 @@ def test_the_build_is_of_these_sources():
     for folder in ("public", "scripts", "src"):
         sources += files(WEB / folder)
     found = hashlib.sha256()
-    for path in [*sources, ROOT / "src" / "hypermeter" / "sound" / "drums.json"]:
+    for path in [*sources, ROOT / "src" / "hypermeter" / "share" / "sound" / "drums.json"]:
         found.update(f"{path.relative_to(ROOT).as_posix()}\n".encode() + path.read_bytes())
     built = json.loads((PAGE / "build.json").read_text())["sources"]
     assert built == found.hexdigest(), "the page was not built since its sources changed: make page"
@@ -86,7 +86,7 @@ def test_a_beat_is_written_and_heard(opened):
 
 @pytest.mark.slow
 def test_it_sounds_as_the_renderer_in_python_does(opened):
-    from hypermeter.sound.mix import mix, score_of
+    from hypermeter.share.sound.mix import mix, score_of
 
     opened.page.evaluate("() => hypermeter.app.edit({ ...hypermeter.app.song, swing: 0 })")
     song = opened.song()
@@ -106,12 +106,12 @@ def test_play_runs_through_the_steps_and_stops(opened):
     seen = set()
     end = time.monotonic() + 3
     while time.monotonic() < end:
-        seen.add(opened.page.evaluate("() => hypermeter.sound.step"))
+        seen.add(opened.page.evaluate("() => hypermeter.share.sound.step"))
         opened.page.wait_for_timeout(10)
     assert len(seen - {-1}) > 30  # a step is 62.5 ms
     assert opened.page.locator(".cell[data-now]").count() == 10
     opened.page.keyboard.press("p")
-    opened.until("() => hypermeter.sound.step === -1 && document.getElementById('play').innerText === 'Play'", 5)
+    opened.until("() => hypermeter.share.sound.step === -1 && document.getElementById('play').innerText === 'Play'", 5)
 
 
 @pytest.mark.slow
@@ -258,7 +258,7 @@ def test_endless_play_has_no_gap(opened):
     opened.page.click("#endless")
     opened.page.wait_for_timeout(9000)  # seven bars at this tempo
     state = opened.page.evaluate(
-        "() => ({ gaps: hypermeter.sound.gaps, step: hypermeter.sound.step, bars: hypermeter.app.bars })"
+        "() => ({ gaps: hypermeter.share.sound.gaps, step: hypermeter.share.sound.step, bars: hypermeter.app.bars })"
     )
     assert state["gaps"] == 0
     assert state["step"] > 80 and state["bars"] * 16 - state["step"] >= 16
@@ -284,5 +284,5 @@ def test_endless_play_forgets_the_oldest_bars(opened):
     opened.until("() => hypermeter.app.bars === 196")  # four ahead of the bar that plays, after 64 were dropped
     hits = opened.hits
     assert (hits[: 192 * 16] == before[64 * 16 :]).all() and hits[192 * 16 :].any()
-    assert 188 * 16 <= opened.page.evaluate("() => hypermeter.sound.step") < 196 * 16
+    assert 188 * 16 <= opened.page.evaluate("() => hypermeter.share.sound.step") < 196 * 16
     opened.page.click("#play")

@@ -10,7 +10,7 @@ import pytest
 
 import hypermeter
 from browsing import DESK, NOTHING, PHONE, Session, UnpackingHost, chromium, host, opened, serving
-from hypermeter.grid import Groove
+from hypermeter.core.groove import Groove
 
 pytestmark = pytest.mark.slow
 FIRST_SOUND_S = 6.0

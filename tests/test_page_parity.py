@@ -15,7 +15,7 @@ from browsing import NOTHING, PAGE, Session, chromium, host, opened
 
 pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 
-from hypermeter.runtime import OnnxPlayer, make_plan_arrays
+from hypermeter.play.runtime import OnnxPlayer, make_plan_arrays
 
 pytestmark = pytest.mark.slow
 

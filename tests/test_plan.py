@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from hypermeter import HierarchicalDrumModel, load
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.metrics import METRICS
-from hypermeter.plan import (
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.model.plan import (
     FILL,
     KINDS,
     NUMBERS,
@@ -22,7 +22,8 @@ from hypermeter.plan import (
     make_plan,
     plan_of,
 )
-from hypermeter.plan_arrays import LETTERS
+from hypermeter.music.metrics import METRICS
+from hypermeter.play.plan import LETTERS
 
 VOICES, STEPS = 3, 27
 GRID = Grid(2, 2, 2)  # bars of 4 steps, phrases of 8: STEPS is 6 bars and 3 steps

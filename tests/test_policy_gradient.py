@@ -7,12 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.heads import Mixture, SoftmaxHead, combinations
-from hypermeter.model import HierarchicalDrumModel
-from hypermeter.rl import Reward, Term
-from hypermeter.rl.divergence import combination_log_probs, divergence_and_entropy, is_exact
-from hypermeter.rl.policy_gradient import (
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.learn.rl import Reward, Term
+from hypermeter.learn.rl.divergence import combination_log_probs, divergence_and_entropy, is_exact
+from hypermeter.learn.rl.policy_gradient import (
     ValueHeads,
     advantages,
     check_reward,
@@ -31,7 +30,9 @@ from hypermeter.rl.policy_gradient import (
     view,
     without_dropout,
 )
-from hypermeter.rl.rollout import Rollout, rollout
+from hypermeter.learn.rl.rollout import Rollout, rollout
+from hypermeter.model.heads import Mixture, SoftmaxHead, combinations
+from hypermeter.model.hierarchical import HierarchicalDrumModel
 
 STEPS, VOICES = 3, 2
 GRID = Grid(steps_per_beat=1, beats_per_bar=2, bars_per_phrase=1)  # a bar of two steps, then one of one

@@ -18,13 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypermeter import cli
-from hypermeter.download import ARCHIVES, download
-from hypermeter.duplicates import bar_digests, near_duplicates
-from hypermeter.grid import Grid, Groove, HypermeterError
-from hypermeter.kit import load_kit
-from hypermeter.midi import read_midi, read_midi_report, to_midi_bytes, write_midi
-from hypermeter.prepare import prepare
-from hypermeter.tracks import BASS, Track
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.groove import Groove
+from hypermeter.core.kit import load_kit
+from hypermeter.core.tracks import BASS, Track
+from hypermeter.io.midi import read_midi, read_midi_report, to_midi_bytes, write_midi
+from hypermeter.learn.download import ARCHIVES, download
+from hypermeter.learn.prepare import prepare
+from hypermeter.music.duplicates import bar_digests, near_duplicates
 
 GROOVE = Path(os.environ.get("HYPERMETER_GROOVE", Path(__file__).parents[1] / "../shared/data/groove"))
 HEADER = "drummer,style,bpm,beat_type,time_signature,midi_filename,split\n"
@@ -112,7 +114,7 @@ def test_the_manifest_tells_what_became_of_each_file(tmp_path):
 
 
 def test_a_file_that_breaks_the_reader_is_a_reject_and_the_rest_goes_on(tmp_path, monkeypatch):
-    import hypermeter.prepare.convert as module
+    import hypermeter.learn.prepare.convert as module
 
     parse = module.parse_midi
 
@@ -268,7 +270,7 @@ def test_a_changed_a_missing_and_a_damaged_file_are_made_again(tmp_path):
 def test_a_run_that_was_cut_off_goes_on(tmp_path, monkeypatch):
     source, out = write_folder(tmp_path / "in", 40, bars=1), tmp_path / "out"
     complete = run(source, tmp_path / "complete")
-    import hypermeter.prepare.crew as module
+    import hypermeter.learn.prepare.crew as module
 
     run_batch, calls = module.run_batch, []
 
@@ -429,7 +431,7 @@ def test_a_record_that_does_not_tell_the_dropped_notes_is_made_again(tmp_path):
 
 
 def test_preparing_does_not_import_torch():
-    code = "import sys, hypermeter.prepare; sys.exit('torch' in sys.modules)"
+    code = "import sys, hypermeter.learn.prepare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.heads import combinations
-from hypermeter.model import HierarchicalDrumModel, load
-from hypermeter.plan import FILL, Plan
-from hypermeter.rl.action_values import Replay, track, value_targets
-from hypermeter.rl.divergence import combination_log_probs
-from hypermeter.rl.q_learning import QLearner, QOptions, most, q_learning
-from hypermeter.rl.rewards import Reward, Term
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.learn.rl.action_values import Replay, track, value_targets
+from hypermeter.learn.rl.divergence import combination_log_probs
+from hypermeter.learn.rl.q_learning import QLearner, QOptions, most, q_learning
+from hypermeter.learn.rl.rewards import Reward, Term
+from hypermeter.model.heads import combinations
+from hypermeter.model.hierarchical import HierarchicalDrumModel, load
+from hypermeter.model.plan import FILL, Plan
 
 GRID = Grid(steps_per_beat=1, beats_per_bar=3, bars_per_phrase=1)
 VOICES, STEPS = 2, 3

@@ -12,15 +12,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.kit import Kit, Voice
-from hypermeter.model import HierarchicalDrumModel, load
-from hypermeter.rl import Reward, Term
-from hypermeter.rl.config import ALGORITHMS, ReinforceConfig
-from hypermeter.rl.learners import PolicyLearner, adapted, distinct_bars, look
-from hypermeter.rl.reinforce import FILES, reinforce
-from hypermeter.tracks import BASS
-from hypermeter.train.resume import CHECKPOINT
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.kit import Kit, Voice
+from hypermeter.core.tracks import BASS
+from hypermeter.learn.rl import Reward, Term
+from hypermeter.learn.rl.config import ALGORITHMS, ReinforceConfig
+from hypermeter.learn.rl.learners import PolicyLearner, adapted, distinct_bars, look
+from hypermeter.learn.rl.reinforce import FILES, reinforce
+from hypermeter.learn.train.resume import CHECKPOINT
+from hypermeter.model.hierarchical import HierarchicalDrumModel, load
 
 GRID = Grid(steps_per_beat=1, beats_per_bar=4, bars_per_phrase=2)
 GRADIENTS = [name for name in ALGORITHMS if name != "dqn"]

@@ -5,11 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypermeter import render
-from hypermeter.grid import Grid, Groove, HypermeterError
-from hypermeter.kit import Kit, Voice, load_kit
-from hypermeter.render import LEVELS, MOST_BARS, ascii_grid, draw_groove, plot_groove, read_ascii, show_picture
-from hypermeter.tracks import BASS, HOLD, REST
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.groove import Groove
+from hypermeter.core.kit import Kit, Voice, load_kit
+from hypermeter.core.tracks import BASS, HOLD, REST
+from hypermeter.io.ascii import LEVELS, ascii_grid, read_ascii
+from hypermeter.share import pictures as render
+from hypermeter.share.pictures import MOST_BARS, draw_groove, plot_groove, show_picture
 
 
 def some_groove(steps=80, kit="gm10", grid=Grid(), density=0.2, seed=0):

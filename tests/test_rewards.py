@@ -9,10 +9,11 @@ import pytest
 import torch
 import yaml
 
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.kit import load_kit
-from hypermeter.metrics import METRICS
-from hypermeter.rl import Reward, RunningScale, Term, load_reward, style_terms
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.kit import load_kit
+from hypermeter.learn.rl import Reward, RunningScale, Term, load_reward, style_terms
+from hypermeter.music.metrics import METRICS
 
 GRID = Grid(steps_per_beat=1, beats_per_bar=4, bars_per_phrase=2)  # four steps a bar, eight a phrase
 

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.model import HierarchicalDrumModel
-from hypermeter.plan import Plan
-from hypermeter.rl.policy_gradient import view
-from hypermeter.rl.rollout import Rollout, rollout
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.learn.rl.policy_gradient import view
+from hypermeter.learn.rl.rollout import Rollout, rollout
+from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.model.plan import Plan
 
 GRID = Grid(steps_per_beat=1, beats_per_bar=4, bars_per_phrase=2)
 STEPS = 19

@@ -13,18 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-import hypermeter.heads.draw
+import hypermeter.model.heads.draw
 from exported import exports, folder, model  # noqa: F401
-from hypermeter import infill as in_torch
-from hypermeter.expression import OFFSET, VELOCITY, ExpressionDistribution
-from hypermeter.generate import GuidedDistribution
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.heads import Mixture as TorchMixture
-from hypermeter.plan import Plan, make_plan, plan_of
-from hypermeter.runtime import Expressing, OnnxPlayer, PlanArrays, Streams, make_plan_arrays, measured_plan
-from hypermeter.runtime.expression import Bins
-from hypermeter.runtime.mixture import Mixture, Rules, first_above
-from hypermeter.runtime.rng import EXPRESSION, RESAMPLING
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.model import infill as in_torch
+from hypermeter.model.expression import OFFSET, VELOCITY, ExpressionDistribution
+from hypermeter.model.generate import GuidedDistribution
+from hypermeter.model.heads import Mixture as TorchMixture
+from hypermeter.model.plan import Plan, make_plan, plan_of
+from hypermeter.play.runtime import Expressing, OnnxPlayer, PlanArrays, Streams, make_plan_arrays, measured_plan
+from hypermeter.play.runtime.expression import Bins
+from hypermeter.play.runtime.mixture import Mixture, Rules, first_above
+from hypermeter.play.runtime.rng import EXPRESSION, RESAMPLING
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_it_plays_without_pytorch():
 import sys
 from pathlib import Path
 import numpy as np
-from hypermeter.runtime import OnnxPlayer, make_plan_arrays
+from hypermeter.play.runtime import OnnxPlayer, make_plan_arrays
 player = OnnxPlayer.load({str(folder("gru"))!r})
 plan = make_plan_arrays(player.labels, sections="rock:2 fill:1", tempo_bpm=100, density=0.2)
 hits = player.generate(40, plan=plan, temperature=0.9, top_p=0.9, voice_bias=[1, 0, -1], seed=1)[0]
@@ -153,8 +154,10 @@ def test_rules_weigh_combinations_as_generation_does(monkeypatch, temperature, t
     log_probs = dist.candidates()[1]
     if temperature:  # the heads' own tempering and cutting, before anything is drawn
         seen = []
-        monkeypatch.setattr(hypermeter.heads.draw, "choose", lambda each, _: seen.append(each) or torch.zeros(3).long())
-        hypermeter.heads.choose_tempered(log_probs, temperature, top_p, None)
+        monkeypatch.setattr(
+            hypermeter.model.heads.draw, "choose", lambda each, _: seen.append(each) or torch.zeros(3).long()
+        )
+        hypermeter.model.heads.choose_tempered(log_probs, temperature, top_p, None)
         wanted = seen[0].softmax(-1)
     else:
         wanted = torch.nn.functional.one_hot(log_probs.argmax(-1), 32).double()

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from hypermeter.grid import Grid
-from hypermeter.segment import LEAST_PHRASES, phrase_likeness, segment
+from hypermeter.core.grid import Grid
+from hypermeter.music.segment import LEAST_PHRASES, phrase_likeness, segment
 
 GRID = Grid(2, 2, 2)  # phrases of 8 steps
 

@@ -24,15 +24,17 @@ import httpx
 
 from exported import exports, folder  # noqa: F401
 from hypermeter import cli
-from hypermeter.grid import Grid, Groove, HypermeterError
-from hypermeter.kit import load_kit
-from hypermeter.midi import to_midi_bytes
-from hypermeter.runtime import OnnxPlayer, PlanArrays, make_plan_arrays
-from hypermeter.serve import Limits, make_app
-from hypermeter.serve.command import is_loopback, listen, load_players, serve_command
-from hypermeter.serve.guard import one_line
-from hypermeter.serve.limits import Refused, Slots, Stopped, Watch
-from hypermeter.serve.playing import Watched
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.groove import Groove
+from hypermeter.core.kit import load_kit
+from hypermeter.io.midi import to_midi_bytes
+from hypermeter.play.runtime import OnnxPlayer, PlanArrays, make_plan_arrays
+from hypermeter.share.serve import Limits, make_app
+from hypermeter.share.serve.command import is_loopback, listen, load_players, serve_command
+from hypermeter.share.serve.guard import one_line
+from hypermeter.share.serve.limits import Refused, Slots, Stopped, Watch
+from hypermeter.share.serve.playing import Watched
 
 KIT = load_kit("gm10")
 V = KIT.num_voices
@@ -212,7 +214,7 @@ def test_midi_is_read_and_written(app):
 
 
 def test_metrics_are_those_of_the_package(app):
-    from hypermeter.metrics import measure
+    from hypermeter.music.metrics import measure
 
     found = post(app, "analyse", {"groove": sent(beat())}).json()["metrics"]
     expected = measure(Groove(beat(), kit=KIT))
@@ -332,9 +334,9 @@ def test_every_answer_has_the_headers_of_security(app):
 
 def test_an_error_of_our_own_is_told_in_one_line_without_its_insides(player, monkeypatch):
     app = make_app({"small": player})
-    monkeypatch.setattr("hypermeter.serve.app.joined", lambda bars: 1 / 0)
+    monkeypatch.setattr("hypermeter.share.serve.app.joined", lambda bars: 1 / 0)
     assert error_of(post(app, "generate", {}), 500) == "the server failed; its log tells more"
-    monkeypatch.setattr("hypermeter.serve.app.played_bars", lambda *rest: 1 / 0)
+    monkeypatch.setattr("hypermeter.share.serve.app.played_bars", lambda *rest: 1 / 0)
     assert error_of(post(app, "generate/stream", {}), 500) == "the server failed; its log tells more"
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from hypermeter.evaluate import evaluate
-from hypermeter.kit import load_kit
-from hypermeter.metrics import METRICS
-from hypermeter.model import load
-from hypermeter.prepare import prepare
+from hypermeter.core.kit import load_kit
+from hypermeter.learn.evaluate import evaluate
+from hypermeter.learn.prepare import prepare
+from hypermeter.model.hierarchical import load
+from hypermeter.music.metrics import METRICS
 
 GROOVE = Path(os.environ.get("HYPERMETER_GROOVE", Path(__file__).parents[2] / "shared" / "data" / "groove"))
 

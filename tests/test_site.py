@@ -106,10 +106,16 @@ def test_links_within_the_site_lead_to_a_place_that_is_there(site, pages):
 @pytest.mark.slow
 def test_the_api_tells_of_functions_and_what_they_take_and_raise(site):
     files = (site / "api" / "files.html").read_text("utf-8")
-    for name in ("hypermeter.notation.read.from_tidal", "hypermeter.midi.read.read_midi", "hypermeter.render.plot"):
+    for name in (
+        "hypermeter.io.notation.read.from_tidal",
+        "hypermeter.io.midi.read.read_midi",
+        "hypermeter.share.pictures.plot",
+    ):
         assert f'id="{name}"' in files
     assert "HypermeterError" in files and "seconds to four decimals" in files
-    assert 'id="hypermeter.model.HierarchicalDrumModel"' in (site / "api" / "model.html").read_text("utf-8")
+    assert 'id="hypermeter.model.hierarchical.HierarchicalDrumModel"' in (site / "api" / "model.html").read_text(
+        "utf-8"
+    )
 
 
 @pytest.mark.slow

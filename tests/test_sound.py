@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 
 from hypermeter import cli
-from hypermeter.demo import read_corpus
-from hypermeter.grid import Grid, Groove, HypermeterError
-from hypermeter.kit import KITS, Kit, Voice, load_kit
-from hypermeter.midi import to_midi_bytes, write_midi
-from hypermeter.sound import SAMPLE_RATE, Hit, Score, mix, render_wav, score_of, to_wav, voice_samples
-from hypermeter.sound.drums import check_values, coefficients, drums, filtered, noise, sound_name, sounds_of
-from hypermeter.sound.mix import bass_samples, limited
-from hypermeter.sound.render import score_of_midi
-from hypermeter.sound.wav import from_wav_bytes
+from hypermeter.cli.demo import read_corpus
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.groove import Groove
+from hypermeter.core.kit import KITS, Kit, Voice, load_kit
+from hypermeter.io.midi import to_midi_bytes, write_midi
+from hypermeter.share.sound import SAMPLE_RATE, Hit, Score, mix, render_wav, score_of, to_wav, voice_samples
+from hypermeter.share.sound.drums import check_values, coefficients, drums, filtered, noise, sound_name, sounds_of
+from hypermeter.share.sound.mix import bass_samples, limited
+from hypermeter.share.sound.render import score_of_midi
+from hypermeter.share.sound.wav import from_wav_bytes
 
 SOUND_FONTS = [Path("/usr/share/sounds/sf2/TimGM6mb.sf2"), Path("/usr/share/sounds/sf2/default-GM.sf2")]
 SOUNDS = [name for name, voice in drums()["voices"].items() if "same_as" not in voice]
@@ -356,9 +358,9 @@ def test_a_gm_sound_that_the_kit_of_ten_has_not_is_heard_as_itself(tmp_path):
 
 
 def test_sound_notation_and_display_start_without_torch_and_matplotlib():
-    code = "import sys, hypermeter.sound, hypermeter.notation, hypermeter.display; print(*sys.modules)"
+    code = "import sys, hypermeter.share.sound, hypermeter.io.notation, hypermeter.share.display; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "hypermeter.sound.mix" in done.stdout
+    assert "hypermeter.share.sound.mix" in done.stdout
     assert not {"torch", "matplotlib", "lightning"} & set(done.stdout.split())
 
 

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypermeter import CompleteHierarchicalDrumDataset, HierarchicalDrumModel, load
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.midi.melody import codes_of
-from hypermeter.plan import FILL, KINDS, NUMBERS, plan_of
-from hypermeter.tracks import BASS, HOLD, REST, Track, track_groups
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.tracks import BASS, HOLD, REST, Track, track_groups
+from hypermeter.io.midi.melody import codes_of
+from hypermeter.model.plan import FILL, KINDS, NUMBERS, plan_of
 
 SMALL = Track("bass", 36, 48, 33, (32, 39))
 GRID = Grid(2, 2, 2)

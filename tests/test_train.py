@@ -21,15 +21,13 @@ from lightning.fabric import Fabric
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from hypermeter.demo import read_corpus
-from hypermeter.encoders import rotate
-from hypermeter.grid import Grid, HypermeterError, atomic_write
-from hypermeter.heads import combinations
-from hypermeter.kit import Kit, Voice, load_kit
-from hypermeter.metrics import chunk_means
-from hypermeter.midi import write_midi
-from hypermeter.model import HierarchicalDrumModel, load
-from hypermeter.train import (
+from hypermeter.cli.demo import read_corpus
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.files import atomic_write
+from hypermeter.core.grid import Grid
+from hypermeter.core.kit import Kit, Voice, load_kit
+from hypermeter.io.midi import write_midi
+from hypermeter.learn.train import (
     CHECKPOINT,
     FILES,
     DrumModule,
@@ -40,8 +38,12 @@ from hypermeter.train import (
     train,
     train_command,
 )
-from hypermeter.train.material import read_material
-from hypermeter.train.run import _Run
+from hypermeter.learn.train.material import read_material
+from hypermeter.learn.train.run import _Run
+from hypermeter.model.encoders import rotate
+from hypermeter.model.heads import combinations
+from hypermeter.model.hierarchical import HierarchicalDrumModel, load
+from hypermeter.music.metrics import chunk_means
 
 SMALL = {"step_hidden_dim": 16, "bar_hidden_dim": 8, "phrase_hidden_dim": 8, "num_components": 2, "seq_len": 64}
 
@@ -252,7 +254,7 @@ def test_mixed_precision_is_for_devices_that_have_bfloat16(
     def fabric(**options):
         raise KeyError(options["precision"])
 
-    monkeypatch.setattr("hypermeter.train.run.Fabric", fabric)
+    monkeypatch.setattr("hypermeter.learn.train.run.Fabric", fabric)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda including_emulation: supported and not including_emulation
@@ -554,7 +556,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(data, tmp_path, monkeypatch
     def full(path):
         if path.name == name:
             monkeypatch.setattr(Path, "write_bytes", no_space)
-            monkeypatch.setattr("hypermeter.train.log.open", no_space, raising=False)
+            monkeypatch.setattr("hypermeter.learn.train.log.open", no_space, raising=False)
         return atomic_write(path)
 
     def no_space(*_, **__):
@@ -602,7 +604,7 @@ def plt_pixels(path):
 
 
 def test_processes_share_a_batch_without_overlap_and_begin_anywhere(data):
-    from hypermeter.dataset import CompleteHierarchicalDrumDataset
+    from hypermeter.learn.dataset import CompleteHierarchicalDrumDataset
 
     dataset = CompleteHierarchicalDrumDataset(data / "train", 64, with_metrics=False)
     config = config_of(data, Path("unused"))
@@ -616,7 +618,7 @@ def test_processes_share_a_batch_without_overlap_and_begin_anywhere(data):
 @pytest.mark.slow
 def test_two_processes_train_together(data, tmp_path):
     script = (
-        "import sys; from pathlib import Path; from hypermeter.train import TrainConfig, train\n"
+        "import sys; from pathlib import Path; from hypermeter.learn.train import TrainConfig, train\n"
         f"train(TrainConfig(Path({str(data)!r}), Path({str(tmp_path)!r}), max_steps=4, val_every=2, batch_size=4,"
         f" devices=2, accelerator='cpu', **{SMALL!r}))"
     )

@@ -7,14 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hypermeter.dataset import collate
-from hypermeter.grid import HypermeterError
-from hypermeter.model import load
-from hypermeter.plan import Plan
-from hypermeter.plan_arrays import LETTERS
-from hypermeter.tracks import BASS
-from hypermeter.train import DrumModule, TrainConfig, train
-from hypermeter.train.material import read_material
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.tracks import BASS
+from hypermeter.learn.dataset import collate
+from hypermeter.learn.train import DrumModule, TrainConfig, train
+from hypermeter.learn.train.material import read_material
+from hypermeter.model.hierarchical import load
+from hypermeter.model.plan import Plan
+from hypermeter.play.plan import LETTERS
 
 SMALL = {"step_hidden_dim": 16, "bar_hidden_dim": 8, "phrase_hidden_dim": 8, "num_components": 2, "seq_len": 64}
 

@@ -33,12 +33,14 @@ import variants
 from ngram import read
 
 from hypermeter import HierarchicalDrumModel
-from hypermeter.checkpoint import find_checkpoint, read_checkpoint
-from hypermeter.dataset import read_kit_and_grid, read_meta
-from hypermeter.evaluate import performance_bits
-from hypermeter.evaluate.music import cut, generated_pieces, phrase_end
-from hypermeter.grid import Grid, HypermeterError, atomic_write
-from hypermeter.train import TrainConfig, train
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.files import atomic_write
+from hypermeter.core.grid import Grid
+from hypermeter.io.checkpoint import find_checkpoint, read_checkpoint
+from hypermeter.learn.dataset import read_kit_and_grid, read_meta
+from hypermeter.learn.evaluate import performance_bits
+from hypermeter.learn.evaluate.music import cut, generated_pieces, phrase_end
+from hypermeter.learn.train import TrainConfig, train
 
 BASE: dict[str, Any] = {"val_every": 50, "patience": 99, "learning_rate": 8e-3}
 
@@ -155,9 +157,9 @@ def run(
         return json.loads(result.read_text("utf-8"))
     start = time.monotonic()
     with ExitStack() as changed:
-        changed.enter_context(mock.patch("hypermeter.train.run.HierarchicalDrumModel", row.model))
+        changed.enter_context(mock.patch("hypermeter.learn.train.run.HierarchicalDrumModel", row.model))
         if row.batches is not None:
-            changed.enter_context(mock.patch("hypermeter.train.run.batches", row.batches))
+            changed.enter_context(mock.patch("hypermeter.learn.train.run.batches", row.batches))
         options = BASE | {"max_steps": updates, "accelerator": accelerator} | row.options
         train(TrainConfig(npz_dir, folder, seed=seed, **options))
     seconds = time.monotonic() - start

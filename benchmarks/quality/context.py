@@ -16,8 +16,8 @@ import tyro
 from torch import Tensor
 
 from hypermeter import HierarchicalDrumModel, load
-from hypermeter.dataset import read_folder
-from hypermeter.grid import HypermeterError
+from hypermeter.core.errors import HypermeterError
+from hypermeter.learn.dataset import read_folder
 
 BATCH = 64
 """Bars that are predicted together."""

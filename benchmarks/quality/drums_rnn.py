@@ -22,12 +22,13 @@ from ngram import grid_of, read, write_bits
 from rich.progress import track
 from torch import Tensor, nn
 
-from hypermeter.dataset import CompleteHierarchicalDrumDataset
-from hypermeter.evaluate import performance_bits
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.heads import SoftmaxHead, SoftmaxWithEscape, find_known, known_combinations
-from hypermeter.losses import masked_mean
-from hypermeter.train import DrumModule, TrainConfig, batches
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.learn.dataset import CompleteHierarchicalDrumDataset
+from hypermeter.learn.evaluate import performance_bits
+from hypermeter.learn.train import DrumModule, TrainConfig, batches
+from hypermeter.model.heads import SoftmaxHead, SoftmaxWithEscape, find_known, known_combinations
+from hypermeter.model.losses import masked_mean
 
 COUNTER_BITS = 6
 

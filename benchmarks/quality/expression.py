@@ -21,11 +21,11 @@ import torch
 import tyro
 
 from hypermeter import load
-from hypermeter.dataset import read_folder
-from hypermeter.dataset.archive import read_meta
-from hypermeter.grid import HypermeterError
-from hypermeter.metrics import timing_dfa
-from hypermeter.perform import features_of, perform
+from hypermeter.core.errors import HypermeterError
+from hypermeter.io.npz import read_meta
+from hypermeter.learn.dataset import read_folder
+from hypermeter.model.perform import features_of, perform
+from hypermeter.music.metrics import timing_dfa
 
 
 @dataclass

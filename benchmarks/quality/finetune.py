@@ -16,9 +16,9 @@ import tyro
 from ngram import read
 
 from hypermeter import load
-from hypermeter.evaluate import performance_bits, summarize
-from hypermeter.grid import HypermeterError
-from hypermeter.train import TrainConfig, train
+from hypermeter.core.errors import HypermeterError
+from hypermeter.learn.evaluate import performance_bits, summarize
+from hypermeter.learn.train import TrainConfig, train
 
 LONG = 128
 """Steps of a performance that is worth learning from."""

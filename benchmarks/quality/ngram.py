@@ -24,9 +24,11 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from hypermeter.dataset import common_kit_and_grid, read_folder
-from hypermeter.evaluate.floors import fit, step_of_bar
-from hypermeter.grid import Grid, HypermeterError, atomic_write
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.files import atomic_write
+from hypermeter.core.grid import Grid
+from hypermeter.learn.dataset import common_kit_and_grid, read_folder
+from hypermeter.learn.evaluate.floors import fit, step_of_bar
 
 CHAINS = {
     "flat": (1, 2, 3, 4, 5, 6, 7, 8),

@@ -26,16 +26,17 @@ import tyro
 import yaml
 
 from hypermeter import HierarchicalDrumModel, load
-from hypermeter.dataset import read_folder, read_meta
-from hypermeter.evaluate import bits_per_step
-from hypermeter.evaluate.music import repetition
-from hypermeter.grid import HypermeterError, atomic_write
-from hypermeter.metrics import METRICS, by_chunk
-from hypermeter.rl.config import ReinforceConfig
-from hypermeter.rl.learners import judged
-from hypermeter.rl.reinforce import reinforce
-from hypermeter.rl.rewards import Reward, load_reward
-from hypermeter.rl.rollout import rollout
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.files import atomic_write
+from hypermeter.learn.dataset import read_folder, read_meta
+from hypermeter.learn.evaluate import bits_per_step
+from hypermeter.learn.evaluate.music import repetition
+from hypermeter.learn.rl.config import ReinforceConfig
+from hypermeter.learn.rl.learners import judged
+from hypermeter.learn.rl.reinforce import reinforce
+from hypermeter.learn.rl.rewards import Reward, load_reward
+from hypermeter.learn.rl.rollout import rollout
+from hypermeter.music.metrics import METRICS, by_chunk
 
 BARS = 8
 PIECES = 256

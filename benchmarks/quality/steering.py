@@ -26,11 +26,12 @@ import tyro
 from torch import Tensor
 
 from hypermeter import HierarchicalDrumModel, load
-from hypermeter.dataset import read_folder, read_meta, read_plan
-from hypermeter.evaluate import bits_per_step
-from hypermeter.grid import Grid, HypermeterError
-from hypermeter.metrics import METRICS, bar_novelty, by_chunk
-from hypermeter.plan import FILL, KINDS, NUMBERS, Plan
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.learn.dataset import read_folder, read_meta, read_plan
+from hypermeter.learn.evaluate import bits_per_step
+from hypermeter.model.plan import FILL, KINDS, NUMBERS, Plan
+from hypermeter.music.metrics import METRICS, bar_novelty, by_chunk
 
 BARS = 8
 LEAST_WINDOWS = 8

@@ -26,12 +26,13 @@ import tyro
 from ablations import difference
 
 from hypermeter import HierarchicalDrumModel, load
-from hypermeter.dataset import read_folder, read_kit_and_grid, read_meta, with_tracks
-from hypermeter.duplicates import bar_digests, together
-from hypermeter.evaluate import bits_of_parts, summarize
-from hypermeter.grid import HypermeterError, atomic_write
-from hypermeter.heads import Mixture
-from hypermeter.train import TrainConfig, train
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.files import atomic_write
+from hypermeter.learn.dataset import read_folder, read_kit_and_grid, read_meta, with_tracks
+from hypermeter.learn.evaluate import bits_of_parts, summarize
+from hypermeter.learn.train import TrainConfig, train
+from hypermeter.model.heads import Mixture
+from hypermeter.music.duplicates import bar_digests, together
 
 BASE: dict[str, Any] = {
     "max_steps": 1200,

@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hypermeter import HierarchicalDrumModel
-from hypermeter.encoders import BarAttention, Recalled, TransformerEncoder
-from hypermeter.heads import REPEAT, Mixture, MixtureHead
-from hypermeter.train.config import TrainConfig
-from hypermeter.train.material import batches
+from hypermeter.learn.train.config import TrainConfig
+from hypermeter.learn.train.material import batches
+from hypermeter.model.encoders import BarAttention, Recalled, TransformerEncoder
+from hypermeter.model.heads import REPEAT, Mixture, MixtureHead
 
 # ---------------------------------------------------------------------- bar attention
 

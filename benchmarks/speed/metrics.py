@@ -14,8 +14,10 @@ from typing import Any
 import torch
 import tyro
 
-from hypermeter.grid import Grid, HypermeterError, atomic_write
-from hypermeter.metrics import window_metrics
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.files import atomic_write
+from hypermeter.core.grid import Grid
+from hypermeter.music.metrics import window_metrics
 
 sys.path.insert(0, str(Path(__file__).parent))
 import naive_metrics
@@ -55,7 +57,7 @@ def markdown(result: dict[str, Any]) -> str:
     """The figures as a table."""
     found, about = result["metrics"], result["machine"]
     rows = [
-        (f"hypermeter.metrics, batch of {BATCH}, ms a window", f"{found['batched_ms']:.3f}"),
+        (f"hypermeter.music.metrics, batch of {BATCH}, ms a window", f"{found['batched_ms']:.3f}"),
         ("NumPy, window by window, ms a window", f"{found['naive_ms']:.2f}"),
         ("times faster a window", ratio_text(found, TARGET)),
     ]

@@ -1,6 +1,6 @@
 """The metrics of one window in NumPy and plain loops, as one writes them for a paper: the yardstick of ``metrics.py``.
 
-Written from the definitions, not from ``hypermeter.metrics``; a test holds the two against each other.
+Written from the definitions, not from ``hypermeter.music.metrics``; a test holds the two against each other.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hypermeter.grid import Grid
+from hypermeter.core.grid import Grid
 
 IOI_BINS = 32
 NGRAM_STEPS = 4
@@ -100,7 +100,7 @@ def padded(rows: list[np.ndarray], length: int) -> np.ndarray:
 def window_metrics(
     hits: np.ndarray, grid: Grid, sections: Sequence[tuple[int, int]] | None = None, fast_threshold: int = 4
 ) -> dict[str, Any]:
-    """The metrics of one window (T, V) of 0 and 1, by level, named as in ``hypermeter.metrics.window_metrics``."""
+    """The metrics of one window (T, V) of 0 and 1, by level, named as in ``music.metrics.window_metrics``."""
     step = chunk_metrics(hits, grid, fast_threshold)
     step["ngrams"] = padded([step["ngrams"]], max(len(hits) - NGRAM_STEPS + 1, 0))[0]
     phrase = level_metrics(hits, grid, grid.steps_per_phrase, fast_threshold)

@@ -20,12 +20,12 @@ import torch
 import tyro
 from run import in_turns, ratio_of
 
-from hypermeter.evaluate.card import read_performances
-from hypermeter.export import export
-from hypermeter.generate import stream
-from hypermeter.grid import atomic_write
-from hypermeter.model import HierarchicalDrumModel, load
-from hypermeter.runtime import OnnxPlayer
+from hypermeter.core.files import atomic_write
+from hypermeter.learn.evaluate.card import read_performances
+from hypermeter.model.generate import stream
+from hypermeter.model.hierarchical import HierarchicalDrumModel, load
+from hypermeter.play.runtime import OnnxPlayer
+from hypermeter.share.export import export
 
 ROWS = 32
 """Performances that are judged side by side."""

@@ -9,8 +9,8 @@ from time import perf_counter, process_time
 import torch
 import tyro
 
-from hypermeter.model import load
-from hypermeter.rl.rollout import rollout
+from hypermeter.learn.rl.rollout import rollout
+from hypermeter.model.hierarchical import load
 
 TARGET = 20_000
 """Steps per second that we want at a batch of 256."""

@@ -25,12 +25,14 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor, nn
 
-from hypermeter.dataset import get_complete_rl_dataloader
-from hypermeter.generate import listen
-from hypermeter.grid import Grid, HypermeterError, atomic_write
-from hypermeter.heads import StepDistribution
-from hypermeter.model import HierarchicalDrumModel
-from hypermeter.prepare import prepare
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.files import atomic_write
+from hypermeter.core.grid import Grid
+from hypermeter.learn.dataset import get_complete_rl_dataloader
+from hypermeter.learn.prepare import prepare
+from hypermeter.model.generate import listen
+from hypermeter.model.heads import StepDistribution
+from hypermeter.model.hierarchical import HierarchicalDrumModel
 
 BATCH, STEPS, VOICES = 16, 512, 10
 TIMED_STEPS = 64

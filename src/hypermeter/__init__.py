@@ -1,37 +1,42 @@
 """Drumming modelled at three levels: step, bar and phrase.
 
-The names below are imported when they are first used, so that the command line starts without torch. Functions that
-share their module's name are found there: ``from hypermeter.generate import generate``.
+The names below are imported when they are first used, so that the command line starts without PyTorch, which only
+learning needs.
 """
 
 from importlib import import_module
 from typing import Any
 
+from hypermeter import _moved
+
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Grid": "grid",
-    "Groove": "grid",
-    "HypermeterError": "grid",
-    "Kit": "kit",
-    "load_kit": "kit",
-    "read_midi": "midi",
-    "write_midi": "midi",
-    "plot": "render",
-    "render_wav": "sound",
-    "to_tidal": "notation",
-    "from_tidal": "notation",
-    "to_strudel": "notation",
-    "from_strudel": "notation",
-    "METRICS": "metrics",
-    "CompleteHierarchicalDrumDataset": "dataset",
-    "get_complete_rl_dataloader": "dataset",
-    "compute_loss": "losses",
-    "HierarchicalDrumModel": "model",
-    "load": "model",
-    "Plan": "plan",
-    "make_plan": "plan",
+    "Grid": "core.grid",
+    "Groove": "core.groove",
+    "HypermeterError": "core.errors",
+    "Kit": "core.kit",
+    "load_kit": "core.kit",
+    "read_midi": "io.midi",
+    "write_midi": "io.midi",
+    "plot": "share.pictures",
+    "render_wav": "share.sound",
+    "to_tidal": "io.notation",
+    "from_tidal": "io.notation",
+    "to_strudel": "io.notation",
+    "from_strudel": "io.notation",
+    "METRICS": "music.metrics",
+    "CompleteHierarchicalDrumDataset": "learn.dataset",
+    "get_complete_rl_dataloader": "learn.dataset",
+    "compute_loss": "model.losses",
+    "HierarchicalDrumModel": "model.hierarchical",
+    "load": "model.hierarchical",
+    "Plan": "model.plan",
+    "make_plan": "model.plan",
 }
+"""Public name -> module that holds it."""
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -41,7 +41,7 @@ function sources(folder) {
 
 const files = ['index.html', 'package.json', 'package-lock.json', 'tsconfig.json', 'vite.config.ts'].map((name) => join(web, name))
 files.push(...sources(join(web, 'public')), ...sources(join(web, 'scripts')), ...sources(join(web, 'src')))
-files.push(join(web, '../src/hypermeter/sound/drums.json'))
+files.push(join(web, '../src/hypermeter/share/sound/drums.json'))
 const hash = createHash('sha256')
 for (const path of files) {
   hash.update(`${relative(join(web, '..'), path).replaceAll('\\', '/')}\n`)

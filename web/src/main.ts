@@ -1,6 +1,6 @@
 /** The page: what is written, heard and asked, put together. */
 
-import drums from '../../src/hypermeter/sound/drums.json'
+import drums from '../../src/hypermeter/share/sound/drums.json'
 import { App, openingSong } from './app'
 import { Controls } from './controls'
 import { byId, download, setPressed, setText } from './dom'

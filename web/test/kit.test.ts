@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import drums from '../../src/hypermeter/sound/drums.json'
+import drums from '../../src/hypermeter/share/sound/drums.json'
 import { type Drums, limited, Samples, soundName } from '../src/kit'
 
 const kit = drums as unknown as Drums

@@ -1,0 +1,130 @@
+"""The command line: one dict of command name -> function. A module is imported once its command is chosen."""
+
+import ast
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+from hypermeter import __version__
+
+COMMANDS = {
+    "download": "hypermeter.learn.download:download",
+    "prepare": "hypermeter.learn.prepare.command:prepare",
+    "train": "hypermeter.learn.train.command:train_command",
+    "reinforce": "hypermeter.learn.rl.reinforce:reinforce_command",
+    "generate": "hypermeter.cli.generate:generate_command",
+    "play": "hypermeter.share.live.command:play_command",
+    "humanize": "hypermeter.play.humanize:humanize_command",
+    "evaluate": "hypermeter.learn.evaluate.card:evaluate_command",
+    "inspect": "hypermeter.share.inspection:inspect",
+    "analyse": "hypermeter.share.analyse:analyse_command",
+    "render": "hypermeter.share.sound.render:render_command",
+    "export": "hypermeter.share.export.command:export_command",
+    "serve": "hypermeter.share.serve.command:serve_command",
+    "demo": "hypermeter.cli.demo:demo",
+}
+"""Command -> module:function, in the order of use. The functions are the Python API too."""
+
+EXTRAS = (
+    {"lightning": "train", "tensorboard": "train", "matplotlib": "plot", "gymnasium": "rl"}
+    | dict.fromkeys(("mido", "rtmidi", "pythonosc"), "live")
+    | dict.fromkeys(("fastapi", "uvicorn", "onnxruntime"), "serve")
+    | dict.fromkeys(("onnx", "onnxscript"), "onnx")
+)
+"""Package that may be missing -> the extra that installs it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and give the exit code: 0 done, 2 bad input (one line on stderr), 130 interrupted."""
+    name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    while name == "--plugin":
+        if len(rest) < 2:
+            return _refuse("--plugin: expected a Python file, then a command, as in --plugin my.py analyse beat.mid")
+        try:
+            _run_file(Path(rest[0]))
+        except Exception as error:  # the file is the user's own, and may raise anything
+            return _refuse(f"{rest[0]}: cannot be run as a plugin ({type(error).__name__}: {error}); mend it first")
+        name, *rest = rest[1:]
+    if name in ("-h", "--help"):
+        print(_help())
+        return 0
+    if name == "--version":
+        print(__version__)
+        return 0
+    if name not in COMMANDS:
+        return _refuse(f"{name}: no such command; expected one of {', '.join(COMMANDS)}")
+    try:
+        return _run(name, rest)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    from hypermeter.core.errors import HypermeterError
+
+    try:
+        import tyro
+
+        config = (tyro.conf.PositionalRequiredArgs, tyro.conf.OmitArgPrefixes)
+        result = tyro.cli(_function(name), args=arguments, prog=f"hypermeter {name}", config=config)
+        if isinstance(result, Path):
+            print(result)
+        sys.stdout.flush()
+    except HypermeterError as error:
+        return _refuse(str(error))
+    except BrokenPipeError:  # The reader, as in `| head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        return _refuse(f"{name}: needs {error.name}; pip install -e '.[{EXTRAS[error.name]}]' in its folder")
+    return 0
+
+
+def _run_file(path: Path) -> None:
+    """Run the user's Python file, which registers metrics and the like, as a module of its own."""
+    spec = spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError("expected a file that ends in .py")
+    spec.loader.exec_module(module_from_spec(spec))
+
+
+def _function(name: str) -> Callable[..., Any]:
+    module, _, function = COMMANDS[name].partition(":")
+    return getattr(import_module(module), function)
+
+
+def _refuse(reason: str) -> int:
+    print(f"hypermeter: {' '.join(reason.split())}", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:{width}}{_first_line(target)}" for name, target in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: hypermeter COMMAND ...",
+            "",
+            "Drumming modelled at three levels: step, bar and phrase.",
+            "",
+            *lines,
+            "",
+            "hypermeter COMMAND --help tells a command's options; hypermeter --version, the version.",
+            "hypermeter --plugin FILE.py COMMAND ... runs a file of yours first, with metrics of your own.",
+        ]
+    )
+
+
+def _first_line(target: str) -> str:
+    """Of the function's docstring, read from its file: to import it would take seconds."""
+    module, _, function = target.partition(":")
+    tree = ast.parse(Path(__file__).parents[1].joinpath(*module.split(".")[1:]).with_suffix(".py").read_text("utf-8"))
+    nodes = (each for each in tree.body if isinstance(each, ast.FunctionDef) and each.name == function)
+    return (ast.get_docstring(next(nodes)) or "").partition("\n")[0]

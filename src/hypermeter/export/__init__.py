@@ -1,3 +1,0 @@
-"""Models as ONNX graphs, for playing without PyTorch. ``runtime`` plays them."""
-
-from hypermeter.export.command import export, export_command

@@ -1,0 +1,1 @@
+"""Grooves and models from files and back: MIDI, notation, ASCII, .npz, checkpoints."""

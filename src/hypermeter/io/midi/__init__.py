@@ -1,0 +1,13 @@
+"""MIDI files to grooves and back."""
+
+from hypermeter.io.midi.read import (
+    MAX_BYTES,
+    MAX_STEPS,
+    MIDI_SUFFIXES,
+    Piece,
+    parse_midi,
+    read_midi,
+    read_midi_pieces,
+    read_midi_report,
+)
+from hypermeter.io.midi.write import TICKS_PER_QUARTER, to_midi_bytes, write_midi

@@ -1,0 +1,87 @@
+"""Grooves to MIDI files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import symusic
+
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.files import atomic_write
+from hypermeter.core.groove import Groove
+from hypermeter.core.kit import Kit, check_voices, load_kit
+from hypermeter.core.tracks import TRACKS, Track
+from hypermeter.io.midi.content import dump_score
+from hypermeter.io.midi.melody import add_markers, add_tracks
+
+TICKS_PER_QUARTER = 480
+"""Of the files written."""
+
+
+def write_midi(
+    groove: Groove,
+    path: str | Path,
+    kit: str | Path | Kit | Mapping[str, Any] | None = None,
+    tracks: Sequence[Track] = tuple(TRACKS.values()),
+) -> None:
+    """The groove as a MIDI file: drums on channel 10, 480 ticks a quarter, its tempo and metre; its tracks on channels
+    of their own, and its sections as markers.
+
+    Times are rounded to a tick within their step. A hit ahead of the first step is written at time zero. The file ends
+    with the last bar, silent or not.
+
+    Args:
+        groove: what to write.
+        path: of the file; one that is there is replaced.
+        kit: gives the pitches written; left out, ``groove.kit``.
+        tracks: give the programs of the groove's tracks; one that is not among them has program 0.
+
+    Raises:
+        HypermeterError: a kit of another number of voices, a tempo or metre that MIDI cannot hold, a grid finer than a
+            tick, or a path that cannot be written.
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(to_midi_bytes(groove, kit, tracks))
+
+
+def to_midi_bytes(
+    groove: Groove,
+    kit: str | Path | Kit | Mapping[str, Any] | None = None,
+    tracks: Sequence[Track] = tuple(TRACKS.values()),
+) -> bytes:
+    """The content of the file that ``write_midi`` writes, whose arguments these are.
+
+    Raises:
+        HypermeterError: a kit of another number of voices, a tempo or metre that MIDI cannot hold, or a grid finer than
+            a tick.
+    """
+    kit, grid = load_kit(groove.kit if kit is None else kit), groove.grid
+    check_voices(kit, groove.hits.shape[1])
+    if not 3.6 <= groove.tempo_bpm <= 1e6:
+        raise HypermeterError(f"groove: tempo_bpm is {groove.tempo_bpm:g}, expected 3.6 to 1e6 for MIDI")
+    if grid.beats_per_bar > 255:
+        raise HypermeterError(f"groove: metre {grid.metre}, MIDI holds at most 255 beats a bar")
+    ticks_per_step = TICKS_PER_QUARTER / grid.steps_per_quarter
+    if ticks_per_step < 2:
+        raise HypermeterError(f"groove: {grid.steps_per_quarter:g} steps a quarter, MIDI is written with at most 240")
+    steps, columns = np.nonzero(groove.hits)
+    low = np.ceil((steps - 0.5) * ticks_per_step)
+    high = np.ceil((steps + 0.5) * ticks_per_step) - 1
+    ticks = np.rint((steps + groove.offset[steps, columns].astype(np.float64)) * ticks_per_step)
+    ticks = np.clip(ticks, np.maximum(low, 0), high).astype(np.int32)
+    velocities = np.clip(np.rint(groove.velocity[steps, columns] * 127), 1, 127).astype(np.int8)
+    durations = np.empty(len(ticks), np.int32)
+    for column in range(kit.num_voices):  # A note ends before the next of its pitch starts.
+        own = columns == column
+        durations[own] = np.clip(np.diff(ticks[own], append=2**30), 1, max(int(ticks_per_step / 2), 1))
+    pitches = np.array([voice.write for voice in kit.voices], np.int8)[columns]
+    track: Any = symusic.Track("drums", 0, True)  # its annotations miss what it has
+    track.notes = symusic.Note.from_numpy(ticks, durations, pitches, velocities)
+    score: Any = symusic.Score(TICKS_PER_QUARTER)
+    score.tempos.append(symusic.Tempo(0, groove.tempo_bpm))
+    score.time_signatures.append(symusic.TimeSignature(0, grid.beats_per_bar, grid.beat_unit))
+    score.tracks.append(track)
+    add_tracks(score, groove, tracks, ticks_per_step)
+    add_markers(score, groove, ticks_per_step * grid.steps_per_bar)
+    return dump_score(score, round(groove.num_bars * grid.steps_per_bar * ticks_per_step))

@@ -1,0 +1,7 @@
+"""Grooves as live coders write them: TidalCycles and Strudel, in and out."""
+
+from hypermeter.io.notation.files import TEXT_SUFFIXES, is_text, read_text, write_text
+from hypermeter.io.notation.mini import parse_mini
+from hypermeter.io.notation.names import samples_of
+from hypermeter.io.notation.read import from_strudel, from_tidal
+from hypermeter.io.notation.write import to_strudel, to_tidal

@@ -1,0 +1,314 @@
+"""Code of Tidal and Strudel, or bare mini-notation, as a groove."""
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import floor, lcm, nan
+from pathlib import Path
+
+import numpy as np
+
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
+from hypermeter.core.kit import Kit, load_kit
+from hypermeter.io.ascii import HEADER
+from hypermeter.io.notation.mini import parse_mini, place_of
+from hypermeter.io.notation.names import column_of
+from hypermeter.io.notation.pattern import Event, Pattern
+
+MAX_BARS = 1024
+"""Cycles after which patterns of different lengths must have met."""
+
+MAX_STEPS = 1_000_000
+"""Longest groove read."""
+
+MAX_OFFSET = Fraction(1, 4)
+"""Distance from a step, in steps, that an onset is moved and kept as its offset; at this or more it is refused."""
+
+MAX_VALUE = 10
+"""Of gain, velocity, and nudge in seconds."""
+
+MAX_CYCLES = 10**12
+"""Cycles a minute that code may set."""
+
+SOUNDS = ("s", "sound", "s_", "drum")
+_VALUES = ("gain", "velocity", "nudge")
+_EFFECTS = (
+    "bank", "room", "size", "sz", "pan", "orbit", "shape", "cut", "legato", "clip", "speed", "n", "note", "lpf", "hpf",
+    "cutoff", "hcutoff", "delay", "delaytime", "delayfeedback", "crush", "distort", "attack", "release", "decay",
+    "sustain", "color", "colour", "scope", "pianoroll", "punchcard",
+)  # fmt: skip
+"""What changes no onset: read over."""
+
+_HEADER = re.compile(HEADER + r"(?:, (\d{1,7}) steps)?")
+_LAST_OFFSET = float(np.nextafter(np.float32(0.5), np.float32(0)))
+_TEMPO = ("setcps", "setcpm", "setCps", "setCpm", "cps")
+_IS_FRAME = re.compile(r"d\d+|stack|overlay|silence|hush|once|do|\$")
+"""What stands around patterns."""
+
+_ARITHMETIC = re.compile(r"[\s(]*([\d.]+(?:\s*[*/]\s*[\d.]+)*)\s*\)?")
+_COMMENT_LINE = re.compile(r"^[ \t]*(--|//|#).*", re.MULTILINE)
+_TOKEN = re.compile(
+    r"""(?P<comment>(--|//).*|\{-[\s\S]*?-\}|/\*[\s\S]*?\*/)
+    |(?P<text>"[^"]*"|'[^']*'|`[^`]*`)
+    |(?P<number>-?(\d+(\.\d+)?|\.\d+))
+    |(?P<word>[A-Za-z_$][\w]*'?)
+    |(?P<sign>\|[+<>|]\||\|[+<>|]|[+<>|]\||\S)
+    |\s+""",
+    re.VERBOSE,
+)
+
+
+@dataclass
+class _Text:
+    """A pattern with where it stands, to name the places of its events."""
+
+    pattern: Pattern
+    text: str
+    line: int
+    column: int
+    where: str
+
+    def place(self, event: Event) -> str:
+        return f"{self.where}, {place_of(self.text, event.place, self.line, self.column)}"
+
+
+@dataclass
+class _Layer:
+    """One ``s`` with what modifies it."""
+
+    sound: _Text
+    values: dict[str, _Text | float] = field(default_factory=dict)
+
+
+def from_tidal(
+    text: str,
+    kit: str | Path | Kit = "gm10",
+    grid: Grid | None = None,
+    tempo_bpm: float | None = None,
+    bars: int | None = None,
+    where: str = "tidal",
+) -> Groove:
+    """A groove from TidalCycles code, Strudel code, or mini-notation alone: one cycle is one bar.
+
+    Read are ``d1 $ s "..."``, ``stack`` in either language, ``gain`` or ``velocity``, ``nudge``, and the tempo of
+    setcps or setcpm; effects that move no onset are read over. What would change onsets, as ``every`` or ``fast``, is
+    refused. See ``parse_mini`` for the notation. Two hits of one voice on one step become the louder of them.
+
+    Args:
+        text: the code. The comment that ``to_tidal`` writes first tells the grid; the tempo where the code sets none;
+            and the length where the patterns are at their beginnings again after so many bars.
+        kit: whose voices play the samples; ``:n`` after a sample counts only where the kit has several of its kind.
+        grid: where the comment does not tell it; None is 4/4 in sixteenths.
+        tempo_bpm: where neither comment nor code tell it; None is 120, and the groove's tempo is ``unknown``.
+        bars: of the groove; left out, as many as the comment says, or as it takes to repeat.
+        where: how errors name the text.
+
+    Raises:
+        HypermeterError: in one line with its place: what is not read, a sample that no voice plays, an onset that is a
+            quarter of a step or more from the grid, patterns that take more than 1024 bars to repeat.
+    """
+    return _read(text, kit, grid, tempo_bpm, bars, where, rotates_right=False)
+
+
+def from_strudel(
+    text: str,
+    kit: str | Path | Kit = "gm10",
+    grid: Grid | None = None,
+    tempo_bpm: float | None = None,
+    bars: int | None = None,
+    where: str = "strudel",
+) -> Groove:
+    """``from_tidal``, with Euclidean rhythms rotated as Strudel does: ``(3,8,2)`` two steps later, not earlier."""
+    return _read(text, kit, grid, tempo_bpm, bars, where, rotates_right=True)
+
+
+def _read(
+    text: str,
+    kit: str | Path | Kit,
+    grid: Grid | None,
+    tempo_bpm: float | None,
+    bars: int | None,
+    where: str,
+    rotates_right: bool,
+) -> Groove:
+    if bars is not None and bars < 1:
+        raise HypermeterError(f"bars is {bars}, expected at least 1")
+    kit_read, steps = load_kit(kit), 0
+    header = _HEADER.search(text)
+    if header:
+        grid = Grid.of_metre(header[2], int(header[3]), int(header[4]))
+        tempo_bpm, steps = float(header[1]), int(header[5] or 0)
+    grid = grid or Grid()
+    layers, cycles_a_minute = _layers(text, where, rotates_right)
+    if cycles_a_minute is not None:
+        tempo_bpm = float(cycles_a_minute * grid.steps_per_bar / Fraction(grid.steps_per_quarter))
+    period = _period_of(layers)
+    if bars is not None:
+        steps = bars * grid.steps_per_bar
+    elif not steps or -(-steps // grid.steps_per_bar) % period:
+        if period > MAX_BARS:
+            after = period if period < 10**6 else "more than a million"
+            raise HypermeterError(
+                f"{where}: repeats after {after} bars, expected at most {MAX_BARS}; say how many bars"
+            )
+        steps = period * grid.steps_per_bar
+    if steps > MAX_STEPS:
+        raise HypermeterError(f"{where}: {steps} steps, expected at most {MAX_STEPS}; ask for fewer bars")
+    unknown = frozenset(("tempo_bpm",) if tempo_bpm is None else ())
+    tempo_bpm = 120.0 if tempo_bpm is None else tempo_bpm
+    hits = np.zeros((steps, kit_read.num_voices))
+    groove = Groove(hits, tempo_bpm=tempo_bpm, kit=kit, grid=grid, unknown=unknown)
+    for layer in layers:
+        _play(layer, groove, kit_read)
+    return groove
+
+
+def _play(layer: _Layer, groove: Groove, kit: Kit) -> None:
+    """Puts the hits of a layer into the groove."""
+    size = groove.grid.steps_per_bar
+    end = Fraction(len(groove), size)
+    values = {name: _Values(name, value, end) for name, value in layer.values.items()}
+    has_gain = not values.keys().isdisjoint(("gain", "velocity"))
+    for event in layer.sound.pattern.query(Fraction(0), end):
+        position = event.begin * size
+        step = floor(position + Fraction(1, 2))
+        off = position - step
+        where = layer.sound.place(event)
+        if abs(off) >= MAX_OFFSET:
+            bar, within = divmod(position, size)
+            raise HypermeterError(
+                f"{where}: {event.word!r} is between two steps (at {float(within):.3g} of the {size} of bar {bar + 1},"
+                " from 0); take a grid of more steps a beat"
+            )
+        told = {name: each.at(event.begin) for name, each in values.items()}
+        said = {name: number for name, number in told.items() if number is not None}
+        if len(said) < len(told) or step >= len(groove):
+            continue  # A rest in a value is a rest of the whole, as in Tidal.
+        column = column_of(event.word, kit, where)
+        gain = min(said.get("gain", 1) * said.get("velocity", 1), 1) if has_gain else DEFAULT_VELOCITY
+        if groove.hits[step, column] and groove.velocity[step, column] >= gain:
+            continue
+        offset = float(off) + said.get("nudge", 0) / groove.step_duration_s
+        groove.hits[step, column] = 1
+        groove.velocity[step, column] = gain
+        groove.offset[step, column] = min(max(offset, -0.5), _LAST_OFFSET)
+
+
+class _Values:
+    """The numbers of a pattern by time."""
+
+    def __init__(self, name: str, value: _Text | float, end: Fraction) -> None:
+        self.constant = None if isinstance(value, _Text) else value
+        events = sorted(value.pattern.query(Fraction(0), end)) if isinstance(value, _Text) else []
+        self.begins = [event.begin for event in events]
+        self.ends = [event.end for event in events]
+        self.numbers = [_number(name, event.word, value.place(event)) for event in events if isinstance(value, _Text)]
+
+    def at(self, time: Fraction) -> float | None:
+        """The number that has begun last and not ended; None in a rest."""
+        if self.constant is not None:
+            return self.constant
+        last = bisect_right(self.begins, time) - 1
+        return self.numbers[last] if last >= 0 and time < self.ends[last] else None
+
+
+def _number(name: str, word: str, where: str) -> float:
+    """The value of a gain, velocity or nudge."""
+    try:
+        number = float(word)
+    except ValueError:
+        number = nan
+    least = -MAX_VALUE if name == "nudge" else 0
+    if not least <= number <= MAX_VALUE:
+        raise HypermeterError(f"{where}: {name} {word[:20]!r}, expected a number from {least} to {MAX_VALUE}")
+    return number
+
+
+def _period_of(layers: Sequence[_Layer]) -> int:
+    """Cycles after which all patterns are at their beginnings again."""
+    texts = [each for layer in layers for each in (layer.sound, *layer.values.values()) if isinstance(each, _Text)]
+    return lcm(*(each.pattern.period for each in texts))
+
+
+def _layers(text: str, where: str, rotates_right: bool) -> tuple[list[_Layer], Fraction | None]:
+    """What is played, and the cycles a minute that the code sets."""
+    tokens = [each for each in _TOKEN.finditer(text) if each.lastgroup and each.lastgroup != "comment"]
+    if not tokens:
+        raise HypermeterError(f'{where}: nothing in it, expected patterns as bd*4 or s "bd*4"')
+    for each in tokens:
+        if each[0] in ('"', "`"):
+            raise HypermeterError(f"{where}, {place_of(text, each.start())}: a quote that is not closed")
+    if not any(each.lastgroup == "text" or each[0] in ("silence", "hush") for each in tokens):
+        bare = _COMMENT_LINE.sub(lambda found: " " * len(found[0]), text)
+        return [_Layer(_Text(parse_mini(bare, where, rotates_right=rotates_right), bare, 1, 1, where))], None
+    layers: list[_Layer] = []
+    group: list[_Layer] = []  # What a value that follows is of.
+    opened: list[tuple[int, list[_Layer]]] = []
+    expected, cycles, skip_until = "s", None, 0
+    for token in tokens:
+        kind, word, at = token.lastgroup, token[0], token.start()
+        if at < skip_until:
+            continue
+        place = f"{where}, {place_of(text, at)}"
+        if kind == "text":
+            line = text.count("\n", 0, at) + 1
+            column = at - text.rfind("\n", 0, at) + 1
+            pattern = None if expected == "skip" else parse_mini(word[1:-1], where, line, column, rotates_right)
+            if pattern is not None:
+                said = _Text(pattern, word[1:-1], line, column, where)
+                if expected in ("s", "skipped"):
+                    group = [_Layer(said)]
+                    layers += group
+                else:
+                    for each in group:
+                        each.values[expected] = said
+            expected = "s"
+        elif kind == "number" and expected in _VALUES:
+            for each in group:
+                each.values[expected] = _number(expected, word, place)
+            expected = "s"
+        elif word in _TEMPO:
+            cycles, skip_until = _cycles_a_minute(text, token.end(), word, place)
+        elif word in SOUNDS or _IS_FRAME.fullmatch(word):
+            expected = "s"
+        elif word in _VALUES:
+            if not group:
+                raise HypermeterError(f"{place}: {word} of nothing, expected s and its pattern before it")
+            expected = word
+        elif word in _EFFECTS:
+            expected = "skip"
+        elif word in ("(", "["):
+            opened.append((len(layers), group))
+        elif word in (")", "]") and opened:
+            start, before = opened.pop()
+            group = layers[start:] or before
+            expected = "s" if expected in ("skip", "skipped") else expected
+        elif kind == "number" and expected in ("skip", "skipped"):
+            expected = "skipped"  # More numbers may follow, but a pattern is the next to play.
+        elif word in ("#", ".", ",", ":", ";"):
+            continue
+        else:
+            raise HypermeterError(
+                f"{place}: {word!r} is not read; expected s, stack, gain, velocity, nudge and patterns in quotes"
+            )
+    return layers, cycles
+
+
+def _cycles_a_minute(text: str, at: int, word: str, place: str) -> tuple[Fraction, int]:
+    """The value of numbers with / and * between them, and where they end."""
+    found = _ARITHMETIC.match(text, at)
+    if not found:
+        raise HypermeterError(f"{place}: {word} without a number, expected one as (120/60/4)")
+    value = Fraction(60 if "cps" in word.lower() else 1)
+    try:
+        for sign, number in re.findall(r"([*/]?)\s*([\d.]+)", found[1]):
+            value = value / Fraction(number) if sign == "/" else value * Fraction(number)
+    except (ValueError, ZeroDivisionError) as error:
+        raise HypermeterError(f"{place}: {word} of {found[1][:20]}, expected numbers as 120/60/4") from error
+    if value > MAX_CYCLES:
+        raise HypermeterError(f"{place}: {word} of {found[1][:20]}, expected at most {MAX_CYCLES:.0e} cycles a minute")
+    return value, found.end()

@@ -1,0 +1,152 @@
+"""Grooves as code that a live coder can paste: a pattern for each voice, a cycle for each bar."""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+import numpy as np
+
+from hypermeter.core.grid import Grid
+from hypermeter.core.groove import Groove
+from hypermeter.core.kit import check_voices, load_kit
+from hypermeter.io.notation.names import samples_of
+
+REST = "~"
+
+
+def to_tidal(groove: Groove, with_gain: bool = True, with_timing: bool = False) -> str:
+    """TidalCycles: ``d1 $ stack [s "bd ~ sd ~" # gain "0.8", ...]``, a bar a cycle.
+
+    The first line, a comment, tells tempo, metre and length, so that ``from_tidal`` reads the same groove back: hits
+    exactly, and what else is written as rounded. Tracks beside the drums are left out, and named in a comment.
+
+    Args:
+        with_gain: velocity as gain, to two decimals; without it all hits are equally loud.
+        with_timing: offset as nudge, in seconds to four decimals.
+
+    Raises:
+        HypermeterError: hits of another number of voices than the kit has.
+    """
+    found = _layers(groove, with_gain, with_timing)
+    layers = [" # ".join(f'{name} "{text}"' for name, text in layer) for layer in found]
+    body = ["d1 $ stack [", *_with_commas(layers), "  ]"] if layers else ["d1 $ silence"]
+    cycle = f"setcps ({_tempo(groove)}/60/{_quarters(groove)})"
+    return "\n".join([*(f"-- {each}" for each in _told(groove)), "", cycle, "", *body]) + "\n"
+
+
+def to_strudel(groove: Groove, with_gain: bool = True, with_timing: bool = False) -> str:
+    """Strudel: ``stack(s("bd ~ sd ~").gain("0.8"), ...)``; otherwise as ``to_tidal``.
+
+    Strudel plays nudge through SuperDirt only.
+    """
+    found = _layers(groove, with_gain, with_timing)
+    layers = [".".join(f'{name}("{text}")' for name, text in layer) for layer in found]
+    body = ["stack(", *_with_commas(layers), ")"] if layers else ["silence"]
+    cycle = f"setcpm({_tempo(groove)}/{_quarters(groove)})"
+    return "\n".join([*(f"// {each}" for each in _told(groove)), "", cycle, *body]) + "\n"
+
+
+def _told(groove: Groove) -> list[str]:
+    """Comments: what the patterns do not tell."""
+    grid = groove.grid
+    lines = [
+        f"tempo {_tempo(groove)}, metre {grid.metre}, {grid.steps_per_beat} steps a beat, "
+        f"phrases of {grid.bars_per_phrase}, {len(groove)} steps"
+    ]
+    if groove.tracks:
+        lines.append(f"left out: {', '.join(groove.tracks)}")
+    return lines
+
+
+def _tempo(groove: Groove) -> str:
+    return np.format_float_positional(groove.tempo_bpm, trim="-")
+
+
+def _quarters(groove: Groove) -> str:
+    """Quarter notes in a bar."""
+    return np.format_float_positional(groove.grid.steps_per_bar / groove.grid.steps_per_quarter, trim="-")
+
+
+def _with_commas(layers: Sequence[str]) -> list[str]:
+    return [f"  {layer}{',' if number < len(layers) else ''}" for number, layer in enumerate(layers, 1)]
+
+
+def _layers(groove: Groove, with_gain: bool, with_timing: bool) -> list[list[tuple[str, str]]]:
+    """For each voice that plays, the names of what is patterned and the patterns, s first."""
+    kit = load_kit(groove.kit)
+    check_voices(kit, groove.hits.shape[1])
+    samples, layers = samples_of(kit), []
+    seconds = groove.offset.astype(np.float64) * groove.step_duration_s
+    for column in np.flatnonzero(groove.hits.any(0)):
+        hits = groove.hits[:, column] > 0
+        layer = [("s", _pattern(hits, lambda step, sample=samples[column]: sample, groove.grid))]
+        for is_wanted, name, values, decimals in (
+            (with_gain, "gain", groove.velocity, 2),
+            (with_timing, "nudge", seconds, 4),
+        ):
+            if is_wanted:
+                rounded = [_number(each, decimals) for each in values[:, column].tolist()]
+                heard = {each for each, hit in zip(rounded, hits.tolist(), strict=True) if hit}
+                text = heard.pop() if len(heard) == 1 else _pattern(hits, rounded.__getitem__, groove.grid)
+                layer.append((name, text))
+        layers.append(layer)
+    return layers
+
+
+def _number(value: float, decimals: int) -> str:
+    """Without zeros at its end, and never -0."""
+    return np.format_float_positional(round(value, decimals) + 0.0, trim="-")
+
+
+def _pattern(hits: np.ndarray, word: Callable[[int], str], grid: Grid) -> str:
+    """The mini-notation of one voice: where it hits, the word of the step."""
+    size = grid.steps_per_bar
+    words = [word(step) if hit else REST for step, hit in enumerate(hits.tolist())]
+    words += [REST] * (-len(words) % size)
+    bars = [_bar(words[start : start + size], grid) for start in range(0, len(words), size)]
+    lengths = [p for p in range(1, len(bars) + 1) if len(bars) % p == 0]  # so that, played in a loop, the whole repeats
+    period = next(p for p in lengths if all(bar == bars[i % p] for i, bar in enumerate(bars)))
+    if period == 1:
+        return bars[0]
+    steps = [bar if " " not in bar else f"[{bar}]" for bar in bars[:period]]
+    return f"<{' '.join(_runs(steps))}>"
+
+
+def _bar(words: list[str], grid: Grid) -> str:
+    """Steps of equal length as a cycle: flat where it is sparse, or else a group for each beat."""
+    words = _sparse(words)
+    beats = grid.beats_per_bar
+    if _is_repeated(words) or len(words) <= beats or len(words) % beats:
+        return _flat(words)
+    size = len(words) // beats
+    groups = [_flat(_sparse(words[start : start + size])) for start in range(0, len(words), size)]
+    return " ".join(_runs([group if " " not in group else f"[{group}]" for group in groups]))
+
+
+def _sparse(words: list[str]) -> list[str]:
+    """Every k-th word, for the largest k where all others are rests."""
+    for k in range(len(words), 1, -1):
+        if len(words) % k == 0 and all(word == REST for at, word in enumerate(words) if at % k):
+            return words[::k]
+    return words
+
+
+def _is_repeated(words: list[str]) -> bool:
+    return len(words) > 1 and words[0] != REST and len(set(words)) == 1
+
+
+def _flat(words: list[str]) -> str:
+    return f"{words[0]}*{len(words)}" if _is_repeated(words) else " ".join(_runs(words))
+
+
+def _runs(steps: Sequence[str]) -> list[str]:
+    """Steps with three and more of a kind as ``step!3``; rests, which Tidal cannot copy so, in brackets."""
+    found = []
+    for step, group in groupby(steps):
+        number = len(list(group))
+        if number < 3:
+            found += [step] * number
+        elif step == REST:
+            found += [f"[{REST}]!{number}"] if number > 4 else [REST] * number
+        else:
+            found.append(f"[{step}]!{number}" if "*" in step and not step.startswith("[") else f"{step}!{number}")
+    return found

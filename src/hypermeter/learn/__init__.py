@@ -1,0 +1,1 @@
+"""Learning: preparing, data sets, training, evaluation, reinforcement learning."""

@@ -1,0 +1,19 @@
+"""Performances as .npz: reading them, and the windows and batches that a model learns from."""
+
+from hypermeter.io.npz import (
+    common_kit_and_grid,
+    kit_name,
+    open_npz,
+    read_folder,
+    read_kit_and_grid,
+    read_meta,
+    read_sequence,
+)
+from hypermeter.learn.dataset.conditions import find_labels, read_expression, read_plan, with_tracks
+from hypermeter.learn.dataset.windows import (
+    DROP_OUT,
+    CompleteHierarchicalDrumDataset,
+    WindowMetrics,
+    collate,
+    get_complete_rl_dataloader,
+)

@@ -1,0 +1,13 @@
+"""Training: a Lightning module, and one loop around it (Lightning Fabric) that resumes exactly where it stopped.
+
+The order of the data is a function of the seed and the update's number, so that nothing but the state of the model,
+the optimiser and the random generators has to be kept.
+"""
+
+from hypermeter.learn.train.command import from_midi, train_command
+from hypermeter.learn.train.config import SHAPE_FIELDS, TrainConfig
+from hypermeter.learn.train.log import plot_curves, write_log
+from hypermeter.learn.train.material import batches
+from hypermeter.learn.train.module import DrumModule
+from hypermeter.learn.train.resume import CHECKPOINT
+from hypermeter.learn.train.run import FILES, LOG_EVERY, train

@@ -1,0 +1,67 @@
+"""The ``train`` command, which takes MIDI too."""
+
+import dataclasses
+import os
+from typing import Any
+
+import torch
+
+from hypermeter.core.grid import Grid
+from hypermeter.core.kit import Kit, load_kit
+from hypermeter.io.midi import MIDI_SUFFIXES
+from hypermeter.learn.prepare import prepare
+from hypermeter.learn.train.config import TrainConfig
+from hypermeter.learn.train.resume import CHECKPOINT, read_state
+from hypermeter.learn.train.run import train
+from hypermeter.model.hierarchical import load
+
+
+def from_midi(config: TrainConfig) -> TrainConfig:
+    """The configuration on .npz: MIDI, as ``prepare`` takes it, is prepared into the folder of the run.
+
+    It is prepared on the kit and grid, and with the tracks, of the run that goes on or else of the model to start from.
+
+    Raises:
+        HypermeterError: MIDI that cannot be prepared, or a model or checkpoint that cannot be read.
+    """
+    own = config.out.resolve()
+    others = [path for path in config.npz_dir.rglob("*") if own not in path.resolve().parents]
+    if any(path.suffix == ".npz" for path in others):
+        return config
+    if not (config.npz_dir.is_file() or any(path.suffix.lower() in MIDI_SUFFIXES for path in others)):
+        return config
+    found, grid, tracks = _start(config)
+    kit: Any = config.kit or found or "gm10"
+    made = config.out / "npz"
+    prepare(
+        config.npz_dir,
+        made,
+        kit,
+        grid.steps_per_beat,
+        grid.metre,
+        grid.bars_per_phrase,
+        tracks=tracks,
+        seed=config.seed,
+        quiet=os.environ.get("LOCAL_RANK", "0") != "0",  # of several processes, one tells
+    )
+    return dataclasses.replace(config, npz_dir=made)
+
+
+def _start(config: TrainConfig) -> tuple[Kit | None, Grid, tuple[str, ...]]:
+    """Kit, grid and names of tracks of the run that goes on, or of the model to start from, or of a new one."""
+    kept = read_state(config.out / CHECKPOINT, torch.device("cpu"))
+    if kept is not None:
+        kit = None if kept["kit"] is None else load_kit(kept["kit"])
+        return kit, Grid.from_dict(kept["grid"]), tuple(each["name"] for each in kept["model"].get("tracks", ()))
+    if config.init is None:
+        return None, Grid(), config.tracks
+    start = load(config.init)
+    return start.kit, start.grid, tuple(track.name for track in start.tracks)
+
+
+def train_command(config: TrainConfig) -> None:
+    """Train a model on a prepared folder, or on MIDI; the same command goes on with an interrupted run.
+
+    Under torchrun, or with --devices, several processes share each batch.
+    """
+    train(from_midi(config))

@@ -1,0 +1,280 @@
+"""The loop: updates, looks at the held-out performances, and what it saves so that it can go on."""
+
+import contextlib
+import dataclasses
+import math
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from hypermeter.core.errors import HypermeterError
+from hypermeter.learn.evaluate import bits_per_step
+from hypermeter.learn.train.config import SHAPE_FIELDS, TrainConfig
+from hypermeter.learn.train.log import plot_curves, write_log
+from hypermeter.learn.train.material import batches, read_material, read_start
+from hypermeter.learn.train.module import DrumModule, expression_nats
+from hypermeter.learn.train.resume import CHECKPOINT, check_same_run, make_folder, read_state, write_state
+from hypermeter.model.heads import known_combinations
+from hypermeter.model.hierarchical import HierarchicalDrumModel
+
+FILES = (CHECKPOINT, "best.safetensors", "last.safetensors", "log.csv", "curves.png")
+"""What a run writes, beside ``tensorboard``."""
+LOG_EVERY = 20
+"""Updates between rows of the log."""
+
+
+def train(config: TrainConfig) -> Path:
+    """Train a model, or go on with an unfinished run; the folder of the run is the result.
+
+    Raises:
+        HypermeterError: data that cannot be read, files of different kits or grids, an unwritable folder, an
+            accelerator that is not there, or a run of other settings or data in ``out``.
+        KeyboardInterrupt: the run was asked to stop (Ctrl-C, SIGTERM), and has saved what it takes to go on.
+    """
+    on_cuda = config.accelerator != "cpu" and torch.cuda.is_available()
+    if config.accelerator == "cuda" and config.devices > torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise HypermeterError(
+            f"train: {config.devices} CUDA devices asked for, {found} here; pass --accelerator cpu or fewer --devices"
+        )
+    devices = max(config.devices, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # as torchrun says, where it runs this
+    fabric = Fabric(
+        accelerator=config.accelerator,
+        devices=devices,
+        strategy="ddp" if devices > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1 else "auto",
+        precision="bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true",
+    )
+    fabric.launch()
+    if config.batch_size < fabric.world_size:
+        raise HypermeterError(f"train: batch_size is {config.batch_size}, expected one for each process at least")
+    return _Run(fabric, config).run()
+
+
+class _Run:
+    """One training run: what is loaded, what is remembered, what is written."""
+
+    def __init__(self, fabric: Fabric, config: TrainConfig):
+        self.fabric = fabric
+        self.kept = read_state(config.out / CHECKPOINT, fabric.device)
+        material = read_material(config, None if self.kept is None else self.kept["model"])
+        self.dataset, self.held_out = material.dataset, material.held_out
+        self.plans = material.held_out_plans if config.only == "plan" else None
+        self.items = material.held_out_items
+        start = None
+        if self.kept is not None:
+            options = self.kept["model"]
+        elif config.init is not None:
+            start = read_start(config.init, material)
+            options = start.config | {"dropout": config.dropout, "labels": material.dataset.labels}
+            options["use_expression"] = options.get("use_expression", False) or config.only == "expression"
+        else:
+            options = {name: getattr(config, name) for name in (*SHAPE_FIELDS, "dropout")}
+            options |= {"num_drums": material.dataset.num_drums, "labels": material.dataset.labels}
+            options["tracks"] = [each.to_dict() for each in material.dataset.tracks]
+            if config.output == "softmax":
+                options["known"] = known_combinations(torch.from_numpy(material.dataset.packed).float())
+        if config.init is not None:
+            shape = {name: options[name] for name in SHAPE_FIELDS}
+            names = tuple(each["name"] for each in options["tracks"])
+            config = dataclasses.replace(config, **shape, tracks=names, use_plan=options["labels"] is not None)
+        self.config = config
+        self.identity = {
+            "config": config.to_dict(),
+            "kit": None if material.kit is None else material.kit.to_dict(),
+            "grid": material.grid.to_dict(),
+            "data": material.fingerprint(),
+        }
+        if self.kept is not None:
+            check_same_run(config, self.kept, self.identity)
+        fabric.seed_everything(config.seed, verbose=False)
+        self.model, self.average = (
+            HierarchicalDrumModel(**options, grid=material.grid, kit=material.kit) for _ in range(2)
+        )
+        if start is not None:
+            self.model.load_state_dict(self.model.state_dict() | start.state_dict())
+        self.average.eval().load_state_dict(self.model.state_dict())
+        teachers = [read_start(name, material).to(fabric.device) for name in config.teachers]
+        module = DrumModule(self.model, config, teachers)
+        made = module.configure_optimizers()
+        self.scheduler = made["lr_scheduler"]["scheduler"]
+        self.module, self.optimizer = fabric.setup(module, made["optimizer"])
+        self.module.mark_forward_method("training_step")
+        self.average.to(fabric.device)
+        self.update, self.best, self.since_best = 0, math.inf, 0
+        self.history: list[dict[str, float]] = []
+        self.stop_asked = False
+
+    def run(self) -> Path:
+        config, fabric = self.config, self.fabric
+        if fabric.is_global_zero:
+            make_folder(config.out, FILES)
+        if not self._restore():
+            fabric.seed_everything(config.seed + 1 + fabric.global_rank, verbose=False)
+        data = batches(self.dataset, config, self.update, fabric.global_rank, fabric.world_size)
+        handlers = {each: signal.signal(each, self._ask_to_stop) for each in (signal.SIGINT, signal.SIGTERM)}
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        console = Console(quiet=not fabric.is_global_zero)
+        asked = False
+        try:
+            with Progress(*columns, console=console) as progress, self._tensorboard() as board:
+                task = progress.add_task("training", total=config.max_steps, completed=self.update)
+                self.module.train()
+                while self.update < config.max_steps and self.since_best < config.patience and not asked:
+                    terms = self._update(next(data))
+                    asked = self._is_asked_to_stop()
+                    if self.update % LOG_EVERY == 0 or self.update == config.max_steps:
+                        row = {"update": self.update, "learning_rate": self.scheduler.get_last_lr()[0]}
+                        self._log(row | {name: value.item() for name, value in terms.items()}, board)
+                    if self.update % config.val_every == 0 or self.update == config.max_steps:
+                        self._look(board)
+                        self._save()
+                    elif asked:
+                        self._save()
+                    best = f", best held-out {self.best:.3f} bits per step" if self.best < math.inf else ""
+                    progress.update(task, completed=self.update, description=f"loss {terms['loss'].item():.3f}{best}")
+        finally:
+            for each, handler in handlers.items():
+                signal.signal(each, handler)
+        fabric.barrier()
+        is_unfinished = asked and self.update < config.max_steps and self.since_best < config.patience
+        if fabric.is_global_zero:
+            plot_curves(self.history, config.out / "curves.png")
+            if is_unfinished:
+                console.print(f"Stopped at update {self.update} of {config.max_steps}; the same command goes on.")
+            elif self.since_best >= config.patience:
+                console.print(
+                    f"Stopped at update {self.update}: no better on held-out data for {config.patience} looks."
+                )
+            console.print(
+                f"Run in {config.out}: best.safetensors, last.safetensors, log.csv, curves.png", soft_wrap=True
+            )
+        if is_unfinished:
+            raise KeyboardInterrupt
+        return config.out
+
+    def _update(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        batch = {name: value.to(self.fabric.device) if hasattr(value, "to") else value for name, value in batch.items()}
+        terms = self.module.training_step(batch, self.update)
+        self.fabric.backward(terms["loss"] * self._share(batch))
+        most = self.config.gradient_clip
+        norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=most, error_if_nonfinite=False)
+        if not bool(torch.isfinite(torch.as_tensor(norm))):
+            raise HypermeterError(f"train: the gradient is not finite at update {self.update}; lower --learning-rate")
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.scheduler.step()
+        self.update += 1
+        decay = min(self.config.ema_decay, self.update / (self.update + 9))
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(now, 1 - decay)
+        return {name: value.detach() for name, value in terms.items()}
+
+    def _share(self, batch: dict[str, Any]) -> Tensor | float:
+        """What this process's mean counts in the mean over processes: as many times as it has more steps than they."""
+        if self.fabric.world_size == 1:
+            return 1.0
+        own = batch["mask"].sum().float()
+        mean: Any = self.fabric.all_reduce(own.clone(), reduce_op="mean")
+        return own / mean
+
+    def _log(self, row: dict[str, float], board: Any) -> None:
+        self.history.append(row)
+        if board is not None:
+            for name, value in row.items():
+                board.add_scalar(name, value, row["update"])
+
+    def _look(self, board: Any) -> None:
+        """Evaluate the averaged weights on held-out performances, and keep them where they are the best."""
+        if not self.held_out:
+            improved = True
+        else:
+            result = self._held_out_bits()
+            improved = result < self.best
+            self.best, self.since_best = (result, 0) if improved else (self.best, self.since_best + 1)
+            self._log({"update": self.update, "held_out_bits_per_step": result}, board)
+        if improved and self.fabric.is_global_zero:
+            self._save_weights("best.safetensors")
+
+    @torch.no_grad()
+    def _held_out_bits(self) -> float:
+        """Bits per step; where expression is learnt, of a hit's velocity and offset."""
+        if self.config.only != "expression":
+            return bits_per_step(self.average, self.held_out, self.plans)
+        nats = hits = 0.0
+        for item in self.items:
+            found = expression_nats(
+                self.average, {name: self.fabric.to_device(each[None]) for name, each in item.items()}
+            )
+            nats, hits = nats + found[0].item(), hits + found[1].item()
+        return nats / max(hits, 1) / math.log(2)
+
+    def _save_weights(self, name: str) -> None:
+        looks = (row for row in self.history if row["update"] == self.update and "held_out_bits_per_step" in row)
+        notes = {"update": self.update, "held_out_bits_per_step": next(looks, {}).get("held_out_bits_per_step")}
+        self.average.save(self.config.out / name, notes | {"config": self.config.to_dict()})
+
+    def _save(self) -> None:
+        """The last weights, the log, and all that it takes to go on."""
+        gathered: Any = self.fabric.all_gather(torch.get_rng_state())
+        random = gathered.view(self.fabric.world_size, -1).cpu()
+        if not self.fabric.is_global_zero:
+            return
+        self._save_weights("last.safetensors")
+        write_log(self.history, self.config.out / "log.csv")
+        state = {
+            **self.identity,
+            "model": self.model.config,
+            "module": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "update": self.update,
+            "best": self.best,
+            "since_best": self.since_best,
+            "history": self.history,
+            "random": random,
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+        write_state(state, self.config.out / CHECKPOINT)
+
+    def _restore(self) -> bool:
+        """Whether there was a run to go on with."""
+        state, self.kept = self.kept, None
+        if state is None:
+            return False
+        self.model.load_state_dict(state["module"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.update, self.best, self.since_best = state["update"], state["best"], state["since_best"]
+        self.history = state["history"]
+        if len(state["random"]) == self.fabric.world_size:
+            torch.set_rng_state(state["random"][self.fabric.global_rank].to("cpu", torch.uint8))
+        if state["random_cuda"]:
+            torch.cuda.set_rng_state_all([each.cpu() for each in state["random_cuda"]])
+        return True
+
+    def _ask_to_stop(self, *_: Any) -> None:
+        self.stop_asked = True
+
+    def _is_asked_to_stop(self) -> bool:
+        """Whether any process was, so that all stop at the same update."""
+        if self.fabric.world_size == 1:
+            return self.stop_asked
+        asked: Any = self.fabric.all_reduce(torch.tensor(float(self.stop_asked)), reduce_op="sum")
+        return bool(asked > 0)
+
+    def _tensorboard(self) -> Any:
+        if not self.fabric.is_global_zero:
+            return contextlib.nullcontext()
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(self.config.out / "tensorboard", purge_step=self.update)

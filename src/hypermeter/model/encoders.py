@@ -1,0 +1,298 @@
+"""Causal sequence encoders: ``forward`` over a whole sequence, or ``init_state`` and ``step``, one element at a time.
+
+A state is a tuple of tensors whose first axis is the batch. ``step`` never writes into the state that it was given, so
+a state can be kept, forked and compared. Both ways of running give the same outputs.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from hypermeter.core.errors import HypermeterError
+
+EncoderState = tuple[Tensor, ...]
+
+
+class RecurrentEncoder(nn.Module):
+    """Stacked GRU or LSTM layers with dropout between them.
+
+    Args:
+        input_dim: size of an element.
+        hidden_dim: size of an output.
+        num_layers: stacked layers.
+        dropout: between layers, in [0, 1).
+        cell: ``gru`` or ``lstm``.
+
+    Raises:
+        HypermeterError: another ``cell``.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int, num_layers: int = 2, dropout: float = 0.1, cell: str = "gru"):
+        super().__init__()
+        if cell not in ("gru", "lstm"):
+            raise HypermeterError(f"encoder: cell is {cell!r}, expected gru or lstm")
+        kind = {"gru": nn.GRU, "lstm": nn.LSTM}[cell]
+        self.cell = cell
+        self.rnn = kind(input_dim, hidden_dim, num_layers, batch_first=True, dropout=dropout if num_layers > 1 else 0.0)
+
+    def forward(self, x: Float[Tensor, "B T input"]) -> Float[Tensor, "B T hidden"]:
+        return self.rnn(x)[0]
+
+    def init_state(self, batch_size: int) -> EncoderState:
+        zeros = next(self.parameters()).new_zeros(batch_size, self.rnn.num_layers, self.rnn.hidden_size)
+        return (zeros,) if self.cell == "gru" else (zeros, zeros)
+
+    def step(self, x: Float[Tensor, "B input"], state: EncoderState) -> tuple[Float[Tensor, "B hidden"], EncoderState]:
+        layers_first = [each.transpose(0, 1).contiguous() for each in state]
+        out, after = self.rnn(x[:, None], layers_first[0] if self.cell == "gru" else tuple(layers_first))
+        after = (after,) if self.cell == "gru" else after
+        return out[:, 0], tuple(each.transpose(0, 1) for each in after)
+
+
+def rotate(x: Float[Tensor, "B heads T size"], position: Int[Tensor, "#B T"]) -> Float[Tensor, "B heads T size"]:
+    """Rotary position embedding (Su et al. 2021, RoFormer, equation 34)."""
+    half = x.shape[-1] // 2
+    frequency = 10_000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    angle = position[:, None, :, None].float() * frequency  # in bfloat16 it would be off by radians far into a piece
+    cos, sin, (a, b) = angle.cos().to(x.dtype), angle.sin().to(x.dtype), x.split(half, -1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+
+BEGIN_SMALL = 0.1
+"""Share of their usual size at which the last weights of a Transformer's layers begin."""
+
+
+class TransformerLayer(nn.Module):
+    """Pre-norm self-attention over a sliding window, and a feed-forward part.
+
+    Queries and keys are of one length (Henry et al. 2020) and both parts begin small, so that the layer bears the
+    learning rate of a recurrent one.
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float):
+        super().__init__()
+        self.num_heads = num_heads
+        self.attention_norm, self.feed_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        back = nn.Linear(4 * dim, dim)
+        self.feed = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(dropout), back)
+        self.drop = nn.Dropout(dropout)
+        self.query_gain, self.key_gain = (nn.Parameter(torch.ones(dim // num_heads)) for _ in range(2))
+        with torch.no_grad():
+            for each in (self.out, back):
+                each.weight.mul_(BEGIN_SMALL)
+
+    def project(self, x: Float[Tensor, "B T dim"], position: Int[Tensor, "#B T"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, heads, T, size), the first two of one length and rotated."""
+        q, k, v = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        q = F.rms_norm(q, q.shape[-1:]) * self.query_gain
+        k = F.rms_norm(k, k.shape[-1:]) * self.key_gain
+        return rotate(q, position), rotate(k, position), v
+
+    def finish(self, x: Float[Tensor, "B T dim"], attended: Tensor) -> Float[Tensor, "B T dim"]:
+        x = x + self.drop(self.out(attended.transpose(1, 2).flatten(-2)))
+        return x + self.drop(self.feed(self.feed_norm(x)))
+
+
+class TransformerEncoder(nn.Module):
+    """Causal Transformer with rotary positions and a sliding window; ``step`` keeps the window's keys and values.
+
+    Args:
+        input_dim: size of an element.
+        hidden_dim: size of an output, a multiple of twice ``num_heads``.
+        num_layers: layers.
+        dropout: on attention and feed-forward outputs.
+        num_heads: attention heads.
+        window: an element sees itself and window - 1 before it, in each layer.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dim: int,
+        num_layers: int = 2,
+        dropout: float = 0.1,
+        num_heads: int = 4,
+        window: int = 256,
+    ):
+        super().__init__()
+        if hidden_dim % (2 * num_heads):
+            raise HypermeterError(
+                f"transformer: hidden_dim is {hidden_dim}, expected a multiple of {2 * num_heads} for {num_heads} heads"
+            )
+        self.window, self.hidden_dim, self.num_heads = window, hidden_dim, num_heads
+        self.embed = nn.Linear(input_dim, hidden_dim)
+        self.layers: list[TransformerLayer] = nn.ModuleList(  # type: ignore[assignment]
+            TransformerLayer(hidden_dim, num_heads, dropout) for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(hidden_dim)
+
+    def forward(self, x: Float[Tensor, "B T input"]) -> Float[Tensor, "B T hidden"]:
+        position = torch.arange(x.shape[1], device=x.device)
+        mask = None
+        if x.shape[1] > self.window:
+            age = position[:, None] - position[None]
+            mask = (age >= 0) & (age < self.window)
+        x = self.embed(x)
+        for layer in self.layers:
+            q, k, v = layer.project(x, position[None])
+            x = layer.finish(x, F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None))
+        return self.norm(x)
+
+    def init_state(self, batch_size: int) -> EncoderState:
+        """Position (B,), then per layer the keys and values (B, heads, window - 1, size) of what came before."""
+        like = self.embed.weight
+        heads = self.num_heads
+        empty = like.new_zeros(batch_size, heads, self.window - 1, self.hidden_dim // heads)
+        position = torch.zeros(batch_size, dtype=torch.long, device=like.device)
+        return (position, *([empty] * (2 * len(self.layers))))
+
+    def step(self, x: Float[Tensor, "B input"], state: EncoderState) -> tuple[Float[Tensor, "B hidden"], EncoderState]:
+        position, *caches = state
+        ages = torch.arange(self.window - 1, -1, -1, device=x.device)
+        mask = (ages <= position[:, None])[:, None, None]
+        x, kept = self.embed(x)[:, None], []
+        for layer, past_k, past_v in zip(self.layers, caches[::2], caches[1::2], strict=True):
+            q, k, v = layer.project(x, position[:, None])
+            k, v = torch.cat([past_k, k], 2), torch.cat([past_v, v], 2)
+            kept += [k[:, :, 1:], v[:, :, 1:]]
+            x = layer.finish(x, F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+        return self.norm(x)[:, 0], (position + 1, *kept)
+
+
+BarMemory = tuple[Tensor, ...]
+"""What stood at each step of the last bars: one tensor for each step of the bar, (B, window, 2 * hidden + V).
+
+Row r of a tensor belongs to the bar whose number is r modulo the window. One tensor a step, so that adding an element
+copies that step's rows only.
+"""
+
+
+class Recalled(NamedTuple):
+    """What the bar attention reads.
+
+    Args:
+        state: from the states and hits of earlier bars.
+        hits: for each head, the hits of earlier bars at this step, weighted by its attention; in [0, 1].
+    """
+
+    state: Float[Tensor, "*B hidden"]
+    hits: Float[Tensor, "*B heads V"]
+
+
+class BarAttention(nn.Module):
+    """Attention from step i of a bar to step i of all earlier bars in a window.
+
+    The state about to predict step i of bar b asks; the states that stood before step i of bars b - 1, b - 2, ...
+    answer, each with what was then played. A learnt bias by distance in bars, and a null key for "none of them".
+    What is read comes twice: mixed into a state, and as the hits themselves.
+
+    Args:
+        hidden_dim: size of a state, a multiple of ``num_heads``.
+        num_drums: voices of what was played.
+        steps_per_bar: steps in a bar.
+        num_heads: attention heads.
+        window: bars that can be seen.
+        dropout: on the output.
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int,
+        num_drums: int,
+        steps_per_bar: int = 16,
+        num_heads: int = 4,
+        window: int = 32,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        if hidden_dim % num_heads:
+            raise HypermeterError(
+                f"bar attention: hidden_dim is {hidden_dim}, expected a multiple of {num_heads} for {num_heads} heads"
+            )
+        self.steps_per_bar, self.num_heads, self.window = steps_per_bar, num_heads, window
+        self.query, self.key = nn.Linear(hidden_dim, hidden_dim), nn.Linear(hidden_dim, hidden_dim)
+        self.value = nn.Linear(hidden_dim + num_drums, hidden_dim)
+        self.out = nn.Linear(hidden_dim, hidden_dim)
+        self.null_key = nn.Parameter(torch.zeros(num_heads, hidden_dim // num_heads))
+        self.null_value = nn.Parameter(torch.zeros(num_heads, hidden_dim // num_heads))
+        self.distance_bias = nn.Parameter(-0.1 * torch.arange(window).float().repeat(num_heads, 1))
+        self.drop = nn.Dropout(dropout)
+
+    def _remember(self, states: Float[Tensor, "*B hidden"], played: Float[Tensor, "*B V"]) -> Float[Tensor, "*B keys"]:
+        return torch.cat([self.key(states), self.value(torch.cat([states, played], -1)), played], -1)
+
+    def _attend(
+        self,
+        states: Float[Tensor, "N q hidden"],
+        memory: Float[Tensor, "N k keys"],
+        bias: Float[Tensor, "#N heads q k"],
+    ) -> Recalled:
+        rows, hidden = memory.shape[0], self.key.out_features
+        q = self.query(states).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        k, v = memory[..., : 2 * hidden].unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        k = torch.cat([self.null_key[None, :, None].expand(rows, -1, -1, -1), k], 2)
+        v = torch.cat([self.null_value[None, :, None].expand(rows, -1, -1, -1), v], 2)
+        weights = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + F.pad(bias, (1, 0))).softmax(-1)
+        state = self.drop(self.out((weights @ v).transpose(1, 2).flatten(-2)))
+        return Recalled(state, (weights[..., 1:] @ memory[:, None, :, 2 * hidden :]).transpose(1, 2))
+
+    def _bias(self, distance: Int[Tensor, "*S"], seen: Bool[Tensor, "*S"]) -> Float[Tensor, "heads *S"]:  # noqa: F821
+        """Bias by distance in bars (1 is the bar before), -inf where not ``seen``."""
+        bias = self.distance_bias[:, (distance - 1).clamp(0, self.window - 1)]
+        return bias.masked_fill(~(seen & (distance >= 1) & (distance <= self.window)), -math.inf)
+
+    def forward(self, states: Float[Tensor, "B T hidden"], played: Float[Tensor, "B T V"]) -> Recalled:
+        """States before each step, and what was played at that step (read from later bars only)."""
+        batch, steps, _ = states.shape
+        per_bar = self.steps_per_bar
+        bars = -(-steps // per_bar)
+        pad = bars * per_bar - steps
+
+        def by_step_of_bar(x: Tensor) -> Tensor:
+            x = F.pad(x, (0, 0, 0, pad)).unflatten(1, (bars, per_bar)).transpose(1, 2)
+            return x.reshape(batch * per_bar, bars, -1)
+
+        bar = torch.arange(bars, device=states.device)
+        distance = bar[:, None] - bar[None]
+        bias = self._bias(distance, torch.ones_like(distance, dtype=torch.bool))[None]
+        states = by_step_of_bar(states)
+        recalled = self._attend(states, self._remember(states, by_step_of_bar(played)), bias)
+        return Recalled(*(x.unflatten(0, (batch, per_bar)).transpose(1, 2).flatten(1, 2)[:, :steps] for x in recalled))
+
+    def init_memory(self, batch_size: int) -> BarMemory:
+        hidden = self.key.out_features
+        empty = self.key.weight.new_zeros(batch_size, self.window, self.value.in_features + hidden)
+        return (empty,) * self.steps_per_bar
+
+    def remember(
+        self,
+        state: Float[Tensor, "B hidden"],
+        played: Float[Tensor, "B V"],
+        position: Int[Tensor, " B"],
+        memory: BarMemory,
+    ) -> BarMemory:
+        """The memory with the state before step ``position`` and what was played there added."""
+        new, columns = self._remember(state, played), list(memory)
+        bar, step = position // self.steps_per_bar, position % self.steps_per_bar
+        for column in step.unique().tolist():
+            rows = (step == column).nonzero()[:, 0]
+            columns[column] = columns[column].index_put((rows, bar[rows] % self.window), new[rows])
+        return tuple(columns)
+
+    def recall(self, state: Float[Tensor, "B hidden"], position: Int[Tensor, " B"], memory: BarMemory) -> Recalled:
+        """What ``forward`` gives at step ``position`` (before anything is played there)."""
+        bar, step = position // self.steps_per_bar, position % self.steps_per_bar
+        slots = torch.arange(self.window, device=state.device)
+        distance = (bar[:, None] - 1 - slots) % self.window + 1
+        bias = self._bias(distance, distance <= bar[:, None]).transpose(0, 1)[:, :, None]
+        used = step.unique().tolist()
+        if len(used) == 1:
+            rows = memory[used[0]]
+        else:
+            rows = torch.stack(memory, 1)[torch.arange(len(step), device=step.device), step]
+        return Recalled(*(x[:, 0] for x in self._attend(state[:, None], rows, bias)))

@@ -1,0 +1,398 @@
+"""Velocity and microtiming of each hit, given which voices a step hits and how the steps before it were played.
+
+A mixture whose components are shared by all voices of a step and by velocity and offset, so that the kick and the hat
+of a step are late together. In each component a voice has a discretised logistic for its velocity and one for its
+offset. Bins and not a density, as files are quantised: a density would grow without bound at the grid line and at the
+velocities that a pad gives. Logistics and not a table of bins, as two numbers say where a hit lies and how surely, near
+bins are alike, and the count of bins costs nothing.
+
+Source: Salimans et al. 2017, PixelCNN++, for mixtures of discretised logistics.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from hypermeter.core.limits import LEAST_TEMPERATURE
+from hypermeter.model.encoders import RecurrentEncoder
+
+LEVELS = 127
+"""Of MIDI velocity but 0, which is silence."""
+
+OFFSET_BINS = 64
+"""In a step, one of them centred on the grid line: 2 ms in sixteenths at 120 bpm, less than anybody hears."""
+
+MEMORY_BARS = (0.25, 1.0, 4.0, 16.0)
+"""Time constants of the averages of what was played. Drummers' deviations are alike over all these spans."""
+
+PLACE_BARS = (1.0, 8.0)
+"""Likewise for averages over the same step of earlier bars."""
+
+PRIOR_HITS = 0.25
+"""Added to the count of hits in an average, which is near 0 where hardly any was heard."""
+
+CHUNK = 64
+"""Elements that discounted sums take at once."""
+
+FAR = 1e4
+"""Stands for infinity at the outer edges of the first and the last bin, where infinity would give no gradient."""
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Equal bins, by their centres: lowest, lowest + 1 / per_unit, and so on.
+
+    The first has all that lies below it, the last all above.
+
+    Args:
+        lowest: number of the first bin; its centre is lowest / per_unit.
+        count: bins.
+        per_unit: bins in a unit.
+    """
+
+    lowest: int
+    count: int
+    per_unit: int
+
+    def centre(self, number: Any) -> Any:
+        """Of bins by their number, from 0."""
+        return (number + self.lowest) / self.per_unit
+
+    def number(self, value: Any) -> Any:
+        """The bin that a value is in, from 0, as a float."""
+        return (value * self.per_unit - self.lowest).round().clip(0, self.count - 1)
+
+    def _below(self, number: Tensor) -> Tensor:
+        """Lower edges, FAR for the first bin."""
+        return torch.where(number <= 0, -FAR, self.centre(number - 0.5))
+
+    def _above(self, number: Tensor) -> Tensor:
+        return torch.where(number >= self.count - 1, FAR, self.centre(number + 0.5))
+
+    def log_prob(self, number: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+        """Of bins under logistics, in nats: log(s(b) - s(a)) as log s(b) + log s(-a) + log(1 - exp(a - b))."""
+        a, b = (self._below(number) - mean) / scale, (self._above(number) - mean) / scale
+        return F.logsigmoid(b) + F.logsigmoid(-a) + (-torch.expm1(a - b)).log()
+
+    def median(self, weights: Float[Tensor, "*B K 1"], mean: Float[Tensor, "*B K V"], scale: Tensor) -> Tensor:
+        """Centre of the first bin at whose upper edge the mixture has come to a half, by bisection."""
+        low = torch.zeros_like(mean[..., 0, :])
+        high = torch.full_like(low, self.count - 1)
+        for _ in range(math.ceil(math.log2(self.count))):
+            middle = ((low + high) / 2).floor()
+            edge = self._above(middle)[..., None, :]
+            is_enough = (weights * ((edge - mean) / scale).sigmoid()).sum(-2) >= 0.5
+            low, high = torch.where(is_enough, low, (middle + 1).minimum(high)), torch.where(is_enough, middle, high)
+        return self.centre(high)
+
+
+VELOCITY = Bins(1, LEVELS, LEVELS)
+OFFSET = Bins(-OFFSET_BINS // 2, OFFSET_BINS, OFFSET_BINS)
+ALL_BINS = VELOCITY, OFFSET
+
+
+@dataclass(frozen=True)
+class ExpressionDistribution:
+    """How the hits of a step are played. Velocity in (0, 1], offset in [-.5, .5) steps.
+
+    Args:
+        log_weights: of the components, normalised.
+        velocity_mean, velocity_scale: of the logistic of each component and voice.
+        offset_mean, offset_scale: likewise, in steps.
+    """
+
+    log_weights: Float[Tensor, "*B K"]
+    velocity_mean: Float[Tensor, "*B K V"]
+    velocity_scale: Float[Tensor, "*B K V"]
+    offset_mean: Float[Tensor, "*B K V"]
+    offset_scale: Float[Tensor, "*B K V"]
+
+    def __getitem__(self, index) -> "ExpressionDistribution":
+        """Of the leading axes."""
+        return ExpressionDistribution(*(each[index] for each in vars(self).values()))
+
+    def _log_components(
+        self, hits: Float[Tensor, "*B V"], velocity: Float[Tensor, "*B V"], offset: Float[Tensor, "*B V"]
+    ) -> Float[Tensor, "*B K"]:
+        total = self.log_weights.new_zeros(self.log_weights.shape[:-1].numel(), self.log_weights.shape[-1])
+        for bins, value, mean, scale in (
+            (VELOCITY, velocity, self.velocity_mean, self.velocity_scale),
+            (OFFSET, offset, self.offset_mean, self.offset_scale),
+        ):
+            is_told = (hits > 0) & ~value.isnan()  # one cell in six, and the only ones that are computed
+            mean, scale = (each.transpose(-1, -2)[is_told] for each in (mean, scale))
+            of_cells = bins.log_prob(bins.number(value[is_told])[:, None], mean, scale)
+            total = total.index_add(0, is_told.flatten(0, -2).nonzero()[:, 0], of_cells)
+        return total.view_as(self.log_weights)
+
+    def log_prob(
+        self, hits: Float[Tensor, "*B V"], velocity: Float[Tensor, "*B V"], offset: Float[Tensor, "*B V"]
+    ) -> Float[Tensor, "*B"]:
+        """Of how the step's hits were played, in nats; 0 where there is none.
+
+        Args:
+            hits: 0 or 1.
+            velocity: read where there is a hit, each in its bin; NaN is not told, and left out of the probability.
+            offset: likewise.
+        """
+        joint = (self.log_weights + self._log_components(hits, velocity, offset)).logsumexp(-1)
+        return torch.where((hits > 0).any(-1), joint, 0)
+
+    def condition(
+        self, known: Bool[Tensor, "*B V"], velocity: Float[Tensor, "*B V"], offset: Float[Tensor, "*B V"]
+    ) -> "ExpressionDistribution":
+        """Given how some hits of the step are played: only the weights change."""
+        log_weights = self.log_weights + self._log_components(known.to(self.log_weights.dtype), velocity, offset)
+        return replace(self, log_weights=log_weights.log_softmax(-1))
+
+    def median(self, hits: Float[Tensor, "*B V"]) -> tuple[Float[Tensor, "*B V"], Float[Tensor, "*B V"]]:
+        """Velocity and offset with the least expected absolute error, each by itself; 0 where there is no hit."""
+        weights = self.log_weights.exp()[..., None]
+        velocity = VELOCITY.median(weights, self.velocity_mean, self.velocity_scale)
+        offset = OFFSET.median(weights, self.offset_mean, self.offset_scale)
+        return torch.where(hits > 0, velocity, 0), torch.where(hits > 0, offset, 0)
+
+    def sample(
+        self, hits: Float[Tensor, "*B V"], temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> tuple[Float[Tensor, "*B V"], Float[Tensor, "*B V"]]:
+        """Velocity and offset of each hit, 0 where there is none.
+
+        Args:
+            hits: 0 or 1.
+            temperature: 1 plays as learnt, less is steadier, more is wilder; below LEAST_TEMPERATURE it is the median.
+            generator: on the CPU, so that a seed gives the same on any device.
+        """
+        if temperature < LEAST_TEMPERATURE:
+            return self.median(hits)
+        noise = torch.rand(*hits.shape[:-1], num_draws(hits.shape[-1]), generator=generator)
+        return self.draw(hits, noise.to(hits.device), temperature)
+
+    def draw(
+        self, hits: Float[Tensor, "*B V"], noise: Float[Tensor, "*B draws"], temperature: float = 1.0
+    ) -> tuple[Float[Tensor, "*B V"], Float[Tensor, "*B V"]]:
+        """``sample`` with numbers in [0, 1) drawn before, ``num_draws`` of them; temperature above 0."""
+        voices = hits.shape[-1]
+        log_weights = self.log_weights if temperature == 1 else (self.log_weights / temperature).log_softmax(-1)
+        below = log_weights.exp().cumsum(-1)[..., :-1]
+        chosen = (noise[..., :1] >= below).sum(-1)[..., None, None].expand(*hits.shape[:-1], 1, voices)
+        logistic = noise[..., 1:].logit(1e-6).unflatten(-1, (2, voices)) * temperature
+        values = []
+        for place, (bins, mean, scale) in enumerate(
+            ((VELOCITY, self.velocity_mean, self.velocity_scale), (OFFSET, self.offset_mean, self.offset_scale))
+        ):
+            value = mean.gather(-2, chosen)[..., 0, :] + scale.gather(-2, chosen)[..., 0, :] * logistic[..., place, :]
+            values.append(torch.where(hits > 0, bins.centre(bins.number(value)), 0))
+        return values[0], values[1]
+
+
+def num_draws(num_drums: int) -> int:
+    """Random numbers that a step takes: one for the component, two for each voice."""
+    return 1 + 2 * num_drums
+
+
+@dataclass(frozen=True)
+class ExpressionState:
+    """What ``Expression`` remembers of each row, as a value.
+
+    Args:
+        hidden: of the recurrent layer.
+        sums: hits, velocity and offset of each voice, and of all voices together: of the step before, then summed over
+            all steps with each discount of MEMORY_BARS.
+        places: the same over earlier bars with each of PLACE_BARS, one for each step of a bar, the next step first.
+        tempo: log2 of tempo_bpm / 120, 0 where unknown, and whether it is known.
+    """
+
+    hidden: Float[Tensor, "B layers state"]
+    sums: Float[Tensor, "B spans kinds"]
+    places: Float[Tensor, "B steps place_spans kinds"]
+    tempo: Float[Tensor, "B 2"]
+
+    def select(self, rows: Int[Tensor, " N"]) -> "ExpressionState":
+        """The state of the given rows, in that order."""
+        return ExpressionState(*(each[rows] for each in vars(self).values()))
+
+
+def discounted_sums(
+    x: Float[Tensor, "B T kinds"], discount: Float[Tensor, " spans"]
+) -> Float[Tensor, "B T spans kinds"]:
+    """s_t = discount * s_{t-1} + x_t, CHUNK elements at a time."""
+    carried, parts = x.new_zeros(len(x), len(discount), x.shape[-1]), []
+    for chunk in x.split(CHUNK, 1):
+        place = torch.arange(chunk.shape[1], device=x.device)
+        age = place[:, None] - place
+        weights = discount[:, None, None] ** age.clamp_min(0) * (age >= 0)
+        faded = carried[:, None] * (discount ** (place[:, None] + 1))[..., None]
+        parts.append(torch.einsum("sij,bjk->bisk", weights, chunk) + faded)
+        carried = parts[-1][:, -1]
+    return torch.cat(parts, 1)
+
+
+class Expression(nn.Module):
+    """How hits are played: velocity and offset, one step after another.
+
+    At each step it is given the drum model's features, the hits of the step, the tempo, and the expression of the steps
+    before: the last one, averages over MEMORY_BARS, averages over the same step of earlier bars, and what its recurrent
+    layer made of them all. The features are detached, so that training this output leaves the drum model, and the
+    likelihood of its hits, as they are.
+
+    Args:
+        hidden_dim: of the features.
+        num_drums: voices V.
+        state_dim: of the recurrent layer; the layers around it are twice as wide.
+        num_components: of the mixture, K.
+        dropout: on what the layers take in, in [0, 1).
+        steps_per_bar: of the grid.
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int,
+        num_drums: int,
+        state_dim: int = 64,
+        num_components: int = 8,
+        dropout: float = 0.1,
+        steps_per_bar: int = 16,
+    ):
+        super().__init__()
+        self.num_drums, self.num_components, self.steps_per_bar = num_drums, num_components, steps_per_bar
+        self.kinds = 3 * (num_drums + 1)
+        spans = 1 + len(MEMORY_BARS) + len(PLACE_BARS)  # the first is the step before
+        wide = 2 * state_dim
+        self.given = nn.Linear(hidden_dim + num_drums + 2, wide)
+        self.heard = nn.Linear(spans * self.kinds, wide, bias=False)
+        self.rnn = RecurrentEncoder(wide, state_dim, 1)
+        self.inner = nn.Linear(state_dim + wide, wide)
+        self.out = nn.Linear(wide, num_components * (1 + 4 * num_drums))
+        self.activation, self.drop = nn.GELU("tanh"), nn.Dropout(dropout)
+        with torch.no_grad():  # components begin apart
+            self.out.bias.normal_(0, 0.5)
+        discount = [0.0] + [math.exp(-1 / (bars * steps_per_bar)) for bars in MEMORY_BARS]
+        self.discount: Tensor
+        self.register_buffer("discount", torch.tensor(discount), persistent=False)
+        self.place_discount: Tensor
+        self.register_buffer("place_discount", torch.tensor(PLACE_BARS).reciprocal().neg().exp(), persistent=False)
+
+    def forward(
+        self,
+        features: Float[Tensor, "B T hidden"],
+        hits: Float[Tensor, "B T V"],
+        velocity: Float[Tensor, "B T V"],
+        offset: Float[Tensor, "B T V"],
+        tempo_bpm: Float[Tensor, " B"] | None = None,
+    ) -> ExpressionDistribution:
+        """The distribution of each step, given the expression of the steps before it.
+
+        Args:
+            features: of the drum model, before each step: ``Prediction.features`` without the last.
+            hits: 0 or 1.
+            velocity: in (0, 1], read where there is a hit; NaN is not told, and read as 0.
+            offset: in [-.5, .5) steps, likewise.
+            tempo_bpm: quarter notes a minute; NaN or None is not known.
+        """
+        steps, per_bar = hits.shape[1], self.steps_per_bar
+        x = self._kinds(hits, velocity, offset)
+        past = F.pad(x, (0, 0, 1, 0))[:, :-1]
+        bars = F.pad(x, (0, 0, 0, -steps % per_bar)).unflatten(1, (-1, per_bar))
+        by_place = discounted_sums(bars.flatten(2), self.place_discount).unflatten(-1, (per_bar, -1)).transpose(2, 3)
+        places = F.pad(by_place, (0, 0, 0, 0, 0, 0, 1, 0))[:, :-1].flatten(1, 2)[:, :steps]
+        heard = self._heard(discounted_sums(past, self.discount), places)
+        given = self._given(features, hits, self._tempo(tempo_bpm, len(hits))[:, None].expand(-1, steps, -1))
+        x = self.drop(self.activation(given + heard))
+        return self._distribution(self.rnn(x), x)
+
+    def log_prob(
+        self,
+        features: Float[Tensor, "B T hidden"],
+        hits: Float[Tensor, "B T V"],
+        velocity: Float[Tensor, "B T V"],
+        offset: Float[Tensor, "B T V"],
+        tempo_bpm: Float[Tensor, " B"] | None = None,
+    ) -> Float[Tensor, "B T"]:
+        """Of each step's expression given that of the steps before, in nats; arguments as in ``forward``."""
+        return self(features, hits, velocity, offset, tempo_bpm).log_prob(hits, velocity, offset)
+
+    # ------------------------------------------------------------------ one step at a time
+
+    def init_state(self, batch_size: int, tempo_bpm: Float[Tensor, " B"] | None = None) -> ExpressionState:
+        """The state before the first step."""
+        like, kinds = self.out.weight, self.kinds
+        return ExpressionState(
+            hidden=self.rnn.init_state(batch_size)[0],
+            sums=like.new_zeros(batch_size, len(self.discount), kinds),
+            places=like.new_zeros(batch_size, self.steps_per_bar, len(self.place_discount), kinds),
+            tempo=self._tempo(tempo_bpm, batch_size),
+        )
+
+    def step(
+        self, features: Float[Tensor, "B hidden"], hits: Float[Tensor, "B V"], state: ExpressionState
+    ) -> tuple[ExpressionDistribution, ExpressionState]:
+        """The distribution of the next step's expression; then ``hear`` how it was played.
+
+        Args:
+            features: of the drum model before the step, ``model.features(state)``.
+            hits: of the step.
+            state: before it.
+        """
+        given = self._given(features, hits, state.tempo)
+        x = self.drop(self.activation(given + self._heard(state.sums, state.places[:, 0])))
+        output, (hidden,) = self.rnn.step(x, (state.hidden,))
+        return self._distribution(output, x), replace(state, hidden=hidden)
+
+    def hear(
+        self,
+        hits: Float[Tensor, "B V"],
+        velocity: Float[Tensor, "B V"],
+        offset: Float[Tensor, "B V"],
+        state: ExpressionState,
+    ) -> ExpressionState:
+        """The state once the step was played so."""
+        x = self._kinds(hits, velocity, offset)
+        sums = state.sums * self.discount[:, None] + x[:, None]
+        place = state.places[:, :1] * self.place_discount[:, None] + x[:, None, None]
+        return replace(state, sums=sums, places=torch.cat([state.places[:, 1:], place], 1))
+
+    # ------------------------------------------------------------------ shared by both
+
+    def _kinds(self, hits: Tensor, velocity: Tensor, offset: Tensor) -> Float[Tensor, "*B kinds"]:
+        """Hits, velocity and offset, each of all voices and then summed over them; 0 where there is no hit."""
+        is_hit = hits > 0
+        x = torch.stack([is_hit.to(self.out.weight.dtype), velocity, offset], -2)
+        x = torch.where(is_hit[..., None, :] & ~x.isnan(), x, 0).to(self.out.weight.dtype)
+        return torch.cat([x, x.sum(-1, keepdim=True)], -1).flatten(-2)
+
+    def _heard(self, sums: Tensor, places: Tensor) -> Float[Tensor, "*B wide"]:
+        """From sums of hits, velocity and offset: shares and means."""
+        x = torch.cat([sums, places], -2).unflatten(-1, (3, -1))
+        return self.heard((x / (x[..., :1, :] + PRIOR_HITS)).flatten(-3))
+
+    def _given(self, features: Tensor, hits: Tensor, tempo: Tensor) -> Float[Tensor, "*B wide"]:
+        dtype = self.out.weight.dtype
+        return self.given(torch.cat([self.drop(features.detach().to(dtype)), hits.to(dtype), tempo], -1))
+
+    def _tempo(self, tempo_bpm: Float[Tensor, " B"] | None, batch_size: int) -> Float[Tensor, "B 2"]:
+        like = self.out.weight
+        if tempo_bpm is None:
+            return like.new_zeros(batch_size, 2)
+        tempo = (tempo_bpm.to(like) / 120).log2()
+        is_known = ~tempo.isnan()
+        return torch.stack([torch.where(is_known, tempo, 0), is_known.to(like.dtype)], -1)
+
+    def _distribution(self, output: Tensor, x: Tensor) -> ExpressionDistribution:
+        inner = self.drop(self.activation(self.inner(torch.cat([output, x], -1))))
+        weights, rest = self.out(inner).split([self.num_components, 4 * self.num_components * self.num_drums], -1)
+        velocity, velocity_scale, offset, offset_scale = rest.unflatten(
+            -1, (4, self.num_components, self.num_drums)
+        ).unbind(-3)
+        return ExpressionDistribution(
+            weights.log_softmax(-1), 0.5 + velocity / 4, _scale(velocity_scale), offset / 4, _scale(offset_scale)
+        )
+
+
+def _scale(raw: Tensor) -> Tensor:
+    """Of a logistic: .05 to begin with, between .0025 and 1."""
+    return (3 * (raw / 3).tanh() - 3).exp()

@@ -1,0 +1,1 @@
+"""Measuring and comparing music: metrics, near-duplicates, segments."""

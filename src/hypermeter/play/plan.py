@@ -1,0 +1,179 @@
+"""Plans as plain arrays: what is asked of each bar, from what people say; for players without PyTorch too."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypermeter.core.errors import HypermeterError
+
+KINDS = ("section", "style", "fill")
+"""Of labels."""
+FILL = ("beat", "fill")
+"""The labels of the kind fill."""
+LETTERS = tuple("ABCDEFGH")
+"""The labels of sections that have no names: what comes back has the letter that it had before."""
+NUMBERS = ("tempo_bpm", "density", "offbeat")
+"""Quarter notes a minute; share of cells with a hit; share of hits off the beat."""
+FILL_NOVELTY = 0.2
+"""A bar with more ``bar_novelty`` is a fill."""
+MOST_BARS = 10_000
+"""That a text of sections tells."""
+
+Labels = Mapping[str, Sequence[str]]
+"""Kind -> the labels that a model knows."""
+
+_ITEM = re.compile(r"([^\s:,]+)(?::(\d+))?")
+
+
+class PlanArrays(NamedTuple):
+    """What is asked of the bars, from their first on; after its last bar a plan stays as it is.
+
+    Args:
+        labels: (B, bars, kinds), 1 + the place in the model's vocabulary, 0 where it is left open.
+        numbers: (B, bars, numbers), NaN where left open.
+    """
+
+    labels: NDArray[np.int64]
+    numbers: NDArray[np.float32]
+
+    @classmethod
+    def free(cls, bars: int, rows: int = 1) -> "PlanArrays":
+        """A plan that leaves everything open."""
+        labels = np.zeros((rows, bars, len(KINDS)), np.int64)
+        return cls(labels, np.full((rows, bars, len(NUMBERS)), math.nan, np.float32))
+
+
+def make_plan_arrays(
+    labels: Labels,
+    bars: int | None = None,
+    *,
+    sections: str | Sequence[str | None] | None = None,
+    style: str | None = None,
+    fill: Sequence[bool | None] | None = None,
+    tempo_bpm: float | None = None,
+    density: float | Sequence[float] | None = None,
+    offbeat: float | Sequence[float] | None = None,
+) -> PlanArrays:
+    """The plan of one piece, from what people say.
+
+    Args:
+        labels: the model's vocabulary.
+        bars: of the plan; left out, as many as ``sections`` tells.
+        sections: labels of each bar; or a text of labels with numbers of bars, ``intro:4 verse:8 fill:1 chorus:8``.
+            Labels are of any kind, several joined by ``+``, as in ``rock+verse:8``. Where the model's sections are
+            letters, other names take the letters in the order in which they come. Where some bars are fills, the
+            others are none. A bar without a section goes on with the section before it.
+        style: of all bars that name none.
+        fill: whether each bar is a fill; None leaves it as ``sections`` tell.
+        tempo_bpm: of all bars.
+        density: share of cells with a hit, of all bars; or a curve, whose points are spread evenly over the bars.
+        offbeat: share of hits off the beat, likewise.
+
+    Raises:
+        HypermeterError: an unknown label, a number of bars that does not fit, a number out of its range.
+    """
+    named = _bars_of(sections)
+    length = bars if bars is not None else len(named) or 1
+    if length < 1:
+        raise HypermeterError(f"plan: bars is {bars}, expected at least 1")
+    if named and len(named) != length:
+        raise HypermeterError(f"sections: {len(named)} bars, bars is {length}: expected the same")
+    plan = PlanArrays.free(length)
+    codes = plan.labels[0]
+    _set_labels(codes, named, labels)
+    if style is not None:
+        column = codes[:, KINDS.index("style")]
+        column[column == 0] = _code("style", style, labels)
+    if fill is not None:
+        if len(fill) != length:
+            raise HypermeterError(f"plan: fill of {len(fill)} bars, expected {length}")
+        for bar, each in enumerate(fill):
+            if each is not None:
+                codes[bar, KINDS.index("fill")] = 1 + int(each)
+    for name, value, most in (("tempo_bpm", tempo_bpm, math.inf), ("density", density, 1), ("offbeat", offbeat, 1)):
+        if value is not None:
+            plan.numbers[0, :, NUMBERS.index(name)] = _curve(name, value, most, length)
+    return plan
+
+
+def _curve(name: str, value: float | Sequence[float], most: float, length: int) -> NDArray[np.float64]:
+    """A number, or points spread evenly over the bars, at each bar."""
+    points = np.atleast_1d(np.asarray(value, float))
+    least = 0 if most == 1 else 1
+    if not (len(points) and ((points >= least) & (points <= most)).all() and np.isfinite(points).all()):
+        expected = "numbers from 0 to 1" if most == 1 else "at least 1"
+        raise HypermeterError(f"plan: {name} is {value}, expected {expected}")
+    at = np.linspace(0, 1, length) if length > 1 else np.zeros(1)
+    return np.interp(at, np.linspace(0, 1, len(points)), points) if len(points) > 1 else np.full(length, points[0])
+
+
+def _bars_of(sections: str | Sequence[str | None] | None) -> list[str | None]:
+    """The labels of each bar."""
+    if sections is None:
+        return []
+    if not isinstance(sections, str):
+        return list(sections)
+    named: list[str | None] = []
+    for item in sections.replace(",", " ").split():
+        match = _ITEM.fullmatch(item)
+        if match is None or (match[2] or "1").strip("0") == "":
+            raise HypermeterError(f"sections: {item!r}, expected label:bars, as in intro:4 verse:8 fill:1 chorus:8")
+        number = int(match[2] or 1) if len(match[2] or "") < 9 else MOST_BARS + 1
+        if len(named) + number > MOST_BARS:
+            raise HypermeterError(f"sections: more than {MOST_BARS} bars at {item[:40]!r}, expected at most as many")
+        named += [match[1]] * number
+    if not named:
+        raise HypermeterError("sections: no label in it, expected label:bars, as in intro:4 verse:8 fill:1 chorus:8")
+    return named
+
+
+def section_names(sections: str, labels: Labels) -> list[str]:
+    """What the bars of a text of ``make_plan_arrays`` are called, styles left out; "" where that leaves nothing."""
+    styles = [each.lower() for each in labels.get("style", ())]
+    parts = ((text or "").split("+") for text in _bars_of(sections))
+    return ["+".join(each for each in names if each.lower() not in styles) for names in parts]
+
+
+def _set_labels(codes: NDArray[np.int64], named: Sequence[str | None], labels: Labels) -> None:
+    section = 0
+    letters: dict[str, int] = {}
+    is_lettered = tuple(labels.get("section", ())) == LETTERS
+    kinds = KINDS[1:] if is_lettered else KINDS
+    for bar, text in enumerate(named):
+        own = 0
+        for name in text.split("+") if text else ():
+            kind = next((kind for kind in kinds if _place(name, labels.get(kind, ())) is not None), None)
+            if kind is None and is_lettered:
+                name = name.lower()
+                if len(letters) == len(LETTERS) and name not in letters:
+                    most = ", ".join(letters)
+                    raise HypermeterError(f"sections: {name!r} beside {most}, expected at most {len(LETTERS)} names")
+                own = letters.setdefault(name, len(letters) + 1)
+            elif kind is None:
+                known = ", ".join(each for kind in KINDS for each in labels.get(kind, ()))
+                raise HypermeterError(f"sections: no label {name!r} in the model; it has {known or 'none'}")
+            elif kind == "section":
+                own = _code(kind, name, labels)
+            else:
+                codes[bar, KINDS.index(kind)] = _code(kind, name, labels)
+        section = own or section
+        codes[bar, 0] = section
+    fills = codes[:, KINDS.index("fill")]
+    if (fills == 1 + FILL.index("fill")).any():
+        fills[fills == 0] = 1 + FILL.index("beat")
+
+
+def _place(name: str, known: Sequence[str]) -> int | None:
+    return next((place for place, each in enumerate(known) if each.lower() == name.lower()), None)
+
+
+def _code(kind: str, name: str, labels: Labels) -> int:
+    place = _place(name, labels.get(kind, ()))
+    if place is None:
+        known = ", ".join(labels.get(kind, ()))
+        raise HypermeterError(f"{kind}: no {name!r} in the model; it has {known or 'none'}")
+    return 1 + place

@@ -1,0 +1,1 @@
+"""Music for others: pictures, sound, reports, export, the server, live playing."""

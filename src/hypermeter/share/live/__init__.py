@@ -1,0 +1,8 @@
+"""Playing live: a model that runs in time, at a MIDI port, led while it plays."""
+
+from hypermeter.share.live.asking import Asking, Settings
+from hypermeter.share.live.clock import RealClock, SimulatedClock
+from hypermeter.share.live.drawing import Drawer, Moment, Part
+from hypermeter.share.live.engine import Engine
+from hypermeter.share.live.measure import Timing
+from hypermeter.share.live.position import FollowedTempo, OwnTempo

@@ -1,0 +1,354 @@
+"""The application: routes, answers and errors. Work runs in threads, and ends when nobody waits for it."""
+
+import json
+import mimetypes
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from hypermeter import __version__
+from hypermeter.core.errors import HypermeterError
+from hypermeter.io.midi import parse_midi, to_midi_bytes
+from hypermeter.play.runtime import OnnxPlayer
+from hypermeter.share.serve.guard import Guard, one_line
+from hypermeter.share.serve.limits import Limits, Refused, Stopped
+from hypermeter.share.serve.messages import (
+    AnalyseRequest,
+    ContinueRequest,
+    Filled,
+    GenerateRequest,
+    GridMessage,
+    Health,
+    InfillRequest,
+    LimitsAnswer,
+    Measured,
+    ModelAnswer,
+    ModelsAnswer,
+    Played,
+    Problem,
+    Read,
+    SampleSize,
+    VaryRequest,
+    WriteRequest,
+    from_groove,
+    kit_of,
+    to_groove,
+)
+from hypermeter.share.serve.playing import filled, joined, played_bars, varied
+from hypermeter.share.serve.work import FAILED, Server
+
+LINES = "application/x-ndjson"
+MIDI_TYPES = ("application/octet-stream", "audio/midi", "audio/x-midi", "audio/mid")
+LEFT = 499
+"""The status of a request whose client left, for the log alone."""
+
+
+def make_app(
+    players: Mapping[str, OnnxPlayer],
+    page: Path | None = None,
+    limits: Limits | None = None,
+    hosts: Collection[str] | None = None,
+) -> Guard:
+    """The ASGI application.
+
+    Args:
+        players: name -> model; the first is the default.
+        page: folder that is served at /; None serves the API alone.
+        limits: of requests; left out, the defaults.
+        hosts: see ``Guard``.
+    """
+    server = Server(players, limits or Limits())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        server.threads.shutdown(wait=False, cancel_futures=True)
+
+    app = FastAPI(
+        title="Hypermeter",
+        version=__version__,
+        summary="Drumming: generated, continued, filled in, varied, measured.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.server = server
+    _add_errors(app)
+    _add_asking(app, server)
+    _add_playing(app, server)
+    _add_midi(app, server)
+    site = FastAPI(openapi_url=None)
+    _add_errors(site)
+    if page is not None:
+        site.mount("/", PageFiles(directory=page, html=True))
+
+    async def either(scope: Any, receive: Any, send: Any) -> None:
+        is_page = scope["type"] == "http" and not f"{scope['path']}/".startswith("/api/")
+        await (site if is_page else app)(scope, receive, send)
+
+    return Guard(either, server.limits, hosts)
+
+
+# ---------------------------------------------------------------------- errors
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    said = {
+        400: "Not JSON, or a host that is not served",
+        408: "The body came too slowly",
+        413: "The body is too large",
+        415: "Another content type is expected",
+        422: "A value that does not fit",
+        429: "Busy; Retry-After tells when to come again",
+        503: "Took longer than the limit",
+    }
+    return {status: {"model": Problem, "description": said[status]} for status in statuses}
+
+
+OF_BODIES = (400, 408, 413, 415, 422)
+OF_WORK = (*OF_BODIES, 429, 503)
+
+
+def _place(body: Any, loc: Sequence[Any]) -> str:
+    """Where in the body a mistake is, without the names of the forms that were tried on the way."""
+    names = []
+    for number, part in enumerate(loc, 1):
+        is_item = isinstance(body, list) and isinstance(part, int) and part < len(body)
+        if is_item or (isinstance(body, dict) and part in body):
+            body = body[part]
+        elif not (isinstance(body, dict) and number == len(loc)):  # what is missing has a name
+            continue
+        names.append(str(part))
+    return ".".join(names)
+
+
+def _add_errors(app: FastAPI) -> None:
+    def problem(status: int, reason: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+        return JSONResponse({"error": one_line(reason)}, status, headers)
+
+    @app.exception_handler(HypermeterError)
+    async def bad_value(_: Request, error: HypermeterError) -> Response:
+        return problem(422, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def bad_request(request: Request, error: RequestValidationError) -> Response:
+        first, *others = error.errors()
+        # where one of several forms would do, the one that was followed furthest was meant
+        alike = [first, *(each for each in others if each["loc"][:2] == first["loc"][:2])]
+        first = max(alike, key=lambda each: (len(each["loc"]), not each["type"].endswith("_type")))
+        kind = request.headers.get("content-type", "")
+        if isinstance(first.get("input"), bytes):
+            return problem(415, f"content type {kind[:80]!r}, expected application/json")
+        where = _place(error.body, first["loc"][1:]) or "body"
+        if first["type"] == "json_invalid":
+            return problem(400, f"body: not JSON ({first.get('ctx', {}).get('error', 'at ' + where)})")
+        found = "" if first["type"] == "missing" else f", found {str(first.get('input'))[:40]!r}"
+        return problem(422, f"{where}: {first['msg']}{found}")
+
+    @app.exception_handler(Refused)
+    async def refused(_: Request, error: Refused) -> Response:
+        return problem(error.status, error.reason, error.headers)
+
+    @app.exception_handler(Stopped)
+    async def stopped(_: Request, error: Stopped) -> Response:
+        return problem(LEFT, "the client left")
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        detail = str(error.detail)
+        if error.status_code in (404, 405):
+            detail = f"{request.method} {request.url.path}: {detail.lower()}; /api/openapi.json tells what there is"
+        return problem(error.status_code, detail, error.headers)
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, error: Exception) -> Response:
+        return problem(500, FAILED)
+
+
+# ---------------------------------------------------------------------- routes
+
+
+def _add_asking(app: FastAPI, server: Server) -> None:
+    @app.get("/api/health", summary="Whether it runs, and how busy it is")
+    async def health() -> Health:
+        return Health(status="ok", version=__version__, running=server.slots.running, slots=server.limits.running)
+
+    @app.get("/api/models", summary="What can be played, what can be asked, and the limits")
+    async def models() -> ModelsAnswer:
+        found = []
+        for name, player in server.players.items():
+            kit = kit_of(player)
+            found.append(
+                ModelAnswer(
+                    name=name,
+                    voices=list(kit.names),
+                    pitches=[list(voice.pitches) for voice in kit.voices],
+                    grid=GridMessage.model_validate(player.grid.to_dict()),
+                    labels=player.labels,
+                    has_expression=player.has_expression,
+                )
+            )
+        limits = {name: getattr(server.limits, name) for name in LimitsAnswer.model_fields}
+        return ModelsAnswer(models=found, limits=LimitsAnswer(**limits))
+
+    @app.post("/api/analyse", summary="Rhythm metrics of a groove", responses=_problems(*OF_WORK))
+    async def analyse(request: Request, body: AnalyseRequest) -> Measured:
+        def job(player: OnnxPlayer) -> dict[str, Any]:
+            from hypermeter.music.metrics import measure
+            from hypermeter.share.analyse import to_json  # needs torch, which nothing else here does
+
+            groove = to_groove(body.groove, player, server.limits.bars)
+            if not len(groove):
+                raise HypermeterError("groove: no steps in it, expected at least one")
+            return to_json(measure(groove))
+
+        return Measured(metrics=await server.work(request, body.model, job))
+
+
+def _add_playing(app: FastAPI, server: Server) -> None:
+    limits = server.limits
+    streamed: dict[str, Any] = {
+        "response_class": StreamingResponse,
+        "responses": _problems(*OF_WORK)
+        | {200: {"description": "A JSON line a bar, then one that is done or an error", "content": {LINES: {}}}},
+    }
+
+    async def play(request: Request, body: GenerateRequest | ContinueRequest) -> Played:
+        groove = await server.work(request, body.model, lambda player: joined(played_bars(player, body, limits)))
+        return Played(groove=from_groove(groove), seed=body.seed)
+
+    async def stream(request: Request, body: GenerateRequest | ContinueRequest) -> Response:
+        def job(player: OnnxPlayer, say: Callable[[dict], None]) -> dict:
+            for bar, groove in enumerate(played_bars(player, body, limits)):
+                say({"bar": bar, "groove": from_groove(groove).model_dump()})
+            return {"done": True, "bars": body.bars, "seed": body.seed}
+
+        lines = server.lines(request, body.model, job)
+        first = await anext(lines)
+        if "error" in first:  # what is refused at once is refused with its status
+            await lines.aclose()
+            raise Refused(first["status"], first["error"])
+        return StreamingResponse(_after(first, lines), media_type=LINES)
+
+    @app.post("/api/generate", summary="Bars from silence", responses=_problems(*OF_WORK))
+    async def generate(request: Request, body: GenerateRequest) -> Played:
+        return await play(request, body)
+
+    @app.post("/api/continue", summary="Bars that go on from a groove", responses=_problems(*OF_WORK))
+    async def go_on(request: Request, body: ContinueRequest) -> Played:
+        return await play(request, body)
+
+    @app.post("/api/generate/stream", summary="Bars from silence, each as soon as it is played", **streamed)
+    async def generate_stream(request: Request, body: GenerateRequest) -> Response:
+        return await stream(request, body)
+
+    @app.post("/api/continue/stream", summary="Bars that go on, each as soon as it is played", **streamed)
+    async def continue_stream(request: Request, body: ContinueRequest) -> Response:
+        return await stream(request, body)
+
+    @app.post("/api/infill", summary="What is not known of a groove, given the rest", responses=_problems(*OF_WORK))
+    async def infill(request: Request, body: InfillRequest) -> Filled:
+        groove, done = await server.work(request, body.model, lambda player: filled(player, body, limits))
+        sizes = SampleSize(smallest=done.smallest, mean=float(done.effective_sample_size.mean()))
+        return Filled(
+            groove=from_groove(groove), seed=body.seed, effective_sample_size=sizes, warning=one_line(done.warning)
+        )
+
+    @app.post("/api/vary", summary="A groove played differently", responses=_problems(*OF_WORK))
+    async def vary(request: Request, body: VaryRequest) -> Played:
+        groove = await server.work(request, body.model, lambda player: varied(player, body, limits))
+        return Played(groove=from_groove(groove), seed=body.seed)
+
+
+async def _after(first: dict, lines: AsyncGenerator[dict]) -> AsyncIterator[bytes]:
+    """Each as a line of JSON."""
+    try:
+        yield _line(first)
+        async for each in lines:
+            yield _line(each)
+    finally:
+        await lines.aclose()
+
+
+def _line(said: dict) -> bytes:
+    said.pop("status", None)  # too late for one
+    return json.dumps(said, separators=(",", ":")).encode() + b"\n"
+
+
+def _add_midi(app: FastAPI, server: Server) -> None:
+    midi = {"schema": {"type": "string", "format": "binary"}}
+    of_body = {"required": True, "content": {kind: midi for kind in MIDI_TYPES[:2]}}
+    written = {200: {"description": "A MIDI file", "content": {"audio/midi": midi}}}
+
+    @app.post(
+        "/api/midi/read",
+        summary="The groove in a MIDI file",
+        responses=_problems(*OF_WORK),
+        openapi_extra={"requestBody": of_body},
+    )
+    async def read(request: Request, model: Annotated[str | None, Query(max_length=64)] = None) -> Read:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in MIDI_TYPES:
+            raise Refused(415, f"content type {kind[:80]!r}, expected one of {', '.join(MIDI_TYPES)}")
+        content = await request.body()
+
+        def job(player: OnnxPlayer) -> Read:
+            pieces, losses = parse_midi(content, "MIDI", kit_of(player), player.grid, "refuse", to_end=True)
+            groove, unmapped = pieces[0].groove, sum(pieces[0].unmapped.values())
+            if groove.num_bars > server.limits.bars:
+                raise HypermeterError(f"MIDI: {groove.num_bars} bars, expected at most {server.limits.bars}")
+            groove.kit = kit_of(player)
+            if unmapped:
+                losses.append(f"{unmapped} hits that no voice of the kit reads")
+            if pieces[0].dropped:
+                losses.append(f"{pieces[0].dropped} hits dropped for a louder one of the same voice and step")
+            return Read(groove=from_groove(groove), losses=losses)
+
+        return await server.work(request, model, job)
+
+    @app.post(
+        "/api/midi/write",
+        summary="A groove as a MIDI file",
+        responses=_problems(*OF_BODIES) | written,
+        response_class=Response,
+    )
+    async def write(body: WriteRequest) -> Response:
+        groove = to_groove(body.groove, server.player(body.model), server.limits.bars)
+        return Response(to_midi_bytes(groove), media_type="audio/midi")
+
+
+class PageFiles(StaticFiles):
+    """The page's files, with types that browsers take modules and WebAssembly by; none is kept without asking."""
+
+    def file_response(self, full_path: Any, *arguments: Any, **options: Any) -> Response:
+        response = super().file_response(full_path, *arguments, **options)
+        if response.status_code == 200:
+            response.headers["content-type"] = type_of(Path(full_path))
+        response.headers["cache-control"] = "no-cache"
+        return response
+
+
+TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".wasm": "application/wasm",
+    ".onnx": "application/octet-stream",
+    ".json": "application/json",
+    ".gz": "application/gzip",
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+def type_of(path: Path) -> str:
+    """The media type of a file, the same on every system."""
+    return TYPES.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"

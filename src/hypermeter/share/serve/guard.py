@@ -1,0 +1,126 @@
+"""What stands before the application: headers of every answer, the host that was asked for, size and time of a body."""
+
+import json
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from typing import Any
+
+import anyio
+
+from hypermeter.share.serve.limits import Limits, Refused
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; "
+        "media-src 'self' data: blob:; connect-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-embedder-policy": "require-corp",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=(), midi=(self)",
+}
+"""Of every answer. Nothing is loaded from elsewhere, and no other site may frame, read or embed what is served."""
+
+
+class Guard:
+    """An ASGI application around another.
+
+    Args:
+        app: the other.
+        limits: of bodies.
+        hosts: names that the server is called by; None takes any. A server on the loopback interface checks them, as
+            another site could point a name of its own there.
+    """
+
+    def __init__(self, app: Any, limits: Limits, hosts: Collection[str] | None = None):
+        self.app, self.limits, self.hosts = app, limits, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                own = {name.lower() for name, _ in message.get("headers", [])}
+                added = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in own]
+                message = {**message, "headers": [*message.get("headers", []), *added]}
+            await send(message)
+
+        try:
+            self._check_host(scope)
+            body = await self._read(scope, receive)
+        except Refused as refused:
+            await answer(send_with_headers, refused)
+            return
+        if body is None:  # the client left before all of it had come
+            return
+        is_given = False
+
+        async def receive_body() -> MutableMapping[str, Any]:
+            nonlocal is_given
+            if is_given:
+                return await receive()
+            is_given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app(scope, receive_body, send_with_headers)
+
+    def _check_host(self, scope: Scope) -> None:
+        if self.hosts is None:
+            return
+        host = _header(scope, b"host")
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        if name not in self.hosts:
+            raise Refused(
+                400, f"host {name[:80]!r} is not served here; expected one of {', '.join(sorted(self.hosts))}"
+            )
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        length, most = _header(scope, b"content-length"), self.limits.body_bytes
+        too_large = Refused(413, f"body larger than {most} bytes; send less")
+        if length.isdecimal() and int(length[:20]) > most:
+            raise too_large
+        parts, size = [], 0
+        try:
+            with anyio.fail_after(self.limits.body_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > most:
+                        raise too_large
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+        except TimeoutError:
+            reason = f"body did not come within {self.limits.body_seconds:g} s; send it at once"
+            raise Refused(408, reason) from None
+
+
+async def answer(send: Send, refused: Refused) -> None:
+    """The line of a refusal as JSON."""
+    body = json.dumps({"error": one_line(refused.reason)}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.lower().encode(), value.encode()) for name, value in refused.headers.items()]
+    if refused.status in (408, 413):
+        headers.append((b"connection", b"close"))  # what is left of the body is not read
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def one_line(text: str) -> str:
+    """Without line breaks, of a bounded length, and of what UTF-8 can hold."""
+    line = " ".join(text.split())
+    return (line if len(line) <= 500 else line[:497] + "...").encode("utf-8", "replace").decode()
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")

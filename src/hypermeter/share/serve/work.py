@@ -1,0 +1,134 @@
+"""Work on threads, for clients that may leave: models, a place for each request, an end to what nobody waits for."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from fastapi import Request
+
+from hypermeter.core.errors import HypermeterError
+from hypermeter.play.runtime import OnnxPlayer, PlanArrays
+from hypermeter.share.serve.guard import one_line
+from hypermeter.share.serve.limits import Limits, Refused, Slots, Stopped, Watch, wait_unless_left
+from hypermeter.share.serve.playing import Watched
+
+Result = TypeVar("Result")
+
+FAILED = "the server failed; its log tells more"
+
+_log = logging.getLogger("hypermeter.share.serve")
+
+
+class Server:
+    """The models, the limits, and the threads that work.
+
+    Args:
+        players: name -> model; the first is taken where none is named.
+        limits: of requests.
+    """
+
+    def __init__(self, players: Mapping[str, OnnxPlayer], limits: Limits):
+        if not players:
+            raise HypermeterError("serve: no models, expected at least one")
+        self.players, self.limits, self.slots = players, limits, Slots(limits)
+        for name, player in players.items():  # what requests share is made once
+            if player.meta["kit"] is None:
+                raise HypermeterError(f"{name}: no kit in it, so its voices have no names; export a model with a kit")
+            if player.has_expression:
+                _ = player.expression_session
+            if player.labels is not None:
+                player.embed(PlanArrays.free(1))
+        self.threads = ThreadPoolExecutor(limits.running, thread_name_prefix="hypermeter-plays")
+
+    def player(self, name: str | None) -> OnnxPlayer:
+        """The model of that name.
+
+        Raises:
+            HypermeterError: there is none; only those that the server was started with are served.
+        """
+        if name is None:
+            return next(iter(self.players.values()))
+        if name not in self.players:
+            raise HypermeterError(f"model: no {name!r} here; expected one of {', '.join(self.players)}")
+        return self.players[name]
+
+    async def work(self, request: Request, model: str | None, job: Callable[[OnnxPlayer], Result]) -> Result:
+        """Run a job on a thread, once there is a place, until it is done, its time is up, or the client leaves."""
+        player = self.player(model)
+        async with self.slots.one(partial(_has_left, request)):
+            watch = Watch(self.limits.seconds)
+            loop = asyncio.get_running_loop()
+            working = loop.run_in_executor(self.threads, partial(job, Watched.of(player, watch)))
+            try:
+                await wait_unless_left(working, partial(_has_left, request))
+                if not working.done():
+                    watch.stop()
+                return await working
+            finally:  # also where the server ends meanwhile
+                watch.stop()
+
+    async def lines(
+        self, request: Request, model: str | None, job: Callable[[OnnxPlayer, Callable[[dict], None]], dict]
+    ) -> AsyncGenerator[dict]:
+        """What the job says, then what it gives back; or its error, and the status that it would have."""
+        player = self.player(model)
+        await self.slots.take(partial(_has_left, request))
+        watch, said = Watch(self.limits.seconds), asyncio.Queue[dict | None]()
+        loop = asyncio.get_running_loop()
+
+        def say(line: dict | None) -> None:
+            loop.call_soon_threadsafe(said.put_nowait, line)
+
+        def run() -> None:
+            try:
+                say(job(Watched.of(player, watch), say))
+            except Stopped:
+                pass
+            except (HypermeterError, Refused) as error:
+                say({"error": one_line(str(error)), "status": getattr(error, "status", 422)})
+            except Exception:
+                _log.exception("a job failed")
+                say({"error": FAILED, "status": 500})
+            finally:
+                say(None)
+
+        try:
+            working = loop.run_in_executor(self.threads, run)
+        except RuntimeError:  # the server ends
+            self.slots.give_back()
+            raise
+        # The place is the thread's, and not that of a client who reads slowly what was long written.
+        working.add_done_callback(lambda _: self.slots.give_back())
+        try:
+            line = await self._first(request, said)
+            while line is not None:
+                yield line
+                if await request.is_disconnected():
+                    return
+                line = await said.get()
+        finally:
+            watch.stop()
+            await asyncio.shield(working)
+
+    async def _first(self, request: Request, said: asyncio.Queue[dict | None]) -> dict | None:
+        """What is said first.
+
+        Raises:
+            Stopped: the client left before.
+        """
+        coming = asyncio.ensure_future(said.get())
+        try:
+            await wait_unless_left(coming, partial(_has_left, request))
+            if not coming.done():
+                raise Stopped
+            return coming.result()
+        finally:
+            coming.cancel()
+
+
+async def _has_left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

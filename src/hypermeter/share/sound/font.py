@@ -1,0 +1,69 @@
+"""MIDI as sound by a sound font (SF2, SF3) and the fluidsynth command."""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from hypermeter.core.errors import HypermeterError
+from hypermeter.share.sound.drums import SAMPLE_RATE
+from hypermeter.share.sound.wav import from_wav_bytes
+
+SECONDS_ALLOWED = 600
+GAIN = 1.0
+"""Of fluidsynth, whose own 0.2 is soft for drums alone."""
+
+SILENCE = 1e-3
+"""What fluidsynth writes where no preset sounds is below this."""
+
+
+def font_wav_bytes(midi: bytes, sound_font: Path, rate_hz: int = SAMPLE_RATE) -> bytes:
+    """A stereo WAV file of 16 bits: a MIDI file, all its channels, as fluidsynth plays it with a sound font.
+
+    Raises:
+        HypermeterError: no such font or not one, fluidsynth not installed or failing, or nothing to be heard.
+    """
+    _check_font(sound_font)
+    command = shutil.which("fluidsynth")
+    if command is None:
+        raise HypermeterError(
+            f"{sound_font}: needs the fluidsynth command, which is not installed; install it (apt, brew, choco: "
+            "fluidsynth), or leave the sound font out for the kit of the package"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        song, out = Path(folder, "in.mid"), Path(folder, "out.wav")
+        song.write_bytes(midi)
+        options = ["-ni", "-q", "-g", str(GAIN), "-r", str(rate_hz), "-T", "wav", "-O", "s16", "-F", str(out)]
+        options += ["-o", "synth.default-soundfont="]  # or another font would play in place of a damaged one
+        try:
+            done = subprocess.run(
+                [command, *options, str(sound_font.resolve()), str(song)],
+                capture_output=True,
+                text=True,
+                timeout=SECONDS_ALLOWED,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired as error:
+            reason = f"{sound_font}: fluidsynth took more than {SECONDS_ALLOWED} s; cut the piece"
+            raise HypermeterError(reason) from error
+        if done.returncode or not out.exists() or "Failed to load" in done.stderr:
+            errors = [line for line in done.stderr.splitlines() if "error" in line] or [f"exit code {done.returncode}"]
+            said = errors[0].removeprefix("fluidsynth: error: ")
+            raise HypermeterError(f"{sound_font}: fluidsynth failed ({said}); try another sound font")
+        content = out.read_bytes()
+    samples, _ = from_wav_bytes(content)
+    if not (np.abs(samples) > SILENCE).any():
+        raise HypermeterError(f"{sound_font}: only silence came out; take a sound font with General MIDI drums")
+    return content
+
+
+def _check_font(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError as error:
+        raise HypermeterError(f"{path}: cannot be read ({error.strerror}); check the path of the sound font") from error
+    if start[:4] != b"RIFF" or start[8:] != b"sfbk":
+        raise HypermeterError(f"{path}: not a sound font, expected an SF2 or SF3 file")
