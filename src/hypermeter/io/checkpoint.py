@@ -9,10 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from safetensors.numpy import save
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write
@@ -21,6 +21,9 @@ from hypermeter.core.kit import Kit
 
 SHIPPED = Path(str(files("hypermeter") / "weights"))
 """Where the models are that come with the package."""
+
+VERSION = 1
+"""Of the record that stands in a checkpoint beside the weights. A file of an earlier build has none, and reads alike."""
 
 
 @dataclass(frozen=True)
@@ -31,26 +34,35 @@ class Checkpoint:
         config: the arguments of its constructor, but for grid and kit.
         grid: the metre.
         kit: the voices, None where the model has no kit.
-        tensors: its ``state_dict``.
+        tensors: its ``state_dict``: NumPy arrays when read; arrays or PyTorch tensors when written.
     """
 
     config: dict[str, Any]
     grid: Grid
     kit: Kit | None
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Any]
 
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint, notes: Mapping[str, Any]) -> None:
-    """Write a checkpoint whole or not at all; notes are anything JSON can hold."""
+    """Write a checkpoint whole or not at all; notes are anything JSON can hold. Floats are written as float32."""
     about = {
+        "version": VERSION,
         "config": checkpoint.config,
         "grid": checkpoint.grid.to_dict(),
         "kit": None if checkpoint.kit is None else checkpoint.kit.to_dict(),
         "notes": dict(notes),
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    tensors = {name: _array_of(tensor) for name, tensor in checkpoint.tensors.items()}
     with atomic_write(path) as temporary:
         temporary.write_bytes(save(tensors, metadata={"hypermeter": json.dumps(about)}))
+
+
+def _array_of(tensor: Any) -> NDArray[Any]:
+    """A NumPy array of an array, or of a PyTorch tensor on any device and of any type."""
+    if hasattr(tensor, "detach"):
+        tensor = tensor.detach().cpu()
+        tensor = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    return np.ascontiguousarray(tensor)
 
 
 def shipped_models() -> list[str]:
@@ -98,15 +110,18 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def read_checkpoint(path: Path, kit: str | None = None, device: str | torch.device = "cpu") -> Checkpoint:
-    """A checkpoint, its tensors on the device. Called in ``reading``, since a damaged file raises errors of many kinds.
+def read_checkpoint(path: Path, kit: str | None = None) -> Checkpoint:
+    """Read a checkpoint. Call it in ``reading``, since a damaged file raises errors of many kinds.
 
     Raises:
-        HypermeterError: a kit of that name is asked for, and the model has another or none.
+        HypermeterError: a checkpoint of a later version; a kit of that name is asked for, and the model has another or
+            none.
     """
-    with safe_open(path, framework="pt", device=str(device)) as file:
+    with safe_open(path, framework="numpy") as file:
         about = json.loads((file.metadata() or {})["hypermeter"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    if (version := about.get("version", VERSION)) != VERSION:
+        raise HypermeterError(f"{path}: version {version} of the checkpoint, expected {VERSION}; update hypermeter")
     own = None if about["kit"] is None else Kit.from_dict(about["kit"])
     if kit is not None and (own is None or own.name != kit):
         found = "no kit" if own is None else f"kit {own.name}"

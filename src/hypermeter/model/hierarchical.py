@@ -275,9 +275,9 @@ def load(name_or_path: str | Path, kit: str | None = None, device: str | torch.d
     """
     path = find_checkpoint(name_or_path)
     with reading(path):
-        checkpoint = read_checkpoint(path, kit, device)
+        checkpoint = read_checkpoint(path, kit)
         model = HierarchicalDrumModel(**checkpoint.config, grid=checkpoint.grid, kit=checkpoint.kit)
-        model.load_state_dict(checkpoint.tensors)
+        model.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.tensors.items()})
     return model.to(device).eval()
 
 
