@@ -117,6 +117,30 @@ def test_an_interrupt_ends_with_exit_code_130(monkeypatch):
     assert cli.main(["demo"]) == 130
 
 
+def test_a_plugin_is_a_module_that_shadows_no_other(capsys, tmp_path):
+    (tmp_path / "json.py").write_text(
+        "from __future__ import annotations\n"  # with which a dataclass looks its module up
+        "import pickle, typing\nfrom dataclasses import dataclass\n"
+        "@dataclass\nclass Note:\n    pitch: int = 36\n"
+        "assert typing.get_type_hints(Note) == {'pitch': int}\n"
+        "assert pickle.loads(pickle.dumps(Note())) == Note()\n"
+        "print('ran')\n"
+    )
+    before = sys.modules["json"]
+    assert cli.main(["--plugin", str(tmp_path / "json.py"), "--version"]) == 0
+    assert capsys.readouterr().out == f"ran\n{hypermeter.__version__}\n"
+    assert sys.modules["json"] is before
+
+
+def test_a_plugin_that_fails_leaves_no_module(capsys, tmp_path):
+    (tmp_path / "bad.py").write_text("raise KeyError('no')")
+    before = set(sys.modules)
+    assert "bad.py: cannot be run as a plugin (KeyError" in refused(
+        capsys, "--plugin", tmp_path / "bad.py", "--version"
+    )
+    assert set(sys.modules) == before
+
+
 def test_inspect_prints_grid_and_metrics_and_draws(capsys, tmp_path, beat):
     assert cli.main(["inspect", str(beat), "--out", str(tmp_path / "seen.png")]) == 0
     out = capsys.readouterr().out

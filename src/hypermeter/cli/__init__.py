@@ -88,11 +88,20 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
 
 def _run_file(path: Path) -> None:
-    """Run the user's Python file, which registers metrics and the like, as a module of its own."""
-    spec = spec_from_file_location(path.stem, path)
+    """Run the user's Python file, which registers metrics and the like, as a module of its own.
+
+    Dataclasses and pickle look their module up in ``sys.modules``. Its name there is the path, which no import
+    statement can ask for; a dot in it would be taken for a package.
+    """
+    spec = spec_from_file_location(f"plugin:{path.resolve()}".replace(".", "_"), path)
     if spec is None or spec.loader is None:
         raise ImportError("expected a file that ends in .py")
-    spec.loader.exec_module(module_from_spec(spec))
+    sys.modules[spec.name] = module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
 
 
 def _function(name: str) -> Callable[..., Any]:
