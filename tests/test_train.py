@@ -588,6 +588,26 @@ def test_a_file_cannot_be_the_folder_of_a_run(data, tmp_path):
             train(config_of(data, out))
 
 
+@pytest.mark.parametrize("out", ["npz", "npz/train", "npz/train/run", "npz/../npz", "midi", "midi/run", "run"])
+def test_a_run_is_not_written_where_its_data_are_read(tmp_path, out):
+    for folder in ("npz/train", "midi", "run/npz"):
+        (tmp_path / folder).mkdir(parents=True)
+    for path in ("midi/a.mid", "run/npz/a.mid"):
+        write_midi(next(iter(read_corpus().values())), tmp_path / path)
+    np.savez(tmp_path / "npz" / "train" / "0.npz", sequence=np.ones((64, 3), np.uint8))
+    source = {"npz": "npz", "midi": "midi", "run": "run/npz"}[out.partition("/")[0]]
+    before = sorted(tmp_path.rglob("*"))
+    for begin in (train_command,) if out == "run" else (train_command, train):
+        with pytest.raises(HypermeterError, match="read as data; choose one outside|MIDI where its .npz would be"):
+            begin(config_of(tmp_path / source, tmp_path / out, max_steps=1))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_beside_the_splits_of_its_data_is_well(data, tmp_path):
+    shutil.copytree(data, tmp_path / "npz")
+    assert (train(config_of(tmp_path / "npz", tmp_path / "npz" / "runs" / "one", max_steps=1)) / CHECKPOINT).exists()
+
+
 def test_curves_show_a_single_point(tmp_path):
     plot_curves([{"update": 1, "step_nll": 1.0}], tmp_path / "one.png")
     plot_curves([{"update": 1, "step_nll": float("nan")}], tmp_path / "none.png")

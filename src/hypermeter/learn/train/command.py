@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
+from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit, load_kit
 from hypermeter.io.midi import MIDI_SUFFIXES
 from hypermeter.learn.prepare import prepare
 from hypermeter.learn.train.config import TrainConfig
-from hypermeter.learn.train.resume import CHECKPOINT, read_state
+from hypermeter.learn.train.resume import CHECKPOINT, check_folders, read_state
 from hypermeter.learn.train.run import train
 from hypermeter.model.hierarchical import load
 
@@ -22,17 +23,18 @@ def from_midi(config: TrainConfig) -> TrainConfig:
     It is prepared on the kit and grid, and with the tracks, of the run that goes on or else of the model to start from.
 
     Raises:
-        HypermeterError: MIDI that cannot be prepared, or a model or checkpoint that cannot be read.
+        HypermeterError: MIDI that cannot be prepared, a model or checkpoint that cannot be read, or a run in the folder
+            of its data.
     """
-    own = config.out.resolve()
-    others = [path for path in config.npz_dir.rglob("*") if own not in path.resolve().parents]
-    if any(path.suffix == ".npz" for path in others):
+    check_folders(config)
+    suffixes = {path.suffix.lower() for path in config.npz_dir.rglob("*")}
+    if ".npz" in suffixes or not (config.npz_dir.is_file() or suffixes & set(MIDI_SUFFIXES)):
         return config
-    if not (config.npz_dir.is_file() or any(path.suffix.lower() in MIDI_SUFFIXES for path in others)):
-        return config
+    made = config.out / "npz"
+    if made.resolve() == config.npz_dir.resolve():
+        raise HypermeterError(f"{made}: MIDI where its .npz would be written; choose another folder for the run")
     found, grid, tracks = _start(config)
     kit: Any = config.kit or found or "gm10"
-    made = config.out / "npz"
     prepare(
         config.npz_dir,
         made,

@@ -36,6 +36,16 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any] | None:
     return state
 
 
+def check_folders(config: TrainConfig) -> None:
+    """Refuse a folder of the run that is the folder of the data, or lies in what is read as data."""
+    data, out = config.npz_dir.resolve(), config.out.resolve()
+    read = [data / "train", data / "validation"] if (data / "train").is_dir() else [data]
+    if out == data or any(folder in (out, *out.parents) for folder in read):
+        raise HypermeterError(
+            f"{config.out}: cannot be the folder of a run, as {config.npz_dir} is read as data; choose one outside it"
+        )
+
+
 def make_folder(out: Path, files: Sequence[str]) -> None:
     """The folder of a run, without what a killed process left of its files.
 

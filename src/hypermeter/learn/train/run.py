@@ -20,7 +20,14 @@ from hypermeter.learn.train.config import SHAPE_FIELDS, TrainConfig
 from hypermeter.learn.train.log import plot_curves, write_log
 from hypermeter.learn.train.material import batches, read_material, read_start
 from hypermeter.learn.train.module import DrumModule, expression_nats
-from hypermeter.learn.train.resume import CHECKPOINT, check_same_run, make_folder, read_state, write_state
+from hypermeter.learn.train.resume import (
+    CHECKPOINT,
+    check_folders,
+    check_same_run,
+    make_folder,
+    read_state,
+    write_state,
+)
 from hypermeter.model.heads import known_combinations
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 
@@ -38,6 +45,7 @@ def train(config: TrainConfig) -> Path:
             accelerator that is not there, or a run of other settings or data in ``out``.
         KeyboardInterrupt: the run was asked to stop (Ctrl-C, SIGTERM), and has saved what it takes to go on.
     """
+    check_folders(config)
     on_cuda = config.accelerator != "cpu" and torch.cuda.is_available()
     if config.accelerator == "cuda" and config.devices > torch.cuda.device_count():
         found = torch.cuda.device_count()
