@@ -1,5 +1,6 @@
 /** What the page holds, and what can be done with it; the views show it and call it. */
 
+import { DEFAULTS, LEAST_SEED, MOST_SEED } from './bounds'
 import { Replaced, Stopped } from './engine'
 import { History } from './history'
 import { keptByVariation } from './infill'
@@ -34,8 +35,7 @@ export interface Busy {
   stop: AbortController
 }
 
-/** Of infill; and how many bars after the selected ones are heard and weighed. */
-const PARTICLES = 32
+/** Bars after those that are filled in that are heard and weighed. */
 const BARS_AFTER = 2
 /** Bars that endless play asks for at once, and that it keeps ahead. */
 const CHUNK_BARS = 2
@@ -51,7 +51,8 @@ export class App {
   readonly volumes: number[]
   readonly muted: boolean[]
   settings: Settings = {
-    style: 0, section: 0, temperature: 1, guidance: 1, seed: 1, bars: 4, strength: 0.3, endless: false, loop: false, mode: 'write',
+    style: 0, section: 0, temperature: DEFAULTS.temperature, guidance: DEFAULTS.guidance, seed: DEFAULTS.seed,
+    bars: 4, strength: 0.3, endless: false, loop: false, mode: 'write',
   }
   volume = 0.9
   /** First bar in view, and how many are. */
@@ -205,7 +206,7 @@ export class App {
     }
     const from = merge === 'endless' ? Math.max(0, Math.floor(start / HEARD_BARS) - 1) * HEARD_BARS : 0
     const options = {
-      seed: this.nextSeed(), temperature, topP: 1, bias: null, guidance,
+      seed: this.nextSeed(), temperature, topP: DEFAULTS.top_p, bias: null, guidance,
       asked: askedOf(this.meta, asked.asks.slice(from, start + count), start - from),
       song: { ...songs.part(song, from * song.stepsPerBar), tempo: song.tempo },
       bars: count,
@@ -241,7 +242,7 @@ export class App {
     return this.rework(`A fill in bar ${first + 1}`, song, first, first + 1, this.freeBars(first, first + 1))
   }
 
-  /** A share of the selected bars anew. */
+  /** A share of the selected bars anew, as dense as they are; guidance counts only where more is asked of them. */
   vary(strength = this.settings.strength): Promise<boolean> {
     const [first, last] = this.selection
     const { song } = this
@@ -254,7 +255,9 @@ export class App {
         asked = songs.setAsks(asked, bar, bar + 1, { density: songs.density(song, bar) })
       }
     }
-    return this.rework(`Varying ${named(first, last)}`, song, first, last, (cell) => !known[cell - first * size * song.voices], asked)
+    const isFree = (cell: number) => !known[cell - first * size * song.voices]
+    const guidance = askedOf(this.meta, song.asks.slice(0, last), first) ? this.settings.guidance : 0
+    return this.rework(`Varying ${named(first, last)}`, song, first, last, isFree, asked, guidance)
   }
 
   /** The selected bars with more or fewer hits. */
@@ -277,6 +280,7 @@ export class App {
   /** @param isFree of a cell that is not locked @param asked what is asked while it is done, where that is not kept */
   private rework(
     label: string, song: Song, first: number, last: number, isFree: (cell: number) => boolean, asked: Song = song,
+    guidance = this.settings.guidance,
   ): Promise<boolean> {
     const before = this.song
     const size = song.stepsPerBar
@@ -293,13 +297,13 @@ export class App {
       return Promise.resolve(false)
     }
     return this.work(label, async (signal) => {
-      const { temperature, guidance } = this.settings
+      const { temperature } = this.settings
       const began = performance.now()
       const { part, smallest } = await this.engine.infill({
-        seed: this.nextSeed(), temperature, topP: 1, bias: null, guidance,
+        seed: this.nextSeed(), temperature, topP: DEFAULTS.top_p, bias: null, guidance,
         asked: askedOf(this.meta, asked.asks.slice(0, Math.ceil(end / size)), first),
         song: { ...songs.part(song, 0, end), tempo: song.tempo },
-        start, known, particles: PARTICLES, horizonBars: null,
+        start, known, particles: DEFAULTS.particles, horizonBars: null,
       }, (share) => this.busyShare(share), signal)
       if (signal.aborted) throw new Stopped()
       let now = placed(this.song, start, part, known) // what was written meanwhile stays
@@ -349,7 +353,7 @@ export class App {
 
   private nextSeed(): number {
     const { seed } = this.settings
-    this.settings = { ...this.settings, seed: (seed + 1) % Number.MAX_SAFE_INTEGER }
+    this.settings = { ...this.settings, seed: seed < MOST_SEED ? seed + 1 : LEAST_SEED }
     return seed
   }
 }

@@ -2,7 +2,7 @@
 
 import type { Bins } from './meta'
 import { logSumExp, softplus } from './mixture'
-import type { Sfc32 } from './rng'
+import { EXPRESSION, uniforms } from './rng'
 
 /** Of one step: K components, each with a logistic for velocity and for offset of each of V voices. */
 export interface Distribution {
@@ -22,9 +22,9 @@ export interface Told {
 
 const LEAST = 1e-6
 
-/** Random numbers of a step: one for the component, two for each voice; they are drawn whether there are hits or not. */
-export function noise(rng: Sfc32, voices: number): Float64Array {
-  return Float64Array.from({ length: 1 + 2 * voices }, () => rng.uniform())
+/** Random numbers of a step: one for the component, one for each voice's velocity, then one for each voice's offset. */
+export function noise(seed: number, step: number, voices: number): Float64Array {
+  return uniforms(seed, EXPRESSION, 0, step, 1 + 2 * voices)
 }
 
 /** Velocity and offset of each hit of a step, 0 where there is none. */

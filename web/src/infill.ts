@@ -1,11 +1,11 @@
-/** Free cells filled around locked ones, by a particle filter on the model's state; see `hypermeter.infill`. */
+/** Free cells filled around locked ones, by a particle filter on the model's state; as in `hypermeter.play`. */
 
-import { draw, logEvidence, logSumExp, tilt, type Rules } from './mixture'
+import { logEvidence, logSumExp, tilt, type Rules } from './mixture'
 import {
   type Heard, type Locks, type Plan, type Stepper,
-  generators, lockAt, predict, select, selectOutput,
+  drawRows, lockAt, predict, select, selectOutput,
 } from './player'
-import { RESAMPLING_STREAM, Sfc32, VARIATION_STREAM } from './rng'
+import { NUMBERS_OF_STEP, RESAMPLING, uniforms, VARIATION } from './rng'
 
 export interface Infilled {
   /** (steps, width). */
@@ -32,8 +32,6 @@ export async function infill(
   const steps = locks.known.length / width
   const { first, last, weighed } = span(locks, width, stepsPerBar, options.horizonBars)
   const sizes = new Float64Array(steps).fill(particles)
-  const resampling = new Sfc32(seed, RESAMPLING_STREAM)
-  let rngs = generators(seed, 1)
   let rows = 1
   let logWeights = new Float64Array(1)
   let made: Uint8Array[] = [new Uint8Array(locks.known.length)]
@@ -44,7 +42,6 @@ export async function infill(
       heard = { state: select(heard.state, spread), last: repeat(heard.last, rows) }
       made = spread.map(() => made[0].slice())
       logWeights = new Float64Array(rows)
-      rngs = [rngs[0], ...generators(seed, rows).slice(1)]
     }
     let { state, output } = await predict(stepper, heard, plan)
     const lock = lockAt(locks, step, width)
@@ -58,21 +55,16 @@ export async function infill(
       const ends = step === weighed
       if ((sizes[step] < particles / 2 && step <= last) || ends) {
         const number = ends ? 1 : particles
-        const chosen = resample(logWeights, number, resampling.uniform())
+        const chosen = resample(logWeights, number, uniforms(seed, RESAMPLING, 0, state.position, 1)[0])
         state = select(state, chosen)
         output = selectOutput(output, chosen, rows)
         made = chosen.map((row) => made[row].slice())
         rows = number
         logWeights = new Float64Array(rows)
-        rngs = rngs.slice(0, rows)
       }
     }
-    const hits = new Uint8Array(rows * width)
-    for (let row = 0; row < rows; row++) {
-      const out = hits.subarray(row * width, (row + 1) * width)
-      draw(output.dist[row], output.free[row], rules, lock, rngs[row], out)
-      made[row].set(out, step * width)
-    }
+    const hits = drawRows(output, rules, lock, seed, state, width)
+    made.forEach((own, row) => own.set(hits.subarray(row * width, (row + 1) * width), step * width))
     heard = { state, last: hits }
     await options.onStep?.(step, steps)
   }
@@ -132,8 +124,11 @@ export function keptByVariation(
   steps: number, width: number, stepsPerBeat: number, strength: number, seed: number,
 ): Uint8Array {
   const beats = Math.ceil(steps / stepsPerBeat)
-  const rng = new Sfc32(seed, VARIATION_STREAM)
-  const draws = Array.from({ length: beats * width }, () => rng.uniform())
+  const draws = new Float64Array(beats * width)
+  for (let from = 0; from < draws.length; from += NUMBERS_OF_STEP) {
+    const count = Math.min(draws.length - from, NUMBERS_OF_STEP)
+    draws.set(uniforms(seed, VARIATION, 0, from / NUMBERS_OF_STEP, count), from)
+  }
   const order = Array.from(draws.keys()).sort((i, j) => draws[i] - draws[j] || i - j)
   const freed = new Uint8Array(draws.length)
   for (const place of order.slice(0, Math.floor(strength * draws.length + 0.5))) freed[place] = 1

@@ -1,6 +1,6 @@
 /** The synthesised kit: the voices of drums.json as samples, the same as `hypermeter.sound` makes. */
 
-import { Sfc32 } from './rng'
+import { whiteNoise } from './noise'
 
 export interface Filter {
   type: 'lowpass' | 'highpass' | 'bandpass'
@@ -116,12 +116,6 @@ function source(layer: Layer, count: number, rate: number): Float64Array {
     signal[n] = isSine ? Math.sin(2 * Math.PI * cycles) : 1 - 4 * Math.abs(((cycles + 0.25) % 1) - 0.5)
   }
   return signal
-}
-
-/** Uniform in [-1, 1). */
-function whiteNoise(seed: number, count: number): Float64Array {
-  const rng = new Sfc32(seed)
-  return Float64Array.from({ length: count }, () => rng.next() / 2 ** 31 - 1)
 }
 
 /** A biquad of Robert Bristow-Johnson's cookbook, transposed direct form II, in place. */

@@ -1,10 +1,8 @@
 /**
  * What the voices of one step play together: p(x) = sum_k pi_k prod_v Bernoulli(x_v; sigmoid(logit_kv)).
  *
- * All in doubles, as in `hypermeter.runtime`: what the model gives in floats is widened first.
+ * All in doubles, as in `hypermeter.play`: what the model gives in floats is widened first.
  */
-
-import type { Sfc32 } from './rng'
 
 /** K components over V voices; `logits` row by row. */
 export interface Mixture {
@@ -155,14 +153,15 @@ function choose(weights: Float64Array, u: number): number {
 /**
  * Draw a step into `out` (V cells of 0 or 1).
  *
- * With temperature 1, top_p 1 and no guidance: one number for the component, then one for each voice, locked ones too.
- * Otherwise all combinations are listed and one number is drawn; at temperature 0, none.
+ * With temperature 1, top_p 1 and no guidance the first number chooses the component and number 1 + v the hit of voice
+ * v, locked or not. Otherwise all combinations are listed and the first number chooses one; at temperature 0, none does.
  *
  * @param dist under the plan, if there is one
  * @param free without the plan; needed where there is guidance
+ * @param drawn (1 + V) numbers in [0, 1)
  */
 export function draw(
-  dist: Mixture, free: Mixture | null, rules: Rules, lock: Lock | null, rng: Sfc32, out: Uint8Array,
+  dist: Mixture, free: Mixture | null, rules: Rules, lock: Lock | null, drawn: ArrayLike<number>, out: Uint8Array,
 ): void {
   const { temperature, topP, bias, guidance } = rules
   if (guidance && !free) throw new Error('guidance needs the distribution without the plan')
@@ -171,10 +170,10 @@ export function draw(
     const asked = bias ? tilt(dist, bias) : dist
     const logWeights = lock ? evidence(asked, lock) : asked.logWeights
     const norm = logSumExp(logWeights)
-    const k = choose(logWeights.map((w) => Math.exp(w - norm)), rng.uniform())
-    for (let v = 0; v < voices; v++) out[v] = rng.uniform() < sigmoid(asked.logits[k * voices + v]) ? 1 : 0
+    const k = choose(logWeights.map((w) => Math.exp(w - norm)), drawn[0])
+    for (let v = 0; v < voices; v++) out[v] = drawn[1 + v] < sigmoid(asked.logits[k * voices + v]) ? 1 : 0
   } else {
-    const number = chooseCombination(scores(dist, free, rules), rules, lock, rng)
+    const number = chooseCombination(scores(dist, free, rules), rules, lock, drawn[0])
     for (let v = 0; v < voices; v++) out[v] = (number >> v) & 1
   }
   if (lock) for (let v = 0; v < voices; v++) if (lock.known[v]) out[v] = lock.values[v]
@@ -195,7 +194,7 @@ function scores(asked: Mixture, free: Mixture | null, { bias, guidance }: Rules)
   return found
 }
 
-function chooseCombination(found: Float64Array, rules: Rules, lock: Lock | null, rng: Sfc32): number {
+function chooseCombination(found: Float64Array, rules: Rules, lock: Lock | null, u: number): number {
   const { temperature, topP } = rules
   if (lock) {
     let mask = 0
@@ -216,7 +215,7 @@ function chooseCombination(found: Float64Array, rules: Rules, lock: Lock | null,
   for (let i = 0; i < found.length; i++) if (found[i] > most) most = found[i]
   const weights = found.map((value) => Math.exp((value - most) / temperature))
   if (topP < 1) truncate(weights, topP)
-  return choose(weights, rng.uniform())
+  return choose(weights, u)
 }
 
 /** Sets to 0 all but the likeliest that together hold `topP`; of equal ones the lower number is first. */

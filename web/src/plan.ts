@@ -7,10 +7,18 @@ import type { Ask } from './song'
 const BEAT = 1
 const FILL = 2
 
+/** Whether anything but the tempo is asked of any bar: otherwise the model plays as learnt, and guidance counts for nothing. */
+export function asksBeyondTempo(meta: Meta, asked: Asked | null): boolean {
+  if (!asked) return false
+  const tempo = meta.numbers.indexOf('tempo_bpm')
+  return asked.labels.some((label) => label > 0)
+    || asked.numbers.some((value, i) => i % meta.numbers.length !== tempo && !Number.isNaN(value))
+}
+
 /**
  * The plan of all bars from the first on, or null where nothing is asked from bar `first` on.
  *
- * Where some bars are fills, the others are asked to be none, as in `hypermeter.plan.make_plan`.
+ * Where some bars are fills, the others are asked to be none, as in `hypermeter.play.plan`.
  */
 export function askedOf(meta: Meta, asks: Ask[], first: number): Asked | null {
   if (!meta.labels) return null

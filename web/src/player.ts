@@ -1,11 +1,11 @@
 /**
- * A model plays: hits are heard and drawn, one step after another, by the rules of `hypermeter.runtime`.
+ * A model plays: hits are heard and drawn, one step after another, by the rules of `hypermeter.play`.
  *
  * How a step is computed is the matter of a `Stepper` (ONNX in the worker; anything in the tests).
  */
 
 import { draw, type Lock, type Mixture, type Rules } from './mixture'
-import { Sfc32 } from './rng'
+import { HITS, uniforms } from './rng'
 
 /** The model's state of some rows that all stand at the same position, as a value. */
 export interface State {
@@ -140,26 +140,28 @@ export function lockAt(locks: Locks | null, step: number, width: number): Lock |
  * Steps without end, each drawn given all before it.
  *
  * Yields each step's hits (rows, width), the output that it was drawn from, and what has then been heard.
+ *
+ * @param locks from the first new step on
  */
 export async function* stream(
-  stepper: Stepper, heard: Heard, plan: Plan | null, rules: Rules, locks: Locks | null, rngs: Sfc32[],
+  stepper: Stepper, heard: Heard, plan: Plan | null, rules: Rules, locks: Locks | null, seed: number,
 ): AsyncGenerator<{ hits: Uint8Array; output: Output; heard: Heard }> {
-  const { width } = stepper
-  const rows = heard.state.rows
   for (let step = 0; ; step++) {
     const { state, output } = await predict(stepper, heard, plan)
-    const hits = new Uint8Array(rows * width)
-    const lock = lockAt(locks, step, width)
-    for (let row = 0; row < rows; row++) {
-      const out = hits.subarray(row * width, (row + 1) * width)
-      draw(output.dist[row], output.free[row], rules, lock, rngs[row], out)
-    }
+    const hits = drawRows(output, rules, lockAt(locks, step, stepper.width), seed, state, stepper.width)
     heard = { state, last: hits }
     yield { hits, output, heard }
   }
 }
 
-/** Of each row, for its hits. */
-export function generators(seed: number, rows: number): Sfc32[] {
-  return Array.from({ length: rows }, (_, row) => new Sfc32(seed, row))
+/** A step of each row (rows, width), drawn with the numbers of the state's position and of the row. */
+export function drawRows(
+  output: Output, rules: Rules, lock: Lock | null, seed: number, { rows, position }: State, width: number,
+): Uint8Array {
+  const hits = new Uint8Array(rows * width)
+  for (let row = 0; row < rows; row++) {
+    const drawn = uniforms(seed, HITS, row, position, 1 + width)
+    draw(output.dist[row], output.free[row], rules, lock, drawn, hits.subarray(row * width, (row + 1) * width))
+  }
+  return hits
 }

@@ -2,7 +2,7 @@
 
 import type { Part } from './song'
 
-/** A plan as `hypermeter.plan.Plan` has it, a row for each bar from the first that is heard. */
+/** A plan as `hypermeter.play.plan` has it, a row for each bar from the first that is heard. */
 export interface Asked {
   /** (bars, kinds), 1 + place in the vocabulary, 0 open. */
   labels: number[]
@@ -21,6 +21,7 @@ interface Options {
   topP: number
   /** Of each voice, or null. */
   bias: number[] | null
+  /** Counts where something beyond the tempo is asked of any bar. */
   guidance: number
   asked: Asked | null
   song: HeardSong

@@ -1,6 +1,7 @@
 /// <reference lib="webworker" />
 /** The model's thread: hears the song and plays on from it, fills it in, and plays hits with velocity and timing. */
 
+import { checkOptions } from './bounds'
 import { noise, play } from './expression'
 import { unzipped } from './files'
 import { infill } from './infill'
@@ -8,10 +9,10 @@ import type { Meta } from './meta'
 import type { Rules } from './mixture'
 import { embedPlan, OnnxExpression, OnnxStepper, prepare, session, type Played } from './ort'
 import {
-  type Heard, type Output, type Plan, generators, length, listen, nothing, selectRows, stream,
+  type Heard, type Output, type Plan, length, listen, nothing, selectRows, stream,
 } from './player'
+import { asksBeyondTempo } from './plan'
 import type { Answer, Asked, ContinueRequest, InfillRequest, Request } from './protocol'
-import { EXPRESSION_STREAM, Sfc32 } from './rng'
 
 /** Milliseconds of work between looks at what the page says. */
 const PATIENCE_MS = 25
@@ -64,6 +65,7 @@ async function answer(request: Exclude<Request, { kind: 'cancel' }>): Promise<vo
     } else {
       if (!model) throw new Error('the model is not loaded')
       await stop(request.id)
+      checkOptions((await model).meta, request)
       if (request.kind === 'continue') await goOn(await model, request)
       else await fill(await model, request)
     }
@@ -119,9 +121,10 @@ async function planOf({ planGraph, meta }: Model, asked: Asked | null, firstStep
   return { bars, firstStep, dim: meta.plan_dim, asked: await embedPlan(planGraph, labels, Float32Array.from(asked.numbers), bars) }
 }
 
-function rulesOf(request: ContinueRequest | InfillRequest): Rules {
+function rulesOf(meta: Meta, request: ContinueRequest | InfillRequest): Rules {
   const bias = request.bias ? Float64Array.from(request.bias) : null
-  return { temperature: request.temperature, topP: request.topP, bias, guidance: request.asked ? request.guidance : 0 }
+  const guidance = asksBeyondTempo(meta, request.asked) ? request.guidance : 0
+  return { temperature: request.temperature, topP: request.topP, bias, guidance }
 }
 
 // ------------------------------------------------------------------ hearing
@@ -191,13 +194,6 @@ async function hear(own: Model, id: number, song: Song, mayRemember = false): Pr
   return remembered
 }
 
-/** The generator of expression at a step: each step takes as many numbers. */
-function expressionRng(seed: number, step: number, voices: number): Sfc32 {
-  const rng = new Sfc32(seed, EXPRESSION_STREAM)
-  for (let i = step * (1 + 2 * voices); i > 0; i--) rng.next()
-  return rng
-}
-
 // ------------------------------------------------------------------ answers
 
 async function goOn(own: Model, request: ContinueRequest): Promise<void> {
@@ -205,19 +201,19 @@ async function goOn(own: Model, request: ContinueRequest): Promise<void> {
   const { id, bars, seed, song } = request
   const voices = meta.num_drums
   const before = await hear(own, id, song, request.mayRemember)
-  const start = song.hits.length / voices
-  const plan = await planOf(own, request.asked, length(before.heard) - start)
+  const start = length(before.heard)
+  const plan = await planOf(own, request.asked, start - song.hits.length / voices)
   const size = stepper.stepsPerBar * voices
   const made = { hits: new Uint8Array(bars * size), velocity: new Float32Array(bars * size), offset: new Float32Array(bars * size) }
-  const rng = expressionRng(seed, start, voices)
   let { heard, played } = before
   let step = 0
-  for await (const drawn of stream(stepper, heard, plan, rulesOf(request), null, generators(seed, 1))) {
+  for await (const drawn of stream(stepper, heard, plan, rulesOf(meta, request), null, seed)) {
     const at = step * voices
     made.hits.set(drawn.hits, at)
     if (played && expression) {
       const told = { known: new Uint8Array(voices), velocity: new Float32Array(voices), offset: new Float32Array(voices) }
-      played = await playStep(own, drawn.output.features, drawn.hits, song.tempo, played, noise(rng, voices), told, start + step === 0)
+      const numbers = noise(seed, start + step, voices)
+      played = await playStep(own, drawn.output.features, drawn.hits, song.tempo, played, numbers, told, start + step === 0)
       made.velocity.set(played.velocity, at)
       made.offset.set(played.offset, at)
     } else {
@@ -261,7 +257,7 @@ async function fill(own: Model, request: InfillRequest): Promise<void> {
   }
   const before = await hear(own, id, beforeSong)
   const locks = { known, values: cut(song.hits, start) }
-  const found = await infill(stepper, before.heard, locks, plan, rulesOf(request), {
+  const found = await infill(stepper, before.heard, locks, plan, rulesOf(meta, request), {
     particles: request.particles,
     horizonBars: request.horizonBars,
     seed,
@@ -279,7 +275,6 @@ async function fill(own: Model, request: InfillRequest): Promise<void> {
     else if (found.hits[cell]) velocity[cell] = 0.8
   })
   if (expression && before.played) {
-    const rng = expressionRng(seed, start, voices)
     const last = lastNew(found.hits, stays, voices)
     let played = before.played
     await listen(stepper, before.heard, found.hits.subarray(0, (last + 1) * voices), async (step, output: Output) => {
@@ -287,7 +282,8 @@ async function fill(own: Model, request: InfillRequest): Promise<void> {
       const part = <T extends Uint8Array | Float32Array>(all: T) => all.subarray(at, at + voices) as T
       const told = { known: part(stays), velocity: part(was.velocity), offset: part(was.offset) }
       const features = selectRows(output.features, 1, [0])
-      played = await playStep(own, features, part(found.hits), song.tempo, played, noise(rng, voices), told, start + step === 0)
+      const numbers = noise(seed, start + step, voices)
+      played = await playStep(own, features, part(found.hits), song.tempo, played, numbers, told, start + step === 0)
       velocity.set(played.velocity, at)
       offset.set(played.offset, at)
       await stop(id)

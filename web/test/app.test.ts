@@ -1,5 +1,6 @@
 import { expect, test, vi } from 'vitest'
 import { App } from '../src/app'
+import { DEFAULTS, MOST_SEED } from '../src/bounds'
 import { WorkerEngine } from '../src/engine'
 import type { Meta } from '../src/meta'
 import type { Answer, Engine, InfillOptions, Request } from '../src/protocol'
@@ -114,6 +115,38 @@ test('busier never asks for less', async () => {
   end()
   await done
   expect(songs.ask(app.song, 0).density).toBe(0.5)
+})
+
+test('a variation follows what is asked of its bars, and what is only measured in them not beyond the model', async () => {
+  const { engine, asked, end } = slowEngine()
+  const app = new App(meta, song(), engine)
+  app.select(2, 4)
+  for (const [style, guidance] of [[0, 0], [1, DEFAULTS.guidance]]) {
+    app.edit(songs.setAsks(app.song, 3, 4, { style }))
+    app.set({ seed: 5 })
+    const density = songs.density(app.song, 2)
+    const before = asked.length
+    const done = app.vary()
+    await vi.waitFor(() => expect(asked.length).toBe(before + 1))
+    end()
+    await done
+    expect(asked[before]).toMatchObject({ guidance, seed: 5, temperature: 1, topP: 1, particles: 64 })
+    expect(asked[before].asked!.numbers[2]).toBe(density)
+  }
+})
+
+test('each use takes the next seed, from 0 on', async () => {
+  const { engine, asked, end } = slowEngine()
+  const app = new App(meta, song(), engine)
+  for (const seed of [0, 1, MOST_SEED, 0]) {
+    if (seed === MOST_SEED) app.set({ seed })
+    const before = asked.length
+    const done = app.fillIn()
+    await vi.waitFor(() => expect(asked.length).toBe(before + 1))
+    end()
+    await done
+    expect(asked[before].seed).toBe(seed)
+  }
 })
 
 test('after a stall what is past is not struck', () => {

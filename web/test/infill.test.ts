@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import { effectiveSampleSize, infill, keptByVariation, resample, span } from '../src/infill'
 import type { Rules } from '../src/mixture'
-import { type Output, type State, type Stepper, generators, listen, nothing, predict, select, stream } from '../src/player'
+import { HITS, uniforms, VARIATION } from '../src/rng'
+import { type Output, type State, type Stepper, listen, nothing, predict, select, stream } from '../src/player'
 
 const PLAIN: Rules = { temperature: 1, topP: 1, bias: null, guidance: 0 }
 
@@ -74,7 +75,7 @@ test('infill has the frequencies of the exact posterior', async () => {
 test('a stream is the same whether heard at once or in two parts', async () => {
   const steps = async (heard: ReturnType<typeof nothing>, count: number, seed: number) => {
     const made: number[] = []
-    for await (const { hits } of stream(toy, heard, null, PLAIN, null, generators(seed, 1))) {
+    for await (const { hits } of stream(toy, heard, null, PLAIN, null, seed)) {
       made.push(...hits)
       if (made.length === 2 * count) break
     }
@@ -85,6 +86,51 @@ test('a stream is the same whether heard at once or in two parts', async () => {
   const parts = await listen(toy, await listen(toy, nothing(toy), primer.subarray(0, 2)), primer.subarray(2))
   expect(await steps(whole, 20, 3)).toEqual(await steps(parts, 20, 3))
   expect(await steps(whole, 20, 3)).not.toEqual(await steps(whole, 20, 4))
+})
+
+test('a step is drawn with the numbers of its position and row', async () => {
+  const heard = await listen(toy, nothing(toy, 3), Uint8Array.of(1, 0, 0, 1, 1, 1))
+  for await (const { hits, output, heard: after } of stream(toy, heard, null, PLAIN, null, 5)) {
+    for (let row = 0; row < 3; row++) {
+      const [u, ...ofVoices] = uniforms(5, HITS, row, after.state.position, 3)
+      const { logits, logWeights } = output.dist[row]
+      const k = u < Math.exp(logWeights[0]) ? 0 : 1
+      const expected = ofVoices.map((own, v) => (own < 1 / (1 + Math.exp(-logits[k * 2 + v])) ? 1 : 0))
+      expect([...hits.subarray(row * 2, row * 2 + 2)]).toEqual(expected)
+    }
+    if (after.state.position === 40) break
+  }
+  expect(heard.state.position + 1).toBe(3) // so that the first of them is of step 3
+})
+
+test('of a stream that goes on from what it has made the rest is the same', async () => {
+  const whole: number[] = []
+  let middle = nothing(toy)
+  for await (const { hits, heard } of stream(toy, nothing(toy), null, PLAIN, null, 6)) {
+    whole.push(...hits)
+    if (whole.length === 20) middle = heard
+    if (whole.length === 60) break
+  }
+  const rest: number[] = []
+  for await (const { hits } of stream(toy, middle, null, PLAIN, null, 6)) {
+    rest.push(...hits)
+    if (rest.length === 40) break
+  }
+  expect(rest).toEqual(whole.slice(20))
+})
+
+test('where nothing is weighed infill gives the steps of the stream, in any number of particles', async () => {
+  const primer = await listen(toy, nothing(toy), Uint8Array.of(1, 0, 0, 1))
+  const made: number[] = []
+  for await (const { hits } of stream(toy, primer, null, PLAIN, null, 9)) {
+    made.push(...hits)
+    if (made.length === 24) break
+  }
+  const locks = { known: new Uint8Array(24), values: new Uint8Array(24) }
+  for (const particles of [1, 8]) {
+    const { hits } = await infill(toy, primer, locks, null, PLAIN, { particles, horizonBars: null, seed: 9 })
+    expect([...hits]).toEqual(made)
+  }
 })
 
 test('rows are selected with their state', () => {
@@ -114,4 +160,12 @@ test('a variation frees its share of beats and voices, and a stronger one those 
   expect(strong.filter((cell) => !cell).length).toBe(0.75 * 320)
   weak.forEach((cell, i) => { if (!cell) expect(strong[i]).toBe(0) })
   expect(keptByVariation(32, 10, 4, 0, 9).every((cell) => cell === 1)).toBe(true)
+})
+
+test('the chunks of a variation have the numbers of their place, beat by beat and voice by voice', () => {
+  const [beats, voices] = [900, 10] // more than the numbers of one step
+  const draws = [...uniforms(9, VARIATION, 0, 0, 8192), ...uniforms(9, VARIATION, 0, 1, beats * voices - 8192)]
+  const middle = [...draws].sort((a, b) => a - b)[beats * voices / 2]
+  const known = keptByVariation(beats, voices, 1, 0.5, 9)
+  expect([...known]).toEqual(draws.map((u) => (u < middle ? 0 : 1)))
 })

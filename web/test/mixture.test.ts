@@ -1,13 +1,12 @@
 import { expect, test } from 'vitest'
 import { draw, logEvidence, logProbs, logSumExp, normalised, sigmoid, tilt, type Mixture, type Rules } from '../src/mixture'
-import { Sfc32 } from '../src/rng'
+import { HITS, uniforms } from '../src/rng'
 
 const PLAIN: Rules = { temperature: 1, topP: 1, bias: null, guidance: 0 }
 
 function someMixture(voices: number, components: number, seed: number): Mixture {
-  const rng = new Sfc32(seed)
-  const logWeights = normalised(Float64Array.from({ length: components }, () => 3 * rng.uniform()))
-  const logits = Float64Array.from({ length: components * voices }, () => 8 * rng.uniform() - 5)
+  const logWeights = normalised(uniforms(seed, HITS, 0, 0, components).map((u) => 3 * u))
+  const logits = uniforms(seed, HITS, 0, 1, components * voices).map((u) => 8 * u - 5)
   return { logWeights, logits, voices }
 }
 
@@ -25,10 +24,9 @@ function logProb(dist: Mixture, number: number): number {
 
 function frequencies(dist: Mixture, free: Mixture | null, rules: Rules, lock: Parameters<typeof draw>[3], draws: number): number[] {
   const counts = new Array(2 ** dist.voices).fill(0)
-  const rng = new Sfc32(5)
   const out = new Uint8Array(dist.voices)
   for (let i = 0; i < draws; i++) {
-    draw(dist, free, rules, lock, rng, out)
+    draw(dist, free, rules, lock, uniforms(5, HITS, 0, i, 1 + dist.voices), out)
     counts[out.reduce((sum, hit, v) => sum + (hit << v), 0)] += 1 / draws
   }
   return counts
@@ -81,16 +79,16 @@ test('guidance raises p(asked)^(1 + g) / p(free)^g', () => {
   const total = weights.reduce((a, b) => a + b, 0)
   const found = frequencies(asked, free, { ...PLAIN, guidance: 1.5 }, null, 40_000)
   expect(apart(found, weights.map((w) => w / total))).toBeLessThan(0.02)
-  expect(() => draw(asked, null, { ...PLAIN, guidance: 1 }, null, new Sfc32(1), new Uint8Array(3))).toThrow('guidance')
+  expect(() => draw(asked, null, { ...PLAIN, guidance: 1 }, null, new Float64Array(4), new Uint8Array(3))).toThrow('guidance')
 })
 
-test('temperature 0 takes the likeliest, of equal ones the lowest number, and draws nothing', () => {
+test('temperature 0 takes the likeliest, of equal ones the lowest number, whatever is drawn', () => {
   const even: Mixture = { logWeights: Float64Array.of(0), logits: new Float64Array(3), voices: 3 }
-  const out = Uint8Array.of(1, 1, 1)
-  const rng = new Sfc32(1)
-  draw(even, null, { ...PLAIN, temperature: 0 }, null, rng, out)
-  expect([...out]).toEqual([0, 0, 0])
-  expect(rng.next()).toBe(new Sfc32(1).next())
+  for (const u of [0, 0.5, 0.999]) {
+    const out = Uint8Array.of(1, 1, 1)
+    draw(even, null, { ...PLAIN, temperature: 0 }, null, [u, u, u, u], out)
+    expect([...out]).toEqual([0, 0, 0])
+  }
 })
 
 test('top_p keeps the likeliest that hold it', () => {
