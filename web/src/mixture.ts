@@ -165,31 +165,26 @@ export function draw(
 ): void {
   const { temperature, topP, bias, guidance } = rules
   if (guidance && !free) throw new Error('guidance needs the distribution without the plan')
+  if (bias) [dist, free] = [tilt(dist, bias), guidance && free ? tilt(free, bias) : null]
   const { voices } = dist
   if (temperature === 1 && topP === 1 && !guidance) {
-    const asked = bias ? tilt(dist, bias) : dist
-    const logWeights = lock ? evidence(asked, lock) : asked.logWeights
+    const logWeights = lock ? evidence(dist, lock) : dist.logWeights
     const norm = logSumExp(logWeights)
     const k = choose(logWeights.map((w) => Math.exp(w - norm)), drawn[0])
-    for (let v = 0; v < voices; v++) out[v] = drawn[1 + v] < sigmoid(asked.logits[k * voices + v]) ? 1 : 0
+    for (let v = 0; v < voices; v++) out[v] = drawn[1 + v] < sigmoid(dist.logits[k * voices + v]) ? 1 : 0
   } else {
-    const number = chooseCombination(scores(dist, free, rules), rules, lock, drawn[0])
+    const number = chooseCombination(scores(dist, free, guidance), rules, lock, drawn[0])
     for (let v = 0; v < voices; v++) out[v] = (number >> v) & 1
   }
   if (lock) for (let v = 0; v < voices; v++) if (lock.known[v]) out[v] = lock.values[v]
 }
 
 /** Of all combinations, not normalised. */
-function scores(asked: Mixture, free: Mixture | null, { bias, guidance }: Rules): Float64Array {
+function scores(asked: Mixture, free: Mixture | null, guidance: number): Float64Array {
   const found = logProbs(asked)
   if (guidance && free) {
     const other = logProbs(free)
     for (let i = 0; i < found.length; i++) found[i] = (1 + guidance) * found[i] - guidance * other[i]
-  }
-  if (bias) {
-    for (let i = 0; i < found.length; i++) {
-      for (let v = 0; v < bias.length; v++) if ((i >> v) & 1) found[i] += bias[v]
-    }
   }
   return found
 }
