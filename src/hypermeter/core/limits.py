@@ -17,7 +17,11 @@ MOST_ENUMERATED_VOICES = 12
 """Of more voices, combinations are drawn, not listed."""
 
 
+MOST_SEED = 2**53 - 1
+"""What a number in JavaScript holds, so that the page takes every seed."""
+
+
 def check_seed(seed: int | None) -> None:
-    """Refuses what no generator takes; None draws a seed."""
-    if seed is not None and not 0 <= seed < 2**63:
-        raise HypermeterError(f"seed is {seed}, expected 0 to 2**63 - 1")
+    """Raise `HypermeterError` if `seed` is not a whole number in [0, 2**53); `None`, which chooses one, passes."""
+    if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= seed <= MOST_SEED):
+        raise HypermeterError(f"seed is {seed}, expected a whole number from 0 to 2**53 - 1")

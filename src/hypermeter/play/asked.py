@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -93,20 +93,21 @@ class Planner:
         before, end = around
         return join(*(each for each in (before, asked, end) if each is not None)), asked.num_bars
 
-    def name_bars(self, groove: Groove, bars: Sequence[int]) -> None:
-        """Calls those bars of the groove as they are asked to be; the others, and what has no name, stay."""
+    def name_bars(self, groove: Groove, bars: Sequence[int]) -> Groove:
+        """The groove with those bars named as they are asked to be; the others, and what has no name, stay."""
         if not self.asked.sections or self.model.labels is None:
-            return
+            return groove
         names = section_names(self.asked.sections, self.model.labels)
-        if any(names):
-            sections = [""] * groove.num_bars if groove.sections is None else groove.sections.tolist()
-            for bar, name in zip(bars, names, strict=True):
-                sections[bar] = name or sections[bar]
-            groove.sections = np.array(sections)
+        if not any(names):
+            return groove
+        sections = [""] * groove.num_bars if groove.sections is None else groove.sections.tolist()
+        for bar, name in zip(bars, names, strict=True):
+            sections[bar] = name or sections[bar]
+        return replace(groove, sections=np.array(sections))
 
     def measured(self, heard: Sequence[Groove | None]) -> Plan | None:
         """Of what is heard, one after the other."""
-        parts = [torch.from_numpy(each.hits).float()[None] for each in heard if each is not None]
+        parts = [torch.tensor(each.hits).float()[None] for each in heard if each is not None]
         if self.model.labels is None or not parts:
             return None
         plan = plan_of(torch.cat(parts, 1), self.model.grid)
@@ -171,7 +172,7 @@ class Planner:
         path = Path(text)
         if path.suffix.lower() not in MIDI_SUFFIXES:
             raise HypermeterError(f"{name}: {text!r}, expected a number, numbers as .1,.2,.3, or a MIDI file")
-        hits = torch.from_numpy(self.read(path).hits).float()[None]
+        hits = torch.tensor(self.read(path).hits).float()[None]
         curve = plan_of(hits, self.model.grid).numbers[0, :, NUMBERS.index(name)].numpy()
         told = np.flatnonzero(~np.isnan(curve))  # there is no share of hits where there are none
         if not len(told):

@@ -75,7 +75,7 @@ def humanize(
     own = {name: getattr(groove, name) for name in shares}
     heard = [np.full_like(own[name], np.nan) if name in groove.unknown else own[name] for name in shares]
     stays = torch.from_numpy((groove.hits > 0) & ~which)[None]
-    known = (stays, torch.from_numpy(heard[0])[None], torch.from_numpy(heard[1])[None]) if stays.any() else None
+    known = (stays, torch.tensor(heard[0])[None], torch.tensor(heard[1])[None]) if stays.any() else None
     columns = with_columns(groove.hits, groove.tracks, getattr(drummer, "tracks", ()))
     hits = torch.from_numpy(columns).float()[None]
     tempo_bpm = np.nan if "tempo_bpm" in groove.unknown else groove.tempo_bpm

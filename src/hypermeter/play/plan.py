@@ -29,7 +29,7 @@ Labels = Mapping[str, Sequence[str]]
 _ITEM = re.compile(r"([^\s:,]+)(?::(\d+))?")
 
 
-class PlanArrays(NamedTuple):
+class Plan(NamedTuple):
     """What is asked of the bars, from their first on; after its last bar a plan stays as it is.
 
     Args:
@@ -41,13 +41,34 @@ class PlanArrays(NamedTuple):
     numbers: NDArray[np.float32]
 
     @classmethod
-    def free(cls, bars: int, rows: int = 1) -> "PlanArrays":
+    def free(cls, bars: int, rows: int = 1) -> "Plan":
         """A plan that leaves everything open."""
         labels = np.zeros((rows, bars, len(KINDS)), np.int64)
         return cls(labels, np.full((rows, bars, len(NUMBERS)), math.nan, np.float32))
 
+    @property
+    def num_bars(self) -> int:
+        return self.labels.shape[1]
 
-def make_plan_arrays(
+    @property
+    def asks(self) -> bool:
+        """Whether anything is asked of any bar beside the tempo, which is told in any case."""
+        shares = self.numbers[..., [name != "tempo_bpm" for name in NUMBERS]]
+        return bool((self.labels > 0).any() or not np.isnan(shares).all())
+
+    def bars(self, first: int, number: int) -> "Plan":
+        """Return `number` bars from bar `first` on; after its last bar a plan stays as it is."""
+        places = np.arange(first, first + number).clip(max=self.num_bars - 1)
+        return Plan(self.labels[:, places], self.numbers[:, places])
+
+    def then(self, *others: "Plan") -> "Plan":
+        """Return one plan after the other, all of as many pieces."""
+        plans = [self, *others]
+        labels = np.concatenate([plan.labels for plan in plans], 1)
+        return Plan(labels, np.concatenate([plan.numbers for plan in plans], 1))
+
+
+def make_plan(
     labels: Labels,
     bars: int | None = None,
     *,
@@ -57,7 +78,7 @@ def make_plan_arrays(
     tempo_bpm: float | None = None,
     density: float | Sequence[float] | None = None,
     offbeat: float | Sequence[float] | None = None,
-) -> PlanArrays:
+) -> Plan:
     """The plan of one piece, from what people say.
 
     Args:
@@ -82,7 +103,7 @@ def make_plan_arrays(
         raise HypermeterError(f"plan: bars is {bars}, expected at least 1")
     if named and len(named) != length:
         raise HypermeterError(f"sections: {len(named)} bars, bars is {length}: expected the same")
-    plan = PlanArrays.free(length)
+    plan = Plan.free(length)
     codes = plan.labels[0]
     _set_labels(codes, named, labels)
     if style is not None:
@@ -132,7 +153,7 @@ def _bars_of(sections: str | Sequence[str | None] | None) -> list[str | None]:
 
 
 def section_names(sections: str, labels: Labels) -> list[str]:
-    """What the bars of a text of ``make_plan_arrays`` are called, styles left out; "" where that leaves nothing."""
+    """What the bars of a text of ``make_plan`` are called, styles left out; "" where that leaves nothing."""
     styles = [each.lower() for each in labels.get("style", ())]
     parts = ((text or "").split("+") for text in _bars_of(sections))
     return ["+".join(each for each in names if each.lower() not in styles) for names in parts]
@@ -177,3 +198,6 @@ def _code(kind: str, name: str, labels: Labels) -> int:
         known = ", ".join(labels.get(kind, ()))
         raise HypermeterError(f"{kind}: no {name!r} in the model; it has {known or 'none'}")
     return 1 + place
+
+
+PlanArrays, make_plan_arrays = Plan, make_plan

@@ -1,0 +1,69 @@
+"""Arithmetic over arrays that NumPy lacks, with no overflow and no invalid value for any finite input."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+_ERF = tuple(np.float32(value) for value in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592))
+_ERF_P = np.float32(0.3275911 / math.sqrt(2))
+_HALF, _ONE = np.float32(0.5), np.float32(1)
+_TANH_A, _TANH_B = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715 * math.sqrt(2 / math.pi))
+
+
+def sigmoid(x: Array) -> Array:
+    """Return 1 / (1 + exp(-x)), elementwise."""
+    return 1 / (1 + np.exp(-np.maximum(x, -700)))
+
+
+def softplus(x: Array) -> Array:
+    """Return log(1 + exp(x)), elementwise."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def logsumexp(x: Array) -> Array:
+    """Return log(sum(exp(x))) over the last axis; -inf where all are -inf."""
+    most = x.max(-1, keepdims=True)
+    most = np.where(np.isfinite(most), most, 0)
+    with np.errstate(divide="ignore"):
+        return (most + np.log(np.exp(x - most).sum(-1, keepdims=True)))[..., 0]
+
+
+def log_softmax(x: Array) -> Array:
+    """Return x less `logsumexp` of it, over the last axis."""
+    return x - logsumexp(x)[..., None]
+
+
+def gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return x times the standard normal distribution function of x, within 2e-7 of max(|x|, 1).
+
+    Source: Abramowitz & Stegun 1964, 7.1.26, for the error function.
+    """
+    size = np.abs(x)
+    near = _ONE / (_ONE + _ERF_P * size)
+    tail = near * _ERF[0]
+    for coefficient in _ERF[1:]:
+        tail += coefficient
+        tail *= near
+    tail *= np.exp(size * size * -_HALF)
+    tail *= size
+    tail *= _HALF
+    return np.subtract(np.maximum(x, 0), tail, out=tail)
+
+
+def gelu_tanh(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return `gelu` in its approximation by the hyperbolic tangent."""
+    inner = np.tanh(x * (_TANH_A + _TANH_B * x * x))
+    inner += _ONE
+    inner *= x
+    inner *= _HALF
+    return inner
+
+
+def first_above(weights: Array, uniform: Array) -> NDArray[np.int64]:
+    """Return (B,), the first of each row's (B, N) weights whose sum so far is above `uniform` times all of it."""
+    sums = weights.cumsum(-1)
+    return (sums > uniform[:, None] * sums[:, -1:]).argmax(-1)

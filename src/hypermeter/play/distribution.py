@@ -1,0 +1,297 @@
+"""The distribution of a step, in doubles: a mixture of products, or a categorical over combinations with an escape.
+
+p(x) = sum_k w_k prod_v Bernoulli(x_v; p_kv). Beside the voices there may be tracks: groups of columns of which at most
+one is 1, with a categorical over "none" and their columns in each component. Arrays: x and known (B, W) of columns,
+uniforms (B, numbers) in [0, 1).
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypermeter.core.limits import MOST_ENUMERATED_VOICES
+from hypermeter.play.arithmetic import first_above, log_softmax, logsumexp, sigmoid, softplus
+
+Array = NDArray[np.float64]
+Groups = tuple[tuple[int, int], ...]
+"""First column of each track and the one after its last; they follow the voices without a gap."""
+
+CANDIDATES = 1_024
+"""Combinations that are drawn where there are too many to list."""
+
+TINY = 1e-300
+"""Stands for a probability of 0 where its logarithm is taken."""
+
+
+@lru_cache(8)
+def combinations(voices: int) -> NDArray[np.uint8]:
+    """Return all combinations, (2**V, V); bit v of a combination's number is the hit of voice v."""
+    return (np.arange(2**voices)[:, None] >> np.arange(voices) & 1).astype(np.uint8)
+
+
+def _with_none(logits: Array) -> Array:
+    """Put the log odds of "none", 0, before those of a track's columns."""
+    return np.concatenate([np.zeros((*logits.shape[:-1], 1)), logits], -1)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture of products of Bernoullis, and of categoricals where there are tracks.
+
+    Args:
+        log_weights: (B, K), normalised.
+        logits: (B, K, W), of a hit; of a track's column against "none".
+        groups: the columns of tracks.
+    """
+
+    log_weights: Array
+    logits: Array
+    groups: Groups = ()
+
+    @classmethod
+    def of(cls, log_weights: NDArray[Any], logits: NDArray[Any], groups: Groups = ()) -> "Mixture":
+        """Make a mixture of what a network gave, in doubles, its weights normalised."""
+        return cls(log_softmax(log_weights.astype(np.float64)), logits.astype(np.float64), groups)
+
+    def __len__(self) -> int:
+        return len(self.log_weights)
+
+    def select(self, rows: NDArray[np.int64]) -> "Mixture":
+        """Return the given rows, in that order."""
+        return Mixture(self.log_weights[rows], self.logits[rows], self.groups)
+
+    @property
+    def num_voices(self) -> int:
+        return self.groups[0][0] if self.groups else self.logits.shape[-1]
+
+    @property
+    def width(self) -> int:
+        return self.logits.shape[-1]
+
+    @property
+    def num_uniforms(self) -> int:
+        """Numbers that a draw takes: the component's, one for each voice, one for each track."""
+        return 1 + self.num_voices + len(self.groups)
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether `candidates` are all the combinations."""
+        return not self.groups and self.width <= MOST_ENUMERATED_VOICES
+
+    @property
+    def voices(self) -> "Mixture":
+        """The voices alone, tracks summed out."""
+        return Mixture(self.log_weights, self.logits[..., : self.num_voices])
+
+    @property
+    def probs(self) -> Array:
+        """(B, W), the marginal probability of each voice's hit and of each column of a track."""
+        parts = [sigmoid(self.logits[..., : self.num_voices])]
+        parts += [np.exp(log_softmax(_with_none(self.logits[..., slice(*group)])))[..., 1:] for group in self.groups]
+        return (np.exp(self.log_weights)[..., None] * np.concatenate(parts, -1)).sum(-2)
+
+    def log_prob(self, x: NDArray[Any]) -> Array:
+        """(B,), nats, of steps (B, W)."""
+        return self.log_prob_of(np.ones(x.shape, bool), x)
+
+    def log_prob_of(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
+        """(B,), nats, of the known cells, all others summed out."""
+        return logsumexp(self.log_weights + self._evidence(known, values))
+
+    def tilt(self, bias: Array) -> "Mixture":
+        """Return p(x) exp(bias . x), normalised; `bias` is (W,)."""
+        tilted, voices = self.logits + bias, slice(0, self.num_voices)
+        gain = (softplus(tilted[..., voices]) - softplus(self.logits[..., voices])).sum(-1)
+        for group in self.groups:
+            before, after = (logsumexp(_with_none(logits[..., slice(*group)])) for logits in (self.logits, tilted))
+            gain = gain + after - before
+        return Mixture(log_softmax(self.log_weights + gain), tilted, self.groups)
+
+    def condition(self, known: NDArray[np.bool_], values: NDArray[Any]) -> "Mixture":
+        """Return the distribution given the known cells, which a draw has for certain."""
+        logits = np.where(known[:, None], np.where(values[:, None] > 0, np.inf, -np.inf), self.logits)
+        for start, stop in self.groups:
+            is_chosen, is_out = _known_of_track(known[:, start:stop], values[:, start:stop])
+            track = np.where(is_out[:, None], -np.inf, self.logits[..., start:stop])
+            logits[..., start:stop] = np.where(is_chosen[:, None], np.inf, track)
+        return Mixture(log_softmax(self.log_weights + self._evidence(known, values)), logits, self.groups)
+
+    def _evidence(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
+        """(B, K), log p(known cells) of each component."""
+        voices = slice(0, self.num_voices)
+        logits = self.logits[..., voices]
+        signed = np.where(values[:, None, voices] > 0, logits, -logits)
+        total = np.where(known[:, None, voices], -softplus(-signed), 0.0).sum(-1)
+        for start, stop in self.groups:
+            is_chosen, is_out = _known_of_track(known[:, start:stop], values[:, start:stop])
+            left = _with_none(np.where(is_out[:, None], -np.inf, self.logits[..., start:stop]))
+            left[..., 0] = np.where(is_chosen.any(-1)[:, None], -np.inf, 0)
+            total = total + logsumexp(left) - logsumexp(_with_none(self.logits[..., start:stop]))
+        return total
+
+    def draw(self, uniforms: Array) -> NDArray[np.uint8]:
+        """(B, W), a step of each row, from (B, `num_uniforms`) numbers."""
+        component = first_above(np.exp(self.log_weights), uniforms[:, 0])
+        chosen = self.logits[np.arange(len(component)), component]
+        voices = self.num_voices
+        hits = (uniforms[:, 1 : 1 + voices] < sigmoid(chosen[:, :voices])).astype(np.uint8)
+        if not self.groups:
+            return hits
+        parts = [hits]
+        for number, (start, stop) in enumerate(self.groups):
+            parts.append(_draw_track(_with_none(chosen[:, start:stop]), uniforms[:, 1 + voices + number]))
+        return np.concatenate(parts, -1)
+
+    def candidates(self, rng: np.random.Generator | None = None) -> tuple[NDArray[np.uint8], Array]:
+        """Return combinations (C, W), or (B, C, W) where these are drawn, and their log probabilities (B, C)."""
+        if self.is_listed:
+            return combinations(self.width), self._log_probs_of_all()
+        if rng is None:
+            raise ValueError("too many voices to list all combinations, expected a generator to draw some")
+        combos = self._draw_many(CANDIDATES, rng)
+        rows, width = len(combos), self.width
+        flat = self.select(np.arange(rows).repeat(CANDIDATES))
+        log_probs = flat.log_prob(combos.reshape(-1, width)).reshape(rows, CANDIDATES)
+        for row, own in enumerate(combos):  # one that was drawn twice counts once
+            is_twin = np.ones(CANDIDATES, bool)
+            is_twin[np.unique(np.packbits(own, axis=-1), axis=0, return_index=True)[1]] = False
+            log_probs[row, is_twin] = -np.inf
+        return combos, log_probs
+
+    def _draw_many(self, number: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+        many = self.select(np.arange(len(self)).repeat(number))
+        return many.draw(rng.random((len(many), self.num_uniforms))).reshape(len(self), number, self.width)
+
+    def _log_probs_of_all(self) -> Array:
+        """(B, 2**V), of all combinations.
+
+        The voices' halves are independent in a component, so that 2 * 2**(V/2) products stand for 2**V of them.
+        """
+        half = self.width // 2
+        low, high = _products(self.logits[..., :half]), _products(self.logits[..., half:])
+        table = high.swapaxes(-1, -2) @ (np.exp(self.log_weights)[..., None] * low)
+        return np.log(np.maximum(table.reshape(len(table), -1), TINY))
+
+
+def _known_of_track(known: NDArray[np.bool_], values: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which column of a track is known to be 1, and which are therefore, or by themselves, known to be 0."""
+    is_chosen = known & (values > 0)
+    return is_chosen, (known | is_chosen.any(-1, keepdims=True)) & ~is_chosen
+
+
+def _draw_track(logits: Array, uniform: Array) -> NDArray[np.uint8]:
+    """Return the columns (B, size) of a track, of log odds (B, 1 + size) whose first is "none"."""
+    most = logits.max(-1, keepdims=True)
+    weights = np.where(np.isposinf(most), np.isposinf(logits), np.exp(logits - np.where(np.isposinf(most), 0, most)))
+    chosen = first_above(weights.astype(np.float64), uniform)
+    return (np.arange(1, logits.shape[-1]) == chosen[:, None]).astype(np.uint8)
+
+
+def _products(logits: Array) -> Array:
+    """(B, K, 2**V), the probability of each combination of independent voices."""
+    table = np.ones((*logits.shape[:-1], 1))
+    for voice in range(logits.shape[-1]):
+        hit = sigmoid(logits[..., voice, None])
+        table = np.concatenate([table * (1 - hit), table * hit], -1)
+    return table
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """A categorical over known combinations and an escape: p(x) = p(known x) + p(escape) prod_v Bernoulli(x_v; p_v).
+
+    Args:
+        log_probs_known: (B, C + 1), normalised; the last is the escape.
+        logits: (B, V), of a hit after the escape.
+        known: (C, V), the combinations.
+    """
+
+    log_probs_known: Array
+    logits: Array
+    known: NDArray[np.uint8]
+    groups: Groups = ()
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def select(self, rows: NDArray[np.int64]) -> "Categorical":
+        """Return the given rows, in that order."""
+        return Categorical(self.log_probs_known[rows], self.logits[rows], self.known)
+
+    @property
+    def num_voices(self) -> int:
+        return self.logits.shape[-1]
+
+    width = num_voices
+
+    @property
+    def num_uniforms(self) -> int:
+        """Numbers that a draw takes: that of the combination, and one for each voice after the escape."""
+        return 1 + self.num_voices
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether `candidates` need no generator."""
+        return True
+
+    @property
+    def probs(self) -> Array:
+        """(B, V), the marginal probability of each voice's hit."""
+        weights = np.exp(self.log_probs_known)
+        return weights[:, :-1] @ self.known + weights[:, -1:] * sigmoid(self.logits)
+
+    def log_prob(self, x: NDArray[Any]) -> Array:
+        """(B,), nats, of steps (B, V)."""
+        return self.log_prob_of(np.ones(x.shape, bool), x)
+
+    def log_prob_of(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
+        """(B,), nats, of the known cells, all others summed out."""
+        return logsumexp(self.log_probs_known + self._evidence(known, values))
+
+    def _evidence(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
+        """(B, C + 1), log p(known cells) of each known combination and of the escape."""
+        agrees = ((self.known == values[:, None]) | ~known[:, None]).all(-1)
+        signed = np.where(values > 0, self.logits, -self.logits)
+        of_escape = np.where(known, -softplus(-signed), 0.0).sum(-1, keepdims=True)
+        return np.concatenate([np.where(agrees, 0.0, -np.inf), of_escape], -1)
+
+    def tilt(self, bias: Array) -> "Categorical":
+        """Return p(x) exp(bias . x), normalised; `bias` is (V,)."""
+        of_known = np.broadcast_to(self.known @ bias, self.log_probs_known[:, :-1].shape)
+        of_escape = (softplus(self.logits + bias) - softplus(self.logits)).sum(-1, keepdims=True)
+        gain = np.concatenate([of_known, of_escape], -1)
+        return Categorical(log_softmax(self.log_probs_known + gain), self.logits + bias, self.known)
+
+    def condition(self, known: NDArray[np.bool_], values: NDArray[Any]) -> "Categorical":
+        """Return the distribution given the known cells, which a draw has for certain."""
+        log_probs = log_softmax(self.log_probs_known + self._evidence(known, values))
+        logits = np.where(known, np.where(values > 0, np.inf, -np.inf), self.logits)
+        return Categorical(log_probs, logits, self.known)
+
+    def draw(self, uniforms: Array) -> NDArray[np.uint8]:
+        """(B, V), a step of each row, from (B, `num_uniforms`) numbers."""
+        which = first_above(np.exp(self.log_probs_known), uniforms[:, 0])
+        escape = (uniforms[:, 1 : 1 + self.num_voices] < sigmoid(self.logits)).astype(np.uint8)
+        listed = self.known[np.minimum(which, len(self.known) - 1)]
+        return np.where((which == len(self.known))[:, None], escape, listed)
+
+    def candidates(self, rng: np.random.Generator | None = None) -> tuple[NDArray[np.uint8], Array]:
+        """Return the known combinations (C, V) and their log probabilities (B, C).
+
+        What only the escape gives is left out; where no known combination has the cells that are given, what is
+        likeliest after the escape is all there is.
+        """
+        scores = self.log_probs_known[:, :-1]
+        none = np.isneginf(scores).all(-1)
+        if not none.any():
+            return self.known, log_softmax(scores)
+        combos = np.broadcast_to(self.known, (len(self), *self.known.shape)).copy()
+        combos[none, 0] = self.logits[none] > 0
+        scores = np.where(none[:, None] & (np.arange(scores.shape[-1]) == 0), 0.0, scores)
+        return combos, log_softmax(scores)
+
+
+Distribution = Mixture | Categorical

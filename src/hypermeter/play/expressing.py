@@ -1,0 +1,300 @@
+"""Velocity and microtiming of hits, drawn step by step: the network, and the rules by which its steps are drawn.
+
+A component for all voices of a step, then a logistic for the velocity and one for the offset of each, rounded to bins.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.limits import LEAST_TEMPERATURE
+from hypermeter.play.arithmetic import gelu_tanh, log_softmax, sigmoid, softplus
+from hypermeter.play.layers import Linear, Recurrent, Weights
+from hypermeter.play.random import EXPRESSION, Stream
+from hypermeter.play.request import check
+
+Array = NDArray[np.float64]
+Single = NDArray[np.float32]
+
+EDGE = 1e-6
+"""Of uniform numbers, where their logits are taken."""
+
+MEMORY_BARS = (0.25, 1.0, 4.0, 16.0)
+"""Time constants of the averages of what was played."""
+
+PLACE_BARS = (1.0, 8.0)
+"""Likewise for averages over the same step of earlier bars."""
+
+PRIOR_HITS = np.float32(0.25)
+"""Added to the count of hits in an average."""
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Equal bins by their centres: lowest / per_unit, (lowest + 1) / per_unit, ...; the outer ones have all beyond."""
+
+    lowest: int
+    count: int
+    per_unit: int
+
+    def nearest(self, value: Array) -> Array:
+        """Return the number of the bin that a value is in, from 0."""
+        return np.floor(value * self.per_unit - self.lowest + 0.5).clip(0, self.count - 1)
+
+    def centre(self, number: Array) -> Array:
+        """Return the centre of a bin by its number."""
+        return (number + self.lowest) / self.per_unit
+
+    def log_prob(self, value: Array, mean: Array, scale: Array) -> Array:
+        """Return log p of the bins that values (B, 1, V) are in, under logistics (B, K, V), in nats."""
+        number = self.nearest(value)
+        below = np.where(number <= 0, -np.inf, (self.centre(number - 0.5) - mean) / scale)
+        above = np.where(number >= self.count - 1, np.inf, (self.centre(number + 0.5) - mean) / scale)
+        return -softplus(-above) - softplus(below) + np.log(-np.expm1(below - above))
+
+    def median(self, weights: Array, mean: Array, scale: Array) -> Array:
+        """Return the centre of the first bin at whose upper edge the mixture has come to a half, (B, V)."""
+        low = np.zeros((len(mean), mean.shape[2]))
+        high = np.full_like(low, self.count - 1)
+        for _ in range(math.ceil(math.log2(self.count))):
+            middle = np.floor((low + high) / 2)
+            edge = self.centre(middle + 0.5)[:, None]
+            is_enough = (weights[:, :, None] * sigmoid((edge - mean) / scale)).sum(1) >= 0.5
+            is_enough |= middle >= self.count - 1
+            low, high = np.where(is_enough, low, np.minimum(middle + 1, high)), np.where(is_enough, middle, high)
+        return self.centre(high)
+
+
+VELOCITY, OFFSET = Bins(1, 127, 127), Bins(-32, 64, 64)
+
+
+class Played(Protocol):
+    """How the hits of a step may be played: weights of components (B, K), and the logistics of velocity and offset.
+
+    `logistics` gives mean and scale of each component, (B, K, V); `of` those of one component a row, (B, V).
+    """
+
+    @property
+    def log_weights(self) -> Array: ...
+    @property
+    def logistics(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]: ...
+    def of(self, component: NDArray[np.int64]) -> tuple[tuple[Array, Array], tuple[Array, Array]]: ...
+
+
+@dataclass(frozen=True)
+class ExpressionState:
+    """What an `ExpressionNetwork` remembers of pieces side by side, as a value.
+
+    Args:
+        hidden: (B, H), of the recurrent layer.
+        sums: (B, spans, 3, V + 1), hits, velocity and offset of each voice and of all together, discounted.
+        places: (steps of a bar, B, spans, 3, V + 1), the same over the same step of earlier bars.
+    """
+
+    hidden: Single
+    sums: Single
+    places: tuple[Single, ...]
+
+    def select(self, rows: NDArray[np.int64]) -> "ExpressionState":
+        """Return the state of the given rows, in that order."""
+        return ExpressionState(self.hidden[rows], self.sums[rows], tuple(place[rows] for place in self.places))
+
+
+class ExpressionNetwork:
+    """How hits are played, straight from the weights of a checkpoint; as `model.expression.Expression`.
+
+    Args:
+        weights: of a checkpoint.
+        prefix: of the expression in it.
+        num_drums: voices V.
+        steps_per_bar: of the grid.
+    """
+
+    def __init__(self, weights: Weights, prefix: str, num_drums: int, steps_per_bar: int):
+        self.num_drums, self.steps_per_bar = num_drums, steps_per_bar
+        self.given, self.heard = Linear.of(weights, f"{prefix}.given"), Linear.of(weights, f"{prefix}.heard")
+        self.rnn, self.inner = Recurrent(weights, f"{prefix}.rnn"), Linear.of(weights, f"{prefix}.inner")
+        out = Linear.of(weights, f"{prefix}.out")
+        self.components = out.weight.shape[1] // (1 + 4 * num_drums)
+        self.weigh = out.weight[:, : self.components], out.bias[: self.components]
+        shape = (4, self.components, num_drums)
+        rest = out.weight[:, self.components :].reshape(-1, *shape).transpose(2, 0, 1, 3)  # (K, wide, 4, V)
+        self.out = np.ascontiguousarray(rest).reshape(self.components, -1, 4 * num_drums)
+        bias = out.bias[self.components :].reshape(shape).transpose(1, 0, 2)
+        self.out_bias = np.ascontiguousarray(bias).reshape(self.components, -1)
+        discount = [0.0] + [math.exp(-1 / (bars * steps_per_bar)) for bars in MEMORY_BARS]
+        self.discount = np.array(discount, np.float32)[:, None, None]
+        self.place_discount = np.exp(-1 / np.array(PLACE_BARS)).astype(np.float32)[:, None, None]
+
+    def start(self, rows: int) -> ExpressionState:
+        """Return the state before the first step."""
+        shape = (rows, len(self.discount), 3, self.num_drums + 1)
+        place = np.zeros((rows, len(PLACE_BARS), *shape[2:]), np.float32)
+        hidden = np.zeros((rows, self.rnn.size), np.float32)
+        return ExpressionState(hidden, np.zeros(shape, np.float32), (place,) * self.steps_per_bar)
+
+    def listen(
+        self, features: Single, hits: NDArray[Any], tempo_bpm: Single, state: ExpressionState, position: int
+    ) -> tuple["Logistics", ExpressionState]:
+        """Return how the hits (B, V) of a step may be played, and the state; then `hear` how they were.
+
+        Args:
+            features: (B, H), of the network before the step.
+            hits: 0 or 1.
+            tempo_bpm: (B,), quarter notes a minute, NaN where unknown.
+            state: before it.
+            position: steps before it.
+        """
+        tempo = np.log2(np.where(np.isnan(tempo_bpm), 120, tempo_bpm) / 120)
+        given = np.concatenate([features, hits, tempo[:, None], ~np.isnan(tempo_bpm)[:, None]], 1, dtype=np.float32)
+        heard = np.concatenate([state.sums, state.places[position % self.steps_per_bar]], 1)
+        heard = heard / (heard[:, :, :1] + PRIOR_HITS)
+        x = self.given(given)
+        x += self.heard(heard.reshape(len(heard), -1))
+        x = gelu_tanh(x)
+        hidden, _ = self.rnn.step(x, (state.hidden,), position)
+        inner = gelu_tanh(self.inner(np.concatenate([hidden, x], 1)))
+        return Logistics(self, inner), replace(state, hidden=hidden)
+
+    def hear(
+        self, hits: NDArray[Any], velocity: Single, offset: Single, state: ExpressionState, position: int
+    ) -> ExpressionState:
+        """Return the state once the step was played so; a NaN is heard as 0."""
+        kinds = np.zeros((len(hits), 1, 3, self.num_drums + 1), np.float32)
+        is_hit = hits > 0
+        kinds[:, 0, 0, :-1] = is_hit
+        kinds[:, 0, 1, :-1] = np.where(is_hit & ~np.isnan(velocity), velocity, 0)
+        kinds[:, 0, 2, :-1] = np.where(is_hit & ~np.isnan(offset), offset, 0)
+        kinds[..., -1] = kinds[..., :-1].sum(-1)
+        place, places = position % self.steps_per_bar, state.places
+        own = places[place] * self.place_discount + kinds
+        return replace(
+            state, sums=state.sums * self.discount + kinds, places=(*places[:place], own, *places[place + 1 :])
+        )
+
+
+class Logistics:
+    """`Played` of an `ExpressionNetwork`, made as far as it is asked for."""
+
+    def __init__(self, network: ExpressionNetwork, inner: Single):
+        self._network, self._inner = network, inner
+        weight, bias = network.weigh
+        self.log_weights = log_softmax((inner @ weight + bias).astype(np.float64))
+
+    @property
+    def logistics(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        raw = np.einsum("bi,kio->bko", self._inner, self._network.out) + self._network.out_bias
+        return _logistics(raw)
+
+    def of(self, component: NDArray[np.int64]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        raw = (self._inner[:, None] @ self._network.out[component])[:, 0] + self._network.out_bias[component]
+        return _logistics(raw)
+
+
+def _logistics(raw: Single) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    velocity, velocity_scale, offset, offset_scale = np.split(raw.astype(np.float64), 4, -1)
+    return (0.5 + velocity / 4, _scale(velocity_scale)), (offset / 4, _scale(offset_scale))
+
+
+def _scale(raw: Array) -> Array:
+    return np.exp(3 * np.tanh(raw / 3) - 3)
+
+
+# ---------------------------------------------------------------------- drawing
+
+
+Known = tuple[Array, Array]
+"""Velocity and offset (B, V) of hits that are played already, NaN where they are to be drawn."""
+
+
+class Performer:
+    """Draws how the hits of pieces side by side are played, one step after another.
+
+    Args:
+        expression: of a network.
+        rows: pieces.
+        tempo_bpm: quarter notes a minute, NaN where unknown.
+        seed: of what is drawn.
+        temperature: 1 plays as learnt, less is steadier, more is wilder, 0 is the median.
+        state: to go on from; left out, the start.
+
+    Raises:
+        HypermeterError: no expression, a temperature or tempo out of range.
+    """
+
+    def __init__(
+        self, expression: Any, rows: int, tempo_bpm: float, seed: int, temperature: float = 1.0, state: Any = None
+    ):
+        if expression is None:
+            raise HypermeterError("expression: the model plays hits only; use one trained with velocity and offset")
+        check("temperature", temperature)
+        if not (tempo_bpm > 0 or math.isnan(tempo_bpm)):
+            raise HypermeterError(f"expression: tempo_bpm is {tempo_bpm}, expected more than 0, or NaN for unknown")
+        self.expression, self.temperature = expression, temperature
+        self.state = expression.start(rows) if state is None else state
+        self.tempo = np.full(rows, tempo_bpm, np.float32)
+        self.stream = Stream(seed, EXPRESSION, rows, 1 + 2 * expression.num_drums)
+
+    def play(
+        self, features: Single, hits: NDArray[Any], position: int, known: Known | None = None
+    ) -> tuple[Single, Single]:
+        """Return velocity and offset of a step's hits (B, V); every step is given in order, those without hits too.
+
+        Nothing sounds before the first beat. Velocity is in (0, 1], offset in [-.5, .5) steps, both 0 without a hit.
+
+        Args:
+            features: of the network before the step.
+            hits: 0 or 1.
+            position: steps before it.
+            known: what is played already, which stays.
+        """
+        dist, state = self.expression.listen(features, hits, self.tempo, self.state, position)
+        is_hit = hits > 0
+        is_open = is_hit if known is None else is_hit & (np.isnan(known[0]) | np.isnan(known[1]))
+        values = [np.zeros(hits.shape), np.zeros(hits.shape)]
+        if is_open.any():
+            values = self._draw(dist, hits, self.stream.at(position), known)
+            if position == 0:
+                values[1] = values[1].clip(0)
+        if known is not None:
+            values = [np.where(np.isnan(own), new, own) for own, new in zip(known, values, strict=True)]
+        velocity, offset = (np.where(is_hit, value, 0).astype(np.float32) for value in values)
+        self.state = self.expression.hear(hits, velocity, offset, state, position)
+        return velocity, offset
+
+    def hear(self, features: Single, hits: NDArray[Any], position: int, velocity: Single, offset: Single) -> None:
+        """Hear a step as it was played; a NaN is not known."""
+        _, state = self.expression.listen(features, hits, self.tempo, self.state, position)
+        self.state = self.expression.hear(hits, velocity, offset, state, position)
+
+    def _draw(self, dist: Played, hits: NDArray[Any], uniforms: Array, known: Known | None) -> list[Array]:
+        log_weights = dist.log_weights
+        if known is not None:
+            log_weights = _given(dist, hits, known)
+        if self.temperature < LEAST_TEMPERATURE:
+            weights = np.exp(log_weights)
+            return [bins.median(weights, *way) for bins, way in zip((VELOCITY, OFFSET), dist.logistics, strict=True)]
+        below = np.exp(log_softmax(log_weights / self.temperature)).cumsum(1)[:, :-1]
+        component = (uniforms[:, :1] >= below).sum(1)
+        inside = uniforms[:, 1:].clip(EDGE, 1 - EDGE)
+        noise = np.split(np.log(inside / (1 - inside)) * self.temperature, 2, 1)
+        values = []
+        for bins, (mean, scale), own in zip((VELOCITY, OFFSET), dist.of(component), noise, strict=True):
+            values.append(bins.centre(bins.nearest(mean + scale * own)))
+        return values
+
+
+def _given(dist: Played, hits: NDArray[Any], known: Known) -> Array:
+    """Return the weights of the components given how some hits are played."""
+    total = dist.log_weights
+    if all(np.isnan(value[hits > 0]).all() for value in known):
+        return total
+    for bins, (mean, scale), value in zip((VELOCITY, OFFSET), dist.logistics, known, strict=True):
+        is_known = (hits > 0) & ~np.isnan(value)
+        of_cells = bins.log_prob(np.where(is_known, value, 0)[:, None], mean, scale)
+        total = total + np.where(is_known[:, None], of_cells, 0.0).sum(-1)
+    return log_softmax(total)

@@ -1,0 +1,378 @@
+"""A trained model as a stepper over arrays: hear a step, give the distribution of the next one.
+
+It computes what `model.HierarchicalDrumModel` computes one step at a time, straight from the weights of a checkpoint,
+for pieces side by side that are all at the same step. What a step's input, its place and its plan add to the first
+maps is found once and looked up.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.kit import Kit
+from hypermeter.core.tracks import Track, track_groups
+from hypermeter.io.checkpoint import Checkpoint
+from hypermeter.play.arithmetic import gelu, log_softmax
+from hypermeter.play.distribution import Categorical, Distribution, Mixture
+from hypermeter.play.expressing import ExpressionNetwork
+from hypermeter.play.layers import Array, BarAttention, LayerNorm, Linear, Recurrent, Tape, Transformer, Weights
+from hypermeter.play.plan import Labels, Plan
+from hypermeter.play.steering import SETTLED, PlanEmbedding, Steering, check_plan
+
+LOOK_BACK_BARS = (1, 2, 4)
+LOOK_BACK_STEPS = 4
+"""From the place that is about to be played on; only what has been played is seen."""
+
+
+class State(Protocol):
+    """What a network remembers of pieces side by side, as a value.
+
+    `position` is the number of steps heard; `features` (rows, H) is what the distribution of the next step is made
+    from; `dist` is that distribution under the plan, and `free` under no plan.
+    """
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def features(self) -> Array: ...
+    @property
+    def dist(self) -> Distribution: ...
+    @property
+    def free(self) -> Distribution: ...
+    def __len__(self) -> int: ...
+    def select(self, rows: NDArray[np.int64]) -> "State": ...
+    def under(self, asked: Array | None) -> "State": ...
+
+
+class Network(Protocol):
+    """A model that can be played: from weights, from an exported folder, or in PyTorch.
+
+    `start` gives the state before the first step, `hear` that after a step (rows, width); `embed` makes of a plan what
+    `State.under` takes, (1 or rows, bars, dim), whose last bar stays. `expression` is None where the model has none.
+    """
+
+    num_drums: int
+    width: int
+    tracks: tuple[Track, ...]
+    grid: Grid
+    kit: Kit | None
+    labels: Labels | None
+    expression: Any
+
+    def start(self, rows: int) -> State: ...
+    def hear(self, x: NDArray[Any], state: Any) -> State: ...
+    def embed(self, plan: Plan) -> Array: ...
+
+
+@dataclass(frozen=True)
+class NumpyState:
+    """What a `NumpyNetwork` remembers of pieces side by side, as a value.
+
+    Args:
+        network: whose state it is.
+        position: steps heard.
+        hidden: (rows, H), the step level's output.
+        step, bar, phrase: states of the encoders.
+        levels: (rows, H), what is heard of the bar and phrase levels.
+        sums: of states and hits since the bar began, then since the phrase began.
+        history: tape of what was played.
+        memory: tapes of the bar attention, one for each step of the bar.
+        asked: (1 or rows, bars, dim), the embedded plan; `None` where nothing is asked.
+    """
+
+    network: "NumpyNetwork"
+    position: int
+    hidden: Array
+    step: tuple[Any, ...]
+    bar: tuple[Any, ...]
+    phrase: tuple[Any, ...]
+    levels: tuple[Array, Array]
+    sums: tuple[Array, Array, Array, Array]
+    history: Tape
+    memory: tuple[Tape, ...]
+    asked: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.hidden)
+
+    @cached_property
+    def of_state(self) -> Array:
+        """What the bar attention makes of the state: a query, a key and a value."""
+        attention = self.network.attention
+        return self.hidden if attention is None else attention.of_state(self.hidden)
+
+    @cached_property
+    def _heard(self) -> tuple[Array, Array | None]:
+        return self.network.read(self)
+
+    @property
+    def features(self) -> Array:
+        """(rows, H), what the distribution of the next step is made from, the same under any plan."""
+        return self._heard[0]
+
+    @cached_property
+    def _scores(self) -> Array:
+        return self.network.head.project(self._heard[0])
+
+    @cached_property
+    def free(self) -> Distribution:
+        """The distribution of the next step under no plan."""
+        return self.network.head(self._scores, self._heard[1])
+
+    @cached_property
+    def dist(self) -> Distribution:
+        """The distribution of the next step under the plan."""
+        if self.asked is None:
+            return self.free
+        network, recalled = self.network, self._heard[1]
+        assert network.steering is not None
+        bar = min(self.position // network.grid.steps_per_bar, self.asked.shape[1] - 1)
+        asked = np.broadcast_to(self.asked[:, bar], (len(self), self.asked.shape[2]))
+        steered, louder = network.steering(asked, self.sums[1], self.position)
+        if recalled is not None and louder.shape[1]:
+            recalled = recalled * (1 + louder[..., None])
+        return network.head(self._scores + steered, recalled)
+
+    def select(self, rows: NDArray[np.int64]) -> "NumpyState":
+        """Return the state of the given rows, in that order; a row may come more than once."""
+
+        def chosen(part: Any) -> Any:
+            if isinstance(part, tuple):
+                return tuple(chosen(item) for item in part)
+            return part.select(rows) if isinstance(part, Tape) else part[rows]
+
+        names = ("hidden", "step", "bar", "phrase", "levels", "sums", "history", "memory")
+        parts = {name: chosen(getattr(self, name)) for name in names}
+        asked = self.asked if self.asked is None or len(self.asked) == 1 else self.asked[rows]
+        return NumpyState(self.network, self.position, asked=asked, **parts)
+
+    def under(self, asked: Array | None) -> "NumpyState":
+        """Return the state under another plan, which no encoder hears."""
+        return replace(self, asked=asked)
+
+
+class Head:
+    """Scores to the distribution of a step.
+
+    Args:
+        weights: of a checkpoint.
+        prefix: of the head in it.
+        kind: mixture, sigmoid or softmax.
+        width: columns of a step.
+        groups: the columns of tracks.
+    """
+
+    def __init__(self, weights: Weights, prefix: str, kind: str, width: int, groups: tuple[tuple[int, int], ...]):
+        self.project = Linear.of(weights, f"{prefix}.project")
+        self.num_scores = self.project.weight.shape[1]
+        self.width, self.groups = width, groups
+        self.known: NDArray[np.uint8] | None = None
+        repeat = weights.get(f"{prefix}.repeat")
+        self.repeat: Array | None = None
+        if kind == "softmax":
+            self.known = np.asarray(weights[f"{prefix}.known"]).astype(np.uint8)
+            self.repeat = None if repeat is None else np.asarray(repeat, np.float32)
+            return
+        self.components = self.num_scores // (1 + width)
+        if repeat is not None:  # (K, recalled, W), as a map of what is recalled to all log odds
+            recalled = repeat.shape[1]
+            full = np.zeros((recalled, width, self.components, width), np.float32)
+            voices = np.arange(width)
+            full[:, voices, :, voices] = np.asarray(repeat, np.float32).transpose(2, 1, 0)
+            self.repeat = full.reshape(recalled * width, -1)
+
+    def __call__(self, scores: Array, recalled: Array | None) -> Distribution:
+        """Return the distribution of scores (rows, scores) and of hits that are recalled (rows, recalled, W)."""
+        if self.known is not None:
+            return self._categorical(scores, recalled)
+        logits = scores[:, self.components :]
+        if self.repeat is not None and recalled is not None:
+            logits = logits + recalled.reshape(len(recalled), -1) @ self.repeat
+        logits = logits.reshape(len(scores), self.components, self.width)
+        return Mixture.of(scores[:, : self.components], logits, self.groups)
+
+    def _categorical(self, scores: Array, recalled: Array | None) -> Categorical:
+        assert self.known is not None
+        of_known, logits = (
+            scores[:, : len(self.known) + 1].astype(float),
+            scores[:, len(self.known) + 1 :].astype(float),
+        )
+        if self.repeat is not None and recalled is not None:
+            bias = (recalled * self.repeat).sum(1)
+            logits = logits + bias
+            of_known[:, :-1] += bias @ self.known.T
+        return Categorical(log_softmax(of_known), logits, self.known)
+
+
+class NumpyNetwork:
+    """A checkpoint that plays.
+
+    Args:
+        checkpoint: of `model.HierarchicalDrumModel`.
+
+    Raises:
+        HypermeterError: an encoder that is not of the package.
+    """
+
+    def __init__(self, checkpoint: Checkpoint):
+        config, weights, grid = checkpoint.config, checkpoint.tensors, checkpoint.grid
+        self.grid, self.kit, self.num_drums = grid, checkpoint.kit, config["num_drums"]
+        self.labels: Labels | None = config.get("labels")
+        self.tracks = tuple(Track.from_dict(track) for track in config.get("tracks", ()))
+        self.groups = track_groups(self.num_drums, self.tracks)
+        self.width = self.num_drums + sum(track.size for track in self.tracks)
+        self.hidden_dim = config["step_hidden_dim"]
+
+        def encoder(name: str) -> Recurrent | Transformer:
+            if config.get("use_transformer"):
+                return Transformer(weights, name, config["attention_window"])
+            return Recurrent(weights, name, config.get("cell", "gru"))
+
+        if own := config.get("own_encoders"):
+            raise HypermeterError(f"an encoder of one's own ({', '.join(own)}): play it through model.player()")
+        self.step_rnn, self.bar_rnn, self.phrase_rnn = map(encoder, ("step_rnn", "bar_rnn", "phrase_rnn"))
+        self.step_to_bar, self.bar_to_phrase = (Linear.of(weights, name) for name in ("step_to_bar", "bar_to_phrase"))
+        lags = LOOK_BACK_BARS if config.get("use_look_back", True) else ()
+        ahead = min(LOOK_BACK_STEPS, grid.steps_per_bar)
+        self.past = max(lags, default=0) * grid.steps_per_bar
+        back = [bars * grid.steps_per_bar - step for bars in lags for step in range(ahead)]
+        self.look_back = np.array([1, *back])  # elements before the next step; the first is the last that was played
+        self._read_input(weights)
+        self.attention = None
+        if config.get("use_bar_attention", True):
+            self.attention = BarAttention(weights, "bar_attention", self.width, config["attention_bars"])
+        self.hear_bar, self.hear_phrase = (
+            Linear.of(weights, name) if f"{name}.weight" in weights else None for name in ("hear_bar", "hear_phrase")
+        )
+        self.feature_norm, self.unmix = LayerNorm(weights, "feature_norm"), Linear.of(weights, "unmix")
+        mix = Linear.of(weights, "mix")
+        self.mix = mix.weight[: self.hidden_dim]
+        self.mix_of_place = self.places @ mix.weight[self.hidden_dim :] + mix.bias
+        self.head = Head(weights, "output_layer", config.get("output", "mixture"), self.width, self.groups)
+        self.embedding = self.steering = None
+        if self.labels is not None:
+            self.embedding = PlanEmbedding(weights, "plan_embedding", self.num_drums)
+            self.steering = Steering(
+                weights, "steering", self.places, self.num_drums, self.width, self.head.num_scores, grid.steps_per_bar
+            )
+        self.expression = None
+        if config.get("use_expression"):
+            self.expression = ExpressionNetwork(weights, "expression", self.num_drums, grid.steps_per_bar)
+
+    def _read_input(self, weights: Weights) -> None:
+        """Cut the step level's input map by what it hears: what was played, whether it is the first, and the place."""
+        size = self.width * len(self.look_back)
+        weight = self.step_rnn.input_weight
+        bias = (self.step_rnn.into[0] if isinstance(self.step_rnn, Recurrent) else self.step_rnn.embed).bias
+        places = weights.get("position_embedding.weight")
+        if places is None:
+            places = np.zeros((self.grid.steps_per_phrase, 0))
+        self.places = np.asarray(places, np.float32)
+        self.into_of_hits = np.ascontiguousarray(weight[:size])
+        self.into_of_place = self.places @ weight[size + 1 :] + bias
+        self.into_of_first = weight[size]
+
+    # ------------------------------------------------------------------ stepping
+
+    def start(self, rows: int) -> NumpyState:
+        """Return the state before the first step, of so many pieces."""
+        bar_dim, phrase_dim = self.bar_rnn.size, self.phrase_rnn.size
+        hidden, step = self.step_rnn.step_from(
+            np.repeat((self.into_of_place[0] + self.into_of_first)[None], rows, 0), self.step_rnn.init_state(rows), 0
+        )
+        zeros = np.zeros((rows, self.hidden_dim), np.float32)
+        silence = np.zeros((rows, self.width), np.float32)
+        history = Tape(rows, self.width, max(self.past, 1), 2 * max(self.past, 1))
+        for _ in range(max(self.past, 1)):
+            history = history.append(silence)
+        memory = ()
+        if self.attention is not None:
+            memory = tuple(self.attention.new_tape(rows) for _ in range(self.grid.steps_per_bar))
+        return NumpyState(
+            network=self,
+            position=0,
+            hidden=hidden,
+            step=step,
+            bar=self.bar_rnn.init_state(rows),
+            phrase=self.phrase_rnn.init_state(rows),
+            levels=(zeros, zeros),
+            sums=(zeros, silence, np.zeros((rows, bar_dim), np.float32), silence),
+            history=history,
+            memory=memory,
+        )
+
+    def hear(self, x: NDArray[Any], state: NumpyState) -> NumpyState:
+        """Return the state after a step (rows, width) of 0 and 1."""
+        x = np.asarray(x, np.float32)
+        position, grid = state.position + 1, self.grid
+        memory = state.memory
+        if self.attention is not None:
+            place = state.position % grid.steps_per_bar
+            tape = self.attention.remember(state.of_state, x, memory[place])
+            memory = (*memory[:place], tape, *memory[place + 1 :])
+        history = state.history.append(x)
+        earlier = history.last[:, -self.look_back]
+        into = earlier.reshape(len(x), -1) @ self.into_of_hits
+        into += self.into_of_place[position % len(self.into_of_place)]
+        hidden, step = self.step_rnn.step_from(into, state.step, position)
+        bar, phrase, levels = state.bar, state.phrase, state.levels
+        bar_states, bar_hits, phrase_states, phrase_hits = state.sums
+        bar_states, bar_hits, phrase_hits = bar_states + hidden, bar_hits + x, phrase_hits + x
+        if position % grid.steps_per_bar == 0:
+            gathered = np.concatenate([bar_states, bar_hits], 1) / np.float32(grid.steps_per_bar)
+            number = position // grid.steps_per_bar - 1
+            output, bar = self.bar_rnn.step(self.step_to_bar(gathered), bar, number)
+            phrase_states = phrase_states + output
+            bar_states, bar_hits = np.zeros_like(bar_states), np.zeros_like(bar_hits)
+            levels = (levels[0] if self.hear_bar is None else self.hear_bar(output), levels[1])
+            if position % grid.steps_per_phrase == 0:
+                shares = (
+                    phrase_states / np.float32(grid.bars_per_phrase),
+                    phrase_hits / np.float32(grid.steps_per_phrase),
+                )
+                number = position // grid.steps_per_phrase - 1
+                output, phrase = self.phrase_rnn.step(self.bar_to_phrase(np.concatenate(shares, 1)), phrase, number)
+                phrase_states, phrase_hits = np.zeros_like(phrase_states), np.zeros_like(phrase_hits)
+                levels = (levels[0], levels[1] if self.hear_phrase is None else self.hear_phrase(output))
+        return NumpyState(
+            network=self,
+            position=position,
+            hidden=hidden,
+            step=step,
+            bar=bar,
+            phrase=phrase,
+            levels=levels,
+            sums=(bar_states, bar_hits, phrase_states, phrase_hits),
+            history=history,
+            memory=memory,
+            asked=state.asked,
+        )
+
+    def read(self, state: NumpyState) -> tuple[Array, Array | None]:
+        """Return the features of the next step (rows, H), and the hits that are recalled (rows, heads, W)."""
+        recalled = None
+        heard = state.hidden + state.levels[0] + state.levels[1]
+        if self.attention is not None:
+            tape = state.memory[state.position % self.grid.steps_per_bar]
+            of_bars, recalled = self.attention.recall(state.of_state, tape)
+            heard += of_bars
+        features = self.feature_norm(heard)
+        mixed = features @ self.mix
+        mixed += self.mix_of_place[state.position % len(self.mix_of_place)]
+        features = features + self.unmix(gelu(mixed))
+        return features, recalled if self.head.repeat is not None else None
+
+    def embed(self, plan: Plan) -> Array:
+        """Return a plan as `State.under` takes it, (1 or rows, bars, dim), with bars after its last until none is new.
+
+        Raises:
+            HypermeterError: the model takes no plans, or a label is outside its vocabulary.
+        """
+        plan = check_plan(plan, self.labels, len(plan[0]))
+        assert self.embedding is not None
+        return self.embedding(plan.bars(0, plan.num_bars + SETTLED))
