@@ -23,7 +23,9 @@ class TrainConfig:
             of an unfinished run, it goes on.
         init: start from these weights: the name or path of a model, as ``load`` takes it. Its kit and grid must be the
             data's. Sizes, cell, output and the other options of the model, but for dropout, are its own.
-        teachers: names or paths of trained models, whose predictions are learnt beside the data (distillation).
+        teachers: names or paths of trained models, whose predictions are learnt beside the data (distillation). With
+            use_plan, a teacher that takes plans with the labels of the model hears the same plan as it; what any other
+            teacher predicts without a plan, the model learns to predict without one.
         teacher_weight: of what the teachers predict in the step's loss; the rest is for what was played.
         kit: of files that name none: gm10, magenta9, gm, or the path of a YAML file.
         tracks: to learn beside the drums: bass. The .npz must hold them, as ``prepare --tracks`` writes them.

@@ -35,12 +35,21 @@ def expression_nats(model: HierarchicalDrumModel, batch: dict[str, Any]) -> tupl
     return -dist.log_prob(told, velocity, offset).sum(), told.sum()
 
 
+def _hears_plans(teacher: HierarchicalDrumModel, model: HierarchicalDrumModel) -> bool:
+    """Whether the teacher takes plans, and reads the same in them as the model."""
+    return teacher.labels is not None and teacher.labels == model.labels
+
+
 class DrumModule(lightning.LightningModule):
     """The model with its loss and optimiser; runs under the loop of ``train`` and under a Lightning Trainer.
 
     With teachers, each of them also draws every step given what was played before it, and the likelihood of the draws
     takes ``teacher_weight`` of the step's loss. On average that is the cross entropy with the mean of the teachers'
-    distributions (Hinton, Vinyals & Dean 2015).
+    distributions (Hinton, Vinyals & Dean 2015). Teacher and model hear the same: the same plan, with the same parts
+    hidden, where the teacher takes plans with the model's labels; otherwise none, for which the model is run once more.
+
+    Raises:
+        HypermeterError: settings that do not fit the model or the teachers.
     """
 
     def __init__(
@@ -56,6 +65,10 @@ class DrumModule(lightning.LightningModule):
                 part.requires_grad_(True)
         elif model.expression is not None:  # it has no part in the loss, and processes wait for every gradient
             model.expression.requires_grad_(False)
+        if config.only == "plan" and not all(_hears_plans(teacher, model) for teacher in teachers):
+            raise HypermeterError(
+                "train: only plan with a teacher that takes no plans, or has other labels than the model; leave it out"
+            )
         self.teachers = tuple(teachers)  # in a tuple they are no part of the module: not trained, not saved
 
     def _parts(self) -> list[nn.Module]:
@@ -96,7 +109,7 @@ class DrumModule(lightning.LightningModule):
             grid=self.model.grid,
         )
         if self.teachers:
-            taught = self._taught_nll(preds.step_dist[:, :-1], batch)
+            taught = self._taught_nll(preds.step_dist[:, :-1], batch, plan)
             difference = self.config.teacher_weight * (taught - terms["step_nll"])
             terms |= {"loss": terms["loss"] + difference, "taught_nll": taught}
         return terms
@@ -107,11 +120,24 @@ class DrumModule(lightning.LightningModule):
         is_smooth = torch.rand(plan.batch_size, 1, 1, device=plan.numbers.device) < 0.5
         return hide(Plan(plan.labels, torch.where(is_smooth, smooth.numbers, plan.numbers)))
 
-    def _taught_nll(self, dist: StepDistribution, batch: dict[str, Any]) -> Tensor:
-        """Nats per real step of what the teachers draw."""
-        with torch.no_grad():
-            draws = [teacher(batch["step"]).step_dist[:, :-1].draw() for teacher in self.teachers]
-        losses = [masked_mean(-dist.log_prob(drawn).float(), batch["mask"]) for drawn in draws]
+    def _taught_nll(self, dist: StepDistribution, batch: dict[str, Any], plan: Plan | None = None) -> Tensor:
+        """Nats per real step of what the teachers draw.
+
+        Args:
+            dist: of the model that hears ``plan``, for each step of the batch.
+            batch: as of ``collate``.
+            plan: what is asked, in part hidden; None, nothing.
+        """
+        free = dist
+        if plan is not None and not all(_hears_plans(teacher, self.model) for teacher in self.teachers):
+            free = self.model(batch["step"], batch["bar"], batch["phrase"]).step_dist[:, :-1]
+        losses = []
+        for teacher in self.teachers:
+            hears = plan is not None and _hears_plans(teacher, self.model)
+            with torch.no_grad():
+                drawn = teacher(batch["step"], plan=plan if hears else None).step_dist[:, :-1].draw()
+            log_probs = (dist if hears else free).log_prob(drawn)
+            losses.append(masked_mean(-log_probs.float(), batch["mask"]))
         return torch.stack(losses).mean()
 
     def configure_optimizers(self) -> Any:
