@@ -3,7 +3,9 @@
 import csv
 import errno
 import json
+import math
 import os
+import random
 import shutil
 import signal
 import stat
@@ -43,6 +45,7 @@ from hypermeter.learn.train.run import _Run
 from hypermeter.model.encoders import rotate
 from hypermeter.model.heads import combinations
 from hypermeter.model.hierarchical import HierarchicalDrumModel, load
+from hypermeter.model.plan import Plan
 from hypermeter.music.metrics import chunk_means
 
 SMALL = {"step_hidden_dim": 16, "bar_hidden_dim": 8, "phrase_hidden_dim": 8, "num_components": 2, "seq_len": 64}
@@ -178,6 +181,83 @@ def test_a_checkpoint_of_another_version_is_refused(data, tmp_path):
     torch.save({"config": {}, "update": 3}, tmp_path / CHECKPOINT)
     with pytest.raises(HypermeterError, match="of another version of hypermeter; remove it"):
         train(config_of(data, tmp_path))
+
+
+def rewrite(path, change):
+    """Change what a run has kept."""
+    state = torch.load(path, weights_only=True)
+    change(state)
+    torch.save(state, path)
+
+
+def test_a_run_of_a_build_without_newer_options_goes_on_as_if_it_had_not_been_cut(data, tmp_path):
+    """Of an earlier build: no version, no options that came later, and of one generator a tensor, as it was kept."""
+    whole = config_of(data, tmp_path / "whole")
+    train(whole)
+    parts = replace(whole, out=tmp_path / "parts")
+    stop_at(parts, 4)
+
+    def age(state):
+        del state["version"], state["config"]["drums_weight"], state["config"]["hop_bars"]
+        del state["model"]["use_recalled_hits"], state["model"]["tracks"]
+        state["grid"] = {"steps_per_beat": 4}
+        state["random"] = torch.stack([each["torch"] for each in state["random"]])
+        state["random_cuda"] = []
+
+    rewrite(parts.out / CHECKPOINT, age)
+    with pytest.raises(HypermeterError, match=r"a run with drums_weight 1\.0, asked for 0\.5"):
+        train(replace(parts, drums_weight=0.5))
+    train(parts)
+    assert read_log(parts.out) == read_log(whole.out)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.update(version=2), "version 2 of a run's record, expected 1; update hypermeter"),
+        (lambda state: state["config"].update(swing=1), "a run with swing, which this version of hypermeter does not"),
+        (lambda state: state["model"].update(swing=1), "a run with swing, which this version of hypermeter does not"),
+        (lambda state: state["grid"].update(swing=1), "grid: unknown field 'swing'"),
+    ],
+)
+def test_a_run_of_a_newer_build_is_refused(data, tmp_path, change, message):
+    train(config_of(data, tmp_path, max_steps=1))
+    rewrite(tmp_path / CHECKPOINT, change)
+    with pytest.raises(HypermeterError, match=message) as caught:
+        train(config_of(data, tmp_path, max_steps=1))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_every_generator_goes_on_where_it_stopped(data, tmp_path, monkeypatch):
+    original = DrumModule.training_step
+
+    def noisy(self, *arguments):
+        terms = original(self, *arguments)
+        return terms | {"loss": terms["loss"] * (random.random() + np.random.normal() ** 2)}
+
+    monkeypatch.setattr(DrumModule, "training_step", noisy)
+    whole = config_of(data, tmp_path / "whole")
+    train(whole)
+    parts = replace(whole, out=tmp_path / "parts")
+    stop_at(parts, 3)
+    train(parts)
+    assert read_log(parts.out) == read_log(whole.out)
+
+
+def stop_at(config, update):
+    """Begin a run, and interrupt it in an update."""
+    inner, calls = DrumModule.training_step, []
+
+    def stop(self, *arguments):
+        calls.append(0)
+        if len(calls) == update:
+            signal.raise_signal(signal.SIGINT)
+        return inner(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(DrumModule, "training_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
 
 
 # What does not fit is said before anything is learnt.
@@ -461,6 +541,59 @@ def test_teachers_take_their_share_of_the_loss_and_are_not_trained(tmp_path):
     assert "taught_nll" not in alone
 
 
+LABELS = {"section": ["A", "B"], "style": ["jazz", "rock"], "fill": ["beat", "fill"]}
+
+
+def planned_module(*teachers, **options):
+    """A model that takes plans, with large weights of what is asked, so that whoever hears it is told apart."""
+    torch.manual_seed(5)
+    model = HierarchicalDrumModel(3, 8, 8, 8, num_components=2, dropout=0.0, labels=LABELS)
+    for parts in (model, *teachers):
+        if parts.steering is not None:
+            for weights in parts.steering.parameters():
+                torch.nn.init.normal_(weights)
+    return DrumModule(model, config_of(Path(), Path(), use_plan=True, **options), teachers)
+
+
+def planned_batch():
+    batch = batch_of(64)
+    labels = torch.tensor([[[1, 2, 1]] * 4, [[2, 1, 2]] * 4])
+    return batch | {"plan": Plan(labels, torch.tensor([[[100.0, 0.2, 0.4]] * 4, [[80.0, 0.4, math.nan]] * 4]))}
+
+
+@pytest.mark.parametrize("labels", [LABELS, None, LABELS | {"style": ["rock", "jazz"]}])
+def test_a_teacher_and_its_model_hear_the_same_plan_or_none(tmp_path, monkeypatch, labels):
+    some_model(tmp_path / "teacher.safetensors", grid=Grid(), labels=labels)
+    teacher = load(tmp_path / "teacher.safetensors")
+    module, batch, heard = planned_module(teacher, teacher_weight=0.9), planned_batch(), {}
+    for name, model in (("model", module.model), ("teacher", teacher)):
+        original = model.forward
+
+        def forward(*arguments, name=name, original=original, **options):
+            preds = original(*arguments, **options)
+            heard.setdefault(name, []).append((options.get("plan"), preds.step_dist[:, :-1]))
+            return preds
+
+        monkeypatch.setattr(model, "forward", forward)
+    some_dist = teacher(batch["step"]).step_dist
+    monkeypatch.setattr(type(some_dist), "draw", lambda self: batch["step"])
+    torch.manual_seed(3)
+    terms = module.training_step(batch)
+    (taught_plan, _), (plan, dist) = heard["teacher"][-1], heard["model"][-1]
+    assert (taught_plan is None) == (labels != LABELS) and plan is taught_plan
+    assert len(heard["model"]) == (1 if labels == LABELS else 2) and heard["model"][0][0] is not None
+    expected = -dist.log_prob(batch["step"])[batch["mask"]].mean()
+    torch.testing.assert_close(terms["taught_nll"], expected)
+    if labels != LABELS:
+        assert abs(expected - terms["step_nll"]) > 1e-3  # the model plays otherwise where it hears the plan
+
+
+def test_a_teacher_that_hears_no_plan_cannot_teach_plans_alone(tmp_path):
+    teacher = some_model(tmp_path / "teacher.safetensors", grid=Grid())
+    with pytest.raises(HypermeterError, match="only plan with a teacher that takes no plans"):
+        planned_module(teacher, only="plan", init="groove")
+
+
 @pytest.mark.slow
 def test_a_model_comes_near_to_its_teacher(prepared, tmp_path):
     teacher = some_model(tmp_path / "teacher.safetensors", cell="gru")
@@ -655,7 +788,7 @@ def test_two_processes_train_together(data, tmp_path):
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert state["update"] == 4
     assert len(state["random"]) == 2
-    assert not torch.equal(*state["random"])  # dropout differs between processes
+    assert not torch.equal(*(each["torch"] for each in state["random"]))  # dropout differs between processes
     load(tmp_path)
 
 

@@ -22,10 +22,17 @@ from hypermeter.learn.evaluate import bits_per_step
 from hypermeter.learn.rl.config import ReinforceConfig
 from hypermeter.learn.rl.learners import Learner, PolicyLearner, ValueLearner, look
 from hypermeter.learn.rl.policy_gradient import check_reward, without_dropout
-from hypermeter.learn.rl.rewards import RunningScale, load_reward
+from hypermeter.learn.rl.rewards import RunningScale, Term, load_reward
 from hypermeter.learn.rl.rollout import rollout
 from hypermeter.learn.train.log import write_log
-from hypermeter.learn.train.resume import CHECKPOINT, check_same_settings, make_folder, read_state, write_state
+from hypermeter.learn.train.resume import (
+    CHECKPOINT,
+    check_same_settings,
+    defaults_of,
+    make_folder,
+    read_state,
+    write_state,
+)
 from hypermeter.model.hierarchical import HierarchicalDrumModel, load
 
 FILES = (CHECKPOINT, "best.safetensors", "last.safetensors", "log.csv")
@@ -155,14 +162,18 @@ class _Run:
 
     def _check_same_run(self, kept: dict[str, Any]) -> None:
         path = self.config.out / CHECKPOINT
-        check_same_settings(path, kept["config"], self.identity["config"])
+        check_same_settings(path, kept["config"], self.identity["config"], defaults_of(ReinforceConfig))
+        before = {**kept["data"], "terms": [_plain(defaults_of(Term) | term) for term in kept["data"]["terms"]]}
         for name, what in (
             ("terms", "another reward"),
             ("normalise", "another reward"),
             ("model", "another starting model"),
         ):
-            if self.identity["data"][name] != kept["data"].get(name):
+            if self.identity["data"][name] != before.get(name):
                 raise HypermeterError(f"{path}: a run with {what}; choose another folder, or what it began with")
+        if len(kept["random"]) != len(self.generator.get_state()):
+            here = self.device.type
+            raise HypermeterError(f"{path}: a run on another kind of device than {here}; choose its --accelerator")
 
     def _look(self, console: Console) -> None:
         """Pieces of one seed, scored; the best weights are kept."""

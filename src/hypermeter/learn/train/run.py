@@ -24,8 +24,12 @@ from hypermeter.learn.train.resume import (
     CHECKPOINT,
     check_folders,
     check_same_run,
+    gather,
     make_folder,
+    model_options,
+    random_state,
     read_state,
+    set_random_state,
     write_state,
 )
 from hypermeter.model.heads import known_combinations
@@ -71,18 +75,19 @@ class _Run:
     def __init__(self, fabric: Fabric, config: TrainConfig):
         self.fabric = fabric
         self.kept = read_state(config.out / CHECKPOINT, fabric.device)
-        material = read_material(config, None if self.kept is None else self.kept["model"])
+        options = None
+        if self.kept is not None:
+            options = model_options(config.out / CHECKPOINT, self.kept["model"])
+        material = read_material(config, options)
         self.dataset, self.held_out = material.dataset, material.held_out
         self.plans = material.held_out_plans if config.only == "plan" else None
         self.items = material.held_out_items
         start = None
-        if self.kept is not None:
-            options = self.kept["model"]
-        elif config.init is not None:
+        if options is None and config.init is not None:
             start = read_start(config.init, material)
             options = start.config | {"dropout": config.dropout, "labels": material.dataset.labels}
             options["use_expression"] = options.get("use_expression", False) or config.only == "expression"
-        else:
+        elif options is None:
             options = {name: getattr(config, name) for name in (*SHAPE_FIELDS, "dropout")}
             options |= {"num_drums": material.dataset.num_drums, "labels": material.dataset.labels}
             options["tracks"] = [each.to_dict() for each in material.dataset.tracks]
@@ -100,7 +105,7 @@ class _Run:
             "data": material.fingerprint(),
         }
         if self.kept is not None:
-            check_same_run(config, self.kept, self.identity)
+            check_same_run(config, self.kept, self.identity, fabric.world_size)
         fabric.seed_everything(config.seed, verbose=False)
         self.model, self.average = (
             HierarchicalDrumModel(**options, grid=material.grid, kit=material.kit) for _ in range(2)
@@ -231,8 +236,7 @@ class _Run:
 
     def _save(self) -> None:
         """The last weights, the log, and all that it takes to go on."""
-        gathered: Any = self.fabric.all_gather(torch.get_rng_state())
-        random = gathered.view(self.fabric.world_size, -1).cpu()
+        random = gather(random_state(self.fabric.device))
         if not self.fabric.is_global_zero:
             return
         self._save_weights("last.safetensors")
@@ -249,7 +253,6 @@ class _Run:
             "since_best": self.since_best,
             "history": self.history,
             "random": random,
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
         write_state(state, self.config.out / CHECKPOINT)
 
@@ -264,10 +267,12 @@ class _Run:
         self.scheduler.load_state_dict(state["scheduler"])
         self.update, self.best, self.since_best = state["update"], state["best"], state["since_best"]
         self.history = state["history"]
-        if len(state["random"]) == self.fabric.world_size:
-            torch.set_rng_state(state["random"][self.fabric.global_rank].to("cpu", torch.uint8))
-        if state["random_cuda"]:
-            torch.cuda.set_rng_state_all([each.cpu() for each in state["random_cuda"]])
+        own = state["random"][self.fabric.global_rank]
+        if isinstance(own, Tensor):  # a run of an earlier build, which kept the rest of the first process alone
+            own = {"torch": own}
+            if self.fabric.device.type == "cuda" and state["random_cuda"]:
+                own["cuda"] = state["random_cuda"][self.fabric.device.index or 0]
+        set_random_state(own, self.fabric.device)
         return True
 
     def _ask_to_stop(self, *_: Any) -> None:
