@@ -151,7 +151,7 @@ class Session:
         """(2, samples) of the song as it is, through the page's own audio graph."""
         coded = self.page.evaluate(
             """async () => {
-                const sides = await hypermeter.share.sound.render()
+                const sides = await hypermeter.sound.render()
                 const reader = new FileReader()
                 return new Promise((resolve) => {
                     reader.onload = () => resolve(reader.result.split(',')[1])

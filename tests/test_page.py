@@ -106,12 +106,12 @@ def test_play_runs_through_the_steps_and_stops(opened):
     seen = set()
     end = time.monotonic() + 3
     while time.monotonic() < end:
-        seen.add(opened.page.evaluate("() => hypermeter.share.sound.step"))
+        seen.add(opened.page.evaluate("() => hypermeter.sound.step"))
         opened.page.wait_for_timeout(10)
     assert len(seen - {-1}) > 30  # a step is 62.5 ms
     assert opened.page.locator(".cell[data-now]").count() == 10
     opened.page.keyboard.press("p")
-    opened.until("() => hypermeter.share.sound.step === -1 && document.getElementById('play').innerText === 'Play'", 5)
+    opened.until("() => hypermeter.sound.step === -1 && document.getElementById('play').innerText === 'Play'", 5)
 
 
 @pytest.mark.slow
@@ -258,7 +258,7 @@ def test_endless_play_has_no_gap(opened):
     opened.page.click("#endless")
     opened.page.wait_for_timeout(9000)  # seven bars at this tempo
     state = opened.page.evaluate(
-        "() => ({ gaps: hypermeter.share.sound.gaps, step: hypermeter.share.sound.step, bars: hypermeter.app.bars })"
+        "() => ({ gaps: hypermeter.sound.gaps, step: hypermeter.sound.step, bars: hypermeter.app.bars })"
     )
     assert state["gaps"] == 0
     assert state["step"] > 80 and state["bars"] * 16 - state["step"] >= 16
@@ -284,5 +284,5 @@ def test_endless_play_forgets_the_oldest_bars(opened):
     opened.until("() => hypermeter.app.bars === 196")  # four ahead of the bar that plays, after 64 were dropped
     hits = opened.hits
     assert (hits[: 192 * 16] == before[64 * 16 :]).all() and hits[192 * 16 :].any()
-    assert 188 * 16 <= opened.page.evaluate("() => hypermeter.share.sound.step") < 196 * 16
+    assert 188 * 16 <= opened.page.evaluate("() => hypermeter.sound.step") < 196 * 16
     opened.page.click("#play")
