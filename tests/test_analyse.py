@@ -286,7 +286,7 @@ def test_a_metric_gets_numbers_that_can_be_averaged_and_subtracted_everywhere():
         assert compare_music([groove.hits] * 2, [groove.hits], groove.grid)["metrics"]["change"]["mean"] == (
             pytest.approx(expected)
         )
-        worth = Reward([Term("change", "piece", want="more")])(torch.from_numpy(groove.hits)[None], groove.grid)
+        worth = Reward([Term("change", "piece", want="more")])(torch.tensor(groove.hits)[None], groove.grid)
         assert worth.sum().item() == pytest.approx(expected)
     finally:
         del METRICS["change"]

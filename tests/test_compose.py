@@ -1,6 +1,7 @@
 """The generate command's parts: a groove goes on, is filled in, varied and steered; what does not fit is refused."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,8 +81,7 @@ MINE = Kit("mine", tuple(Voice(f"part{n}", (60 + n,), 60 + n) for n in range(10)
 def test_a_model_on_a_kit_of_ones_own_plays_without_the_file_of_the_kit(primer, tmp_path, capsys):
     torch.manual_seed(0)
     HierarchicalDrumModel(10, 16, 16, 16, kit=MINE).save(tmp_path / "model.safetensors")
-    primer.kit = MINE
-    write_midi(primer, tmp_path / "primer.mid")
+    write_midi(replace(primer, kit=MINE), tmp_path / "primer.mid")
     options = {"model": str(tmp_path / "model.safetensors"), "bars": 4}
     for heard in (None, tmp_path / "primer.mid"):
         generate_command(tmp_path / "out.mid", primer=heard, **options)
@@ -258,7 +258,7 @@ def test_a_plan_of_the_command_counts_from_the_first_bar_that_is_heard(asking, p
         [None, primer], None
     )
     assert bars == 4 and plan.num_bars == 6
-    measured = plan_of(torch.from_numpy(primer.hits).float()[None], asking.grid)
+    measured = plan_of(torch.tensor(primer.hits).float()[None], asking.grid)
     tempo, density = NUMBERS.index("tempo_bpm"), NUMBERS.index("density")
     assert torch.equal(plan.numbers[:, :2, density], measured.numbers[..., density])
     torch.testing.assert_close(plan.numbers[0, 2:, density], torch.tensor([0.1, 0.2, 0.3, 0.4]))
@@ -270,14 +270,14 @@ def test_a_plan_of_the_command_counts_from_the_first_bar_that_is_heard(asking, p
 
 def test_a_curve_is_taken_from_a_file(asking, folder):
     plan, bars = planner(asking, density="song.mid", offbeat="song.mid").after([], 5)
-    song = plan_of(torch.from_numpy(read_midi("song.mid").hits).float()[None], asking.grid)
+    song = plan_of(torch.tensor(read_midi("song.mid").hits).float()[None], asking.grid)
     assert bars == 5
     torch.testing.assert_close(plan.numbers[..., 1:], song.numbers[..., 1:])
 
 
 def test_what_is_asked_of_replaced_bars_leaves_the_others_as_measured(asking, primer):
     plan = planner(asking, density="0.9").replacing([1], None, primer)
-    measured = plan_of(torch.from_numpy(primer.hits).float()[None], asking.grid)
+    measured = plan_of(torch.tensor(primer.hits).float()[None], asking.grid)
     density = NUMBERS.index("density")
     assert plan.numbers[0, :, density].tolist() == pytest.approx([measured.numbers[0, 0, density].item(), 0.9])
 
@@ -435,9 +435,8 @@ def sections_of(path="out.mid"):
 
 def test_the_names_of_sections_that_a_file_has_stay(folder):
     song, primer = read_midi("song.mid"), read_midi("primer.mid")
-    song.sections, primer.sections = np.array(["verse"] * 3 + ["fill", "chorus"]), np.array(["a", "b"])
-    write_midi(song, "named.mid")
-    write_midi(primer, "named-too.mid")
+    write_midi(replace(song, sections=["verse"] * 3 + ["fill", "chorus"]), "named.mid")
+    write_midi(replace(primer, sections=["a", "b"]), "named-too.mid")
     named = ("--primer", "named.mid", "--particles", 4)
     run(*ASKING, *named[:2], "--sections", "intro:2")
     assert sections_of() == ["verse"] * 3 + ["fill", "chorus", "intro", "intro"]

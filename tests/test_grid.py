@@ -3,14 +3,11 @@ import os
 import re
 import stat
 
-import numpy as np
 import pytest
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write, remove_leftovers
 from hypermeter.core.grid import Grid
-from hypermeter.core.groove import Groove
-from hypermeter.core.kit import load_kit
 
 
 def test_the_default_grid_is_four_four_in_sixteenths():
@@ -45,37 +42,6 @@ def test_a_bad_grid_is_refused_by_the_name_of_the_field(values):
         Grid.from_dict(values)
 
 
-def test_a_groove_fills_in_velocity_and_offset():
-    groove = Groove(np.eye(4))
-    assert groove.hits.dtype == np.uint8 and groove.velocity.dtype == groove.offset.dtype == np.float32
-    assert np.allclose(groove.velocity, 0.8 * np.eye(4)) and not groove.offset.any()
-
-
-def test_the_last_bar_may_be_short():
-    groove = Groove(np.zeros((17, 2)), tempo_bpm=90)
-    assert len(groove) == 17 and groove.num_bars == 2
-    assert groove.step_duration_s == pytest.approx(60 / 90 / 4)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"hits": np.full((4, 2), 2)},
-        {"hits": np.zeros(4)},
-        {"velocity": np.zeros((3, 2))},
-        {"velocity": np.full((4, 2), 1.5)},
-        {"velocity": np.full((4, 2), np.nan)},
-        {"offset": np.full((4, 2), 0.75)},
-        {"tempo_bpm": 0.0},
-        {"tempo_bpm": float("nan")},
-        {"tempo_bpm": float("inf")},
-    ],
-)
-def test_a_groove_refuses_what_is_out_of_range(wrong):
-    with pytest.raises(HypermeterError, match="groove"):
-        Groove(**{"hits": np.zeros((4, 2)), **wrong})
-
-
 def test_an_atomic_write_leaves_the_old_file_when_the_block_fails(tmp_path):
     path = tmp_path / "deep" / "a.txt"
     with atomic_write(path) as temporary:
@@ -90,11 +56,6 @@ def test_a_folder_that_cannot_be_made_is_an_error_that_names_the_path(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(HypermeterError, match="a.txt"), atomic_write(tmp_path / "file" / "a.txt"):
         pass
-
-
-def test_a_groove_carries_a_kit_itself_as_well_as_its_name():
-    kit = load_kit("magenta9")
-    assert Groove(np.zeros((4, 9)), kit=kit).kit is kit
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
@@ -136,12 +97,6 @@ def test_files_have_the_mode_that_the_umask_leaves(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
-
-
-@pytest.mark.parametrize("name", ["my bass", "a|b", ""])
-def test_a_track_whose_name_is_no_word_is_refused(name):
-    with pytest.raises(HypermeterError, match="groove: a track is named .*, expected a word"):
-        Groove(np.zeros((16, 10)), tracks={name: np.zeros(16, np.int16)})
 
 
 def test_what_killed_processes_left_of_a_file_is_removed_and_nothing_else(tmp_path):

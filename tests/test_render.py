@@ -1,4 +1,5 @@
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -144,8 +145,7 @@ def test_without_matplotlib_a_line_says_that_there_is_no_picture(tmp_path, capsy
 def with_bass(steps=80, seed=0):
     groove = some_groove(steps, seed=seed)
     codes = np.random.default_rng(seed).choice([REST, HOLD, HOLD, 24, 37, 60], steps)
-    groove.tracks["bass"] = BASS.decode(BASS.encode(np.where(codes == 60, 57, codes)))
-    return groove
+    return replace(groove, tracks={"bass": BASS.decode(BASS.encode(np.where(codes == 60, 57, codes)))})
 
 
 def test_a_track_shows_its_notes_and_octaves_below_the_drums():
@@ -167,9 +167,9 @@ def test_a_grid_with_a_track_is_read_back(seed):
 
 
 def test_a_track_of_any_name_is_read_back():
-    groove = with_bass(32)
-    groove.tracks["lead"] = groove.tracks["bass"][::-1].copy()
-    groove.tracks["lead"][groove.tracks["lead"] == HOLD] = 127
+    bass = with_bass(32).tracks["bass"]
+    lead = np.where(bass == HOLD, 127, bass)[::-1]
+    groove = replace(with_bass(32), tracks={"bass": bass, "lead": lead})
     again = read_ascii(ascii_grid(groove))
     assert again.tracks.keys() == {"bass", "lead"}
     assert np.array_equal(again.tracks["lead"], groove.tracks["lead"])

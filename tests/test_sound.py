@@ -318,8 +318,8 @@ def test_a_sound_font_that_is_damaged_is_refused(tmp_path, sound_font):
 
 
 def test_a_midi_file_sounds_as_the_groove_that_it_was_written_from(tmp_path):
-    groove = groove_of([(0, "kick", 1.0, 0), (5, "snare", 0.5, 0.25), (8, "open_hat", 0.7, -0.2)], tempo_bpm=100)
-    groove.tracks["bass"] = np.array([40, 1, 0, 0] * 4, np.int16)
+    hits = [(0, "kick", 1.0, 0), (5, "snare", 0.5, 0.25), (8, "open_hat", 0.7, -0.2)]
+    groove = groove_of(hits, tempo_bpm=100, tracks={"bass": np.array([40, 1, 0, 0] * 4, np.int16)})
     score, lines = score_of_midi(to_midi_bytes(groove), "a.mid")
     assert not lines
     for found, wanted in zip(score.hits, score_of(groove).hits):

@@ -110,7 +110,7 @@ def main(npz: tyro.conf.Positional[Path], model: tyro.conf.Positional[str], seed
     nats = 0.0
     for each in held_out:
         at, place = each.hits > 0, np.arange(len(each.hits)) % size
-        tensors = [torch.from_numpy(x).float()[None] for x in (each.hits, each.velocity, each.offset)]
+        tensors = [torch.tensor(x).float()[None] for x in (each.hits, each.velocity, each.offset)]
         tempo = torch.tensor([each.tempo_bpm])
         dist = expression(features_of(drummer, tensors[0]), *tensors, tempo)
         nats -= dist.log_prob(*tensors).sum().item()
@@ -129,7 +129,7 @@ def main(npz: tyro.conf.Positional[Path], model: tyro.conf.Positional[str], seed
     random = np.random.default_rng(seed)
     found: dict[str, list[torch.Tensor]] = {"people": [], "model": [], "independent draws": []}
     for each in held_out:
-        hits, offset = (torch.from_numpy(x)[None] for x in (each.hits, each.offset))
+        hits, offset = (torch.tensor(x)[None] for x in (each.hits, each.offset))
         if timing_dfa(hits, drummer.grid, offset=offset, cymbals=cymbals).isnan():
             continue
         many = hits.expand(draws, -1, -1)

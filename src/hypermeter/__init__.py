@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from hypermeter import _moved
+from hypermeter.core import notebook
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,13 @@ _HOMES = {
 """Public name -> module that holds it."""
 
 _moved.install()
+
+
+def _groove_html(groove: Any) -> str:
+    return import_module("hypermeter.share.display").groove_html(groove)
+
+
+notebook.groove_html = _groove_html
 
 
 def __getattr__(name: str) -> Any:

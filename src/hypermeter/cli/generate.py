@@ -1,7 +1,7 @@
 """The ``generate`` command: MIDI in, MIDI and a picture out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -130,9 +130,9 @@ def generate_command(
         tempo_bpm = told[0]
     elif tempo_bpm is None:
         tempo_bpm = TEMPO_BPM
-    for each in files:
-        if "tempo_bpm" in each.unknown:
-            each.tempo_bpm, each.unknown = tempo_bpm, each.unknown - {"tempo_bpm"}
+    heard, before, lock, ending = (
+        each if each is None else _in_tempo(each, tempo_bpm) for each in (heard, before, lock, ending)
+    )
     planner = Planner(drummer, model, asked, tempo_bpm, read)
     guidance = asked.strength if asked.names else 0.0
     options = {
@@ -156,7 +156,7 @@ def generate_command(
         locks = combine(lock_all_but(hits, chosen, drummer.grid), lock_voices(hits, columns))
         plan = planner.replacing(chosen, before, heard)
         groove, done = fill_groove(drummer, heard, locks, plan=plan, guidance=guidance, **options, **particles)
-        planner.name_bars(groove, chosen)
+        groove = planner.name_bars(groove, chosen)
     else:
         if lock is not None and not asked.sections:
             bars = bars or lock.num_bars
@@ -165,10 +165,9 @@ def generate_command(
         if lock is None and ending is None:
             groove = continue_groove(drummer, heard, bars, tempo_bpm=tempo_bpm, include_primer=False, **options)
         else:
-            pattern, locks = _pattern(drummer, kit, bars, lock, columns, ending)
-            pattern.tempo_bpm = tempo_bpm
+            pattern, locks = _pattern(drummer, kit, bars, tempo_bpm, lock, columns, ending)
             groove, done = fill_groove(drummer, pattern, locks, heard, **options, **particles)
-        planner.name_bars(groove, range(bars))
+        groove = planner.name_bars(groove, range(bars))
         if heard is not None and include_primer:
             groove, shaded = after(heard, groove), len(heard)
     if is_text(out):
@@ -254,6 +253,7 @@ def _pattern(
     model: HierarchicalDrumModel,
     kit: Kit,
     bars: int,
+    tempo_bpm: float,
     lock: Groove | None,
     columns: Sequence[int],
     ending: Groove | None,
@@ -277,16 +277,24 @@ def _pattern(
         parts.append((length, ending, range(model.num_drums)))
         locks.append(Locks(end.known & has, end.values))
     whole = combine(*locks)
-    told = Groove(np.zeros((whole.num_steps, kit.num_voices)), kit=kit, grid=model.grid)
-    names = [""] * told.num_bars
+    told = {name: np.zeros((whole.num_steps, kit.num_voices)) for name in ("hits", "velocity", "offset")}
+    size = model.grid.steps_per_bar
+    names = [""] * -(-whole.num_steps // size)
     for start, groove, voices in parts:
         if groove.sections is not None:
-            bar = start // told.grid.steps_per_bar
-            names[bar : bar + groove.num_bars] = groove.sections.tolist()
-        for name in ("hits", "velocity", "offset"):
-            getattr(told, name)[start : start + len(groove), list(voices)] = getattr(groove, name)[:, list(voices)]
-    told.sections = np.array(names) if any(names) else None
-    return told, whole
+            names[start // size : start // size + groove.num_bars] = groove.sections.tolist()
+        for name, array in told.items():
+            array[start : start + len(groove), list(voices)] = getattr(groove, name)[:, list(voices)]
+    sections = np.array(names) if any(names) else None
+    arrays = told["hits"], told["velocity"], told["offset"]
+    return Groove(*arrays, tempo_bpm, kit, model.grid, sections), whole
+
+
+def _in_tempo(groove: Groove, tempo_bpm: float) -> Groove:
+    """The groove in that tempo, where its file told none."""
+    if "tempo_bpm" not in groove.unknown:
+        return groove
+    return replace(groove, tempo_bpm=tempo_bpm, unknown=groove.unknown - {"tempo_bpm"})
 
 
 def _playing(groove: Groove, kit: Kit) -> list[str]:

@@ -163,7 +163,7 @@ def levels(groove: Groove, sections: Mapping[str, tuple[int, int]] | None = None
         groove: the piece.
         sections: name -> (start, end) in bars, end not included.
     """
-    hits, grid = torch.from_numpy(groove.hits), groove.grid
+    hits, grid = torch.tensor(groove.hits), groove.grid
     bounds = [(start * grid.steps_per_bar, end * grid.steps_per_bar) for start, end in (sections or {}).values()]
     full = window_metrics(hits, grid, bounds)
     full["section"] = dict(zip(sections or {}, full["section"], strict=True))

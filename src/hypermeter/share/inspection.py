@@ -63,7 +63,7 @@ def inspect(
     losses = []
     if path.suffix.lower() == ".npz":
         grooves = [_with_tracks(read_npz(path, kit, grid), path)]
-        if grooves[0].kit.name == NUMBERED:
+        if load_kit(grooves[0].kit).name == NUMBERED:
             losses = ["no kit is known, so metrics of low, mid and high voices say nothing; name it by --kit"]
     elif is_text(path):
         grooves = [read_text(path, kit or "gm10", grid)]
@@ -132,7 +132,8 @@ def _add_tracks(pieces: Sequence[Piece], path: Path, kit: str, grid: Grid) -> No
             found = {each.start_tick: each.groove for each in again}
             for piece in pieces:
                 if piece.start_tick in found:
-                    piece.groove.tracks |= found[piece.start_tick].tracks
+                    tracks = {**piece.groove.tracks, **found[piece.start_tick].tracks}
+                    piece.groove = replace(piece.groove, tracks=tracks)
 
 
 def numbered_kit(num_voices: int) -> Kit:

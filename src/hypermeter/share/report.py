@@ -69,7 +69,7 @@ def draw_analysis(groove: Groove) -> "Figure":
     from matplotlib.figure import Figure
 
     grid, kit = groove.grid, load_kit(groove.kit)
-    hits = torch.from_numpy(groove.hits)
+    hits = torch.tensor(groove.hits)
     figure = Figure((13, 7), layout="constrained")
     axes = figure.subplot_mosaic([["density", "density", "similarity"], ["ioi", "repetition", "syncopation"]])
     bars = np.arange(groove.num_bars) + 1

@@ -160,17 +160,25 @@ def _read(
         raise HypermeterError(f"{where}: {steps} steps, expected at most {MAX_STEPS}; ask for fewer bars")
     unknown = frozenset(("tempo_bpm",) if tempo_bpm is None else ())
     tempo_bpm = 120.0 if tempo_bpm is None else tempo_bpm
-    hits = np.zeros((steps, kit_read.num_voices))
-    groove = Groove(hits, tempo_bpm=tempo_bpm, kit=kit, grid=grid, unknown=unknown)
+    shape = steps, kit_read.num_voices
+    cells = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for layer in layers:
-        _play(layer, groove, kit_read)
-    return groove
+        _play(layer, *cells, kit_read, grid, 60.0 / tempo_bpm / grid.steps_per_quarter)
+    return Groove(*cells, tempo_bpm, kit, grid, unknown=unknown)
 
 
-def _play(layer: _Layer, groove: Groove, kit: Kit) -> None:
-    """Puts the hits of a layer into the groove."""
-    size = groove.grid.steps_per_bar
-    end = Fraction(len(groove), size)
+def _play(
+    layer: _Layer,
+    hits: np.ndarray,
+    velocity: np.ndarray,
+    offset: np.ndarray,
+    kit: Kit,
+    grid: Grid,
+    step_duration_s: float,
+) -> None:
+    """Put the hits of a layer into the arrays (T, V)."""
+    size = grid.steps_per_bar
+    end = Fraction(len(hits), size)
     values = {name: _Values(name, value, end) for name, value in layer.values.items()}
     has_gain = not values.keys().isdisjoint(("gain", "velocity"))
     for event in layer.sound.pattern.query(Fraction(0), end):
@@ -186,16 +194,16 @@ def _play(layer: _Layer, groove: Groove, kit: Kit) -> None:
             )
         told = {name: each.at(event.begin) for name, each in values.items()}
         said = {name: number for name, number in told.items() if number is not None}
-        if len(said) < len(told) or step >= len(groove):
+        if len(said) < len(told) or step >= len(hits):
             continue  # A rest in a value is a rest of the whole, as in Tidal.
         column = column_of(event.word, kit, where)
         gain = min(said.get("gain", 1) * said.get("velocity", 1), 1) if has_gain else DEFAULT_VELOCITY
-        if groove.hits[step, column] and groove.velocity[step, column] >= gain:
+        if hits[step, column] and velocity[step, column] >= gain:
             continue
-        offset = float(off) + said.get("nudge", 0) / groove.step_duration_s
-        groove.hits[step, column] = 1
-        groove.velocity[step, column] = gain
-        groove.offset[step, column] = min(max(offset, -0.5), _LAST_OFFSET)
+        late = float(off) + said.get("nudge", 0) / step_duration_s
+        hits[step, column] = 1
+        velocity[step, column] = gain
+        offset[step, column] = min(max(late, -0.5), _LAST_OFFSET)
 
 
 class _Values:

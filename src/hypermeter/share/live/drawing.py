@@ -107,8 +107,8 @@ class Drawer:
         if len(primer) % model.grid.steps_per_bar:
             raise HypermeterError(f"primer of {len(primer)} steps, expected whole bars of {model.grid.steps_per_bar}")
         play = model.expression
-        hits = torch.from_numpy(primer.hits).float()[:, None]
-        velocity, offset = (torch.from_numpy(each)[:, None] for each in (primer.velocity, primer.offset))
+        hits = torch.tensor(primer.hits).float()[:, None]
+        velocity, offset = (torch.tensor(each)[:, None] for each in (primer.velocity, primer.offset))
         state, expression = moment.state, moment.expression
         for step, x in enumerate(hits):
             if play is not None and expression is not None:

@@ -4,6 +4,7 @@ import json
 import mimetypes
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -302,10 +303,9 @@ def _add_midi(app: FastAPI, server: Server) -> None:
 
         def job(player: OnnxPlayer) -> Read:
             pieces, losses = parse_midi(content, "MIDI", kit_of(player), player.grid, "refuse", to_end=True)
-            groove, unmapped = pieces[0].groove, sum(pieces[0].unmapped.values())
+            groove, unmapped = replace(pieces[0].groove, kit=kit_of(player)), sum(pieces[0].unmapped.values())
             if groove.num_bars > server.limits.bars:
                 raise HypermeterError(f"MIDI: {groove.num_bars} bars, expected at most {server.limits.bars}")
-            groove.kit = kit_of(player)
             if unmapped:
                 losses.append(f"{unmapped} hits that no voice of the kit reads")
             if pieces[0].dropped:
