@@ -297,6 +297,38 @@ def test_held_out_bits_of_a_model_with_a_track_are_of_drums_and_track(folder, tm
     assert float(read_log(tmp_path / "run")[0]["held_out_bits_per_step"]) == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_run_of_a_build_without_newer_options_goes_on(folder, tmp_path):
+    config = config_of(folder, tmp_path, "reinforce", updates=1, look_every=1)
+    reinforce(config)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    del state["version"], state["config"]["discount"], state["config"]["value_learning_rate"]
+    for term in state["data"]["terms"]:
+        del term["voices"], term["undefined"], term["options"]
+    torch.save(state, tmp_path / CHECKPOINT)
+    with pytest.raises(HypermeterError, match=r"a run with discount 1\.0, asked for 0\.9"):
+        reinforce(replace(config, discount=0.9))
+    reinforce(replace(config, updates=2))
+    assert read_log(tmp_path)[-1]["update"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.update(version=2), "version 2 of a run's record, expected 1; update hypermeter"),
+        (lambda state: state["config"].update(swing=1), "a run with swing, which this version of hypermeter does not"),
+        (lambda state: state.update(random=state["random"][:16]), "a run on another kind of device than cpu"),
+    ],
+)
+def test_a_run_of_a_newer_build_or_another_device_is_refused(folder, tmp_path, change, message):
+    config = config_of(folder, tmp_path, "reinforce", updates=1, look_every=1)
+    reinforce(config)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    change(state)
+    torch.save(state, tmp_path / CHECKPOINT)
+    with pytest.raises(HypermeterError, match=message):
+        reinforce(config)
+
+
 @pytest.mark.slow
 def test_it_runs_from_the_command_line(folder, tmp_path):
     options = {"model": folder / "start.safetensors", "reward": folder / "reward.yaml", "updates": 1, "bars": 2}

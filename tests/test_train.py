@@ -768,28 +768,55 @@ def test_processes_share_a_batch_without_overlap_and_begin_anywhere(data):
         assert torch.equal(both[1::2], two)
 
 
+TOGETHER = """
+import random, signal, sys
+from pathlib import Path
+import numpy as np
+from hypermeter.learn.train import DrumModule, TrainConfig, train
+
+data, out, stop, options = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), eval(sys.argv[4])
+original, calls = DrumModule.training_step, []
+
+def noisy(self, *arguments):
+    terms = original(self, *arguments)
+    calls.append(0)
+    if len(calls) == stop:
+        signal.raise_signal(signal.SIGINT)
+    return terms | {"loss": terms["loss"] * (random.random() + np.random.normal() ** 2)}
+
+DrumModule.training_step = noisy
+try:
+    train(TrainConfig(data, out, max_steps=4, val_every=2, batch_size=4, devices=2, accelerator="cpu", **options))
+except KeyboardInterrupt:
+    pass
+"""
+"""Training whose loss draws from every random generator, interrupted in the given update."""
+
+
 @pytest.mark.slow
-def test_two_processes_train_together(data, tmp_path):
-    script = (
-        "import sys; from pathlib import Path; from hypermeter.learn.train import TrainConfig, train\n"
-        f"train(TrainConfig(Path({str(data)!r}), Path({str(tmp_path)!r}), max_steps=4, val_every=2, batch_size=4,"
-        f" devices=2, accelerator='cpu', **{SMALL!r}))"
-    )
-    (tmp_path / "run.py").write_text(script)
+def test_two_processes_train_together_and_go_on_as_if_they_had_not_been_interrupted(data, tmp_path):
+    (tmp_path / "run.py").write_text(TOGETHER)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*torchrun, str(tmp_path / "run.py")],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
-    assert state["update"] == 4
-    assert len(state["random"]) == 2
-    assert not torch.equal(*(each["torch"] for each in state["random"]))  # dropout differs between processes
-    load(tmp_path)
+    for out, stop in (("whole", 0), ("parts", 3), ("parts", 0)):
+        done = subprocess.run(
+            [*torchrun, *map(str, (tmp_path / "run.py", data, tmp_path / out, stop, SMALL))],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            env=os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        state = torch.load(tmp_path / out / CHECKPOINT, weights_only=True)
+        assert state["update"] == (stop or 4)
+        one, two = state["random"]
+        assert one["python"] != two["python"] and one["numpy"] != two["numpy"]
+        assert not torch.equal(one["torch"], two["torch"])  # dropout differs between processes
+    whole, parts = (load_file(tmp_path / out / "last.safetensors") for out in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert read_log(tmp_path / "whole") == read_log(tmp_path / "parts")
+    alone = config_of(data, tmp_path / "parts", max_steps=4, val_every=2, warmup_steps=100)
+    with pytest.raises(HypermeterError, match="a run with devices 2, asked for 1; .*--devices 2"):
+        train(alone)
 
 
 def test_a_folder_of_midi_is_prepared_on_the_kit_and_grid_of_the_model_to_start_from(tmp_path, capsys):
