@@ -243,11 +243,14 @@ def test_the_loader_gives_the_same_order_for_the_same_seed_and_another_each_epoc
     assert not torch.equal(one[0], other[0])
 
 
-def test_workers_give_what_the_process_itself_gives(tmp_path):
+@pytest.mark.parametrize("way", ["spawn", "fork"])
+def test_workers_give_what_the_process_itself_gives(tmp_path, way):
     save(tmp_path, sequence=random_hits(200))
     arguments = {"seq_len": 64, "batch_size": 4, "shuffle": False, "augment": True}
     alone = list(get_complete_rl_dataloader(tmp_path, **arguments))
-    assert equal(alone, list(get_complete_rl_dataloader(tmp_path, **arguments, num_workers=2)))
+    loader = get_complete_rl_dataloader(tmp_path, **arguments, num_workers=2)
+    loader.multiprocessing_context = way
+    assert equal(alone, list(loader))
 
 
 def test_a_distributed_sampler_shares_out_all_windows(tmp_path):

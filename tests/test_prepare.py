@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -362,6 +363,24 @@ def test_processes_give_the_same_as_one(tmp_path):
     (source / "bad.mid").write_bytes(b"MThd, or so it says")
     assert run(source, tmp_path / "one", workers=1) == run(source, tmp_path / "two", workers=2)
     assert npz_files(tmp_path / "one") == npz_files(tmp_path / "two")
+
+
+def test_workers_0_is_as_many_as_there_are_cores_where_processes_are_spawned(tmp_path, monkeypatch):
+    """As on macOS and Windows, which start no process by a fork and tell no cores of one's own."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr("hypermeter.learn.prepare.crew.FILES_FOR_POOL", 1)
+    started = []
+
+    def pool(workers, mp_context):
+        started.append((workers, mp_context.get_start_method()))
+        return ProcessPoolExecutor(workers, mp_context=mp_context)
+
+    monkeypatch.setattr("hypermeter.learn.prepare.crew.ProcessPoolExecutor", pool)
+    source = write_folder(tmp_path / "in", 40, bars=1)
+    assert run(source, tmp_path / "one", workers=1) == run(source, tmp_path / "all", workers=0)
+    assert started == [(2, "spawn")]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,13 @@ from hypermeter.learn.prepare.source import SPLITS, File
 FILES_PER_TASK = 32
 FILES_FOR_POOL = 200
 """With fewer files, starting processes costs more than they save."""
+MOST_WORKERS = 61
+"""Windows waits for no more at once; elsewhere, more would wait for the disk."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; all of them where the system does not tell, as macOS and Windows do not."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Crew:
@@ -31,7 +38,7 @@ class Crew:
         if workers < 0:
             raise HypermeterError(f"workers is {workers}, expected 0 or more")
         self.job, self.settings, self.quiet = job, settings, quiet
-        self.num_workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        self.num_workers = min(workers or usable_cores(), MOST_WORKERS)
         self.is_pooled = self.num_workers > 1 and (workers > 1 or num_files >= FILES_FOR_POOL)
         self.stack = ExitStack()
 
@@ -78,7 +85,10 @@ class Crew:
                 for future in progress.track(as_completed(futures), total=len(futures), description=what):
                     yield future.result()
         except BrokenProcessPool as error:
-            raise HypermeterError(f"{self.job.source}: a worker process died; run again, or with workers 1") from error
+            raise HypermeterError(
+                f"{self.job.source}: a worker process died; run again, or with workers 1, and call prepare in a script"
+                ' below if __name__ == "__main__"'
+            ) from error
 
     def _keep(self, records: Sequence[dict[str, Any]]) -> None:
         with _writing(self.job.out / PARTIAL):
