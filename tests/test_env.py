@@ -2,6 +2,8 @@
 
 import copy
 import math
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -73,6 +75,18 @@ def random_hits(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize("render_mode", ["ansi", "rgb_array"])
 def test_gymnasium_finds_nothing_wrong_with_it(options, render_mode):
     check_env(gymnasium.make(env.ENV_ID, render_mode=render_mode, **options).unwrapped)
+
+
+def test_gymnasium_alone_makes_it_by_a_name_that_tells_the_module():
+    code = (
+        "import gymnasium, sys; assert not {'torch', 'hypermeter'} & set(sys.modules)\n"
+        f"name = 'hypermeter.learn.rl.env:{env.ENV_ID}'\n"
+        "one = gymnasium.make(name, bars=1); one.reset(seed=0); one.step(one.action_space.sample())\n"
+        "many = gymnasium.make_vec(name, num_envs=2, bars=1); many.reset(seed=0)\n"
+        "print(type(one.unwrapped).__name__, type(many.unwrapped).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["DrumsEnv", "DrumsVectorEnv"], done.stderr
 
 
 def test_all_that_is_paid_is_the_reward_of_the_hits():

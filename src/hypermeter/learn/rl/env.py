@@ -1,7 +1,9 @@
 """Gymnasium environments ``hypermeter/Drums-v0``: an agent plays the next step, each bar is judged when it has ended.
 
-``gymnasium.make("hypermeter/Drums-v0", ...)`` gives ``DrumsEnv``, and ``gymnasium.make_vec`` the same task for many
-pieces at once, ``DrumsVectorEnv``, which steps all of them as one array. Importing this file registers both.
+``gymnasium.make("hypermeter.learn.rl.env:hypermeter/Drums-v0", ...)`` gives ``DrumsEnv``, and ``gymnasium.make_vec``
+the same task for many pieces at once, ``DrumsVectorEnv``, which steps all of them as one array. Gymnasium imports what
+stands before the colon, which registers both; from 1.0 on it reads no entry points of other packages. Once this file is
+imported, ``hypermeter/Drums-v0`` is enough.
 
 A piece has a given length, and nothing is worth anything after its last step: it ends as terminated, not as truncated.
 """
