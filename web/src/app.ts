@@ -242,7 +242,7 @@ export class App {
     return this.rework(`A fill in bar ${first + 1}`, song, first, first + 1, this.freeBars(first, first + 1))
   }
 
-  /** A share of the selected bars anew, as dense as they are; guidance counts only where more is asked of them. */
+  /** A share of the selected bars anew, as dense as they are, without guidance. */
   vary(strength = this.settings.strength): Promise<boolean> {
     const [first, last] = this.selection
     const { song } = this
@@ -256,8 +256,7 @@ export class App {
       }
     }
     const isFree = (cell: number) => !known[cell - first * size * song.voices]
-    const guidance = askedOf(this.meta, song.asks.slice(0, last), first) ? this.settings.guidance : 0
-    return this.rework(`Varying ${named(first, last)}`, song, first, last, isFree, asked, guidance)
+    return this.rework(`Varying ${named(first, last)}`, song, first, last, isFree, asked, 0)
   }
 
   /** The selected bars with more or fewer hits. */
