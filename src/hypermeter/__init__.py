@@ -9,6 +9,7 @@ from typing import Any
 
 from hypermeter import _moved
 from hypermeter.core import notebook
+from hypermeter.core.extras import needs
 
 __version__ = "0.1.0"
 
@@ -50,7 +51,8 @@ notebook.groove_html = _groove_html
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'hypermeter' has no attribute {name!r}")
-    return getattr(import_module(f"hypermeter.{_HOMES[name]}"), name)
+    with needs(f"hypermeter.{name}", of_torch="torch"):
+        return getattr(import_module(f"hypermeter.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

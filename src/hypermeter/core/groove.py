@@ -117,11 +117,10 @@ class Groove:
     def __repr__(self) -> str:
         steps, voices = self.hits.shape
         kit = self.kit.name if isinstance(self.kit, Kit) else self.kit
-        parts = [
-            f"{self.num_bars} bars of {self.grid.metre}"
-            + (f" ({steps} steps)" if steps % self.grid.steps_per_bar else "")
-        ]
-        parts += [f"{self.tempo_bpm:g} bpm", f"{voices} voices of {kit}", f"{self.hits.sum()} hits"]
+        bars = "1 bar" if self.num_bars == 1 else f"{self.num_bars} bars"
+        cut = f" ({steps} steps)" if steps % self.grid.steps_per_bar else ""
+        parts = [f"{bars} of {self.grid.metre}{cut}", f"{self.tempo_bpm:g} bpm"]
+        parts += [f"{voices} voices of {kit}", f"{self.hits.sum()} hits"]
         sections = [] if self.sections is None else [name for name in self.sections.tolist() if name]
         for what, names in (
             ("sections", dict.fromkeys(sections)),

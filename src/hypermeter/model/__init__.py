@@ -1,4 +1,7 @@
 """The model in PyTorch: encoders, heads, levels, losses."""
 
-from hypermeter.model.hierarchical import HierarchicalDrumModel, kit_of, load
-from hypermeter.model.state import Prediction, State
+from hypermeter.core.extras import needs
+
+with needs("hypermeter.model", of_torch="torch"):
+    from hypermeter.model.hierarchical import HierarchicalDrumModel, kit_of, load
+    from hypermeter.model.state import Prediction, State

@@ -1,5 +1,6 @@
 """Performances as .npz: reading them, and the windows and batches that a model learns from."""
 
+from hypermeter.core.extras import needs
 from hypermeter.io.npz import (
     common_kit_and_grid,
     kit_name,
@@ -9,11 +10,13 @@ from hypermeter.io.npz import (
     read_meta,
     read_sequence,
 )
-from hypermeter.learn.dataset.conditions import find_labels, read_expression, read_plan, with_tracks
-from hypermeter.learn.dataset.windows import (
-    DROP_OUT,
-    CompleteHierarchicalDrumDataset,
-    WindowMetrics,
-    collate,
-    get_complete_rl_dataloader,
-)
+
+with needs("hypermeter.learn.dataset", of_torch="torch"):
+    from hypermeter.learn.dataset.conditions import find_labels, read_expression, read_plan, with_tracks
+    from hypermeter.learn.dataset.windows import (
+        DROP_OUT,
+        CompleteHierarchicalDrumDataset,
+        WindowMetrics,
+        collate,
+        get_complete_rl_dataloader,
+    )
