@@ -15,11 +15,11 @@ COMMANDS = {
     "download": "hypermeter.learn.download:download",
     "prepare": "hypermeter.learn.prepare.command:prepare",
     "train": "hypermeter.learn.train.command:train_command",
-    "reinforce": "hypermeter.learn.rl.reinforce:reinforce_command",
+    "reinforce": "hypermeter.learn.rl.command:reinforce_command",
     "generate": "hypermeter.cli.generate:generate_command",
     "play": "hypermeter.share.live.command:play_command",
-    "humanize": "hypermeter.play.humanize:humanize_command",
-    "evaluate": "hypermeter.learn.evaluate.card:evaluate_command",
+    "humanize": "hypermeter.cli.humanize:humanize_command",
+    "evaluate": "hypermeter.learn.evaluate.command:evaluate_command",
     "inspect": "hypermeter.share.inspection:inspect",
     "analyse": "hypermeter.share.analyse:analyse_command",
     "render": "hypermeter.share.sound.render:render_command",
@@ -28,14 +28,6 @@ COMMANDS = {
     "demo": "hypermeter.cli.demo:demo",
 }
 """Command -> module:function, in the order of use. The functions are the Python API too."""
-
-EXTRAS = (
-    {"lightning": "train", "tensorboard": "train", "matplotlib": "plot", "gymnasium": "rl"}
-    | dict.fromkeys(("mido", "rtmidi", "pythonosc"), "live")
-    | dict.fromkeys(("fastapi", "uvicorn", "onnxruntime"), "serve")
-    | dict.fromkeys(("onnx", "onnxscript"), "onnx")
-)
-"""Package that may be missing -> the extra that installs it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,12 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(name: str, arguments: Sequence[str]) -> int:
     from hypermeter.core.errors import HypermeterError
+    from hypermeter.core.extras import needs
 
     try:
         import tyro
 
         config = (tyro.conf.PositionalRequiredArgs, tyro.conf.OmitArgPrefixes)
-        result = tyro.cli(_function(name), args=arguments, prog=f"hypermeter {name}", config=config)
+        with needs(name):
+            result = tyro.cli(_function(name), args=arguments, prog=f"hypermeter {name}", config=config)
         if isinstance(result, Path):
             print(result)
         sys.stdout.flush()
@@ -80,10 +74,6 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
-            raise
-        return _refuse(f"{name}: needs {error.name}; pip install -e '.[{EXTRAS[error.name]}]' in its folder")
     return 0
 
 

@@ -16,7 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.music.metrics import METRICS, bar_novelty, by_chunk
-from hypermeter.play.plan import FILL, FILL_NOVELTY, KINDS, NUMBERS, Labels, make_plan_arrays
+from hypermeter.play.plan import FILL, FILL_NOVELTY, KINDS, NUMBERS, Labels
+from hypermeter.play.plan import make_plan as make_plan_arrays
 
 HIDDEN_DIM = 256
 """Of what a plan changes in a step."""

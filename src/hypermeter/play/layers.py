@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from hypermeter.play.arithmetic import gelu
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
+"""In single precision."""
 Weights = Mapping[str, NDArray[Any]]
 """Names of a checkpoint -> arrays."""
 

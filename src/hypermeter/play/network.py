@@ -281,7 +281,7 @@ class NumpyNetwork:
 
     def start(self, rows: int) -> NumpyState:
         """Return the state before the first step, of so many pieces."""
-        bar_dim, phrase_dim = self.bar_rnn.size, self.phrase_rnn.size
+        bar_dim = self.bar_rnn.size
         hidden, step = self.step_rnn.step_from(
             np.repeat((self.into_of_place[0] + self.into_of_first)[None], rows, 0), self.step_rnn.init_state(rows), 0
         )

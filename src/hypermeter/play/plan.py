@@ -1,14 +1,17 @@
-"""Plans as plain arrays: what is asked of each bar, from what people say; for players without PyTorch too."""
+"""Plans: what is asked of each bar, from what people say, or as measured in music."""
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.music.metrics import METRICS, bar_novelty, by_chunk
+from hypermeter.play.request import Wishes
 
 KINDS = ("section", "style", "fill")
 """Of labels."""
@@ -200,4 +203,70 @@ def _code(kind: str, name: str, labels: Labels) -> int:
     return 1 + place
 
 
-PlanArrays, make_plan_arrays = Plan, make_plan
+def plan_of(hits: NDArray[Any], grid: Grid) -> Plan:
+    """Measure density, off-beat share and fills of each bar of hits (T, V) or (B, T, V); the rest is left open."""
+    hits = np.asarray(hits)
+    hits = hits[None] if hits.ndim == 2 else hits
+    plan, size = Plan.free(-(-hits.shape[1] // grid.steps_per_bar), len(hits)), grid.steps_per_bar
+    onsets = (hits > 0).astype(np.float32)
+    plan.numbers[..., NUMBERS.index("density")] = by_chunk(METRICS["density"], onsets, grid, size)
+    plan.numbers[..., NUMBERS.index("offbeat")] = by_chunk(METRICS["syncopation"], onsets, grid, size, weak="offbeat")
+    novelty = bar_novelty(onsets, grid)
+    codes = np.where(novelty > FILL_NOVELTY, 1 + FILL.index("fill"), 1 + FILL.index("beat"))
+    plan.labels[:, : novelty.shape[1], KINDS.index("fill")] = np.where(np.isnan(novelty), 0, codes)
+    return plan
+
+
+def plan_bars(
+    labels: Labels | None,
+    wishes: Wishes,
+    bars: int,
+    *,
+    grid: Grid,
+    tempo_bpm: float | None = None,
+    heard_bars: int = 0,
+    name: str = "the model",
+) -> Plan | None:
+    """Return the plan of bars that were heard, which are left open, and of the new ones; the one rule of every door.
+
+    The tempo is asked of the new bars in any case. Where nothing is heard and nothing is said of fills, the first bars
+    of the phrase are asked to be none, but for its last: many pieces that models learn from are fills by themselves, so
+    that a beginning from silence is often one.
+
+    Args:
+        labels: the model's vocabulary; `None` for a model that takes no plans.
+        wishes: what is asked of the new bars.
+        bars: new bars.
+        grid: of the model.
+        tempo_bpm: of the music; left out, that of the wishes, if any.
+        heard_bars: bars heard before.
+        name: of the model, for errors.
+
+    Returns:
+        `None` for a model without labels.
+
+    Raises:
+        HypermeterError: something is asked of a model without labels; an unknown label; a number of bars that does not
+            fit.
+    """
+    if labels is None:
+        if wishes.names:
+            raise HypermeterError(
+                f"{wishes.names[0]}: {name} was made without labels, so nothing can be asked of it; choose a model that"
+                f" has them, or teach it: hypermeter train NPZ OUT --init {name} --only plan"
+            )
+        return None
+    plan = make_plan(
+        labels,
+        bars,
+        sections=wishes.sections,
+        style=wishes.style,
+        fill=wishes.fill,
+        tempo_bpm=wishes.tempo_bpm if tempo_bpm is None else tempo_bpm,
+        density=wishes.density,
+        offbeat=wishes.offbeat,
+    )
+    fills = plan.labels[..., KINDS.index("fill")]
+    if not heard_bars and not fills.any():
+        fills[:, : grid.bars_per_phrase - 1] = 1 + FILL.index("beat")
+    return Plan.free(heard_bars).then(plan)

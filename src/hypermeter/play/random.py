@@ -1,4 +1,4 @@
-"""Random numbers that need no state: each is a function of seed, purpose, row, step and index, in Python and on the page.
+"""Random numbers without state: each is a function of seed, purpose, row, step and index, here and on the page.
 
 Hits, expression, resampling and the order of variation draw from streams of their own, so that none tells anything of
 another. As nothing is kept between draws, a state of music can be saved, forked and drawn from again.

@@ -1,0 +1,296 @@
+"""A model that `hypermeter export` wrote, as a stepper over arrays: its graphs are run by ONNX Runtime."""
+
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.kit import Kit
+from hypermeter.core.tracks import Track
+from hypermeter.play.arithmetic import log_softmax
+from hypermeter.play.distribution import Mixture
+from hypermeter.play.layers import Array
+from hypermeter.play.plan import Labels, Plan
+from hypermeter.play.steering import check_plan
+
+FORMAT = 1
+"""Of the folder; others are refused."""
+
+META_FIELDS = {
+    "name", "num_drums", "width", "tracks", "kit", "grid", "plan_dim", "labels", "kinds", "state", "memory",
+    "expression",
+}  # fmt: skip
+"""What `meta.json` must hold."""
+
+GRID_FIELDS = ("steps_per_beat", "beats_per_bar", "bars_per_phrase", "beat_unit")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """An exported model.
+
+    Args:
+        path: of the folder.
+        meta: what its `meta.json` says.
+        threads: of ONNX Runtime, for each graph.
+    """
+
+    path: Path
+    meta: dict[str, Any]
+    threads: int = 1
+
+    @classmethod
+    def read(cls, path: str | Path, threads: int = 1) -> "Folder":
+        """Read the folder's description, and check it.
+
+        Raises:
+            HypermeterError: there is none, it cannot be read, or it is of another format.
+        """
+        path = Path(path)
+        where = path / "meta.json"
+        try:
+            meta = json.loads(where.read_text("utf-8"))
+        except OSError as error:
+            reason = f"{path}: no meta.json to be read there ({error.strerror}); write the folder by hypermeter export"
+            raise HypermeterError(reason) from error
+        except ValueError as error:
+            raise HypermeterError(f"{where}: not JSON; write the folder again by hypermeter export") from error
+        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+            found = meta.get("format") if isinstance(meta, dict) else type(meta).__name__
+            raise HypermeterError(f"{where}: format {found}, expected {FORMAT}; export the model again")
+        if missing := sorted(META_FIELDS - set(meta)):
+            raise HypermeterError(f"{where}: nothing of {', '.join(missing)}; export the model again")
+        if not isinstance(meta["grid"], dict) or (missing := sorted(set(GRID_FIELDS) - set(meta["grid"]))):
+            lacks = ", ".join(missing) if isinstance(meta["grid"], dict) else "its sizes"
+            raise HypermeterError(f"{where}: a grid without {lacks}; export the model again")
+        return cls(path, meta, threads)
+
+    def session(self, file: str) -> Any:
+        """Return a graph that is ready to run, an `onnxruntime.InferenceSession`.
+
+        Raises:
+            HypermeterError: the file is missing or damaged.
+        """
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = self.threads
+        options.log_severity_level = 3
+        try:
+            content = (self.path / file).read_bytes()
+            return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except OSError as error:
+            raise HypermeterError(f"{self.path / file}: cannot be read ({error.strerror}); export again") from error
+        except Exception as error:  # ONNX Runtime has an exception for each kind of damage, and no common name for them
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise HypermeterError(f"{self.path / file}: not a graph that can be run ({first}); export again") from error
+
+    def step_session(self) -> Any:
+        """Return `step.onnx`, checked against the description.
+
+        Raises:
+            HypermeterError: as `session`; its inputs are not those that are described.
+        """
+        session, meta = self.session("step.onnx"), self.meta
+        wanted = {f"state_{tensor['name']}": tensor["shape"] for tensor in meta["state"]} | {"x": [meta["width"]]}
+        if meta["plan_dim"]:
+            wanted["asked"] = [meta["plan_dim"]]
+        if meta["memory"]:
+            wanted["memory"] = [meta["memory"]["window"], meta["memory"]["size"]]
+        found = {tensor.name: tensor.shape[1:] for tensor in session.get_inputs()}
+        if found != wanted:
+            name = min(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+            reason = f"input {name} is {found.get(name)}, meta.json says {wanted.get(name)}"
+            raise HypermeterError(f"{self.path / 'step.onnx'}: {reason}; the files are of two models, export again")
+        return session
+
+
+def _zeros(tensors: list[dict[str, Any]], rows: int) -> dict[str, NDArray[Any]]:
+    """Return the tensors that `meta.json` lists, of so many rows, zero."""
+    return {tensor["name"]: np.zeros((rows, *tensor["shape"]), tensor["dtype"]) for tensor in tensors}
+
+
+@dataclass(frozen=True)
+class OnnxState:
+    """What an `OnnxNetwork` remembers of pieces side by side, as a value. The graph is run when its result is read.
+
+    Args:
+        network: whose state it is.
+        position: steps heard.
+        before: tensors of the graph before its last step.
+        memory: (rows, steps of a bar, window, size), of the bar attention before the last step; `None` without.
+        x: (rows, W), the last step.
+        asked: (1 or rows, bars, dim), the embedded plan; `None` where nothing is asked.
+    """
+
+    network: "OnnxNetwork"
+    position: int
+    before: dict[str, NDArray[Any]]
+    memory: Array | None
+    x: Array
+    asked: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @cached_property
+    def _found(self) -> dict[str, NDArray[Any]]:
+        return self.network.run(self)
+
+    @property
+    def features(self) -> Array:
+        return self._found["features"]
+
+    @property
+    def dist(self) -> Mixture:
+        return Mixture.of(self._found["log_weights"], self._found["logits"])
+
+    @property
+    def free(self) -> Mixture:
+        if "free_logits" not in self._found:
+            return self.dist
+        return Mixture.of(self._found["free_log_weights"], self._found["free_logits"])
+
+    def select(self, rows: NDArray[np.int64]) -> "OnnxState":
+        before = {name: tensor[rows] for name, tensor in self.before.items()}
+        memory = None if self.memory is None else self.memory[rows]
+        asked = self.asked if self.asked is None or len(self.asked) == 1 else self.asked[rows]
+        chosen = OnnxState(self.network, self.position, before, memory, self.x[rows], asked)
+        if "_found" in vars(self):
+            vars(chosen)["_found"] = {name: tensor[rows] for name, tensor in self._found.items()}
+        return chosen
+
+    def under(self, asked: Array | None) -> "OnnxState":
+        return replace(self, asked=asked)
+
+
+class OnnxNetwork:
+    """An exported folder that plays.
+
+    Args:
+        folder: its files.
+
+    Raises:
+        HypermeterError: a file is missing or damaged, or the model has tracks beside the drums.
+    """
+
+    def __init__(self, folder: Folder):
+        meta = folder.meta
+        if meta["tracks"]:
+            names = ", ".join(track["name"] for track in meta["tracks"])
+            raise HypermeterError(f"{folder.path}: a model with tracks ({names}); play its checkpoint instead")
+        self.folder, self.meta = folder, meta
+        self.grid = Grid(**{name: meta["grid"][name] for name in GRID_FIELDS})
+        self.kit = None if meta["kit"] is None else Kit.from_dict(meta["kit"])
+        self.num_drums: int = meta["num_drums"]
+        self.width: int = meta["width"]
+        self.tracks: tuple[Track, ...] = ()
+        self.labels: Labels | None = meta["labels"]
+        self._session = folder.step_session()
+        self._outputs = [tensor.name for tensor in self._session.get_outputs()]
+        self.expression = None if meta["expression"] is None else OnnxExpression(folder)
+
+    @classmethod
+    def read(cls, path: str | Path, kit: str | None = None, threads: int = 1) -> "OnnxNetwork":
+        """Read a folder.
+
+        Raises:
+            HypermeterError: as the class; the model has another kit than that of the name given.
+        """
+        network = cls(Folder.read(path, threads))
+        if kit is not None and (network.kit is None or network.kit.name != kit):
+            found = "no kit" if network.kit is None else f"kit {network.kit.name}"
+            raise HypermeterError(f"{path}: {found} in the export, expected kit {kit}; use its kit or another model")
+        return network
+
+    @cached_property
+    def _plan_session(self) -> Any:
+        return self.folder.session("plan.onnx")
+
+    def start(self, rows: int) -> OnnxState:
+        before = _zeros(self.meta["state"], rows)
+        before["position"] -= 1
+        memory, size = None, self.meta["memory"]
+        if size:
+            memory = np.zeros((rows, size["steps_per_bar"], size["window"], size["size"]), np.float32)
+        return OnnxState(self, 0, before, memory, np.zeros((rows, self.width), np.float32))
+
+    def run(self, state: OnnxState) -> dict[str, NDArray[Any]]:
+        """Run the step graph: what comes after the state's last step."""
+        rows, size = len(state), self.grid.steps_per_bar
+        feeds = {f"state_{name}": tensor for name, tensor in state.before.items()} | {"x": state.x}
+        if state.memory is not None:
+            feeds["memory"] = np.ascontiguousarray(state.memory[:, state.position % size])
+        if self.meta["plan_dim"]:
+            asked = np.zeros((rows, self.meta["plan_dim"]), np.float32)
+            if state.asked is not None:
+                asked[:] = state.asked[:, min(state.position // size, state.asked.shape[1] - 1)]
+            feeds["asked"] = asked
+        return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
+
+    def hear(self, x: NDArray[Any], state: OnnxState) -> OnnxState:
+        found, memory, size = state._found, state.memory, self.grid.steps_per_bar
+        if memory is not None and state.position > 0:
+            last = state.position - 1
+            memory = memory.copy()
+            memory[:, last % size, last // size % memory.shape[2]] = found["remembered"]
+        before = {name: found[f"next_{name}"] for name in state.before}
+        return OnnxState(self, state.position + 1, before, memory, np.asarray(x, np.float32), state.asked)
+
+    def embed(self, plan: Plan) -> Array:
+        plan = check_plan(plan, self.labels, len(plan[0]))
+        feeds = {"labels": plan.labels, "numbers": plan.numbers}
+        return np.asarray(self._plan_session.run(["asked"], feeds)[0])
+
+
+class OnnxExpression:
+    """The expression of an exported folder."""
+
+    def __init__(self, folder: Folder):
+        self.folder, self.about = folder, folder.meta["expression"]
+        self.num_drums: int = folder.meta["num_drums"]
+
+    @cached_property
+    def _session(self) -> Any:
+        return self.folder.session("expression.onnx")
+
+    def start(self, rows: int) -> dict[str, NDArray[Any]]:
+        zeros = np.zeros((rows, self.num_drums), np.float32)
+        silence = {f"last_{name}": zeros for name in ("hits", "velocity", "offset")}
+        return {f"state_{name}": tensor for name, tensor in _zeros(self.about["state"], rows).items()} | silence
+
+    def listen(
+        self, features: Array, hits: NDArray[Any], tempo_bpm: Array, state: dict[str, NDArray[Any]], position: int
+    ) -> tuple["OnnxLogistics", dict[str, NDArray[Any]]]:
+        feeds = state | {"features": features, "hits": np.asarray(hits, np.float32), "tempo_bpm": tempo_bpm}
+        names = [tensor.name for tensor in self._session.get_outputs()]
+        found = dict(zip(names, self._session.run(names, feeds), strict=True))
+        after = {name: found.pop(name.replace("state_", "next_")) for name in state if name.startswith("state_")}
+        return OnnxLogistics({name: tensor.astype(np.float64) for name, tensor in found.items()}), after
+
+    def hear(
+        self, hits: NDArray[Any], velocity: Array, offset: Array, state: dict[str, NDArray[Any]], position: int
+    ) -> dict[str, NDArray[Any]]:
+        last = {"hits": np.asarray(hits, np.float32), "velocity": velocity, "offset": offset}
+        return state | {f"last_{name}": np.asarray(tensor, np.float32) for name, tensor in last.items()}
+
+
+class OnnxLogistics:
+    """How the hits of a step may be played, as the graph gives it."""
+
+    def __init__(self, found: dict[str, NDArray[Any]]):
+        self.log_weights = log_softmax(found["log_weights"])
+        self.logistics = (
+            (found["velocity_mean"], found["velocity_scale"]),
+            (found["offset_mean"], found["offset_scale"]),
+        )
+
+    def of(self, component: NDArray[np.int64]) -> Any:
+        rows = np.arange(len(component))
+        return tuple((mean[rows, component], scale[rows, component]) for mean, scale in self.logistics)

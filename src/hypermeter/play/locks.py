@@ -1,0 +1,117 @@
+"""Cells that are fixed, hit or silence: a kick that stays, bars that are written anew, an ending to lead to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+
+
+@dataclass(frozen=True)
+class Locks:
+    """Cells that are fixed, from the first new step on. After the last step nothing is locked.
+
+    Args:
+        known: (T, W) or (B, T, W), which cells are.
+        values: of the same shape, 0 or 1; read where known.
+
+    Raises:
+        HypermeterError: shapes that differ, a locked cell that is neither 0 nor 1.
+    """
+
+    known: NDArray[np.bool_]
+    values: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        known, values = np.asarray(self.known, bool), np.asarray(self.values)
+        if known.ndim not in (2, 3) or known.shape != values.shape:
+            found = f"known {known.shape}, values {values.shape}"
+            raise HypermeterError(f"locks: {found}, expected both (steps, columns) or (pieces, steps, columns)")
+        fixed = values[known]
+        if not ((fixed == 0) | (fixed == 1)).all():
+            raise HypermeterError("locks: a locked cell that is neither 0 nor 1; lock hits or silence")
+        object.__setattr__(self, "known", known if known.ndim == 3 else known[None])
+        whole = np.where(known, values, 0).astype(np.uint8)
+        object.__setattr__(self, "values", whole if whole.ndim == 3 else whole[None])
+
+    @property
+    def num_steps(self) -> int:
+        return self.known.shape[1]
+
+    def check(self, rows: int, width: int) -> None:
+        """Raise `HypermeterError` if the locks are not for 1 or `rows` pieces of `width` columns."""
+        if self.known.shape[0] not in (1, rows) or self.known.shape[2] != width:
+            found = f"{self.known.shape[0]} rows of {self.known.shape[2]} columns"
+            raise HypermeterError(f"locks: {found}, expected 1 or {rows} rows of {width} columns, as the model plays")
+
+    def row(self, number: int) -> "Locks":
+        """Return the locks of one piece."""
+        own = slice(None) if len(self.known) == 1 else slice(number, number + 1)
+        return Locks(self.known[own], self.values[own])
+
+    def at(self, step: int, rows: int) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | None:
+        """Return which cells of a step are locked, and to what, for so many rows; `None` where none is."""
+        if step >= self.num_steps or not self.known[:, step].any():
+            return None
+        shape = (rows, self.known.shape[2])
+        return np.broadcast_to(self.known[:, step], shape), np.broadcast_to(self.values[:, step], shape)
+
+
+def lock_voices(hits: ArrayLike, columns: Sequence[int]) -> Locks:
+    """Lock the given columns of hits (T, W) or (B, T, W) as they are; the others are free: keep my kick."""
+    values = np.asarray(hits)
+    known = np.zeros(values.shape, bool)
+    known[..., list(columns)] = True
+    return Locks(known, values)
+
+
+def lock_all_but(hits: ArrayLike, bars: Sequence[int], grid: Grid) -> Locks:
+    """Lock all as it is but the given bars, counted from 0, which are free.
+
+    Raises:
+        HypermeterError: a bar that the hits do not have.
+    """
+    values = np.asarray(hits)
+    known = np.ones(values.shape, bool)
+    size, length = grid.steps_per_bar, -(-values.shape[-2] // grid.steps_per_bar)
+    for bar in bars:
+        if not 0 <= bar < length:
+            raise HypermeterError(f"locks: bar {bar}, counted from 0, expected one of the {length} that there are")
+        known[..., bar * size : (bar + 1) * size, :] = False
+    return Locks(known, values)
+
+
+def lock_ending(length: int, hits: ArrayLike) -> Locks:
+    """Lock hits (T, W) or (B, T, W) that follow `length` free steps: continue to this ending."""
+    end: NDArray[Any] = np.asarray(hits)
+    values = np.concatenate([np.zeros((*end.shape[:-2], length, end.shape[-1]), end.dtype), end], -2)
+    known = np.zeros(values.shape, bool)
+    known[..., length:, :] = True
+    return Locks(known, values)
+
+
+def combine(*locks: Locks) -> Locks:
+    """Return what any of them locks, as long as the longest.
+
+    Raises:
+        HypermeterError: nothing given, or a cell that two of them lock to different values.
+    """
+    if not locks:
+        raise HypermeterError("locks: none to combine, expected at least one")
+    rows, steps = (max(lock.known.shape[axis] for lock in locks) for axis in (0, 1))
+    width = locks[0].known.shape[2]
+    known, values = np.zeros((rows, steps, width), bool), np.zeros((rows, steps, width), np.uint8)
+    for lock in locks:
+        lock.check(rows, width)
+        before, before_values = known[:, : lock.num_steps], values[:, : lock.num_steps]
+        clash = before & lock.known & (before_values != lock.values)
+        if clash.any():
+            _, step, column = np.argwhere(clash)[0]
+            raise HypermeterError(f"locks: two values for step {step}, column {column}, counted from 0; lock it once")
+        before_values[:] = np.where(lock.known, lock.values, before_values)
+        before |= lock.known
+    return Locks(known, values)

@@ -1,0 +1,462 @@
+"""A model that plays: hits drawn after what was heard, with the velocity and timing of a drummer.
+
+Every door plays through `Player`: the command line, Python, the server, live playing, notebooks. The same seed, model
+and request give the same music in all of them.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.groove import DEFAULT_VELOCITY
+from hypermeter.core.kit import Kit
+from hypermeter.core.tracks import Track
+from hypermeter.io.checkpoint import find_checkpoint, read_checkpoint, reading
+from hypermeter.play.expressing import Performer
+from hypermeter.play.locks import Locks
+from hypermeter.play.network import Network, NumpyNetwork, State
+from hypermeter.play.plan import Labels, Plan
+from hypermeter.play.random import choose_seed
+from hypermeter.play.request import Drawing
+from hypermeter.play.rules import Rules
+from hypermeter.play.steering import check_plan
+
+Hits = NDArray[np.uint8]
+Single = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some steps of music of one piece.
+
+    Args:
+        hits: (steps, W), 0 or 1, of the voices and then of the columns of tracks.
+        velocity: (steps, V), in (0, 1] at hits.
+        offset: (steps, V), in [-.5, .5) steps, late is positive.
+    """
+
+    hits: Hits
+    velocity: Single
+    offset: Single
+
+
+@dataclass(frozen=True)
+class Moment:
+    """All that a model remembers of one piece before a step, as a value: it can be kept, and played on from again.
+
+    Args:
+        state: of the network.
+        expression: state of its expression; `None` where hits are played without.
+    """
+
+    state: State
+    expression: Any = None
+
+    @property
+    def position(self) -> int:
+        """Steps heard since the beginning."""
+        return self.state.position
+
+
+@dataclass(frozen=True)
+class Player:
+    """A model and what it needs to play.
+
+    Args:
+        network: computes.
+        name: of the model, for messages.
+        before_step: called before each step that is heard; it may raise to end the work.
+    """
+
+    network: Network
+    name: str = "model"
+    before_step: Callable[[], None] | None = None
+
+    @property
+    def grid(self) -> Grid:
+        return self.network.grid
+
+    @property
+    def kit(self) -> Kit | None:
+        return self.network.kit
+
+    @property
+    def labels(self) -> Labels | None:
+        """The vocabulary for `plan.make_plan`; `None` for a model that takes no plans."""
+        return self.network.labels
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        return self.network.tracks
+
+    @property
+    def num_drums(self) -> int:
+        return self.network.num_drums
+
+    @property
+    def width(self) -> int:
+        """Columns of a step: the voices, and those of the tracks."""
+        return self.network.width
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """Names of the voices; their numbers where the model has no kit."""
+        return self.network.kit.names if self.network.kit is not None else tuple(map(str, range(self.num_drums)))
+
+    @property
+    def has_expression(self) -> bool:
+        """Whether it has learnt velocity and offset."""
+        return self.network.expression is not None
+
+    # ------------------------------------------------------------------ hearing
+
+    def start(self, rows: int = 1, plan: Plan | None = None) -> State:
+        """Return the state before the first step.
+
+        Args:
+            rows: pieces side by side.
+            plan: what is asked of each bar from the first on, of 1 row or `rows`.
+
+        Raises:
+            HypermeterError: a plan that does not fit.
+        """
+        if rows < 1:
+            raise HypermeterError(f"rows is {rows}, expected at least 1 piece")
+        return self.under(self.network.start(rows), plan)
+
+    def under(self, state: State, plan: Plan | None) -> State:
+        """Return the state under another plan, whose first bar is the first that was ever heard."""
+        if plan is None:
+            return state.under(None)
+        return state.under(self.network.embed(check_plan(plan, self.labels, len(state))))
+
+    def hear(self, x: NDArray[Any], state: State) -> State:
+        """Return the state after a step (rows, width)."""
+        if self.before_step is not None:
+            self.before_step()
+        return self.network.hear(x, state)
+
+    def listen(self, hits: ArrayLike, state: State) -> State:
+        """Return the state after hits (T, W) or (rows, T, W).
+
+        Raises:
+            HypermeterError: hits of another shape, or not of 0 and 1.
+        """
+        for x in self.columns(hits, len(state), "primer").swapaxes(0, 1):
+            state = self.hear(x, state)
+        return state
+
+    def columns(self, hits: ArrayLike, rows: int, what: str) -> Hits:
+        """Return hits (T, W) or (1 or rows, T, W) as (rows, T, W), checked.
+
+        Raises:
+            HypermeterError: another shape, or values other than 0 and 1; it names `what`.
+        """
+        array = np.asarray(hits)
+        whole = array[None] if array.ndim == 2 else array
+        if whole.ndim != 3 or whole.shape[2] != self.width or len(whole) not in (1, rows):
+            expected = f"(steps, {self.width}), or one for each of {rows} pieces"
+            raise HypermeterError(f"{what} of shape {array.shape}, expected {expected}")
+        if not ((whole == 0) | (whole == 1)).all():
+            raise HypermeterError(f"{what}: values other than 0 and 1, expected hits and silences")
+        return np.broadcast_to(whole.astype(np.uint8), (rows, *whole.shape[1:]))
+
+    def log_prob(self, hits: ArrayLike, plan: Plan | None = None) -> NDArray[np.float64]:
+        """Return log p of each step given all before it, in nats.
+
+        Args:
+            hits: (T, W) or (B, T, W).
+            plan: what is asked, of 1 row or B.
+
+        Returns:
+            (T,) or (B, T).
+        """
+        rows = len(np.asarray(hits)) if np.ndim(hits) == 3 else 1
+        heard = self.columns(hits, rows, "hits")
+        state = self.start(rows, plan)
+        found = np.zeros(heard.shape[:2])
+        for step in range(heard.shape[1]):
+            found[:, step] = state.dist.log_prob(heard[:, step])
+            if step + 1 < heard.shape[1]:
+                state = self.hear(heard[:, step], state)
+        return found if np.ndim(hits) == 3 else found[0]
+
+    # ------------------------------------------------------------------ drawing hits
+
+    def rules(self, drawing: Drawing, plan: Plan | None = None) -> Rules:
+        """Return the rules that a request asks for, its seed chosen; guidance counts where the plan asks anything.
+
+        Raises:
+            HypermeterError: a bias of a voice that the model does not have.
+        """
+        is_guided = plan is not None and plan.asks
+        return Rules.of(drawing, choose_seed(drawing.seed), self.voices, self.width, is_guided)
+
+    def draw(self, state: State, rules: Rules, uniforms: NDArray[np.float64], lock: Any = None) -> Hits:
+        """Return the next step (rows, W) of each row."""
+        free = state.free if rules.guidance else None
+        return rules.draw(state.dist, free, uniforms, state.position, lock)
+
+    def stream(
+        self,
+        primer: ArrayLike | None = None,
+        drawing: Drawing = Drawing(),
+        *,
+        context: ArrayLike | None = None,
+        plan: Plan | None = None,
+        locks: Locks | None = None,
+        rows: int | None = None,
+        state: State | None = None,
+    ) -> Iterator[Hits]:
+        """Yield steps (rows, W) without end, each drawn from the model given all before it.
+
+        The cost of a step does not grow with what came before.
+
+        Args:
+            primer: hits, (T, W) or (rows, T, W); heard, not given back. It should begin on a bar line.
+            drawing: how steps are drawn.
+            context: hits heard before the primer, of any length.
+            plan: what is asked of each bar, counted from the first bar of all that is heard.
+            locks: cells that are fixed, from the first new step on. The other cells of their step are drawn given them,
+                exactly; steps before them do not know of them, for which there is `infill`.
+            rows: pieces side by side; left out, as many as there are primers, contexts or rows of the state.
+            state: to go on from, with the plan that it has; a plan beside it takes the place of that one.
+
+        Raises:
+            HypermeterError: an argument that does not fit.
+        """
+        rows = rows_of(rows, state, primer, context)
+        if state is None:
+            state = self.start(rows, plan)
+        elif plan is not None:
+            state = self.under(state, plan)
+        if len(state) != rows:
+            raise HypermeterError(f"a state of {len(state)} rows, expected {rows}")
+        rules = self.rules(drawing, plan)
+        if locks is not None:
+            locks.check(rows, self.width)
+        heard = [
+            self.columns(hits, rows, name)
+            for name, hits in (("context", context), ("primer", primer))
+            if hits is not None
+        ]
+        return self._stream(heard, rules, locks, state)
+
+    def _stream(self, heard: list[Hits], rules: Rules, locks: Locks | None, state: State) -> Iterator[Hits]:
+        for hits in heard:
+            state = self.listen(hits, state)
+        uniforms, step = rules.stream(len(state), self.width), 0
+        while True:
+            lock = None if locks is None else locks.at(step, len(state))
+            x = self.draw(state, rules, uniforms.at(state.position), lock)
+            yield x
+            state = self.hear(x, state)
+            step += 1
+
+    def generate(
+        self,
+        length: int = 256,
+        primer: ArrayLike | None = None,
+        drawing: Drawing = Drawing(),
+        *,
+        context: ArrayLike | None = None,
+        plan: Plan | None = None,
+        locks: Locks | None = None,
+        rows: int | None = None,
+        state: State | None = None,
+        on_step: Callable[[int, Hits], None] | None = None,
+    ) -> Hits:
+        """Return `length` new steps, (rows, length, W); the other arguments and errors are those of `stream`.
+
+        Args:
+            length: at least 0.
+            primer: heard, not given back.
+            drawing: how steps are drawn.
+            context: heard before the primer.
+            plan: what is asked.
+            locks: cells that are fixed.
+            rows: pieces side by side.
+            state: to go on from.
+            on_step: called with the number of each new step, from 0, and the step (rows, W).
+        """
+        if length < 0:
+            raise HypermeterError(f"length is {length}, expected 0 steps or more")
+        steps = self.stream(primer, drawing, context=context, plan=plan, locks=locks, rows=rows, state=state)
+        made = np.zeros((rows_of(rows, state, primer, context), length, self.width), np.uint8)
+        for number in range(length):
+            made[:, number] = next(steps)
+            if on_step is not None:
+                on_step(number, made[:, number])
+        return made
+
+    # ------------------------------------------------------------------ music with velocity and timing, part by part
+
+    def moment(self, tempo_bpm: float, plan: Plan | None = None, expression: bool = True) -> Moment:
+        """Return the moment before the first step of one piece.
+
+        Args:
+            tempo_bpm: quarter notes a minute, NaN where unknown.
+            plan: what is asked of each bar.
+            expression: whether hits are played with the velocity and offset that the model has learnt, if it has.
+        """
+        own = self.network.expression
+        return Moment(self.start(1, plan), own.start(1) if expression and own is not None else None)
+
+    def heard(
+        self, moment: Moment, hits: ArrayLike, velocity: ArrayLike, offset: ArrayLike, tempo_bpm: float
+    ) -> Moment:
+        """Return the moment after music was heard, with its velocity and timing.
+
+        Args:
+            moment: before it.
+            hits: (T, W).
+            velocity: (T, V), NaN where unknown.
+            offset: (T, V), likewise, in steps.
+            tempo_bpm: quarter notes a minute, NaN where unknown.
+        """
+        columns = self.columns(hits, 1, "primer")[0]
+        state, voices = moment.state, self.num_drums
+        performer = self._performer(moment, tempo_bpm, 0)
+        loudness, shift = np.asarray(velocity, np.float32), np.asarray(offset, np.float32)
+        for step, x in enumerate(columns[:, None]):
+            if performer is not None:
+                own = loudness[None, step], shift[None, step]
+                performer.hear(state.features, x[:, :voices], state.position, *own)
+            state = self.hear(x, state)
+        return Moment(state, None if performer is None else performer.state)
+
+    def play(self, moment: Moment, steps: int, rules: Rules, tempo_bpm: float) -> tuple[Part, Moment]:
+        """Return the next steps of one piece, and the moment after them.
+
+        Args:
+            moment: before them; it stays as it is.
+            steps: at least 0.
+            rules: of the hits; its seed is that of velocity and timing too.
+            tempo_bpm: quarter notes a minute, NaN where unknown.
+        """
+        state, voices = moment.state, self.num_drums
+        performer = self._performer(moment, tempo_bpm, rules.seed)
+        uniforms = rules.stream(1, self.width)
+        hits = np.zeros((steps, self.width), np.uint8)
+        velocity, offset = np.zeros((2, steps, voices), np.float32)
+        for step in range(steps):
+            x = self.draw(state, rules, uniforms.at(state.position))
+            hits[step] = x[0]
+            if performer is None:
+                velocity[step] = DEFAULT_VELOCITY * x[0, :voices]
+            else:
+                (velocity[step],), (offset[step],) = performer.play(state.features, x[:, :voices], state.position)
+            state = self.hear(x, state)
+        return Part(hits, velocity, offset), Moment(state, None if performer is None else performer.state)
+
+    def _performer(self, moment: Moment, tempo_bpm: float, seed: int) -> Performer | None:
+        if moment.expression is None:
+            return None
+        return Performer(self.network.expression, 1, tempo_bpm, seed, state=moment.expression)
+
+    def perform(
+        self,
+        hits: ArrayLike,
+        tempo_bpm: float,
+        *,
+        seed: int | None = 0,
+        temperature: float = 1.0,
+        known: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> tuple[Single, Single]:
+        """Return velocity and offset of all hits, each step drawn after the steps before.
+
+        Args:
+            hits: (T, W) or (B, T, W); or of the voices alone, where tracks are silent.
+            tempo_bpm: quarter notes a minute, NaN where unknown.
+            seed: the same seed gives the same performance; `None` chooses one at random.
+            temperature: 1 plays as learnt, less is steadier, more is wilder, 0 is the median.
+            known: velocity and offset, of the shape of hits, of what is played already and stays; NaN where they are
+                drawn.
+
+        Returns:
+            Velocity in (0, 1] and offset in [-.5, .5) steps, of the shape of hits but for the tracks; both 0 where
+            there is no hit.
+
+        Raises:
+            HypermeterError: a model without expression, hits or known of a shape that does not fit.
+        """
+        array = np.asarray(hits)
+        if array.ndim in (2, 3) and array.shape[-1] == self.num_drums < self.width:
+            array = np.concatenate([array, np.zeros((*array.shape[:-1], self.width - self.num_drums))], -1)
+        rows = len(array) if array.ndim == 3 else 1
+        columns, voices = self.columns(array, rows, "hits"), self.num_drums
+        performer = Performer(self.network.expression, rows, tempo_bpm, choose_seed(seed), temperature)
+        shape = (rows, columns.shape[1], voices)
+        told = None
+        if known is not None:
+            told = [np.asarray(values, np.float64) for values in known]
+            wanted = (*array.shape[:-1], voices)
+            if wrong := [values.shape for values in told if values.shape != wanted]:
+                raise HypermeterError(f"known of shape {wrong[0]}, expected {wanted}, that of hits")
+            told = [values.reshape(shape) for values in told]
+        state, played = self.network.start(rows), np.zeros((2, *shape), np.float32)
+        for step in range(shape[1]):
+            own = None if told is None else (told[0][:, step], told[1][:, step])
+            played[:, :, step] = performer.play(state.features, columns[:, step, :voices], step, own)
+            if step + 1 < shape[1]:
+                state = self.hear(columns[:, step], state)
+        velocity, offset = played if array.ndim == 3 else played[:, 0]
+        return velocity, offset
+
+    def watched(self, before_step: Callable[[], None]) -> "Player":
+        """Return the player with something that is called before each step, and may raise to end the work."""
+        return replace(self, before_step=before_step)
+
+
+def rows_of(rows: int | None, state: State | None, *heard: ArrayLike | None) -> int:
+    """Return the batch size: that which is given, else of the state, else of what is heard, else 1."""
+    if rows is not None:
+        return rows
+    if state is not None:
+        return len(state)
+    return max((len(np.asarray(hits)) for hits in heard if hits is not None and np.ndim(hits) == 3), default=1)
+
+
+def load_player(name_or_path: str | Path, kit: str | None = None) -> Player:
+    """Return the player of a model: of a shipped name, a checkpoint, a training run, or an exported folder.
+
+    Args:
+        name_or_path: as for `hypermeter.load`; or a folder that `hypermeter export` wrote, which ONNX Runtime plays.
+        kit: where given, the name of the kit that the model must have.
+
+    Raises:
+        HypermeterError: not there, damaged, or of another kit.
+    """
+    name = Path(name_or_path).name.removesuffix(".safetensors")
+    folder = Path(name_or_path)
+    if folder.is_dir() and (folder / "meta.json").is_file() and not _is_shipped(name_or_path):
+        from hypermeter.play.exported import OnnxNetwork
+
+        return Player(OnnxNetwork.read(folder, kit), name)
+    path = find_checkpoint(name_or_path)
+    with reading(path):
+        network = NumpyNetwork(read_checkpoint(path, kit))
+    return Player(network, name)
+
+
+def _is_shipped(name_or_path: str | Path) -> bool:
+    from hypermeter.io.checkpoint import shipped_models
+
+    return isinstance(name_or_path, str) and name_or_path in shipped_models()
+
+
+def kit_of(player: Player) -> Kit:
+    """Return the model's kit.
+
+    Raises:
+        HypermeterError: the checkpoint holds none.
+    """
+    if player.kit is None:
+        raise HypermeterError(f"{player.name}: no kit in it, so its voices have no pitches; train it with --kit")
+    return player.kit
