@@ -1,21 +1,28 @@
 """The benchmark card: how well a system predicts what it has not seen, and how near its own music is to people's."""
 
-from hypermeter.learn.evaluate.card import (
-    card,
-    evaluate,
-    evaluate_bits,
-    evaluate_command,
-    evaluate_music,
-    read_performances,
-)
-from hypermeter.learn.evaluate.floors import FLOORS, floors
-from hypermeter.learn.evaluate.likelihood import (
-    BOOTSTRAP_DRAWS,
-    bits_of_parts,
-    bits_per_step,
-    forecasts,
-    one_step_ahead,
-    performance_bits,
-    summarize,
-)
-from hypermeter.learn.evaluate.music import compare_music, cut, generated_pieces
+from typing import TYPE_CHECKING
+
+from hypermeter.learn.lazy import offer
+
+if TYPE_CHECKING:
+    from hypermeter.learn.evaluate.card import (
+        card,
+        evaluate,
+        evaluate_bits,
+        evaluate_music,
+        read_performances,
+    )
+    from hypermeter.learn.evaluate.command import evaluate_command
+    from hypermeter.learn.evaluate.floors import FLOORS, floors
+    from hypermeter.learn.evaluate.likelihood import (
+        BOOTSTRAP_DRAWS,
+        bits_of_parts,
+        bits_per_step,
+        forecasts,
+        one_step_ahead,
+        performance_bits,
+        summarize,
+    )
+    from hypermeter.learn.evaluate.music import compare_music, cut, generated_pieces
+else:
+    offer(__name__)

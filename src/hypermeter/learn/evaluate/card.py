@@ -1,36 +1,29 @@
-"""``hypermeter evaluate``: one or more systems on held-out performances, as a card in Markdown and JSON."""
+"""The benchmark card of one or more systems on held-out performances, as Markdown and as what JSON can hold."""
 
 import csv
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.files import atomic_write
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
 from hypermeter.core.limits import check_seed
 from hypermeter.core.tracks import Track
-from hypermeter.io.checkpoint import shipped_models
 from hypermeter.io.npz import are_alike
 from hypermeter.learn.dataset import common_kit_and_grid, read_folder, read_meta, with_tracks
+from hypermeter.learn.evaluate.command import BARS, LONG_BARS, PIECES
 from hypermeter.learn.evaluate.floors import floors
 from hypermeter.learn.evaluate.likelihood import bits_of_parts, forecasts, one_step_ahead, performance_bits, summarize
 from hypermeter.learn.evaluate.music import compare_music, cut, drift, generated_pieces
 from hypermeter.learn.evaluate.rows import drift_rows, likelihood, metric_rows, music_rows, overview
 from hypermeter.learn.prepare import SPLITS
-from hypermeter.model.hierarchical import HierarchicalDrumModel, load
-from hypermeter.share.analyse import read_grooves, to_json
-
-PIECES = 64
-BARS = 32
-LONG_BARS = 256
+from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.share.analyse import read_grooves
 
 
 def read_performances(
@@ -93,7 +86,7 @@ def evaluate(
     Raises:
         HypermeterError: no .npz there, a bad one, or of another kit or grid than the model's; a number out of range.
     """
-    _check_numbers(seed, pieces, bars, long_bars, temperature)
+    check_numbers(seed, pieces, bars, long_bars, temperature)
     sequences, groups, kit, grid = read_performances(npz_dir, model.kit, model.grid, model.tracks, mix_metres)
     if mix_metres and are_alike(grid, model.grid):
         grid = model.grid
@@ -126,7 +119,7 @@ def evaluate(
     return result
 
 
-def _check_numbers(seed: int = 0, pieces: int = 0, bars: int = 1, long_bars: int = 0, temperature: float = 0.0) -> None:
+def check_numbers(seed: int = 0, pieces: int = 0, bars: int = 1, long_bars: int = 0, temperature: float = 0.0) -> None:
     check_seed(seed)
     for name, value, least in (
         ("pieces", pieces, 0),
@@ -162,7 +155,7 @@ def evaluate_bits(path: str | Path, npz_dir: str | Path, seed: int = 0, *, mix_m
         HypermeterError: a file that cannot be read, without a finite number of bits for each performance, or with a
             name twice.
     """
-    _check_numbers(seed)
+    check_numbers(seed)
     files, sequences = read_folder(Path(npz_dir))
     common_kit_and_grid(files, mix_metres=mix_metres)  # of several, bits would not be of one thing
     names = [each.relative_to(npz_dir).as_posix() for each in files]
@@ -200,7 +193,7 @@ def evaluate_music(
     Raises:
         HypermeterError: no piece that is long enough is left.
     """
-    _check_numbers(seed, bars=bars)
+    check_numbers(seed, bars=bars)
     sequences, _, own_kit, grid = read_performances(npz_dir, mix_metres=mix_metres)
     rejects: list[str] = []
     pieces = []
@@ -285,66 +278,3 @@ def card(title: str, systems: dict[str, dict[str, Any]]) -> str:
         ]
     played = f", and music, played at temperature {first['temperature']:g}" if "temperature" in first else ""
     return "\n".join([*lines, "", f"Seed {first['seed']}: bootstrap over performances{played}.", ""])
-
-
-def evaluate_command(
-    model: Annotated[str, tyro.conf.arg(metavar="MODEL")],
-    npz_dir: Annotated[Path, tyro.conf.arg(metavar="NPZ_DIR")],
-    beside: tuple[str, ...] = (),
-    out: Path | None = None,
-    seed: int = 0,
-    pieces: int = PIECES,
-    bars: int = BARS,
-    long_bars: int = LONG_BARS,
-    temperature: float = 1.0,
-    mix_metres: bool = False,
-) -> None:
-    """Print the benchmark card of a model on held-out performances.
-
-    Bits per step are summed over voices, and tracks where the model has them: lower is better. Each performance is
-    read whole, each step predicted from all before it. Then the model plays, and its music is compared with people's.
-
-    Args:
-        model: a shipped model's name, a checkpoint, or the folder of a training run. Of some other system: a folder of
-            MIDI or .npz that it wrote, of which the music is judged, or a CSV of the bits that each performance costs
-            it, with the columns name (the path below NPZ_DIR) and bits.
-        npz_dir: folder of .npz, such as the validation folder that prepare wrote, with train beside it.
-        beside: more of the same, each a row in the tables that compare systems.
-        out: where given, the card goes to OUT.md and OUT.json as well.
-        seed: of the bootstrap and of the music.
-        pieces: that a model plays; 0 leaves out the music.
-        bars: of each; for the comparison they are cut to lengths as people's pieces have them.
-        long_bars: of the pieces that tell whether it drifts; 0 leaves that out.
-        temperature: at which models play, at least 0.
-        mix_metres: take performances in several metres whose bars have as many steps, such as 3/4 and 6/8 in
-            sixteenths, as if all were in the model's, as train does.
-
-    Raises:
-        HypermeterError: a model, folder or file that does not fit, or a number out of range.
-    """
-    _check_numbers(seed, pieces, bars, long_bars, temperature)
-    systems: dict[str, dict[str, Any]] = {}
-    for name in (model, *beside):
-        if _is_music(name):
-            systems[name] = evaluate_music(name, npz_dir, bars=bars, seed=seed, mix_metres=mix_metres)
-        elif Path(name).suffix == ".csv":
-            systems[name] = evaluate_bits(name, npz_dir, seed, mix_metres=mix_metres)
-        else:
-            options: dict[str, Any] = {"pieces": pieces, "bars": bars, "temperature": temperature}
-            options |= {"long_bars": 0 if systems else long_bars, "mix_metres": mix_metres}
-            systems[name] = evaluate(load(name), npz_dir, seed, **options)
-        for reason in systems[name].get("rejects", ()):
-            print(f"left out: {reason}")
-    text = card(f"{model} on {npz_dir.name}", systems)
-    print(text)
-    if out is not None:
-        content = json.dumps(to_json(systems), indent=1) + "\n"
-        for path, each in ((out.with_suffix(".md"), text), (out.with_suffix(".json"), content)):
-            with atomic_write(path) as temporary:
-                temporary.write_text(each, encoding="utf-8")
-            print(path)
-
-
-def _is_music(name: str) -> bool:
-    """A folder without weights is music."""
-    return name not in shipped_models() and Path(name).is_dir() and not any(Path(name).glob("*.safetensors"))

@@ -7,26 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import load_kit
 from hypermeter.core.tracks import TRACKS
-from hypermeter.learn.prepare.convert import Job
-from hypermeter.learn.prepare.crew import Crew
-from hypermeter.learn.prepare.manifest import (
-    MANIFEST,
-    PARTIAL,
-    VERSION,
-    clear,
-    earlier_records,
-    one_record_a_line,
-    totals,
-)
-from hypermeter.learn.prepare.source import assign_splits, find_files
 
 
 def prepare(
@@ -70,6 +56,20 @@ def prepare(
         HypermeterError: nothing to read at the source, a folder that cannot be written, a bad kit or metre. A bad file
             among others is a reject in the manifest.
     """
+    # Imported here, so that the help comes at once.
+    from hypermeter.learn.prepare.convert import Job
+    from hypermeter.learn.prepare.crew import Crew
+    from hypermeter.learn.prepare.manifest import (
+        MANIFEST,
+        PARTIAL,
+        VERSION,
+        clear,
+        earlier_records,
+        one_record_a_line,
+        totals,
+    )
+    from hypermeter.learn.prepare.source import assign_splits, find_files
+
     started = time.perf_counter()
     if unknown := set(tracks) - set(TRACKS):
         raise HypermeterError(f"tracks: no {min(unknown)!r}, expected some of {', '.join(TRACKS)}")
@@ -118,6 +118,11 @@ def prepare(
 
 
 def _summarize(manifest: dict[str, Any], num_skipped: int, duration_s: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from hypermeter.learn.prepare.manifest import MANIFEST
+
     console = Console()
     table = Table("split", "files", "bars", "hits", "dropped", "bars also in train")
     for split, total in manifest["splits"].items():

@@ -1,4 +1,4 @@
-"""The ``reinforce`` command: a model learns towards a reward, and stays near what it was.
+"""A model learns towards a reward, and stays near what it was: what the ``reinforce`` command does.
 
 The algorithm is a ``Learner``; the loop around it looks, logs, saves, goes on and stops.
 """
@@ -53,11 +53,6 @@ def reinforce(config: ReinforceConfig) -> Path:
         KeyboardInterrupt: the run was asked to stop (Ctrl-C, SIGTERM), and has saved what it takes to go on.
     """
     return _Run(config).run()
-
-
-def reinforce_command(config: ReinforceConfig) -> None:
-    """Fine-tune a model towards a reward of rhythm metrics, near to what it was; the same command goes on."""
-    reinforce(config)
 
 
 class _Run:

@@ -4,10 +4,18 @@ The order of the data is a function of the seed and the update's number, so that
 the optimiser and the random generators has to be kept.
 """
 
-from hypermeter.learn.train.command import from_midi, train_command
-from hypermeter.learn.train.config import SHAPE_FIELDS, TrainConfig
-from hypermeter.learn.train.log import plot_curves, write_log
-from hypermeter.learn.train.material import batches
-from hypermeter.learn.train.module import DrumModule
-from hypermeter.learn.train.resume import CHECKPOINT
-from hypermeter.learn.train.run import FILES, LOG_EVERY, train
+from typing import TYPE_CHECKING
+
+from hypermeter.learn.lazy import offer
+
+if TYPE_CHECKING:
+    from hypermeter.learn.train.command import train_command
+    from hypermeter.learn.train.config import SHAPE_FIELDS, TrainConfig
+    from hypermeter.learn.train.log import plot_curves, write_log
+    from hypermeter.learn.train.material import batches
+    from hypermeter.learn.train.midi import from_midi
+    from hypermeter.learn.train.module import DrumModule
+    from hypermeter.learn.train.resume import CHECKPOINT
+    from hypermeter.learn.train.run import FILES, LOG_EVERY, train
+else:
+    offer(__name__)

@@ -1,0 +1,42 @@
+"""Packages whose names are imported once they are used, so that the settings of a command come without PyTorch."""
+
+import ast
+import inspect
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from hypermeter.core.extras import needs
+
+
+def offer(package: str) -> None:
+    """Import the names that a package imports below ``if TYPE_CHECKING`` once they are used.
+
+    Args:
+        package: its ``__name__``.
+    """
+    module = sys.modules[package]
+    tree = ast.parse(inspect.getsource(module))
+    blocks = [node for node in tree.body if isinstance(node, ast.If)]
+    imports = [node for node in ast.walk(blocks[0]) if isinstance(node, ast.ImportFrom)]
+    module.__dict__["_homes"] = {alias.name: node.module for node in imports for alias in node.names}
+    module.__class__ = _Package
+
+
+class _Package(ModuleType):
+    _homes: dict[str, str]
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self.__dict__["_homes"]:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        with needs(f"{self.__name__}.{name}"):
+            return getattr(import_module(self._homes[name]), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._homes and isinstance(value, ModuleType):
+            return  # Of a function and a module of one name, the package offers the function.
+        super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted([*super().__dir__(), *self._homes])
