@@ -3,13 +3,18 @@ BIN := .venv/bin
 export HYPERMETER_GROOVE ?= ../shared/data/groove
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test browser check docs page bench clean
+.PHONY: demo test test-player browser check docs page bench clean
 
 demo: .venv/stamp
 	$(BIN)/hypermeter demo
 
 test: .venv/stamp browser
-	$(BIN)/pytest -n 2 -m "not gpu"
+	$(BIN)/pytest -n 2 -m "not gpu" --ignore tests/player
+
+# What plays needs no PyTorch: the commands of a user, in an environment of the package without its extras for learning.
+test-player: .venv-player/stamp
+	.venv-player/bin/pytest -q --confcutdir tests/player tests/player
+	@du -sm .venv-player/lib/python*/site-packages
 
 # The page is tested in Chromium; where it cannot be installed, those tests skip.
 browser:
@@ -21,6 +26,7 @@ check: .venv/stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo --no-cache
 
 docs: .venv/stamp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -38,9 +44,14 @@ bench: .venv/stamp
 	$(BIN)/python benchmarks/speed/metrics.py
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis bench/out demo
+	rm -rf .venv .venv-player .pytest_cache .ruff_cache .hypothesis bench/out demo
 
 .venv/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+.venv-player/stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv-player
+	.venv-player/bin/pip install --quiet -c constraints.txt -e ".[serve]" pytest
 	touch $@
