@@ -10,6 +10,8 @@ Array = NDArray[Any]
 
 _ERF = tuple(np.float32(value) for value in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592))
 _ERF_P = np.float32(0.3275911 / math.sqrt(2))
+_MOST = np.float32(80)
+"""Of what single precision can take the exponential of."""
 _HALF, _ONE = np.float32(0.5), np.float32(1)
 _TANH_A, _TANH_B = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715 * math.sqrt(2 / math.pi))
 
@@ -26,15 +28,24 @@ def softplus(x: Array) -> Array:
 
 def logsumexp(x: Array) -> Array:
     """Return log(sum(exp(x))) over the last axis; -inf where all are -inf."""
-    most = x.max(-1, keepdims=True)
-    most = np.where(np.isfinite(most), most, 0)
-    with np.errstate(divide="ignore"):
-        return (most + np.log(np.exp(x - most).sum(-1, keepdims=True)))[..., 0]
+    most = np.maximum.reduce(x, -1, keepdims=True)
+    if not np.isfinite(most).all():
+        is_none = np.isneginf(most)[..., 0]
+        return np.where(is_none, -np.inf, logsumexp(np.where(is_none[..., None], 0, x)))
+    return (most + np.log(np.add.reduce(np.exp(x - most), -1, keepdims=True)))[..., 0]
 
 
 def log_softmax(x: Array) -> Array:
     """Return x less `logsumexp` of it, over the last axis."""
     return x - logsumexp(x)[..., None]
+
+
+def one_over_one_plus_exp(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return 1 / (1 + exp(x)), written into x. NumPy's exp is three times as fast as its tanh."""
+    np.minimum(x, _MOST, out=x)
+    np.exp(x, out=x)
+    x += _ONE
+    return np.reciprocal(x, out=x)
 
 
 def gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -65,5 +76,5 @@ def gelu_tanh(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def first_above(weights: Array, uniform: Array) -> NDArray[np.int64]:
     """Return (B,), the first of each row's (B, N) weights whose sum so far is above `uniform` times all of it."""
-    sums = weights.cumsum(-1)
+    sums = np.add.accumulate(weights, -1)
     return (sums > uniform[:, None] * sums[:, -1:]).argmax(-1)

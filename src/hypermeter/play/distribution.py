@@ -53,8 +53,11 @@ class Mixture:
 
     @classmethod
     def of(cls, log_weights: NDArray[Any], logits: NDArray[Any], groups: Groups = ()) -> "Mixture":
-        """Make a mixture of what a network gave, in doubles, its weights normalised."""
-        return cls(log_softmax(log_weights.astype(np.float64)), logits.astype(np.float64), groups)
+        """Make a mixture of what a network gave, its weights normalised in doubles.
+
+        The logits become doubles where they are computed with: a plain draw reads those of one component only.
+        """
+        return cls(log_softmax(log_weights.astype(np.float64)), logits, groups)
 
     def __len__(self) -> int:
         return len(self.log_weights)
@@ -89,8 +92,9 @@ class Mixture:
     @property
     def probs(self) -> Array:
         """(B, W), the marginal probability of each voice's hit and of each column of a track."""
-        parts = [sigmoid(self.logits[..., : self.num_voices])]
-        parts += [np.exp(log_softmax(_with_none(self.logits[..., slice(*group)])))[..., 1:] for group in self.groups]
+        logits = self.logits.astype(np.float64)
+        parts = [sigmoid(logits[..., : self.num_voices])]
+        parts += [np.exp(log_softmax(_with_none(logits[..., slice(*group)])))[..., 1:] for group in self.groups]
         return (np.exp(self.log_weights)[..., None] * np.concatenate(parts, -1)).sum(-2)
 
     def log_prob(self, x: NDArray[Any]) -> Array:
@@ -103,10 +107,11 @@ class Mixture:
 
     def tilt(self, bias: Array) -> "Mixture":
         """Return p(x) exp(bias . x), normalised; `bias` is (W,)."""
-        tilted, voices = self.logits + bias, slice(0, self.num_voices)
-        gain = (softplus(tilted[..., voices]) - softplus(self.logits[..., voices])).sum(-1)
+        own = self.logits.astype(np.float64)
+        tilted, voices = own + bias, slice(0, self.num_voices)
+        gain = (softplus(tilted[..., voices]) - softplus(own[..., voices])).sum(-1)
         for group in self.groups:
-            before, after = (logsumexp(_with_none(logits[..., slice(*group)])) for logits in (self.logits, tilted))
+            before, after = (logsumexp(_with_none(logits[..., slice(*group)])) for logits in (own, tilted))
             gain = gain + after - before
         return Mixture(log_softmax(self.log_weights + gain), tilted, self.groups)
 
@@ -122,7 +127,7 @@ class Mixture:
     def _evidence(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
         """(B, K), log p(known cells) of each component."""
         voices = slice(0, self.num_voices)
-        logits = self.logits[..., voices]
+        logits = self.logits[..., voices].astype(np.float64)
         signed = np.where(values[:, None, voices] > 0, logits, -logits)
         total = np.where(known[:, None, voices], -softplus(-signed), 0.0).sum(-1)
         for start, stop in self.groups:
@@ -135,7 +140,7 @@ class Mixture:
     def draw(self, uniforms: Array) -> NDArray[np.uint8]:
         """(B, W), a step of each row, from (B, `num_uniforms`) numbers."""
         component = first_above(np.exp(self.log_weights), uniforms[:, 0])
-        chosen = self.logits[np.arange(len(component)), component]
+        chosen = self.logits[np.arange(len(component)), component].astype(np.float64)
         voices = self.num_voices
         hits = (uniforms[:, 1 : 1 + voices] < sigmoid(chosen[:, :voices])).astype(np.uint8)
         if not self.groups:
@@ -171,7 +176,8 @@ class Mixture:
         The voices' halves are independent in a component, so that 2 * 2**(V/2) products stand for 2**V of them.
         """
         half = self.width // 2
-        low, high = _products(self.logits[..., :half]), _products(self.logits[..., half:])
+        logits = self.logits.astype(np.float64)
+        low, high = _products(logits[..., :half]), _products(logits[..., half:])
         table = high.swapaxes(-1, -2) @ (np.exp(self.log_weights)[..., None] * low)
         return np.log(np.maximum(table.reshape(len(table), -1), TINY))
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hypermeter.play.arithmetic import gelu
+from hypermeter.play.arithmetic import gelu, one_over_one_plus_exp
 
 Array = NDArray[Any]
 """In single precision."""
@@ -44,7 +44,7 @@ class Linear:
         return cls(own["weight"], own.get("bias"))
 
     def __call__(self, x: Array) -> Array:
-        out = x @ self.weight
+        out = x.dot(self.weight)
         out += self.bias
         return out
 
@@ -58,8 +58,8 @@ class LayerNorm:
         self.mean = np.full((len(self.gain), 1), 1 / len(self.gain), np.float32)
 
     def __call__(self, x: Array) -> Array:
-        x = x - x @ self.mean
-        scale = (x * x) @ self.mean
+        x = x - x.dot(self.mean)
+        scale = (x * x).dot(self.mean)
         scale += self.epsilon
         x /= np.sqrt(scale)
         x *= self.gain
@@ -141,20 +141,16 @@ class Recurrent:
         self.num_layers = sum(name.startswith("weight_ih") for name in own)
         self.size = own["weight_hh_l0"].shape[1]
         self.into, self.back = [], []
+        # a gate is 1 / (1 + exp(-x)), and tanh(x) = 2 / (1 + exp(-2 x)) - 1: the factors of x go into the maps
+        factors = {"gru": (-1, -1, -2), "lstm": (-1, -1, -2, -1)}[cell]
+        factor = np.repeat(np.array(factors, np.float32), self.size)
         for layer in range(self.num_layers):
             for maps, way in ((self.into, "ih"), (self.back, "hh")):
-                weight, bias = own[f"weight_{way}_l{layer}"].copy(), own[f"bias_{way}_l{layer}"].copy()
-                halved = self._halved(way)  # sigmoid(x) = .5 + .5 tanh(x / 2), and the .5 of a product with it
-                weight[halved] *= np.float32(0.5)
-                bias[halved] *= np.float32(0.5)
-                maps.append(Linear(weight, bias))
+                weight, bias = own[f"weight_{way}_l{layer}"], own[f"bias_{way}_l{layer}"]
+                maps.append(Linear(weight * factor[:, None], bias * factor))
             if cell == "lstm":
                 self.into[-1].bias = self.into[-1].bias + self.back[-1].bias
         self.input_weight = self.into[0].weight
-
-    def _halved(self, way: str) -> NDArray[np.int64]:
-        gates = {"gru": (0, 1) if way == "ih" else (0, 1, 2), "lstm": (0, 1, 3)}[self.cell]
-        return np.concatenate([np.arange(gate * self.size, (gate + 1) * self.size) for gate in gates])
 
     def init_state(self, rows: int) -> tuple[Any, ...]:
         """Return the state before the first element."""
@@ -178,25 +174,23 @@ class Recurrent:
         back, size = self.back[layer](hidden), self.size
         gates = into[:, : 2 * size]
         gates += back[:, : 2 * size]
-        np.tanh(gates, out=gates)
-        gates += np.float32(1)
+        gates = one_over_one_plus_exp(gates)
         new = gates[:, :size] * back[:, 2 * size :]
         new += into[:, 2 * size :]
-        np.tanh(new, out=new)
+        new = one_over_one_plus_exp(new)
+        new *= np.float32(2)
+        new -= np.float32(1)
         kept = hidden - new
         kept *= gates[:, size:]
-        kept *= np.float32(0.5)
         new += kept
         return [new]
 
     def _lstm(self, layer: int, into: Array, state: tuple[Any, ...]) -> list[Array]:
         hidden, cell = state[2 * layer], state[2 * layer + 1]
-        gates = into + hidden @ self.back[layer].weight
-        np.tanh(gates, out=gates)
+        gates = one_over_one_plus_exp(into + hidden.dot(self.back[layer].weight))
         write, keep, new, read = np.split(gates, 4, 1)
-        half, one = np.float32(0.5), np.float32(1)
-        cell = half * ((keep + one) * cell + (write + one) * new)
-        return [half * (read + one) * np.tanh(cell), cell]
+        cell = keep * cell + write * (np.float32(2) * new - np.float32(1))
+        return [read * np.tanh(cell), cell]
 
 
 class Transformer:
@@ -316,7 +310,7 @@ class BarAttention:
         """Return the memory with what stood before a step, as `of_state` gives it, and what was played there."""
         element = np.empty((len(played), self.size), np.float32)
         element[:, : 2 * self.hidden] = of_state[:, self.hidden :]
-        element[:, self.hidden : 2 * self.hidden] += played @ self.of_played
+        element[:, self.hidden : 2 * self.hidden] += played.dot(self.of_played)
         element[:, 2 * self.hidden :] = played
         return tape.append(element)
 
@@ -331,10 +325,10 @@ class BarAttention:
         if bars:
             np.matmul(query, memory[..., :hidden].swapaxes(1, 2), out=scores[..., 1:])
             scores[..., 1:] += self.bias[:, self.window - bars :]
-        scores -= scores.max(-1, keepdims=True)
+        scores -= np.maximum.reduce(scores, -1, keepdims=True)
         np.exp(scores, out=scores)
-        scores /= scores.sum(-1, keepdims=True)
+        scores /= np.add.reduce(scores, -1, keepdims=True)
         read = scores[..., 1:] @ memory[..., hidden:] if bars else np.zeros((*scores.shape[:2], hidden + self.width))
         state = read[..., :hidden] + scores[..., :1] * self.null_value
         state *= self.blocks
-        return self.out(state.sum(1)), np.ascontiguousarray(read[..., hidden:], np.float32)
+        return self.out(np.add.reduce(state, 1)), np.ascontiguousarray(read[..., hidden:], np.float32)

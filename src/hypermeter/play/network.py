@@ -192,7 +192,7 @@ class Head:
             return self._categorical(scores, recalled)
         logits = scores[:, self.components :]
         if self.repeat is not None and recalled is not None:
-            logits = logits + recalled.reshape(len(recalled), -1) @ self.repeat
+            logits = logits + recalled.reshape(len(recalled), -1).dot(self.repeat)
         logits = logits.reshape(len(scores), self.components, self.width)
         return Mixture.of(scores[:, : self.components], logits, self.groups)
 
@@ -317,7 +317,7 @@ class NumpyNetwork:
             memory = (*memory[:place], tape, *memory[place + 1 :])
         history = state.history.append(x)
         earlier = history.last[:, -self.look_back]
-        into = earlier.reshape(len(x), -1) @ self.into_of_hits
+        into = earlier.reshape(len(x), -1).dot(self.into_of_hits)
         into += self.into_of_place[position % len(self.into_of_place)]
         hidden, step = self.step_rnn.step_from(into, state.step, position)
         bar, phrase, levels = state.bar, state.phrase, state.levels
@@ -362,7 +362,7 @@ class NumpyNetwork:
             of_bars, recalled = self.attention.recall(state.of_state, tape)
             heard += of_bars
         features = self.feature_norm(heard)
-        mixed = features @ self.mix
+        mixed = features.dot(self.mix)
         mixed += self.mix_of_place[state.position % len(self.mix_of_place)]
         features = features + self.unmix(gelu(mixed))
         return features, recalled if self.head.repeat is not None else None
