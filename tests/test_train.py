@@ -695,7 +695,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(data, tmp_path, monkeypatch
     def no_space(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for module in ("train.resume", "train.log", "checkpoint"):
+    for module in ("learn.train.resume", "learn.train.log", "io.checkpoint"):
         monkeypatch.setattr(f"hypermeter.{module}.atomic_write", full)
     with pytest.raises(HypermeterError, match=rf"{name}: cannot be written \(No space left on device\)"):
         train(config_of(data, tmp_path))
