@@ -460,7 +460,7 @@ def test_a_bar_unlike_all_others_is_the_most_novel():
     assert found.argmax() == 2 and found[0, 2] > 0.3
 
 
-def test_an_array_is_told_how_to_become_a_tensor():
+def test_a_model_tells_how_an_array_becomes_a_tensor_and_a_metric_how_a_list_becomes_an_array():
     """In a process of its own, as here the annotations are held to."""
     code = """
 import numpy as np
@@ -471,8 +471,8 @@ from hypermeter.music.metrics import METRICS
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 hits = np.zeros((1, 16, 4))
 for call in (
-    lambda: METRICS["density"](hits, Grid()),
-    lambda: METRICS["max_hits"](hits, Grid()),
+    lambda: METRICS["density"](hits.tolist(), Grid()),
+    lambda: METRICS["max_hits"](hits.tolist(), Grid()),
     lambda: generate(HierarchicalDrumModel(4, 8, 8, 8), hits, 1),
     lambda: HierarchicalDrumModel(4, 8, 8, 8).log_prob(hits),
 ):
@@ -483,8 +483,8 @@ for call in (
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert [line.partition(": ")[2] for line in said.splitlines()] == [
-        "ndarray, expected a tensor; torch.from_numpy(hits)",
-        "ndarray, expected a tensor; torch.from_numpy(hits)",
+        "list, expected a NumPy array or a torch tensor; numpy.asarray(hits)",
+        "list, expected a NumPy array or a torch tensor; numpy.asarray(hits)",
         "ndarray, expected a tensor; torch.from_numpy(hits).float()[None]",
         "ndarray, expected a tensor; torch.from_numpy(hits).float()[None]",
     ]

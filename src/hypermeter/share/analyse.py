@@ -11,28 +11,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import tyro
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
-from torch import Tensor
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, load_kit
-from hypermeter.io.midi import MIDI_SUFFIXES, read_midi_report
-from hypermeter.io.notation import is_text, read_text
+from hypermeter.io.grooves import read_grooves
 from hypermeter.music.compare import compare
 from hypermeter.music.metrics import METRICS, measure, window_metrics
+from hypermeter.music.tables import number, to_json
 from hypermeter.share import report
-from hypermeter.share.inspection import number, read_npz
-
-SUFFIXES = (*MIDI_SUFFIXES, ".npz")
 
 PIPE_WIDTH = 120
 """Columns of the table where the output is not a terminal."""
@@ -48,13 +43,13 @@ class Analysis:
     Args:
         name: of the file, below the folder; with a number where the file holds several pieces.
         groove: the piece.
-        values: metric -> tensor, see ``metrics.measure``.
+        values: metric -> array, see ``metrics.measure``.
         losses: what of the file is not in its pieces, a line each.
     """
 
     name: str
     groove: Groove
-    values: dict[str, Tensor]
+    values: dict[str, np.ndarray]
     losses: list[str] = field(default_factory=list)
 
     @property
@@ -88,61 +83,6 @@ def analyse(
         yield Analysis(name, groove, measure(groove), losses)
 
 
-def read_grooves(
-    path: str | Path, kit: str | Kit | None = None, grid: Grid = Grid(), rejects: list[str] | None = None
-) -> Iterator[tuple[str, Groove, list[str]]]:
-    """The pieces of a file, or of all MIDI and .npz below a folder: name, groove, and what of the file is in no piece.
-
-    Args:
-        path: .mid, .midi, .npz, or a folder of them; or a groove as text, .txt, .tidal or .strudel.
-        kit: of MIDI files (left out, gm10), and of .npz that name none (left out, its voices are numbered).
-        grid: of MIDI files, and of .npz that tell none.
-        rejects: where given, a file of a folder that cannot be read is left out, and the reason put here.
-
-    Raises:
-        HypermeterError: no such path, no file that can be read in it, or a bad file where no ``rejects`` are given.
-    """
-    path = Path(path)
-    files = [path]
-    if path.is_dir():
-        files = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES)
-        if not files:
-            raise HypermeterError(f"{path}: no .mid, .midi or .npz in it or below; expected at least one")
-    found = 0
-    for file in files:
-        try:
-            grooves, losses = _read(file, kit, grid)
-        except HypermeterError as error:
-            if rejects is None or file == path:
-                raise
-            rejects.append(str(error))
-            continue
-        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        for place, groove in enumerate(grooves, 1):
-            found += 1
-            yield name if len(grooves) == 1 else f"{name} #{place}", groove, losses
-    if not found:
-        reason = f" ({rejects[0]})" if rejects else ""
-        raise HypermeterError(f"{path}: none of {len(files)} files can be analysed{reason}")
-
-
-def _read(file: Path, kit: str | Kit | None, grid: Grid) -> tuple[list[Groove], list[str]]:
-    """The grooves in a file, and what of it is not in them.
-
-    Raises:
-        HypermeterError: a file that cannot be read, or has no steps.
-    """
-    if file.suffix.lower() == ".npz":
-        groove = read_npz(file, kit, grid)
-        if not len(groove):
-            raise HypermeterError(f"{file}: no steps in it, expected at least one")
-        return [groove], []
-    if is_text(file):
-        return [read_text(file, kit or "gm10", grid)], []
-    pieces, losses = read_midi_report(file, kit or "gm10", grid, to_end=True)
-    return [piece.groove for piece in pieces], losses
-
-
 def columns(pieces: Sequence[Analysis]) -> dict[str, np.ndarray]:
     """Column -> its number in each piece, NaN where a piece has none."""
     flat = [piece.flat for piece in pieces]
@@ -163,7 +103,7 @@ def levels(groove: Groove, sections: Mapping[str, tuple[int, int]] | None = None
         groove: the piece.
         sections: name -> (start, end) in bars, end not included.
     """
-    hits, grid = torch.tensor(groove.hits), groove.grid
+    hits, grid = groove.hits, groove.grid
     bounds = [(start * grid.steps_per_bar, end * grid.steps_per_bar) for start, end in (sections or {}).values()]
     full = window_metrics(hits, grid, bounds)
     full["section"] = dict(zip(sections or {}, full["section"], strict=True))
@@ -198,19 +138,6 @@ def parse_sections(text: str, bars: int) -> dict[str, tuple[int, int]]:
     if start > bars:
         raise HypermeterError(f"sections: {start} bars in {text!r}, the piece has {bars}")
     return sections
-
-
-def to_json(value: Any) -> Any:
-    """Tensors as lists, undefined and infinite numbers as null."""
-    if isinstance(value, Mapping):
-        return {key: to_json(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(each) for each in value]
-    if isinstance(value, (Tensor, np.ndarray)):
-        return to_json(value.tolist())
-    if isinstance(value, float):
-        return round(value, 6) if math.isfinite(value) else None
-    return value
 
 
 def write_csv(pieces: Sequence[Analysis], path: Path) -> None:
@@ -343,7 +270,7 @@ def _print(
     rows: list[tuple[str, ...]],
     pieces: int,
     others: int,
-    sections: Mapping[str, Mapping[str, Tensor]],
+    sections: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
     """The table without the columns of single voices and lags, which stand in the files."""
     counts = f"{pieces} piece{'s' if pieces > 1 else ''}" + (f" against {others}" if others else "")

@@ -1,11 +1,10 @@
 """Looking at one file: its ASCII grid, its picture, its metrics."""
 
-import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -16,20 +15,19 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import check_out
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
-from hypermeter.core.kit import Kit, Voice, load_kit
+from hypermeter.core.kit import load_kit
 from hypermeter.core.tracks import TRACKS
 from hypermeter.io.ascii import ascii_grid
+from hypermeter.io.grooves import NUMBERED, read_npz
 from hypermeter.io.midi import Piece, read_midi_report
 from hypermeter.io.notation import is_text, read_text
-from hypermeter.learn.dataset import open_npz, read_kit_and_grid, read_meta, read_sequence
+from hypermeter.io.npz import open_npz
 from hypermeter.music.metrics import measure
+from hypermeter.music.tables import number
 from hypermeter.share.pictures import show_picture
 
 PER_VOICE = ("drum_density", "ioi_mean", "ioi_var", "fast_patterns")
 """Metrics with a number for each voice."""
-
-NUMBERED = "numbered"
-"""Name of the kit of a .npz of which no kit is known."""
 
 
 def inspect(
@@ -71,45 +69,13 @@ def inspect(
         pieces, losses = read_midi_report(path, kit or "gm10", grid, to_end=True)
         _add_tracks(pieces, path, kit or "gm10", grid)
         grooves = [piece.groove for piece in pieces]
-    for number, groove in enumerate(grooves, 1):
-        picture = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
+    for place, groove in enumerate(grooves, 1):
+        picture = out if place == 1 else out.with_stem(f"{out.stem}-{place}")
         print(ascii_grid(groove))
         print_metrics(groove)
         show_picture(groove, picture, title=path.name)
     for loss in losses:
         print(f"{path}: {loss}")
-
-
-def read_npz(path: Path, kit: str | Path | Kit | None = None, grid: Grid = Grid()) -> Groove:
-    """The drums of a .npz with ``sequence`` (T, V), and ``velocity``, ``offset`` and ``meta`` where it has them.
-
-    What it does not tell of velocity, offset and tempo is ``unknown`` of the groove.
-
-    Args:
-        path: the .npz.
-        kit: where ``meta`` does not name one; None takes ``numbered_kit``.
-        grid: where ``meta`` does not tell it.
-
-    Raises:
-        HypermeterError: not such a file, or one with another number of voices than the kit.
-    """
-    hits, meta = read_sequence(path), read_meta(path)
-    own, grid = read_kit_and_grid(path, kit, grid, meta)
-    own = own or numbered_kit(hits.shape[1])
-    with open_npz(path) as arrays:
-        told: dict[str, Any] = {key: arrays[key] for key in ("velocity", "offset") if key in arrays}
-    if "tempo_bpm" in meta:
-        told["tempo_bpm"] = meta["tempo_bpm"]
-    unknown = frozenset(("velocity", "offset", "tempo_bpm")).difference(told)
-    try:
-        groove = Groove(hits, **told, kit=own, grid=grid, unknown=unknown)
-    except (HypermeterError, TypeError, ValueError) as error:
-        raise HypermeterError(f"{path}: {error}; prepare it again") from error
-    if hits.shape[1] != own.num_voices:
-        raise HypermeterError(
-            f"{path}: {hits.shape[1]} voices, expected {own.num_voices} of {own.name}; name another kit"
-        )
-    return groove
 
 
 def _with_tracks(groove: Groove, path: Path) -> Groove:
@@ -136,16 +102,6 @@ def _add_tracks(pieces: Sequence[Piece], path: Path, kit: str, grid: Grid) -> No
                     piece.groove = replace(piece.groove, tracks=tracks)
 
 
-def numbered_kit(num_voices: int) -> Kit:
-    """Voices of which nothing is known but their number: voice_0, voice_1, ... Their pitches say nothing."""
-    if num_voices > 128:
-        raise HypermeterError(
-            f"{num_voices} voices without a kit, expected at most 128, as MIDI has pitches; name a kit"
-        )
-    pitches = range(127, 127 - num_voices, -1)  # above those of drums, which would tell low voices from high
-    return Kit(NUMBERED, tuple(Voice(f"voice_{column}", (pitch,), pitch) for column, pitch in enumerate(pitches)))
-
-
 def print_metrics(groove: Groove) -> None:
     """Two tables of METRICS: of the whole, and for each voice that sounds."""
     names, values = load_kit(groove.kit).names, measure(groove)
@@ -159,8 +115,3 @@ def print_metrics(groove: Groove) -> None:
     console = Console()
     console.print(whole)
     console.print(voices)
-
-
-def number(value: float, figures: int = 4) -> str:
-    """Rounded to significant figures, a dash where undefined."""
-    return "-" if math.isnan(value) else f"{value:.{figures}g}"

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
-from hypermeter.music.metrics import METRICS, bar_similarity, by_chunk
+from hypermeter.music.metrics import METRICS, bar_similarity, in_numpy
 from hypermeter.share.pictures import draw_groove
 
 if TYPE_CHECKING:
@@ -69,23 +68,23 @@ def draw_analysis(groove: Groove) -> "Figure":
     from matplotlib.figure import Figure
 
     grid, kit = groove.grid, load_kit(groove.kit)
-    hits = torch.tensor(groove.hits)
+    hits = groove.hits
     figure = Figure((13, 7), layout="constrained")
     axes = figure.subplot_mosaic([["density", "density", "similarity"], ["ioi", "repetition", "syncopation"]])
     bars = np.arange(groove.num_bars) + 1
 
     axis = axes["density"]
-    counts = METRICS["step_density"](hits, grid).numpy() * hits.shape[-1]
+    counts = in_numpy(METRICS["step_density"], hits, grid) * hits.shape[-1]
     axis.plot(np.arange(len(counts)) / grid.steps_per_bar + 1, counts, linewidth=0.4, color="0.6", label="step")
     for size, label, width in ((grid.steps_per_bar, "bar", 1.2), (grid.steps_per_phrase, "phrase", 2.2)):
-        means = by_chunk(METRICS["avg_hits"], hits, grid, size).numpy()
+        means = in_numpy(METRICS["avg_hits"], hits, grid, size)
         start = np.arange(len(means) + 1) * size / grid.steps_per_bar + 1
         axis.stairs(means, np.minimum(start, len(hits) / grid.steps_per_bar + 1), linewidth=width, label=label)
     axis.set(title="Density", xlabel="bar", ylabel="hits a step", xlim=(1, max(len(hits) / grid.steps_per_bar + 1, 2)))
     axis.legend(ncols=3, fontsize=8, frameon=False)
 
     axis = axes["similarity"]
-    similarity = bar_similarity(hits, grid).numpy()
+    similarity = bar_similarity(hits, grid)
     if len(similarity):
         extent = (0.5, len(similarity) + 0.5, len(similarity) + 0.5, 0.5)
         image = axis.imshow(
@@ -95,7 +94,7 @@ def draw_analysis(groove: Groove) -> "Figure":
     axis.set(title="Self-similarity of bars", xlabel="bar", ylabel="bar")
 
     axis = axes["ioi"]
-    histogram = METRICS["ioi_hist"](hits, grid).nan_to_num(0).numpy()
+    histogram = np.nan_to_num(in_numpy(METRICS["ioi_hist"], hits, grid))
     base = np.zeros(histogram.shape[1])
     for column in np.flatnonzero(histogram.sum(1)):
         axis.bar(np.arange(len(base)) + 1, histogram[column], bottom=base, width=0.9, label=kit.names[column])
@@ -105,7 +104,7 @@ def draw_analysis(groove: Groove) -> "Figure":
         axis.legend(fontsize=7, frameon=False)
 
     axis = axes["repetition"]
-    profile = METRICS["repetition_profile"](hits, grid).numpy()
+    profile = in_numpy(METRICS["repetition_profile"], hits, grid)
     axis.plot(np.arange(len(profile)) + 1, profile, marker="o")
     axis.set(
         title="Repetition profile",
@@ -117,9 +116,9 @@ def draw_analysis(groove: Groove) -> "Figure":
 
     axis = axes["syncopation"]
     streams = kit.streams
-    polyphonic = by_chunk(METRICS["witek"], hits, grid, grid.steps_per_bar, streams=streams).numpy()
+    polyphonic = in_numpy(METRICS["witek"], hits, grid, grid.steps_per_bar, streams=streams)
     drums = (*streams[0], *streams[1])
-    monophonic = by_chunk(METRICS["lhl"], hits, grid, grid.steps_per_bar, voices=drums).numpy()
+    monophonic = in_numpy(METRICS["lhl"], hits, grid, grid.steps_per_bar, voices=drums)
     axis.plot(bars, polyphonic, marker=".", drawstyle="steps-mid", label="Witek, three streams")
     axis.plot(bars, monophonic, marker=".", drawstyle="steps-mid", label="LHL, drums without cymbals")
     axis.set(title="Syncopation of each bar", xlabel="bar", xlim=(0.5, max(len(bars), 1) + 0.5))

@@ -6,14 +6,14 @@ from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
-import torch
 
 from hypermeter.core.grid import Grid
-from hypermeter.model.generate import Streaming, generate
+from hypermeter.model.playing import Streaming, player_of
 from hypermeter.music.compare import compare
 from hypermeter.music.duplicates import bar_digests
-from hypermeter.music.metrics import METRICS, REPETITION_LAGS, bar_f1
+from hypermeter.music.metrics import METRICS, REPETITION_LAGS, bar_f1, in_numpy
 from hypermeter.music.metrics.onsets import mean_of_defined
+from hypermeter.play.request import Drawing
 
 FEWEST_BARS = 8
 """Of a piece of human music that is compared."""
@@ -28,8 +28,9 @@ def generated_pieces(
     model: Streaming, grid: Grid, pieces: int, bars: int, seed: int, temperature: float = 1.0
 ) -> list[np.ndarray]:
     """Drums (T, V) of pieces that the model plays from silence."""
-    made = generate(model, length=bars * grid.steps_per_bar, temperature=temperature, batch_size=pieces, seed=seed)
-    return list(made[..., : model.num_drums].cpu().numpy().astype(np.uint8))
+    drawing = Drawing(temperature=temperature, seed=seed)
+    made = player_of(model).generate(bars * grid.steps_per_bar, None, drawing, rows=pieces)
+    return list(made[..., : model.num_drums])
 
 
 def cut(sequences: Iterable[np.ndarray], grid: Grid, bars: int) -> list[np.ndarray]:
@@ -80,17 +81,16 @@ def values_of(pieces: Sequence[np.ndarray], grid: Grid, streams: Any = None) -> 
         if name == "avg_hits" or needs_more or (wants_streams and streams is None):
             continue
         options = {"streams": streams} if wants_streams else {}
-        found = [metric(torch.from_numpy(piece).float(), grid, **options) for piece in pieces]
+        found = [in_numpy(metric, piece.astype(np.float32), grid, **options) for piece in pieces]
         if found and found[0].ndim == 0:
-            values[name] = torch.stack(found).double().numpy()
+            values[name] = np.stack(found).astype(float)
     return values
 
 
 def repetition(pieces: Sequence[np.ndarray], grid: Grid) -> list[float]:
     """The repetition profile of all pairs of bars of all pieces together."""
-    hits = [torch.from_numpy(piece) for piece in pieces]
-    pairs = [torch.cat([bar_f1(each, grid, lag) for each in hits]) for lag in range(1, REPETITION_LAGS + 1)]
-    return [mean_of_defined(each.double()).item() for each in pairs]
+    pairs = [np.concatenate([bar_f1(piece, grid, lag) for piece in pieces]) for lag in range(1, REPETITION_LAGS + 1)]
+    return [mean_of_defined(likeness.astype(float)).item() for likeness in pairs]
 
 
 def phrase_end(piece: np.ndarray, grid: Grid) -> float:
@@ -98,9 +98,9 @@ def phrase_end(piece: np.ndarray, grid: Grid) -> float:
 
     The difference of the means of ``bar_novelty``; NaN where either is of nothing.
     """
-    novelty = METRICS["bar_novelty"](torch.from_numpy(piece).float(), grid).double()
-    is_last = torch.arange(len(novelty)) % grid.bars_per_phrase == grid.bars_per_phrase - 1
-    return (novelty[is_last].nanmean() - novelty[~is_last].nanmean()).item()
+    novelty = in_numpy(METRICS["bar_novelty"], piece.astype(np.float32), grid).astype(float)
+    is_last = np.arange(len(novelty)) % grid.bars_per_phrase == grid.bars_per_phrase - 1
+    return (mean_of_defined(novelty[is_last]) - mean_of_defined(novelty[~is_last])).item()
 
 
 def bars_of(pieces: Iterable[np.ndarray], grid: Grid) -> list[np.ndarray]:
@@ -142,8 +142,8 @@ def drift(pieces: Sequence[np.ndarray], grid: Grid) -> dict[str, dict[str, float
     for start, end in STRETCHES:
         part = [piece[start * grid.steps_per_bar : end * grid.steps_per_bar] for piece in pieces]
         if all(len(each) == (end - start) * grid.steps_per_bar for each in part) and part:
-            hits = torch.from_numpy(np.stack(part)).float()
-            means = {name: METRICS[name](hits, grid).nanmean().item() for name in DRIFT_METRICS}
+            hits = np.stack(part).astype(np.float32)
+            means = {name: mean_of_defined(in_numpy(METRICS[name], hits, grid)).item() for name in DRIFT_METRICS}
             result[f"bars {start + 1}-{end}"] = means
     return result
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hypermeter.share.inspection import number
+from hypermeter.music.tables import number
 
 FORECAST_COLUMNS = {"model_bce": ".4f", "last_bce": ".4f", "model_mse": ".5f", "last_mse": ".5f"}
 

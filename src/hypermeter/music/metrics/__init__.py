@@ -42,7 +42,7 @@ from hypermeter.music.metrics.repetition import (
     step_entropy,
     transitions,
 )
-from hypermeter.music.metrics.report import METRICS, by_chunk, measure
+from hypermeter.music.metrics.report import METRICS, by_chunk, in_numpy, measure
 from hypermeter.music.metrics.shape import balance, evenness
 from hypermeter.music.metrics.syncopation import (
     WITEK_WEIGHTS,

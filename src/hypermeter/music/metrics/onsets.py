@@ -1,89 +1,102 @@
 """How metrics read hits: as probabilities or as onsets, voice by voice or as one line, whole or bar by bar."""
 
+import math
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
-from torch import Tensor
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
+from hypermeter.music.arrays import (
+    Array,
+    arange,
+    greatest_so_far,
+    is_floating,
+    is_numpy,
+    join_axes,
+    namespace,
+    pad,
+    split_axis,
+)
 
-Hits = Shaped[Tensor, "*B T V"]
+Hits = Shaped[Array, "*B T V"]
 Voices = int | Sequence[int] | None
-"""A voice, a group of voices, or None for all: their union is one line of onsets."""
+"""A voice, a group of voices, or None for all; their union is one line of onsets."""
 
 
-def _tensor(hits: Tensor) -> Tensor:
-    if not isinstance(hits, Tensor):
-        raise HypermeterError(f"hits: {type(hits).__name__}, expected a tensor; torch.from_numpy(hits)")
-    return hits
+def as_float(hits: Array) -> Array:
+    """The hits as floats; those that are floats stay as they are."""
+    xp = namespace(hits)
+    if is_floating(hits):
+        return hits
+    if hits.dtype == xp.bool:
+        hits = hits.view(xp.uint8)  # a conversion that runs eight times faster in torch
+    return xp.astype(hits, xp.float32)
 
 
-def as_float(hits: Tensor) -> Tensor:
-    hits = _tensor(hits)
-    if hits.dtype == torch.bool:
-        hits = hits.view(torch.uint8)  # a conversion that runs eight times faster
-    return hits if hits.is_floating_point() else hits.float()
+def as_binary(hits: Array) -> Array:
+    """True where there is a hit, of probabilities where one is likelier than none."""
+    xp = namespace(hits)
+    return hits > 0.5 if is_floating(hits) else xp.astype(hits, xp.bool, copy=False)
 
 
-def as_binary(hits: Tensor) -> Tensor:
-    return hits > 0.5 if _tensor(hits).is_floating_point() else hits.bool()
-
-
-def is_probabilistic(hits: Tensor) -> bool:
+def is_probabilistic(hits: Array) -> bool:
     """Whether there is a value between 0 and 1, or a gradient is wanted."""
-    return hits.is_floating_point() and (hits.requires_grad or bool(((hits > 0) & (hits < 1)).any()))
+    if not is_floating(hits):
+        return False
+    return getattr(hits, "requires_grad", False) or bool(((hits > 0) & (hits < 1)).any())
 
 
-def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+def ratio(numerator: Array, denominator: Array) -> Array:
     """numerator / denominator, NaN where the denominator is 0."""
-    defined = denominator > 0
-    return torch.where(defined, numerator / torch.where(defined, denominator, 1), torch.nan)
+    xp, defined = namespace(denominator), denominator > 0
+    return xp.where(defined, numerator / xp.where(defined, denominator, 1), math.nan)
 
 
-def entropy_bits(shares: Float[Tensor, "*B outcomes"]) -> Float[Tensor, "*B"]:
+def entropy_bits(shares: Float[Array, "*B outcomes"]) -> Float[Array, "*B"]:
     """Shannon entropy in bits of a distribution."""
-    return -(shares * shares.clamp_min(torch.finfo(shares.dtype).tiny).log2()).sum(-1)
+    xp = namespace(shares)
+    return -(shares * xp.log2(shares.clip(min=xp.finfo(shares.dtype).tiny))).sum(-1)
 
 
-def fill_up(x: Tensor, size: int, axis: int) -> Tensor:
+def fill_up(x: Array, size: int, axis: int) -> Array:
     """Zeros after the end of a negative axis, up to a multiple of ``size``; as it is where it has one."""
-    extra = -x.shape[axis] % size
-    return F.pad(x, (0, 0) * (-1 - axis) + (0, extra)) if extra else x  # to pad by nothing is a copy
+    return pad(x, axis, 0, -x.shape[axis] % size)
 
 
-def chunk_lengths(steps: int, size: int, device: torch.device | None = None) -> Int[Tensor, " chunks"]:
-    """Steps in each chunk of ``size`` steps; the last one has what is left."""
-    return (steps - size * torch.arange(-(-steps // size), device=device)).clamp(max=size)
+def chunk_lengths(like: Array, steps: int, size: int) -> Int[Array, " chunks"]:
+    """Steps in each chunk of ``size`` steps, an array as ``like`` is one; the last one has what is left."""
+    return (steps - size * arange(like, -(-steps // size))).clip(max=size)
 
 
-def chunk_sums(x: Shaped[Tensor, "*B T V"], size: int) -> Float[Tensor, "*B chunks V"]:
+def chunk_sums(x: Shaped[Array, "*B T V"], size: int) -> Float[Array, "*B chunks V"]:
     """Sums over chunks of ``size`` steps; the last chunk may be short."""
     x = fill_up(as_float(x), size, -2)
-    return x.unflatten(-2, (x.shape[-2] // size, size)).sum(-2)
+    return split_axis(x, -2, (x.shape[-2] // size, size)).sum(-2)
 
 
-def sums_so_far(x: Shaped[Tensor, "*B T V"], size: int) -> Float[Tensor, "*B positions V"]:
+def sums_so_far(x: Shaped[Array, "*B T V"], size: int) -> Float[Array, "*B positions V"]:
     """At each position 0 to T, the sum over the steps before it in its own chunk of ``size`` steps."""
-    chunks = F.pad(as_float(x), (0, 0, 0, size - x.shape[-2] % size)).unflatten(-2, (-1, size))
-    return (chunks.cumsum(-2) - chunks).flatten(-3, -2)[..., : x.shape[-2] + 1, :]
+    padded = pad(as_float(x), -2, 0, size - x.shape[-2] % size)
+    chunks = split_axis(padded, -2, (padded.shape[-2] // size, size))
+    return join_axes(chunks.cumsum(-2) - chunks, -3)[..., : x.shape[-2] + 1, :]
 
 
-def chunk_means(x: Shaped[Tensor, "*B T V"], size: int) -> Float[Tensor, "*B chunks V"]:
+def chunk_means(x: Shaped[Array, "*B T V"], size: int) -> Float[Array, "*B chunks V"]:
     """Means over chunks of ``size`` steps: a bar, a phrase. A short last chunk is a mean over the steps it has."""
-    return chunk_sums(x, size) / chunk_lengths(x.shape[-2], size, x.device)[:, None]
+    sums = chunk_sums(x, size)
+    lengths = chunk_lengths(x, x.shape[-2], size)[:, None]
+    return sums / (lengths.astype(sums.dtype) if is_numpy(x) else lengths)
 
 
-def whole_bars(hits: Hits, grid: Grid) -> Shaped[Tensor, "*B bars steps V"]:
+def whole_bars(hits: Hits, grid: Grid) -> Shaped[Array, "*B bars steps V"]:
     """The bars that are whole; a last one that is short is left out."""
     size = grid.steps_per_bar
     bars = hits.shape[-2] // size
-    return hits[..., : bars * size, :].unflatten(-2, (bars, size))
+    return split_axis(hits[..., : bars * size, :], -2, (bars, size))
 
 
-def columns_of(x: Shaped[Tensor, "*B T V"], voices: Voices) -> Shaped[Tensor, "*B T some"]:
+def columns_of(x: Shaped[Array, "*B T V"], voices: Voices) -> Shaped[Array, "*B T some"]:
     """The columns of the voices.
 
     Raises:
@@ -94,10 +107,10 @@ def columns_of(x: Shaped[Tensor, "*B T V"], voices: Voices) -> Shaped[Tensor, "*
     columns = [voices] if isinstance(voices, int) else list(voices)
     if any(not 0 <= column < x.shape[-1] for column in columns):
         raise HypermeterError(f"voices are {columns}, expected columns from 0 to {x.shape[-1] - 1}")
-    return x[..., columns]
+    return x[..., columns] if columns else x[..., :0]
 
 
-def line(hits: Hits, voices: Voices = None) -> Bool[Tensor, "*B T"]:
+def line(hits: Hits, voices: Voices = None) -> Bool[Array, "*B T"]:
     """Where at least one of the voices has an onset.
 
     Raises:
@@ -106,21 +119,22 @@ def line(hits: Hits, voices: Voices = None) -> Bool[Tensor, "*B T"]:
     return columns_of(as_binary(hits), voices).any(-1)
 
 
-def line_bars(hits: Hits, grid: Grid, voices: Voices = None) -> Bool[Tensor, "*B bars steps"]:
+def line_bars(hits: Hits, grid: Grid, voices: Voices = None) -> Bool[Array, "*B bars steps"]:
     """``line``, cut into whole bars."""
     return whole_bars(line(hits, voices)[..., None], grid)[..., 0]
 
 
-def latest_before(onsets: Bool[Tensor, "*B T"]) -> Int[Tensor, "*B T"]:
+def latest_before(onsets: Bool[Array, "*B T"]) -> Int[Array, "*B T"]:
     """At each step, the last step before it that has an onset; -1 where there is none."""
-    steps = torch.arange(onsets.shape[-1], device=onsets.device)
+    xp = namespace(onsets)
     if not onsets.shape[-1]:
-        return onsets.long()
-    latest = torch.where(onsets, steps, -1).cummax(-1).values
-    return F.pad(latest[..., :-1], (1, 0), value=-1)
+        return xp.astype(onsets, xp.int64)
+    latest = greatest_so_far(xp.where(onsets, arange(onsets, onsets.shape[-1]), -1))
+    return pad(latest[..., :-1], -1, 1, 0, -1)
 
 
-def mean_of_defined(values: Float[Tensor, "*B N"]) -> Float[Tensor, "*B"]:
+def mean_of_defined(values: Float[Array, "*B N"]) -> Float[Array, "*B"]:
     """Mean over the last axis of what is not NaN; NaN where nothing is."""
-    defined = ~values.isnan()
-    return ratio(torch.where(defined, values, 0).sum(-1), defined.sum(-1).float())
+    xp = namespace(values)
+    defined = ~xp.isnan(values)
+    return ratio(xp.where(defined, values, 0).sum(-1), xp.astype(defined.sum(-1), xp.float32))

@@ -4,16 +4,16 @@
 bars that have an onset. ``witek`` reads three streams, and looks over bar lines.
 """
 
+import math
 from collections.abc import Sequence
 from functools import cache
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
+from hypermeter.music.arrays import Array, arange, as_like, full, join_axes, namespace, split_axis
 from hypermeter.music.metrics.onsets import (
     Hits,
     Voices,
@@ -30,7 +30,7 @@ from hypermeter.music.metrics.onsets import (
 Streams = tuple[Voices, Voices, Voices]
 
 
-def weak_steps(steps: int, grid: Grid, weak: str = "bar") -> Bool[Tensor, " steps"]:
+def weak_steps(steps: int, grid: Grid, weak: str = "bar") -> Bool[np.ndarray, " steps"]:
     """True on weak steps: ``bar``, all but the first step of a bar; ``offbeat``, all that are not on a beat.
 
     Raises:
@@ -39,10 +39,10 @@ def weak_steps(steps: int, grid: Grid, weak: str = "bar") -> Bool[Tensor, " step
     if weak not in ("bar", "offbeat"):
         raise HypermeterError(f"syncopation: weak is {weak!r}, expected 'bar' or 'offbeat'")
     period = grid.steps_per_bar if weak == "bar" else grid.steps_per_beat
-    return torch.arange(steps) % period != 0
+    return np.arange(steps) % period != 0
 
 
-def syncopation(hits: Hits, grid: Grid, weak: str = "bar") -> Float[Tensor, "*B"]:
+def syncopation(hits: Hits, grid: Grid, weak: str = "bar") -> Float[Array, "*B"]:
     """Share of hits that fall on weak steps, in [0, 1]; NaN with no hits.
 
     Of probabilities: the expected number of such hits over that of all hits.
@@ -56,7 +56,7 @@ def syncopation(hits: Hits, grid: Grid, weak: str = "bar") -> Float[Tensor, "*B"
         HypermeterError: another ``weak``.
     """
     per_step = as_float(hits).sum(-1)
-    is_weak = weak_steps(per_step.shape[-1], grid, weak).to(per_step.device)
+    is_weak = as_like(per_step, weak_steps(per_step.shape[-1], grid, weak))
     return ratio((per_step * is_weak).sum(-1), per_step.sum(-1))
 
 
@@ -84,12 +84,12 @@ def _levels(divisions: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(levels)
 
 
-def metrical_levels(grid: Grid) -> Int[Tensor, " steps_per_bar"]:
+def metrical_levels(grid: Grid) -> Int[np.ndarray, " steps_per_bar"]:
     """Of each step of the bar, the level of the metrical tree at which it first stands: 0 the downbeat, 1 the half."""
-    return torch.tensor(_levels(subdivisions(grid)))
+    return np.array(_levels(subdivisions(grid)))
 
 
-def lhl(hits: Hits, grid: Grid, voices: Voices = None, across_bars: bool = False) -> Float[Tensor, "*B"]:
+def lhl(hits: Hits, grid: Grid, voices: Voices = None, across_bars: bool = False) -> Float[Array, "*B"]:
     """Longuet-Higgins and Lee's syncopation of a bar, at least -1; NaN with no onsets, or no whole bar.
 
     Weights are 0, -1, -2, ... by metrical level. A rest is a maximal empty subtree with the weight of its first step;
@@ -105,24 +105,23 @@ def lhl(hits: Hits, grid: Grid, voices: Voices = None, across_bars: bool = False
     """
     onsets = line_bars(hits, grid, voices)
     size = grid.steps_per_bar
-    weight = -metrical_levels(grid).to(hits.device)
-    is_rest = torch.zeros_like(onsets)
-    covered = torch.zeros_like(onsets)
+    xp, weight = namespace(hits), as_like(hits, -metrical_levels(grid))
+    is_rest, covered = xp.zeros_like(onsets), xp.zeros_like(onsets)
     length = size
     for parts in (1, *subdivisions(grid)):
         length //= parts
-        empty = ~onsets.unflatten(-1, (-1, length)).any(-1)
-        empty = empty.repeat_interleave(length, -1)
-        is_rest |= empty & ~covered & (torch.arange(size, device=hits.device) % length == 0)
+        empty = ~split_axis(onsets, -1, (size // length, length)).any(-1)
+        empty = xp.repeat(empty, length, axis=-1)
+        is_rest |= empty & ~covered & (arange(hits, size) % length == 0)
         covered |= empty
-    before = latest_before(onsets.flatten(-2)).unflatten(-1, (-1, size)) if across_bars else latest_before(onsets)
-    rise = weight - weight[before.clamp_min(0) % size]
+    before = latest_before(join_axes(onsets)).reshape(onsets.shape) if across_bars else latest_before(onsets)
+    rise = weight - weight[before.clip(min=0) % size]
     counts = is_rest & (before >= 0) & (rise >= 0)
-    score = torch.where(counts.any(-1), torch.where(counts, rise, 0).sum(-1).float(), -1.0)
-    return mean_of_defined(torch.where(onsets.any(-1), score, torch.nan))
+    score = xp.where(counts.any(-1), xp.astype(xp.where(counts, rise, 0).sum(-1), xp.float32), -1.0)
+    return mean_of_defined(xp.where(onsets.any(-1), score, math.nan))
 
 
-def tmc(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Tensor, "*B"]:
+def tmc(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Array, "*B"]:
     """Toussaint's metrical complexity of a bar, at least 0; NaN with no onsets, or no whole bar.
 
     The greatest metricity that as many onsets can have, minus theirs. Metricity is the sum of the onsets' weights; a
@@ -136,14 +135,14 @@ def tmc(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Tensor, "*B"]:
     Source: Toussaint, Bridges 2002.
     """
     onsets = line_bars(hits, grid, voices)
-    weight = (len(subdivisions(grid)) + 1 - metrical_levels(grid)).float().to(hits.device)
-    greatest = F.pad(weight.sort(descending=True).values.cumsum(0), (1, 0))
+    xp, weight = namespace(hits), (len(subdivisions(grid)) + 1 - metrical_levels(grid)).astype(np.float32)
+    greatest = as_like(hits, np.cumsum([0, *sorted(weight, reverse=True)], dtype=np.float32))
     count = onsets.sum(-1)
-    complexity = greatest[count] - (onsets * weight).sum(-1)
-    return mean_of_defined(torch.where(count > 0, complexity, torch.nan))
+    complexity = greatest[count] - (onsets * as_like(hits, weight)).sum(-1)
+    return mean_of_defined(xp.where(count > 0, complexity, math.nan))
 
 
-def sioros(hits: Hits, grid: Grid, voices: Voices = None, beta: float = 0.5, gamma: float = 0.8) -> Float[Tensor, "*B"]:
+def sioros(hits: Hits, grid: Grid, voices: Voices = None, beta: float = 0.5, gamma: float = 0.8) -> Float[Array, "*B"]:
     """Sioros and Guedes' syncopation of a bar, taken as a cycle; at least 0. NaN with no onsets, or no whole bar.
 
     Each onset of level h scores 1 - .5^h times how far it stands out: the least, over the levels from h down, of its
@@ -160,30 +159,31 @@ def sioros(hits: Hits, grid: Grid, voices: Voices = None, beta: float = 0.5, gam
 
     Source: Sioros & Guedes, ISMIR 2011, with the parameters of SynPy (Song, Pearce & Harte 2015).
     """
-    onsets = line_bars(hits, grid, voices).float()
+    xp, onsets = namespace(hits), as_float(line_bars(hits, grid, voices))
     levels = metrical_levels(grid).tolist()
     size = len(levels)
 
-    def difference(index: int, way: int, level: int) -> Tensor:
+    def difference(index: int, way: int, level: int) -> Array:
         other = (index + way) % size
         while levels[other] > level:
             other = (other + way) % size
         scale = min(1 - beta + beta * abs(levels[index] - levels[other]) / 4, 1)
         return scale * (1 - onsets[..., other])
 
-    lowest = (onsets * torch.tensor(levels, device=hits.device)).amax(-1)
-    score = torch.zeros_like(lowest)
+    lowest = xp.max(onsets * as_like(hits, levels, "float32"), axis=-1)
+    score = xp.zeros_like(lowest)
     for index, own in enumerate(levels):
         if own:  # the downbeat has no potential
             apart = []
             for level in range(own, max(levels) + 1):
                 mean = (gamma * difference(index, -1, level) + difference(index, 1, level)) / (1 + gamma)
-                apart.append(torch.where(level <= lowest, mean, torch.inf))
-            score = score + torch.where(onsets[..., index] > 0, (1 - 0.5**own) * torch.stack(apart).amin(0), 0)
-    return mean_of_defined(torch.where(onsets.any(-1), score, torch.nan))
+                apart.append(xp.where(level <= lowest, mean, math.inf))
+            least = xp.min(xp.stack(apart), axis=0)
+            score = score + xp.where(onsets[..., index] > 0, (1 - 0.5**own) * least, 0)
+    return mean_of_defined(xp.where(onsets.any(-1), score, math.nan))
 
 
-def wnbd(hits: Hits, grid: Grid, voices: Voices = None, normalised: bool = False) -> Float[Tensor, "*B"]:
+def wnbd(hits: Hits, grid: Grid, voices: Voices = None, normalised: bool = False) -> Float[Array, "*B"]:
     """Weighted note-to-beat distance of a bar, at least 0; NaN with no onsets, or no whole bar.
 
     An onset off the beat, T beats from the nearest, scores 2 / T if its note ends after the next beat and no later than
@@ -199,18 +199,18 @@ def wnbd(hits: Hits, grid: Grid, voices: Voices = None, normalised: bool = False
     """
     onsets = line_bars(hits, grid, voices)
     size, beat = grid.steps_per_bar, grid.steps_per_beat
-    step = torch.arange(size, device=hits.device)
-    end = size - 1 - latest_before(onsets.flip(-1)).flip(-1)
-    end = end.clamp_max(size)
+    xp, step = namespace(hits), arange(hits, size)
+    end = size - 1 - xp.flip(latest_before(xp.flip(onsets, axis=-1)), axis=-1)
+    end = end.clip(max=size)
     phase = step % beat
-    distance = torch.minimum(phase, beat - phase) / beat
+    distance = xp.minimum(phase, beat - phase) / beat
     next_beat = (step // beat + 1) * beat
     crosses = (end > next_beat) & (end <= next_beat + beat)
-    score = torch.where(onsets & (phase > 0), (1 + crosses.float()) / distance.clamp_min(1 / size), 0).sum(-1)
+    score = xp.where(onsets & (phase > 0), (1 + as_float(crosses)) / distance.clip(min=1 / size), 0).sum(-1)
     count = onsets.sum(-1)
     if normalised:
-        score = score / count.clamp_min(1)
-    return mean_of_defined(torch.where(count > 0, score, torch.nan))
+        score = score / count.clip(min=1)
+    return mean_of_defined(xp.where(count > 0, score, math.nan))
 
 
 WITEK_WEIGHTS = {
@@ -233,7 +233,7 @@ GM10_STREAMS: Streams = (0, (1, 5, 6, 7), (2, 3, 4, 8, 9))
 
 def witek(
     hits: Hits, grid: Grid, streams: Sequence[Voices] | None = None, variant: str = "filled"
-) -> Float[Tensor, "*B"]:
+) -> Float[Array, "*B"]:
     """Polyphonic syncopation a bar of three streams, at least 0; NaN with no hits, whole bar, or low or mid voice.
 
     A low or mid note that its stream does not play again on the next step, whose metrical weight is at least as great
@@ -259,25 +259,24 @@ def witek(
                 f"witek: {hits.shape[-1]} voices, not those of gm10; give streams=(low, mid, high), as Kit.streams does"
             )
         streams = GM10_STREAMS
-    if not torch.cat([columns_of(hits, stream) for stream in streams[:2]], -1).shape[-1]:
-        return torch.full(hits.shape[:-2], torch.nan, device=hits.device)
+    if not any(columns_of(hits, stream).shape[-1] for stream in streams[:2]):
+        return full(hits, hits.shape[:-2], math.nan)
     names = ("low", "mid", "high")
-    whole = whole_bars(hits, grid).flatten(-3, -2)
+    xp, whole = namespace(hits), join_axes(whole_bars(hits, grid), -3)
     now = {name: line(whole, stream)[..., :-1] for name, stream in zip(names, streams, strict=True)}
     then = {name: line(whole, stream)[..., 1:] for name, stream in zip(names, streams, strict=True)}
     bars = whole.shape[-2] // grid.steps_per_bar
     if not bars:
-        return torch.full(hits.shape[:-2], torch.nan, device=hits.device)
+        return full(hits, hits.shape[:-2], math.nan)
     levels = metrical_levels(grid)
     beat_level = len(_factors(grid.beats_per_bar))
-    below_beat = (levels - beat_level).clamp_min(0) + 1
-    weight = torch.where(levels == 0, 0, -below_beat).repeat(bars).to(hits.device)
-    rise = weight[1:] - weight[:-1]
-    score = torch.zeros(rise.shape, device=hits.device)
+    below_beat = (levels - beat_level).clip(min=0) + 1
+    rise = as_like(hits, np.diff(np.tile(np.where(levels == 0, 0, -below_beat), bars)))
+    score = full(hits, rise.shape, 0)
     for pair, instrumental in WITEK_WEIGHTS[variant].items():
         own, _, others = pair.partition(": ")
         found = now[own] & ~then[own] & (rise >= 0)
         for other in set(names) - {own}:
             found = found & (then[other] == (other in others.split()))
-        score = score + torch.where(found, rise + instrumental, 0)
-    return torch.where(as_float(whole).sum((-2, -1)) > 0, score.sum(-1) / bars, torch.nan)
+        score = score + xp.where(found, rise + instrumental, 0)
+    return xp.where(as_float(whole).sum((-2, -1)) > 0, score.sum(-1) / bars, math.nan)

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 from jaxtyping import Float, Shaped
-from torch import Tensor
 
 from hypermeter.core.grid import Grid
+from hypermeter.music.arrays import Array, as_like, counts_of, full, join_axes, namespace, pad, split_axis
 from hypermeter.music.metrics.density import avg_hits, dense_frac, drum_density, max_hits
 from hypermeter.music.metrics.intervals import Intervals, histogram, mean_of_moments, moments, variance_of_moments
 from hypermeter.music.metrics.onsets import (
@@ -48,8 +47,9 @@ SECTION_METRICS = (avg_hits, drum_density, max_hits, dense_frac)
 SONG_METRICS = ("avg_hits", "drum_density", "max_hits", "step_entropy", "phrase_entropy", "ngram_diversity")
 
 
+@np.errstate(divide="ignore", invalid="ignore")  # NaN where something is undefined, as torch has it
 def window_metrics(
-    hits: Shaped[Tensor, "*B T V"],
+    hits: Shaped[Array, "*B T V"],
     grid: Grid,
     sections: Sequence[tuple[int, int]] | None = None,
     fast_threshold: int = 4,
@@ -66,7 +66,7 @@ def window_metrics(
         ``step``: each of WINDOW_METRICS over the whole window. ``bar`` and ``phrase``: the same for each bar and
         phrase, with that axis after those of the batch; ``phrase`` also has ``hits_per_bar`` (*B, bars, V).
         ``section``: a list, a dict of SECTION_METRICS for each section (NaN for one outside the window). ``song``: a
-        dict of SONG_METRICS. All values are tensors.
+        dict of SONG_METRICS. All values are arrays as ``hits`` is.
     """
     return _Window(hits, grid, fast_threshold).report(sections or ())
 
@@ -78,22 +78,23 @@ class _Window:
     steps, the steps with two hits or more, whether the bar is dense, and the pairs of hits on neighbouring steps.
     """
 
-    def __init__(self, hits: Tensor, grid: Grid, fast_threshold: int):
+    def __init__(self, hits: Array, grid: Grid, fast_threshold: int):
         self.grid, self.fast_threshold = grid, fast_threshold
         *_, self.steps, self.voices = hits.shape
         self.onsets, size = as_binary(hits), grid.steps_per_bar
         self.bars = -(-self.steps // size)
-        bars = fill_up(as_float(self.onsets), size, -2).unflatten(-2, (self.bars, size))
-        self.per_bar, per_step = bars.sum(-2), bars @ bars.new_ones(self.voices)
-        self.per_step = per_step.flatten(-2)[..., : self.steps]
-        total = per_step.sum(-1, keepdim=True)
-        weak = per_step @ weak_steps(size, grid).to(per_step)[:, None]
-        together = (per_step > 1).float().sum(-1, keepdim=True)
-        dense = (total > self.voices / 2 * self._lengths([size], self.steps)).float()
-        pairs = bars[..., :-1, :].transpose(-1, -2) @ bars[..., 1:, :]
-        self.sums = torch.cat([self.per_bar, total, weak, together, dense, pairs.flatten(-2)], -1)
-        following = F.pad(bars[..., 1:, 0, :], (0, 0, 0, 1))
-        self.pairs_over_end = (bars[..., -1, :, None] * following[..., None, :]).flatten(-2)
+        self.xp = namespace(hits)
+        bars = split_axis(fill_up(as_float(self.onsets), size, -2), -2, (self.bars, size))
+        self.per_bar, per_step = bars.sum(-2), bars @ full(bars, (self.voices,), 1)
+        self.per_step = join_axes(per_step)[..., : self.steps]
+        total = per_step.sum(-1, keepdims=True)
+        weak = per_step @ as_like(hits, _weak_steps(grid))
+        together = as_float(per_step > 1).sum(-1, keepdims=True)
+        dense = as_float(total > self.voices / 2 * self._lengths([size], self.steps))
+        pairs = bars[..., :-1, :].swapaxes(-1, -2) @ bars[..., 1:, :]
+        self.sums = self.xp.concat([self.per_bar, total, weak, together, dense, join_axes(pairs)], axis=-1)
+        following = pad(bars[..., 1:, 0, :], -2, 0, 1)
+        self.pairs_over_end = join_axes(bars[..., -1, :, None] * following[..., None, :])
         self.intervals, self.codes = Intervals.of(self.onsets, grid.steps_per_phrase), ngram_codes(self.onsets)
 
     def report(self, sections: Sequence[tuple[int, int]]) -> dict[str, Any]:
@@ -110,10 +111,10 @@ class _Window:
             "bar": bar,
             "phrase": phrase | {"hits_per_bar": self.per_bar},
             "section": section,
-            "song": song | {"ngram_diversity": (step["ngrams"] > 0).sum(-1).float()},
+            "song": song | {"ngram_diversity": as_float(step["ngrams"] > 0).sum(-1)},
         }
 
-    def _levels(self) -> list[dict[str, Tensor]]:
+    def _levels(self) -> list[dict[str, Array]]:
         """WINDOW_METRICS of each bar, of each phrase, and of the window, which has no axis of chunks.
 
         What is a sum is computed for the chunks of all three together: there are fewer and larger tensors so.
@@ -122,44 +123,46 @@ class _Window:
         spans = [(1, per_bar), (self.grid.bars_per_phrase, self.grid.steps_per_phrase), (self.bars, self.steps)]
         each_sums = [self._sums(bars) for bars, _ in spans]
         chunks = [each.shape[-2] for each in each_sums]
-        sums = torch.cat(each_sums, -2)
+        xp = self.xp
+        sums = xp.concat(each_sums, axis=-2)
         shares = sums[..., : voices + 3] / self._lengths([size for _, size in spans], self.steps)
         dense = sums[..., voices + 3] / self._lengths([bars for bars, _ in spans], self.bars)[:, 0]
         most = shares[..., voices]  # of nothing
         if self.steps:
-            most = torch.cat([_cut(self.per_step, size).amax(-1) for _, size in spans], -1)
+            most = xp.concat([xp.max(_cut(self.per_step, size), axis=-1) for _, size in spans], axis=-1)
         sizes = [per_bar, self.grid.steps_per_phrase, None]
         gaps = [self.intervals.counts(size)[..., :count, :] for size, count in zip(sizes, chunks, strict=True)]
         each_moments = [moments(each) for each in gaps]
-        of_gaps = [torch.cat(each, -1).transpose(-1, -2) for each in zip(*each_moments, strict=True)]
-        fast = torch.cat([each[..., : self.fast_threshold + 1].sum(-1) for each in gaps], -1)
+        of_gaps = [xp.concat(each, axis=-1).swapaxes(-1, -2) for each in zip(*each_moments, strict=True)]
+        fast = xp.concat([each[..., : self.fast_threshold + 1].sum(-1) for each in gaps], axis=-1)
         together = {
             "avg_hits": shares[..., voices],
             "drum_density": shares[..., :voices],
             "max_hits": most,
             "dense_frac": dense,
-            "ioi_mean": mean_of_moments(*of_gaps).float(),
-            "ioi_var": variance_of_moments(*of_gaps).float(),
+            "ioi_mean": xp.astype(mean_of_moments(*of_gaps), xp.float32),
+            "ioi_var": xp.astype(variance_of_moments(*of_gaps), xp.float32),
             "co_occurrence": shares[..., voices + 2],
-            "fast_patterns": fast.transpose(-1, -2),
-            "transitions": shares_of_rows(sums[..., voices + 4 :].unflatten(-1, (voices, voices))),
+            "fast_patterns": fast.swapaxes(-1, -2),
+            "transitions": shares_of_rows(split_axis(sums[..., voices + 4 :], -1, (voices, voices))),
             "syncopation": ratio(sums[..., voices + 1], sums[..., voices]),
         }
-        levels: list[dict[str, Tensor]] = [{}, {}, {}]
+        levels: list[dict[str, Array]] = [{}, {}, {}]
+        whole, ends = (slice(None),) * batch, np.cumsum(chunks)
         for name, values in together.items():
-            for level, value in zip(levels, values.split(chunks, batch), strict=True):
-                level[name] = value
+            for level, end, number in zip(levels, ends.tolist(), chunks, strict=True):
+                level[name] = values[(*whole, slice(end - number, end))]
         for level, each, (number, *_) in zip(levels, gaps, each_moments, strict=True):
-            level["ioi_hist"] = histogram(each, number=number).movedim(-2, -3)
-        levels[2] = {name: value.squeeze(batch) for name, value in levels[2].items()}
+            level["ioi_hist"] = histogram(each, number=number).swapaxes(-2, -3)
+        levels[2] = {name: value[(*whole, 0)] for name, value in levels[2].items()}
         levels[0]["ngrams"], levels[1]["ngrams"] = self._ngrams(spans[0][1]), self._ngrams(spans[1][1])
         levels[2]["ngrams"] = count_equal(self.codes)
         return levels
 
-    def _lengths(self, sizes: Sequence[int], total: int) -> Float[Tensor, "chunks 1"]:
-        return _lengths(tuple(sizes), total).to(self.onsets.device)
+    def _lengths(self, sizes: Sequence[int], total: int) -> Float[Array, "chunks 1"]:
+        return as_like(self.onsets, _lengths(tuple(sizes), total))
 
-    def _sums(self, bars: int) -> Float[Tensor, "*B chunks F"]:
+    def _sums(self, bars: int) -> Float[Array, "*B chunks F"]:
         """``sums`` of each chunk of ``bars`` bars, with the pairs over the ends of bars within it."""
         if bars == 1:
             return self.sums
@@ -168,39 +171,44 @@ class _Window:
         sums[..., -(self.voices**2) :] += over_end[..., :-1, :].sum(-2)
         return sums
 
-    def _ngrams(self, size: int) -> Float[Tensor, "*B chunks places"]:
+    def _ngrams(self, size: int) -> Float[Array, "*B chunks places"]:
         """``ngrams`` of each chunk, from the codes of the whole window. The last chunk may be short."""
         places, whole = max(size - NGRAM_STEPS + 1, 0), self.steps // size
-        padded = F.pad(self.codes, (0, self.steps - self.codes.shape[-1]))
-        counts = count_equal(padded[..., : whole * size].unflatten(-1, (whole, size))[..., :places])
+        padded = pad(self.codes, -1, 0, self.steps - self.codes.shape[-1])
+        counts = count_equal(split_axis(padded[..., : whole * size], -1, (whole, size))[..., :places])
         if self.steps % size:
             last = count_equal(self.codes[..., whole * size :])
-            counts = torch.cat([counts, F.pad(last, (0, places - last.shape[-1]))[..., None, :]], -2)
+            last = pad(last, -1, 0, places - last.shape[-1])
+            counts = self.xp.concat([counts, last[..., None, :]], axis=-2)
         return counts
 
-    def _entropies(self) -> tuple[Float[Tensor, "*B"], Float[Tensor, "*B"]]:
+    def _entropies(self) -> tuple[Float[Array, "*B"], Float[Array, "*B"]]:
         """``step_entropy`` and ``phrase_entropy``."""
         size, classes = self.grid.steps_per_phrase, self.voices + 2  # the last class is padding
-        hits = self.per_step.long()
-        hits = F.pad(hits, (0, -self.steps % size), value=classes - 1).unflatten(-1, (-(-self.steps // size), size))
-        counts = torch.zeros(*hits.shape[:-1], classes, device=hits.device)
-        counts = counts.scatter_add_(-1, hits, torch.ones(hits.shape, device=hits.device))[..., :-1]
+        hits = self.xp.astype(self.per_step, self.xp.int64)
+        hits = pad(hits, -1, 0, -self.steps % size, classes - 1)
+        counts = counts_of(split_axis(hits, -1, (-(-self.steps // size), size)), classes)[..., :-1]
         whole = counts.sum(-2)
-        of_phrases = entropy_bits(counts / counts.sum(-1, keepdim=True))
-        return entropy_bits(whole / whole.sum(-1, keepdim=True)), mean_of_defined(of_phrases)
+        of_phrases = entropy_bits(counts / counts.sum(-1, keepdims=True))
+        return entropy_bits(whole / whole.sum(-1, keepdims=True)), mean_of_defined(of_phrases)
 
 
 @lru_cache(256)
-def _lengths(sizes: tuple[int, ...], total: int) -> Float[Tensor, "chunks 1"]:
+def _weak_steps(grid: Grid) -> Float[np.ndarray, "steps 1"]:
+    return weak_steps(grid.steps_per_bar, grid).astype(np.float32)[:, None]
+
+
+@lru_cache(256)
+def _lengths(sizes: tuple[int, ...], total: int) -> Float[np.ndarray, "chunks 1"]:
     """Of all chunks of each size, one size after the other; a last chunk has what is left of ``total``."""
-    with torch.inference_mode(False):  # the cache outlives the mode in which it was first asked
-        lengths = [chunk_lengths(total, size) if size else torch.zeros(1) for size in sizes]
-        return torch.cat(lengths).float()[:, None]
+    nothing = np.zeros(1)
+    lengths = [chunk_lengths(nothing, total, size) if size else nothing for size in sizes]
+    return np.concatenate(lengths).astype(np.float32)[:, None]
 
 
-def _cut(x: Tensor, size: int, axis: int = -1) -> Tensor:
+def _cut(x: Array, size: int, axis: int = -1) -> Array:
     """Chunks of ``size`` on a new axis before; the last is filled up with zeros. All in one where ``size`` is 0."""
     if size == 0:
-        return x.unsqueeze(axis - 1)
+        return split_axis(x, axis, (1, x.shape[axis]))
     x = fill_up(x, size, axis)
-    return x.unflatten(axis, (x.shape[axis] // size, size))
+    return split_axis(x, axis, (x.shape[axis] // size, size))
