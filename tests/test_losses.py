@@ -14,7 +14,7 @@ from hypermeter.core.tracks import BASS
 from hypermeter.learn.dataset import collate, get_complete_rl_dataloader
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.losses import METRIC_TERMS, loss_terms
-from hypermeter.music.metrics import chunk_means
+from hypermeter.music.metrics import METRICS, chunk_means
 
 
 class Independently(Independent):
@@ -233,3 +233,15 @@ def test_predictions_of_another_shape_are_refused():
     step_preds, bar_preds, phrase_preds = as_probabilities(random_prediction(batch))
     with pytest.raises(HypermeterError, match=r"step predictions of shape \(1, 31, 3\), targets of \(1, 32, 3\)"):
         loss_terms((step_preds[:, 1:], bar_preds, phrase_preds), batch)
+
+
+@pytest.mark.parametrize(
+    ("term", "metric"),
+    [("density", "drum_density"), ("offbeat", "syncopation"), ("ioi_hist", "ioi_hist"), ("ioi_mean", "ioi_mean")],
+)
+def test_a_metric_that_was_replaced_is_the_one_that_the_loss_takes(term, metric, monkeypatch):
+    batch, probs = collate([item(32), item(32, seed=1)]), torch.full((2, 32, 3), 0.4)
+    preds = (probs, batch["bar"], batch["phrase"])
+    before, own = loss_terms(preds, batch, [term])["metric"], METRICS[metric]
+    monkeypatch.setitem(METRICS, metric, lambda hits, grid, **options: 10 * own(hits, grid, **options))
+    torch.testing.assert_close(loss_terms(preds, batch, [term])["metric"], 100 * before)

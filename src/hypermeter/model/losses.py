@@ -73,12 +73,14 @@ def _ioi_hist_per_step(hits: Float[Tensor, "B T V"], grid: Grid) -> Float[Tensor
 
 
 METRIC_TERMS: dict[str, Callable[[Tensor, Grid], Tensor]] = {
-    "density": METRICS["drum_density"],
+    "density": lambda hits, grid: METRICS["drum_density"](hits, grid),
     "offbeat": lambda hits, grid: METRICS["syncopation"](hits, grid, weak="offbeat"),
     "ioi_hist": _ioi_hist_per_step,
     "ioi_mean": lambda hits, grid: METRICS["ioi_mean"](hits, grid) / grid.steps_per_bar,
 }
-"""Metrics that take probabilities, of one order of magnitude: shares, counts a step, lengths in bars."""
+"""Metrics that take probabilities, of one order of magnitude: shares, counts a step, lengths in bars.
+
+Each looks its metric up when it is called, so one that was replaced in METRICS is the one that the loss takes."""
 
 
 def metric_loss(
