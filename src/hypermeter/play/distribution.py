@@ -200,8 +200,8 @@ def _products(logits: Array) -> Array:
     """(B, K, 2**V), the probability of each combination of independent voices."""
     table = np.ones((*logits.shape[:-1], 1))
     for voice in range(logits.shape[-1]):
-        hit = sigmoid(logits[..., voice, None])
-        table = np.concatenate([table * (1 - hit), table * hit], -1)
+        logit = logits[..., voice, None]
+        table = np.concatenate([table * sigmoid(-logit), table * sigmoid(logit)], -1)
     return table
 
 

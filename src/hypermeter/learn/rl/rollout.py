@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.model.generate import Streaming, listen, width_of
 from hypermeter.model.plan import Plan
+from hypermeter.model.playing import Streaming, listen, width_of
 
 STEPS_AT_ONCE = 8_192
 """Of a parallel pass over what was played."""

@@ -1,0 +1,267 @@
+"""Models in PyTorch, played by the engine: one of the package's parts from its weights, any other by its steps.
+
+The rules of drawing, the random numbers and the ways of playing stand in `play`; here is only the way to it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
+from hypermeter.core.tracks import Track
+from hypermeter.model import heads
+from hypermeter.play.arithmetic import log_softmax
+from hypermeter.play.distribution import Categorical, Distribution, Mixture
+from hypermeter.play.locks import Locks
+from hypermeter.play.plan import Labels, Plan
+from hypermeter.play.player import Player
+from hypermeter.play.request import Drawing
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """What the engine and rollouts ask of a model in PyTorch.
+
+    `init_state(rows)` gives the state before the first step, a value with `select(rows)`; `predict` the distribution of
+    the next step (a `heads.Mixture` or `heads.SoftmaxWithEscape`), `advance` the state after a step. What a model may
+    have beside: `width` (columns of a step, where there are tracks), `grid`, `kit`, `labels`, `tracks`, `features`,
+    `plan_embedding` with `init_state(rows, plan)`, `expression`.
+    """
+
+    num_drums: int
+
+    def init_state(self, batch_size: int) -> Any: ...
+    def predict(self, state: Any) -> Any: ...
+    def advance(self, x: Tensor, state: Any) -> Any: ...
+
+
+def width_of(model: Streaming) -> int:
+    """Return the columns of a step: the drum voices, and those of pitched tracks where the model has any."""
+    return getattr(model, "width", model.num_drums)
+
+
+def check_hits(hits: Any, width: int, what: str) -> None:
+    """Raise `HypermeterError` if these are not hits for a model: a tensor (batch, steps, width) of 0 and 1."""
+    if not isinstance(hits, Tensor):
+        raise HypermeterError(f"{what}: {type(hits).__name__}, expected a tensor; torch.from_numpy(hits).float()[None]")
+    if hits.dim() != 3 or hits.shape[2] != width:
+        raise HypermeterError(f"{what} of shape {tuple(hits.shape)}, expected (batch, steps, {width} voices)")
+    if not ((hits == 0) | (hits == 1)).all():
+        raise HypermeterError(f"{what}: values other than 0 and 1, expected hits and silences")
+
+
+@torch.no_grad()
+def listen(model: Streaming, start_seq: Float[Tensor, "B T V"], state: Any = None) -> Any:
+    """Return the state of a model in PyTorch after `start_seq`, of any length, from `state` on where one is given.
+
+    Raises:
+        HypermeterError: start_seq is not (batch, steps, columns of the model), or not of 0 and 1.
+    """
+    check_hits(start_seq, width_of(model), "primer")
+    state = model.init_state(len(start_seq)) if state is None else state
+    for x in start_seq.unbind(1):
+        state = model.advance(x, state)
+    return state
+
+
+# ---------------------------------------------------------------------- stepping in PyTorch
+
+
+@dataclass(frozen=True)
+class TorchState:
+    """What a `TorchNetwork` remembers of pieces side by side, as a value; see `play.network.State`."""
+
+    network: "TorchNetwork"
+    position: int
+    own: Any
+    rows: int
+    asked: Any = None
+
+    def __len__(self) -> int:
+        return self.rows
+
+    @cached_property
+    def features(self) -> NDArray[np.float32]:
+        with torch.no_grad():
+            return self.network.model.features(self.own).float().cpu().numpy()
+
+    @cached_property
+    def free(self) -> Distribution:
+        with torch.no_grad():
+            return distribution_of(self.network.model.predict(self.own))
+
+    @cached_property
+    def dist(self) -> Distribution:
+        if self.asked is None:
+            return self.free
+        with torch.no_grad():
+            like = self.own.hidden
+            plan = torch.from_numpy(np.ascontiguousarray(self.asked)).to(like).expand(self.rows, -1, -1)
+            return distribution_of(self.network.model.predict(replace(self.own, plan=plan)))
+
+    def select(self, rows: NDArray[np.int64]) -> "TorchState":
+        own = self.own.select(torch.from_numpy(np.asarray(rows, np.int64)).to(self.network.device))
+        asked = self.asked if self.asked is None or len(self.asked) == 1 else self.asked[rows]
+        return TorchState(self.network, self.position, own, len(rows), asked)
+
+    def under(self, asked: Any) -> "TorchState":
+        return replace(self, asked=asked)
+
+
+class TorchNetwork:
+    """A model in PyTorch as a stepper over arrays, on whatever device it is; see `play.network.Network`.
+
+    Args:
+        model: in eval mode.
+    """
+
+    def __init__(self, model: Streaming):
+        self.model: Any = model
+        self.num_drums, self.width = model.num_drums, width_of(model)
+        self.tracks: tuple[Track, ...] = tuple(getattr(model, "tracks", ()))
+        self.grid: Grid = getattr(model, "grid", None) or Grid()
+        self.kit = getattr(model, "kit", None)
+        self.labels: Labels | None = getattr(model, "labels", None)
+        self.expression = None
+        if getattr(model, "expression", None) is not None:
+            self.expression = network_expression(model)
+        parameters = getattr(model, "parameters", lambda: iter(()))
+        like = next(parameters(), None)
+        self.device, self.dtype = (None, torch.float32) if like is None else (like.device, like.dtype)
+
+    def start(self, rows: int) -> TorchState:
+        with torch.no_grad():
+            return TorchState(self, 0, self.model.init_state(rows), rows)
+
+    def hear(self, x: NDArray[Any], state: TorchState) -> TorchState:
+        with torch.no_grad():
+            heard = torch.from_numpy(np.asarray(x)).to(self.device, self.dtype)
+            return TorchState(self, state.position + 1, self.model.advance(heard, state.own), state.rows, state.asked)
+
+    def embed(self, plan: Plan) -> NDArray[np.float32]:
+        from hypermeter.model.plan import Plan as TorchPlan
+
+        tensors = TorchPlan(*(torch.from_numpy(np.ascontiguousarray(part)) for part in plan)).to(self.device)
+        with torch.no_grad():
+            return self.model.init_state(len(plan.labels), tensors).plan.float().cpu().numpy()
+
+
+def distribution_of(dist: Any) -> Distribution:
+    """Return a distribution of `heads` as the engine's, in NumPy."""
+    if isinstance(dist, heads.Mixture):
+        log_weights, logits = (tensor.double().cpu().numpy() for tensor in (dist.log_weights, dist.logits))
+        return Mixture.of(log_weights, logits, dist.groups)
+    if isinstance(dist, heads.SoftmaxWithEscape):
+        log_probs, logits = (tensor.double().cpu().numpy() for tensor in (dist.log_probs_known, dist.logits))
+        return Categorical(log_softmax(log_probs), logits, dist.known.cpu().numpy().astype(np.uint8))
+    raise HypermeterError(f"a distribution of {type(dist).__name__}, expected a Mixture or a SoftmaxWithEscape")
+
+
+def network_expression(model: Any) -> Any:
+    """Return the expression of a model, played from its weights."""
+    from hypermeter.play.expressing import ExpressionNetwork
+
+    weights = {f"expression.{name}": array for name, array in arrays_of(model.expression).items()}
+    return ExpressionNetwork(weights, "expression", model.num_drums, model.grid.steps_per_bar)
+
+
+def arrays_of(module: torch.nn.Module) -> dict[str, NDArray[Any]]:
+    """Return the weights of a module as NumPy arrays."""
+    state = module.state_dict()
+    return {name: (x.float() if x.is_floating_point() else x).detach().cpu().numpy() for name, x in state.items()}
+
+
+def player_of(model: Any, name: str = "model") -> Player:
+    """Return the engine's player of a model in PyTorch.
+
+    A `HierarchicalDrumModel` of the package's parts is played from its weights as they are now, in NumPy on the CPU.
+    Any other model that is `Streaming` is played by its own steps, on its device.
+
+    Args:
+        model: in eval mode.
+        name: of the model, for messages.
+    """
+    from hypermeter.io.checkpoint import Checkpoint
+    from hypermeter.play.network import NumpyNetwork
+
+    is_stock = getattr(model, "is_stock", False)
+    if is_stock:
+        return Player(NumpyNetwork(Checkpoint(model.config, model.grid, model.kit, arrays_of(model))), name)
+    return Player(TorchNetwork(model), name)
+
+
+def generate(
+    model: Streaming,
+    start_seq: Float[Tensor, "#B T0 V"] | None = None,
+    length: int = 512,
+    temperature: float = 1.0,
+    *,
+    include_primer: bool = True,
+    context: Float[Tensor, "#B T1 V"] | None = None,
+    plan: Any = None,
+    guidance: float = 1.0,
+    locks: Locks | None = None,
+    top_p: float = 1.0,
+    voice_bias: Sequence[float] | Float[Tensor, " V"] | None = None,
+    seed: int | None = 0,
+    batch_size: int = 1,
+) -> Float[Tensor, "B T V"]:
+    """Return `length` steps of music after the primer, drawn by the engine.
+
+    Args:
+        model: in eval mode, see `player_of`.
+        start_seq: primer, of any length; `None` starts from nothing.
+        length: new steps, at least 0.
+        temperature: see `Drawing`, also for top_p, guidance and seed.
+        include_primer: give the primer back before the new steps: T0 + length in all. A context is never given back.
+        context: music heard before the primer.
+        plan: what is asked of each bar, counted from the first bar of all that is heard, for a model with labels: a
+            `model.plan.Plan` or a `play.plan.Plan`.
+        guidance: how much further the plan is followed than the model does by itself.
+        locks: cells that are fixed, from the first new step on.
+        top_p: see `Drawing`.
+        voice_bias: added to each voice's log odds, V values; more than 0 is busier.
+        seed: the same seed gives the same music.
+        batch_size: pieces side by side, where neither primer nor context tells it.
+
+    Raises:
+        HypermeterError: an argument that does not fit.
+    """
+    player, heard = player_of(model), []
+    for name, hits in (("context", context), ("primer", start_seq)):
+        if hits is not None:
+            check_hits(hits, width_of(model), name)
+        heard.append(None if hits is None else hits.detach().cpu().numpy())
+    rows = max([len(hits) for hits in heard if hits is not None], default=batch_size)
+    bias: dict[str, float] = {}
+    if voice_bias is not None:
+        values = [float(value) for value in voice_bias]
+        if len(values) != model.num_drums:
+            raise HypermeterError(f"voice_bias of {len(values)} values, expected {model.num_drums}, one a voice")
+        bias = dict(zip(player.voices, values, strict=True))
+    if plan is not None:
+        plan = Plan(*(np.asarray(part.cpu() if isinstance(part, Tensor) else part) for part in plan))
+    made = player.generate(
+        length,
+        heard[1],
+        Drawing(temperature, top_p, bias, guidance, seed),
+        context=heard[0],
+        plan=plan,
+        locks=locks,
+        rows=batch_size if rows == 1 else rows,
+    )
+    like = (
+        start_seq if start_seq is not None else next(iter(getattr(model, "parameters", lambda: ())()), torch.zeros(0))
+    )
+    new = torch.from_numpy(made).to(like)
+    if not include_primer or start_seq is None:
+        return new
+    return torch.cat([start_seq.expand(len(new), -1, -1), new], 1)
