@@ -434,9 +434,10 @@ def sections_of(path="out.mid"):
 
 
 def test_the_names_of_sections_that_a_file_has_stay(folder):
-    song, primer = read_midi("song.mid"), read_midi("primer.mid")
-    write_midi(replace(song, sections=["verse"] * 3 + ["fill", "chorus"]), "named.mid")
-    write_midi(replace(primer, sections=["a", "b"]), "named-too.mid")
+    song = replace(read_midi("song.mid"), sections=["verse"] * 3 + ["fill", "chorus"])
+    primer = replace(read_midi("primer.mid"), sections=["a", "b"])
+    write_midi(song, "named.mid")
+    write_midi(primer, "named-too.mid")
     named = ("--primer", "named.mid", "--particles", 4)
     run(*ASKING, *named[:2], "--sections", "intro:2")
     assert sections_of() == ["verse"] * 3 + ["fill", "chorus", "intro", "intro"]

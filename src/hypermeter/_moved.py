@@ -28,6 +28,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "plan": ("model.plan",),
     "plan_arrays": ("play.plan",),
     "dataset": ("learn.dataset", "io.npz"),
+    "dataset.archive": ("io.npz",),
     "encoders": ("model.encoders",),
     "heads": ("model.heads",),
     "losses": ("model.losses",),
@@ -38,21 +39,41 @@ MOVED: dict[str, tuple[str, ...]] = {
     "checkpoint": ("io.checkpoint",),
     "state": ("model.state",),
     "levels": ("model.levels",),
-    "inspection": ("share.inspection",),
+    "inspection": ("share.inspection", "io.grooves"),
     "report": ("share.report",),
-    "analyse": ("share.analyse",),
+    "analyse": ("share.analyse", "io.grooves"),
     "evaluate": ("learn.evaluate",),
+    "evaluate.card": ("learn.evaluate.card", "learn.evaluate.command"),
     "train": ("learn.train",),
+    "train.command": ("learn.train.command", "learn.train.midi"),
     "rl": ("learn.rl",),
-    "humanize": ("play.humanize",),
+    "rl.reinforce": ("learn.rl.reinforce", "learn.rl.command"),
+    "humanize": ("play.humanize", "cli.humanize"),
+    "asked": ("play.asked",),
     "compose": ("play.compose", "cli.generate"),
+    "compose.command": ("cli.generate",),
+    "compose.grooves": ("play.compose",),
     "runtime": ("play.runtime",),
     "export": ("share.export",),
     "live": ("share.live",),
     "serve": ("share.serve",),
     "demo": ("cli.demo",),
 }
-"""Module of an earlier version, below the package -> the modules that hold its names now."""
+"""Module of an earlier version, below the package -> the modules that hold its names now, the likeliest first.
+
+A module below one of these is looked for below its first home.
+"""
+
+RENAMED: dict[str, str] = {
+    "plan_arrays.PlanArrays": "play.plan.Plan",
+    "plan_arrays.make_plan_arrays": "play.plan.make_plan",
+}
+"""Name of an earlier version -> what does the same by another name."""
+
+GONE: dict[str, str] = {
+    "cli.EXTRAS": "core.extras has it",
+}
+"""Name of an earlier version that nothing does the same as -> what to use instead, or why it is gone."""
 
 
 class _Alias(ModuleType):
@@ -66,28 +87,42 @@ class _Alias(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        old = f"{self.__name__.partition('.')[2]}.{name}"
+        if old in RENAMED:
+            home, _, new = f"{__package__}.{RENAMED[old]}".rpartition(".")
+            return self._found(name, home, new)
         for home in self._homes:
-            module = import_module(home)
-            if hasattr(module, name):
-                warnings.warn(f"{self.__name__}.{name} moved to {home}.{name}", DeprecationWarning, stacklevel=2)
-                return getattr(module, name)
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}; it moved to {self._homes[0]}")
+            if hasattr(import_module(home), name):
+                return self._found(name, home, name)
+        instead = GONE.get(old, f"it moved to {self._homes[0]}")
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}; {instead}")
+
+    def _found(self, name: str, home: str, new: str) -> Any:
+        warnings.warn(f"{self.__name__}.{name} moved to {home}.{new}", DeprecationWarning, stacklevel=3)
+        return getattr(import_module(home), new)
 
 
 class _Finder(MetaPathFinder, Loader):
     """Finds modules of MOVED, and those below them."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        package, _, rest = fullname.partition(".")
-        first, _, below = rest.partition(".")
-        if package != __package__ or first not in MOVED:
+        package, _, old = fullname.partition(".")
+        if package != __package__ or old.partition(".")[0] not in MOVED:
             return None
-        homes = [f"{package}.{home}" for home in MOVED[first]]
-        if below:
-            homes = [f"{homes[0]}.{below}"]
-            if util.find_spec(homes[0]) is None:
-                return None
+        homes = MOVED.get(old) or self._below(old)
+        if not homes:
+            return None
+        homes = [f"{package}.{home}" for home in homes]
         return ModuleSpec(fullname, self, loader_state=homes, is_package=True)
+
+    def _below(self, old: str) -> tuple[str, ...]:
+        """The home of a module below one of MOVED; none, where there is no such module."""
+        above, _, last = old.rpartition(".")
+        home = f"{MOVED[above][0]}.{last}" if above in MOVED else ""
+        try:
+            return (home,) if home and util.find_spec(f"{__package__}.{home}") else ()
+        except ModuleNotFoundError:  # what is above is no package any more
+            return ()
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return _Alias(spec.name, spec.loader_state)
