@@ -17,11 +17,13 @@ Array = Any
 
 
 def namespace(x: Array) -> Any:
-    """The functions of the array API for arrays like ``x``.
+    """The functions of the array API for arrays like ``x``: of NumPy itself, and of array-api-compat for torch.
 
     Raises:
         HypermeterError: neither an array nor a tensor.
     """
+    if is_numpy(x):
+        return np
     kind = type(x)
     if kind not in _NAMESPACES:
         try:
@@ -42,6 +44,11 @@ def is_numpy(x: Array) -> bool:
 
 def is_floating(x: Array) -> bool:
     return x.dtype.kind == "f" if is_numpy(x) else x.is_floating_point()
+
+
+def cast(x: Array, dtype: Any) -> Array:
+    """The values in another type; as they are where they have it."""
+    return x.astype(dtype, copy=False) if is_numpy(x) else x.to(dtype)
 
 
 def to_numpy(x: Array) -> np.ndarray:
@@ -135,6 +142,11 @@ def unique_rows(rows: Array) -> tuple[Array, Array, Array]:
         found, inverse, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
         return found, inverse.reshape(-1), counts
     return namespace(rows).unique(rows, dim=0, return_inverse=True, return_counts=True)
+
+
+def sort_descending(x: Array) -> Array:
+    """The values of the last axis, the greatest first."""
+    return np.sort(x, -1)[..., ::-1] if is_numpy(x) else namespace(x).sort(x, axis=-1, descending=True, stable=False)
 
 
 def median_of_defined(x: Array) -> Array:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 
 from hypermeter.core.grid import Grid
-from hypermeter.music.arrays import Array, arange, full, namespace, pad, sums_at
+from hypermeter.music.arrays import Array, arange, cast, full, namespace, pad, sums_at
 from hypermeter.music.metrics.onsets import (
     Hits,
     Voices,
@@ -68,9 +68,9 @@ def moments(counts: Float[Array, "*B size"]) -> tuple[Array, Array, Array]:
     size = counts.shape[-1]
     xp = namespace(counts)
     dtype = xp.float32 if size <= 2**12 else xp.float64  # whole numbers up to the square of size are exact
-    gap = xp.astype(arange(counts, size), dtype)
-    lines = xp.astype(counts.reshape((math.prod(counts.shape[:-1]), size)), dtype, copy=False)
-    sums = (xp.astype(lines @ power, xp.float64) for power in (gap**0, gap, gap**2))
+    gap = cast(arange(counts, size), dtype)
+    lines = cast(counts.reshape((math.prod(counts.shape[:-1]), size)), dtype)
+    sums = (cast(lines @ power, xp.float64) for power in (gap**0, gap, gap**2))
     count, total, squares = (each.reshape(counts.shape[:-1]) for each in sums)
     return count, total, squares
 
@@ -106,7 +106,7 @@ def _of_moments(hits: Hits, statistic: Callable[[Array, Array, Array], Array]) -
     if is_probabilistic(hits):
         return statistic(*_expected_moments(hits))
     xp = namespace(hits)
-    return xp.astype(statistic(*moments(Intervals.of(hits).counts()[..., 0, :])), xp.float32)
+    return cast(statistic(*moments(Intervals.of(hits).counts()[..., 0, :])), xp.float32)
 
 
 def mean_of_moments(count: Array, total: Array, squares: Array) -> Array:
@@ -177,7 +177,7 @@ def npvi(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Array, "*B"]:
     onsets = line(hits, voices)
     xp = namespace(hits)
     (at,) = xp.nonzero(onsets.reshape(-1))
-    row, gap = at // max(onsets.shape[-1], 1), xp.astype(at[1:] - at[:-1], xp.float32)
+    row, gap = at // max(onsets.shape[-1], 1), cast(at[1:] - at[:-1], xp.float32)
     of_one_line = row[2:] == row[:-2]  # three onsets, two gaps
     change = (abs(gap[1:] - gap[:-1]) / ((gap[1:] + gap[:-1]) / 2))[of_one_line]
     row, lines = row[2:][of_one_line], math.prod(onsets.shape[:-1])

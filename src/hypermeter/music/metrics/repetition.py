@@ -8,12 +8,14 @@ from hypermeter.core.grid import Grid
 from hypermeter.music.arrays import (
     Array,
     arange,
+    cast,
     counts_of,
     full,
     join_axes,
     mean,
     namespace,
     pad,
+    sort_descending,
     split_axis,
     unique_rows,
 )
@@ -47,7 +49,7 @@ def ngram_codes(hits: Hits, n: int = NGRAM_STEPS) -> Shaped[Array, "*B places"]:
         return full(hits, (*batch, max(steps - n + 1, 0)), 0)
     cells, places = as_float(as_binary(hits)), steps - n + 1
     if voices <= 24 and voices * n <= 53:  # the bits of a float, and those of a double
-        codes = xp.astype(cells @ xp.astype(2.0 ** arange(hits, voices), cells.dtype), xp.float64)
+        codes = cast(cells @ cast(2.0 ** arange(hits, voices), cells.dtype), xp.float64)
         joined = codes[..., n - 1 :]
         for step in reversed(range(n - 1)):
             joined = codes[..., step : step + places] + joined * 2.0**voices
@@ -60,11 +62,11 @@ def count_equal(codes: Shaped[Array, "*B places"]) -> Float[Array, "*B places"]:
     """How often each different number comes, most frequent first, then zeros."""
     xp = namespace(codes)
     if not math.prod(codes.shape):
-        return xp.astype(codes, xp.float32)
+        return cast(codes, xp.float32)
     ordered = xp.sort(codes, axis=-1, stable=False)
     run = pad(ordered[..., 1:] != ordered[..., :-1], -1, 1, 0).cumsum(-1)
     counts = counts_of(run, codes.shape[-1], "int32")
-    return xp.astype(xp.sort(counts, axis=-1, descending=True, stable=False), xp.float32)
+    return cast(sort_descending(counts), xp.float32)
 
 
 def ngrams(hits: Hits, grid: Grid, n: int = NGRAM_STEPS) -> Float[Array, "*B patterns"]:
@@ -84,7 +86,7 @@ def ngram_patterns(
         return full(hits, (0, n, hits.shape[-1]), False, xp.bool), full(hits, (0,), 0, xp.int64)
     places = len(hits) - n + 1
     patterns, _, counts = unique_rows(xp.stack([onsets[step : step + places] for step in range(n)], axis=1))
-    order = xp.argsort(counts, descending=True, stable=True)
+    order = xp.argsort(-counts, stable=True)
     return patterns[order], counts[order]
 
 

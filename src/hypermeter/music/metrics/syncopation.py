@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
-from hypermeter.music.arrays import Array, arange, as_like, full, join_axes, namespace, split_axis
+from hypermeter.music.arrays import Array, arange, as_like, cast, full, join_axes, namespace, split_axis
 from hypermeter.music.metrics.onsets import (
     Hits,
     Voices,
@@ -117,7 +117,7 @@ def lhl(hits: Hits, grid: Grid, voices: Voices = None, across_bars: bool = False
     before = latest_before(join_axes(onsets)).reshape(onsets.shape) if across_bars else latest_before(onsets)
     rise = weight - weight[before.clip(min=0) % size]
     counts = is_rest & (before >= 0) & (rise >= 0)
-    score = xp.where(counts.any(-1), xp.astype(xp.where(counts, rise, 0).sum(-1), xp.float32), -1.0)
+    score = xp.where(counts.any(-1), cast(xp.where(counts, rise, 0).sum(-1), xp.float32), -1.0)
     return mean_of_defined(xp.where(onsets.any(-1), score, math.nan))
 
 

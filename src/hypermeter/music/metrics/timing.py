@@ -6,7 +6,17 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from hypermeter.core.grid import Grid
-from hypermeter.music.arrays import Array, arange, as_like, full, median_of_defined, namespace, split_axis, to_numpy
+from hypermeter.music.arrays import (
+    Array,
+    arange,
+    as_like,
+    cast,
+    full,
+    median_of_defined,
+    namespace,
+    split_axis,
+    to_numpy,
+)
 from hypermeter.music.metrics.onsets import Hits, Voices, as_binary, columns_of, ratio
 
 DFA_FEWEST = 128
@@ -39,7 +49,7 @@ def offset_ms(hits: Hits, grid: Grid, *, offset: Float[Array, "*B T V"], tempo_b
 def _line_offsets(hits: Array, offset: Array, voices: Voices) -> tuple[Bool[Array, "*B T"], Float[Array, "*B T"]]:
     """Where the line has an onset, and its offset in steps: the mean of those that sound together."""
     xp, onsets = namespace(hits), columns_of(as_binary(hits), voices)
-    offset = xp.where(onsets, xp.astype(columns_of(offset, voices), xp.float64), 0)
+    offset = xp.where(onsets, cast(columns_of(offset, voices), xp.float64), 0)
     return onsets.any(-1), offset.sum(-1) / onsets.sum(-1).clip(min=1)
 
 
@@ -72,7 +82,7 @@ def swing_ratio(hits: Hits, grid: Grid, *, offset: Float[Array, "*B T V"], voice
     found = xp.where(is_pair, first / second.clip(min=1e-6), math.nan)
     if not math.prod(found.shape):
         return full(hits, hits.shape[:-2], math.nan)
-    return xp.astype(median_of_defined(found), xp.float32)
+    return cast(median_of_defined(found), xp.float32)
 
 
 def timing_dfa(hits: Hits, grid: Grid, *, offset: Float[Array, "*B T V"], cymbals: Voices = None) -> Float[Array, "*B"]:

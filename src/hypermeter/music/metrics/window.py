@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from hypermeter.core.grid import Grid
-from hypermeter.music.arrays import Array, as_like, counts_of, full, join_axes, namespace, pad, split_axis
+from hypermeter.music.arrays import Array, as_like, cast, counts_of, full, join_axes, namespace, pad, split_axis
 from hypermeter.music.metrics.density import avg_hits, dense_frac, drum_density, max_hits
 from hypermeter.music.metrics.intervals import Intervals, histogram, mean_of_moments, moments, variance_of_moments
 from hypermeter.music.metrics.onsets import (
@@ -140,8 +140,8 @@ class _Window:
             "drum_density": shares[..., :voices],
             "max_hits": most,
             "dense_frac": dense,
-            "ioi_mean": xp.astype(mean_of_moments(*of_gaps), xp.float32),
-            "ioi_var": xp.astype(variance_of_moments(*of_gaps), xp.float32),
+            "ioi_mean": cast(mean_of_moments(*of_gaps), xp.float32),
+            "ioi_var": cast(variance_of_moments(*of_gaps), xp.float32),
             "co_occurrence": shares[..., voices + 2],
             "fast_patterns": fast.swapaxes(-1, -2),
             "transitions": shares_of_rows(split_axis(sums[..., voices + 4 :], -1, (voices, voices))),
@@ -185,7 +185,7 @@ class _Window:
     def _entropies(self) -> tuple[Float[Array, "*B"], Float[Array, "*B"]]:
         """``step_entropy`` and ``phrase_entropy``."""
         size, classes = self.grid.steps_per_phrase, self.voices + 2  # the last class is padding
-        hits = self.xp.astype(self.per_step, self.xp.int64)
+        hits = cast(self.per_step, self.xp.int64)
         hits = pad(hits, -1, 0, -self.steps % size, classes - 1)
         counts = counts_of(split_axis(hits, -1, (-(-self.steps // size), size)), classes)[..., :-1]
         whole = counts.sum(-2)
