@@ -1,68 +1,38 @@
 """The ``generate`` command: MIDI in, MIDI and a picture out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
-import torch
 import tyro
 
+from hypermeter.cli.options import NO_LOCKS, NO_WISHES, LockOptions, WishOptions, refuse_contradictions
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import check_out
 from hypermeter.core.grid import check_metre
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit
+from hypermeter.core.tracks import track_groups
 from hypermeter.io.ascii import ascii_grid
 from hypermeter.io.midi import MIDI_SUFFIXES, read_midi_report, write_midi
 from hypermeter.io.notation import TEXT_SUFFIXES, is_text, read_text, write_text
-from hypermeter.model.generate import Locks
-from hypermeter.model.hierarchical import HierarchicalDrumModel, kit_of, load
-from hypermeter.model.infill import check_counts, combine, lock_all_but, lock_ending, lock_voices
-from hypermeter.play.asked import NOTHING_ASKED, Asked, Planner
 from hypermeter.play.compose import (
+    TEMPO_BPM,
     after,
     columns_of_groove,
     continue_groove,
     fill_groove,
+    name_bars,
+    replace_bars,
     vary_groove,
 )
-from hypermeter.play.plan import MOST_BARS
+from hypermeter.play.locks import Locks, combine, lock_ending, lock_voices
+from hypermeter.play.player import Player, kit_of, load_player
+from hypermeter.play.request import Drawing, Wishes, check
 from hypermeter.share.pictures import show_picture
-
-TEMPO_BPM = 120.0
-"""Where nothing tells it."""
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What is fixed, and what is filled in around it.
-
-    Args:
-        lock: MIDI file whose voices are played as they stand from the first new bar on; the model writes the others. It
-            gives the number of bars where nothing else does. Bars after its end are free.
-        keep: the voices that stay, of --lock, of --replace or of --vary: --keep kick snare. Left out with --lock, all
-            that have a hit in it.
-        replace: bars of the primer, from 1, that are written anew in their place: --replace 7 9-10.
-        ending: MIDI file that the new bars lead to and that ends the piece.
-        vary: from 0 to 1, the share of the primer (one beat of one voice at a time) that is written anew in its place.
-        particles: played side by side where something later is fixed. More come closer to the model's own choice and
-            take longer; the effective sample size that is printed tells whether they are enough.
-        horizon_bars: bars after the last free one that have a say in it; left out, all.
-    """
-
-    lock: Path | None = None
-    keep: tuple[str, ...] | None = None
-    replace: tuple[str, ...] | None = None
-    ending: Path | None = None
-    vary: float | None = None
-    particles: int = 64
-    horizon_bars: int | None = None
-
-
-NOTHING_KEPT = Kept()
 
 
 def generate_command(
@@ -70,8 +40,8 @@ def generate_command(
     model: str = "groove",
     primer: Path | None = None,
     bars: int | None = None,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
+    temperature: float = Drawing.temperature,
+    top_p: float = Drawing.top_p,
     bias: dict[str, float] | None = None,
     seed: int = 0,
     tempo_bpm: float | None = None,
@@ -79,8 +49,8 @@ def generate_command(
     picture: bool = True,
     context: Path | None = None,
     expression: bool = True,
-    asked: Asked = NOTHING_ASKED,
-    kept: Kept = NOTHING_KEPT,
+    wishes: WishOptions = NO_WISHES,
+    locks: LockOptions = NO_LOCKS,
 ) -> Path:
     """Play on from a MIDI file, around it or from nothing, and write MIDI and a picture.
 
@@ -101,73 +71,55 @@ def generate_command(
         context: MIDI file heard before the primer, such as the song so far, of any length; it is not in the result.
         expression: whether new hits have the velocity and timing of a model that has learnt these; otherwise all are
             equally loud and on the grid.
-        asked: what is asked of the new bars.
-        kept: what is fixed.
+        wishes: what is asked of the new bars.
+        locks: what is fixed.
 
     Raises:
         HypermeterError: a file, a voice or a number that does not fit, or options that contradict each other.
     """
-    read_from = [primer, context, kept.lock, kept.ending, asked.density, asked.offbeat]
+    read_from = [primer, context, locks.lock, locks.ending, wishes.density, wishes.offbeat]
     check_out(out, (*MIDI_SUFFIXES, *TEXT_SUFFIXES), read_from)
-    _refuse_contradictions(asked, kept, primer, bars, include_primer)
-    drummer = load(model)
-    kit = kit_of(drummer, model)
+    refuse_contradictions(wishes, locks, primer, bars, include_primer)
     if bias == {}:
         raise HypermeterError("--bias with nothing after it, expected voices and numbers, as closed_hat 1 ride -2")
-    values = [0.0] * kit.num_voices
-    for voice, value in (bias or {}).items():
-        values[_column(kit, voice, "bias")] = value
-    columns = _columns_named(drummer, kit, kept.keep or ())
-    read = partial(_read_groove, model=drummer, kit=kit)
-    heard, before, lock, ending = (
-        None if path is None else read(path) for path in (primer, context, kept.lock, kept.ending)
-    )
-    files = [each for each in (heard, before, lock, ending) if each is not None]
-    told = [each.tempo_bpm for each in files if "tempo_bpm" not in each.unknown]
-    if told:
-        if tempo_bpm is not None:
-            raise HypermeterError(f"--tempo-bpm beside a file with a tempo of its own ({told[0]:g} bpm); leave it out")
-        tempo_bpm = told[0]
-    elif tempo_bpm is None:
-        tempo_bpm = TEMPO_BPM
-    heard, before, lock, ending = (
-        each if each is None else _in_tempo(each, tempo_bpm) for each in (heard, before, lock, ending)
-    )
-    planner = Planner(drummer, model, asked, tempo_bpm, read)
-    guidance = asked.strength if asked.names else 0.0
-    options = {
-        "temperature": temperature,
-        "top_p": top_p,
-        "voice_bias": values if bias else None,
-        "seed": seed,
-        "context": before,
-        "expression": expression,
-    }
-    particles = {"particles": kept.particles, "horizon_bars": kept.horizon_bars}
+    if bars is not None:
+        check("bars", bars)
+    drawing, filling = Drawing(temperature, top_p, bias or {}, wishes.strength, seed), locks.filling
+    player = replace(load_player(model), name=model)
+    kit = kit_of(player)
+    for voice in drawing.bias:
+        _column(kit, voice, "bias")
+    keep = _columns_named(player, kit, locks.keep or ())
+    read = partial(_read_groove, player=player, kit=kit)
+    files = [None if path is None else read(path) for path in (primer, context, locks.lock, locks.ending)]
+    tempo_bpm = _tempo_of(files, tempo_bpm)
+    heard, before, lock, ending = (None if groove is None else _in_tempo(groove, tempo_bpm) for groove in files)
+    options: dict[str, Any] = {"context": before, "expression": expression}
     done, shaded = None, 0
-    if kept.vary is not None:
+    if locks.vary is not None:
         assert heard is not None
-        plan = planner.measured([before, heard])
-        groove, done = vary_groove(drummer, heard, kept.vary, keep=columns, plan=plan, **options, **particles)
-    elif kept.replace:
+        groove, done = vary_groove(player, heard, locks.vary, drawing, keep=keep, filling=filling, **options)
+    elif locks.replace:
         assert heard is not None
-        chosen = _bars_named(kept.replace, heard.num_bars)
-        hits = columns_of_groove(drummer, heard)
-        locks = combine(lock_all_but(hits, chosen, drummer.grid), lock_voices(hits, columns))
-        plan = planner.replacing(chosen, before, heard)
-        groove, done = fill_groove(drummer, heard, locks, plan=plan, guidance=guidance, **options, **particles)
-        groove = planner.name_bars(groove, chosen)
+        chosen = locks.bars_to_replace(heard.num_bars)
+        asked, told = wishes.of_bars(None if wishes.sections else len(chosen), player, read)
+        if told != len(chosen):
+            raise HypermeterError(f"sections: {told} bars, and {len(chosen)} to replace; expected as many")
+        options |= {"keep": keep, "wishes": asked, "filling": filling}
+        groove, done = replace_bars(player, heard, chosen, drawing, **options)
+        groove = _named(groove, chosen, asked, player)
     else:
-        if lock is not None and not asked.sections:
+        if lock is not None and not wishes.sections:
             bars = bars or lock.num_bars
-        plan, bars = planner.after([before, heard], bars, ending)
-        options |= {"plan": plan, "guidance": guidance}
+        asked, bars = wishes.of_bars(bars, player, read)
+        options["wishes"] = asked
         if lock is None and ending is None:
-            groove = continue_groove(drummer, heard, bars, tempo_bpm=tempo_bpm, include_primer=False, **options)
+            groove = continue_groove(player, heard, bars, drawing, tempo_bpm=tempo_bpm, include_primer=False, **options)
         else:
-            pattern, locks = _pattern(drummer, kit, bars, tempo_bpm, lock, columns, ending)
-            groove, done = fill_groove(drummer, pattern, locks, heard, **options, **particles)
-        groove = planner.name_bars(groove, range(bars))
+            pattern, fixed = _pattern(player, kit, bars, tempo_bpm, lock, keep, ending)
+            options |= {"wished_bars": range(bars), "filling": filling}
+            groove, done = fill_groove(player, pattern, fixed, heard, drawing, **options)
+        groove = _named(groove, range(bars), asked, player)
         if heard is not None and include_primer:
             groove, shaded = after(heard, groove), len(heard)
     if is_text(out):
@@ -185,42 +137,6 @@ def generate_command(
     return out
 
 
-def _refuse_contradictions(
-    asked: Asked, kept: Kept, primer: Path | None, bars: int | None, include_primer: bool
-) -> None:
-    """Options that cannot both be meant, in one line that names them."""
-    check_counts(kept.particles, kept.horizon_bars)
-    for name, expected in (("replace", "bars, as 7 9-10"), ("keep", "voices, as kick snare")):
-        if getattr(kept, name) == ():
-            raise HypermeterError(f"--{name} with nothing after it, expected {expected}")
-    in_place = [f"--{name}" for name in ("replace", "vary") if getattr(kept, name) is not None]
-    if len(in_place) == 2:
-        raise HypermeterError("--replace beside --vary, expected one of them: run the command twice for both")
-    if in_place:
-        (option,) = in_place
-        if primer is None:
-            raise HypermeterError(f"{option} without a primer, expected --primer with the MIDI file to change")
-        others = {"--bars": bars, "--lock": kept.lock, "--ending": kept.ending}
-        others["--no-include-primer"] = None if include_primer else True
-        for other, value in others.items():
-            if value is not None:
-                raise HypermeterError(f"{other} beside {option}, which changes the primer in its place; leave one out")
-        if kept.vary is not None and (asked.names or asked.guidance):
-            other = [*asked.names, "guidance"][0]
-            raise HypermeterError(f"--{other} beside --vary, which asks for what the primer has; leave one out")
-    if kept.keep and not (kept.lock or in_place):
-        raise HypermeterError("--keep without music to keep voices of, expected --lock, --replace or --vary beside it")
-    if asked.guidance and not asked.names:
-        raise HypermeterError("--guidance without anything asked; pass --sections, --style, --density or --offbeat")
-    if bars is not None and not 1 <= bars <= MOST_BARS:
-        raise HypermeterError(f"bars is {bars}, expected at least 1 and at most {MOST_BARS}")
-    if not (kept.lock or kept.ending or in_place):
-        for name in ("particles", "horizon_bars"):
-            if getattr(kept, name) != getattr(NOTHING_KEPT, name):
-                option = name.replace("_", "-")
-                raise HypermeterError(f"--{option} with nothing fixed, expected --lock, --ending, --replace or --vary")
-
-
 def _column(kit: Kit, voice: str, option: str, also: Sequence[str] = ()) -> int:
     if voice not in kit.names:
         known = ", ".join([*kit.names, *also])
@@ -228,29 +144,23 @@ def _column(kit: Kit, voice: str, option: str, also: Sequence[str] = ()) -> int:
     return kit.names.index(voice)
 
 
-def _bars_named(texts: Sequence[str], num_bars: int) -> list[int]:
-    """Bars from 0, of texts as 7 and 9-10, from 1."""
-    bars = set()
-    for text in texts:
-        first, dash, last = text.partition("-")
-        last = last if dash else first
-        if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
-            raise HypermeterError(f"replace: {text!r}, expected a bar as 7 or bars as 9-10")
-        if not 1 <= int(first) <= int(last) <= num_bars:
-            raise HypermeterError(f"replace: {text}, expected bars from 1 to {num_bars}, those of the primer")
-        bars |= set(range(int(first) - 1, int(last)))
-    return sorted(bars)
+def _named(groove: Groove, bars: Sequence[int], wishes: Wishes, player: Player) -> Groove:
+    """The groove with those bars named as their sections are asked to be."""
+    if not wishes.sections or player.labels is None:
+        return groove
+    return name_bars(groove, bars, wishes.sections, player.labels)
 
 
-def _columns_named(model: HierarchicalDrumModel, kit: Kit, names: Sequence[str]) -> list[int]:
+def _columns_named(player: Player, kit: Kit, names: Sequence[str]) -> list[int]:
     """The columns of voices, and of tracks by their names."""
-    tracks = {track.name: range(*group) for track, group in zip(model.tracks, model.groups, strict=True)}
+    groups = track_groups(player.num_drums, player.tracks)
+    tracks = {track.name: range(*group) for track, group in zip(player.tracks, groups, strict=True)}
     found = (tracks.get(name) or [_column(kit, name, "keep", tuple(tracks))] for name in names)
     return [column for columns in found for column in columns]
 
 
 def _pattern(
-    model: HierarchicalDrumModel,
+    player: Player,
     kit: Kit,
     bars: int,
     tempo_bpm: float,
@@ -259,26 +169,26 @@ def _pattern(
     ending: Groove | None,
 ) -> tuple[Groove, Locks]:
     """What stands fixed in the new bars and the ending, as a groove, and which of its cells are locked."""
-    length = bars * model.grid.steps_per_bar
-    free = torch.zeros(1, length, model.width)
+    length = bars * player.grid.steps_per_bar
+    free = np.zeros((length, player.width), np.uint8)
     parts, locks = [], [Locks(free > 0, free)]
     if lock is not None:
         if len(lock) > length:
             raise HypermeterError(f"lock: {lock.num_bars} bars for {bars} new ones; ask for more bars, or shorten it")
-        cells = columns_of_groove(model, lock, "lock")
-        columns = columns or _columns_named(model, kit, _playing(lock, kit))
-        parts.append((0, lock, [each for each in columns if each < model.num_drums]))
+        cells = columns_of_groove(player, lock, "lock")
+        columns = columns or _columns_named(player, kit, _playing(lock, kit))
+        parts.append((0, lock, [column for column in columns if column < player.num_drums]))
         locks.append(lock_voices(cells, columns))
     if ending is not None:
-        end = lock_ending(length, columns_of_groove(model, ending, "ending"))
-        has = torch.zeros(model.width, dtype=torch.bool)
+        end = lock_ending(length, columns_of_groove(player, ending, "ending"))
+        has = np.zeros(player.width, bool)
         played = [name for name, codes in ending.tracks.items() if codes.any()]  # a track that it lacks is free
-        has[_columns_named(model, kit, [*kit.names, *played])] = True
-        parts.append((length, ending, range(model.num_drums)))
+        has[_columns_named(player, kit, [*kit.names, *played])] = True
+        parts.append((length, ending, range(player.num_drums)))
         locks.append(Locks(end.known & has, end.values))
     whole = combine(*locks)
     told = {name: np.zeros((whole.num_steps, kit.num_voices)) for name in ("hits", "velocity", "offset")}
-    size = model.grid.steps_per_bar
+    size = player.grid.steps_per_bar
     names = [""] * -(-whole.num_steps // size)
     for start, groove, voices in parts:
         if groove.sections is not None:
@@ -287,7 +197,15 @@ def _pattern(
             array[start : start + len(groove), list(voices)] = getattr(groove, name)[:, list(voices)]
     sections = np.array(names) if any(names) else None
     arrays = told["hits"], told["velocity"], told["offset"]
-    return Groove(*arrays, tempo_bpm, kit, model.grid, sections), whole
+    return Groove(*arrays, tempo_bpm, kit, player.grid, sections), whole
+
+
+def _tempo_of(files: Sequence[Groove | None], tempo_bpm: float | None) -> float:
+    """The tempo that the first file tells that tells one, else the one that is given, else TEMPO_BPM."""
+    told = [groove.tempo_bpm for groove in files if groove is not None and "tempo_bpm" not in groove.unknown]
+    if told and tempo_bpm is not None:
+        raise HypermeterError(f"--tempo-bpm beside a file with a tempo of its own ({told[0]:g} bpm); leave it out")
+    return told[0] if told else TEMPO_BPM if tempo_bpm is None else tempo_bpm
 
 
 def _in_tempo(groove: Groove, tempo_bpm: float) -> Groove:
@@ -303,13 +221,15 @@ def _playing(groove: Groove, kit: Kit) -> list[str]:
     return voices + [name for name, codes in groove.tracks.items() if codes.any()]
 
 
-def _read_groove(path: Path, model: HierarchicalDrumModel, kit: Kit) -> Groove:
+def _read_groove(path: Path, player: Player, kit: Kit) -> Groove:
     """The one groove in a MIDI file, with the model's tracks that it has; what of it no voice plays is printed."""
     if is_text(path):
-        groove = read_text(path, kit, model.grid)
-        check_metre(groove.grid, model.grid, str(path))
+        groove = read_text(path, kit, player.grid)
+        check_metre(groove.grid, player.grid, str(path))
         return groove
-    (piece,), losses = read_midi_report(path, kit, model.grid, "refuse", model.tracks, True, may_rest=True, to_end=True)
+    (piece,), losses = read_midi_report(
+        path, kit, player.grid, "refuse", player.tracks, True, may_rest=True, to_end=True
+    )
     for loss in losses:
         print(f"{path}: {loss}")
     return piece.groove

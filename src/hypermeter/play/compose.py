@@ -13,9 +13,9 @@ from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
 from hypermeter.core.tracks import REST, track_groups, with_columns
 from hypermeter.play.humanize import humanize
 from hypermeter.play.infill import Infilled, infill, vary
-from hypermeter.play.locks import Locks
-from hypermeter.play.plan import Plan, plan_bars
-from hypermeter.play.player import Part, Player, kit_of
+from hypermeter.play.locks import Locks, combine, lock_all_but, lock_voices
+from hypermeter.play.plan import NUMBERS, Labels, Plan, plan_bars, plan_of, section_names
+from hypermeter.play.player import Moment, Part, Player, kit_of
 from hypermeter.play.random import choose_seed
 from hypermeter.play.request import Drawing, Filling, Wishes, check
 
@@ -62,16 +62,18 @@ def continue_groove(
     check("bars", bars)
     kit = primer.kit if player.kit is None and primer is not None else kit_of(player)
     tempo_bpm = primer.tempo_bpm if primer is not None else tempo_bpm
-    heard = [groove for groove in (context, primer) if groove is not None]
+    heard = _present(context, primer)
     if plan is None:
-        plan, drawing = _plan_for(player, wishes, drawing, bars, tempo_bpm, heard)
+        before = sum(groove.num_bars for groove in heard)
+        plan = plan_bars(
+            player.labels, wishes, bars, grid=player.grid, tempo_bpm=tempo_bpm, heard_bars=before, name=player.name
+        )
+        drawing = _guided(drawing, wishes)
     rules = player.rules(drawing, plan)
     moment = player.moment(tempo_bpm, plan, expression)
     for name, groove in (("context", context), ("primer", primer)):
         if groove is not None:
-            columns = columns_of_groove(player, groove, name)
-            velocity, offset = (_known_values(groove, kind) for kind in ("velocity", "offset"))
-            moment = player.heard(moment, columns, velocity, offset, tempo_bpm)
+            moment = hear_groove(player, moment, groove, tempo_bpm, name)
     parts, size = [], player.grid.steps_per_bar
     for bar in range(bars):
         part, moment = player.play(moment, size, rules, tempo_bpm)
@@ -85,6 +87,17 @@ def continue_groove(
     return after(primer, made) if primer is not None and include_primer else made
 
 
+def hear_groove(player: Player, moment: Moment, groove: Groove, tempo_bpm: float, what: str = "groove") -> Moment:
+    """Return the moment after a groove was heard, with the velocity and timing of its hits.
+
+    Raises:
+        HypermeterError: another metre or number of voices than the model's, by the name of `what`.
+    """
+    columns = columns_of_groove(player, groove, what)
+    velocity, offset = (_known_values(groove, kind) for kind in ("velocity", "offset"))
+    return player.heard(moment, columns, velocity, offset, tempo_bpm)
+
+
 def fill_groove(
     player: Player,
     pattern: Groove,
@@ -92,8 +105,10 @@ def fill_groove(
     primer: Groove | None = None,
     drawing: Drawing = Drawing(),
     *,
-    context: Groove | None = None,
+    wishes: Wishes = Wishes(),
+    wished_bars: Sequence[int] | None = None,
     plan: Plan | None = None,
+    context: Groove | None = None,
     filling: Filling = Filling(),
     expression: bool = True,
 ) -> tuple[Groove, Infilled]:
@@ -105,8 +120,11 @@ def fill_groove(
         locks: of one row and of the values that the pattern has, see `columns_of_groove`.
         primer: heard before; not in the result.
         drawing: how free cells are drawn.
-        context: heard before that.
-        plan: what is asked of each bar, from the first of context and primer on.
+        wishes: what is asked of `wished_bars`; of the other bars of the pattern, what is measured in them of the same.
+            Guidance counts only where there is a wish beside the tempo.
+        wished_bars: of the pattern, counted from 0; `None` for all.
+        plan: in place of wishes, what is asked of each bar, from the first of context and primer on.
+        context: heard before the primer.
         filling: how many particles.
         expression: see `continue_groove`.
 
@@ -117,10 +135,49 @@ def fill_groove(
     _check(player, pattern, "pattern")
     if locks.num_steps != len(pattern):
         raise HypermeterError(f"locks: {locks.num_steps} steps for a pattern of {len(pattern)}; expected as many")
+    if wrong := set(wished_bars or ()) - set(range(pattern.num_bars)):
+        raise HypermeterError(f"wished_bars: {min(wrong)}, expected bars from 0 to {pattern.num_bars - 1}")
+    if plan is None:
+        plan = _plan_around(player, wishes, pattern, wished_bars, _present(context, primer))
+        drawing = _guided(drawing, wishes)
     heard, before = _heard(player, primer, "primer"), _heard(player, context, "context")
     drawing = replace(drawing, seed=choose_seed(drawing.seed))
     done = infill(player, locks, heard, drawing, context=before, plan=plan, filling=filling)
     return _in_place(player, done, pattern, expression, drawing.seed, (context, primer)), done
+
+
+def replace_bars(
+    player: Player,
+    groove: Groove,
+    bars: Sequence[int],
+    drawing: Drawing = Drawing(),
+    *,
+    keep: Sequence[int] = (),
+    wishes: Wishes = Wishes(),
+    context: Groove | None = None,
+    filling: Filling = Filling(),
+    expression: bool = True,
+) -> tuple[Groove, Infilled]:
+    """Return the groove with some bars, counted from 0, written anew in their place, and the infill.
+
+    Args:
+        player: see `fill_groove`, also for what is not named here.
+        groove: of which all other bars stay as they are.
+        bars: that are written anew, towards the wishes.
+        drawing: how they are drawn.
+        keep: columns that stay in them.
+        wishes: what is asked of them, in their order.
+        context: heard before.
+        filling: how many particles.
+        expression: see `continue_groove`.
+
+    Raises:
+        HypermeterError: as `fill_groove`; a bar or a column that is not there.
+    """
+    columns = columns_of_groove(player, groove)
+    locks = combine(lock_all_but(columns, bars, player.grid), lock_voices(columns, keep))
+    options: dict[str, Any] = {"context": context, "filling": filling, "expression": expression}
+    return fill_groove(player, groove, locks, drawing=drawing, wishes=wishes, wished_bars=bars, **options)
 
 
 def vary_groove(
@@ -140,20 +197,68 @@ def vary_groove(
     Where no plan is given, what is measured in the groove and its tempo are asked for.
     """
     columns, before = columns_of_groove(player, groove), _heard(player, context, "context")
+    if plan is None and player.labels is not None:
+        hits = np.concatenate([heard.hits for heard in _present(context, groove)])
+        plan = _measured(player, hits, groove.tempo_bpm)
     drawing = replace(drawing, seed=choose_seed(drawing.seed))
     done = vary(player, columns, strength, drawing, keep=keep, context=before, plan=plan, filling=filling)
     return _in_place(player, done, groove, expression, drawing.seed, (context,)), done
 
 
-def _plan_for(
-    player: Player, wishes: Wishes, drawing: Drawing, bars: int, tempo_bpm: float, heard: Sequence[Groove]
-) -> tuple[Plan | None, Drawing]:
-    """Return the plan of all bars, and the drawing, whose guidance is 0 where nothing is wished but the tempo."""
-    before = sum(groove.num_bars for groove in heard)
-    plan = plan_bars(
-        player.labels, wishes, bars, grid=player.grid, tempo_bpm=tempo_bpm, heard_bars=before, name=player.name
+# ---------------------------------------------------------------------- what is asked of the bars
+
+
+def _guided(drawing: Drawing, wishes: Wishes) -> Drawing:
+    """Return the drawing, whose guidance is 0 where nothing is wished but the tempo."""
+    return drawing if wishes.names else replace(drawing, guidance=0.0)
+
+
+def _plan_around(
+    player: Player, wishes: Wishes, pattern: Groove, bars: Sequence[int] | None, heard: Sequence[Groove]
+) -> Plan | None:
+    """Return the plan of what is heard, left open, and of a pattern: wishes in `bars`, as measured in the others."""
+    wished = range(pattern.num_bars) if bars is None else sorted(bars)
+    before, tempo_bpm = sum(groove.num_bars for groove in heard), pattern.tempo_bpm
+    begins = not before and list(wished) == list(range(len(wished)))
+    told = plan_bars(
+        player.labels,
+        wishes,
+        len(wished),
+        grid=player.grid,
+        tempo_bpm=tempo_bpm,
+        heard_bars=0 if begins else 1,
+        name=player.name,
     )
-    return plan, drawing if wishes.names else replace(drawing, guidance=0.0)
+    if told is None:
+        return None
+    told = told.bars(told.num_bars - len(wished), len(wished))
+    plan = Plan.free(before + pattern.num_bars)
+    rows = before + np.setdiff1d(np.arange(pattern.num_bars), wished)
+    if len(rows):
+        stays = ~np.isin(np.arange(len(pattern)) // player.grid.steps_per_bar, wished)
+        own = _measured(player, pattern.hits[stays], tempo_bpm).like(told)
+        plan.labels[:, rows], plan.numbers[:, rows] = own.labels, own.numbers
+    rows = before + np.array(wished)
+    plan.labels[:, rows], plan.numbers[:, rows] = told.labels, told.numbers
+    return plan
+
+
+def _measured(player: Player, hits: NDArray[np.uint8], tempo_bpm: float) -> Plan:
+    """Return the plan that is measured in hits (T, V), and the tempo."""
+    plan = plan_of(hits, player.grid)
+    plan.numbers[..., NUMBERS.index("tempo_bpm")] = tempo_bpm
+    return plan
+
+
+def name_bars(groove: Groove, bars: Sequence[int], sections: str | Sequence[str | None], labels: Labels) -> Groove:
+    """Return the groove with `bars`, counted from 0, named by their sections; what is given no name keeps its own."""
+    told = section_names(sections, labels)
+    if not any(told):
+        return groove
+    names = [""] * groove.num_bars if groove.sections is None else groove.sections.tolist()
+    for bar, name in zip(bars, told, strict=True):
+        names[bar] = name or names[bar]
+    return replace(groove, sections=np.array(names))
 
 
 # ---------------------------------------------------------------------- from grooves to columns and back
@@ -173,6 +278,10 @@ def _check(player: Player, groove: Groove, what: str) -> None:
     check_metre(groove.grid, player.grid, what)
     if (voices := groove.hits.shape[1]) != player.num_drums:
         raise HypermeterError(f"{what}: {voices} voices, expected {player.num_drums}, those of the model")
+
+
+def _present(*grooves: Groove | None) -> list[Groove]:
+    return [groove for groove in grooves if groove is not None]
 
 
 def _heard(player: Player, groove: Groove | None, what: str) -> NDArray[np.uint8] | None:

@@ -13,7 +13,7 @@ from hypermeter.core.kit import load_kit
 from hypermeter.core.tracks import with_columns
 from hypermeter.play.player import Player, load_player
 from hypermeter.play.random import choose_seed
-from hypermeter.play.request import check
+from hypermeter.play.request import BOUNDS, Drawing, check
 
 LATEST = np.nextafter(np.float32(0.5), np.float32(0))
 """Of offsets, in steps."""
@@ -26,7 +26,7 @@ def humanize(
     timing: float = 1.0,
     velocity: float = 1.0,
     seed: int | None = 0,
-    temperature: float = 1.0,
+    temperature: float = Drawing.temperature,
     which: NDArray[np.bool_] | None = None,
 ) -> Groove:
     """Return the groove with the velocity and offset that the model gives its hits. The hits stay.
@@ -51,8 +51,7 @@ def humanize(
     seed = choose_seed(seed)
     check("temperature", temperature)
     for name, value in (("amount", amount), ("timing", timing), ("velocity", velocity)):
-        if not 0 <= value <= 1:
-            raise HypermeterError(f"{name} is {value}, expected from 0 (as it was) to 1 (all the model's)")
+        BOUNDS["amount"].check(name, value)
     drummer = load_player(player) if isinstance(player, str | Path) else player
     check_expression(drummer)
     _check_groove(groove, drummer)
@@ -65,10 +64,10 @@ def humanize(
         return groove
     own = {name: getattr(groove, name) for name in shares}
     stays = (groove.hits > 0) & ~which
-    known = tuple(np.where(stays & (name not in groove.unknown), own[name], np.nan) for name in shares)
+    loudness, shift = (np.where(stays & (name not in groove.unknown), own[name], np.nan) for name in shares)
     columns = with_columns(groove.hits, groove.tracks, drummer.tracks)
     tempo_bpm = np.nan if "tempo_bpm" in groove.unknown else groove.tempo_bpm
-    played = drummer.perform(columns, tempo_bpm, seed=seed, temperature=temperature, known=known)
+    played = drummer.perform(columns, tempo_bpm, seed=seed, temperature=temperature, known=(loudness, shift))
     mixed = {
         name: np.where(which, (1 - share) * own[name] + share * new, own[name]).astype(np.float32)
         for (name, share), new in zip(shares.items(), played, strict=True)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
-from hypermeter.music.metrics import METRICS, bar_novelty, by_chunk
 from hypermeter.play.request import Wishes
 
 KINDS = ("section", "style", "fill")
@@ -64,6 +63,14 @@ class Plan(NamedTuple):
         places = np.arange(first, first + number).clip(max=self.num_bars - 1)
         return Plan(self.labels[:, places], self.numbers[:, places])
 
+    def like(self, asked: "Plan") -> "Plan":
+        """Return what is told of the kinds and numbers that another plan tells of any bar; the others are open.
+
+        In training all bars of a piece tell a kind, or none does.
+        """
+        is_told = (asked.labels > 0).any(1, keepdims=True), ~np.isnan(asked.numbers).all(1, keepdims=True)
+        return Plan(np.where(is_told[0], self.labels, 0), np.where(is_told[1], self.numbers, np.float32(math.nan)))
+
     def then(self, *others: "Plan") -> "Plan":
         """Return one plan after the other, all of as many pieces."""
         plans = [self, *others]
@@ -100,7 +107,7 @@ def make_plan(
     Raises:
         HypermeterError: an unknown label, a number of bars that does not fit, a number out of its range.
     """
-    named = _bars_of(sections)
+    named = bars_of(sections)
     length = bars if bars is not None else len(named) or 1
     if length < 1:
         raise HypermeterError(f"plan: bars is {bars}, expected at least 1")
@@ -135,8 +142,12 @@ def _curve(name: str, value: float | Sequence[float], most: float, length: int) 
     return np.interp(at, np.linspace(0, 1, len(points)), points) if len(points) > 1 else np.full(length, points[0])
 
 
-def _bars_of(sections: str | Sequence[str | None] | None) -> list[str | None]:
-    """The labels of each bar."""
+def bars_of(sections: str | Sequence[str | None] | None) -> list[str | None]:
+    """Return the labels of each bar, of a text of `make_plan` or as they are given.
+
+    Raises:
+        HypermeterError: a text that is none, or of more than MOST_BARS bars.
+    """
     if sections is None:
         return []
     if not isinstance(sections, str):
@@ -155,10 +166,10 @@ def _bars_of(sections: str | Sequence[str | None] | None) -> list[str | None]:
     return named
 
 
-def section_names(sections: str, labels: Labels) -> list[str]:
-    """What the bars of a text of ``make_plan`` are called, styles left out; "" where that leaves nothing."""
+def section_names(sections: str | Sequence[str | None], labels: Labels) -> list[str]:
+    """Return what bars are called that are asked for as in `make_plan`, styles left out; "" where nothing is left."""
     styles = [each.lower() for each in labels.get("style", ())]
-    parts = ((text or "").split("+") for text in _bars_of(sections))
+    parts = ((text or "").split("+") for text in bars_of(sections))
     return ["+".join(each for each in names if each.lower() not in styles) for names in parts]
 
 
@@ -205,6 +216,8 @@ def _code(kind: str, name: str, labels: Labels) -> int:
 
 def plan_of(hits: NDArray[Any], grid: Grid) -> Plan:
     """Measure density, off-beat share and fills of each bar of hits (T, V) or (B, T, V); the rest is left open."""
+    from hypermeter.music.metrics import METRICS, bar_novelty, by_chunk  # here, as most of what plays measures nothing
+
     hits = np.asarray(hits)
     hits = hits[None] if hits.ndim == 2 else hits
     plan, size = Plan.free(-(-hits.shape[1] // grid.steps_per_bar), len(hits)), grid.steps_per_bar
@@ -238,7 +251,7 @@ def plan_bars(
         wishes: what is asked of the new bars.
         bars: new bars.
         grid: of the model.
-        tempo_bpm: of the music; left out, that of the wishes, if any.
+        tempo_bpm: of the music, told where the wishes name none.
         heard_bars: bars heard before.
         name: of the model, for errors.
 
@@ -251,10 +264,7 @@ def plan_bars(
     """
     if labels is None:
         if wishes.names:
-            raise HypermeterError(
-                f"{wishes.names[0]}: {name} was made without labels, so nothing can be asked of it; choose a model that"
-                f" has them, or teach it: hypermeter train NPZ OUT --init {name} --only plan"
-            )
+            raise no_labels(wishes.names[0], name)
         return None
     plan = make_plan(
         labels,
@@ -262,7 +272,7 @@ def plan_bars(
         sections=wishes.sections,
         style=wishes.style,
         fill=wishes.fill,
-        tempo_bpm=wishes.tempo_bpm if tempo_bpm is None else tempo_bpm,
+        tempo_bpm=tempo_bpm if wishes.tempo_bpm is None else wishes.tempo_bpm,
         density=wishes.density,
         offbeat=wishes.offbeat,
     )
@@ -270,3 +280,11 @@ def plan_bars(
     if not heard_bars and not fills.any():
         fills[:, : grid.bars_per_phrase - 1] = 1 + FILL.index("beat")
     return Plan.free(heard_bars).then(plan)
+
+
+def no_labels(what: str, name: str) -> HypermeterError:
+    """Return the error of a model, by its name, that takes no plans, and of which something is asked."""
+    return HypermeterError(
+        f"{what}: {name} was made without labels, so nothing can be asked of it; choose a model that has them, or teach"
+        f" it: hypermeter train NPZ OUT --init {name} --only plan"
+    )
