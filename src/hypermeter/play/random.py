@@ -41,7 +41,7 @@ def threefry(
             y = (y << np.uint32(rotation)) | (y >> np.uint32(32 - rotation))
             y ^= x
         x += words[(turn + 1) % 3]
-        y += words[(turn + 2) % 3] + np.uint32(turn + 1)
+        y += np.uint32((int(words[(turn + 2) % 3]) + turn + 1) % 2**32)  # NumPy warns where one number overflows
     return x, y
 
 
