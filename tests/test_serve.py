@@ -1,4 +1,4 @@
-"""The server, in process: answers against ``OnnxPlayer`` itself, limits, headers, refusals, and clients that leave."""
+"""The server, in process: answers against the playing engine, limits, headers, refusals, and clients that leave."""
 
 import asyncio
 import contextlib
@@ -6,11 +6,11 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,23 +18,26 @@ import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="the server is an extra")
-pytest.importorskip("onnxruntime", reason="the server is an extra")
 
 import httpx
 
-from exported import exports, folder  # noqa: F401
 from hypermeter import cli
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
+from hypermeter.core.tracks import BASS
+from hypermeter.io.checkpoint import find_checkpoint, read_checkpoint, write_checkpoint
 from hypermeter.io.midi import to_midi_bytes
-from hypermeter.play.runtime import OnnxPlayer, PlanArrays, make_plan_arrays
+from hypermeter.play.compose import continue_groove, fill_groove, vary_groove
+from hypermeter.play.locks import Locks
+from hypermeter.play.plan import Plan, make_plan, plan_bars
+from hypermeter.play.player import load_player
+from hypermeter.play.request import BOUNDS, Drawing, Filling, Wishes
 from hypermeter.share.serve import Limits, make_app
 from hypermeter.share.serve.command import is_loopback, listen, load_players, serve_command
 from hypermeter.share.serve.guard import one_line
 from hypermeter.share.serve.limits import Refused, Slots, Stopped, Watch
-from hypermeter.share.serve.playing import Watched
+from hypermeter.share.serve.messages import ContinueRequest, GenerateRequest, InfillRequest, VaryRequest
 
 KIT = load_kit("gm10")
 V = KIT.num_voices
@@ -42,7 +45,7 @@ V = KIT.num_voices
 
 @pytest.fixture(scope="module")
 def player():
-    return OnnxPlayer.load(folder("groove"))
+    return load_player("groove")
 
 
 @pytest.fixture(scope="module")
@@ -100,79 +103,155 @@ def array(groove, name="hits"):
     return np.array(groove[name]).T
 
 
-# ---------------------------------------------------------------------- the same as the player
+# ---------------------------------------------------------------------- the same as in Python
 
 
-@pytest.mark.parametrize(
-    ("body", "options"),
-    [
-        ({}, {}),
-        ({"seed": 2**53 - 1, "temperature": 0.7, "top_p": 0.9}, {"seed": 2**53 - 1, "temperature": 0.7, "top_p": 0.9}),
-        ({"bias": {"ride": 3.0}, "seed": 5}, {"voice_bias": [0.0] * 9 + [3.0], "seed": 5}),
-        ({"plan": {"style": "jazz", "density": [0.1, 0.4]}, "guidance": 2}, {"guidance": 2.0}),
-    ],
-)
-def test_the_same_seed_gives_the_same_hits_as_the_player(app, player, body, options):
-    if "plan" in body:
-        options["plan"] = make_plan_arrays(player.labels, 3, style="jazz", density=[0.1, 0.4])
-    groove = played(app, "generate", {"bars": 3, "tempo_bpm": 90, **body})
-    hits = player.generate(48, **options)[0]
-    assert (array(groove) == hits).all() and hits.any()
-    velocity, offset = player.perform(hits, 90.0, seed=options.get("seed", 0))
-    assert np.allclose(array(groove, "velocity"), velocity, atol=2e-6)
-    assert np.allclose(array(groove, "offset"), offset, atol=2e-6)
-    assert groove["tempo_bpm"] == 90 and groove["voices"] == list(KIT.names)
+def check_same(found, groove):
+    """Hits are equal, and velocities and offsets to the digits that are sent."""
+    assert (array(found) == groove.hits).all() and groove.hits.any()
+    assert np.allclose(array(found, "velocity"), groove.velocity, rtol=0, atol=5.1e-7)
+    assert np.allclose(array(found, "offset"), groove.offset, rtol=0, atol=5.1e-7)
+    assert found["tempo_bpm"] == groove.tempo_bpm and found["voices"] == list(KIT.names)
 
 
-def test_a_groove_is_continued_as_the_player_continues_it(app, player):
-    plan = PlanArrays.free(2)
-    asked = make_plan_arrays(player.labels, sections="verse:2 fill:1")
-    whole = PlanArrays(*(np.concatenate(pair, 1) for pair in zip(plan, asked)))
-    body = {"groove": sent(beat(), tempo_bpm=100), "bars": 3, "seed": 4, "plan": {"sections": "verse:2 fill:1"}}
-    groove = played(app, "continue", body)
-    hits = player.generate(48, beat(), plan=whole, seed=4)[0]
-    assert (array(groove) == hits).all()
-    told = [np.concatenate([each, np.full((48, V), np.nan)]) for each in (0.8 * beat(), 0.0 * beat())]
-    velocity, offset = player.perform(np.concatenate([beat(), hits]), 100.0, seed=4, known=told)
-    assert np.allclose(array(groove, "velocity"), velocity[32:], atol=2e-6)
-    assert np.allclose(array(groove, "offset"), offset[32:], atol=2e-6)
+ASKED = [
+    ({}, Drawing(), Wishes()),
+    (
+        {"seed": 2**53 - 1, "temperature": 0.7, "top_p": 0.9},
+        Drawing(seed=2**53 - 1, temperature=0.7, top_p=0.9),
+        Wishes(),
+    ),
+    ({"bias": {"ride": 3.0}, "seed": 5}, Drawing(bias={"ride": 3.0}, seed=5), Wishes()),
+    (
+        {"plan": {"style": "jazz", "density": [0.1, 0.4]}, "guidance": 2},
+        Drawing(guidance=2),
+        Wishes(style="jazz", density=[0.1, 0.4]),
+    ),
+    ({"plan": {"sections": "verse:2 fill:1"}, "seed": 4}, Drawing(seed=4), Wishes(sections="verse:2 fill:1")),
+    ({"plan": {"tempo_bpm": 200}, "seed": 4}, Drawing(seed=4), Wishes(tempo_bpm=200)),
+]
 
 
-def test_what_is_known_stays_and_the_rest_is_infilled_as_the_player_does(app, player):
+@pytest.mark.parametrize(("body", "drawing", "wishes"), ASKED)
+def test_what_is_generated_is_what_python_plays(app, player, body, drawing, wishes):
+    found = played(app, "generate", {"bars": 3, "tempo_bpm": 90, **body})
+    check_same(found, continue_groove(player, None, 3, drawing, wishes=wishes, tempo_bpm=90))
+
+
+@pytest.mark.parametrize(("body", "drawing", "wishes"), ASKED)
+def test_a_groove_is_continued_as_python_continues_it(app, player, body, drawing, wishes):
+    found = played(app, "continue", {"groove": sent(beat(), tempo_bpm=100), "bars": 3, **body})
+    primer = Groove(beat(), tempo_bpm=100, kit=KIT)
+    check_same(found, continue_groove(player, primer, 3, drawing, wishes=wishes, include_primer=False))
+
+
+def test_the_tempo_is_told_where_no_plan_is(app, player):
+    told = make_plan(player.labels, 2, tempo_bpm=200)
+    body = {"groove": sent(beat(), tempo_bpm=200), "bars": 2, "seed": 3}
+    numbers = [[None, None, None]] * 2 + [[200, None, None]] * 2
+    by_bar = {"labels": [[0, 0, 0]] * 4, "numbers": numbers}
+    primer = Groove(beat(), tempo_bpm=200, kit=KIT)
+    plan = Plan.free(2).then(told)
+    expected = continue_groove(player, primer, 2, Drawing(seed=3), plan=plan, include_primer=False)
+    open_bars = {"labels": [[0, 0, 0]], "numbers": [[None, None, None]]}
+    for given in ({}, {"plan": None}, {"plan": {}}, {"plan": by_bar}):
+        check_same(played(app, "continue", body | given), expected)
+    assert (array(played(app, "continue", body | {"plan": open_bars})) != expected.hits).any()
+
+
+def some_infill():
+    """A request, and the pattern, locks and context that it tells."""
     known = np.zeros((32, V), np.uint8)
     known[:16] = known[:, 0] = 1
     velocity = np.where(beat() > 0, 0.25, 0)
-    groove = sent(beat(), velocity=velocity.T.tolist())
-    body = {"groove": groove, "known": known.T.tolist(), "context": sent(beat(1)), "particles": 8, "seed": 1}
-    answer = post(app, "infill", body)
-    done = player.infill(known > 0, beat(), context=beat(1), particles=8, seed=1)
+    body = {"known": known.T.tolist(), "context": sent(beat(1)), "particles": 8, "seed": 1}
+    pattern = Groove(beat(), velocity.astype(np.float32), kit=KIT)
+    return (
+        body | {"groove": sent(beat(), velocity=velocity.T.tolist())},
+        pattern,
+        Locks(known > 0, beat()),
+        Groove(beat(1), kit=KIT),
+    )
+
+
+@pytest.mark.parametrize("wishes", [Wishes(), Wishes(style="jazz", fill=[None, True])])
+def test_what_is_known_stays_and_the_rest_is_infilled_as_in_python(app, player, wishes):
+    body, pattern, locks, context = some_infill()
+    told = {name: getattr(wishes, name) for name in wishes.names}
+    answer = post(app, "infill", body | {"plan": told or None})
+    expected, done = fill_groove(
+        player, pattern, locks, None, Drawing(seed=1), wishes=wishes, context=context, filling=Filling(8)
+    )
+    assert answer.status_code == 200, answer.text
     found = answer.json()
-    assert (array(found["groove"]) == done.hits).all()
+    check_same(found["groove"], expected)
     assert found["effective_sample_size"]["smallest"] == pytest.approx(done.smallest)
-    stays = (known > 0) & (beat() > 0)
-    assert (array(found["groove"], "velocity")[stays] == 0.25).all()
-    assert (array(found["groove"])[known > 0] == beat()[known > 0]).all()
+    known = locks.known[0]
+    assert (array(found["groove"], "velocity")[known & (beat() > 0)] == 0.25).all()
+    assert (array(found["groove"])[known] == beat()[known]).all()
 
 
 def test_a_plan_may_be_given_bar_by_bar_as_the_page_does(app, player):
     labels = [[0, 0, 0], [1, 3, 1], [2, 3, 2]]
     numbers = [[None, None, None], [120, 0.3, None], [None, 0.1, 0]]
-    plan = PlanArrays(np.array([labels]), np.array([numbers], np.float32))
-    body = {"groove": sent(beat(1)), "bars": 2, "seed": 4, "plan": {"labels": labels, "numbers": numbers}}
-    hits = player.generate(32, beat(1), plan=plan, seed=4)[0]
-    assert (array(played(app, "continue", body)) == hits).all()
+    plan, told = Plan(np.array([labels]), np.array([numbers], np.float32)), {"labels": labels, "numbers": numbers}
+    found = played(app, "continue", {"groove": sent(beat(1)), "bars": 2, "seed": 4, "plan": told})
+    primer = Groove(beat(1), kit=KIT)
+    check_same(found, continue_groove(player, primer, 2, Drawing(seed=4), plan=plan, include_primer=False))
     known = ["x" * 16 + "." * 16] * V
-    infill = {"groove": sent(beat()), "known": known, "horizon_bars": 0, "particles": 4, "plan": body["plan"]}
-    done = player.infill(np.arange(32)[:, None].repeat(V, 1) < 16, beat(), horizon_bars=0, particles=4, plan=plan)
-    assert (array(played(app, "infill", infill)) == done.hits).all()
+    found = played(
+        app, "infill", {"groove": sent(beat()), "known": known, "horizon_bars": 0, "particles": 4, "plan": told}
+    )
+    locks = Locks(np.arange(32)[:, None].repeat(V, 1) < 16, beat())
+    check_same(found, fill_groove(player, Groove(beat(), kit=KIT), locks, plan=plan, filling=Filling(4, 0))[0])
 
 
-def test_a_groove_is_varied_as_the_player_varies_it(app, player):
+def test_what_a_plan_tells_beyond_the_bars_counts_for_nothing(app):
+    told = {"labels": [[0, 0, 0]], "numbers": [[None, None, None]]}
+    more = {"labels": [[0, 0, 0], [0, 0, 0], [1, 3, 1]], "numbers": [[None, None, None]] * 2 + [[60, 1, 1]]}
+    assert played(app, "generate", {"bars": 2, "plan": told}) == played(app, "generate", {"bars": 2, "plan": more})
+
+
+@pytest.mark.parametrize("wishes", [Wishes(), Wishes(style="jazz")])
+def test_a_groove_is_varied_as_python_varies_it(app, player, wishes):
     body = {"groove": sent(beat()), "strength": 0.9, "temperature": 2, "keep": ["kick"], "particles": 4, "seed": 9}
-    groove = played(app, "vary", body)
-    hits = player.vary(beat(), 0.9, temperature=2.0, keep=[0], particles=4, seed=9)
-    assert (array(groove) == hits).all() and (hits != beat()).any() and (hits[:, 0] == beat()[:, 0]).all()
+    if wishes.names:
+        body["plan"] = {"style": wishes.style}
+    found = played(app, "vary", body)
+    plan = plan_bars(player.labels, wishes, 2, grid=player.grid, tempo_bpm=120) if wishes.names else None
+    drawing, groove = Drawing(temperature=2, seed=9), Groove(beat(), kit=KIT)
+    check_same(found, vary_groove(player, groove, 0.9, drawing, keep=[0], plan=plan, filling=Filling(4))[0])
+    assert (array(found) != beat()).any() and (array(found)[:, 0] == beat()[:, 0]).all()
     assert (array(played(app, "vary", body | {"strength": 0})) == beat()).all()
+
+
+def test_names_bounds_and_defaults_of_what_is_drawn_are_those_of_every_door():
+    for message, request in (
+        (GenerateRequest, Drawing()),
+        (ContinueRequest, Drawing()),
+        (InfillRequest, Filling()),
+        (VaryRequest, Filling()),
+    ):
+        schema = message.model_json_schema()["properties"]
+        for name, default in vars(request).items():
+            assert schema[name]["default"] == default
+            if isinstance(default, float | int):
+                least = schema[name].get("minimum", schema[name].get("exclusiveMinimum"))
+                assert (least, schema[name]["maximum"]) == (BOUNDS[name].least, BOUNDS[name].most)
+                assert ("exclusiveMinimum" in schema[name]) == BOUNDS[name].is_open
+
+
+def test_requests_at_once_play_what_each_plays_alone(app):
+    """States are values, and what models share is only read."""
+    bodies = [{"bars": 4, "seed": seed, "plan": {"style": "jazz"}} for seed in range(6)]
+    alone = [played(app, "generate", body) for body in bodies]
+
+    async def many():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
+            return await asyncio.gather(*(client.post("/api/generate", json=body) for body in bodies))
+
+    assert [answer.json()["groove"] for answer in asyncio.run(many())] == alone
 
 
 def test_streaming_gives_the_same_bars_one_a_line(app):
@@ -254,7 +333,11 @@ def test_models_and_health_tell_what_there_is(app, player):
         ("generate", {"plan": {"fill": [True]}, "bars": 4}, "fill of 1 bars, expected 4"),
         ("generate", {"plan": {"labels": [[0, 0, 0]]}}, "plan: labels, expected labels and numbers"),
         ("generate", {"plan": {"labels": [[0, 99, 0]], "numbers": [[None, None, None]]}}, "outside the vocabulary"),
-        ("generate", {"plan": {"labels": [[0, 0, 0]], "numbers": [[0.5, None, None]]}}, "plan.numbers: expected"),
+        (
+            "generate",
+            {"plan": {"labels": [[0, 0, 0]], "numbers": [[0.5, None, None]]}},
+            "plan.numbers: tempo_bpm is 0.5",
+        ),
         ("generate", {"plan": {"labels": [[0, 0]], "numbers": [[None, None, None]]}}, "plan.labels.0"),
         ("generate/stream", {"plan": {"style": "polka"}}, "style: no 'polka' in the model"),
         ("continue", {}, "groove: Field required"),
@@ -334,9 +417,8 @@ def test_every_answer_has_the_headers_of_security(app):
 
 def test_an_error_of_our_own_is_told_in_one_line_without_its_insides(player, monkeypatch):
     app = make_app({"small": player})
-    monkeypatch.setattr("hypermeter.share.serve.app.joined", lambda bars: 1 / 0)
+    monkeypatch.setattr("hypermeter.share.serve.app.played", lambda *rest: 1 / 0)
     assert error_of(post(app, "generate", {}), 500) == "the server failed; its log tells more"
-    monkeypatch.setattr("hypermeter.share.serve.app.played_bars", lambda *rest: 1 / 0)
     assert error_of(post(app, "generate/stream", {}), 500) == "the server failed; its log tells more"
 
 
@@ -390,14 +472,14 @@ class Gate:
 
 @pytest.fixture
 def gate(monkeypatch):
-    gate, step = Gate(), Watched.run_step
+    gate, check = Gate(), Watch.check
 
-    def run_step(self, feeds):
+    def checked(watch):
         gate.is_reached.set()
         assert gate.is_open.wait(10)
-        return step(self, feeds)
+        check(watch)
 
-    monkeypatch.setattr(Watched, "run_step", run_step)
+    monkeypatch.setattr(Watch, "check", checked)
     yield gate
     gate.is_open.set()
 
@@ -656,17 +738,38 @@ def test_addresses():
         listen("127.0.0.1", 70000)
 
 
-def test_models_are_taken_from_exports_and_two_of_one_name_are_refused(player, tmp_path):
-    folder = str(player.folder.path)
-    found = load_players([folder], tmp_path)
-    assert len(found) == 1 and next(iter(found.values())).meta == player.meta
-    with pytest.raises(HypermeterError, match="two are named"):
-        load_players([folder, folder], tmp_path)
+@pytest.fixture
+def of_ones_own(tmp_path, monkeypatch):
+    """A folder groove with a model of one's own, without a kit, in the folder where one works."""
+    monkeypatch.chdir(tmp_path)
+    Path("groove").mkdir()
+    write_checkpoint("groove/best.safetensors", replace(read_checkpoint(find_checkpoint("groove")), kit=None), {})
 
 
-def test_a_model_whose_voices_have_no_names_is_refused(player):
-    with pytest.raises(HypermeterError, match="bare: no kit in it"):
-        make_app({"bare": OnnxPlayer(replace(player.folder, meta={**player.meta, "kit": None}))})
+def test_a_shipped_name_comes_before_a_folder_of_that_name(of_ones_own):
+    with pytest.warns(UserWarning, match=r"groove is the shipped model; the run in the folder is ./groove"):
+        (shipped,) = load_players(["groove"]).values()
+    (own,) = load_players(["./groove"]).values()
+    assert shipped.kit is not None and own.kit is None
+
+
+def test_models_are_served_by_their_names_and_two_of_one_name_are_refused(of_ones_own):
+    assert list(load_players(["./groove"])) == list(load_players([str(Path("groove").resolve())])) == ["groove"]
+    assert list(load_players(["groove/best.safetensors"])) == ["best"]
+    with pytest.raises(HypermeterError, match="two are named groove"):
+        load_players(["./groove", "./groove"])
+
+
+def test_a_model_whose_voices_have_no_names_is_refused(of_ones_own):
+    with pytest.raises(HypermeterError, match="groove: no kit in it"):
+        make_app(load_players(["./groove"]))
+
+
+def test_a_model_with_tracks_is_refused(player):
+    network = copy(player.network)
+    network.tracks = (BASS,)
+    with pytest.raises(HypermeterError, match="^mine: a model with tracks .bass., expected drums alone"):
+        make_app({"mine": replace(player, network=network)})
 
 
 def test_the_command_refuses_in_one_line(capsys):
@@ -677,7 +780,7 @@ def test_the_command_refuses_in_one_line(capsys):
 
 @pytest.mark.slow
 def test_the_command_serves_and_ends_on_ctrl_c(player):
-    command = [sys.executable, "-m", "hypermeter.cli", "serve", "--port", "0", "--model", str(player.folder.path)]
+    command = [sys.executable, "-m", "hypermeter.cli", "serve", "--port", "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, **pipes, text=True, env=environment) as serving:
@@ -690,7 +793,10 @@ def test_the_command_serves_and_ends_on_ctrl_c(player):
                     answer = httpx.post(f"{address}api/generate", json={"bars": 1}, timeout=30)
                     break
                 assert time.monotonic() < deadline
-            assert answer.status_code == 200 and (array(answer.json()["groove"]) == player.generate(16)[0]).all()
+            assert (
+                answer.status_code == 200
+                and (array(answer.json()["groove"]) == continue_groove(player, None, 1).hits).all()
+            )
             guide = (Path(__file__).parents[1] / "docs" / "server.md").read_text("utf-8")
             (code,) = re.findall(r"^```py\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
             told = {}
@@ -709,6 +815,60 @@ def test_the_command_serves_and_ends_on_ctrl_c(player):
     assert serving.returncode == 0 and "Traceback" not in err
 
 
-def test_grid_of_the_model_is_that_of_its_export(player):
-    assert player.grid == Grid()
-    assert socket.getdefaulttimeout() is None
+WITHOUT = """
+import sys
+sys.modules["torch"] = sys.modules["onnxruntime"] = None  # cannot be imported
+import asyncio, json, httpx
+from hypermeter.share.serve import make_app
+from hypermeter.share.serve.command import load_players
+
+app = make_app(load_players(["groove"]))
+
+async def ask():
+    groove = {"hits": ["x...x...x...x..."], "voices": ["kick"]}
+    bodies = {
+        "generate": {"bars": 1},
+        "generate/stream": {"bars": 1},
+        "continue": {"groove": groove, "bars": 1, "plan": {"style": "jazz"}},
+        "continue/stream": {"groove": groove, "bars": 1},
+        "infill": {"groove": groove, "known": ["x..............x"], "particles": 2},
+        "vary": {"groove": groove, "strength": 0.5, "particles": 2},
+        "analyse": {"groove": groove},
+        "midi/write": {"groove": groove},
+    }
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test", timeout=60) as client:
+        told = {}
+        for path, body in bodies.items():
+            answer = await client.post(f"/api/{path}", json=body)
+            told[path] = answer.status_code
+        headers = {"content-type": "audio/midi"}
+        read = await client.post("/api/midi/read", content=answer.content, headers=headers)
+        models = await client.get("/api/models")
+        return {**told, "midi/read": read.status_code, "models": models.status_code}
+
+print(json.dumps(asyncio.run(ask())))
+"""
+
+
+def run_python(*arguments):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_request_of_each_kind_is_answered_where_pytorch_and_onnx_runtime_are_not_installed():
+    statuses = json.loads(run_python("-c", WITHOUT))
+    assert len(statuses) == 10 and set(statuses.values()) == {200}, statuses
+
+
+def test_the_help_is_told_without_the_packages_that_serve():
+    script = """
+import contextlib, sys
+from hypermeter.cli import main
+with contextlib.suppress(SystemExit):
+    main(["serve", "--help"])
+print(*(name for name in ("fastapi", "pydantic", "uvicorn", "numpy", "torch", "onnxruntime") if name in sys.modules))
+"""
+    *told, loaded = run_python("-c", script).splitlines()
+    assert any("--max-bars" in line for line in told) and not loaded

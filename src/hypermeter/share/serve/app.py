@@ -16,8 +16,11 @@ from starlette.exceptions import HTTPException
 
 from hypermeter import __version__
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.groove import Groove
 from hypermeter.io.midi import parse_midi, to_midi_bytes
-from hypermeter.play.runtime import OnnxPlayer
+from hypermeter.music.metrics import measure
+from hypermeter.music.tables import to_json
+from hypermeter.play.player import Player, kit_of
 from hypermeter.share.serve.guard import Guard, one_line
 from hypermeter.share.serve.limits import Limits, Refused, Stopped
 from hypermeter.share.serve.messages import (
@@ -39,10 +42,9 @@ from hypermeter.share.serve.messages import (
     VaryRequest,
     WriteRequest,
     from_groove,
-    kit_of,
     to_groove,
 )
-from hypermeter.share.serve.playing import filled, joined, played_bars, varied
+from hypermeter.share.serve.playing import filled, played, varied
 from hypermeter.share.serve.work import FAILED, Server
 
 LINES = "application/x-ndjson"
@@ -52,7 +54,7 @@ LEFT = 499
 
 
 def make_app(
-    players: Mapping[str, OnnxPlayer],
+    players: Mapping[str, Player],
     page: Path | None = None,
     limits: Limits | None = None,
     hosts: Collection[str] | None = None,
@@ -193,7 +195,9 @@ def _add_asking(app: FastAPI, server: Server) -> None:
                     voices=list(kit.names),
                     pitches=[list(voice.pitches) for voice in kit.voices],
                     grid=GridMessage.model_validate(player.grid.to_dict()),
-                    labels=player.labels,
+                    labels=None
+                    if player.labels is None
+                    else {kind: list(names) for kind, names in player.labels.items()},
                     has_expression=player.has_expression,
                 )
             )
@@ -202,10 +206,7 @@ def _add_asking(app: FastAPI, server: Server) -> None:
 
     @app.post("/api/analyse", summary="Rhythm metrics of a groove", responses=_problems(*OF_WORK))
     async def analyse(request: Request, body: AnalyseRequest) -> Measured:
-        def job(player: OnnxPlayer) -> dict[str, Any]:
-            from hypermeter.music.metrics import measure
-            from hypermeter.share.analyse import to_json  # needs torch, which nothing else here does
-
+        def job(player: Player) -> dict[str, Any]:
             groove = to_groove(body.groove, player, server.limits.bars)
             if not len(groove):
                 raise HypermeterError("groove: no steps in it, expected at least one")
@@ -223,13 +224,15 @@ def _add_playing(app: FastAPI, server: Server) -> None:
     }
 
     async def play(request: Request, body: GenerateRequest | ContinueRequest) -> Played:
-        groove = await server.work(request, body.model, lambda player: joined(played_bars(player, body, limits)))
+        groove = await server.work(request, body.model, lambda player: played(player, body, limits))
         return Played(groove=from_groove(groove), seed=body.seed)
 
     async def stream(request: Request, body: GenerateRequest | ContinueRequest) -> Response:
-        def job(player: OnnxPlayer, say: Callable[[dict], None]) -> dict:
-            for bar, groove in enumerate(played_bars(player, body, limits)):
+        def job(player: Player, say: Callable[[dict], None]) -> dict:
+            def on_bar(bar: int, groove: Groove) -> None:
                 say({"bar": bar, "groove": from_groove(groove).model_dump()})
+
+            played(player, body, limits, on_bar)
             return {"done": True, "bars": body.bars, "seed": body.seed}
 
         lines = server.lines(request, body.model, job)
@@ -301,7 +304,7 @@ def _add_midi(app: FastAPI, server: Server) -> None:
             raise Refused(415, f"content type {kind[:80]!r}, expected one of {', '.join(MIDI_TYPES)}")
         content = await request.body()
 
-        def job(player: OnnxPlayer) -> Read:
+        def job(player: Player) -> Read:
             pieces, losses = parse_midi(content, "MIDI", kit_of(player), player.grid, "refuse", to_end=True)
             groove, unmapped = replace(pieces[0].groove, kit=kit_of(player)), sum(pieces[0].unmapped.values())
             if groove.num_bars > server.limits.bars:

@@ -1,23 +1,38 @@
 """What goes over the wire: requests and answers as pydantic checks them, grooves to arrays and back."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from dataclasses import MISSING, fields
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid, check_metre
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit
-from hypermeter.core.limits import MOST_BIAS, MOST_GUIDANCE
-from hypermeter.play.plan import KINDS, NUMBERS
-from hypermeter.play.runtime import OnnxPlayer, PlanArrays, make_plan_arrays
-from hypermeter.play.runtime.rng import MOST_SEED
+from hypermeter.play.compose import TEMPO_BPM
+from hypermeter.play.plan import KINDS, NUMBERS, Plan
+from hypermeter.play.player import Player, kit_of
+from hypermeter.play.request import BOUNDS, Drawing, Filling, Wishes
+
+Request = TypeVar("Request", Drawing, Filling)
 
 MOST_STEPS = 2**16
 DIGITS = 6
 """Of velocities and offsets that are sent."""
+
+
+def _bounds(name: str) -> dict[str, Any]:
+    """Return the bounds of a number that can be asked for, as a field takes them."""
+    bound = BOUNDS[name]
+    return {"gt" if bound.is_open else "ge": bound.least, "le": bound.most}
+
+
+def _number(name: str) -> Any:
+    """Return the type of a number that can be asked for, with its bounds."""
+    return Annotated[int if BOUNDS[name].is_whole else float, Field(**_bounds(name))]
+
 
 Cell = Annotated[int, Field(ge=0, le=1)]
 Text = Annotated[str, Field(pattern=r"^[xX1.\-0]*$", max_length=MOST_STEPS)]
@@ -26,12 +41,8 @@ Rows = Annotated[list[Row], Field(min_length=1, max_length=128)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Velocity = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(max_length=MOST_STEPS)]
 Offset = Annotated[list[Annotated[float, Field(ge=-0.5, lt=0.5)]], Field(max_length=MOST_STEPS)]
-Tempo = Annotated[float, Field(ge=20, le=400)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Curve = Share | Annotated[list[Share], Field(min_length=1, max_length=1024)]
 Codes = Annotated[list[Annotated[int, Field(ge=0, le=1024)]], Field(min_length=len(KINDS), max_length=len(KINDS))]
-Number = Annotated[float, Field(ge=0, le=1000)] | None
-Numbers = Annotated[list[Number], Field(min_length=len(NUMBERS), max_length=len(NUMBERS))]
+Numbers = Annotated[list[float | None], Field(min_length=len(NUMBERS), max_length=len(NUMBERS))]
 
 
 class Message(BaseModel):
@@ -56,7 +67,7 @@ class GrooveMessage(Message):
     voices: Annotated[list[Name], Field(min_length=1, max_length=128)] | None = None
     velocity: Annotated[list[Velocity], Field(max_length=128)] | None = None
     offset: Annotated[list[Offset], Field(max_length=128)] | None = None
-    tempo_bpm: Tempo = 120.0
+    tempo_bpm: float = Field(TEMPO_BPM, **_bounds("tempo_bpm"))
     grid: GridMessage | None = None
 
 
@@ -71,30 +82,51 @@ class GrooveAnswer(Message):
     grid: GridMessage
 
 
-class PlanMessage(Message):
-    """What is asked of each bar that is new, see ``hypermeter.model.plan.make_plan``; or, by ``labels`` and
-    ``numbers``, of each bar from the first that is heard, null where it is left open.
+def _message(request: type, **types: Any) -> Any:
+    """Return a message with the fields of a request of `play.request`: its names, bounds and defaults.
+
+    Args:
+        request: a dataclass.
+        types: of its fields that are no numbers of `BOUNDS`.
+    """
+    told = {}
+    for item in fields(request):
+        kind = types[item.name] if item.name in types else _number(item.name)
+        default = item.default if item.default_factory is MISSING else item.default_factory()
+        told[item.name] = (kind | None if default is None else kind, default)
+    return create_model(request.__name__, __base__=Message, **told)
+
+
+def _curve(name: str) -> Any:
+    """Return the type of a number, or of points that are spread over the bars."""
+    return _number(name) | Annotated[list[_number(name)], Field(min_length=1, max_length=1024)]
+
+
+_Wishes = _message(
+    Wishes,
+    sections=Annotated[str, Field(min_length=1, max_length=2000)],
+    style=Name,
+    fill=Annotated[list[bool | None], Field(min_length=1, max_length=1024)],
+    density=_curve("density"),
+    offbeat=_curve("offbeat"),
+)
+_Drawing = _message(Drawing, bias=Annotated[dict[Name, _number("bias")], Field(max_length=128)])
+_Filling = _message(Filling)
+
+
+class PlanMessage(_Wishes):
+    """What is asked of each new bar, see `play.request.Wishes`; or, by `labels` and `numbers`, of each bar from the
+    first that is heard, null where it is left open.
     """
 
-    sections: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
-    style: Name | None = None
-    fill: Annotated[list[bool | None], Field(min_length=1, max_length=1024)] | None = None
-    density: Curve | None = None
-    offbeat: Curve | None = None
-    tempo_bpm: Tempo | None = None
     labels: Annotated[list[Codes], Field(min_length=1, max_length=4096)] | None = None
     numbers: Annotated[list[Numbers], Field(min_length=1, max_length=4096)] | None = None
 
 
-class Options(Message):
+class Options(_Drawing):
     """Of all that is drawn."""
 
     model: Name | None = None
-    seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
-    temperature: Annotated[float, Field(ge=0, le=10)] = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    bias: Annotated[dict[Name, Annotated[float, Field(ge=-MOST_BIAS, le=MOST_BIAS)]], Field(max_length=128)] = {}
-    guidance: Annotated[float, Field(ge=0, le=MOST_GUIDANCE)] = 1.0
     plan: PlanMessage | None = None
     expression: bool = True
 
@@ -102,34 +134,31 @@ class Options(Message):
 class GenerateRequest(Options):
     """From silence."""
 
-    bars: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 4
-    tempo_bpm: Tempo = 120.0
+    bars: int = Field(4, **_bounds("bars"))
+    tempo_bpm: float = Field(TEMPO_BPM, **_bounds("tempo_bpm"))
 
 
 class ContinueRequest(Options):
     """On from a groove, which is heard with its velocity and timing."""
 
     groove: GrooveMessage
-    bars: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 4
+    bars: int = Field(4, **_bounds("bars"))
 
 
-class InfillRequest(Options):
+class InfillRequest(Options, _Filling):
     """The cells of a groove that are not known, given those that are, also later ones."""
 
     groove: GrooveMessage
     known: Rows
     context: GrooveMessage | None = None
-    particles: Annotated[int, Field(ge=1, le=65536)] = 64
-    horizon_bars: Annotated[int, Field(ge=0, le=65536)] | None = None
 
 
-class VaryRequest(Options):
+class VaryRequest(Options, _Filling):
     """A groove played a little or quite differently; left out, the plan is what is measured in it."""
 
     groove: GrooveMessage
-    strength: Share
-    keep: Annotated[list[Name], Field(max_length=128)] = []
-    particles: Annotated[int, Field(ge=1, le=65536)] = 64
+    strength: float = Field(**_bounds("strength"))
+    keep: Annotated[list[Name], Field(max_length=128)] = Field([])
 
 
 class AnalyseRequest(Message):
@@ -154,7 +183,7 @@ class Played(Message):
 
 
 class SampleSize(Message):
-    """Of the particles, effective: see ``runtime.infill.Infilled``."""
+    """Of the particles, effective: see `play.infill.Infilled`."""
 
     smallest: float
     mean: float
@@ -225,12 +254,7 @@ class Problem(Message):
 # ---------------------------------------------------------------------- grooves
 
 
-def kit_of(player: OnnxPlayer) -> Kit:
-    """The kit that the model was exported with."""
-    return Kit.from_dict(player.meta["kit"])
-
-
-def to_groove(message: GrooveMessage, player: OnnxPlayer, most_bars: int, what: str = "groove") -> Groove:
+def to_groove(message: GrooveMessage, player: Player, most_bars: int, what: str = "groove") -> Groove:
     """A groove on the model's grid and voices; voices that are not sent are silent.
 
     Raises:
@@ -290,9 +314,9 @@ def columns_named(names: Sequence[str], kit: Kit, what: str) -> list[int]:
 
 def from_groove(groove: Groove) -> GrooveAnswer:
     """A groove as it is sent."""
-    kit: Kit = groove.kit
+    assert isinstance(groove.kit, Kit)
     return GrooveAnswer(
-        voices=list(kit.names),
+        voices=list(groove.kit.names),
         hits=groove.hits.T.tolist(),
         velocity=groove.velocity.astype(float).round(DIGITS).T.tolist(),
         offset=groove.offset.astype(float).round(DIGITS).clip(-0.5, 0.5 - 10**-DIGITS).T.tolist(),
@@ -301,32 +325,36 @@ def from_groove(groove: Groove) -> GrooveAnswer:
     )
 
 
-def to_plan(message: PlanMessage | None, player: OnnxPlayer, bars: int, before: int = 0) -> PlanArrays | None:
-    """The plan of ``bars`` new bars after some that were heard; None where nothing is asked.
+# ---------------------------------------------------------------------- what is asked
+
+
+def to_request(kind: type[Request], message: Message) -> Request:
+    """Return what `play.request` makes of the fields of a message that have its names."""
+    return kind(**{item.name: getattr(message, item.name) for item in fields(kind)})
+
+
+def to_wishes(message: PlanMessage | None, bars: int) -> tuple[Wishes, Plan | None]:
+    """Return the wishes for the new bars; or, in their place, the plan that is given bar by bar.
+
+    Args:
+        message: of a request; `None` wishes nothing.
+        bars: heard and new ones, for which a plan is cut or goes on as it ends.
 
     Raises:
-        HypermeterError: a model without labels, an unknown label, a number of bars that does not fit.
+        HypermeterError: labels and numbers of different lengths, or beside wishes; a number out of its bounds.
     """
-    asked = {} if message is None else message.model_dump(exclude_none=True)
-    if not asked:
-        return None
-    if player.labels is None:
-        raise HypermeterError(f"plan: {player.meta['name']} was made without labels, so nothing can be asked of it")
-    if "labels" in asked or "numbers" in asked:
-        given = _plan_as_it_is(asked)  # after its last bar a plan stays as it is, so that what is beyond says nothing
-        return PlanArrays(given.labels[:, : before + bars], given.numbers[:, : before + bars])
-    plan = make_plan_arrays(player.labels, bars, **asked)
-    heard = PlanArrays.free(before)
-    return PlanArrays(np.concatenate([heard.labels, plan.labels], 1), np.concatenate([heard.numbers, plan.numbers], 1))
+    told = {} if message is None else message.model_dump(exclude_none=True)
+    if "labels" in told or "numbers" in told:
+        return Wishes(), _plan_as_it_is(told).bars(0, bars)
+    return Wishes(**told), None
 
 
-def _plan_as_it_is(asked: dict[str, Any]) -> PlanArrays:
-    if set(asked) != {"labels", "numbers"} or len(asked["labels"]) != len(asked["numbers"]):
-        found = ", ".join(asked)
-        raise HypermeterError(f"plan: {found}, expected labels and numbers of as many bars, and nothing else")
-    labels = np.array(asked["labels"], np.int64)
-    numbers = np.array(asked["numbers"], np.float32)  # None becomes NaN
-    tempo, shares = numbers[:, :1], numbers[:, 1:]
-    if (tempo < 1).any() or (shares > 1).any():
-        raise HypermeterError(f"plan.numbers: expected {', '.join(NUMBERS)}: from 1, and shares from 0 to 1")
-    return PlanArrays(labels[None], numbers[None])
+def _plan_as_it_is(told: dict[str, Any]) -> Plan:
+    if set(told) != {"labels", "numbers"} or len(told["labels"]) != len(told["numbers"]):
+        raise HypermeterError(f"plan: {', '.join(told)}, expected labels and numbers of as many bars, and nothing else")
+    for bar in told["numbers"]:
+        for name, value in zip(NUMBERS, bar, strict=True):
+            if value is not None:
+                BOUNDS[name].check(f"plan.numbers: {name}", value)
+    numbers = np.array(told["numbers"], np.float32)  # None becomes NaN
+    return Plan(np.array(told["labels"], np.int64)[None], numbers[None])

@@ -10,10 +10,9 @@ from typing import TypeVar
 from fastapi import Request
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.play.runtime import OnnxPlayer, PlanArrays
+from hypermeter.play.player import Player, kit_of
 from hypermeter.share.serve.guard import one_line
 from hypermeter.share.serve.limits import Limits, Refused, Slots, Stopped, Watch, wait_unless_left
-from hypermeter.share.serve.playing import Watched
 
 Result = TypeVar("Result")
 
@@ -30,20 +29,18 @@ class Server:
         limits: of requests.
     """
 
-    def __init__(self, players: Mapping[str, OnnxPlayer], limits: Limits):
+    def __init__(self, players: Mapping[str, Player], limits: Limits):
         if not players:
             raise HypermeterError("serve: no models, expected at least one")
         self.players, self.limits, self.slots = players, limits, Slots(limits)
-        for name, player in players.items():  # what requests share is made once
-            if player.meta["kit"] is None:
-                raise HypermeterError(f"{name}: no kit in it, so its voices have no names; export a model with a kit")
-            if player.has_expression:
-                _ = player.expression_session
-            if player.labels is not None:
-                player.embed(PlanArrays.free(1))
+        for name, player in players.items():
+            kit_of(player)  # it names the voices
+            if player.tracks:
+                tracks = ", ".join(track.name for track in player.tracks)
+                raise HypermeterError(f"{name}: a model with tracks ({tracks}), expected drums alone; use generate")
         self.threads = ThreadPoolExecutor(limits.running, thread_name_prefix="hypermeter-plays")
 
-    def player(self, name: str | None) -> OnnxPlayer:
+    def player(self, name: str | None) -> Player:
         """The model of that name.
 
         Raises:
@@ -55,13 +52,13 @@ class Server:
             raise HypermeterError(f"model: no {name!r} here; expected one of {', '.join(self.players)}")
         return self.players[name]
 
-    async def work(self, request: Request, model: str | None, job: Callable[[OnnxPlayer], Result]) -> Result:
+    async def work(self, request: Request, model: str | None, job: Callable[[Player], Result]) -> Result:
         """Run a job on a thread, once there is a place, until it is done, its time is up, or the client leaves."""
         player = self.player(model)
         async with self.slots.one(partial(_has_left, request)):
             watch = Watch(self.limits.seconds)
             loop = asyncio.get_running_loop()
-            working = loop.run_in_executor(self.threads, partial(job, Watched.of(player, watch)))
+            working = loop.run_in_executor(self.threads, partial(job, player.watched(watch.check)))
             try:
                 await wait_unless_left(working, partial(_has_left, request))
                 if not working.done():
@@ -71,7 +68,7 @@ class Server:
                 watch.stop()
 
     async def lines(
-        self, request: Request, model: str | None, job: Callable[[OnnxPlayer, Callable[[dict], None]], dict]
+        self, request: Request, model: str | None, job: Callable[[Player, Callable[[dict], None]], dict]
     ) -> AsyncGenerator[dict]:
         """What the job says, then what it gives back; or its error, and the status that it would have."""
         player = self.player(model)
@@ -84,7 +81,7 @@ class Server:
 
         def run() -> None:
             try:
-                say(job(Watched.of(player, watch), say))
+                say(job(player.watched(watch.check), say))
             except Stopped:
                 pass
             except (HypermeterError, Refused) as error:
