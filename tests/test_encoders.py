@@ -68,6 +68,28 @@ def test_outputs_of_a_prefix_are_the_prefix_of_the_outputs(encoder):
         torch.testing.assert_close(encoder(x[:, :steps]), encoder(x)[:, :steps], atol=1e-6, rtol=0)
 
 
+@torch.no_grad()
+def test_one_position_stands_for_all_rows(attention):
+    states, played = attention_input(10)
+    memory = attention.init_memory(2)
+    for step in range(10):
+        one, each_own = torch.tensor([step]), torch.full((2,), step)
+        recalled = [attention.recall(states[:, step], position, memory[0]) for position in (one, each_own)]
+        torch.testing.assert_close(together(recalled[0]), together(recalled[1]))
+        element = attention.element(states[:, step], played[:, step])
+        memories = [attention.remember(element, position, memory) for position in (one, each_own)]
+        assert all(torch.equal(*columns) for columns in zip(*memories, strict=True))
+        memory = memories[0]
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_dropout_between_recurrent_layers_acts_one_step_at_a_time_too(cell):
+    encoder, x = RecurrentEncoder(3, 8, 2, 0.5, cell), torch.randn(2, 3)
+    first, second = (encoder.step(x, encoder.init_state(2)) for _ in range(2))
+    assert torch.equal(first[1][0][:, 0], second[1][0][:, 0])  # the lower layer has nothing before it to drop
+    assert not torch.equal(first[0], second[0])
+
+
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_a_recurrent_output_has_a_gradient_to_all_before_it_and_none_after(cell):
     found = reach(RecurrentEncoder(3, 8, cell=cell).eval(), 13, 3)
@@ -172,8 +194,8 @@ def recall_all(attention, states, played):
     memory, outputs = attention.init_memory(len(states)), []
     for step in range(states.shape[1]):
         position = torch.full((len(states),), step)
-        outputs.append(together(attention.recall(states[:, step], position, memory)))
-        memory = attention.remember(states[:, step], played[:, step], position, memory)
+        outputs.append(together(attention.recall(states[:, step], position, memory[0])))
+        memory = attention.remember(attention.element(states[:, step], played[:, step]), position, memory)
     return torch.stack(outputs, 1)
 
 
@@ -193,9 +215,9 @@ def test_bar_attention_recalls_for_rows_at_different_positions(attention):
         row = torch.arange(2) if step >= 0 else torch.arange(1)
         at = torch.tensor([step + ahead, step])[row]
         part = tuple(each[row] for each in memory)
-        recalled = together(attention.recall(states[row, at], at, part))
+        recalled = together(attention.recall(states[row, at], at, part[0]))
         torch.testing.assert_close(recalled, out[row, at], atol=1e-5, rtol=0)
-        part = attention.remember(states[row, at], played[row, at], at, part)
+        part = attention.remember(attention.element(states[row, at], played[row, at]), at, part)
         memory = tuple(torch.cat([new, old[len(row) :]]) for new, old in zip(part, memory))
 
 
@@ -250,7 +272,7 @@ def test_bar_attention_remembers_in_a_new_memory(attention):
     states, played = attention_input(4)
     position = torch.tensor([2, 5])
     old = attention.init_memory(2)
-    new = attention.remember(states[:, 0], played[:, 0], position, old)
+    new = attention.remember(attention.element(states[:, 0], played[:, 0]), position, old)
     assert all((each == 0).all() for each in old)
     assert any((each != 0).any() for each in new)
     assert [each.shape for each in new] == [each.shape for each in old]

@@ -47,10 +47,34 @@ class RecurrentEncoder(nn.Module):
         return (zeros,) if self.cell == "gru" else (zeros, zeros)
 
     def step(self, x: Float[Tensor, "B input"], state: EncoderState) -> tuple[Float[Tensor, "B hidden"], EncoderState]:
-        layers_first = [each.transpose(0, 1).contiguous() for each in state]
-        out, after = self.rnn(x[:, None], layers_first[0] if self.cell == "gru" else tuple(layers_first))
-        after = (after,) if self.cell == "gru" else after
-        return out[:, 0], tuple(each.transpose(0, 1) for each in after)
+        """Written in linear maps: ONNX Runtime would keep the weights of its own recurrent layers out of int8."""
+        cell = _gru_cell if self.cell == "gru" else _lstm_cell
+        after: list[tuple[Tensor, ...]] = []
+        for layer in range(self.rnn.num_layers):
+            if layer:
+                x = F.dropout(x, self.rnn.dropout, self.training)
+            ways = []
+            for way, heard in (("ih", x), ("hh", state[0][:, layer])):
+                weight, bias = (getattr(self.rnn, f"{kind}_{way}_l{layer}") for kind in ("weight", "bias"))
+                ways.append(F.linear(heard, weight, bias))
+            after.append(cell(*ways, *(part[:, layer] for part in state)))
+            x = after[-1][0]
+        return x, tuple(torch.stack(parts, 1) for parts in zip(*after, strict=True))
+
+
+def _gru_cell(into: Tensor, back: Tensor, hidden: Tensor) -> tuple[Tensor]:
+    """The next hidden state, from the linear maps of the input and of the hidden state, in the order of ``nn.GRU``."""
+    into_reset, into_update, into_new = into.chunk(3, -1)
+    back_reset, back_update, back_new = back.chunk(3, -1)
+    new = (into_new + (into_reset + back_reset).sigmoid() * back_new).tanh()
+    return (new + (into_update + back_update).sigmoid() * (hidden - new),)
+
+
+def _lstm_cell(into: Tensor, back: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """The next hidden state and cell, likewise, in the order of ``nn.LSTM``."""
+    write, keep, new, read = (into + back).chunk(4, -1)
+    cell = keep.sigmoid() * cell + write.sigmoid() * new.tanh()
+    return read.sigmoid() * cell.tanh(), cell
 
 
 def rotate(x: Float[Tensor, "B heads T size"], position: Int[Tensor, "#B T"]) -> Float[Tensor, "B heads T size"]:
@@ -165,10 +189,11 @@ class TransformerEncoder(nn.Module):
 
 
 BarMemory = tuple[Tensor, ...]
-"""What stood at each step of the last bars: one tensor for each step of the bar, (B, window, 2 * hidden + V).
+"""What stood at each step of the last bars: a column for each step of the bar, (B, window, 2 * hidden + V).
 
-Row r of a tensor belongs to the bar whose number is r modulo the window. One tensor a step, so that adding an element
-copies that step's rows only.
+The first column is of the step of the bar at which a row stands, the second of the step after it, and so on: rows that
+stand at different steps use the same column. Row r of a column belongs to the bar whose number is r modulo the window.
+A new element is put into a copy of the first column, which then becomes the last; the others are shared.
 """
 
 
@@ -223,7 +248,13 @@ class BarAttention(nn.Module):
         self.distance_bias = nn.Parameter(-0.1 * torch.arange(window).float().repeat(num_heads, 1))
         self.drop = nn.Dropout(dropout)
 
-    def _remember(self, states: Float[Tensor, "*B hidden"], played: Float[Tensor, "*B V"]) -> Float[Tensor, "*B keys"]:
+    @property
+    def memory_size(self) -> int:
+        """Elements of what is remembered of a step."""
+        return self.value.in_features + self.key.out_features
+
+    def element(self, states: Float[Tensor, "*B hidden"], played: Float[Tensor, "*B V"]) -> Float[Tensor, "*B keys"]:
+        """What is remembered of steps: their keys, values and hits."""
         return torch.cat([self.key(states), self.value(torch.cat([states, played], -1)), played], -1)
 
     def _attend(
@@ -261,38 +292,37 @@ class BarAttention(nn.Module):
         distance = bar[:, None] - bar[None]
         bias = self._bias(distance, torch.ones_like(distance, dtype=torch.bool))[None]
         states = by_step_of_bar(states)
-        recalled = self._attend(states, self._remember(states, by_step_of_bar(played)), bias)
+        recalled = self._attend(states, self.element(states, by_step_of_bar(played)), bias)
         return Recalled(*(x.unflatten(0, (batch, per_bar)).transpose(1, 2).flatten(1, 2)[:, :steps] for x in recalled))
 
     def init_memory(self, batch_size: int) -> BarMemory:
-        hidden = self.key.out_features
-        empty = self.key.weight.new_zeros(batch_size, self.window, self.value.in_features + hidden)
+        empty = self.key.weight.new_zeros(batch_size, self.window, self.memory_size)
         return (empty,) * self.steps_per_bar
 
-    def remember(
-        self,
-        state: Float[Tensor, "B hidden"],
-        played: Float[Tensor, "B V"],
-        position: Int[Tensor, " B"],
-        memory: BarMemory,
-    ) -> BarMemory:
-        """The memory with the state before step ``position`` and what was played there added."""
-        new, columns = self._remember(state, played), list(memory)
-        bar, step = position // self.steps_per_bar, position % self.steps_per_bar
-        for column in step.unique().tolist():
-            rows = (step == column).nonzero()[:, 0]
-            columns[column] = columns[column].index_put((rows, bar[rows] % self.window), new[rows])
-        return tuple(columns)
+    def remember(self, element: Float[Tensor, "B keys"], position: Int[Tensor, " #B"], memory: BarMemory) -> BarMemory:
+        """The memory at the step after ``position``, with the ``element`` of step ``position`` in it.
 
-    def recall(self, state: Float[Tensor, "B hidden"], position: Int[Tensor, " B"], memory: BarMemory) -> Recalled:
-        """What ``forward`` gives at step ``position`` (before anything is played there)."""
-        bar, step = position // self.steps_per_bar, position % self.steps_per_bar
-        slots = torch.arange(self.window, device=state.device)
-        distance = (bar[:, None] - 1 - slots) % self.window + 1
-        bias = self._bias(distance, distance <= bar[:, None]).transpose(0, 1)[:, :, None]
-        used = step.unique().tolist()
-        if len(used) == 1:
-            rows = memory[used[0]]
-        else:
-            rows = torch.stack(memory, 1)[torch.arange(len(step), device=step.device), step]
-        return Recalled(*(x[:, 0] for x in self._attend(state[:, None], rows, bias)))
+        Args:
+            element: of the state before that step, and what was played there.
+            position: steps before it; one for all rows, or one for each.
+            memory: at that step.
+        """
+        column, *others = memory
+        rows = torch.arange(len(column), device=column.device)
+        slot = position // self.steps_per_bar % self.window
+        return (*others, column.index_put((rows, slot), element))
+
+    def recall(
+        self, state: Float[Tensor, "B hidden"], position: Int[Tensor, " #B"], column: Float[Tensor, "B window keys"]
+    ) -> Recalled:
+        """What ``forward`` gives at step ``position``, before anything is played there.
+
+        Args:
+            state: before that step.
+            position: steps before it; one for all rows, or one for each.
+            column: of the memory at that step, the first.
+        """
+        bar = (position // self.steps_per_bar)[:, None]
+        distance = (bar - 1 - torch.arange(self.window, device=state.device)) % self.window + 1
+        bias = self._bias(distance, distance <= bar).transpose(0, 1)[:, :, None]
+        return Recalled(*(x[:, 0] for x in self._attend(state[:, None], column, bias)))

@@ -7,29 +7,27 @@ distribution is made, so that training is one parallel pass and streaming needs 
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.kit import Kit
 from hypermeter.io.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, reading, write_checkpoint
-from hypermeter.model.encoders import Recalled
-from hypermeter.model.generate import check_hits, generate
-from hypermeter.model.heads import StepDistribution
-from hypermeter.model.levels import Levels
 from hypermeter.model.losses import compute_loss
-from hypermeter.model.plan import SETTLED, Plan, fitting_plan
-from hypermeter.model.state import Prediction, State
+from hypermeter.model.plan import Plan, fitting_plan
+from hypermeter.model.playing import check_hits, generate, player_of
+from hypermeter.model.state import Prediction
+from hypermeter.model.stepping import Stepping
 from hypermeter.music.metrics import chunk_means, sums_so_far
+from hypermeter.play.player import Player
 
 
-class HierarchicalDrumModel(Levels):
+class HierarchicalDrumModel(Stepping):
     """Causal drum model with step, bar and phrase levels. Its arguments are those of ``Levels``."""
 
     # ------------------------------------------------------------------ whole sequences
@@ -66,6 +64,7 @@ class HierarchicalDrumModel(Levels):
             bar_seq = chunk_means(step_seq, per_bar)
         if phrase_seq is None:
             phrase_seq = chunk_means(step_seq, self.grid.steps_per_phrase)
+        assert bar_seq is not None and phrase_seq is not None
         self._check(bar_seq, "bar_seq", batch, -(-steps // per_bar))
         self._check(phrase_seq, "phrase_seq", batch, -(-steps // self.grid.steps_per_phrase))
         bar_seq, phrase_seq = bar_seq.to(dtype), phrase_seq.to(dtype)
@@ -121,102 +120,6 @@ class HierarchicalDrumModel(Levels):
         """``losses.compute_loss`` on this model's grid."""
         return compute_loss(preds, targets, metrics, grid=self.grid, **options)
 
-    # ------------------------------------------------------------------ one step at a time
-
-    def init_state(self, batch_size: int, plan: Plan | None = None) -> State:
-        """The state before the first step; ``predict`` gives the distribution of that step.
-
-        Args:
-            batch_size: rows.
-            plan: as in ``forward``, of one row or ``batch_size``.
-        """
-        plan = fitting_plan(batch_size, self.labels, plan=plan)
-        start = self._start_state(plan)
-        rows = torch.arange(batch_size, device=start.position.device)
-        return replace(start.select(rows if plan else torch.zeros_like(rows)), start=start)
-
-    def _start_state(self, plan: Plan | None) -> State:
-        like, rows = self.feature_norm.weight, plan.batch_size if plan else 1
-        position = torch.zeros(rows, dtype=torch.long, device=like.device)
-        silence, history = like.new_zeros(rows, self.width), like.new_zeros(rows, self.past, self.width)
-        first = self._step_input(silence, self._earlier(history), position)
-        hidden, step = self.step_rnn.step(first, self.step_rnn.init_state(rows))
-        bar_dim, phrase_dim = self.config["bar_hidden_dim"], self.config["phrase_hidden_dim"]
-        return State(
-            position=position,
-            hidden=hidden,
-            step=step,
-            bar=self.bar_rnn.init_state(rows),
-            phrase=self.phrase_rnn.init_state(rows),
-            bar_output=like.new_zeros(rows, bar_dim),
-            phrase_output=like.new_zeros(rows, phrase_dim),
-            bar_sums=(torch.zeros_like(hidden), silence),
-            phrase_sums=(like.new_zeros(rows, bar_dim), silence),
-            history=history,
-            memory=() if self.bar_attention is None else self.bar_attention.init_memory(rows),
-            plan=like.new_zeros(rows, 1, 0) if plan is None else self._asked(plan.bars(0, plan.num_bars + SETTLED)),
-        )
-
-    def predict(self, state: State) -> StepDistribution:
-        """The distribution of the next step."""
-        features, recalled = self._hear(state)
-        if not state.plan.shape[-1]:
-            return self._distribution(features, recalled, state.position)
-        bar = (state.position // self.grid.steps_per_bar).clamp(max=state.plan.shape[1] - 1)
-        asked = state.plan[torch.arange(len(bar), device=bar.device), bar]
-        return self._distribution(features, recalled, state.position, state.bar_sums[1], asked)
-
-    def features(self, state: State) -> Float[Tensor, "B hidden"]:
-        """What the distribution of the next step is made from: ``Prediction.features`` at its position."""
-        return self._hear(state)[0]
-
-    def _hear(self, state: State) -> tuple[Tensor, Recalled | None]:
-        recalled = None
-        if self.bar_attention is not None:
-            recalled = self.bar_attention.recall(state.hidden, state.position, state.memory)
-        heard = state.hidden
-        for hear, said in ((self.hear_bar, state.bar_output), (self.hear_phrase, state.phrase_output)):
-            if hear is not None:
-                heard = heard + hear(said)
-        return self._features(heard, recalled, state.position), recalled
-
-    def step(self, x: Float[Tensor, "B V"], state: State) -> tuple[StepDistribution, State]:
-        """Hear the step x; give the distribution of the step after it, and the new state."""
-        state = self.advance(x, state)
-        return self.predict(state), state
-
-    def advance(self, x: Float[Tensor, "B V"], state: State) -> State:
-        """The state after the step x.
-
-        Raises:
-            HypermeterError: x of another shape than (rows of the state, voices and the columns of tracks).
-        """
-        if x.shape != (len(state.position), self.width):
-            expected = (len(state.position), self.width)
-            raise HypermeterError(f"step: x of shape {tuple(x.shape)}, expected {expected} (rows of the state, voices)")
-        x = x.to(state.hidden.dtype)
-        memory = state.memory
-        if self.bar_attention is not None:
-            memory = self.bar_attention.remember(state.hidden, x, state.position, memory)
-        position = state.position + 1
-        history = torch.cat([state.history, x[:, None]], 1)[:, 1:] if self.past else state.history
-        hidden, step = self.step_rnn.step(self._step_input(x, self._earlier(history), position), state.step)
-        bar_sums = (state.bar_sums[0] + hidden, state.bar_sums[1] + x)
-        state = replace(
-            state,
-            position=position,
-            hidden=hidden,
-            step=step,
-            bar_sums=bar_sums,
-            phrase_sums=(state.phrase_sums[0], state.phrase_sums[1] + x),
-            history=history,
-            memory=memory,
-        )
-        ended = position % self.grid.steps_per_bar == 0
-        if ended.any():
-            state = self._end_bar(state, ended)
-        return state
-
     def generate(
         self,
         start_seq: Float[Tensor, "#B T0 V"] | None = None,
@@ -224,21 +127,17 @@ class HierarchicalDrumModel(Levels):
         temperature: float = 1.0,
         **options: Any,
     ) -> Float[Tensor, "B T V"]:
-        """``generate.generate`` with this model: (B, T0 + length, V)."""
+        """``playing.generate`` with this model, whose options it takes: (B, T0 + length, V)."""
         return generate(self, start_seq, length, temperature, **options)
 
-    def _end_bar(self, state: State, ended: Bool[Tensor, " B"]) -> State:
-        gathered = torch.cat(state.bar_sums, -1) / self.grid.steps_per_bar
-        output, bar = self.bar_rnn.step(self.step_to_bar(gathered), state.bar)
-        sums = (state.phrase_sums[0] + output, state.phrase_sums[1])
-        state = state.change(ended, bar=bar, bar_output=output, bar_sums=_zeros_like(state.bar_sums), phrase_sums=sums)
-        ended = state.position % self.grid.steps_per_phrase == 0
-        if not ended.any():
-            return state
-        states, patterns = state.phrase_sums
-        gathered = torch.cat([states / self.grid.bars_per_phrase, patterns / self.grid.steps_per_phrase], -1)
-        output, phrase = self.phrase_rnn.step(self.bar_to_phrase(gathered), state.phrase)
-        return state.change(ended, phrase=phrase, phrase_output=output, phrase_sums=_zeros_like(state.phrase_sums))
+    @property
+    def is_stock(self) -> bool:
+        """Whether all parts are of the package, so that the engine plays the model from its weights."""
+        return type(self) is HierarchicalDrumModel and not self.own_encoders
+
+    def player(self, name: str = "model") -> Player:
+        """The engine's player of this model as it is now: it infills, varies, performs; see ``play.player``."""
+        return player_of(self, name)
 
     # ------------------------------------------------------------------ files
 
@@ -249,11 +148,8 @@ class HierarchicalDrumModel(Levels):
             path: of the file, by custom ``.safetensors``.
             notes: anything JSON can hold (data, seed, result), kept beside the configuration.
         """
-        write_checkpoint(path, Checkpoint(self.config, self.grid, self.kit, self.state_dict()), notes or {})
-
-
-def _zeros_like(sums: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return torch.zeros_like(sums[0]), torch.zeros_like(sums[1])
+        own = {"encoders": self.own_encoders} if self.own_encoders else {}
+        write_checkpoint(path, Checkpoint(self.config | own, self.grid, self.kit, self.state_dict()), notes or {})
 
 
 def _log_odds(mean_pattern: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:
@@ -261,7 +157,12 @@ def _log_odds(mean_pattern: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:
     return mean_pattern.clamp(0.02, 0.98).logit()
 
 
-def load(name_or_path: str | Path, kit: str | None = None, device: str | torch.device = "cpu") -> HierarchicalDrumModel:
+def load(
+    name_or_path: str | Path,
+    kit: str | None = None,
+    device: str | torch.device = "cpu",
+    encoders: Mapping[str, nn.Module] | None = None,
+) -> HierarchicalDrumModel:
     """A model in eval mode.
 
     Args:
@@ -269,16 +170,35 @@ def load(name_or_path: str | Path, kit: str | None = None, device: str | torch.d
             weights, or its last before there are any).
         kit: where given, the name of the kit that the model must have.
         device: where the weights go.
+        encoders: by level (``step_rnn``, ``bar_rnn``, ``phrase_rnn``), where the model was saved with encoders of one's
+            own: modules as they were made for it, which become parts of the model and take its weights.
 
     Raises:
-        HypermeterError: not there, damaged, not a Hypermeter checkpoint, or of another kit.
+        HypermeterError: not there, damaged, not a Hypermeter checkpoint, or of another kit; ``encoders`` are not those
+            that the model was saved with.
     """
     path = find_checkpoint(name_or_path)
     with reading(path):
         checkpoint = read_checkpoint(path, kit)
-        model = HierarchicalDrumModel(**checkpoint.config, grid=checkpoint.grid, kit=checkpoint.kit)
+        config, encoders = dict(checkpoint.config), dict(encoders or {})
+        _check_encoders(path, config.pop("encoders", {}), encoders)
+        model = HierarchicalDrumModel(**config, grid=checkpoint.grid, kit=checkpoint.kit)
+        for level, encoder in encoders.items():
+            setattr(model, level, encoder)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.tensors.items()})
     return model.to(device).eval()
+
+
+def _check_encoders(path: Path, saved: Mapping[str, str], given: Mapping[str, nn.Module]) -> None:
+    """Refuse encoders that are not those of one's own that the checkpoint was saved with."""
+    if wrong := sorted({*given} - {*saved}):
+        raise HypermeterError(
+            f"{path}: encoders given for {', '.join(wrong)}, where the checkpoint has the package's own; leave them out"
+        )
+    if missing := {level: name for level, name in saved.items() if level not in given}:
+        named = ", ".join(f"{level} is a {name}" for level, name in missing.items())
+        example = ", ".join(f"'{level}': {name}(...)" for level, name in missing.items())
+        raise HypermeterError(f"{path}: {named}, no encoder of the package; load it with encoders={{{example}}}")
 
 
 def kit_of(model: HierarchicalDrumModel, name: str) -> Kit:

@@ -16,6 +16,7 @@ from hypermeter.model.expression import Expression
 from hypermeter.model.heads import MixtureHead, SoftmaxHead, StepDistribution
 from hypermeter.model.plan import KINDS, Labels, Plan, PlanEmbedding, Steering
 
+ENCODERS = ("step_rnn", "bar_rnn", "phrase_rnn")
 LOOK_BACK_BARS = (1, 2, 4)
 LOOK_BACK_STEPS = 4
 """From the place that is about to be played on; only what has been played is seen."""
@@ -124,8 +125,11 @@ class Levels(nn.Module):
 
         def encoder(input_dim: int, hidden_dim: int, layers: int) -> RecurrentEncoder | TransformerEncoder:
             if use_transformer:
-                return TransformerEncoder(input_dim, hidden_dim, layers, dropout, window=attention_window)
-            return RecurrentEncoder(input_dim, hidden_dim, layers, dropout, cell)
+                built = TransformerEncoder(input_dim, hidden_dim, layers, dropout, window=attention_window)
+            else:
+                built = RecurrentEncoder(input_dim, hidden_dim, layers, dropout, cell)
+            built.is_of_config = True  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+            return built
 
         position_dim = 32 if use_positions else 0
         self.position_embedding = None
@@ -176,6 +180,12 @@ class Levels(nn.Module):
             if use_expression
             else None
         )
+
+    @property
+    def own_encoders(self) -> dict[str, str]:
+        """Levels whose encoder was put in place of the one that the configuration tells, and its class."""
+        parts = {name: getattr(self, name) for name in ENCODERS}
+        return {name: type(part).__name__ for name, part in parts.items() if not getattr(part, "is_of_config", False)}
 
     def _head(
         self, output: str, hidden_dim: int, num_components: int, known: list[list[int]] | None, recalled: int

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -223,7 +224,7 @@ class PlanEmbedding(nn.Module):
         total = self.numbers(read.flatten(-2))
         for embed, codes in zip(self.embed, plan.labels.unbind(-1), strict=True):
             total = total + embed(codes)
-        is_asked = (known.any(-1) | plan.labels.any(-1)).to(total.dtype)[..., None]
+        is_asked = (known.any(-1) | (plan.labels > 0).any(-1)).to(total.dtype)[..., None]
         is_dense = known[..., NUMBERS.index("density")]
         beside = torch.stack([torch.where(is_dense, wanted, 0), is_dense.to(total.dtype)], -1)
         newness = (-bars_since_change(plan)[..., None] / total.new_tensor(FADES)).exp()
@@ -234,8 +235,9 @@ def bars_since_change(plan: Plan) -> Float[Tensor, "B bars"]:
     """How many bars ago the section or the style that a bar is asked for was new, 0 in the first bar of the plan."""
     labels = plan.labels[..., [KINDS.index("section"), KINDS.index("style")]]
     bar = torch.arange(plan.num_bars, device=labels.device)
-    is_new = (labels[:, 1:] != labels[:, :-1]).any(-1)
-    last = torch.where(torch.cat([is_new.new_ones(len(is_new), 1), is_new], 1), bar, 0).cummax(1).values
+    is_new = F.pad((labels[:, 1:] != labels[:, :-1]).any(-1), (1, 0), value=True)
+    is_before = bar[:, None] >= bar
+    last = torch.where(is_before & is_new[:, None], bar, 0).amax(-1)  # ONNX has no cummax
     return (bar - last).float()
 
 

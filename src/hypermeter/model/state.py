@@ -1,8 +1,8 @@
 """What the model gives and what it remembers, as values: ``Prediction`` of whole sequences, ``State`` between steps."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, overload
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,10 +11,14 @@ from torch import Tensor
 from hypermeter.model.encoders import BarMemory, EncoderState
 from hypermeter.model.heads import StepDistribution
 
+PARTS = ("step_preds", "bar_preds", "phrase_preds")
+"""Of a prediction, in the order in which it unpacks."""
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """What ``forward`` gives; unpacks into ``step_preds, bar_preds, phrase_preds``, probabilities.
+    """What ``forward`` gives; like a tuple it unpacks into ``step_preds, bar_preds, phrase_preds``, probabilities, and
+    takes an index or a slice.
 
     Args:
         step_dist: distribution at positions 0..T; position t is for step t.
@@ -41,8 +45,19 @@ class Prediction:
     def phrase_preds(self) -> Float[Tensor, "B phrases V"]:
         return self.phrase_logits.sigmoid()
 
+    def __len__(self) -> int:
+        return len(PARTS)
+
     def __iter__(self) -> Iterator[Tensor]:
-        return iter((self.step_preds, self.bar_preds, self.phrase_preds))
+        return iter(self[:])
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Tensor, ...]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | tuple[Tensor, ...]:
+        names = PARTS[index]
+        return getattr(self, names) if isinstance(names, str) else tuple(getattr(self, name) for name in names)
 
 
 @dataclass(frozen=True)
@@ -50,12 +65,13 @@ class State:
     """All that the model remembers of each row, as a value: ``step`` gives a new one and leaves the old as it was.
 
     Args:
-        position: steps seen.
+        position: steps seen; -1 before the beginning, when there is not even a distribution of the first step.
         hidden: the step level's output at this position.
         step, bar, phrase: encoder states.
         bar_output, phrase_output: what those levels said last, 0 before the first.
-        bar_sums, phrase_sums: gathered since the bar (phrase) began: summed states, then summed patterns.
-        history: (B, steps, V), the last steps played, as many as the look-back needs.
+        bar_states, bar_hits: gathered since the bar began: summed states of its steps, and summed hits.
+        phrase_states, phrase_hits: gathered since the phrase began: summed states of its bars, and summed hits.
+        history: the last steps played, as many as the look-back needs.
         memory: of the bar attention, empty without.
         plan: of all bars, embedded; of size 0 where nothing is asked.
         start: the state before the first step, one row or as many as here, or None in that state itself.
@@ -68,47 +84,52 @@ class State:
     phrase: EncoderState
     bar_output: Float[Tensor, "B bar_hidden"]
     phrase_output: Float[Tensor, "B phrase_hidden"]
-    bar_sums: tuple[Tensor, Tensor]
-    phrase_sums: tuple[Tensor, Tensor]
+    bar_states: Float[Tensor, "B hidden"]
+    bar_hits: Float[Tensor, "B V"]
+    phrase_states: Float[Tensor, "B bar_hidden"]
+    phrase_hits: Float[Tensor, "B V"]
     history: Float[Tensor, "B past V"]
     memory: BarMemory
     plan: Float[Tensor, "B bars plan_dim"]
     start: "State | None" = None
 
-    def _parts(self) -> dict[str, Any]:
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "start"}
+    def parts(self) -> dict[str, Any]:
+        """All but the start, by name: tensors, and tuples of tensors."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "start"}
 
     def select(self, rows: Int[Tensor, " N"]) -> "State":
         """The state of the given rows, in that order; a row may come more than once."""
         start = self.start
         if start is not None and len(start.position) > 1:
             start = start.select(rows)
-        return State(**{name: _map(part, lambda x: x[rows]) for name, part in self._parts().items()}, start=start)
+        return State(**{name: map_tensors(lambda x: x[rows], part) for name, part in self.parts().items()}, start=start)
 
     def reset(self, mask: Bool[Tensor, " B"]) -> "State":
         """Rows where the mask is true go back to before the first step."""
         if self.start is None:
             return self
-        return self.change(mask, **self.start._parts())
+        return self.change(mask, **self.start.parts())
 
-    def change(self, mask: Bool[Tensor, " B"], **parts: Any) -> "State":
-        """Rows where the mask is true take the given parts; the rest stays."""
-        return replace(self, **{name: _where(mask, part, getattr(self, name)) for name, part in parts.items()})
+    def change(self, mask: Bool[Tensor, " B"] | bool, **parts: Any) -> "State":
+        """Rows where the mask is true, or all or none, take the given parts; the rest stays."""
+        return replace(self, **{name: choose(mask, part, getattr(self, name)) for name, part in parts.items()})
 
     def detach(self) -> "State":
         start = None if self.start is None else self.start.detach()
-        return State(**{name: _map(part, torch.detach) for name, part in self._parts().items()}, start=start)
+        return State(**{name: map_tensors(torch.detach, part) for name, part in self.parts().items()}, start=start)
 
 
-def _map(value: Any, change) -> Any:
+def map_tensors(change: Callable[[Tensor], Tensor], value: Any) -> Any:
     """``change`` on each tensor of nested tuples."""
     if isinstance(value, tuple):
-        return tuple(_map(each, change) for each in value)
+        return tuple(map_tensors(change, part) for part in value)
     return change(value)
 
 
-def _where(mask: Bool[Tensor, " B"], chosen: Any, other: Any) -> Any:
+def choose(mask: Bool[Tensor, " B"] | bool, chosen: Any, other: Any) -> Any:
     """Rows of nested tuples of tensors: ``chosen`` where the mask is true; either may have one row for all."""
-    if isinstance(chosen, tuple):
-        return tuple(_where(mask, a, b) for a, b in zip(chosen, other, strict=True))
-    return torch.where(mask.view(-1, *[1] * (chosen.dim() - 1)), chosen, other)
+    if isinstance(mask, bool):
+        return chosen if mask else other
+    if isinstance(other, tuple):
+        return tuple(choose(mask, a, b) for a, b in zip(chosen, other, strict=True))
+    return torch.where(mask.view(-1, *[1] * (other.dim() - 1)), chosen, other)

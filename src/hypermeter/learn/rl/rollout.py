@@ -13,7 +13,8 @@ from torch import Tensor
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.model.plan import Plan
-from hypermeter.model.playing import Streaming, listen, width_of
+from hypermeter.model.playing import Streaming, check_hits, width_of
+from hypermeter.model.stepping import Stepping
 
 STEPS_AT_ONCE = 8_192
 """Of a parallel pass over what was played."""
@@ -89,15 +90,23 @@ def rollout(
                 f"rollout: primer of shape {found}, expected 1 or {batch_size} rows of (steps, voices)"
             )
         start_seq = start_seq.expand(batch_size, -1, -1)
-        state = listen(model, start_seq, state)
+        check_hits(start_seq, width_of(model), "primer")
+        for position, x in enumerate(start_seq.unbind(1)):
+            state = model.advance(x, state, **_at(model, position))
+    heard = 0 if start_seq is None else start_seq.shape[1]
     hits = state.hidden.new_empty(batch_size, steps, width_of(model))
     log_probs = state.hidden.new_empty(batch_size, steps)
     for step in range(steps):
-        x, log_probs[:, step] = _draw(model.predict(state), temperature, generator)
+        x, log_probs[:, step] = _draw(model.predict(state, **_at(model, heard + step)), temperature, generator)
         hits[:, step] = x
         if step + 1 < steps:
-            state = model.advance(x, state)
+            state = model.advance(x, state, **_at(model, heard + step))
     return Rollout(hits, log_probs, start_seq, plan)
+
+
+def _at(model: Streaming, position: int) -> dict[str, int]:
+    """Where all rows stand, for a model that computes less when it is told."""
+    return {"place": position} if isinstance(model, Stepping) else {}
 
 
 def _draw(dist: Any, temperature: float, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from hypermeter.core.files import atomic_write
 from hypermeter.model.expression import ALL_BINS
 from hypermeter.model.hierarchical import HierarchicalDrumModel, load
 from hypermeter.model.plan import KINDS, NUMBERS, PLAN_DIM
-from hypermeter.play.runtime.folder import FORMAT
+from hypermeter.play.exported import FORMAT
 from hypermeter.share.export.graphs import ExpressionGraph, PlanGraph, StepGraph
 from hypermeter.share.export.int8 import quantized
 from hypermeter.share.export.recurrent import translations
@@ -31,12 +31,12 @@ IN_INT8 = ("step.onnx", "expression.onnx")
 
 
 def export(
-    model: HierarchicalDrumModel, out: str | Path, name: str, int8: bool = False, forward: bool = True
+    model: HierarchicalDrumModel, out: str | Path, name: str, int8: bool = False, forward: bool = False
 ) -> dict[str, Any]:
     """Write the folder of a model that ``runtime.OnnxPlayer`` and the page play.
 
     ``step.onnx``; ``plan.onnx`` where the model takes plans; ``expression.onnx`` where it has expression;
-    ``forward.onnx`` unless told otherwise; ``meta.json``, which describes them. The same model gives the same bytes.
+    ``forward.onnx`` where it is asked for; ``meta.json``, which describes them. The same model gives the same bytes.
 
     Args:
         model: with any encoders; an output of ``mixture`` or ``sigmoid``.
@@ -117,7 +117,7 @@ def describe(model: HierarchicalDrumModel, name: str, state: dict[str, Tensor]) 
         else {
             "steps_per_bar": attention.steps_per_bar,
             "window": attention.window,
-            "size": StepGraph(model).memory_size(),
+            "size": attention.memory_size,
         },
         "expression": expression,
     }
@@ -139,7 +139,7 @@ def step_graph(model: HierarchicalDrumModel) -> tuple[Any, dict[str, Tensor]]:
     if model.labels is not None:
         inputs["asked"] = torch.zeros(ROWS, PLAN_DIM)
     if model.bar_attention is not None:
-        inputs["memory"] = torch.zeros(ROWS, model.bar_attention.window, graph.memory_size())
+        inputs["memory"] = torch.zeros(ROWS, model.bar_attention.window, model.bar_attention.memory_size)
     return to_onnx(graph, run_step, inputs | _prefixed(state), {}), state
 
 
@@ -209,7 +209,7 @@ def export_command(
     out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
     model: str = "groove",
     int8: bool = False,
-    forward: bool = True,
+    forward: bool = False,
 ) -> Path:
     """A model as ONNX graphs, for playing without PyTorch: in Python, on the page, anywhere.
 
@@ -217,7 +217,7 @@ def export_command(
         out: the folder that is written.
         model: groove, a .safetensors file, or a training run.
         int8: weights in eight bits: a third of the size, a little less like the model.
-        forward: also forward.onnx, which scores whole sequences and is not needed for playing.
+        forward: also forward.onnx, which scores whole sequences at once; nothing here plays it.
     """
     path = Path(model)
     name = path.stem if path.suffix == ".safetensors" else path.name

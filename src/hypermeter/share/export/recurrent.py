@@ -1,49 +1,12 @@
-"""Recurrent layers for export: a cell as linear maps, for one step, and ONNX's own operator, for whole sequences.
-
-``nn.GRU`` and ``nn.LSTM`` themselves will not do: ONNX Runtime keeps their weights out of int8, and the exporter fixes
-the number of steps.
-"""
+"""Recurrent layers over whole sequences for export, as ONNX's own operator: the exporter fixes ``nn.GRU``'s length."""
 
 from importlib import import_module
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypermeter.model.encoders import EncoderState, RecurrentEncoder
-
-
-def cell_step(encoder: RecurrentEncoder, x: Tensor, state: EncoderState) -> tuple[Tensor, EncoderState]:
-    """``encoder.step`` in linear maps: x (B, input) and a state of tensors (B, layers, hidden)."""
-    after: list[list[Tensor]] = []
-    for layer in range(encoder.rnn.num_layers):
-        before = [each[:, layer] for each in state]
-        x, *new = (_gru if encoder.cell == "gru" else _lstm)(encoder.rnn, layer, x, *before)
-        after.append([x, *new])
-    return x, tuple(torch.stack(each, 1) for each in zip(*after, strict=True))
-
-
-def _gru(rnn: nn.Module, layer: int, x: Tensor, hidden: Tensor) -> tuple[Tensor]:
-    into, back = _linear(rnn, "ih", layer, x), _linear(rnn, "hh", layer, hidden)
-    into_reset, into_update, into_new = into.chunk(3, -1)
-    back_reset, back_update, back_new = back.chunk(3, -1)
-    new = (into_new + (into_reset + back_reset).sigmoid() * back_new).tanh()
-    return (new + (into_update + back_update).sigmoid() * (hidden - new),)
-
-
-def _lstm(rnn: nn.Module, layer: int, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    gates = _linear(rnn, "ih", layer, x) + _linear(rnn, "hh", layer, hidden)
-    write, keep, new, read = gates.chunk(4, -1)
-    cell = keep.sigmoid() * cell + write.sigmoid() * new.tanh()
-    return read.sigmoid() * cell.tanh(), cell
-
-
-def _linear(rnn: nn.Module, way: str, layer: int, x: Tensor) -> Tensor:
-    return F.linear(x, getattr(rnn, f"weight_{way}_l{layer}"), getattr(rnn, f"bias_{way}_l{layer}"))
-
-
-# ---------------------------------------------------------------------- whole sequences
+from hypermeter.model.encoders import RecurrentEncoder
 
 
 class Sequence(nn.Module):

@@ -106,7 +106,7 @@ class ForwardGraph(nn.Module):
         bar = torch.arange(states.shape[1])
         distance = bar[:, None] - bar
         bias = attention._bias(distance, torch.ones_like(distance, dtype=torch.bool))[None]
-        found = attention._attend(states, attention._remember(states, played), bias)
+        found = attention._attend(states, attention.element(states, played), bias)
         by_row = (x.unflatten(0, (-1, per_bar)).transpose(1, 2).flatten(1, 2) for x in found)
         return Recalled(*(x[:, : hidden.shape[1]] for x in by_row))
 
