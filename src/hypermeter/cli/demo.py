@@ -3,25 +3,19 @@
 import re
 import time
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hypermeter.core.groove import Groove
-from hypermeter.io.ascii import ascii_grid, read_ascii
-from hypermeter.io.midi import write_midi
-from hypermeter.io.notation import write_text
-from hypermeter.learn.prepare import prepare
-from hypermeter.learn.train import TrainConfig, train
-from hypermeter.model.hierarchical import HierarchicalDrumModel, load
-from hypermeter.play.compose import continue_groove
-from hypermeter.share.inspection import print_metrics
-from hypermeter.share.pictures import plot_groove
-from hypermeter.share.sound import render_wav
+if TYPE_CHECKING:
+    from hypermeter.core.groove import Groove
 
 
 def demo(out: Path = Path("demo"), model: str = "groove", bars: int = 16, max_steps: int = 60, seed: int = 0) -> None:
     """Continue a groove with the shipped model, then train a small one from a small corpus and let it play.
 
-    Both are written as MIDI, as a picture, as sound, and as code for live coding.
+    Both are written as MIDI, as sound, as code for live coding and, where matplotlib is installed, as a picture. The
+    second half needs what training needs, the extra train; without it, it is left out.
 
     Args:
         out: folder to write.
@@ -31,12 +25,51 @@ def demo(out: Path = Path("demo"), model: str = "groove", bars: int = 16, max_st
         seed: of everything drawn by chance.
 
     Raises:
-        HypermeterError: a model that cannot be loaded, a folder that cannot be written.
+        HypermeterError: a model that cannot be loaded, a folder that cannot be written, a number out of its bounds.
     """
+    from hypermeter.core.extras import MissingPackageError, needs
+    from hypermeter.io.ascii import read_ascii
+    from hypermeter.play.request import check
+
+    check("bars", bars)
+    check("seed", seed)
     started = time.perf_counter()
     primer = read_ascii((resources.files("hypermeter") / "corpus" / "primer.txt").read_text("utf-8"))
     print(f"1. The model {model} goes on from a primer of {primer.num_bars} bars by {bars}.\n")
-    made = _continue(load(model), primer, bars, seed, out / "continued")
+    made = _continue(model, primer, bars, seed, out / "continued")
+    try:
+        with needs("2. A small model that learns"):
+            _learn(out, max_steps, seed)
+    except MissingPackageError as error:
+        print(f"\n{error}")
+    else:
+        made += _continue(out / "model", primer, bars, seed, out / "learnt")
+    print(f"\nWritten in {time.perf_counter() - started:.0f} s:")
+    for path in made:
+        print(f"  {path}")
+    picture = out / "continued.png"
+    print(f"\nListen to {out / 'continued.wav'}{f' and look at {picture}' if picture in made else ''}.")
+
+
+def read_corpus() -> "dict[str, Groove]":
+    """Return the performances that come with the package, each named by its style and a number."""
+    from hypermeter.io.ascii import read_ascii
+
+    grooves = {}
+    for file in sorted((resources.files("hypermeter") / "corpus").iterdir(), key=lambda file: file.name):
+        style = file.name.removesuffix(".txt")
+        if style == "primer":
+            continue
+        _, *texts = re.split(r"^## .*$", file.read_text("utf-8"), flags=re.MULTILINE)
+        grooves |= {f"{style}-{number}": read_ascii(text) for number, text in enumerate(texts, 1)}
+    return grooves
+
+
+def _learn(out: Path, max_steps: int, seed: int) -> None:
+    """Write the corpus and train a small model on it, whose run is the folder `model` in `out`."""
+    from hypermeter.io.midi import write_midi
+    from hypermeter.learn.prepare import prepare
+    from hypermeter.learn.train import TrainConfig, train
 
     corpus = read_corpus()
     print(f"\n2. A small model learns from {len(corpus)} performances, in {max_steps} updates, and goes on likewise.\n")
@@ -55,34 +88,26 @@ def demo(out: Path = Path("demo"), model: str = "groove", bars: int = 16, max_st
         seed=seed,
     )
     train(config)
-    made += _continue(load(out / "model"), primer, bars, seed, out / "learnt")
-
-    print(f"\nWritten in {time.perf_counter() - started:.0f} s:")
-    for path in made:
-        print(f"  {path}")
-    print(f"\nListen to {out / 'continued.wav'} and look at {out / 'continued.png'}.")
 
 
-def read_corpus() -> dict[str, Groove]:
-    """The performances that come with the package, each named by its style and a number."""
-    grooves = {}
-    for file in sorted((resources.files("hypermeter") / "corpus").iterdir(), key=lambda each: each.name):
-        style = file.name.removesuffix(".txt")
-        if style == "primer":
-            continue
-        _, *texts = re.split(r"^## .*$", file.read_text("utf-8"), flags=re.MULTILINE)
-        grooves |= {f"{style}-{number}": read_ascii(text) for number, text in enumerate(texts, 1)}
-    return grooves
+def _continue(model: str | Path, primer: "Groove", bars: int, seed: int, stem: Path) -> list[Path]:
+    """Write and show the primer and what the model makes of it; return the files."""
+    from hypermeter.io.ascii import ascii_grid
+    from hypermeter.io.midi import write_midi
+    from hypermeter.io.notation import write_text
+    from hypermeter.play.compose import continue_groove
+    from hypermeter.play.player import load_player
+    from hypermeter.play.request import Drawing
+    from hypermeter.share.inspection import print_metrics
+    from hypermeter.share.pictures import show_picture
+    from hypermeter.share.sound import render_wav
 
-
-def _continue(model: HierarchicalDrumModel, primer: Groove, bars: int, seed: int, stem: Path) -> list[Path]:
-    """Writes and shows the primer and what the model makes of it."""
-    groove = continue_groove(model, primer, bars, seed=seed)
+    groove = continue_groove(load_player(model), primer, bars, Drawing(seed=seed))
     midi, picture, sound, code = (stem.with_suffix(suffix) for suffix in (".mid", ".png", ".wav", ".tidal"))
     write_midi(groove, midi)
-    plot_groove(groove, picture, title="shaded: the primer", primer_steps=len(primer))
     render_wav(groove, sound)
     write_text(groove, code)
     print(ascii_grid(groove))
     print_metrics(groove)
-    return [midi, picture, sound, code]
+    show_picture(groove, picture, title="shaded: the primer", primer_steps=len(primer))
+    return [midi, *([picture] if find_spec("matplotlib") else []), sound, code]

@@ -1,20 +1,20 @@
 """The ``humanize`` command: MIDI in, the same MIDI with a drummer's velocity and timing out."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import tyro
 
-from hypermeter.core.files import atomic_write, check_out
-from hypermeter.core.groove import Groove
-from hypermeter.core.kit import Kit
-from hypermeter.io.midi import MIDI_SUFFIXES, Piece, parse_midi
-from hypermeter.io.midi.content import load_score
-from hypermeter.io.midi.events import replay_drums
-from hypermeter.io.midi.read import read_content
-from hypermeter.play.humanize import check_expression, humanize
-from hypermeter.play.player import kit_of, load_player
+from hypermeter.core.limits import MOST_SEED
+from hypermeter.play.request import BOUNDS, Drawing, check
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hypermeter.core.groove import Groove
+    from hypermeter.core.kit import Kit
+    from hypermeter.io.midi import Piece
 
 
 def humanize_command(
@@ -24,7 +24,7 @@ def humanize_command(
     amount: float = 1.0,
     timing: float = 1.0,
     velocity: float = 1.0,
-    temperature: float = 1.0,
+    temperature: float = Drawing.temperature,
     seed: int = 0,
 ) -> Path:
     """Give the drums of a MIDI file a drummer's velocity and timing; all else in it stays.
@@ -42,8 +42,20 @@ def humanize_command(
     Raises:
         HypermeterError: a file or a number that does not fit, a model that plays hits only.
     """
+    from hypermeter.core.files import atomic_write, check_out
+    from hypermeter.io.midi import MIDI_SUFFIXES, parse_midi
+    from hypermeter.io.midi.content import load_score
+    from hypermeter.io.midi.events import replay_drums
+    from hypermeter.io.midi.read import read_content
+    from hypermeter.play.humanize import check_expression, humanize
+    from hypermeter.play.player import kit_of, load_player
+
     check_out(out, MIDI_SUFFIXES, [file])
-    drummer = load_player(model)
+    for name, value in (("amount", amount), ("timing", timing), ("velocity", velocity)):
+        BOUNDS["amount"].check(name, value)
+    for name, value in (("temperature", temperature), ("seed", seed)):
+        check(name, value)
+    drummer = replace(load_player(model), name=model)
     kit = kit_of(drummer)
     check_expression(drummer)
     content = read_content(file)
@@ -53,10 +65,13 @@ def humanize_command(
     if unmapped := sum(sum(piece.unmapped.values()) for piece in pieces):
         print(f"{file}: left as they are: {unmapped} hits that no voice of kit {kit.name} reads")
     options: dict[str, Any] = {"amount": amount, "timing": timing, "velocity": velocity, "temperature": temperature}
-    played = [humanize(piece.groove, drummer, seed=seed + number, **options) for number, piece in enumerate(pieces)]
+    played = [
+        humanize(piece.groove, drummer, seed=(seed + number) % (MOST_SEED + 1), **options)
+        for number, piece in enumerate(pieces)
+    ]
     score, *_ = load_score(content, str(file))
 
-    def play(ticks: np.ndarray, pitches: np.ndarray, velocities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def play(ticks: "np.ndarray", pitches: "np.ndarray", velocities: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
         for piece, groove in zip(pieces, played, strict=True):
             ticks, velocities = _play(ticks, pitches, velocities, piece, groove, kit, score.ticks_per_quarter)
         return ticks, velocities
@@ -68,18 +83,20 @@ def humanize_command(
 
 
 def _play(
-    ticks: np.ndarray,
-    pitches: np.ndarray,
-    velocities: np.ndarray,
-    piece: Piece,
-    played: Groove,
-    kit: Kit,
+    ticks: "np.ndarray",
+    pitches: "np.ndarray",
+    velocities: "np.ndarray",
+    piece: "Piece",
+    played: "Groove",
+    kit: "Kit",
     ticks_per_quarter: int,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> "tuple[np.ndarray, np.ndarray]":
     """Ticks and velocities (N,) of a track's notes, changed by what changed in their cells of the piece.
 
     Of several notes in a cell, as in a flam, one is in the groove, and the others go along with it.
     """
+    import numpy as np
+
     before = piece.groove
     ticks_per_step = ticks_per_quarter / before.grid.steps_per_quarter
     steps = np.floor((ticks - piece.start_tick) / ticks_per_step + 0.5).astype(np.int64)

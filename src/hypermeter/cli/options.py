@@ -3,18 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.groove import Groove
-from hypermeter.io.midi import MIDI_SUFFIXES
-from hypermeter.play.compose import BARS
-from hypermeter.play.plan import NUMBERS, bars_of, no_labels, plan_of
-from hypermeter.play.player import Player
 from hypermeter.play.request import Drawing, Filling, Wishes
+
+if TYPE_CHECKING:
+    from hypermeter.core.groove import Groove
+    from hypermeter.play.player import Player
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class WishOptions:
         """The guidance; where nothing is said about it, the default of `Drawing`."""
         return Drawing.guidance if self.guidance is None else self.guidance
 
-    def of_bars(self, bars: int | None, player: Player, read: Callable[[Path], Groove]) -> tuple[Wishes, int]:
+    def of_bars(self, bars: int | None, player: "Player", read: "Callable[[Path], Groove]") -> tuple[Wishes, int]:
         """Return the wishes, and the number of new bars: `bars`, else what sections or a file tell, else BARS.
 
         Args:
@@ -59,17 +55,26 @@ class WishOptions:
         Raises:
             HypermeterError: a model without labels, a text that is no wish, a file that cannot be read.
         """
+        from hypermeter.play.compose import BARS
+        from hypermeter.play.plan import bars_of, no_labels
+
         if self.names and player.labels is None:
             raise no_labels(f"--{self.names[0]}", player.name)
         typed = {name: _numbers(text) for name in ("density", "offbeat") if (text := getattr(self, name)) is not None}
         files = {name: self._measure(name, player, read) for name, curve in typed.items() if curve is None}
         told = [len(bars_of(self.sections))] if self.sections else [len(curve) for curve in files.values()]
         bars = bars or [*told, BARS][0]
-        curves: dict[str, Any] = typed | {name: np.resize(curve, bars).tolist() for name, curve in files.items()}
+        repeated = {name: [curve[bar % len(curve)] for bar in range(bars)] for name, curve in files.items()}
+        curves: dict[str, Any] = typed | repeated
         return Wishes(self.sections, self.style, **curves), bars
 
-    def _measure(self, name: str, player: Player, read: Callable[[Path], Groove]) -> NDArray[np.float64]:
+    def _measure(self, name: str, player: "Player", read: "Callable[[Path], Groove]") -> list[float]:
         """Return what the MIDI file of an option has in each bar."""
+        import numpy as np
+
+        from hypermeter.io.midi import MIDI_SUFFIXES
+        from hypermeter.play.plan import NUMBERS, plan_of
+
         text = getattr(self, name)
         path = Path(text)
         if path.suffix.lower() not in MIDI_SUFFIXES:
@@ -78,7 +83,7 @@ class WishOptions:
         told = np.flatnonzero(~np.isnan(curve))  # there is no share of hits where there are none
         if not len(told):
             raise HypermeterError(f"{name}: no hits in {path}, expected some to measure; choose another file")
-        return np.interp(np.arange(len(curve)), told, curve[told])
+        return np.interp(np.arange(len(curve)), told, curve[told]).tolist()
 
 
 def _numbers(text: str) -> list[float] | None:
