@@ -133,7 +133,7 @@ class Mixture:
         for start, stop in self.groups:
             is_chosen, is_out = _known_of_track(known[:, start:stop], values[:, start:stop])
             left = _with_none(np.where(is_out[:, None], -np.inf, self.logits[..., start:stop]))
-            left[..., 0] = np.where(is_chosen.any(-1)[:, None], -np.inf, 0)
+            left[..., 0] = np.where(is_chosen.any(-1, keepdims=True), -np.inf, 0)
             total = total + logsumexp(left) - logsumexp(_with_none(self.logits[..., start:stop]))
         return total
 
@@ -247,7 +247,7 @@ class Categorical:
     def probs(self) -> Array:
         """(B, V), the marginal probability of each voice's hit."""
         weights = np.exp(self.log_probs_known)
-        return weights[:, :-1] @ self.known + weights[:, -1:] * sigmoid(self.logits)
+        return weights[:, :-1] @ self.known.astype(np.float64) + weights[:, -1:] * sigmoid(self.logits)
 
     def log_prob(self, x: NDArray[Any]) -> Array:
         """(B,), nats, of steps (B, V)."""
@@ -291,12 +291,12 @@ class Categorical:
         likeliest after the escape is all there is.
         """
         scores = self.log_probs_known[:, :-1]
-        none = np.isneginf(scores).all(-1)
+        none = np.isneginf(scores.max(-1, keepdims=True))
         if not none.any():
             return self.known, log_softmax(scores)
         combos = np.broadcast_to(self.known, (len(self), *self.known.shape)).copy()
-        combos[none, 0] = self.logits[none] > 0
-        scores = np.where(none[:, None] & (np.arange(scores.shape[-1]) == 0), 0.0, scores)
+        combos[:, 0] = np.where(none, self.logits > 0, combos[:, 0])
+        scores = np.where(none & (np.arange(scores.shape[-1]) == 0), 0.0, scores)
         return combos, log_softmax(scores)
 
 

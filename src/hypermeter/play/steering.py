@@ -45,15 +45,15 @@ class PlanEmbedding:
         wanted = density * np.float32(self.num_drums)
         places = np.stack([(np.log2(tempo / 120) + np.float32(1.5)) / 3, wanted / 4, offbeat], -1)
         places = np.where(known, places.clip(0, 1), 0)[..., None] * np.float32(KNOTS - 1)
-        shares = (1 - np.abs(places - np.arange(KNOTS, dtype=np.float32))).clip(0)
-        read = np.concatenate([shares, np.ones_like(shares[..., :1])], -1) * known[..., None]
+        shares: Array = (1 - np.abs(places - np.arange(KNOTS, dtype=np.float32))).clip(0)
+        read: Array = np.concatenate([shares, np.ones_like(shares[..., :1])], -1) * known[..., None]
         total = self.numbers(read.reshape(*read.shape[:-2], -1).astype(np.float32))
         for table, codes in zip(self.tables, np.moveaxis(plan.labels, -1, 0), strict=True):
             total = total + table[codes]
         is_asked = (known.any(-1) | (plan.labels > 0).any(-1)).astype(np.float32)[..., None]
         is_dense = known[..., NUMBERS.index("density")]
         beside = np.stack([np.where(is_dense, wanted, 0), is_dense.astype(np.float32)], -1)
-        newness = np.exp(-_bars_since_change(plan)[..., None] / np.array(FADES, np.float32))
+        newness: Array = np.exp(-_bars_since_change(plan)[..., None] / np.array(FADES, np.float32))
         total = total + self.between[1](gelu(self.between[0](self.between_norm(total))))
         return np.concatenate([self.norm(total) * is_asked, newness * is_asked, beside, is_asked], -1, dtype=np.float32)
 
