@@ -78,8 +78,8 @@ def test_half_an_amount_is_half_way(model, groove):
 
 
 def test_nothing_sounds_before_the_first_beat(model, groove):
-    early = replace(groove, hits=np.ones_like(groove.hits), offset=np.full(groove.hits.shape, -0.5))
-    early.velocity = np.full(groove.hits.shape, 0.5, np.float32)
+    shape = groove.hits.shape
+    early = replace(groove, hits=np.ones(shape), velocity=np.full(shape, 0.5), offset=np.full(shape, -0.5))
     for amount in (0.1, 0.5, 1.0):
         for seed in range(5):
             played = humanize(early, model, amount, seed=seed)

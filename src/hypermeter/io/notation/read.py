@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import floor, lcm, nan
 from pathlib import Path
@@ -161,24 +161,18 @@ def _read(
     unknown = frozenset(("tempo_bpm",) if tempo_bpm is None else ())
     tempo_bpm = 120.0 if tempo_bpm is None else tempo_bpm
     shape = steps, kit_read.num_voices
-    cells = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    silent = Groove(np.zeros(shape), tempo_bpm=tempo_bpm, kit=kit, grid=grid, unknown=unknown)
+    arrays = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for layer in layers:
-        _play(layer, *cells, kit_read, grid, 60.0 / tempo_bpm / grid.steps_per_quarter)
-    return Groove(*cells, tempo_bpm, kit, grid, unknown=unknown)
+        _play(layer, silent, kit_read, *arrays)
+    hits, velocity, offset = arrays
+    return replace(silent, hits=hits, velocity=velocity, offset=offset)
 
 
-def _play(
-    layer: _Layer,
-    hits: np.ndarray,
-    velocity: np.ndarray,
-    offset: np.ndarray,
-    kit: Kit,
-    grid: Grid,
-    step_duration_s: float,
-) -> None:
-    """Put the hits of a layer into the arrays (T, V)."""
-    size = grid.steps_per_bar
-    end = Fraction(len(hits), size)
+def _play(layer: _Layer, groove: Groove, kit: Kit, hits: np.ndarray, velocity: np.ndarray, offset: np.ndarray) -> None:
+    """Put the hits of a layer of the groove, on its grid and in its tempo, into the arrays (T, V)."""
+    size = groove.grid.steps_per_bar
+    end = Fraction(len(groove), size)
     values = {name: _Values(name, value, end) for name, value in layer.values.items()}
     has_gain = not values.keys().isdisjoint(("gain", "velocity"))
     for event in layer.sound.pattern.query(Fraction(0), end):
@@ -200,7 +194,7 @@ def _play(
         gain = min(said.get("gain", 1) * said.get("velocity", 1), 1) if has_gain else DEFAULT_VELOCITY
         if hits[step, column] and velocity[step, column] >= gain:
             continue
-        late = float(off) + said.get("nudge", 0) / step_duration_s
+        late = float(off) + said.get("nudge", 0) / groove.step_duration_s
         hits[step, column] = 1
         velocity[step, column] = gain
         offset[step, column] = min(max(late, -0.5), _LAST_OFFSET)
