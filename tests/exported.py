@@ -5,12 +5,14 @@ from functools import cache
 from pathlib import Path
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 
 import hypermeter
 from hypermeter.core.grid import Grid
 from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.play.exported import Folder
 from hypermeter.share.export import export
 
 LABELS = {"section": ["verse", "chorus"], "style": ["rock", "jazz"], "fill": ["beat", "fill"]}
@@ -79,3 +81,62 @@ class shapes_unchecked:
 
     def __exit__(self, *_: object) -> None:
         jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def run(session, feeds):
+    """The outputs of a graph by name."""
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def embed(name, plan, rows):
+    """What the plan's graph makes of a plan of tensors, for so many rows."""
+    labels, numbers = (np.ascontiguousarray(part.expand(rows, -1, -1).numpy()) for part in plan)
+    return run(Folder.read(folder(name)).session("plan.onnx"), {"labels": labels, "numbers": numbers})["asked"]
+
+
+class Playing:
+    """Pieces side by side on the step graph. As the graph allows it, rows may stand at different positions.
+
+    Args:
+        name: of the model.
+        rows: pieces.
+        asked: (rows, bars, plan_dim), from ``embed``; None asks nothing.
+    """
+
+    def __init__(self, name, rows, asked=None):
+        folder_read = Folder.read(folder(name))
+        self.session, self.meta, self.asked = folder_read.step_session(), folder_read.meta, asked
+        self.state = {
+            tensor["name"]: np.zeros((rows, *tensor["shape"]), tensor["dtype"]) for tensor in self.meta["state"]
+        }
+        self.state["position"] -= 1
+        self.memory, size = None, self.meta["memory"]
+        if size:
+            self.memory = np.zeros((rows, size["steps_per_bar"], size["window"], size["size"]), np.float32)
+        self.hear(np.ones((rows, self.meta["width"]), np.float32))  # at position -1 nothing is heard
+
+    def hear(self, x):
+        position, size = self.state["position"], self.meta["grid"]["steps_per_bar"]
+        rows = np.arange(len(position))
+        feeds = {f"state_{name}": tensor for name, tensor in self.state.items()} | {"x": np.asarray(x, np.float32)}
+        if self.memory is not None:
+            feeds["memory"] = self.memory[rows, (position + 1) % size]
+        if self.meta["plan_dim"]:
+            feeds["asked"] = np.zeros((len(rows), self.meta["plan_dim"]), np.float32)
+            if self.asked is not None:
+                bar = np.minimum((position + 1) // size, self.asked.shape[1] - 1)
+                feeds["asked"] = self.asked[rows, bar]
+        self.expected = run(self.session, feeds)
+        if self.memory is not None:
+            heard, bar = position >= 0, position // size % self.memory.shape[2]
+            self.memory[rows[heard], (position % size)[heard], bar[heard]] = self.expected["remembered"][heard]
+        self.state = {name: self.expected[f"next_{name}"] for name in self.state}
+
+    def put(self, row, other):
+        """The first row of another in place of a row."""
+        for own, new in ((self.state, other.state), (self.expected, other.expected)):
+            for name in own:
+                own[name][row] = new[name][0]
+        if self.memory is not None:
+            self.memory[row] = other.memory[0]

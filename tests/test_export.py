@@ -11,13 +11,16 @@ import pytest
 import torch
 
 import hypermeter
-from exported import WITH_FORWARD, exports, folder, model, shapes_unchecked  # noqa: F401
+from exported import WITH_FORWARD, Playing, embed, exports, folder, model, run, shapes_unchecked  # noqa: F401
 from hypermeter.cli import main
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.plan import SETTLED, Plan, make_plan
-from hypermeter.play.runtime import OnnxPlayer, PlanArrays, Playing, make_plan_arrays
+from hypermeter.play.exported import Folder
+from hypermeter.play.plan import make_plan as make_numpy_plan
+from hypermeter.play.player import load_player
+from hypermeter.play.request import Drawing
 from hypermeter.share.export import export
 from hypermeter.share.export.int8 import quantized
 from hypermeter.share.export.write import to_onnx
@@ -49,24 +52,11 @@ def plans_for(name: str) -> Plan:
     return Plan(torch.cat([full.labels, named.labels, free.labels]), torch.cat([full[1], named[1], free[1]]))
 
 
-def arrays(plan: Plan) -> PlanArrays:
-    return PlanArrays(plan.labels.numpy(), plan.numbers.numpy())
-
-
 def difference(found: np.ndarray, wanted: torch.Tensor | np.ndarray) -> float:
     """The greatest, of numbers above 1 relative to them."""
     wanted = np.asarray(wanted)
     assert found.shape == wanted.shape
     return float((np.abs(found - wanted) / np.maximum(np.abs(wanted), 1)).max())
-
-
-def put(playing: Playing, row: int, other: Playing) -> None:
-    """The first row of another in place of a row."""
-    for own, new in ((playing.state, other.state), (playing.expected, other.expected)):
-        for name in own:
-            own[name][row] = new[name][0]
-    if playing.memory is not None:
-        playing.memory[row] = other.memory[0]
 
 
 @pytest.mark.parametrize("is_planned", (False, True), ids=("free", "plan"))
@@ -75,32 +65,32 @@ def put(playing: Playing, row: int, other: Playing) -> None:
 def test_steps_are_those_of_pytorch_in_rows_at_different_positions(name, is_planned):
     if is_planned and name not in WITH_PLANS:
         pytest.skip("made without labels")
-    own, player = model(name), OnnxPlayer.load(folder(name))
+    own = model(name)
     hits, plan = hits_for(name, 3), plans_for(name) if is_planned else None
     state = own.init_state(3, plan)
-    asked = None if plan is None else player.embed(arrays(plan), 3)
-    playing = Playing(player, 3, asked)
+    asked = None if plan is None else embed(name, plan, 3)
+    playing = Playing(name, 3, asked)
     begin_again = {37: 1, 90: 0}
     for step in range(STEPS):
         dist, features = own.predict(state), own.features(state)
         assert difference(playing.expected["log_weights"], dist.log_weights) < TOLERANCE
         assert difference(playing.expected["logits"], dist.logits) < TOLERANCE
-        assert difference(playing.features, features) < TOLERANCE
+        assert difference(playing.expected["features"], features) < TOLERANCE
         state = own.advance(hits[:, step], state)
         playing.hear(hits[:, step].numpy())
         if step in begin_again:
             row = begin_again[step]
             state = state.reset(torch.arange(3) == row)
-            put(playing, row, Playing(player, 1, None if asked is None else asked[row : row + 1]))
-        assert playing.position.tolist() == state.position.tolist()
-    assert len(set(playing.position.tolist())) == 3
+            playing.put(row, Playing(name, 1, None if asked is None else asked[row : row + 1]))
+        assert playing.state["position"].tolist() == state.position.tolist()
+    assert len(set(state.position.tolist())) == 3
 
 
 @pytest.mark.parametrize("name", WITH_PLANS)
 @torch.no_grad()
 def test_a_row_that_asks_nothing_has_the_free_distribution_to_the_last_bit(name):
-    player, hits = OnnxPlayer.load(folder(name)), hits_for(name, 3, 40).numpy()
-    playing = Playing(player, 3, player.embed(arrays(plans_for(name)), 3))
+    hits = hits_for(name, 3, 40).numpy()
+    playing = Playing(name, 3, embed(name, plans_for(name), 3))
     for step in range(40):
         found = playing.expected
         for of_plan, free in (("log_weights", "free_log_weights"), ("logits", "free_logits")):
@@ -112,12 +102,9 @@ def test_a_row_that_asks_nothing_has_the_free_distribution_to_the_last_bit(name)
 @pytest.mark.parametrize("name", WITH_FORWARD)
 def test_steps_are_those_of_the_parallel_graph(name):
     """So no output of the parallel graph hears what comes after it: the streaming one cannot."""
-    player, hits = OnnxPlayer.load(folder(name)), hits_for(name, 3, 150).numpy()
-    asked = player.embed(arrays(plans_for(name)), 3)
-    feeds = {"step_seq": hits, "asked": asked}
-    session = player.folder.session("forward.onnx")
-    whole = dict(zip([each.name for each in session.get_outputs()], session.run(None, feeds), strict=True))
-    playing = Playing(player, 3, asked)
+    hits, asked = hits_for(name, 3, 150).numpy(), embed(name, plans_for(name), 3)
+    whole = run(Folder.read(folder(name)).session("forward.onnx"), {"step_seq": hits, "asked": asked})
+    playing = Playing(name, 3, asked)
     for step in range(151):
         for each in ("log_weights", "logits", "features"):
             assert difference(playing.expected[each], whole[each][:, step]) < TOLERANCE
@@ -129,9 +116,9 @@ def test_steps_are_those_of_the_parallel_graph(name):
 @torch.no_grad()
 def test_whole_sequences_of_any_length_are_those_of_pytorch(name):
     own, hits = model(name), hits_for(name, 3, 150)
-    session = OnnxPlayer.load(folder(name)).folder.session("forward.onnx")
+    session = Folder.read(folder(name)).session("forward.onnx")
     plan = plans_for(name)
-    asked = OnnxPlayer.load(folder(name)).embed(arrays(plan), 3)
+    asked = embed(name, plan, 3)
     for rows, steps in ((3, 150), (1, 1), (2, 16), (3, 17)):
         found = session.run(None, {"step_seq": hits[:rows, :steps].numpy(), "asked": asked[:rows]})
         wanted = own(hits[:rows, :steps], plan=plan.select(torch.arange(rows)))
@@ -143,8 +130,7 @@ def test_whole_sequences_of_any_length_are_those_of_pytorch(name):
 @pytest.mark.parametrize("name", WITH_PLANS)
 @torch.no_grad()
 def test_plans_are_embedded_as_in_pytorch(name):
-    own, player = model(name), OnnxPlayer.load(folder(name))
-    generator = torch.Generator().manual_seed(2)
+    own, generator = model(name), torch.Generator().manual_seed(2)
     sizes = torch.tensor([1 + len(own.labels[kind]) for kind in ("section", "style", "fill")])
     labels = (torch.rand(4, 11, 3, generator=generator) * sizes).long()
     numbers = torch.rand(4, 11, 3, generator=generator) * torch.tensor([300.0, 0.6, 1.0])
@@ -152,31 +138,30 @@ def test_plans_are_embedded_as_in_pytorch(name):
     labels[0], numbers[1] = 0, torch.nan
     labels[2], numbers[2] = 0, torch.nan
     plan = Plan(labels, numbers)
-    assert difference(player.embed(arrays(plan), 4), own.init_state(4, plan).plan) < TOLERANCE
-    assert (player.embed(arrays(plan), 4)[2] == 0).all()
-    assert player.embed(arrays(Plan.free(1, 1)), 2).shape == (2, 1 + SETTLED, 48)
+    assert difference(embed(name, plan, 4), own.init_state(4, plan).plan) < TOLERANCE
+    assert (embed(name, plan, 4)[2] == 0).all()
+    assert embed(name, Plan.free(1, 1), 2).shape == (2, 1 + SETTLED, 48)
 
 
 @pytest.mark.parametrize("name", ("groove", "gru"))
 @torch.no_grad()
 def test_expression_is_that_of_pytorch(name):
-    own, player = model(name).expression, OnnxPlayer.load(folder(name))
-    session, about = player.expression_session, player.meta["expression"]
+    own, read = model(name).expression, Folder.read(folder(name))
+    session, about = read.session("expression.onnx"), read.meta["expression"]
     generator = torch.Generator().manual_seed(3)
     hits, steps = hits_for(name, 2, 70), 70
     velocity = hits * torch.rand(hits.shape, generator=generator)
     offset = hits * (torch.rand(hits.shape, generator=generator) - 0.5)
-    features = torch.randn(2, steps, player.meta["features"], generator=generator)
+    features = torch.randn(2, steps, read.meta["features"], generator=generator)
     tempo = torch.tensor([97.0, torch.nan])
     state = own.init_state(2, tempo)
     carried = {f"state_{each['name']}": np.zeros((2, *each["shape"]), np.float32) for each in about["state"]}
     last = torch.zeros(3, 2, hits.shape[2])
-    names = [each.name for each in session.get_outputs()]
     for step in range(steps):
         dist, state = own.step(features[:, step], hits[:, step], state)
         heard = {f"last_{kind}": each.numpy() for kind, each in zip(("hits", "velocity", "offset"), last)}
         feeds = {"features": features[:, step].numpy(), "hits": hits[:, step].numpy(), "tempo_bpm": tempo.numpy()}
-        found = dict(zip(names, session.run(names, feeds | heard | carried), strict=True))
+        found = run(session, feeds | heard | carried)
         for each, wanted in vars(dist).items():
             assert difference(found[each], wanted) < TOLERANCE
         carried = {each: found[each.replace("state_", "next_")] for each in carried}
@@ -195,7 +180,7 @@ def test_the_description_tells_what_a_player_needs():
     assert meta["kit"]["voices"][2]["label"] == "closed hat"
     assert (meta["width"], meta["components"], meta["features"], meta["plan_dim"]) == (10, 32, 128, 48)
     assert meta["files"] == {file: (folder("groove") / file).stat().st_size for file in meta["files"]}
-    inputs = {each.name: each.shape for each in OnnxPlayer.load(folder("groove")).step_session.get_inputs()}
+    inputs = {each.name: each.shape for each in Folder.read(folder("groove")).step_session().get_inputs()}
     assert inputs == {
         "x": ["batch", 10],
         "asked": ["batch", 48],
@@ -214,9 +199,9 @@ def test_int8_is_a_third_of_the_size_and_costs_little(tmp_path):
     shutil.copytree(folder("groove"), tmp_path, dirs_exist_ok=True)
     onnx.save(quantized(onnx.load(tmp_path / "step.onnx")), tmp_path / "step.onnx")
     assert (tmp_path / "step.onnx").stat().st_size < (folder("groove") / "step.onnx").stat().st_size / 3
-    whole, small = OnnxPlayer.load(folder("groove")), OnnxPlayer.load(tmp_path)
-    plan = make_plan_arrays(whole.labels, 8, style="rock", tempo_bpm=110.0)
-    hits = whole.generate(128, plan=plan, guidance=0, batch_size=8)
+    whole, small = load_player(folder("groove")), load_player(tmp_path)
+    plan = make_numpy_plan(whole.labels, 8, style="rock", tempo_bpm=110.0)
+    hits = whole.generate(128, drawing=Drawing(guidance=0), plan=plan, rows=8)
     bits = [player.log_prob(hits).mean() / np.log(2) for player in (whole, small)]
     assert 0 < abs(bits[0] - bits[1]) < 0.02
 
@@ -225,7 +210,7 @@ def test_the_command_writes_the_same_files_for_the_same_model_and_they_name_no_p
     path = tmp_path / "plain.safetensors"
     model("plain").save(path)
     with shapes_unchecked():
-        assert main(["export", str(tmp_path / "out"), "--model", str(path), "--int8"]) == 0
+        assert main(["export", str(tmp_path / "out"), "--model", str(path), "--int8", "--forward"]) == 0
     printed = capsys.readouterr()
     assert "step.onnx" in printed.out and " MB" in printed.out and printed.err == ""
     meta = json.loads((tmp_path / "out" / "meta.json").read_text())
@@ -233,14 +218,14 @@ def test_the_command_writes_the_same_files_for_the_same_model_and_they_name_no_p
     files = {file: (tmp_path / "out" / file).read_bytes() for file in meta["files"]}
     assert {file: len(content) for file, content in files.items()} == meta["files"]
     assert set(files) == {"step.onnx", "forward.onnx"}
-    session = OnnxPlayer.load(tmp_path / "out").folder.session("forward.onnx")
+    session = Folder.read(tmp_path / "out").session("forward.onnx")
     assert [each.name for each in session.get_inputs()] == ["step_seq"]
     small = quantized(onnx.load(folder("plain") / "step.onnx"))
     assert files["step.onnx"] == small.SerializeToString(deterministic=True)
     for content in files.values():
         for place in (str(Path(hypermeter.__file__).parent), "site-packages", ".py", tempfile.gettempdir()):
             assert place.encode() not in content
-    assert OnnxPlayer.load(tmp_path / "out").generate(4).shape == (1, 4, 4)
+    assert load_player(tmp_path / "out").generate(4).shape == (1, 4, 4)
 
 
 def test_what_cannot_be_exported_is_refused_in_one_line(tmp_path):

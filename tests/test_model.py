@@ -16,14 +16,18 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from hypermeter import HierarchicalDrumModel, load
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import load_kit
 from hypermeter.model.encoders import RecurrentEncoder, TransformerEncoder
-from hypermeter.model.generate import listen
 from hypermeter.model.losses import compute_loss
+from hypermeter.model.plan import Plan
+from hypermeter.model.playing import listen
+from hypermeter.model.state import State
 from hypermeter.music.metrics import chunk_means
 
 VOICES, STEPS = 3, 27
@@ -294,6 +298,54 @@ def test_rows_that_begin_again_in_a_batch_play_as_they_do_alone(model):
                 torch.testing.assert_close(dist.probs[row], wanted[row][position - begin + 1], atol=1e-5, rtol=0)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("grid", [GRID, *METRES.values()], ids=["2/4", *METRES])
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_place_that_is_told_changes_nothing(encoder, grid):
+    model = make(grid=grid, **ENCODERS[encoder], **SHORT, labels={"style": ["rock"]})
+    x = hits(steps=2 * grid.steps_per_phrase + 3)
+    plan = Plan.free(2, 3)
+    plan.labels[0, 1] = torch.tensor([0, 1, 0])
+    for asked in (None, plan):
+        told = untold = model.init_state(2, asked)
+        for place, step in enumerate(x.unbind(1)):
+            first, other = model.predict(told, place=place), model.predict(untold)
+            torch.testing.assert_close(first.log_prob(step), other.log_prob(step), atol=1e-5, rtol=0)
+            torch.testing.assert_close(model.features(told, place=place), model.features(untold), atol=1e-5, rtol=0)
+            dist, told = model.step(step, told, place=place)
+            other, untold = model.step(step, untold)
+            torch.testing.assert_close(dist.probs, other.probs, atol=1e-5, rtol=0)
+            assert_same_state(told, untold)
+
+
+def state_of(model, heard):
+    """Rows that have heard so many steps each, 0 for the beginning."""
+    state = model.init_state(len(heard))
+    for place, x in enumerate(hits(len(heard), max(heard) or 1).unbind(1)):
+        state = model.advance(x, state).reset(torch.tensor([place + 1 == max(heard) - own for own in heard]))
+    return state
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if "mixture" in name])
+def test_a_step_makes_no_choice_by_a_value(variant, without_shape_checks):
+    """Traced with tensors that have no values, for any number of rows, it runs on: nothing waits for the device."""
+    model = make(**VARIANTS[variant], **SHORT)
+
+    rows = [3, 7, 0, 4, 9, 8, 1]  # 7 is no other size in the model, and stands for any number
+    parts, structure = tree_flatten(state_of(model, rows).parts())
+
+    def traced(x, *flat):
+        dist, after = model.step(x, State(**tree_unflatten(list(flat), structure)))
+        return [dist.log_weights, dist.logits, *tree_leaves(after.parts())]
+
+    graph = make_fx(traced, tracing_mode="symbolic", _allow_non_fake_inputs=True)(hits(7)[:, 0], *parts)
+    x, others = hits(4)[:, 1], state_of(model, [3, 7, 8, 0])
+    flat = tree_leaves(others.parts())
+    for found, wanted in zip(graph(x, *flat), traced(x, *flat), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
 # ---------------------------------------------------------------------- third proof: a prefix, and likelihoods
 
 
@@ -374,6 +426,18 @@ def test_forward_unpacks_into_probabilities_of_steps_bars_and_phrases(model):
     assert bar_preds.shape == (2, 7, VOICES)
     assert phrase_preds.shape == (2, 4, VOICES)
     assert all(((each > 0) & (each < 1)).all() for each in (step_preds, bar_preds, phrase_preds))
+
+
+def test_a_prediction_takes_what_a_tuple_takes():
+    prediction = make()(hits())
+    whole = tuple(prediction)
+    assert len(prediction) == 3
+    for index in (0, 1, 2, -1):
+        assert torch.equal(prediction[index], whole[index])
+    for part in (slice(2), slice(1, None), slice(None, None, 2)):
+        assert all(torch.equal(*pair) for pair in zip(prediction[part], whole[part], strict=True))
+    with pytest.raises(IndexError):
+        prediction[3]
 
 
 def test_step_preds_at_t_are_the_marginals_of_the_next_step(model):
@@ -609,6 +673,59 @@ def test_a_saved_model_is_loaded_as_it_was(options, tmp_path):
         assert torch.equal(one, other)
     assert torch.equal(model.log_prob(x), loaded.log_prob(x))
     assert torch.equal(model.generate(x, 20, seed=1), loaded.generate(x, 20, seed=1))
+
+
+class LeakyEncoder(torch.nn.Module):
+    """The example of CONTRIBUTING.md."""
+
+    def __init__(self, input_dim, hidden_dim):
+        super().__init__()
+        self.embed = torch.nn.Linear(input_dim, hidden_dim)
+        self.keep = torch.nn.Parameter(torch.zeros(hidden_dim))
+
+    def init_state(self, batch_size):
+        return (torch.zeros(batch_size, self.embed.out_features),)
+
+    def step(self, x, state):
+        keep = self.keep.sigmoid()
+        mean = keep * state[0] + (1 - keep) * self.embed(x)
+        return mean, (mean,)
+
+    def forward(self, x):
+        state, outputs = self.init_state(len(x)), []
+        for element in x.unbind(1):
+            output, state = self.step(element, state)
+            outputs.append(output)
+        return torch.stack(outputs, 1)
+
+
+@torch.no_grad()
+def test_a_model_with_an_encoder_of_ones_own_is_loaded_with_it(tmp_path):
+    model, path, x = make(), tmp_path / "a.safetensors", hits()
+    model.bar_rnn = LeakyEncoder(8, 8)
+    assert_streams_as_forward(model, x)
+    for _ in range(2):  # what was loaded is saved alike
+        model.save(path)
+        loaded = load(path, encoders={"bar_rnn": LeakyEncoder(8, 8)})
+        assert torch.equal(loaded.log_prob(x), model.log_prob(x))
+        assert loaded.config == model.config
+        model = loaded
+
+
+def test_an_encoder_of_ones_own_that_is_not_given_is_named(tmp_path):
+    model, path = make(), tmp_path / "a.safetensors"
+    model.save(path)
+    with pytest.raises(HypermeterError, match=r"encoders given for bar_rnn, where .* leave them out"):
+        load(path, encoders={"bar_rnn": LeakyEncoder(8, 8)})
+    model.bar_rnn, model.phrase_rnn = LeakyEncoder(8, 8), RecurrentEncoder(8, 8, 3)
+    model.save(path)
+    words = r"bar_rnn is a LeakyEncoder, .* load it with encoders=\{'bar_rnn': LeakyEncoder\(\.\.\.\), 'phrase_rnn'"
+    with pytest.raises(HypermeterError, match=words):
+        load(path)
+    with pytest.raises(HypermeterError, match="a.safetensors: phrase_rnn is a RecurrentEncoder"):
+        load(path, encoders={"bar_rnn": LeakyEncoder(8, 8)})
+    with pytest.raises(HypermeterError, match="not a readable Hypermeter checkpoint"):
+        load(path, encoders={"bar_rnn": LeakyEncoder(8, 8), "phrase_rnn": RecurrentEncoder(8, 8, 2)})
 
 
 def test_a_model_without_a_kit_is_loaded_without(tmp_path):

@@ -308,7 +308,7 @@ class BarAttention(nn.Module):
             memory: at that step.
         """
         column, *others = memory
-        rows = torch.arange(len(column), device=column.device)
+        rows = torch.arange(column.shape[0], device=column.device)
         slot = position // self.steps_per_bar % self.window
         return (*others, column.index_put((rows, slot), element))
 

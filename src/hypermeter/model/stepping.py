@@ -90,8 +90,8 @@ class Stepping(Levels):
         Raises:
             HypermeterError: x of another shape than (rows of the state, voices and the columns of tracks).
         """
-        if x.shape != (len(state.position), self.width):
-            expected = (len(state.position), self.width)
+        if x.shape != (state.position.shape[0], self.width):
+            expected = (state.position.shape[0], self.width)
             raise HypermeterError(f"step: x of shape {tuple(x.shape)}, expected {expected} (rows of the state, voices)")
         element, after = self.cell(x.to(state.hidden.dtype), state, place=place)
         if self.bar_attention is None or element is None:
