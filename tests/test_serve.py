@@ -872,3 +872,16 @@ print(*(name for name in ("fastapi", "pydantic", "uvicorn", "numpy", "torch", "o
 """
     *told, loaded = run_python("-c", script).splitlines()
     assert any("--max-bars" in line for line in told) and not loaded
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux tells them")
+def test_each_request_is_computed_on_one_thread_alone():
+    """The matrices are small: where OpenBLAS shares each among threads, infill takes several times as long."""
+    script = """
+import os, uvicorn
+os.environ.pop("OMP_NUM_THREADS")
+uvicorn.Server.run = lambda *_: print(len(os.listdir("/proc/self/task")))
+from hypermeter.cli import main
+main(["serve", "--port", "0"])
+"""
+    assert run_python("-c", script).splitlines()[-1] == "1"
