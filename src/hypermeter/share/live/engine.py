@@ -16,7 +16,8 @@ import numpy as np
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
-from hypermeter.share.live.asking import Asking, Settings, check_tempo, parse_control
+from hypermeter.play.request import check
+from hypermeter.share.live.asking import Asking, Settings, parse_control
 from hypermeter.share.live.clock import Clock
 from hypermeter.share.live.measure import Timing
 from hypermeter.share.live.parts import Job, Note, Unit, swung
@@ -276,7 +277,7 @@ class Engine:
     def _change_tempo(self, tempo_bpm: float, now: float) -> None:
         if not isinstance(self.tempo, OwnTempo):
             raise HypermeterError("tempo: that of the MIDI clock is followed; change it there")
-        check_tempo(tempo_bpm)
+        check("tempo_bpm", tempo_bpm)
         self.tempo.change_tempo(tempo_bpm, now)
 
     # ------------------------------------------------------------------ what is drawn
@@ -310,14 +311,16 @@ class Engine:
         is_fill = self.settings.fill
         if is_fill and self._fill_bar is not None:
             is_fill = bar == self._fill_bar  # once
-        tempo_bpm = round(self.tempo.tempo_bpm, 1)
+        tempo_bpm = self.tempo.tempo_bpm
+        if self.tempo.is_followed:
+            tempo_bpm = round(tempo_bpm, 1)  # that jitter of the ticks is nothing to the model
         job = Job(start, self.ahead_steps, moment, self.settings, is_fill, redraws)
         self._job = job
         settings, sections = self.settings, tuple(self.sections)
 
         def work() -> Any:
             row = self.asking.row(bar, settings, sections, is_fill, tempo_bpm)
-            return self.drawer.draw(moment, job.steps, settings, row, tempo_bpm)
+            return self.drawer.draw(moment, job.steps, self.asking.guided(settings), row, tempo_bpm)
 
         def done(result: Any, error: BaseException | None, took_s: float) -> None:
             self._inbox.append(lambda now: self._take(job, result, error, took_s, now))

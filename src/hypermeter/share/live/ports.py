@@ -7,9 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import symusic
-
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write
 from hypermeter.core.grid import Grid
@@ -47,29 +44,43 @@ class FileSink:
         """Write the file, unless nothing was ever sent: a start that fails leaves what is there."""
         if not self.sent:
             return
-        starts: dict[int, tuple[float, int]] = {}
-        notes: list[tuple[float, float, int, int]] = []
-        for when, message in self.sent:
-            kind = message[0] & 0xF0
-            if kind == 0x90:
-                starts[message[1]] = when, message[2]
-            elif kind == 0x80 and message[1] in starts:
-                begun, velocity = starts.pop(message[1])
-                notes.append((begun, when, message[1], velocity))
-        notes.sort()
+        notes = [(when, message) for when, message in self.sent if message[0] & 0xF0 in (0x80, 0x90)]
         origin = self.begins_s if self.begins_s is not None else (notes[0][0] if notes else 0.0)
-        ticks_per_s = TICKS_PER_QUARTER * self._tempo_bpm / 60
-        begun, ended, pitch, velocity = np.array(notes, float).reshape(-1, 4).T
-        times = np.rint((begun - origin) * ticks_per_s).clip(0).astype(np.int32)
-        durations = np.rint((ended - begun) * ticks_per_s).clip(1).astype(np.int32)
-        track: Any = symusic.Track("drums", 0, True)
-        track.notes = symusic.Note.from_numpy(times, durations, pitch.astype(np.int8), velocity.astype(np.int8))
-        score: Any = symusic.Score(TICKS_PER_QUARTER)
-        score.tempos.append(symusic.Tempo(0, self._tempo_bpm))
-        score.time_signatures.append(symusic.TimeSignature(0, self._grid.beats_per_bar, self._grid.beat_unit))
-        score.tracks.append(track)
+        starts: dict[int, int] = {}
+        events: list[tuple[int, tuple[int, ...]]] = []
+        for when, message in notes:
+            tick = max(round((when - origin) * TICKS_PER_QUARTER * self._tempo_bpm / 60), 0)
+            pitch = message[1]
+            if message[0] & 0xF0 == 0x90:
+                starts[pitch] = tick
+            else:
+                tick = max(tick, starts.pop(pitch, tick) + 1)
+            events.append((tick, message))
+        events.sort(key=lambda event: (event[0], event[1][0] & 0xF0))  # at one time, ends before beginnings
         with atomic_write(self.path) as temporary:
-            temporary.write_bytes(score.dumps_midi())
+            temporary.write_bytes(_midi_file(events, self._tempo_bpm, self._grid))
+
+
+def _midi_file(events: list[tuple[int, tuple[int, ...]]], tempo_bpm: float, grid: Grid) -> bytes:
+    """Return a MIDI file of one track: messages at their ticks, in order, on the channels that they have."""
+    tempo = round(6e7 / tempo_bpm).to_bytes(3, "big")
+    metre = bytes([grid.beats_per_bar, grid.beat_unit.bit_length() - 1, 24, 8])
+    track = b"\0\xff\x03\x05drums\0\xff\x51\x03" + tempo + b"\0\xff\x58\x04" + metre
+    before = 0
+    for tick, message in events:
+        track += _variable(tick - before) + bytes(message)
+        before = tick
+    track += b"\0\xff\x2f\0"
+    header = (0).to_bytes(2, "big") + (1).to_bytes(2, "big") + TICKS_PER_QUARTER.to_bytes(2, "big")
+    return b"".join(name + len(body).to_bytes(4, "big") + body for name, body in ((b"MThd", header), (b"MTrk", track)))
+
+
+def _variable(number: int) -> bytes:
+    """Return a number as MIDI files write it: seven bits a byte, all but the last marked."""
+    parts = [number & 0x7F]
+    while number := number >> 7:
+        parts.append(number & 0x7F | 0x80)
+    return bytes(reversed(parts))
 
 
 class PortSink:

@@ -6,31 +6,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
-
+from hypermeter.cli.options import NO_WISHES, WishOptions
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.files import check_out
-from hypermeter.core.groove import Groove
-from hypermeter.core.kit import Kit
-from hypermeter.io.midi import MIDI_SUFFIXES, read_midi_report
-from hypermeter.model.hierarchical import HierarchicalDrumModel, kit_of, load
-from hypermeter.model.plan import Plan
-from hypermeter.play.asked import NOTHING_ASKED, Asked, Planner
-from hypermeter.share.live.asking import Asking, Settings, check_tempo
-from hypermeter.share.live.clock import RealClock, SimulatedClock
-from hypermeter.share.live.drawing import Drawer
-from hypermeter.share.live.engine import Engine
-from hypermeter.share.live.measure import Timing
-from hypermeter.share.live.ports import FileSink, listen_to_osc, listing, open_input, open_output, output_names
-from hypermeter.share.live.position import FollowedTempo, OwnTempo
-from hypermeter.share.live.process import ProcessDrawer
+from hypermeter.play.request import Drawing, check
+
+if TYPE_CHECKING:
+    from hypermeter.share.live import Engine
 
 SWITCH_S = 0.0005
 """How soon the thread that sends gets the interpreter from the one that draws; 10 times as soon as by default."""
@@ -42,9 +28,9 @@ def play_command(
     primer: Path | None = None,
     bars: int | None = None,
     seed: int = 0,
-    tempo_bpm: float = 120.0,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
+    tempo_bpm: float | None = None,
+    temperature: float = Drawing.temperature,
+    top_p: float = Drawing.top_p,
     bias: dict[str, float] | None = None,
     swing: float = 0.5,
     swing_of: Literal["step", "two-steps"] = "step",
@@ -55,17 +41,17 @@ def play_command(
     osc_host: str = "127.0.0.1",
     channel: int = 10,
     simulate: bool = False,
-    asked: Asked = NOTHING_ASKED,
+    wishes: WishOptions = NO_WISHES,
 ) -> None:
     """Play to a MIDI port without end, in time, led by OSC and MIDI clock while it plays.
 
     Args:
         port: a MIDI output, by its name or a part of it; "virtual" makes one; a path that ends in .mid writes a file.
         model: a shipped model's name, a checkpoint, or the folder of a training run.
-        primer: MIDI file that is heard first, in the model's metre. It gives the tempo.
+        primer: MIDI file, or text, that is heard first, in the model's metre. It gives the tempo, where it has one.
         bars: after which to end; left out, plays until Ctrl-C.
         seed: the same seed gives the same music as long as nothing is changed while it plays.
-        tempo_bpm: from 20 to 400; with --follow, until the clock tells.
+        tempo_bpm: from 20 to 400; with --follow, until the clock tells; left out, that of the primer, or else 120.
         temperature: 1 plays as learnt, less is safer, more is wilder, 0 is always the likeliest.
         top_p: keep only the likeliest combinations of voices that hold this probability together.
         bias: per voice, added to its log odds: --bias closed_hat 1 ride -2.
@@ -79,37 +65,47 @@ def play_command(
         channel: MIDI channel of the drums.
         simulate: play in simulated time, which takes no longer than drawing does, to see whether this machine keeps up.
             Needs bars.
-        asked: what is asked of the bars, until OSC asks for something else; the last bar's stays.
+        wishes: what is asked of the bars, until OSC asks for something else; the last bar's stays.
 
     Raises:
         HypermeterError: no such port, or a file or number that does not fit.
     """
+    from rich.console import Console
+
+    from hypermeter.cli.material import in_tempo, read_groove, tempo_of
+    from hypermeter.core.files import check_out
+    from hypermeter.io.midi import MIDI_SUFFIXES
+    from hypermeter.play.player import kit_of, load_player
+    from hypermeter.share.live import Asking, Drawer, Engine, RealClock, Settings, SimulatedClock
+    from hypermeter.share.live.ports import FileSink, listen_to_osc, open_input, open_output
+    from hypermeter.share.live.position import FollowedTempo, OwnTempo
+    from hypermeter.share.live.process import ProcessDrawer
+
     _refuse(port, bars, tempo_bpm, channel, follow, send_clock, simulate)
     assert port is not None
-    if _is_file(port):
-        check_out(port, MIDI_SUFFIXES, [primer, asked.density, asked.offbeat])
-    drummer = load(model)
-    kit = kit_of(drummer, model)
-    grid = drummer.grid
-    read = partial(_read, model=drummer, kit=kit)
-    heard = None if primer is None else read(primer)
-    tempo_bpm = tempo_bpm if heard is None else heard.tempo_bpm
-    plan, told = Planner(drummer, model, asked, tempo_bpm, read).after([heard], None if asked.sections else bars)
-    script = Plan.free(1, 0) if plan is None else plan.bars(plan.num_bars - told, told)
-    asking = Asking(drummer.labels, script, asked.sections or "")
-    settings = Settings(temperature, top_p, asked.strength, bias or {}, swing=swing)
+    settings = Settings(temperature, top_p, bias or {}, wishes.strength, seed, swing=swing)
+    is_file = port.lower().endswith(MIDI_SUFFIXES)
+    if is_file:
+        check_out(port, MIDI_SUFFIXES, [primer, wishes.density, wishes.offbeat])
+    player = replace(load_player(model), name=model)
+    kit, grid = kit_of(player), player.grid
     settings.check_voices(kit)
-    tempo = (FollowedTempo if follow else OwnTempo)(tempo_bpm, grid.steps_per_quarter)
+    read = partial(read_groove, player=player, kit=kit)
+    heard = None if primer is None else read(primer)
+    tempo_bpm = tempo_of([heard], tempo_bpm)
+    heard = None if heard is None else in_tempo(heard, tempo_bpm)
+    asked, told = wishes.of_bars(None if wishes.sections else bars, player, read)
+    asking = Asking.of(player, asked, told, tempo_bpm, 0 if heard is None else heard.num_bars)
     console = Console(stderr=True)
     with ExitStack() as opened:
         if simulate:
-            drawer = Drawer(drummer, seed)
-            first = drawer.begin(heard, tempo_bpm)
+            drawer = Drawer(player)
+            first: Any = drawer.begin(heard, tempo_bpm)
         else:
-            drawer = ProcessDrawer(model, seed, heard, tempo_bpm)
+            drawer = ProcessDrawer(model, heard, tempo_bpm)
             opened.callback(drawer.close)
             first = drawer.first()
-        sink = FileSink(Path(port), grid, tempo_bpm) if _is_file(port) else open_output(port)
+        sink = FileSink(Path(port), grid, tempo_bpm) if is_file else open_output(port)
         opened.callback(sink.close)
         engine = Engine(
             drawer,
@@ -119,7 +115,7 @@ def play_command(
             grid,
             sink,
             SimulatedClock() if simulate else RealClock(),
-            tempo,
+            (FollowedTempo if follow else OwnTempo)(tempo_bpm, grid.steps_per_quarter),
             settings,
             ahead_steps=grid.steps_per_bar if ahead == "bar" else 1,
             swing_pair=2 if swing_of == "step" else 4,
@@ -142,26 +138,32 @@ def play_command(
         finally:
             if isinstance(sink, FileSink):
                 sink.begins_s = engine.begun_s
-    _report(engine.timing)
-    if _is_file(port):
+    out = Console()
+    for line in engine.timing.lines():
+        out.print(line, soft_wrap=True, highlight=False)
+    if engine.timing.costs:
+        out.print(engine.timing.table())
+    if is_file:
         print(port)
 
 
 def _refuse(
     port: str | None,
     bars: int | None,
-    tempo_bpm: float,
+    tempo_bpm: float | None,
     channel: int,
     follow: str | None,
     send_clock: bool,
     simulate: bool,
 ) -> None:
-    """What cannot be played, before the model is loaded."""
+    """Raise at what cannot be played, before the model is loaded."""
+    from hypermeter.share.live.ports import listing, output_names
+
     if port is None:
         raise HypermeterError(f"play: no --port given; {listing('output', output_names())}")
-    if bars is not None and bars < 1:
-        raise HypermeterError(f"bars is {bars}, expected at least 1")
-    check_tempo(tempo_bpm)
+    for name, value in (("bars", bars), ("tempo_bpm", tempo_bpm)):
+        if value is not None:
+            check(name, value)
     if not 1 <= channel <= 16:
         raise HypermeterError(f"channel is {channel}, expected 1 to 16")
     if follow and send_clock:
@@ -170,51 +172,33 @@ def _refuse(
         raise HypermeterError("--simulate needs --bars, and nothing to follow")
 
 
-def _is_file(port: str) -> bool:
-    return port.lower().endswith(MIDI_SUFFIXES)
-
-
-def _read(path: Path, model: HierarchicalDrumModel, kit: Kit) -> Groove:
-    (piece,), losses = read_midi_report(path, kit, model.grid, changes="refuse", to_end=True)
-    for loss in losses:
-        print(f"{path}: {loss}", file=sys.stderr)
-    return piece.groove
-
-
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """While playing: no long collection of garbage, threads that change quickly, one core, SIGTERM as Ctrl-C."""
-    before, threads = sys.getswitchinterval(), torch.get_num_threads()
+    """While playing: no long collection of garbage, threads that change quickly, SIGTERM as Ctrl-C."""
+    before = sys.getswitchinterval()
     is_main = threading.current_thread() is threading.main_thread()
     old = signal.signal(signal.SIGTERM, signal.default_int_handler) if is_main else None
     sys.setswitchinterval(SWITCH_S)
-    torch.set_num_threads(1)
     gc.collect()
     gc.freeze()  # what is loaded is looked at no more
     try:
         yield
     finally:
         gc.unfreeze()
-        torch.set_num_threads(threads)
         sys.setswitchinterval(before)
         if is_main:
             signal.signal(signal.SIGTERM, old)
 
 
 @contextmanager
-def _shown(engine: Engine, console: Console, is_shown: bool) -> Iterator[None]:
-    """Twice a second, where one is and how well time is kept."""
+def _shown(engine: "Engine", console: Any, is_shown: bool) -> Iterator[None]:
+    """Show twice a second where one is and how well time is kept."""
+    from rich.live import Live
+    from rich.text import Text
+
     if not is_shown:
         yield
         return
     shown = Live(get_renderable=lambda: Text(engine.status()), console=console, refresh_per_second=2, transient=True)
     with shown:
         yield
-
-
-def _report(timing: Timing) -> None:
-    console = Console()
-    for line in timing.lines():
-        console.print(line, soft_wrap=True, highlight=False)
-    if timing.costs:
-        console.print(timing.table())
