@@ -115,6 +115,12 @@ class Mixture:
             gain = gain + after - before
         return Mixture(log_softmax(self.log_weights + gain), tilted, self.groups)
 
+    def weigh(self, known: NDArray[np.bool_], values: NDArray[Any]) -> tuple[Array, "Mixture"]:
+        """Return log p(known cells), (B,), and the distribution given them but for the known cells of a draw."""
+        joint = self.log_weights + self._evidence(known, values)
+        evidence = logsumexp(joint)
+        return evidence, Mixture(joint - evidence[:, None], self.logits, self.groups)
+
     def condition(self, known: NDArray[np.bool_], values: NDArray[Any]) -> "Mixture":
         """Return the distribution given the known cells, which a draw has for certain."""
         logits = np.where(known[:, None], np.where(values[:, None] > 0, np.inf, -np.inf), self.logits)
@@ -126,10 +132,10 @@ class Mixture:
 
     def _evidence(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
         """(B, K), log p(known cells) of each component."""
-        voices = slice(0, self.num_voices)
+        voices = np.flatnonzero(known[:, : self.num_voices].any(0))  # the others say nothing
         logits = self.logits[..., voices].astype(np.float64)
-        signed = np.where(values[:, None, voices] > 0, logits, -logits)
-        total = np.where(known[:, None, voices], -softplus(-signed), 0.0).sum(-1)
+        against = np.where(values[:, None, voices] > 0, -logits, logits)
+        total = -np.where(known[:, None, voices], softplus(against), 0.0).sum(-1)
         for start, stop in self.groups:
             is_chosen, is_out = _known_of_track(known[:, start:stop], values[:, start:stop])
             left = _with_none(np.where(is_out[:, None], -np.inf, self.logits[..., start:stop]))
@@ -142,7 +148,7 @@ class Mixture:
         component = first_above(np.exp(self.log_weights), uniforms[:, 0])
         chosen = self.logits[np.arange(len(component)), component].astype(np.float64)
         voices = self.num_voices
-        hits = (uniforms[:, 1 : 1 + voices] < sigmoid(chosen[:, :voices])).astype(np.uint8)
+        hits = _draw_voices(chosen[:, :voices], uniforms[:, 1 : 1 + voices])
         if not self.groups:
             return hits
         parts = [hits]
@@ -186,6 +192,11 @@ def _known_of_track(known: NDArray[np.bool_], values: NDArray[Any]) -> tuple[NDA
     """Return which column of a track is known to be 1, and which are therefore, or by themselves, known to be 0."""
     is_chosen = known & (values > 0)
     return is_chosen, (known | is_chosen.any(-1, keepdims=True)) & ~is_chosen
+
+
+def _draw_voices(logits: Array, uniforms: Array) -> NDArray[np.uint8]:
+    """Return hits (B, V); what is impossible is silent where the number is 0, too."""
+    return ((uniforms < sigmoid(logits)) & (logits > -np.inf)).astype(np.uint8)
 
 
 def _draw_track(logits: Array, uniform: Array) -> NDArray[np.uint8]:
@@ -271,6 +282,10 @@ class Categorical:
         gain = np.concatenate([of_known, of_escape], -1)
         return Categorical(log_softmax(self.log_probs_known + gain), self.logits + bias, self.known)
 
+    def weigh(self, known: NDArray[np.bool_], values: NDArray[Any]) -> tuple[Array, "Categorical"]:
+        """Return log p(known cells), (B,), and the distribution given them."""
+        return self.log_prob_of(known, values), self.condition(known, values)
+
     def condition(self, known: NDArray[np.bool_], values: NDArray[Any]) -> "Categorical":
         """Return the distribution given the known cells, which a draw has for certain."""
         log_probs = log_softmax(self.log_probs_known + self._evidence(known, values))
@@ -280,7 +295,7 @@ class Categorical:
     def draw(self, uniforms: Array) -> NDArray[np.uint8]:
         """(B, V), a step of each row, from (B, `num_uniforms`) numbers."""
         which = first_above(np.exp(self.log_probs_known), uniforms[:, 0])
-        escape = (uniforms[:, 1 : 1 + self.num_voices] < sigmoid(self.logits)).astype(np.uint8)
+        escape = _draw_voices(self.logits, uniforms[:, 1 : 1 + self.num_voices])
         listed = self.known[np.minimum(which, len(self.known) - 1)]
         return np.where((which == len(self.known))[:, None], escape, listed)
 

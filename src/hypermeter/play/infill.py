@@ -113,9 +113,10 @@ def infill(
             state, made = state.select(np.zeros(particles, int)), made.repeat(particles, 0)
             log_evidence += float(log_weights[0])
             log_weights = np.zeros(particles)
-        lock = locks.at(step, len(state))
+        lock, given = locks.at(step, len(state)), None
         if lock is not None and step <= weighed:
-            log_weights = log_weights + rules.weigh(state.dist, lock)
+            evidence, given = rules.weigh(state.dist, lock)
+            log_weights = log_weights + evidence
         if len(log_weights) > 1:
             sizes[step] = effective_sample_size(log_weights)
             ends = step == weighed
@@ -125,8 +126,8 @@ def infill(
                 chosen = _resample(log_weights, 1 if ends else particles, resampling.at(state.position)[0, 0])
                 log_weights = np.zeros(len(chosen))
                 state, made = state.select(chosen), made[chosen]
-                lock = locks.at(step, len(state))
-        x = player.draw(state, rules, hits_of.at(state.position)[: len(state)], lock)
+                lock, given = locks.at(step, len(state)), None if given is None else given.select(chosen)
+        x = player.draw(state, rules, hits_of.at(state.position)[: len(state)], lock, given)
         made[:, step] = x
         if step + 1 < steps:
             state = player.hear(x, state)

@@ -137,7 +137,13 @@ class Player:
         return state.under(self.network.embed(check_plan(plan, self.labels, len(state))))
 
     def hear(self, x: NDArray[Any], state: State) -> State:
-        """Return the state after a step (rows, width)."""
+        """Return the state after a step (rows, width).
+
+        Raises:
+            HypermeterError: a step of another shape.
+        """
+        if np.shape(x) != (len(state), self.width):
+            raise HypermeterError(f"step of shape {np.shape(x)}, expected ({len(state)}, {self.width})")
         if self.before_step is not None:
             self.before_step()
         return self.network.hear(x, state)
@@ -198,10 +204,12 @@ class Player:
         is_guided = plan is not None and plan.asks
         return Rules.of(drawing, choose_seed(drawing.seed), self.voices, self.width, is_guided)
 
-    def draw(self, state: State, rules: Rules, uniforms: NDArray[np.float64], lock: Any = None) -> Hits:
-        """Return the next step (rows, W) of each row."""
+    def draw(
+        self, state: State, rules: Rules, uniforms: NDArray[np.float64], lock: Any = None, given: Any = None
+    ) -> Hits:
+        """Return the next step (rows, W) of each row; see `Rules.draw`."""
         free = state.free if rules.guidance else None
-        return rules.draw(state.dist, free, uniforms, state.position, lock)
+        return rules.draw(state.dist, free, uniforms, state.position, lock, given)
 
     def stream(
         self,
@@ -226,7 +234,8 @@ class Player:
             locks: cells that are fixed, from the first new step on. The other cells of their step are drawn given them,
                 exactly; steps before them do not know of them, for which there is `infill`.
             rows: pieces side by side; left out, as many as there are primers, contexts or rows of the state.
-            state: to go on from, with the plan that it has; a plan beside it takes the place of that one.
+            state: to go on from, with the plan that it has; a plan beside it takes the place of that one. Guidance
+                counts only where the plan is given here.
 
         Raises:
             HypermeterError: an argument that does not fit.
@@ -319,11 +328,16 @@ class Player:
             velocity: (T, V), NaN where unknown.
             offset: (T, V), likewise, in steps.
             tempo_bpm: quarter notes a minute, NaN where unknown.
+
+        Raises:
+            HypermeterError: hits, velocity or offset of another shape.
         """
         columns = self.columns(hits, 1, "primer")[0]
         state, voices = moment.state, self.num_drums
         performer = self._performer(moment, tempo_bpm, 0)
         loudness, shift = np.asarray(velocity, np.float32), np.asarray(offset, np.float32)
+        if wrong := [values.shape for values in (loudness, shift) if values.shape != (len(columns), voices)]:
+            raise HypermeterError(f"velocity or offset of shape {wrong[0]}, expected ({len(columns)}, {voices})")
         for step, x in enumerate(columns[:, None]):
             if performer is not None:
                 own = loudness[None, step], shift[None, step]
@@ -339,7 +353,12 @@ class Player:
             steps: at least 0.
             rules: of the hits; its seed is that of velocity and timing too.
             tempo_bpm: quarter notes a minute, NaN where unknown.
+
+        Raises:
+            HypermeterError: fewer than 0 steps.
         """
+        if steps < 0:
+            raise HypermeterError(f"steps is {steps}, expected 0 or more")
         state, voices = moment.state, self.num_drums
         performer = self._performer(moment, tempo_bpm, rules.seed)
         uniforms = rules.stream(1, self.width)

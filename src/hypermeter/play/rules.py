@@ -62,12 +62,21 @@ class Rules:
         """Return the numbers of hits that `draw` takes, for so many rows."""
         return Stream(self.seed, HITS, rows, 1 + width)
 
-    def weigh(self, dist: Distribution, lock: Lock) -> Array:
-        """(B,), log p(locked cells), with the bias but at temperature 1 and without guidance: see `infill`."""
-        return (dist if self.bias is None else dist.tilt(self.bias)).log_prob_of(*lock)
+    def weigh(self, dist: Distribution, lock: Lock) -> tuple[Array, Distribution]:
+        """Return log p(locked cells), (B,), and the distribution given them, which a plain draw may take.
+
+        Both are with the bias but at temperature 1 and without guidance: see `infill`.
+        """
+        return (dist if self.bias is None else dist.tilt(self.bias)).weigh(*lock)
 
     def draw(
-        self, dist: Distribution, free: Distribution | None, uniforms: Array, step: int, lock: Lock | None = None
+        self,
+        dist: Distribution,
+        free: Distribution | None,
+        uniforms: Array,
+        step: int,
+        lock: Lock | None = None,
+        given: Distribution | None = None,
     ) -> NDArray[np.uint8]:
         """(B, W), a step given its locked cells.
 
@@ -80,7 +89,10 @@ class Rules:
             uniforms: of `stream` at the step.
             step: steps heard before; names the numbers that are drawn where there are too many voices to list.
             lock: the locked cells.
+            given: what `weigh` gave of these cells, where it was asked before.
         """
+        if self.is_plain and given is not None and not dist.groups:
+            return self._with_locked(given.draw(uniforms), lock)
         if self.bias is not None:
             dist, free = dist.tilt(self.bias), None if free is None else free.tilt(self.bias)
         if self.is_plain:
@@ -89,6 +101,10 @@ class Rules:
             x = self._draw_with_tracks(dist, uniforms, step, lock)
         else:
             x = self._draw_listed(dist, free, uniforms[:, 0], step, lock)
+        return self._with_locked(x, lock)
+
+    @staticmethod
+    def _with_locked(x: NDArray[np.uint8], lock: Lock | None) -> NDArray[np.uint8]:
         return x if lock is None else np.where(lock[0], lock[1], x).astype(np.uint8)
 
     def _draw_listed(
@@ -106,7 +122,9 @@ class Rules:
             scores = np.where(agrees, scores, -np.inf)
             lost = np.isneginf(scores).all(-1)
             if lost.any():  # a softmax knows no combination that has the locked cells: the escape has
-                combos, scores = dist.condition(*lock).candidates()
+                others, of_escape = dist.condition(*lock).candidates()
+                combos = np.where(lost[:, None, None], others, combos)
+                scores = np.where(lost[:, None], of_escape, scores)
         place = self.choose(scores, uniform)
         return combos[place] if combos.ndim == 2 else combos[np.arange(len(place)), place]
 
