@@ -73,12 +73,12 @@ def generate_command(
 
     read_from = [primer, context, locks.lock, locks.ending, wishes.density, wishes.offbeat]
     check_out(out, (*MIDI_SUFFIXES, *TEXT_SUFFIXES), read_from)
+    drawing, filling = Drawing(temperature, top_p, bias or {}, wishes.strength, seed), locks.filling
     refuse_contradictions(wishes, locks, primer, bars, include_primer)
     if bias == {}:
         raise HypermeterError("--bias with nothing after it, expected voices and numbers, as closed_hat 1 ride -2")
     if bars is not None:
         check("bars", bars)
-    drawing, filling = Drawing(temperature, top_p, bias or {}, wishes.strength, seed), locks.filling
     player = replace(load_player(model), name=model)
     kit = kit_of(player)
     for voice in drawing.bias:
