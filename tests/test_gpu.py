@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from hypermeter.core.grid import Grid
 from hypermeter.learn.evaluate import performance_bits
@@ -15,6 +16,7 @@ from hypermeter.model.hierarchical import HierarchicalDrumModel, load
 from hypermeter.model.infill import infill, lock_voices, vary
 from hypermeter.model.perform import perform
 from hypermeter.model.plan import plan_of
+from hypermeter.model.state import State
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
 
@@ -132,3 +134,41 @@ def test_rewards_are_learnt_from(algorithm, data, tmp_path):
         )
     )
     assert load(out).grid == GRID
+
+
+@pytest.mark.parametrize("options", KINDS, ids=str)
+@torch.no_grad()
+def test_a_step_is_captured_as_a_graph_and_played_on(options):
+    model = model_of(**options).cuda()
+    hits = (torch.rand(40, 5, 3, generator=torch.Generator().manual_seed(1)) < 0.3).float().cuda()
+    state = model.init_state(5)
+    for x in hits[:6]:
+        state = model.advance(x, state)
+    state = state.reset(torch.tensor([False, True, False, False, True], device="cuda"))  # rows at two positions
+
+    # What the graph reads lies at fixed places: tensors of their own, as parts of a state may share theirs.
+    parts, structure = tree_flatten(state.parts())
+    x, parts = hits[6].clone(), [part.clone() for part in parts]
+
+    def step():
+        dist, after = model.step(x, State(**tree_unflatten(parts, structure)))
+        return dist.log_weights, dist.logits, tree_leaves(after.parts())
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # libraries make their workspaces before the capture
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):  # raises where a step waits for the device
+        log_weights, logits, after = step()
+
+    for heard in hits[6:]:  # over ends of bars and phrases
+        dist, state = model.step(heard, state)
+        x.copy_(heard)
+        graph.replay()
+        torch.testing.assert_close(log_weights, dist.log_weights, atol=1e-5, rtol=0)
+        torch.testing.assert_close(logits, dist.logits, atol=1e-5, rtol=0)
+        for part, new in zip(parts, after, strict=True):
+            part.copy_(new)
