@@ -15,6 +15,8 @@ from hypermeter.core.errors import HypermeterError
 Array = Any
 """A NumPy array or a torch tensor; annotations tell the shape and the type of its elements."""
 
+_NUMPY = (np.ndarray, np.generic)
+
 
 def namespace(x: Array) -> Any:
     """The functions of the array API for arrays like ``x``: of NumPy itself, and of array-api-compat for torch.
@@ -39,7 +41,7 @@ _NAMESPACES: dict[type, Any] = {}  # finding it takes as long as adding up a sma
 
 def is_numpy(x: Array) -> bool:
     """Whether ``x`` is an array of NumPy, or the scalar that is left where all axes of one are summed."""
-    return isinstance(x, np.ndarray | np.generic)
+    return isinstance(x, _NUMPY)
 
 
 def is_floating(x: Array) -> bool:
@@ -49,6 +51,11 @@ def is_floating(x: Array) -> bool:
 def cast(x: Array, dtype: Any) -> Array:
     """The values in another type; as they are where they have it."""
     return x.astype(dtype, copy=False) if is_numpy(x) else x.to(dtype)
+
+
+def where(condition: Array, x: Array, otherwise: Any) -> Array:
+    """``x`` where the condition holds; the namespace's own function takes much longer with a number and a tensor."""
+    return np.where(condition, x, otherwise) if is_numpy(x) else x.where(condition, otherwise)
 
 
 def to_numpy(x: Array) -> np.ndarray:
@@ -91,6 +98,11 @@ def split_axis(x: Array, axis: int, sizes: Sequence[int]) -> Array:
     """An axis as several: what ``unflatten`` of torch does."""
     axis %= x.ndim
     return x.reshape((*x.shape[:axis], *sizes, *x.shape[axis + 1 :]))
+
+
+def split(x: Array, sizes: Sequence[int], axis: int) -> Sequence[Array]:
+    """Parts of an axis, one after another, of those sizes."""
+    return np.split(x, np.cumsum(sizes[:-1]), axis) if is_numpy(x) else x.split(sizes, axis)
 
 
 def join_axes(x: Array, axis: int = -2) -> Array:

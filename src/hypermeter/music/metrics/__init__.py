@@ -1,8 +1,9 @@
 """Rhythm metrics: one definition for the data set, evaluation, rewards and the loss.
 
-Every metric takes ``hits`` (*B, T, V), onsets in [0, 1] that start on a bar line, and the ``Grid``. It is batched over
-*B and gives NaN where it is undefined. Those whose docstring says so also take probabilities, and then give an
-expectation with a gradient; the others read a value above .5 as a hit. A last bar or phrase may be short. Metrics of
+Every metric takes ``hits`` (*B, T, V), onsets in [0, 1] that start on a bar line, and the ``Grid``. Given a NumPy array
+it gives one, given a torch tensor it gives a tensor. It is batched over *B and gives NaN where it is undefined. Those
+whose docstring says so also take probabilities, and then give an expectation, of tensors with a gradient; the others
+read a value above .5 as a hit. A last bar or phrase may be short. Metrics of
 loudness and timing also take ``velocity``, ``offset`` and ``tempo_bpm``; ``measure`` gives each what it asks for.
 """
 
@@ -26,7 +27,7 @@ from hypermeter.music.metrics.intervals import (
     ioi_var,
     npvi,
 )
-from hypermeter.music.metrics.onsets import chunk_means, chunk_sums, line, sums_so_far
+from hypermeter.music.metrics.onsets import chunk_means, chunk_sums, line, ratio, sums_so_far
 from hypermeter.music.metrics.repetition import (
     REPETITION_LAGS,
     bar_f1,

@@ -84,7 +84,7 @@ def histogram(
     """
     known = counts.sum(-1) if number is None else number
     found = pad(counts[..., 1 : bins + 1], -1, 0, max(bins + 1 - counts.shape[-1], 0))
-    return namespace(counts).where(known[..., None] > 0, found, math.nan)
+    return found + namespace(counts).where(known > 0, 0.0, math.nan)[..., None]
 
 
 def _expected_moments(probs: Float[Array, "*B T V"]) -> tuple[Array, Array, Array]:

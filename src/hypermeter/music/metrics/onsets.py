@@ -18,6 +18,7 @@ from hypermeter.music.arrays import (
     namespace,
     pad,
     split_axis,
+    where,
 )
 
 Hits = Shaped[Array, "*B T V"]
@@ -38,7 +39,9 @@ def as_float(hits: Array) -> Array:
 def as_binary(hits: Array) -> Array:
     """True where there is a hit, of probabilities where one is likelier than none."""
     xp = namespace(hits)
-    return hits > 0.5 if is_floating(hits) else cast(hits, xp.bool)
+    if is_floating(hits):
+        return hits > 0.5
+    return hits if hits.dtype == xp.bool else cast(hits, xp.bool)
 
 
 def is_probabilistic(hits: Array) -> bool:
@@ -50,8 +53,8 @@ def is_probabilistic(hits: Array) -> bool:
 
 def ratio(numerator: Array, denominator: Array) -> Array:
     """numerator / denominator, NaN where the denominator is 0."""
-    xp, defined = namespace(denominator), denominator > 0
-    return xp.where(defined, numerator / xp.where(defined, denominator, 1), math.nan)
+    defined = denominator > 0
+    return where(defined, numerator / where(defined, denominator, 1), math.nan)
 
 
 def entropy_bits(shares: Float[Array, "*B outcomes"]) -> Float[Array, "*B"]:
@@ -138,4 +141,4 @@ def mean_of_defined(values: Float[Array, "*B N"]) -> Float[Array, "*B"]:
     """Mean over the last axis of what is not NaN; NaN where nothing is."""
     xp = namespace(values)
     defined = ~xp.isnan(values)
-    return ratio(xp.where(defined, values, 0).sum(-1), cast(defined.sum(-1), xp.float32))
+    return ratio(where(defined, values, 0).sum(-1), cast(defined.sum(-1), xp.float32))

@@ -18,6 +18,7 @@ from hypermeter.music.arrays import (
     sort_descending,
     split_axis,
     unique_rows,
+    where,
 )
 from hypermeter.music.metrics.onsets import Hits, as_binary, as_float, entropy_bits, mean_of_defined, ratio, whole_bars
 
@@ -38,7 +39,7 @@ def transitions(hits: Hits, grid: Grid) -> Float[Array, "*B V V"]:
 def shares_of_rows(counts: Float[Array, "*B V V"]) -> Float[Array, "*B V V"]:
     """Each row over its sum; a row of zeros stays one."""
     total = counts @ full(counts, (counts.shape[-1], 1), 1, counts.dtype)  # quicker than a sum over so few
-    return counts / namespace(counts).where(total > 0, total, 1)
+    return counts / where(total > 0, total, 1)
 
 
 def ngram_codes(hits: Hits, n: int = NGRAM_STEPS) -> Shaped[Array, "*B places"]:
@@ -52,7 +53,8 @@ def ngram_codes(hits: Hits, n: int = NGRAM_STEPS) -> Shaped[Array, "*B places"]:
         codes = cast(cells @ cast(2.0 ** arange(hits, voices), cells.dtype), xp.float64)
         joined = codes[..., n - 1 :]
         for step in reversed(range(n - 1)):
-            joined = codes[..., step : step + places] + joined * 2.0**voices
+            joined = joined * 2.0**voices
+            joined += codes[..., step : step + places]
         return joined
     patterns = xp.concat([cells[..., step : step + places, :] for step in range(n)], axis=-1)
     return unique_rows(patterns.reshape((-1, n * voices)))[1].reshape(patterns.shape[:-1])

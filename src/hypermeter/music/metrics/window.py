@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from hypermeter.core.grid import Grid
-from hypermeter.music.arrays import Array, as_like, cast, counts_of, full, join_axes, namespace, pad, split_axis
+from hypermeter.music.arrays import Array, as_like, cast, counts_of, full, join_axes, namespace, pad, split, split_axis
 from hypermeter.music.metrics.density import avg_hits, dense_frac, drum_density, max_hits
 from hypermeter.music.metrics.intervals import Intervals, histogram, mean_of_moments, moments, variance_of_moments
 from hypermeter.music.metrics.onsets import (
@@ -148,13 +148,12 @@ class _Window:
             "syncopation": ratio(sums[..., voices + 1], sums[..., voices]),
         }
         levels: list[dict[str, Array]] = [{}, {}, {}]
-        whole, ends = (slice(None),) * batch, np.cumsum(chunks)
         for name, values in together.items():
-            for level, end, number in zip(levels, ends.tolist(), chunks, strict=True):
-                level[name] = values[(*whole, slice(end - number, end))]
+            for level, value in zip(levels, split(values, chunks, batch), strict=True):
+                level[name] = value
         for level, each, (number, *_) in zip(levels, gaps, each_moments, strict=True):
             level["ioi_hist"] = histogram(each, number=number).swapaxes(-2, -3)
-        levels[2] = {name: value[(*whole, 0)] for name, value in levels[2].items()}
+        levels[2] = {name: value.squeeze(batch) for name, value in levels[2].items()}
         levels[0]["ngrams"], levels[1]["ngrams"] = self._ngrams(spans[0][1]), self._ngrams(spans[1][1])
         levels[2]["ngrams"] = count_equal(self.codes)
         return levels
