@@ -96,13 +96,16 @@ export class ServerEngine implements Engine {
       top_p: topP,
       bias: Object.fromEntries((bias ?? []).map((value, v) => [names[v], value])),
       guidance,
-      plan: asked && this.plan(asked),
+      plan: this.plan(asked),
       expression: true,
     }
   }
 
-  private plan({ labels, numbers }: Asked): Record<string, unknown> {
+  /** A plan bar by bar, also where nothing is asked: without one the server tells the model the tempo. */
+  private plan(asked: Asked | null): Record<string, unknown> | null {
+    if (!this.meta.labels) return null
     const [kinds, kept] = [this.meta.kinds.length, this.meta.numbers.length]
+    const { labels, numbers } = asked ?? { labels: Array(kinds).fill(0), numbers: Array(kept).fill(NaN) }
     const bars = labels.length / kinds
     const of = <T>(all: T[], size: number) => Array.from({ length: bars }, (_, bar) => all.slice(bar * size, (bar + 1) * size))
     return { labels: of(labels, kinds), numbers: of(numbers.map((value) => (Number.isNaN(value) ? null : value)), kept) }
