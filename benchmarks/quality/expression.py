@@ -24,7 +24,6 @@ from hypermeter import load
 from hypermeter.core.errors import HypermeterError
 from hypermeter.io.npz import read_meta
 from hypermeter.learn.dataset import read_folder
-from hypermeter.model.perform import features_of, perform
 from hypermeter.music.metrics import timing_dfa
 
 
@@ -112,7 +111,7 @@ def main(npz: tyro.conf.Positional[Path], model: tyro.conf.Positional[str], seed
         at, place = each.hits > 0, np.arange(len(each.hits)) % size
         tensors = [torch.tensor(x).float()[None] for x in (each.hits, each.velocity, each.offset)]
         tempo = torch.tensor([each.tempo_bpm])
-        dist = expression(features_of(drummer, tensors[0]), *tensors, tempo)
+        dist = expression(drummer(tensors[0]).features[:, :-1], *tensors, tempo)
         nats -= dist.log_prob(*tensors).sum().item()
         medians = [x[0].numpy() for x in dist.median(tensors[0])]
         guesses = ((np.full(at.shape, fixed), np.zeros(at.shape)), tuple(x[place] for x in means), medians)
@@ -126,14 +125,14 @@ def main(npz: tyro.conf.Positional[Path], model: tyro.conf.Positional[str], seed
         print(row(name, errors[name], f"{nats / math.log(2) / number:.2f}" if name == names[-1] else "-"))
 
     cymbals = None if drummer.kit is None else drummer.kit.cymbals
-    random = np.random.default_rng(seed)
+    random, player = np.random.default_rng(seed), drummer.player(model)
     found: dict[str, list[torch.Tensor]] = {"people": [], "model": [], "independent draws": []}
     for each in held_out:
         hits, offset = (torch.tensor(x)[None] for x in (each.hits, each.offset))
         if timing_dfa(hits, drummer.grid, offset=offset, cymbals=cymbals).isnan():
             continue
         many = hits.expand(draws, -1, -1)
-        played = perform(drummer, many.float(), each.tempo_bpm, seed=seed)[1]
+        played = torch.from_numpy(player.perform(many.numpy(), each.tempo_bpm, seed=seed)[1])
         shuffled = torch.from_numpy(random.choice(each.offset[each.hits > 0], many.shape))
         for name, played_by in (("people", offset), ("model", played), ("independent draws", shuffled)):
             again = many[: len(played_by)]

@@ -1,9 +1,9 @@
-"""A model exported to ONNX: size of its files, what eight bits cost on held-out drums, time of a step beside PyTorch.
+"""A model exported to ONNX: size of its files, what eight bits cost on held-out drums, time of a step.
 
     python benchmarks/speed/onnx_runtime.py NPZ/validation [--model groove] [--quick] [--out FILE.json]
 
-PyTorch and both exports take turns, so that a busy machine slows all; a time is the median of the rounds, on one
-thread.
+PyTorch, the engine in NumPy and both exports take turns, so that a busy machine slows all; a time is the median of the
+rounds, on one thread.
 """
 
 import json
@@ -22,9 +22,9 @@ from run import in_turns, ratio_of
 
 from hypermeter.core.files import atomic_write
 from hypermeter.learn.evaluate.card import read_performances
-from hypermeter.model.generate import stream
 from hypermeter.model.hierarchical import HierarchicalDrumModel, load
-from hypermeter.play.runtime import OnnxPlayer
+from hypermeter.model.playing import TorchNetwork
+from hypermeter.play.player import Player, load_player
 from hypermeter.share.export import export
 
 ROWS = 32
@@ -34,7 +34,7 @@ BATCHES = (1, 64)
 TIMED_STEPS = 64
 
 
-def bits_per_step(player: OnnxPlayer, performances: Sequence[np.ndarray]) -> float:
+def bits_per_step(player: Player, performances: Sequence[np.ndarray]) -> float:
     """Of all performances together, summed over voices, each step given all before it."""
     order = sorted(performances, key=len)
     total = 0.0
@@ -48,15 +48,9 @@ def bits_per_step(player: OnnxPlayer, performances: Sequence[np.ndarray]) -> flo
     return total / math.log(2) / sum(map(len, order))
 
 
-def steps_of(model: HierarchicalDrumModel, batch: int) -> Callable[[], None]:
-    """Plays TIMED_STEPS on with PyTorch each time that it is called."""
-    playing = stream(model, seed=0, batch_size=batch)
-    return lambda: [next(playing) for _ in range(TIMED_STEPS)] and None
-
-
-def onnx_steps_of(player: OnnxPlayer, batch: int) -> Callable[[], None]:
-    """Likewise with ONNX Runtime."""
-    playing = player.stream(seed=0, batch_size=batch)
+def steps_of(player: Player, batch: int) -> Callable[[], None]:
+    """Play TIMED_STEPS on each time that it is called."""
+    playing = player.stream(rows=batch)
     return lambda: [next(playing) for _ in range(TIMED_STEPS)] and None
 
 
@@ -64,15 +58,15 @@ def measure(model: HierarchicalDrumModel, name: str, performances: Sequence[np.n
     """Sizes in bytes, bits per step, and of each batch the seconds of a step and their ratio to PyTorch's."""
     with tempfile.TemporaryDirectory() as folder:
         metas = {kind: export(model, Path(folder) / kind, name, kind == "int8") for kind in ("float32", "int8")}
-        players = {kind: OnnxPlayer.load(Path(folder) / kind) for kind in metas}
+        players = {kind: load_player(Path(folder) / kind) for kind in metas}
         times = {}
         for batch in BATCHES:
-            actions = {"PyTorch": steps_of(model, batch)}
-            actions |= {kind: onnx_steps_of(player, batch) for kind, player in players.items()}
+            every = {"PyTorch": Player(TorchNetwork(model)), "NumPy": model.player(), **players}
+            actions = {kind: steps_of(player, batch) for kind, player in every.items()}
             taken = in_turns(actions, rounds)
             times[batch] = {
                 "seconds_per_step": {each: median(found) / TIMED_STEPS for each, found in taken.items()},
-                "ratio": {kind: ratio_of(taken[kind], taken["PyTorch"]) for kind in players},
+                "ratio": {kind: ratio_of(taken[kind], taken["PyTorch"]) for kind in every if kind != "PyTorch"},
             }
         bits = {kind: bits_per_step(player, performances) for kind, player in players.items()}
     return {
@@ -98,10 +92,11 @@ def markdown(result: dict[str, Any]) -> str:
     ]
     told = f"{result['performances']} performances, {result['steps']:,} steps"
     lines.append(f"| bits per step ({told}) | {bits['float32']:.4f} | {bits['int8']:.4f} |")
-    lines += ["", "| a step, drawn and heard | PyTorch | float32 | int8 | float32 / PyTorch | int8 / PyTorch |"]
-    lines.append("|---|---|---|---|---|---|")
+    kinds = ("PyTorch", "NumPy", "float32", "int8")
+    over = " | ".join(f"{kind} / PyTorch" for kind in kinds[1:])
+    lines += ["", f"| a step, drawn and heard | {' | '.join(kinds)} | {over} |", "|---" * 8 + "|"]
     for batch, each in result["times"].items():
-        cells = [f"{each['seconds_per_step'][kind] * 1e3:.2f} ms" for kind in ("PyTorch", "float32", "int8")]
+        cells = [f"{each['seconds_per_step'][kind] * 1e3:.2f} ms" for kind in kinds]
         cells += [
             f"{ratio['ratio']:.2f} ({ratio['least']:.2f} to {ratio['greatest']:.2f})"
             for ratio in each["ratio"].values()

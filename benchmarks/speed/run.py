@@ -30,9 +30,9 @@ from hypermeter.core.files import atomic_write
 from hypermeter.core.grid import Grid
 from hypermeter.learn.dataset import get_complete_rl_dataloader
 from hypermeter.learn.prepare import prepare
-from hypermeter.model.generate import listen
 from hypermeter.model.heads import StepDistribution
 from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.model.playing import listen
 
 BATCH, STEPS, VOICES = 16, 512, 10
 TIMED_STEPS = 64
