@@ -14,6 +14,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
 from hypermeter.core.limits import check_seed
 from hypermeter.core.tracks import Track
+from hypermeter.io.grooves import read_grooves
 from hypermeter.io.npz import are_alike
 from hypermeter.learn.dataset import common_kit_and_grid, read_folder, read_meta, with_tracks
 from hypermeter.learn.evaluate.command import BARS, LONG_BARS, PIECES
@@ -23,7 +24,6 @@ from hypermeter.learn.evaluate.music import compare_music, cut, drift, generated
 from hypermeter.learn.evaluate.rows import drift_rows, likelihood, metric_rows, music_rows, overview
 from hypermeter.learn.prepare import SPLITS
 from hypermeter.model.hierarchical import HierarchicalDrumModel
-from hypermeter.share.analyse import read_grooves
 
 
 def read_performances(

@@ -51,7 +51,7 @@ def evaluate_command(
     """
     from hypermeter.learn.evaluate.card import card, check_numbers, evaluate, evaluate_bits, evaluate_music
     from hypermeter.model.hierarchical import load
-    from hypermeter.share.analyse import to_json
+    from hypermeter.music.tables import to_json
 
     check_numbers(seed, pieces, bars, long_bars, temperature)
     systems: dict[str, dict[str, Any]] = {}
