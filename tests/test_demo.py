@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,17 @@ def test_the_corpus_is_some_two_dozen_different_performances_of_four_to_sixteen_
     assert len({groove.hits.tobytes() for groove in corpus.values()}) == len(corpus)
     for groove in corpus.values():
         assert groove.hits.any(1).mean() > 0.3 and len(groove) % groove.grid.steps_per_bar == 0
+
+
+def test_without_torch_the_demo_plays_on_and_says_what_learning_needs(tmp_path, capsys, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("hypermeter.learn.train")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    demo(tmp_path / "demo", bars=1)
+    said = capsys.readouterr().out
+    assert '2. A small model that learns needs torch; pip install "hypermeter[train]"' in said
+    assert read_midi(tmp_path / "demo" / "continued.mid").num_bars > 1
+    assert not (tmp_path / "demo" / "corpus").exists()
 
 
 @pytest.mark.slow

@@ -10,16 +10,17 @@ import pytest
 import symusic
 import torch
 
+from hypermeter.cli.humanize import humanize_command
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.io.midi import read_midi, write_midi
 from hypermeter.io.midi.events import replay_drums
-from hypermeter.model.expression import Expression
 from hypermeter.model.hierarchical import HierarchicalDrumModel
-from hypermeter.play import humanize as module
-from hypermeter.play.humanize import humanize, humanize_command
+from hypermeter.model.playing import player_of
+from hypermeter.play.humanize import humanize
+from hypermeter.play.player import Player
 
 VOICES = 10
 
@@ -27,9 +28,13 @@ VOICES = 10
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    model = HierarchicalDrumModel(VOICES, 16, 16, 16, kit=load_kit("gm10")).eval()
-    model.expression = Expression(16, VOICES, 8, 4).eval()
-    return model
+    return player_of(HierarchicalDrumModel(VOICES, 16, 16, 16, kit=load_kit("gm10"), use_expression=True).eval())
+
+
+@pytest.fixture(scope="module")
+def silent():
+    """A model that plays hits only."""
+    return player_of(HierarchicalDrumModel(VOICES, 16, 16, 16, kit=load_kit("gm10")).eval())
 
 
 @pytest.fixture
@@ -129,7 +134,7 @@ def test_a_groove_without_hits_has_nothing_to_play(model):
     assert not humanize(Groove(np.zeros((16, VOICES))), model).velocity.any()
 
 
-def test_what_does_not_fit_is_refused(model, groove):
+def test_what_does_not_fit_is_refused(model, silent, groove):
     with pytest.raises(HypermeterError, match="amount is 1.5, expected from 0"):
         humanize(groove, model, 1.5)
     with pytest.raises(HypermeterError, match="timing is nan"):
@@ -143,7 +148,7 @@ def test_what_does_not_fit_is_refused(model, groove):
     with pytest.raises(HypermeterError, match="groove of 9 voices, expected the 10"):
         humanize(Groove(groove.hits[:, :9], kit="magenta9"), model)
     with pytest.raises(HypermeterError, match="the model plays hits only"):
-        humanize(groove, HierarchicalDrumModel(VOICES, 16, 16, 16, kit=load_kit("gm10")))
+        humanize(groove, silent)
 
 
 # ---------------------------------------------------------------------- the command
@@ -157,7 +162,7 @@ def path(groove, tmp_path):
 
 @pytest.fixture
 def loaded(model, monkeypatch):
-    monkeypatch.setattr(module, "load", lambda name: model)
+    monkeypatch.setattr("hypermeter.play.player.load_player", lambda name: model)
     return model
 
 
@@ -218,9 +223,9 @@ def snares(tmp_path):
 
 
 def test_notes_stay_in_their_step_and_can_be_heard(loaded, snares, tmp_path, monkeypatch):
-    hits = torch.zeros(1, 16, VOICES)
-    hits[..., 1] = 1
-    monkeypatch.setattr(module, "perform", lambda *_, **__: (hits / 127, hits * 0.45))
+    hits = np.zeros((16, VOICES), np.float32)
+    hits[:, 1] = 1
+    monkeypatch.setattr(Player, "perform", lambda *_, **__: (hits / 127, hits * 0.45))
     last = max(each.time for each in symusic.Score(snares).tracks[0].notes)
     after = symusic.Score(humanize_command(snares, tmp_path / "out.mid")).tracks[0].notes
     assert len(after) == 17 and max(each.time for each in after) == last
@@ -229,10 +234,10 @@ def test_notes_stay_in_their_step_and_can_be_heard(loaded, snares, tmp_path, mon
 
 def test_a_note_ends_before_the_next_of_its_pitch(loaded, snares, tmp_path, monkeypatch):
     """Late and early by turns, so that steps are a tenth as long as before; a note-off would end the next note too."""
-    hits = torch.zeros(1, 16, VOICES)
-    hits[..., 1] = 1
-    by_turns = torch.where(torch.arange(16) % 2 == 0, 0.45, -0.45)[:, None]
-    monkeypatch.setattr(module, "perform", lambda *_, **__: (hits * 0.5, hits * by_turns))
+    hits = np.zeros((16, VOICES), np.float32)
+    hits[:, 1] = 1
+    by_turns = np.where(np.arange(16) % 2 == 0, 0.45, -0.45)[:, None]
+    monkeypatch.setattr(Player, "perform", lambda *_, **__: (hits * 0.5, hits * by_turns))
     after = symusic.Score(humanize_command(snares, tmp_path / "out.mid")).tracks[0].notes
     after = sorted(after, key=lambda each: each.time)
     step = symusic.Score(snares).ticks_per_quarter // 4
@@ -262,18 +267,19 @@ def test_the_command_refuses_what_it_cannot_play(loaded, path, groove, tmp_path)
     write_midi(Groove(groove.hits[:24], grid=Grid(4, 3)), tmp_path / "waltz.mid")
     with pytest.raises(HypermeterError, match="metre 3/4"):
         humanize_command(tmp_path / "waltz.mid", tmp_path / "out.mid")
-    with pytest.raises(HypermeterError, match="velocity is -1"):
-        humanize_command(path, tmp_path / "out.mid", velocity=-1)
+    for option, value in (("velocity", -1), ("temperature", 11.0), ("seed", 2**53)):
+        with pytest.raises(HypermeterError, match=f"{option} is {value:g}, expected|{option} is {value}, expected"):
+            humanize_command(path, tmp_path / "out.mid", **{option: value})
     assert not (tmp_path / "out.mid").exists()
 
 
-def test_the_command_refuses_a_model_that_plays_hits_only(path, tmp_path, monkeypatch):
-    model = HierarchicalDrumModel(VOICES, 16, 16, 16, kit=load_kit("gm10"))
-    monkeypatch.setattr(module, "load", lambda name: model)
+def test_the_command_refuses_a_model_that_plays_hits_only(path, silent, tmp_path, monkeypatch):
+    monkeypatch.setattr("hypermeter.play.player.load_player", lambda name: silent)
     with pytest.raises(HypermeterError, match="mine: the model plays hits only"):
         humanize_command(path, tmp_path / "out.mid", model="mine")
-    model.kit = None
-    with pytest.raises(HypermeterError, match="mine: no kit in the checkpoint"):
+    without_kit = player_of(HierarchicalDrumModel(VOICES, 16, 16, 16).eval())
+    monkeypatch.setattr("hypermeter.play.player.load_player", lambda name: without_kit)
+    with pytest.raises(HypermeterError, match="mine: no kit in it"):
         humanize_command(path, tmp_path / "out.mid", model="mine")
 
 
