@@ -143,7 +143,7 @@ class TorchNetwork:
 
     def hear(self, x: NDArray[Any], state: TorchState) -> TorchState:
         with torch.no_grad():
-            heard = torch.from_numpy(np.asarray(x)).to(self.device, self.dtype)
+            heard = torch.tensor(np.asarray(x), dtype=self.dtype, device=self.device)
             return TorchState(self, state.position + 1, self.model.advance(heard, state.own), state.rows, state.asked)
 
     def embed(self, plan: Plan) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Arithmetic over arrays that NumPy lacks, with no overflow and no invalid value for any finite input."""
+"""Arithmetic over arrays that NumPy lacks, with no overflow and no invalid value for inputs below 1e18 in size."""
 
 import math
 from typing import Any
@@ -27,11 +27,11 @@ def softplus(x: Array) -> Array:
 
 
 def logsumexp(x: Array) -> Array:
-    """Return log(sum(exp(x))) over the last axis; -inf where all are -inf."""
+    """Return log(sum(exp(x))) over the last axis; -inf where all are -inf, inf or NaN where any is."""
     most = np.maximum.reduce(x, -1, keepdims=True)
-    if not np.isfinite(most).all():
-        is_none = np.isneginf(most)[..., 0]
-        return np.where(is_none, -np.inf, logsumexp(np.where(is_none[..., None], 0, x)))
+    is_finite = np.isfinite(most)
+    if not is_finite.all():
+        return np.where(is_finite[..., 0], logsumexp(np.where(is_finite, x, 0)), most[..., 0])
     return (most + np.log(np.add.reduce(np.exp(x - most), -1, keepdims=True)))[..., 0]
 
 

@@ -22,6 +22,9 @@ Groups = tuple[tuple[int, int], ...]
 CANDIDATES = 1_024
 """Combinations that are drawn where there are too many to list."""
 
+CERTAIN = 1e9
+"""Log odds against "none" of a track's column that is known: finite, so that it can be normalised."""
+
 TINY = 1e-300
 """Stands for a probability of 0 where its logarithm is taken."""
 
@@ -127,7 +130,7 @@ class Mixture:
         for start, stop in self.groups:
             is_chosen, is_out = _known_of_track(known[:, start:stop], values[:, start:stop])
             track = np.where(is_out[:, None], -np.inf, self.logits[..., start:stop])
-            logits[..., start:stop] = np.where(is_chosen[:, None], np.inf, track)
+            logits[..., start:stop] = np.where(is_chosen[:, None], CERTAIN, track)
         return Mixture(log_softmax(self.log_weights + self._evidence(known, values)), logits, self.groups)
 
     def _evidence(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
@@ -201,9 +204,7 @@ def _draw_voices(logits: Array, uniforms: Array) -> NDArray[np.uint8]:
 
 def _draw_track(logits: Array, uniform: Array) -> NDArray[np.uint8]:
     """Return the columns (B, size) of a track, of log odds (B, 1 + size) whose first is "none"."""
-    most = logits.max(-1, keepdims=True)
-    weights = np.where(np.isposinf(most), np.isposinf(logits), np.exp(logits - np.where(np.isposinf(most), 0, most)))
-    chosen = first_above(weights.astype(np.float64), uniform)
+    chosen = first_above(np.exp(logits - logits.max(-1, keepdims=True)), uniform)
     return (np.arange(1, logits.shape[-1]) == chosen[:, None]).astype(np.uint8)
 
 

@@ -232,7 +232,7 @@ class Performer:
         if expression is None:
             raise HypermeterError("expression: the model plays hits only; use one trained with velocity and offset")
         check("temperature", temperature)
-        if not (tempo_bpm > 0 or math.isnan(tempo_bpm)):
+        if not (0 < tempo_bpm < math.inf or math.isnan(tempo_bpm)):
             raise HypermeterError(f"expression: tempo_bpm is {tempo_bpm}, expected more than 0, or NaN for unknown")
         self.expression, self.temperature = expression, temperature
         self.state = expression.start(rows) if state is None else state

@@ -62,8 +62,14 @@ class Locks:
 
 
 def lock_voices(hits: ArrayLike, columns: Sequence[int]) -> Locks:
-    """Lock the given columns of hits (T, W) or (B, T, W) as they are; the others are free: keep my kick."""
+    """Lock the given columns of hits (T, W) or (B, T, W) as they are; the others are free: keep my kick.
+
+    Raises:
+        HypermeterError: a column that the hits do not have.
+    """
     values = np.asarray(hits)
+    if wrong := [column for column in columns if not 0 <= column < values.shape[-1]]:
+        raise HypermeterError(f"locks: no column {wrong[0]}, expected 0 to {values.shape[-1] - 1}")
     known = np.zeros(values.shape, bool)
     known[..., list(columns)] = True
     return Locks(known, values)
@@ -86,7 +92,13 @@ def lock_all_but(hits: ArrayLike, bars: Sequence[int], grid: Grid) -> Locks:
 
 
 def lock_ending(length: int, hits: ArrayLike) -> Locks:
-    """Lock hits (T, W) or (B, T, W) that follow `length` free steps: continue to this ending."""
+    """Lock hits (T, W) or (B, T, W) that follow `length` free steps: continue to this ending.
+
+    Raises:
+        HypermeterError: a length below 0.
+    """
+    if length < 0:
+        raise HypermeterError(f"locks: length is {length}, expected 0 free steps or more before the ending")
     end: NDArray[Any] = np.asarray(hits)
     values = np.concatenate([np.zeros((*end.shape[:-2], length, end.shape[-1]), end.dtype), end], -2)
     known = np.zeros(values.shape, bool)

@@ -44,12 +44,11 @@ class Rules:
             width: columns of a step.
             is_guided: whether a plan is followed.
         """
-        bias = None
-        if any(drawing.bias.values()):
-            bias = np.zeros(width)
-            for name, value in drawing.bias.items():
-                if name not in names:
-                    raise HypermeterError(f"bias: no voice {name!r} in the model; it has {', '.join(names)}")
+        bias = np.zeros(width) if any(drawing.bias.values()) else None
+        for name, value in drawing.bias.items():
+            if name not in names:
+                raise HypermeterError(f"bias: no voice {name!r} in the model; it has {', '.join(names)}")
+            if bias is not None:
                 bias[names.index(name)] = value
         return cls(drawing.temperature, drawing.top_p, drawing.guidance if is_guided else 0.0, seed, bias)
 

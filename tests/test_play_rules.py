@@ -1,0 +1,320 @@
+"""Rules of drawing against the distributions that they state, listed in full; locks against the rule of Bayes."""
+
+import math
+
+import numpy as np
+import pytest
+from models import music, player
+from test_play_distribution import KNOWN, all_steps, assert_drawn_as, make, repeated, table
+
+from hypermeter.core.errors import HypermeterError
+from hypermeter.play.distribution import CANDIDATES, Categorical, Mixture
+from hypermeter.play.locks import Locks, combine, lock_all_but, lock_ending, lock_voices
+from hypermeter.play.random import HITS as FOR_HITS
+from hypermeter.play.random import Stream
+from hypermeter.play.request import Drawing, Filling, Wishes
+from hypermeter.play.rules import Rules, guided
+
+DRAWS = 20_000
+NAMES = ("kick", "snare", "hat", "tom")
+BIAS = np.array([1.0, -0.5, 0.0, 2.0])
+LOCK = (np.array([True, False, False, True]), np.array([1, 0, 0, 0], np.uint8))
+
+
+def rules(temperature=1.0, top_p=1.0, guidance=0.0, bias=None, seed=3):
+    return Rules(temperature, top_p, guidance, seed, bias)
+
+
+def stated(asked, free, own, lock=None):
+    """(all steps,), the probabilities that the rules state, of one row's probabilities of all steps."""
+    every = all_steps(make("mixture"))
+    scores = np.log(asked) + (0 if own.bias is None else every @ own.bias)
+    if own.guidance:
+        unplanned = np.log(free) + (0 if own.bias is None else every @ own.bias)
+        scores = (1 + own.guidance) * scores - own.guidance * unplanned
+    if lock is not None:
+        agrees = ((every == lock[1]) | ~lock[0]).all(-1)
+        scores = np.where(agrees, scores, -math.inf)
+    if own.temperature == 0:
+        return (np.arange(len(scores)) == scores.argmax()).astype(float)
+    scores = scores / own.temperature
+    probs = np.exp(scores - scores.max())
+    probs /= probs.sum()
+    kept, total = np.zeros(len(probs), bool), 0.0
+    for place in np.argsort(-probs, kind="stable"):
+        if total >= own.top_p:
+            break
+        kept[place], total = True, total + probs[place]
+    return probs * kept / (probs * kept).sum()
+
+
+def drawn(own, asked, free, lock=None, row=0, draws=DRAWS):
+    many = [repeated(dist, row, draws) for dist in (asked, free)]
+    locks = None if lock is None else tuple(np.broadcast_to(part, (draws, len(part))) for part in lock)
+    return own.draw(*many, own.stream(draws, asked.width).at(5), 5, locks)
+
+
+@pytest.mark.parametrize("lock", [None, LOCK], ids=["open", "locked"])
+@pytest.mark.parametrize("bias", [None, BIAS], ids=["as it is", "biased"])
+@pytest.mark.parametrize("guidance", [0.0, 1.5])
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 1.0), (1.6, 0.8), (1.0, 0.5), (0.0, 1.0)])
+def test_steps_are_drawn_as_the_rules_state(temperature, top_p, guidance, bias, lock):
+    asked, free = make("mixture", seed=1), make("mixture", seed=2)
+    own = rules(temperature, top_p, guidance, bias)
+    wanted = stated(table(asked)[0], table(free)[0], own, lock)
+    assert_drawn_as(drawn(own, asked, free, lock), all_steps(asked), wanted)
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(0.7, 1.0), (1.6, 0.8), (0.0, 1.0)])
+def test_a_softmax_is_tempered_over_what_it_knows(temperature, top_p):
+    dist, own = make("softmax", seed=1), rules(temperature, top_p)
+    weights = np.exp(dist.log_probs_known[0, :-1])
+    every = all_steps(dist)
+    places = [every.tolist().index(combo) for combo in KNOWN.tolist()]
+    known = np.full(len(every), 1e-300)
+    known[places] = weights / weights.sum()
+    assert_drawn_as(drawn(own, dist, dist), every, stated(known, known, own))
+
+
+def test_a_softmax_draws_its_escape_at_temperature_one():
+    dist = make("softmax", seed=1)
+    found = drawn(rules(), dist, dist)
+    assert_drawn_as(found, all_steps(dist), table(dist)[0])
+    assert not (found[:, None] == KNOWN).all(-1).any(-1).all()
+
+
+def test_a_row_whose_lock_nothing_known_has_takes_the_escape_and_the_others_keep_their_guidance():
+    known = np.array([[False, False, True, True], [True, False, False, False], [False] * 4])
+    values = np.array([[0, 0, 1, 1], [1, 0, 0, 0], [0] * 4], np.uint8)  # no combination has the first
+    asked, free = make("softmax", seed=1), make("softmax", seed=2)
+    own = rules(0.8, guidance=4.0)
+    uniforms = own.stream(3, 4).at(0)
+    together = own.draw(asked, free, uniforms, 0, (known, values))
+    for row in range(3):
+        one = [dist.select(np.array([row])) for dist in (asked, free)]
+        alone = own.draw(*one, uniforms[[row]], 0, (known[[row]], values[[row]]))
+        assert np.array_equal(alone[0], together[row])
+    assert together[0].tolist() == [*(asked.logits[0, :2] > 0).astype(int), 1, 1]
+
+
+def test_tracks_are_tempered_after_the_voices_one_after_another():
+    """The oracle tempers the voices, then each track given all before it."""
+    dist, own = make("tracks", seed=1), rules(0.6, 0.9)
+    every, probs = all_steps(dist), table(dist)[0]
+    wanted = np.zeros(len(every))
+
+    def cut(shares):
+        shares = shares ** (1 / own.temperature)
+        shares /= shares.sum()
+        order = np.argsort(-shares, kind="stable")
+        kept = np.zeros(len(shares), bool)
+        kept[order[: 1 + (shares[order].cumsum() < own.top_p).sum()]] = True
+        return shares * kept / (shares * kept).sum()
+
+    def marginal(prefix):
+        return probs[(every[:, : len(prefix)] == prefix).all(-1)].sum()
+
+    edges = [0, 2, 4, 7]
+    for place, x in enumerate(every):
+        share = 1.0
+        for start, stop in zip(edges, edges[1:], strict=False):
+            ways = np.unique(every[:, start:stop], axis=0)
+            shares = cut(np.array([marginal([*x[:start], *way]) for way in ways]))
+            share *= shares[(ways == x[start:stop]).all(-1).argmax()]
+        wanted[place] = share
+    assert wanted.sum() == pytest.approx(1)
+    assert_drawn_as(drawn(own, dist, dist), every, wanted)
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.0}, {"temperature": 0.7, "top_p": 0.6}, {"guidance": 2.0}])
+def test_locked_voices_and_notes_come_out(options):
+    dist, own = make("tracks", seed=1), rules(**options)
+    known = np.array([True, False, False, False, False, True, False])
+    found = drawn(own, dist, make("tracks", seed=2), (known, np.array([1, 0, 0, 0, 0, 1, 0], np.uint8)), draws=20)
+    assert (found[:, 0] == 1).all() and (found[:, 4:] == [0, 1, 0]).all()
+    assert (found[:, 2:4].sum(-1) <= 1).all()
+
+
+# ---------------------------------------------------------------------- more voices than can be listed
+
+
+def many_voices(seed=0):
+    random = np.random.default_rng(seed)
+    return Mixture.of(random.normal(size=(2, 3)), 2 * random.normal(size=(2, 3, 14)) - 1)
+
+
+def test_of_many_voices_the_plain_draw_has_the_marginals():
+    dist = many_voices()
+    found = drawn(rules(), dist, dist)
+    assert np.abs(found.mean(0) - dist.probs[0]).max() < 5 * 0.5 / math.sqrt(DRAWS)
+
+
+def test_of_many_voices_the_likeliest_that_was_drawn_is_taken_at_temperature_zero():
+    dist = many_voices()
+    chosen = rules(0.0).draw(dist, dist, np.zeros((2, 15)), 0)
+    random = np.random.default_rng(5)
+    for row in range(2):
+        others = dist.select(np.full(CANDIDATES, row)).draw(random.random((CANDIDATES, 15)))
+        best = dist.log_prob(np.repeat(chosen[None, row], 2, 0))[row]
+        assert best >= np.quantile(dist.select(np.full(CANDIDATES, row)).log_prob(others), 0.98)
+
+
+def test_of_many_voices_locks_bias_and_guidance_count_and_steps_differ():
+    asked, free = many_voices(0), many_voices(1)
+    known, values = np.zeros(14, bool), np.zeros(14, np.uint8)
+    known[[0, 13]], values[13] = True, 1
+    own = rules(0.9, guidance=1.0, bias=np.array([0.0] * 5 + [50.0] + [-50.0] + [0.0] * 7))
+    locks = (np.broadcast_to(known, (2, 14)), np.broadcast_to(values, (2, 14)))
+    found = [own.draw(asked, free, own.stream(2, 14).at(step), step, locks) for step in range(20)]
+    every = np.concatenate(found)
+    assert (every[:, 0] == 0).all() and (every[:, 13] == 1).all()
+    assert (every[:, 5] == 1).all() and (every[:, 6] == 0).all() and len(np.unique(every, axis=0)) > 10
+    again = own.draw(asked, free, own.stream(2, 14).at(3), 3, locks)
+    assert np.array_equal(again, found[3])
+    alone = own.draw(
+        asked.select(np.array([0])), free.select(np.array([0])), own.stream(1, 14).at(3), 3, tuple(p[:1] for p in locks)
+    )
+    assert np.array_equal(alone[0], found[3][0])
+
+
+def test_guidance_is_a_power_of_each_probability():
+    asked, free = np.log([[0.5, 0.3, 0.2]]), np.log([[0.2, 0.3, 0.5]])
+    wanted = np.array([0.5**2.5 / 0.2**1.5, 0.3, 0.2**2.5 / 0.5**1.5])
+    np.testing.assert_allclose(np.exp(guided(asked, free, 1.5))[0], wanted)
+    with np.errstate(all="raise"):
+        lost = guided(np.array([[-math.inf, 0.0]]), np.array([[-math.inf, -math.inf]]), 2.0)
+    assert lost[0, 0] == -math.inf and np.isfinite(lost[0, 1])
+
+
+def test_a_temperature_near_zero_is_zero_and_the_first_of_equals_is_taken():
+    flat = Mixture(np.zeros((1, 1)), np.zeros((1, 1, 3)))
+    for temperature in (0.0, 1e-50, 1e-7):
+        assert not rules(temperature).draw(flat, flat, np.full((1, 4), 0.99), 0).any()
+    kept = np.isfinite(rules(top_p=0.5).temper(flat.candidates()[1])[0])
+    assert np.flatnonzero(kept).tolist() == [0, 1, 2, 3]
+
+
+def test_weights_of_locks_are_told_with_bias_and_without_temperature_and_guidance():
+    dist = make("mixture", seed=1)
+    lock = tuple(np.repeat(part[None], 3, 0) for part in LOCK)
+    tilted = table(dist.tilt(BIAS))
+    agrees = ((all_steps(dist) == LOCK[1]) | ~LOCK[0]).all(-1)
+    own = rules(0.3, 0.4, 2.0, BIAS)
+    evidence, given = own.weigh(dist, lock)
+    np.testing.assert_allclose(np.exp(evidence), tilted[:, agrees].sum(-1), atol=1e-12)
+    uniforms = Stream(1, FOR_HITS, 3, 5).at(0)
+    plain = rules(bias=BIAS)
+    assert np.array_equal(plain.draw(dist, None, uniforms, 0, lock, given), plain.draw(dist, None, uniforms, 0, lock))
+
+
+# ---------------------------------------------------------------------- requests
+
+
+def test_a_request_becomes_rules():
+    made = Rules.of(Drawing(0.5, 0.9, {"hat": 2.0, "kick": -1.0}, 3.0, 7), 7, NAMES, 6, is_guided=True)
+    assert (made.temperature, made.top_p, made.guidance, made.seed) == (0.5, 0.9, 3.0, 7)
+    assert made.bias.tolist() == [-1, 0, 2, 0, 0, 0] and not made.is_plain
+    plain = Rules.of(Drawing(bias={"hat": 0.0}), 0, NAMES, 6, is_guided=False)
+    assert plain.bias is None and plain.guidance == 0 and plain.is_plain
+    with pytest.raises(HypermeterError, match="bias: no voice 'cowbell' in the model; it has kick, snare"):
+        Rules.of(Drawing(bias={"cowbell": 1.0}), 0, NAMES, 4, is_guided=False)
+
+
+@pytest.mark.parametrize(
+    ("make_request", "words"),
+    [
+        (lambda: Drawing(temperature=-1.0), "temperature is -1, expected from 0 to 10"),
+        (lambda: Drawing(temperature=math.inf), "temperature is inf"),
+        (lambda: Drawing(temperature=math.nan), "temperature is nan"),
+        (lambda: Drawing(temperature="hot"), "temperature is 'hot'"),
+        (lambda: Drawing(top_p=0.0), "top_p is 0, expected above 0 up to 1"),
+        (lambda: Drawing(top_p=1.1), "top_p is 1.1"),
+        (lambda: Drawing(guidance=-1.0), "guidance is -1, expected from 0 to 100"),
+        (lambda: Drawing(guidance=math.nan), "guidance is nan"),
+        (lambda: Drawing(bias={"kick": math.nan}), "bias of kick is nan, expected from -100 to 100"),
+        (lambda: Drawing(bias={"kick": 1e30}), r"bias of kick is 1e\+30"),
+        (lambda: Drawing(seed=-1), "seed is -1, expected a whole number from 0 to 9007199254740991"),
+        (lambda: Drawing(seed=2**53), "seed is 9007199254740992"),
+        (lambda: Drawing(seed=1.5), "seed is 1.5, expected a whole number"),
+        (lambda: Drawing(seed=True), "seed is True"),
+        (lambda: Filling(particles=0), "particles is 0, expected a whole number from 1 to 65536"),
+        (lambda: Filling(horizon_bars=-1), "horizon_bars is -1, expected a whole number from 0"),
+        (lambda: Wishes(density=1.5), "density is 1.5, expected from 0 to 1"),
+        (lambda: Wishes(offbeat=[0.2, -1]), "offbeat is -1"),
+        (lambda: Wishes(density=[]), "density of no numbers"),
+        (lambda: Wishes(tempo_bpm=0), "tempo_bpm is 0"),
+    ],
+)
+def test_a_number_out_of_its_bounds_is_said_in_one_line(make_request, words):
+    with pytest.raises(HypermeterError, match=words) as error:
+        make_request()
+    assert "\n" not in str(error.value)
+
+
+# ---------------------------------------------------------------------- locks
+
+
+HITS = music("gru", 10, rows=1)[0]
+GRID = player("gru").grid
+
+
+def test_voices_bars_and_an_ending_become_locks():
+    kick = lock_voices(HITS, [0])
+    assert (
+        kick.known[..., 0].all() and not kick.known[..., 1:].any() and np.array_equal(kick.values[0, :, 0], HITS[:, 0])
+    )
+    bars = lock_all_but(HITS, [1, 2], GRID)
+    assert bars.known[0, :4].all() and not bars.known[0, 4:].any()  # the last bar is short
+    ending = lock_ending(6, HITS)
+    assert ending.num_steps == 16 and not ending.known[0, :6].any() and np.array_equal(ending.values[0, 6:], HITS)
+    assert lock_ending(3, HITS[None]).known.shape == (1, 13, 3)
+
+
+def test_locks_combine():
+    both = combine(lock_voices(HITS, [0]), lock_ending(8, HITS[:2] * 0 + HITS[8:]))
+    assert both.num_steps == 10
+    assert both.known[0, :, 0].all() and not both.known[0, :8, 1:].any() and both.known[0, 8:].all()
+    assert np.array_equal(both.values[0, 8:], HITS[8:])
+
+
+def test_locks_of_a_step_are_those_of_each_row_and_none_after_the_last():
+    many = Locks(np.stack([HITS > 0, HITS == 0]), np.stack([HITS, HITS]))
+    known, values = many.at(4, 2)
+    assert np.array_equal(known[1], HITS[4] == 0) and not values[1][known[1]].any()
+    assert many.row(1).known.shape == (1, 10, 3) and np.array_equal(many.row(1).known[0], HITS == 0)
+    assert many.at(10, 2) is None and lock_ending(4, HITS).at(3, 2) is None
+    assert lock_voices(HITS, [0]).at(0, 5)[0].shape == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: Locks(HITS > 0, HITS[1:]), r"locks: known \(10, 3\), values \(9, 3\), expected both"),
+        (lambda: Locks(HITS[0] > 0, HITS[0]), r"expected both \(steps, columns\)"),
+        (lambda: Locks(HITS >= 0, HITS + 0.5), "neither 0 nor 1; lock hits or silence"),
+        (lambda: Locks(HITS >= 0, np.full(HITS.shape, math.nan)), "neither 0 nor 1"),
+        (lambda: lock_voices(HITS, [3]), "locks: no column 3, expected 0 to 2"),
+        (lambda: lock_voices(HITS, [-1]), "locks: no column -1"),
+        (lambda: lock_all_but(HITS, [3], GRID), "locks: bar 3, counted from 0, expected one of the 3"),
+        (lambda: lock_all_but(HITS, [-1], GRID), "locks: bar -1"),
+        (lambda: lock_ending(-1, HITS), "locks: length is -1, expected 0 free steps or more"),
+        (lambda: combine(), "locks: none to combine"),
+        (lambda: combine(lock_voices(HITS, [0]), lock_voices(1 - HITS, [0])), "two values for step 0, column 0"),
+        (
+            lambda: combine(lock_voices(HITS, [0]), lock_voices(HITS[:, :2], [0])),
+            "1 rows of 2 columns, expected 1 or 1",
+        ),
+        (lambda: lock_voices(np.stack([HITS] * 3), [0]).check(2, 3), "3 rows of 3 columns, expected 1 or 2 rows of 3"),
+    ],
+)
+def test_locks_that_do_not_fit_are_said_in_one_line(call, words):
+    with pytest.raises(HypermeterError, match=words) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+def test_a_lock_on_what_a_categorical_never_has_keeps_its_probability_finite():
+    dist = Categorical(np.log([[0.5, 0.49, 0.01]]), np.full((1, 2), -80.0), np.array([[0, 0], [1, 0]], np.uint8))
+    known, values = np.array([[True, True]]), np.array([[1, 1]], np.uint8)
+    assert np.isfinite(rules().weigh(dist, (known, values))[0]).all()
+    assert rules(0.5).draw(dist, dist, np.array([[0.3, 0.3, 0.3]]), 0, (known, values)).tolist() == [[1, 1]]
