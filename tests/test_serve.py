@@ -326,6 +326,7 @@ def test_models_and_health_tell_what_there_is(app, player):
         ("generate", {"temperature": -0.1}, "temperature: "),
         ("generate", {"top_p": 0}, "top_p: "),
         ("generate", {"bias": {"gong": 1}}, "bias: no voice 'gong'"),
+        ("generate", {"bias": {"gong": 0}}, "bias: no voice 'gong'"),
         ("generate", {"model": "../../etc/passwd"}, "model: no '../../etc/passwd' here; expected one of small, other"),
         ("generate", {"plan": {"style": "polka"}}, "style: no 'polka' in the model"),
         ("generate", {"plan": {"sections": "verse:3"}, "bars": 4}, "sections: 3 bars, bars is 4"),
