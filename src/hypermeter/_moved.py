@@ -49,7 +49,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "rl": ("learn.rl",),
     "rl.reinforce": ("learn.rl.reinforce", "learn.rl.command"),
     "humanize": ("play.humanize", "cli.humanize"),
-    "asked": ("play.asked",),
+    "asked": ("cli.options", "play.compose"),
     "compose": ("play.compose", "cli.generate"),
     "compose.command": ("cli.generate", "play.compose"),
     "compose.grooves": ("play.compose",),
@@ -74,6 +74,12 @@ A module below one of these is looked for below its first home.
 """
 
 RENAMED: dict[str, str] = {
+    "asked.Asked": "cli.options.WishOptions",
+    "asked.NOTHING_ASKED": "cli.options.NO_WISHES",
+    "compose.Kept": "cli.options.LockOptions",
+    "compose.NOTHING_KEPT": "cli.options.NO_LOCKS",
+    "compose.command.Kept": "cli.options.LockOptions",
+    "compose.command.NOTHING_KEPT": "cli.options.NO_LOCKS",
     "plan_arrays.PlanArrays": "play.plan.Plan",
     "plan_arrays.make_plan_arrays": "play.plan.make_plan",
     "runtime.PlanArrays": "play.plan.Plan",
@@ -84,11 +90,9 @@ RENAMED: dict[str, str] = {
 """Name of an earlier version -> what does the same by another name."""
 
 GONE: dict[str, str] = {
+    "asked.GUIDANCE": "play.request.Drawing has the default",
+    "asked.Planner": "play.plan.plan_bars; cli.options.WishOptions.of_bars for what stands in texts and files",
     "cli.EXTRAS": "core.extras has it",
-    "compose.Kept": "its fields are options of cli.generate",
-    "compose.NOTHING_KEPT": "its fields are options of cli.generate",
-    "compose.command.Kept": "its fields are options of cli.generate",
-    "compose.command.NOTHING_KEPT": "its fields are options of cli.generate",
     "export.recurrent.cell_step": "the exporter takes the model's own step",
     "runtime.Expressing": "play.player.Player.perform",
     "runtime.OnnxPlayer": "play.player.load_player plays an exported folder, too",
