@@ -164,7 +164,7 @@ def main(
                     target = str(Path(folder) / f"{side}.mid")
                     arguments = [
                         "-c",
-                        command,
+                        COMMAND,
                         "generate",
                         target,
                         "--primer",

@@ -120,15 +120,8 @@ class HierarchicalDrumModel(Stepping):
         """``losses.compute_loss`` on this model's grid."""
         return compute_loss(preds, targets, metrics, grid=self.grid, **options)
 
-    def generate(
-        self,
-        start_seq: Float[Tensor, "#B T0 V"] | None = None,
-        length: int = 512,
-        temperature: float = 1.0,
-        **options: Any,
-    ) -> Float[Tensor, "B T V"]:
-        """``playing.generate`` with this model, whose options it takes: (B, T0 + length, V)."""
-        return generate(self, start_seq, length, temperature, **options)
+    generate = generate
+    """``playing.generate`` with this model: (B, T0 + length, V)."""
 
     @property
     def is_stock(self) -> bool:

@@ -233,8 +233,11 @@ class NumpyNetwork:
                 return Transformer(weights, name, config["attention_window"])
             return Recurrent(weights, name, config.get("cell", "gru"))
 
-        if own := config.get("own_encoders"):
-            raise HypermeterError(f"an encoder of one's own ({', '.join(own)}): play it through model.player()")
+        if own := config.get("encoders"):
+            reason = "play it through PyTorch: hypermeter.load(path, encoders=...).player()"
+            raise HypermeterError(
+                f"encoders of one's own ({', '.join(own)}), which the checkpoint does not hold; {reason}"
+            )
         self.step_rnn, self.bar_rnn, self.phrase_rnn = map(encoder, ("step_rnn", "bar_rnn", "phrase_rnn"))
         self.step_to_bar, self.bar_to_phrase = (Linear.of(weights, name) for name in ("step_to_bar", "bar_to_phrase"))
         lags = LOOK_BACK_BARS if config.get("use_look_back", True) else ()
