@@ -574,6 +574,14 @@ def test_in_the_midst_of_a_bar_what_is_asked_of_it_changes():
     assert grown(Plan.free(3), one, True).labels[0, :, 1].tolist() == [0, 0, 0, 1]
 
 
+def test_what_changes_in_the_midst_of_a_bar_is_heard_from_there_on(player):
+    calm, wild = make_plan(LABELS, 1, density=0.0, tempo_bpm=90.0), make_plan(LABELS, 1, density=0.9, tempo_bpm=90.0)
+    drawer, settings = Drawer(player), Settings(guidance=3.0)
+    _, point = drawer.draw(drawer.begin(), 8, settings, calm)
+    parts = [drawer.draw(point, 8, settings, row)[0] for row in (calm, wild)]
+    assert parts[0].hits.sum() < parts[1].hits.sum()
+
+
 def test_a_primer_that_does_not_fit_is_refused(player):
     drawer = Drawer(player)
     with pytest.raises(HypermeterError, match="whole bars"):
@@ -1092,7 +1100,10 @@ def test_the_command_plays_into_a_file_in_simulated_time(capsys, tmp_path):
     said = capsys.readouterr().out
     assert "notes in 4 bars" in said and "0 left out" in said and "latency of notes, ms" in said
     groove = hypermeter.read_midi(out)
-    assert groove.num_bars == 4 and groove.hits.sum() > 20
+    written = continue_groove(load_player("groove"), None, 4, Drawing(seed=4), wishes=Wishes(style="funk"))
+    assert np.array_equal(groove.hits, written.hits) and written.hits.sum() > 20
+    assert np.abs(groove.velocity - written.velocity).max() < 1 / 127
+    assert np.abs(groove.offset - written.offset).max() < 1 / 120  # ticks of a step
 
 
 def test_a_start_that_fails_leaves_the_file_that_is_there(capsys, tmp_path):

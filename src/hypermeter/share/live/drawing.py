@@ -5,6 +5,9 @@ as it has not sounded; as random numbers belong to places in the music, it is dr
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
@@ -25,10 +28,12 @@ class Point:
     Args:
         moment: what the model remembers; its plan is not read.
         rows: what was asked of the bars begun, the last MOST_ROWS of them; `None` before the first.
+        asked: the last of the rows, embedded.
     """
 
     moment: Moment
     rows: Plan | None = None
+    asked: Any = None
 
 
 class Drawer:
@@ -77,11 +82,14 @@ class Drawer:
         player, moment = self.player, point.moment
         place = moment.position % player.grid.steps_per_bar
         assert 0 < steps <= player.grid.steps_per_bar - place
-        rows = grown(point.rows, row, is_new_bar=place == 0)
-        asked = None if rows is None else player.network.embed(rows)[:, rows.num_bars - 1 : rows.num_bars]
+        rows, asked = grown(point.rows, row, is_new_bar=place == 0), point.asked
+        if rows is None:
+            asked = None
+        elif asked is None or place == 0 or not _is_same(rows, point.rows):
+            asked = player.network.embed(rows)[:, rows.num_bars - 1 : rows.num_bars]
         moment = Moment(moment.state.under(asked), moment.expression)
         part, after = player.play(moment, steps, player.rules(settings, row), tempo_bpm)
-        return part, Point(after, rows)
+        return part, Point(after, rows, asked)
 
 
 def grown(rows: Plan | None, row: Plan | None, is_new_bar: bool) -> Plan | None:
@@ -93,3 +101,12 @@ def grown(rows: Plan | None, row: Plan | None, is_new_bar: bool) -> Plan | None:
     kept = rows.num_bars if is_new_bar else rows.num_bars - 1
     first = max(kept + 1 - MOST_ROWS, 0)
     return rows.bars(first, kept - first).then(row)
+
+
+def _is_same(rows: Plan, others: Plan | None) -> bool:
+    """Return whether the last row of both asks the same."""
+    if others is None:
+        return False
+    return np.array_equal(rows.labels[:, -1], others.labels[:, -1]) and np.array_equal(
+        rows.numbers[:, -1], others.numbers[:, -1], equal_nan=True
+    )

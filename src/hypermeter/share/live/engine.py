@@ -61,9 +61,9 @@ class Sink(Protocol):
 
 
 class Draws(Protocol):
-    """``drawing.Drawer``, or what stands for it in a test."""
+    """`drawing.Drawer`, or what stands for it in a test."""
 
-    def draw(self, moment: Any, steps: int, settings: Settings, row: Any = None, tempo_bpm: float = 120.0) -> Any: ...
+    def draw(self, moment: Any, steps: int, settings: Settings, row: Any, tempo_bpm: float, /) -> Any: ...
 
 
 @dataclass
