@@ -10,7 +10,7 @@ To make such an environment from this repository, of the build before the engine
 
     git archive 7e0e957 | tar -x -C BEFORE && python -m venv BEFORE/.venv
     BEFORE/.venv/bin/pip install -c BEFORE/constraints.txt torch
-    BEFORE/.venv/bin/pip install -c BEFORE/constraints.txt -e BEFORE
+    BEFORE/.venv/bin/pip install -c BEFORE/constraints.txt -e "BEFORE[train,serve,live,onnx]"
 """
 
 import json
