@@ -22,7 +22,10 @@ MOST_NUMBERS = 2**13
 """Of one step of one row."""
 
 BLOCK = 4096
-"""Pairs of numbers that are made at once, about."""
+"""Pairs of numbers that are made at once, about, at the most."""
+
+FIRST_BLOCK = 16
+"""Steps whose numbers are made first; then twice as many each time, as who draws one part may not draw the next."""
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
@@ -74,13 +77,15 @@ class Stream:
         self._key = (int(seed) % 2**32, int(seed) // 2**32)
         pairs = np.arange(-(-numbers // 2), dtype=np.uint32)
         self._second = (np.uint32(purpose << 28) | np.arange(rows, dtype=np.uint32)[:, None] << np.uint32(12)) | pairs
-        self._steps = max(BLOCK // self._second.size, 1)
+        self._most = max(BLOCK // self._second.size, 1)
+        self._steps = min(FIRST_BLOCK, self._most)
         self._first, self._block = -1, np.zeros(0)
 
     def at(self, step: int) -> NDArray[np.float64]:
         """Return the numbers of a step, (rows, numbers), in [0, 1)."""
         place = step - self._first
         if self._first < 0 or not 0 <= place < self._steps:
+            self._steps = min(FIRST_BLOCK if self._first < 0 else 2 * self._steps, self._most)
             self._first, place = step, 0
             self._block = self._make(step)
         return self._block[place, :, : self.numbers]
