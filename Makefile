@@ -35,6 +35,7 @@ docs: .venv/stamp
 page: .venv/stamp
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[onnx]"
 	$(BIN)/hypermeter export web/export
+	$(BIN)/python web/scripts/bounds.py
 	cd web && npm ci && npm test && npm run build && node scripts/pack.mjs export
 
 bench: .venv/stamp

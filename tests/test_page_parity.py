@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from browsing import NOTHING, ROOT, Session, chromium, host, opened
-from hypermeter.play.infill import infill, vary
+from hypermeter.core.groove import Groove
+from hypermeter.play.compose import after, continue_groove, replace_bars, vary_groove
+from hypermeter.play.infill import infill
 from hypermeter.play.locks import Locks
 from hypermeter.play.plan import make_plan
 from hypermeter.play.player import load_player
-from hypermeter.play.request import BOUNDS, Drawing, Filling
+from hypermeter.play.request import Drawing, Filling, Wishes, bounds_record
 
 pytestmark = pytest.mark.slow
 
@@ -110,25 +112,6 @@ def test_the_same_seed_fills_in_as_python_does(opened, player, particles, temper
     check_played(found, [values[64:] for values in played])
 
 
-def test_a_variation_is_that_of_python(opened, player):
-    """The whole song is varied, so that nothing comes after it, and it is asked for what Python is."""
-    song = player.generate(64, None, Drawing(seed=21))[0]
-    plan = make_plan(player.labels, 4, density=song.reshape(4, -1).mean(1))
-    opened.page.evaluate(
-        """(hits) => {
-            const { app } = hypermeter
-            const velocity = Float32Array.from(hits, (hit) => 0.8 * hit)
-            app.edit({ ...app.song, hits: Uint8Array.from(hits), velocity })
-            app.set({ seed: 22, strength: 0.4 })
-            app.select(0, 4)
-        }""",
-        song.ravel().tolist(),
-    )
-    opened.click("vary")
-    expected = vary(player, song, 0.4, Drawing(seed=22), plan=plan).hits
-    assert (opened.hits == expected).all() and (expected != song).any()
-
-
 def test_the_same_seed_plays_as_python_does(opened, player):
     primer = player.generate(64, None, Drawing(seed=8))[0]
     velocity, offset = player.perform(primer, 110, seed=9)
@@ -164,18 +147,18 @@ def test_endless_play_remembers_what_it_no_longer_sends(opened, player):
 
 
 def test_what_is_not_within_the_bounds_is_refused(opened):
-    for name, value in (("temperature", 10.1), ("topP", 0), ("guidance", 101), ("seed", -1)):
+    for name, value in (("temperature", 10.1), ("topP", 0), ("guidance", 101), ("seed", -1), ("bars", 0)):
         with pytest.raises(Exception, match="expected"):
             opened.play("continue", {**NOTHING, "temperature": 1, "seed": 1, "bars": 1, name: value})
+    for particles in (0, 65_537):
+        request = {**song_of(np.zeros((16, 10))), "known": [0] * 160, "start": 0, "horizonBars": None}
+        with pytest.raises(Exception, match="particles"):
+            opened.play("infill", {**request, "temperature": 1, "seed": 1, "particles": particles})
 
 
 def test_the_page_has_the_bounds_and_defaults_of_python():
     told = json.loads((ROOT / "web" / "src" / "bounds.json").read_text())
-    defaults = told.pop("defaults")
-    assert told == {name: [BOUNDS[name].least, BOUNDS[name].most] for name in told}
-    drawing = Drawing()
-    assert defaults.pop("particles") == Filling().particles
-    assert defaults == {name: getattr(drawing, name) for name in defaults} and "temperature" in defaults
+    assert told == bounds_record(), "make page"
 
 
 # ---------------------------------------------------------------------- the server
@@ -241,3 +224,127 @@ def test_everything_is_done_on_the_server_where_it_is_chosen(on_server):
     on_server.page.click("#engine-page")
     on_server.click("continue")
     assert len(asked) == 3 and on_server.song()["bars"] == 12
+
+
+# ---------------------------------------------------------------------- what is asked
+
+
+WISHES = (
+    Wishes(),
+    Wishes(style="funk"),
+    Wishes(fill=[False, False, False, True]),
+    Wishes(density=[0.1, 0.15, 0.2, 0.25]),
+)
+
+
+@pytest.fixture(params=["page", "server"])
+def anywhere(request):
+    """The page as it opens, or as it has the server play."""
+    return request.getfixturevalue("opened" if request.param == "page" else "on_server")
+
+
+def some_groove(player, bars, seed=31):
+    """Return a groove with velocity and timing, on which something can be played on."""
+    return continue_groove(player, None, bars, Drawing(seed=seed), tempo_bpm=96)
+
+
+def asks_of(player, wishes, bars):
+    """Return what the page holds of wishes for so many bars."""
+    style = 0 if wishes.style is None else 1 + player.labels["style"].index(wishes.style)
+    open_bars = [None] * bars
+    fills, densities = wishes.fill or open_bars, wishes.density or open_bars
+    return [
+        {"section": 0, "style": style, "fill": 0 if fill is None else 1 + fill, "density": density}
+        for fill, density in zip(fills, densities, strict=True)
+    ]
+
+
+def do(session, groove, action, asks, **settings):
+    """Return what the song holds after the page's own action on a groove; bars from `first` on are asked."""
+    song = {name: getattr(groove, name).ravel().tolist() for name in ("hits", "velocity", "offset")}
+    done = session.page.evaluate(
+        """async ([{ hits, velocity, offset }, tempo, first, asks, settings, action]) => {
+            const { app } = hypermeter
+            const open = Array(first).fill({ section: 0, style: 0, fill: 0, density: null })
+            const cells = {
+                hits: Uint8Array.from(hits), velocity: Float32Array.from(velocity), offset: Float32Array.from(offset),
+            }
+            app.edit({ ...app.song, ...cells, locked: new Uint8Array(hits.length), asks: [...open, ...asks], tempo })
+            const { selection, ...rest } = settings
+            app.set({ style: 0, section: 0, temperature: 1, guidance: 1, ...rest })
+            if (selection) app.select(...selection)
+            return await app[action[0]](...action.slice(1))
+        }""",
+        [song, groove.tempo_bpm, settings.pop("first", groove.num_bars), asks, settings, action],
+    )
+    assert done
+    return played_of(session)
+
+
+def played_of(session):
+    """Return hits, velocity and offset of the song."""
+    song = session.song()
+    return {name: np.array(song[name]).reshape(-1, 10) for name in ("hits", "velocity", "offset")}
+
+
+def check_equal(found, groove):
+    """Compare a song with a groove; arithmetic that differs in the last digit can put a hit in the bin beside."""
+    assert (found["hits"] == groove.hits).all()
+    for name in ("velocity", "offset"):
+        assert (np.abs(found[name] - getattr(groove, name)) > 1e-6).sum() <= 1, name
+
+
+@pytest.mark.parametrize("heard_bars", [0, 4])
+def test_continue_gives_the_groove_of_python(anywhere, player, heard_bars):
+    primer = some_groove(player, heard_bars) if heard_bars else None
+    for seed, wishes in enumerate(WISHES, 2**40):
+        expected = continue_groove(player, primer, 4, Drawing(seed=seed), wishes=wishes, tempo_bpm=96)
+        nothing = Groove(np.zeros((0, 10)), tempo_bpm=96, kit=expected.kit)
+        asks = asks_of(player, wishes, 4)
+        found = do(anywhere, primer or nothing, ["continue", 4], asks, seed=seed, style=asks[0]["style"])
+        check_equal(found, expected)
+        assert expected.hits[-64:].any()
+
+
+def test_two_bars_and_two_more_are_the_four_of_python(opened, player):
+    """Endless play draws so, with the seed that it had: a style is as new as it is in one piece."""
+    primer, wishes = some_groove(player, 4), Wishes(style="funk")
+    expected = continue_groove(player, primer, 4, Drawing(seed=6), wishes=wishes)
+    asks = asks_of(player, wishes, 4)
+    do(opened, primer, ["continue", 2], [], seed=6, style=asks[0]["style"])
+    opened.page.evaluate("async () => { hypermeter.app.set({ seed: 6 }); await hypermeter.app.continue(2) }")
+    found = played_of(opened)
+    check_equal(found, expected)
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_fill_in_gives_the_groove_of_python(anywhere, player, first):
+    """The page looks two bars past what it writes."""
+    groove, filling = some_groove(player, 8), Filling(horizon_bars=2)
+    for seed, wishes in enumerate((Wishes(), Wishes(style="funk"), Wishes(density=[0.15, 0.25]))):
+        expected, _ = replace_bars(
+            player, groove, [first, first + 1], Drawing(seed=seed), wishes=wishes, filling=filling
+        )
+        asks = asks_of(player, wishes, 2)
+        options = {"seed": seed, "first": first, "selection": [first, first + 2], "style": asks[0]["style"]}
+        check_equal(do(anywhere, groove, ["fillIn"], asks, **options), expected)
+        assert (expected.hits != groove.hits).any()
+
+
+def test_vary_gives_the_groove_of_python(anywhere, player):
+    groove = some_groove(player, 6)
+    expected, _ = vary_groove(player, groove, 0.4, Drawing(seed=22))
+    asks = asks_of(player, WISHES[-1], 4)  # what is asked of bars counts for nothing there
+    found = do(anywhere, groove, ["vary", 0.4], asks, seed=22, first=0, selection=[0, 6])
+    check_equal(found, expected)
+    assert (expected.hits != groove.hits).any()
+
+
+def test_the_last_bars_vary_as_they_do_in_python_after_the_others(opened, player):
+    context = some_groove(player, 4)
+    last = continue_groove(player, context, 2, Drawing(seed=32), include_primer=False)
+    groove = after(context, last)
+    expected, _ = vary_groove(player, last, 0.6, Drawing(seed=23), context=context)
+    found = do(opened, groove, ["vary", 0.6], [], seed=23, selection=[4, 6])
+    check_equal({name: values[64:] for name, values in found.items()}, expected)
+    assert (found["hits"][:64] == context.hits).all() and (expected.hits != last.hits).any()

@@ -5,8 +5,7 @@ import { Replaced, Stopped } from './engine'
 import { History } from './history'
 import { keptByVariation } from './infill'
 import type { Meta } from './meta'
-import { stepsPerBar } from './meta'
-import { askedOf } from './plan'
+import { isWished, planAround, planBars, planOf } from './plan'
 import type { Engine } from './protocol'
 import * as songs from './song'
 import type { Ask, Part, Song } from './song'
@@ -201,13 +200,15 @@ export class App {
     const { style, section, temperature, guidance } = this.settings
     let asked = song
     for (let bar = start; bar < start + count; bar++) {
-      const drawn = songs.ask(song, bar).density ?? (merge === 'endless' ? songs.ask(song, start - 1).density : null)
-      asked = songs.setAsks(asked, bar, bar + 1, { style, section, fill: 0, density: drawn })
+      const { fill, density } = songs.ask(song, bar)
+      const drawn = density ?? (merge === 'endless' ? songs.ask(song, start - 1).density : null)
+      asked = songs.setAsks(asked, bar, bar + 1, { style, section, fill, density: drawn })
     }
+    const isGuided = isWished(asked.asks.slice(start, start + count))
     const from = merge === 'endless' ? Math.max(0, Math.floor(start / HEARD_BARS) - 1) * HEARD_BARS : 0
     const options = {
-      seed: this.nextSeed(), temperature, topP: DEFAULTS.top_p, bias: null, guidance,
-      asked: askedOf(this.meta, asked.asks.slice(from, start + count), start - from),
+      seed: this.nextSeed(), temperature, topP: DEFAULTS.top_p, bias: null, guidance: isGuided ? guidance : 0,
+      asked: planBars(this.meta, asked.asks.slice(from, start + count), start - from, song.tempo),
       song: { ...songs.part(song, from * song.stepsPerBar), tempo: song.tempo },
       bars: count,
       mayRemember: merge === 'endless',
@@ -242,21 +243,14 @@ export class App {
     return this.rework(`A fill in bar ${first + 1}`, song, first, first + 1, this.freeBars(first, first + 1))
   }
 
-  /** A share of the selected bars anew, as dense as they are, without guidance. */
+  /** A share of the selected bars anew, towards what is measured in the song, without guidance. */
   vary(strength = this.settings.strength): Promise<boolean> {
     const [first, last] = this.selection
-    const { song } = this
-    const { steps_per_beat } = this.meta.grid
+    const { song, meta } = this
     const size = song.stepsPerBar
-    const known = keptByVariation((last - first) * size, song.voices, steps_per_beat, strength, this.settings.seed)
-    let asked = song
-    for (let bar = first; bar < last; bar++) {
-      if (songs.ask(song, bar).density === null) {
-        asked = songs.setAsks(asked, bar, bar + 1, { density: songs.density(song, bar) })
-      }
-    }
+    const known = keptByVariation((last - first) * size, song.voices, meta.grid.steps_per_beat, strength, this.settings.seed)
     const isFree = (cell: number) => !known[cell - first * size * song.voices]
-    return this.rework(`Varying ${named(first, last)}`, song, first, last, isFree, asked, 0)
+    return this.rework(`Varying ${named(first, last)}`, song, first, last, isFree, true)
   }
 
   /** The selected bars with more or fewer hits. */
@@ -276,10 +270,9 @@ export class App {
     return (cell) => cell >= first * size && cell < last * size
   }
 
-  /** @param isFree of a cell that is not locked @param asked what is asked while it is done, where that is not kept */
+  /** @param isFree of a cell that is not locked @param isVariation towards what is measured, not towards what is asked */
   private rework(
-    label: string, song: Song, first: number, last: number, isFree: (cell: number) => boolean, asked: Song = song,
-    guidance = this.settings.guidance,
+    label: string, song: Song, first: number, last: number, isFree: (cell: number) => boolean, isVariation = false,
   ): Promise<boolean> {
     const before = this.song
     const size = song.stepsPerBar
@@ -295,12 +288,13 @@ export class App {
       this.say('All of it is locked: unlock what may change')
       return Promise.resolve(false)
     }
+    const asked = isVariation ? planOf(this.meta, song) : planAround(this.meta, song, first, last)
+    const isGuided = !isVariation && isWished(song.asks.slice(first, last))
     return this.work(label, async (signal) => {
-      const { temperature } = this.settings
+      const { temperature, guidance } = this.settings
       const began = performance.now()
       const { part, smallest } = await this.engine.infill({
-        seed: this.nextSeed(), temperature, topP: DEFAULTS.top_p, bias: null, guidance,
-        asked: askedOf(this.meta, asked.asks.slice(0, Math.ceil(end / size)), first),
+        seed: this.nextSeed(), temperature, topP: DEFAULTS.top_p, bias: null, guidance: isGuided ? guidance : 0, asked,
         song: { ...songs.part(song, 0, end), tempo: song.tempo },
         start, known, particles: DEFAULTS.particles, horizonBars: null,
       }, (share) => this.busyShare(share), signal)
@@ -381,27 +375,4 @@ export function named(first: number, last: number): string {
 
 function seconds(milliseconds: number): string {
   return `${(milliseconds / 1000).toFixed(milliseconds < 9950 ? 2 : 0)} s`
-}
-
-/** A song that opens the page: a beat of four bars, the last with a turn. */
-export function openingSong(meta: Meta): Song {
-  const size = stepsPerBar(meta.grid)
-  const voices = meta.kit.voices.length
-  let song = { ...songs.emptySong(voices, size, 4), tempo: 104, swing: 0.15 }
-  const rows: Record<string, string[]> = {
-    kick: ['x.....x.x.......', 'x.....x.x..x....', 'x.....x.x.......', 'x.....x.x.x.....'],
-    snare: ['....x..o.o..x...', '....x..o.o..x..o', '....x..o.o..x...', '....x..o....x.xx'],
-    closed_hat: ['x.o.x.o.x.o.x.o.', 'x.o.x.o.x.o.x...', 'x.o.x.o.x.o.x.o.', 'x.o.x.o.x.......'],
-    open_hat: ['................', '..............x.', '................', '................'],
-    high_tom: ['................', '................', '................', '.........x......'],
-    low_tom: ['................', '................', '................', '...........x....'],
-  }
-  meta.kit.voices.forEach(({ name }, voice) => {
-    rows[name]?.forEach((row, bar) => {
-      Array.from(row.slice(0, size)).forEach((letter, step) => {
-        if (letter !== '.') song = songs.setHits(song, [(bar * size + step) * voices + voice], 1, letter === 'x' ? 0.85 : 0.4)
-      })
-    })
-  })
-  return song
 }

@@ -5,32 +5,37 @@ import type { Meta } from './meta'
 import type { ContinueOptions, InfillOptions } from './protocol'
 
 export const DEFAULTS = bounds.defaults
-export const [LEAST_SEED, MOST_SEED] = bounds.seed
+export const { least: LEAST_SEED, most: MOST_SEED } = bounds.bounds.seed
 
-export function isSeed(value: number): boolean {
-  return Number.isInteger(value) && value >= LEAST_SEED && value <= MOST_SEED
+type Name = keyof typeof bounds.bounds
+
+/** Whether a number is within the bounds of what it asks. */
+export function isWithin(name: Name, value: number): boolean {
+  const { least, most, is_open, is_whole } = bounds.bounds[name]
+  return value >= least && value <= most && !(is_open && value === least) && !(is_whole && !Number.isInteger(value))
 }
 
 /** @throws RangeError where something is asked that Python and the server would refuse too */
 export function checkOptions(meta: Meta, options: ContinueOptions | InfillOptions): void {
   const { seed, temperature, topP, bias, guidance, asked } = options
-  if (!isSeed(seed)) throw new RangeError(`seed is ${seed}, expected a whole number from ${LEAST_SEED} to ${MOST_SEED}`)
-  check('temperature', temperature, bounds.temperature)
-  check('top_p', topP, bounds.top_p)
-  if (topP === 0) throw new RangeError('top_p is 0, expected more')
-  check('guidance', guidance, bounds.guidance)
-  bias?.forEach((value) => check('bias', value, bounds.bias))
-  for (const name of ['density', 'offbeat'] as const) {
-    const place = meta.numbers.indexOf(name)
-    asked?.numbers.forEach((value, i) => {
-      if (i % meta.numbers.length === place && !Number.isNaN(value)) check(name, value, bounds[name])
-    })
-  }
-  if ('particles' in options && !(Number.isInteger(options.particles) && options.particles >= 1)) {
-    throw new RangeError(`particles is ${options.particles}, expected a whole number from 1 on`)
+  check('seed', seed)
+  check('temperature', temperature)
+  check('top_p', topP)
+  check('guidance', guidance)
+  bias?.forEach((value) => check('bias', value))
+  asked?.numbers.forEach((value, i) => {
+    if (!Number.isNaN(value)) check(meta.numbers[i % meta.numbers.length] as Name, value)
+  })
+  if ('bars' in options) check('bars', options.bars)
+  if ('particles' in options) {
+    check('particles', options.particles)
+    if (options.horizonBars !== null) check('horizon_bars', options.horizonBars)
   }
 }
 
-function check(name: string, value: number, [least, most]: number[]): void {
-  if (!(value >= least && value <= most)) throw new RangeError(`${name} is ${value}, expected ${least} to ${most}`)
+function check(name: Name, value: number): void {
+  const { least, most, is_open, is_whole } = bounds.bounds[name]
+  if (isWithin(name, value)) return
+  const expected = is_open ? `above ${least} up to ${most}` : `from ${least} to ${most}`
+  throw new RangeError(`${name} is ${value}, expected ${is_whole ? 'a whole number ' : ''}${expected}`)
 }

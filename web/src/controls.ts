@@ -1,7 +1,7 @@
 /** The buttons and fields around the grid. */
 
 import { type App, type Mode, named } from './app'
-import { isSeed } from './bounds'
+import { isWithin } from './bounds'
 import { byId, element, setAttribute, setPressed, setText } from './dom'
 import * as songs from './song'
 
@@ -100,7 +100,7 @@ export class Controls {
     input('temperature', (temperature) => app.set({ temperature }))
     input('guidance', (guidance) => app.set({ guidance }))
     input('strength', (value) => app.set({ strength: value / 100 }))
-    input('seed', (value) => { if (isSeed(value)) app.set({ seed: value }) })
+    input('seed', (value) => { if (isWithin('seed', value)) app.set({ seed: value }) })
     for (const kind of ['style', 'section'] as const) {
       const node = byId<HTMLSelectElement>(kind)
       node.addEventListener('change', () => app.set({ [kind]: Number(node.value) }))

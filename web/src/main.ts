@@ -1,7 +1,7 @@
 /** The page: what is written, heard and asked, put together. */
 
 import drums from '../../src/hypermeter/share/sound/drums.json'
-import { App, openingSong } from './app'
+import { App } from './app'
 import { Controls } from './controls'
 import { byId, download, setPressed, setText } from './dom'
 import { WorkerEngine } from './engine'
@@ -11,6 +11,7 @@ import type { Meta } from './meta'
 import { stepsPerBar } from './meta'
 import type { Engine } from './protocol'
 import { MidiError, readMidi, writeMidi } from './midi'
+import { openingSong } from './opening'
 import { Overview } from './overview'
 import { Sequencer } from './sequencer'
 import { findServer, mayBeServer } from './server'

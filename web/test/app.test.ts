@@ -3,7 +3,8 @@ import { App } from '../src/app'
 import { DEFAULTS, MOST_SEED } from '../src/bounds'
 import { WorkerEngine } from '../src/engine'
 import type { Meta } from '../src/meta'
-import type { Answer, Engine, InfillOptions, Request } from '../src/protocol'
+import { planOf } from '../src/plan'
+import type { Answer, ContinueOptions, Engine, InfillOptions, Request } from '../src/protocol'
 import * as songs from '../src/song'
 import { Transport } from '../src/transport'
 
@@ -12,7 +13,8 @@ vi.stubGlobal('document', { hidden: false })
 
 const VOICES = 2
 const meta = {
-  labels: { section: ['A', 'B'], style: ['rock'], fill: ['beat', 'fill'] }, kinds: ['section', 'style', 'fill'], numbers: ['density'],
+  labels: { section: ['A', 'B'], style: ['rock'], fill: ['beat', 'fill'] }, kinds: ['section', 'style', 'fill'], numbers: ['tempo_bpm', 'density', 'offbeat'],
+  num_drums: VOICES,
   grid: { steps_per_beat: 4, beats_per_bar: 4, bars_per_phrase: 4, beat_unit: 4 },
 } as unknown as Meta
 const song = () => songs.emptySong(VOICES, 16, 8)
@@ -61,15 +63,16 @@ test('what comes after another song was opened is not written into it', async ()
 function slowEngine() {
   let end = () => undefined as void
   const asked: InfillOptions[] = []
+  const continued: ContinueOptions[] = []
   const engine: Engine = {
     ready: Promise.resolve(),
-    continue: async () => undefined,
+    continue: async (options) => { continued.push(options) },
     infill: (options) => new Promise((resolve) => {
       asked.push(options)
       end = () => resolve({ part: full(options.known.length / 16 / VOICES), smallest: 9 })
     }),
   }
-  return { engine, asked, end: () => end() }
+  return { engine, asked, continued, end: () => end() }
 }
 
 test('what is edited while bars are filled in stays', async () => {
@@ -117,19 +120,34 @@ test('busier never asks for less', async () => {
   expect(songs.ask(app.song, 0).density).toBe(0.5)
 })
 
-test('a variation is asked for the density that is there, without guidance; the seed and the rest are the defaults', async () => {
+test('a variation is asked for what is measured, whatever is asked of its bars, without guidance; the seed and the rest are the defaults', async () => {
   const { engine, asked, end } = slowEngine()
-  const app = new App(meta, song(), engine)
+  const app = new App(meta, songs.setAsks(song(), 2, 4, { style: 1, density: 0.3 }), engine)
   app.select(2, 4)
   for (const seed of [DEFAULTS.seed, DEFAULTS.seed + 1]) {
-    const density = songs.density(app.song, 2)
+    const plan = planOf(meta, app.song)
     const before = asked.length
-    const done = app.vary()
+    const done = app.vary(1)
     await vi.waitFor(() => expect(asked.length).toBe(before + 1))
     end()
     await done
-    expect(asked[before]).toMatchObject({ guidance: 0, seed, temperature: 1, topP: 1, particles: 64 })
-    expect(asked[before].asked!.numbers[2]).toBe(density)
+    expect(asked[before]).toMatchObject({ guidance: 0, seed, temperature: 1, topP: 1, particles: 64, asked: plan })
+  }
+})
+
+test('guidance is what is set where something is wished, and else 0', async () => {
+  const { engine, asked, end, continued } = slowEngine()
+  for (const [style, guidance] of [[0, 0], [1, 1.5]]) {
+    const app = new App(meta, song(), engine)
+    app.set({ style, guidance: 1.5 })
+    const done = app.fillIn()
+    await vi.waitFor(() => expect(app.busy).toBeTruthy())
+    await vi.waitFor(() => expect(asked.length).toBe(style + 1))
+    end()
+    await done
+    await app.continue(2)
+    expect(asked.at(-1)!.guidance).toBe(guidance)
+    expect(continued.at(-1)!.guidance).toBe(guidance)
   }
 })
 

@@ -5,7 +5,7 @@ The command line, the server's JSON, OSC and the page take names, bounds and def
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from hypermeter.core.errors import HypermeterError
@@ -162,3 +162,14 @@ class Wishes:
     def names(self) -> list[str]:
         """The wishes that are given, but the tempo, which is told in any case."""
         return [item.name for item in fields(self) if getattr(self, item.name) is not None and item.name != "tempo_bpm"]
+
+
+def bounds_record() -> dict[str, Any]:
+    """Return `BOUNDS` by the names of their fields, and the defaults of what is asked, as JSON holds them."""
+    defaults = {
+        item.name: item.default
+        for request in (Drawing, Filling)
+        for item in fields(request)
+        if isinstance(item.default, int | float)
+    }
+    return {"bounds": {name: asdict(bound) for name, bound in BOUNDS.items()}, "defaults": defaults}
