@@ -119,11 +119,11 @@ class Rules:
             known, values = lock
             agrees = ((combos == values[:, None]) | ~known[:, None]).all(-1)
             scores = np.where(agrees, scores, -np.inf)
-            lost = np.isneginf(scores).all(-1)
+            lost = np.isneginf(scores.max(-1, keepdims=True))
             if lost.any():  # a softmax knows no combination that has the locked cells: the escape has
                 others, of_escape = dist.condition(*lock).candidates()
-                combos = np.where(lost[:, None, None], others, combos)
-                scores = np.where(lost[:, None], of_escape, scores)
+                combos = np.where(lost[..., None], others, combos)
+                scores = np.where(lost, of_escape, scores)
         place = self.choose(scores, uniform)
         return combos[place] if combos.ndim == 2 else combos[np.arange(len(place)), place]
 
