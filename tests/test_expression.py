@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-from hypermeter.core.errors import HypermeterError
-from hypermeter.core.grid import Grid
 from hypermeter.model.expression import (
     LEVELS,
     OFFSET,
@@ -13,11 +11,7 @@ from hypermeter.model.expression import (
     Expression,
     ExpressionDistribution,
     discounted_sums,
-    num_draws,
 )
-from hypermeter.model.hierarchical import HierarchicalDrumModel
-from hypermeter.model.perform import BEFORE_BARS, features_of, perform
-from hypermeter.model.plan import KINDS, Plan
 
 ROWS, STEPS, VOICES, HIDDEN = 2, 37, 3, 12
 
@@ -36,13 +30,6 @@ def played(rows=ROWS, steps=STEPS, voices=VOICES):
 @pytest.fixture
 def expression():
     return Expression(HIDDEN, VOICES, 8, 4, 0.0, steps_per_bar=8).eval()
-
-
-@pytest.fixture
-def model():
-    model = HierarchicalDrumModel(VOICES, 16, 16, 16, grid=Grid(2, 4)).eval()
-    model.expression = Expression(16, VOICES, 8, 4, steps_per_bar=8).eval()
-    return model
 
 
 def spread(rows, components=4):
@@ -231,115 +218,3 @@ def test_what_is_not_told_is_read_as_zero(expression):
     assert not torch.equal(free.offset_mean, known.offset_mean)
     slower = expression(features, hits, velocity, offset, torch.full((ROWS,), 60.0))
     assert not torch.equal(slower.offset_mean, known.offset_mean)
-
-
-# ---------------------------------------------------------------------- playing
-
-
-@pytest.mark.parametrize("temperature", [1.0, 0.4])
-def test_a_performance_is_drawn_from_the_distribution_of_each_step(model, temperature):
-    hits = played(voices=VOICES)[0]
-    velocity, offset = perform(model, hits, 100.0, seed=3, temperature=temperature)
-    noise = torch.rand(ROWS, STEPS, num_draws(VOICES), generator=torch.Generator().manual_seed(3))
-    features, tempo = features_of(model, hits), torch.full((ROWS,), 100.0)
-    expected = model.expression(features, hits, velocity, offset, tempo).draw(hits, noise, temperature)
-    assert (velocity == expected[0]).float().mean() > 0.99  # a rounding may tip a value into the next bin
-    assert (offset == expected[1])[:, 1:].float().mean() > 0.99
-
-
-def test_a_performance_without_temperature_is_the_median_of_each_step(model):
-    hits, tempo = played(voices=VOICES)[0], torch.full((ROWS,), 100.0)
-    features, middle = features_of(model, hits), perform(model, hits, 100.0, temperature=0.0)
-    expected = model.expression(features, hits, *middle, tempo).median(hits)
-    assert torch.allclose(middle[0], expected[0], atol=0.01)
-
-
-def test_at_the_least_temperature_a_performance_is_the_median_and_at_the_most_it_is_one(model):
-    hits = played()[0]
-    middle = perform(model, hits, 100.0, temperature=0.0)
-    for temperature in (1e-300, 1e-7):
-        found = perform(model, hits, 100.0, temperature=temperature)
-        assert all(torch.equal(one, other) for one, other in zip(found, middle, strict=True))
-    for temperature in (1e-6, 1e6):  # warnings are errors
-        velocity, offset = perform(model, hits, 100.0, temperature=temperature)
-        assert ((velocity > 0) == (hits > 0)).all() and offset.isfinite().all()
-
-
-def test_a_seed_gives_the_same_performance(model):
-    hits = played()[0]
-    one, same, other = (perform(model, hits, 100.0, seed=seed) for seed in (1, 1, 2))
-    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
-    assert not torch.equal(one[0], other[0])
-    assert not torch.equal(perform(model, hits, 100.0)[0], perform(model, hits, 100.0)[0])
-
-
-def test_nothing_sounds_before_the_first_beat(model):
-    hits = torch.ones(64, 2, VOICES)
-    velocity, offset = perform(model, hits, 100.0, seed=0)
-    assert (offset[:, 0] >= 0).all() and (offset[:, 1] < 0).any()
-    assert (velocity > 0).all() and (velocity <= 1).all() and (offset >= -0.5).all() and (offset < 0.5).all()
-
-
-def test_what_is_played_already_stays_and_is_heard(model):
-    hits, velocity, offset = played()
-    stays = (torch.rand_like(hits) < 0.5) & (hits > 0)
-    found = perform(model, hits, 100.0, seed=0, known=(stays, velocity, offset))
-    assert torch.equal(found[0][stays], velocity[stays]) and torch.equal(found[1][stays], offset[stays])
-    other = perform(model, hits, 100.0, seed=0, known=(stays, 1 - velocity / 2, offset))
-    assert not torch.equal(found[0][~stays], other[0][~stays])
-    unknown = perform(model, hits, 100.0, seed=0, known=(stays, torch.full_like(hits, torch.nan), offset))
-    assert (unknown[0][hits > 0] > 0).all() and torch.equal(unknown[1][stays], offset[stays])
-
-
-def test_hits_of_a_step_are_drawn_given_those_that_are_played_already(model):
-    """Two components, early and late: where one voice is known to be late, so are the others."""
-    expression = Expression(16, VOICES, 8, 2, steps_per_bar=8).eval()
-    with torch.no_grad():
-        expression.out.weight.zero_()
-        expression.out.bias.zero_()
-        offset_mean, offset_scale = expression.out.bias[2:].view(4, 2, VOICES)[2:]
-        offset_mean.copy_(torch.tensor([[-1.0], [1.0]]))
-        offset_scale.fill_(-9)
-    model.expression = expression
-    hits = torch.ones(ROWS, STEPS, VOICES)
-    is_late = torch.rand(ROWS, STEPS, 1) < 0.5
-    first = torch.zeros_like(hits, dtype=torch.bool)
-    first[..., 0] = True
-    given = torch.where(is_late, 0.25, -0.25).expand_as(hits)
-    offset = perform(model, hits, 100.0, seed=0, known=(first, torch.full_like(hits, 0.5), given))[1]
-    assert torch.equal(offset[:, 1:] > 0, is_late.expand_as(hits)[:, 1:])
-
-
-def test_features_of_long_pieces_are_made_in_parts(model, monkeypatch):
-    monkeypatch.setattr("hypermeter.model.perform.PIECE_BARS", BEFORE_BARS)
-    hits = played(1, 2 * BEFORE_BARS * 8 + 5)[0]
-    found, whole = features_of(model, hits), model(hits).features[:, :-1]
-    assert found.shape == whole.shape
-    assert torch.allclose(found, whole, atol=1e-3)  # what is older than 64 bars is all but forgotten
-
-
-def test_features_of_many_pieces_are_those_of_all_at_once_whatever_was_asked(monkeypatch):
-    monkeypatch.setattr("hypermeter.model.perform.PIECE_BARS", 12)
-    labels = {"section": [], "style": ["funk", "rock", "jazz"], "fill": []}
-    model = HierarchicalDrumModel(VOICES, 16, 16, 16, grid=Grid(2, 4), labels=labels).eval()
-    hits, plan = played(3, 48)[0], Plan.free(3, 6)
-    plan.labels[..., KINDS.index("style")] = torch.tensor([1, 2, 3])[:, None]
-    assert torch.allclose(features_of(model, hits), model(hits, plan=plan).features[:, :-1], atol=1e-5)
-
-
-def test_a_model_that_plays_hits_only_is_refused(model):
-    hits = played()[0]
-    with pytest.raises(HypermeterError, match="temperature is -1"):
-        perform(model, hits, 100.0, temperature=-1.0)
-    model.expression = None
-    with pytest.raises(HypermeterError, match="plays hits only"):
-        perform(model, hits, 100.0)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"temperature": float("inf")}, {"temperature": 1e300}, {"temperature": -1.0}, {"seed": -1}, {"seed": 2**70}],
-)
-def test_what_cannot_be_drawn_is_refused(model, options):
-    with pytest.raises(HypermeterError, match=next(iter(options))):
-        perform(model, played(voices=VOICES)[0], 100.0, **options)

@@ -13,10 +13,14 @@ from hypermeter.learn.rl.config import ReinforceConfig
 from hypermeter.learn.rl.reinforce import reinforce
 from hypermeter.learn.train import TrainConfig, train
 from hypermeter.model.hierarchical import HierarchicalDrumModel, load
-from hypermeter.model.infill import infill, lock_voices, vary
-from hypermeter.model.perform import perform
 from hypermeter.model.plan import plan_of
+from hypermeter.model.playing import TorchNetwork
 from hypermeter.model.state import State
+from hypermeter.play.infill import infill, vary
+from hypermeter.play.locks import lock_voices
+from hypermeter.play.plan import plan_of as plan_of_arrays
+from hypermeter.play.player import Player
+from hypermeter.play.request import Drawing, Filling
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
 
@@ -86,19 +90,29 @@ def test_music_is_made_there_and_the_same_seed_gives_the_same():
     assert torch.equal(first[:, :16].cpu(), primer.expand(2, -1, -1))
 
 
-def test_the_shipped_model_follows_a_plan_keeps_what_is_locked_and_plays_there():
+def test_the_shipped_model_follows_a_plan_there_as_here():
     model = load("groove").cuda()
     groove = model.generate(length=64, seed=0)
     plan = plan_of(groove, model.grid)
     guided = model.generate(length=64, plan=plan, guidance=1.0, seed=0)
     assert guided.is_cuda and guided.shape == groove.shape
-    kick = lock_voices(groove, [0])
-    made = infill(model, kick, plan=plan, particles=8, pieces=2, seed=0).hits
-    assert made.is_cuda and torch.equal(made[..., 0], groove[..., 0].expand(2, -1))
-    varied = vary(model, groove, 0.3, keep=[0], particles=8, seed=0).hits
-    assert torch.equal(varied[..., 0], groove[..., 0]) and not torch.equal(varied, groove)
-    velocity, offset = perform(model, groove, 120.0, seed=0)
-    assert velocity.is_cuda and torch.equal(velocity > 0, groove > 0) and offset.abs().max() <= 0.5
+    assert torch.equal(guided.cpu(), load("groove").generate(length=64, plan=plan_of(groove.cpu(), model.grid), seed=0))
+
+
+def test_a_model_that_is_played_by_its_own_steps_there_plays_what_its_weights_do_here():
+    model = load("groove")
+    here, there = model.player(), Player(TorchNetwork(model.cuda()))
+    hits = here.generate(64)[0]
+    plan = plan_of_arrays(hits, here.grid)
+    for asked in (None, plan):
+        np.testing.assert_allclose(there.log_prob(hits, asked), here.log_prob(hits, asked), rtol=1e-4, atol=1e-4)
+    filling, drawing = Filling(8), Drawing(seed=1)
+    made = infill(there, lock_voices(hits, [0]), drawing=drawing, plan=plan, filling=filling).hits
+    assert np.array_equal(made[:, 0], hits[:, 0]) and made.shape == hits.shape
+    varied = vary(there, hits, 0.3, drawing, keep=[0], filling=filling).hits
+    assert np.array_equal(varied[:, 0], hits[:, 0]) and not np.array_equal(varied, hits)
+    velocity, offset = there.perform(hits, 120.0)
+    assert np.array_equal(velocity > 0, hits > 0) and np.abs(offset).max() <= 0.5
 
 
 def test_training_learns_and_gives_a_model_of_the_cpu(data, tmp_path):

@@ -464,7 +464,7 @@ def test_a_model_tells_how_an_array_becomes_a_tensor_and_a_metric_how_a_list_bec
     """In a process of its own, as here the annotations are held to."""
     code = """
 import numpy as np
-from hypermeter.model.generate import generate
+from hypermeter.model.playing import generate
 from hypermeter.core.grid import Grid
 from hypermeter.core.errors import HypermeterError
 from hypermeter.music.metrics import METRICS

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from models import EXPRESSIVE, LABELS, MODELS, PLANNED, make, model, music, player
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.model.plan import Plan as TorchPlan
@@ -13,6 +12,7 @@ from hypermeter.model.playing import TorchNetwork, player_of
 from hypermeter.play.layers import Tape
 from hypermeter.play.plan import Plan, make_plan
 from hypermeter.play.player import Player
+from models import EXPRESSIVE, LABELS, MODELS, PLANNED, make, model, music, player
 
 NEAR = {"atol": 1e-5, "rtol": 1e-5}
 

@@ -82,7 +82,7 @@ def test_numbers_of_a_row_go_on_at_the_next_step():
 def test_numbers_are_uniform():
     drawn = Stream(3, HITS, 100, 11).at(0).ravel()
     drawn = np.concatenate([drawn, *(Stream(3, HITS, 100, 11).at(step).ravel() for step in range(1, 60))])
-    assert 0 <= drawn.min() and drawn.max() < 1
+    assert drawn.min() >= 0 and drawn.max() < 1
     counts, expected = np.histogram(drawn, 64, (0, 1))[0], len(drawn) / 64
     chi_square = ((counts - expected) ** 2 / expected).sum()
     assert abs(chi_square - 63) < 4 * math.sqrt(2 * 63)

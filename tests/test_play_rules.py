@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from models import music, player
-from test_play_distribution import KNOWN, all_steps, assert_drawn_as, make, repeated, table
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.play.distribution import CANDIDATES, Categorical, Mixture
@@ -14,6 +12,8 @@ from hypermeter.play.random import HITS as FOR_HITS
 from hypermeter.play.random import Stream
 from hypermeter.play.request import Drawing, Filling, Wishes
 from hypermeter.play.rules import Rules, guided
+from models import music, player
+from test_play_distribution import KNOWN, all_steps, assert_drawn_as, make, repeated, table
 
 DRAWS = 20_000
 NAMES = ("kick", "snare", "hat", "tom")
