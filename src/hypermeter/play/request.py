@@ -29,10 +29,8 @@ class Bound:
 
     def check(self, name: str, value: Any) -> None:
         """Raise `HypermeterError` if `value` is not a number within the bounds."""
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        is_number |= hasattr(value, "__float__") and not isinstance(value, str | bool)
-        if self.is_whole:
-            is_number = hasattr(value, "__index__") and not isinstance(value, bool)
+        kind = "__index__" if self.is_whole else "__float__"
+        is_number = hasattr(value, kind) and not isinstance(value, bool)
         if not is_number or not self.least <= value <= self.most or (self.is_open and value == self.least):
             shown = f"{value:g}" if isinstance(value, float) else repr(value)
             raise HypermeterError(f"{name} is {shown}, expected {self}")

@@ -50,7 +50,7 @@ class PlanEmbedding:
         total = self.numbers(read.reshape(*read.shape[:-2], -1).astype(np.float32))
         for table, codes in zip(self.tables, np.moveaxis(plan.labels, -1, 0), strict=True):
             total = total + table[codes]
-        is_asked = (known.any(-1) | (plan.labels > 0).any(-1)).astype(np.float32)[..., None]
+        is_asked = np.asarray(known.any(-1) | (plan.labels > 0).any(-1), np.float32)[..., None]
         is_dense = known[..., NUMBERS.index("density")]
         beside = np.stack([np.where(is_dense, wanted, 0), is_dense.astype(np.float32)], -1)
         newness: Array = np.exp(-_bars_since_change(plan)[..., None] / np.array(FADES, np.float32))
