@@ -186,17 +186,10 @@ def test_of_many_voices_distinct_combinations_are_drawn_with_their_probabilities
 
 
 def test_distributions_are_those_of_the_heads(dist):
-    own, (known, values) = in_heads(dist), some_lock(dist)
-    x = torch.from_numpy(values).double()
-    np.testing.assert_allclose(dist.log_prob(values), own.log_prob(x), atol=1e-12)
+    own, (_, values) = in_heads(dist), some_lock(dist)
+    np.testing.assert_allclose(dist.log_prob(values), own.log_prob(torch.from_numpy(values).double()), atol=1e-12)
     np.testing.assert_allclose(dist.probs, own.probs, atol=1e-12)
-    if isinstance(dist, Mixture):
-        of_known = own.log_prob_of(x, torch.from_numpy(known))
-        np.testing.assert_allclose(dist.log_prob_of(known, values), of_known, atol=1e-12)
-    again = distribution_of(own)
-    np.testing.assert_allclose(table(again), table(dist), atol=1e-12)
-    bias = np.linspace(-2, 2, dist.width)
-    np.testing.assert_allclose(dist.tilt(bias).probs, own.tilt(torch.from_numpy(bias)).probs, atol=1e-12)
+    np.testing.assert_allclose(table(distribution_of(own)), table(dist), atol=1e-12)
 
 
 # ---------------------------------------------------------------------- extremes

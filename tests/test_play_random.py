@@ -27,7 +27,7 @@ KNOWN = (
     ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
     ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
 )
-"""Key, counter and what comes of them, from the answers that Random123 is distributed with (threefry2x32, 20 rounds)."""
+"""Key, counter and what comes of them, from the answers that come with Random123 (threefry2x32, 20 rounds)."""
 
 
 def reference(seed, purpose, row, step, index):

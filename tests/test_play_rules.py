@@ -1,6 +1,7 @@
 """Rules of drawing against the distributions that they state, listed in full; locks against the rule of Bayes."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def test_tracks_are_tempered_after_the_voices_one_after_another():
     edges = [0, 2, 4, 7]
     for place, x in enumerate(every):
         share = 1.0
-        for start, stop in zip(edges, edges[1:], strict=False):
+        for start, stop in pairwise(edges):
             ways = np.unique(every[:, start:stop], axis=0)
             shares = cut(np.array([marginal([*x[:start], *way]) for way in ways]))
             share *= shares[(ways == x[start:stop]).all(-1).argmax()]

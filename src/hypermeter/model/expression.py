@@ -20,21 +20,11 @@ from torch import Tensor, nn
 
 from hypermeter.core.limits import LEAST_TEMPERATURE
 from hypermeter.model.encoders import RecurrentEncoder
+from hypermeter.play import expressing as play
+from hypermeter.play.expressing import MEMORY_BARS, PLACE_BARS
 
-LEVELS = 127
-"""Of MIDI velocity but 0, which is silence."""
-
-OFFSET_BINS = 64
-"""In a step, one of them centred on the grid line: 2 ms in sixteenths at 120 bpm, less than anybody hears."""
-
-MEMORY_BARS = (0.25, 1.0, 4.0, 16.0)
-"""Time constants of the averages of what was played. Drummers' deviations are alike over all these spans."""
-
-PLACE_BARS = (1.0, 8.0)
-"""Likewise for averages over the same step of earlier bars."""
-
-PRIOR_HITS = 0.25
-"""Added to the count of hits in an average, which is near 0 where hardly any was heard."""
+LEVELS, OFFSET_BINS = play.VELOCITY.count, play.OFFSET.count
+PRIOR_HITS = float(play.PRIOR_HITS)
 
 CHUNK = 64
 """Elements that discounted sums take at once."""
@@ -91,8 +81,7 @@ class Bins:
         return self.centre(high)
 
 
-VELOCITY = Bins(1, LEVELS, LEVELS)
-OFFSET = Bins(-OFFSET_BINS // 2, OFFSET_BINS, OFFSET_BINS)
+VELOCITY, OFFSET = Bins(**vars(play.VELOCITY)), Bins(**vars(play.OFFSET))
 ALL_BINS = VELOCITY, OFFSET
 
 

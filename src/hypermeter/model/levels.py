@@ -15,11 +15,9 @@ from hypermeter.model.encoders import BarAttention, Recalled, RecurrentEncoder, 
 from hypermeter.model.expression import Expression
 from hypermeter.model.heads import MixtureHead, SoftmaxHead, StepDistribution
 from hypermeter.model.plan import KINDS, Labels, Plan, PlanEmbedding, Steering
+from hypermeter.play.network import LOOK_BACK_BARS, LOOK_BACK_STEPS
 
 ENCODERS = ("step_rnn", "bar_rnn", "phrase_rnn")
-LOOK_BACK_BARS = (1, 2, 4)
-LOOK_BACK_STEPS = 4
-"""From the place that is about to be played on; only what has been played is seen."""
 
 
 class Levels(nn.Module):

@@ -19,15 +19,10 @@ from hypermeter.core.grid import Grid
 from hypermeter.music.metrics import METRICS, bar_novelty, by_chunk
 from hypermeter.play.plan import FILL, FILL_NOVELTY, KINDS, NUMBERS, Labels
 from hypermeter.play.plan import make_plan as make_plan_arrays
+from hypermeter.play.steering import FADES, KNOTS
 
 HIDDEN_DIM = 256
 """Of what a plan changes in a step."""
-KNOTS = 9
-"""Values at which a number is read, evenly from the least to the most."""
-FADES = (1.0, 4.0)
-"""Bars over which what is new becomes old: once a style is played, what was played tells it."""
-SETTLED = 64
-"""Bars after which nothing that is asked is new any more, by what float32 can tell."""
 PLAN_DIM = 48
 """Size of an embedded bar of a plan; the last element tells whether anything is asked."""
 

@@ -17,8 +17,9 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.model.encoders import Recalled
 from hypermeter.model.heads import StepDistribution
 from hypermeter.model.levels import Levels
-from hypermeter.model.plan import SETTLED, Plan, fitting_plan
+from hypermeter.model.plan import Plan, fitting_plan
 from hypermeter.model.state import State, choose
+from hypermeter.play.steering import SETTLED
 
 
 class Heard(NamedTuple):

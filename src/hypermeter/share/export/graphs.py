@@ -15,8 +15,9 @@ from hypermeter.model.encoders import TransformerEncoder
 from hypermeter.model.expression import Expression
 from hypermeter.model.heads import Mixture
 from hypermeter.model.hierarchical import HierarchicalDrumModel
-from hypermeter.model.plan import SETTLED, Plan, PlanEmbedding
+from hypermeter.model.plan import Plan, PlanEmbedding
 from hypermeter.model.state import State
+from hypermeter.play.steering import SETTLED
 
 Named = dict[str, Tensor]
 """Name of a state tensor, as in the graph but without ``state_``, -> value."""
