@@ -26,9 +26,9 @@ from hypermeter.model.playing import player_of
 from hypermeter.play import compose
 from hypermeter.play.compose import columns_of_groove, continue_groove, fill_groove, replace_bars, vary_groove
 from hypermeter.play.humanize import humanize
+from hypermeter.play.loading import load_player
 from hypermeter.play.locks import lock_all_but, lock_voices
 from hypermeter.play.plan import FILL, KINDS, NUMBERS, make_plan, plan_bars, plan_of
-from hypermeter.play.player import load_player
 from hypermeter.play.request import Drawing, Filling, Wishes
 
 

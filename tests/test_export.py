@@ -18,8 +18,8 @@ from hypermeter.core.grid import Grid
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.plan import SETTLED, Plan, make_plan
 from hypermeter.play.exported import Folder
+from hypermeter.play.loading import load_player
 from hypermeter.play.plan import make_plan as make_numpy_plan
-from hypermeter.play.player import load_player
 from hypermeter.play.request import Drawing
 from hypermeter.share.export import export
 from hypermeter.share.export.int8 import quantized

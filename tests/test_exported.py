@@ -15,9 +15,9 @@ from exported import exports, folder, model  # noqa: F401
 from hypermeter.core.errors import HypermeterError
 from hypermeter.play.exported import OnnxNetwork
 from hypermeter.play.infill import infill, vary
+from hypermeter.play.loading import load_player
 from hypermeter.play.locks import Locks
 from hypermeter.play.plan import make_plan
-from hypermeter.play.player import load_player
 from hypermeter.play.request import Drawing, Filling
 
 NAMES = ("gru", "lstm", "transformer", "plain", "groove")
@@ -44,7 +44,7 @@ import numpy as np
 from hypermeter.play.infill import infill, vary
 from hypermeter.play.locks import lock_voices
 from hypermeter.play.plan import make_plan
-from hypermeter.play.player import load_player
+from hypermeter.play.loading import load_player
 from hypermeter.play.request import Drawing, Filling
 for path, voices in (({str(folder("gru"))!r}, 3), ("groove", 10)):
     player = load_player(path)

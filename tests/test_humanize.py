@@ -162,7 +162,7 @@ def path(groove, tmp_path):
 
 @pytest.fixture
 def loaded(model, monkeypatch):
-    monkeypatch.setattr("hypermeter.play.player.load_player", lambda name: model)
+    monkeypatch.setattr("hypermeter.play.loading.load_player", lambda name: model)
     return model
 
 
@@ -274,11 +274,11 @@ def test_the_command_refuses_what_it_cannot_play(loaded, path, groove, tmp_path)
 
 
 def test_the_command_refuses_a_model_that_plays_hits_only(path, silent, tmp_path, monkeypatch):
-    monkeypatch.setattr("hypermeter.play.player.load_player", lambda name: silent)
+    monkeypatch.setattr("hypermeter.play.loading.load_player", lambda name: silent)
     with pytest.raises(HypermeterError, match="mine: the model plays hits only"):
         humanize_command(path, tmp_path / "out.mid", model="mine")
     without_kit = player_of(HierarchicalDrumModel(VOICES, 16, 16, 16).eval())
-    monkeypatch.setattr("hypermeter.play.player.load_player", lambda name: without_kit)
+    monkeypatch.setattr("hypermeter.play.loading.load_player", lambda name: without_kit)
     with pytest.raises(HypermeterError, match="mine: no kit in it"):
         humanize_command(path, tmp_path / "out.mid", model="mine")
 

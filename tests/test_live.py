@@ -23,8 +23,9 @@ from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.play.compose import continue_groove
+from hypermeter.play.loading import load_player
+from hypermeter.play.moment import Part
 from hypermeter.play.plan import KINDS, Plan, make_plan, plan_bars
-from hypermeter.play.player import Part, load_player
 from hypermeter.play.request import Drawing, Wishes
 from hypermeter.share.live import (
     Asking,

@@ -14,9 +14,9 @@ from browsing import NOTHING, ROOT, Session, chromium, host, opened
 from hypermeter.core.groove import Groove
 from hypermeter.play.compose import after, continue_groove, replace_bars, vary_groove
 from hypermeter.play.infill import infill
+from hypermeter.play.loading import load_player
 from hypermeter.play.locks import Locks
 from hypermeter.play.plan import make_plan
-from hypermeter.play.player import load_player
 from hypermeter.play.request import Drawing, Filling, Wishes, bounds_record
 
 pytestmark = pytest.mark.slow

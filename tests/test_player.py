@@ -8,9 +8,10 @@ import pytest
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.kit import load_kit
+from hypermeter.play.loading import kit_of, load_player
 from hypermeter.play.locks import Locks, lock_ending
+from hypermeter.play.moment import Moment
 from hypermeter.play.plan import Plan, make_plan
-from hypermeter.play.player import Moment, kit_of, load_player
 from hypermeter.play.request import Drawing
 from models import LABELS, MODELS, PLANNED, make, music, player
 from test_play_distribution import all_steps, assert_drawn_as, table

@@ -12,7 +12,7 @@ from hypermeter.learn.rl.action_values import Replay, track, value_targets
 from hypermeter.learn.rl.divergence import combination_log_probs
 from hypermeter.learn.rl.q_learning import QLearner, QOptions, most, q_learning
 from hypermeter.learn.rl.rewards import Reward, Term
-from hypermeter.model.heads import combinations
+from hypermeter.model.heads import Mixture, SoftmaxWithEscape, combinations
 from hypermeter.model.hierarchical import HierarchicalDrumModel, load
 from hypermeter.model.plan import FILL, Plan
 
@@ -301,6 +301,21 @@ def test_the_likeliest_of_each_step(reference):
         every = combination_log_probs(dist)
     torch.testing.assert_close(log_prob, every.max(-1).values)
     torch.testing.assert_close(dist.log_prob(best), log_prob)
+
+
+def test_the_likeliest_of_too_many_to_list_is_that_of_a_component_or_a_combination():
+    """Components far apart, then a softmax over combinations of thirteen voices."""
+    modes = torch.tensor([[1.0, 0, 0, 1, 0], [0, 1, 0, 0, 0]])
+    logits, log_weights = (20 * modes - 10).expand(3, 4, 2, 5), torch.tensor([0.4, 0.6]).log().expand(3, 4, 2)
+    best, log_prob = most(Mixture(log_weights, logits, ((2, 5),)))
+    torch.testing.assert_close(best, modes[1].expand(3, 4, 5))
+    torch.testing.assert_close(log_prob.exp(), torch.full((3, 4), 0.6), atol=1e-3, rtol=0)
+    known = (torch.rand(6, 13, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    scores = torch.arange(7.0).roll(2).log_softmax(-1).expand(3, 4, 7)
+    dist = SoftmaxWithEscape(scores, torch.zeros(3, 4, 13), known)
+    best, log_prob = most(dist)
+    torch.testing.assert_close(best, known[scores[0, 0, :-1].argmax()].expand(3, 4, 13))
+    torch.testing.assert_close(log_prob, dist.log_prob(best))
 
 
 def test_the_reward_rises_and_the_reference_stays_as_it_is(reference):

@@ -86,16 +86,6 @@ def test_pieces_are_as_likely_as_the_model_says():
     assert ((share - chance).abs() < 4 * (chance * (1 - chance) / 4096).sqrt()).all()
 
 
-@pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_at_another_temperature_log_probs_are_those_of_what_was_drawn_from(temperature):
-    model = model_of()
-    played = rollout(model, 6, 1, temperature=temperature, generator=generator())
-    every = torch.tensor([[n & 1, n >> 1 & 1, n >> 2 & 1] for n in range(8)]).float()
-    log_probs = (model.log_prob(every[:, None])[:, 0].detach() / temperature).log_softmax(-1)
-    which = (played.hits[:, 0, None] == every).all(-1).float().argmax(-1)
-    assert_close(played.log_probs[:, 0], log_probs[which])
-
-
 def test_rows_are_selected_with_what_they_heard():
     hits, primer = torch.rand(3, 4, 2), torch.rand(3, 2, 2)
     some = Rollout(hits, hits.sum(-1), primer).select(torch.tensor([2, 0]))
@@ -106,9 +96,8 @@ def test_rows_are_selected_with_what_they_heard():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, "expected at least 1, at least 1, above 0"),
-        ({"steps": 0}, "expected at least 1, at least 1, above 0"),
-        ({"temperature": 0.0}, "temperature 0.0: expected"),
+        ({"batch_size": 0}, "expected at least 1 of both"),
+        ({"steps": 0}, "expected at least 1 of both"),
         ({"start_seq": torch.zeros(3, 4, 3)}, "expected 1 or 2 rows"),
         ({"start_seq": torch.zeros(2, 4, 2)}, "expected \\(batch, steps, 3 voices\\)"),
     ],

@@ -29,9 +29,9 @@ from hypermeter.core.tracks import BASS
 from hypermeter.io.checkpoint import find_checkpoint, read_checkpoint, write_checkpoint
 from hypermeter.io.midi import to_midi_bytes
 from hypermeter.play.compose import continue_groove, fill_groove, vary_groove
+from hypermeter.play.loading import load_player
 from hypermeter.play.locks import Locks
 from hypermeter.play.plan import Plan, make_plan, plan_bars
-from hypermeter.play.player import load_player
 from hypermeter.play.request import BOUNDS, Drawing, Filling, Wishes
 from hypermeter.share.serve import Limits, make_app
 from hypermeter.share.serve.command import is_loopback, listen, load_players, serve_command

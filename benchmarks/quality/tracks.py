@@ -102,12 +102,12 @@ def bits(model: HierarchicalDrumModel, folder: Path) -> tuple[np.ndarray, np.nda
     """Of each song: bits of its drums, of its bass given them, of its bass before a step's drums; and its steps."""
     songs = [with_tracks(path, hits, model.tracks) for path, hits in zip(*read_folder(folder), strict=True)]
     parts, before = bits_of_parts(model, songs), []
-    is_bass = torch.arange(model.width) >= model.num_drums
     for song in songs:
         x = torch.from_numpy(song).float()[None]
         dist = model(x).step_dist[:, :-1]
         assert isinstance(dist, Mixture)
-        before.append(-dist.log_prob_of(x, is_bass).sum().item() / math.log(2))
+        bass = dist.only(model.num_drums, model.width).log_prob(x[..., model.num_drums :])
+        before.append(-bass.sum().item() / math.log(2))
     return parts["drums"], parts["bass"], np.array(before), np.array([len(song) for song in songs])
 
 

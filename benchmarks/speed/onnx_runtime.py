@@ -24,7 +24,8 @@ from hypermeter.core.files import atomic_write
 from hypermeter.learn.evaluate.card import read_performances
 from hypermeter.model.hierarchical import HierarchicalDrumModel, load
 from hypermeter.model.playing import TorchNetwork
-from hypermeter.play.player import Player, load_player
+from hypermeter.play.loading import load_player
+from hypermeter.play.player import Player
 from hypermeter.share.export import export
 
 ROWS = 32

@@ -52,7 +52,7 @@ print(json.dumps(times))
 STEPS_NOW = """
 import json, sys
 from time import perf_counter
-from hypermeter.play.player import load_player
+from hypermeter.play.loading import load_player
 player, times = load_player("groove"), {}
 for batch, steps in json.loads(sys.argv[1]).items():
     music = player.stream(rows=int(batch))
@@ -83,7 +83,7 @@ import json, sys
 from time import perf_counter
 from hypermeter.play.infill import infill
 from hypermeter.play.locks import lock_voices
-from hypermeter.play.player import load_player
+from hypermeter.play.loading import load_player
 from hypermeter.play.request import Drawing, Filling
 bars, particles = json.loads(sys.argv[1])
 player = load_player("groove")

@@ -29,7 +29,7 @@ _HOMES = {
     "from_strudel": "io.notation",
     "METRICS": "music.metrics",
     "Player": "play.player",
-    "load_player": "play.player",
+    "load_player": "play.loading",
     "continue_groove": "play.compose",
     "fill_groove": "play.compose",
     "vary_groove": "play.compose",

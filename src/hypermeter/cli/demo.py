@@ -96,7 +96,7 @@ def _continue(model: str | Path, primer: "Groove", bars: int, seed: int, stem: P
     from hypermeter.io.midi import write_midi
     from hypermeter.io.notation import write_text
     from hypermeter.play.compose import continue_groove
-    from hypermeter.play.player import load_player
+    from hypermeter.play.loading import load_player
     from hypermeter.play.request import Drawing
     from hypermeter.share.inspection import print_metrics
     from hypermeter.share.pictures import show_picture

@@ -68,7 +68,7 @@ def generate_command(
     from hypermeter.io.midi import MIDI_SUFFIXES, write_midi
     from hypermeter.io.notation import TEXT_SUFFIXES, is_text, write_text
     from hypermeter.play.compose import after, continue_groove, fill_groove, replace_bars, vary_groove
-    from hypermeter.play.player import kit_of, load_player
+    from hypermeter.play.loading import kit_of, load_player
     from hypermeter.share.pictures import show_picture
 
     read_from = [primer, context, locks.lock, locks.ending, wishes.density, wishes.offbeat]

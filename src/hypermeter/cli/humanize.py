@@ -48,7 +48,7 @@ def humanize_command(
     from hypermeter.io.midi.events import replay_drums
     from hypermeter.io.midi.read import read_content
     from hypermeter.play.humanize import check_expression, humanize
-    from hypermeter.play.player import kit_of, load_player
+    from hypermeter.play.loading import kit_of, load_player
 
     check_out(out, MIDI_SUFFIXES, [file])
     for name, value in (("amount", amount), ("timing", timing), ("velocity", velocity)):

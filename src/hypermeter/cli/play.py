@@ -75,7 +75,7 @@ def play_command(
     from hypermeter.cli.material import in_tempo, read_groove, tempo_of
     from hypermeter.core.files import check_out
     from hypermeter.io.midi import MIDI_SUFFIXES
-    from hypermeter.play.player import kit_of, load_player
+    from hypermeter.play.loading import kit_of, load_player
     from hypermeter.share.live import Asking, Drawer, Engine, RealClock, Settings, SimulatedClock
     from hypermeter.share.live.ports import FileSink, listen_to_osc, open_input, open_output
     from hypermeter.share.live.position import FollowedTempo, OwnTempo

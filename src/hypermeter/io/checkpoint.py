@@ -23,7 +23,7 @@ SHIPPED = Path(str(files("hypermeter") / "weights"))
 """Where the models are that come with the package."""
 
 VERSION = 1
-"""Of the record that stands in a checkpoint beside the weights. A file of an earlier build has none, and reads alike."""
+"""Of the record in a checkpoint beside the weights. A file of an earlier build has none, and reads alike."""
 
 
 @dataclass(frozen=True)

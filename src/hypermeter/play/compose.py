@@ -13,9 +13,11 @@ from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
 from hypermeter.core.tracks import REST, track_groups, with_columns
 from hypermeter.play.humanize import humanize
 from hypermeter.play.infill import Infilled, infill, vary
+from hypermeter.play.loading import kit_of
 from hypermeter.play.locks import Locks, combine, lock_all_but, lock_voices
+from hypermeter.play.moment import Moment, Part
 from hypermeter.play.plan import NUMBERS, Labels, Plan, plan_bars, plan_of, section_names
-from hypermeter.play.player import Moment, Part, Player, kit_of
+from hypermeter.play.player import Player
 from hypermeter.play.random import choose_seed
 from hypermeter.play.request import Drawing, Filling, Wishes, check
 

@@ -11,7 +11,8 @@ from hypermeter.core.grid import check_metre
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.core.tracks import with_columns
-from hypermeter.play.player import Player, load_player
+from hypermeter.play.loading import load_player
+from hypermeter.play.player import Player
 from hypermeter.play.random import choose_seed
 from hypermeter.play.request import BOUNDS, Drawing, check
 

@@ -6,7 +6,6 @@ and request give the same music in all of them.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,51 +16,15 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.groove import DEFAULT_VELOCITY
 from hypermeter.core.kit import Kit
 from hypermeter.core.tracks import Track
-from hypermeter.io.checkpoint import find_checkpoint, read_checkpoint, reading
 from hypermeter.play.expressing import Performer
 from hypermeter.play.locks import Locks
-from hypermeter.play.network import Network, NumpyNetwork, State
+from hypermeter.play.moment import Hits, Moment, Part, Single
+from hypermeter.play.network import Network, State
 from hypermeter.play.plan import Labels, Plan
 from hypermeter.play.random import choose_seed
 from hypermeter.play.request import Drawing
 from hypermeter.play.rules import Rules
 from hypermeter.play.steering import check_plan
-
-Hits = NDArray[np.uint8]
-Single = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some steps of music of one piece.
-
-    Args:
-        hits: (steps, W), 0 or 1, of the voices and then of the columns of tracks.
-        velocity: (steps, V), in (0, 1] at hits.
-        offset: (steps, V), in [-.5, .5) steps, late is positive.
-    """
-
-    hits: Hits
-    velocity: Single
-    offset: Single
-
-
-@dataclass(frozen=True)
-class Moment:
-    """All that a model remembers of one piece before a step, as a value: it can be kept, and played on from again.
-
-    Args:
-        state: of the network.
-        expression: state of its expression; `None` where hits are played without.
-    """
-
-    state: State
-    expression: Any = None
-
-    @property
-    def position(self) -> int:
-        """Steps heard since the beginning."""
-        return self.state.position
 
 
 @dataclass(frozen=True)
@@ -440,42 +403,3 @@ def rows_of(rows: int | None, state: State | None, *heard: ArrayLike | None) -> 
     if state is not None:
         return len(state)
     return max((len(np.asarray(hits)) for hits in heard if hits is not None and np.ndim(hits) == 3), default=1)
-
-
-def load_player(name_or_path: str | Path, kit: str | None = None) -> Player:
-    """Return the player of a model: of a shipped name, a checkpoint, a training run, or an exported folder.
-
-    Args:
-        name_or_path: as for `hypermeter.load`; or a folder that `hypermeter export` wrote, which ONNX Runtime plays.
-        kit: where given, the name of the kit that the model must have.
-
-    Raises:
-        HypermeterError: not there, damaged, or of another kit.
-    """
-    name = Path(name_or_path).name.removesuffix(".safetensors")
-    folder = Path(name_or_path)
-    if folder.is_dir() and (folder / "meta.json").is_file() and not _is_shipped(name_or_path):
-        from hypermeter.play.exported import OnnxNetwork
-
-        return Player(OnnxNetwork.read(folder, kit), name)
-    path = find_checkpoint(name_or_path)
-    with reading(path):
-        network = NumpyNetwork(read_checkpoint(path, kit))
-    return Player(network, name)
-
-
-def _is_shipped(name_or_path: str | Path) -> bool:
-    from hypermeter.io.checkpoint import shipped_models
-
-    return isinstance(name_or_path, str) and name_or_path in shipped_models()
-
-
-def kit_of(player: Player) -> Kit:
-    """Return the model's kit.
-
-    Raises:
-        HypermeterError: the checkpoint holds none.
-    """
-    if player.kit is None:
-        raise HypermeterError(f"{player.name}: no kit in it, so its voices have no pitches; train it with --kit")
-    return player.kit

@@ -38,11 +38,11 @@ from torch import Tensor, nn
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.learn.rl.action_values import KINDS_OF_VALUES, Kind, Replay, track, value_targets
-from hypermeter.learn.rl.divergence import divergence_and_entropy
+from hypermeter.learn.rl.divergence import combination_log_probs, divergence_and_entropy, is_exact
 from hypermeter.learn.rl.policy_gradient import ValueHeads, paid_by_level, returns, view, without_dropout
 from hypermeter.learn.rl.rewards import RewardFunction
 from hypermeter.learn.rl.rollout import STEPS_AT_ONCE, Rollout, rollout
-from hypermeter.model.heads import StepDistribution
+from hypermeter.model.heads import Mixture, StepDistribution, combinations
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.plan import Plan
 
@@ -78,14 +78,23 @@ class QNetwork(nn.Module):
 
 
 def most(dist: StepDistribution) -> tuple[Float[Tensor, "B T W"], Float[Tensor, "B T"]]:
-    """The likeliest combination of each step, and its log probability."""
-    found, scores = [], []
-    for row in range(len(dist.logits)):  # 2**V combinations of each step: one piece at a time
-        combos, log_probs = dist[row].candidates(torch.Generator(dist.logits.device).manual_seed(0))
-        best = log_probs.argmax(-1, keepdim=True)
-        found.append(combos.gather(1, best[..., None].expand(-1, 1, combos.shape[-1]))[:, 0])
-        scores.append(log_probs.gather(1, best)[:, 0])
-    return torch.stack(found), torch.stack(scores)
+    """The likeliest combination of each step, and its log probability.
+
+    Of too many to list, the likeliest of those that are the likeliest of a component, or that a softmax knows.
+    """
+    if is_exact(dist):  # 2**V combinations of each step: one piece at a time
+        found = [combination_log_probs(dist[row]).max(-1) for row in range(len(dist.logits))]
+        best = torch.stack([each.indices for each in found])
+        return combinations(dist.logits.shape[-1]).to(dist.logits)[best], torch.stack([each.values for each in found])
+    if not isinstance(dist, Mixture):
+        x = dist.known[dist.log_probs_known[..., :-1].argmax(-1)]
+        return x, dist.log_prob(x)
+    of_components = (dist.logits > 0).to(dist.logits.dtype)
+    for start, stop in dist.groups:
+        chosen = F.pad(dist.logits[..., start:stop], (1, 0)).argmax(-1)
+        of_components[..., start:stop] = F.one_hot(chosen, stop - start + 1)[..., 1:]
+    log_probs, best = torch.stack([dist.log_prob(x) for x in of_components.unbind(-2)], -1).max(-1)
+    return of_components.take_along_dim(best[..., None, None], -2)[..., 0, :], log_probs
 
 
 # ---------------------------------------------------------------------- learning

@@ -61,7 +61,6 @@ def rollout(
     *,
     start_seq: Float[Tensor, "#B T0 W"] | None = None,
     plan: Plan | None = None,
-    temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Rollout:
     """``steps`` steps of ``batch_size`` pieces, streamed: a step costs the same however many came before.
@@ -72,16 +71,13 @@ def rollout(
         steps: of each, at least 1.
         start_seq: primer, one for all pieces or one for each; it is heard, and is no part of ``hits``.
         plan: what is asked of each bar, counted from the first bar of the primer.
-        temperature: of the combinations of voices, more than 0. Other than 1 the pieces are not drawn from the policy
-            itself, and ``log_probs`` are those of what they were drawn from; exact up to MOST_ENUMERATED_VOICES voices.
         generator: of everything drawn, on the model's device.
 
     Raises:
         HypermeterError: a number below those above, or a primer or plan that does not fit.
     """
-    if batch_size < 1 or steps < 1 or not temperature > 0:
-        given = f"batch_size {batch_size}, steps {steps}, temperature {temperature}"
-        raise HypermeterError(f"rollout: {given}: expected at least 1, at least 1, above 0")
+    if batch_size < 1 or steps < 1:
+        raise HypermeterError(f"rollout: batch_size {batch_size}, steps {steps}: expected at least 1 of both")
     state: Any = model.init_state(batch_size) if plan is None else model.init_state(batch_size, plan)  # pyright: ignore[reportCallIssue]
     if start_seq is not None:
         if start_seq.dim() != 3 or len(start_seq) not in (1, batch_size):
@@ -97,8 +93,9 @@ def rollout(
     hits = state.hidden.new_empty(batch_size, steps, width_of(model))
     log_probs = state.hidden.new_empty(batch_size, steps)
     for step in range(steps):
-        x, log_probs[:, step] = _draw(model.predict(state, **_at(model, heard + step)), temperature, generator)
-        hits[:, step] = x
+        dist = model.predict(state, **_at(model, heard + step))
+        hits[:, step] = x = dist.sample(generator)
+        log_probs[:, step] = dist.log_prob(x)
         if step + 1 < steps:
             state = model.advance(x, state, **_at(model, heard + step))
     return Rollout(hits, log_probs, start_seq, plan)
@@ -107,15 +104,3 @@ def rollout(
 def _at(model: Streaming, position: int) -> dict[str, int]:
     """Where all rows stand, for a model that computes less when it is told."""
     return {"place": position} if isinstance(model, Stepping) else {}
-
-
-def _draw(dist: Any, temperature: float, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """A step, and its log probability."""
-    if temperature == 1:
-        x = dist.draw(generator)
-        return x, dist.log_prob(x)
-    combos, log_probs = dist.candidates(generator)
-    log_probs = (log_probs / temperature).log_softmax(-1)
-    chosen = torch.multinomial(log_probs.exp(), 1, generator=generator)
-    x = combos.gather(1, chosen[..., None].expand(-1, 1, combos.shape[-1]))[:, 0]
-    return x, log_probs.gather(1, chosen)[:, 0]

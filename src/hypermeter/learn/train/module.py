@@ -135,7 +135,7 @@ class DrumModule(lightning.LightningModule):
         for teacher in self.teachers:
             hears = plan is not None and _hears_plans(teacher, self.model)
             with torch.no_grad():
-                drawn = teacher(batch["step"], plan=plan if hears else None).step_dist[:, :-1].draw()
+                drawn = teacher(batch["step"], plan=plan if hears else None).step_dist[:, :-1].sample()
             log_probs = (dist if hears else free).log_prob(drawn)
             losses.append(masked_mean(-log_probs.float(), batch["mask"]))
         return torch.stack(losses).mean()

@@ -12,8 +12,9 @@ import numpy as np
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
 from hypermeter.play.compose import TEMPO_BPM, hear_groove
+from hypermeter.play.moment import Moment, Part
 from hypermeter.play.plan import Plan
-from hypermeter.play.player import Moment, Part, Player
+from hypermeter.play.player import Player
 from hypermeter.play.steering import SETTLED
 from hypermeter.share.live.asking import Settings
 

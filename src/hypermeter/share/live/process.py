@@ -8,8 +8,9 @@ from typing import Any
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
+from hypermeter.play.loading import load_player
+from hypermeter.play.moment import Part
 from hypermeter.play.plan import Plan
-from hypermeter.play.player import Part, load_player
 from hypermeter.share.live.asking import Settings
 from hypermeter.share.live.drawing import Drawer
 

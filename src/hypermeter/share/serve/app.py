@@ -20,7 +20,8 @@ from hypermeter.core.groove import Groove
 from hypermeter.io.midi import parse_midi, to_midi_bytes
 from hypermeter.music.metrics import measure
 from hypermeter.music.tables import to_json
-from hypermeter.play.player import Player, kit_of
+from hypermeter.play.loading import kit_of
+from hypermeter.play.player import Player
 from hypermeter.share.serve.guard import Guard, one_line
 from hypermeter.share.serve.limits import Limits, Refused, Stopped
 from hypermeter.share.serve.messages import (

@@ -113,7 +113,7 @@ def load_players(models: Sequence[str]) -> "dict[str, Player]":
     Raises:
         HypermeterError: one cannot be read, or two have one name.
     """
-    from hypermeter.play.player import load_player
+    from hypermeter.play.loading import load_player
 
     players: dict[str, Player] = {}
     for model in models:

@@ -12,8 +12,9 @@ from hypermeter.core.grid import Grid, check_metre
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit
 from hypermeter.play.compose import TEMPO_BPM
+from hypermeter.play.loading import kit_of
 from hypermeter.play.plan import KINDS, NUMBERS, Plan
-from hypermeter.play.player import Player, kit_of
+from hypermeter.play.player import Player
 from hypermeter.play.request import BOUNDS, Drawing, Filling, Wishes
 
 Request = TypeVar("Request", Drawing, Filling)

@@ -8,9 +8,10 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
 from hypermeter.play.compose import continue_groove, fill_groove, vary_groove
 from hypermeter.play.infill import Infilled
+from hypermeter.play.loading import kit_of
 from hypermeter.play.locks import Locks
 from hypermeter.play.plan import plan_bars
-from hypermeter.play.player import Player, kit_of
+from hypermeter.play.player import Player
 from hypermeter.play.request import Drawing, Filling, Wishes
 from hypermeter.share.serve.limits import Limits
 from hypermeter.share.serve.messages import (

@@ -10,7 +10,8 @@ from typing import TypeVar
 from fastapi import Request
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.play.player import Player, kit_of
+from hypermeter.play.loading import kit_of
+from hypermeter.play.player import Player
 from hypermeter.share.serve.guard import one_line
 from hypermeter.share.serve.limits import Limits, Refused, Slots, Stopped, Watch, wait_unless_left
 

@@ -1,0 +1,45 @@
+"""Music of one piece, part by part: what was played, and the moment after it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypermeter.play.network import State
+
+Hits = NDArray[np.uint8]
+Single = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some steps of music of one piece.
+
+    Args:
+        hits: (steps, W), 0 or 1, of the voices and then of the columns of tracks.
+        velocity: (steps, V), in (0, 1] at hits.
+        offset: (steps, V), in [-.5, .5) steps, late is positive.
+    """
+
+    hits: Hits
+    velocity: Single
+    offset: Single
+
+
+@dataclass(frozen=True)
+class Moment:
+    """All that a model remembers of one piece before a step, as a value: it can be kept, and played on from again.
+
+    Args:
+        state: of the network.
+        expression: state of its expression; `None` where hits are played without.
+    """
+
+    state: State
+    expression: Any = None
+
+    @property
+    def position(self) -> int:
+        """Steps heard since the beginning."""
+        return self.state.position
