@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.limits import MOST_ENUMERATED_VOICES
 from hypermeter.model.heads.combinations import combinations, find_known
-from hypermeter.model.heads.draw import choose, draw_hits, sample_tempered
-from hypermeter.model.heads.mixture import CERTAIN, REPEAT
+from hypermeter.model.heads.mixture import REPEAT, choose, draw_hits
 
 
 @dataclass(frozen=True)
@@ -44,54 +43,13 @@ class SoftmaxWithEscape:
         weights = self.log_probs_known.exp()
         return weights[..., :-1] @ self.known.to(weights.dtype) + weights[..., -1:] * self.logits.sigmoid()
 
-    def tilt(self, bias: Float[Tensor, " V"]) -> "SoftmaxWithEscape":
-        gain = torch.cat(
-            [
-                (self.known @ bias).expand(self.log_probs_known[..., :-1].shape),
-                (F.softplus(self.logits + bias) - F.softplus(self.logits)).sum(-1, keepdim=True),
-            ],
-            -1,
-        )
-        return SoftmaxWithEscape((self.log_probs_known + gain).log_softmax(-1), self.logits + bias, self.known)
-
-    def condition(self, known: Bool[Tensor, "*B V"], values: Float[Tensor, "*B V"]) -> "SoftmaxWithEscape":
-        agrees = ((self.known == values[..., None, :]) | ~known[..., None, :]).all(-1)
-        signed = torch.where(values > 0, self.logits, -self.logits)
-        evidence = torch.cat(
-            [
-                torch.zeros_like(agrees, dtype=signed.dtype).masked_fill(~agrees, -torch.inf),
-                torch.where(known, F.logsigmoid(signed), 0).sum(-1, keepdim=True),
-            ],
-            -1,
-        )
-        fixed = torch.where(values > 0, CERTAIN, -CERTAIN).to(self.logits.dtype)
-        log_probs = (self.log_probs_known + evidence).log_softmax(-1)
-        return SoftmaxWithEscape(log_probs, torch.where(known, fixed, self.logits), self.known)
-
-    def draw(self, generator: torch.Generator | None = None) -> Float[Tensor, "*B V"]:
+    def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "*B V"]:
+        """One draw of each row."""
         which = choose(self.log_probs_known, generator)
         escape = draw_hits(self.logits.sigmoid(), generator)
         escaped = which == len(self.known)
         listed = self.known[which.clamp_max(len(self.known) - 1)]
         return torch.where(escaped[..., None], escape.to(listed.dtype), listed)
-
-    def candidates(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """The known combinations; what only the escape gives is left out when tempering or truncating.
-
-        Where voices are known that no known combination has, a draw of the escape is all there is.
-        """
-        every, scores = self.known.expand(*self.logits.shape[:-1], *self.known.shape), self.log_probs_known[..., :-1]
-        none = (scores == -torch.inf).all(-1, keepdim=True)
-        if none.any():
-            first = torch.arange(len(self.known), device=scores.device) == 0
-            every = torch.where((none & first)[..., None], self.draw(generator)[..., None, :], every)
-            scores = torch.where(none & first, 0.0, scores)
-        return every, scores.log_softmax(-1)
-
-    def sample(
-        self, temperature: float = 1.0, top_p: float = 1.0, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "*B V"]:
-        return sample_tempered(self, temperature, top_p, generator)
 
 
 class SoftmaxHead(nn.Module):
