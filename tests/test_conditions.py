@@ -12,8 +12,8 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.tracks import BASS
 from hypermeter.learn.dataset import CompleteHierarchicalDrumDataset, collate, find_labels, read_plan, with_tracks
 from hypermeter.learn.dataset.conditions import read_sections
-from hypermeter.model.plan import FILL, KINDS, NUMBERS, plan_of
-from hypermeter.play.plan import LETTERS
+from hypermeter.model.plan import KINDS, NUMBERS, plan_of
+from hypermeter.play.plan import FILL, LETTERS
 
 GRID = Grid()
 STYLE, FILLS = KINDS.index("style"), KINDS.index("fill")

@@ -11,7 +11,6 @@ from hypermeter import HierarchicalDrumModel, load
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.model.plan import (
-    FILL,
     KINDS,
     NUMBERS,
     Plan,
@@ -23,7 +22,7 @@ from hypermeter.model.plan import (
     plan_of,
 )
 from hypermeter.music.metrics import METRICS
-from hypermeter.play.plan import LETTERS
+from hypermeter.play.plan import FILL, LETTERS
 
 VOICES, STEPS = 3, 27
 GRID = Grid(2, 2, 2)  # bars of 4 steps, phrases of 8: STEPS is 6 bars and 3 steps

@@ -14,7 +14,8 @@ from hypermeter.learn.rl.q_learning import QLearner, QOptions, most, q_learning
 from hypermeter.learn.rl.rewards import Reward, Term
 from hypermeter.model.heads import Mixture, SoftmaxWithEscape, combinations
 from hypermeter.model.hierarchical import HierarchicalDrumModel, load
-from hypermeter.model.plan import FILL, Plan
+from hypermeter.model.plan import Plan
+from hypermeter.play.plan import FILL
 
 GRID = Grid(steps_per_beat=1, beats_per_bar=3, bars_per_phrase=1)
 VOICES, STEPS = 2, 3

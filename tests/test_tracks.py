@@ -13,7 +13,8 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.tracks import BASS, HOLD, REST, Track, track_groups
 from hypermeter.io.midi.melody import codes_of
-from hypermeter.model.plan import FILL, KINDS, NUMBERS, plan_of
+from hypermeter.model.plan import KINDS, NUMBERS, plan_of
+from hypermeter.play.plan import FILL
 
 SMALL = Track("bass", 36, 48, 33, (32, 39))
 GRID = Grid(2, 2, 2)

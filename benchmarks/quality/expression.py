@@ -25,6 +25,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.io.npz import read_meta
 from hypermeter.learn.dataset import read_folder
 from hypermeter.music.metrics import timing_dfa
+from hypermeter.play.expressing import OFFSET, VELOCITY
 
 
 @dataclass
@@ -113,7 +114,9 @@ def main(npz: tyro.conf.Positional[Path], model: tyro.conf.Positional[str], seed
         tempo = torch.tensor([each.tempo_bpm])
         dist = expression(drummer(tensors[0]).features[:, :-1], *tensors, tempo)
         nats -= dist.log_prob(*tensors).sum().item()
-        medians = [x[0].numpy() for x in dist.median(tensors[0])]
+        log_weights, *ways = (x[0].double().numpy() for x in vars(dist).values())
+        pairs = ((VELOCITY, *ways[:2]), (OFFSET, *ways[2:]))
+        medians = [bins.median(np.exp(log_weights), mean, scale) for bins, mean, scale in pairs]
         guesses = ((np.full(at.shape, fixed), np.zeros(at.shape)), tuple(x[place] for x in means), medians)
         step_ms = 60_000 / each.tempo_bpm / steps_per_quarter
         for name, (velocity, offset) in zip(names, guesses, strict=True):

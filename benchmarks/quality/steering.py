@@ -30,8 +30,9 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.learn.dataset import read_folder, read_meta, read_plan
 from hypermeter.learn.evaluate import bits_per_step
-from hypermeter.model.plan import FILL, KINDS, NUMBERS, Plan
+from hypermeter.model.plan import KINDS, NUMBERS, Plan
 from hypermeter.music.metrics import METRICS, bar_novelty, by_chunk
+from hypermeter.play.plan import FILL
 
 BARS = 8
 LEAST_WINDOWS = 8

@@ -11,20 +11,14 @@ Source: Salimans et al. 2017, PixelCNN++, for mixtures of discretised logistics.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hypermeter.core.limits import LEAST_TEMPERATURE
 from hypermeter.model.encoders import RecurrentEncoder
-from hypermeter.play import expressing as play
-from hypermeter.play.expressing import MEMORY_BARS, PLACE_BARS
-
-LEVELS, OFFSET_BINS = play.VELOCITY.count, play.OFFSET.count
-PRIOR_HITS = float(play.PRIOR_HITS)
+from hypermeter.play.expressing import MEMORY_BARS, OFFSET, PLACE_BARS, PRIOR_HITS, VELOCITY, Bins
 
 CHUNK = 64
 """Elements that discounted sums take at once."""
@@ -33,56 +27,18 @@ FAR = 1e4
 """Stands for infinity at the outer edges of the first and the last bin, where infinity would give no gradient."""
 
 
-@dataclass(frozen=True)
-class Bins:
-    """Equal bins, by their centres: lowest, lowest + 1 / per_unit, and so on.
+def bin_log_prob(bins: Bins, value: Float[Tensor, "*S"], mean: Tensor, scale: Tensor) -> Tensor:
+    """Nats of the bins that values are in, under logistics, whose shapes go with that of value.
 
-    The first has all that lies below it, the last all above.
-
-    Args:
-        lowest: number of the first bin; its centre is lowest / per_unit.
-        count: bins.
-        per_unit: bins in a unit.
+    The first bin has all that lies below it, the last all above: log(s(b) - s(a)), which is
+    log s(b) + log s(-a) + log(1 - exp(a - b)).
     """
-
-    lowest: int
-    count: int
-    per_unit: int
-
-    def centre(self, number: Any) -> Any:
-        """Of bins by their number, from 0."""
-        return (number + self.lowest) / self.per_unit
-
-    def number(self, value: Any) -> Any:
-        """The bin that a value is in, from 0, as a float."""
-        return (value * self.per_unit - self.lowest).round().clip(0, self.count - 1)
-
-    def _below(self, number: Tensor) -> Tensor:
-        """Lower edges, FAR for the first bin."""
-        return torch.where(number <= 0, -FAR, self.centre(number - 0.5))
-
-    def _above(self, number: Tensor) -> Tensor:
-        return torch.where(number >= self.count - 1, FAR, self.centre(number + 0.5))
-
-    def log_prob(self, number: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-        """Of bins under logistics, in nats: log(s(b) - s(a)) as log s(b) + log s(-a) + log(1 - exp(a - b))."""
-        a, b = (self._below(number) - mean) / scale, (self._above(number) - mean) / scale
-        return F.logsigmoid(b) + F.logsigmoid(-a) + (-torch.expm1(a - b)).log()
-
-    def median(self, weights: Float[Tensor, "*B K 1"], mean: Float[Tensor, "*B K V"], scale: Tensor) -> Tensor:
-        """Centre of the first bin at whose upper edge the mixture has come to a half, by bisection."""
-        low = torch.zeros_like(mean[..., 0, :])
-        high = torch.full_like(low, self.count - 1)
-        for _ in range(math.ceil(math.log2(self.count))):
-            middle = ((low + high) / 2).floor()
-            edge = self._above(middle)[..., None, :]
-            is_enough = (weights * ((edge - mean) / scale).sigmoid()).sum(-2) >= 0.5
-            low, high = torch.where(is_enough, low, (middle + 1).minimum(high)), torch.where(is_enough, middle, high)
-        return self.centre(high)
-
-
-VELOCITY, OFFSET = Bins(**vars(play.VELOCITY)), Bins(**vars(play.OFFSET))
-ALL_BINS = VELOCITY, OFFSET
+    number = (value * bins.per_unit - bins.lowest + 0.5).floor().clamp(0, bins.count - 1)
+    centre = (number + bins.lowest) / bins.per_unit
+    below = torch.where(number <= 0, -FAR, centre - 0.5 / bins.per_unit)
+    above = torch.where(number >= bins.count - 1, FAR, centre + 0.5 / bins.per_unit)
+    a, b = (below - mean) / scale, (above - mean) / scale
+    return F.logsigmoid(b) + F.logsigmoid(-a) + (-torch.expm1(a - b)).log()
 
 
 @dataclass(frozen=True)
@@ -105,20 +61,6 @@ class ExpressionDistribution:
         """Of the leading axes."""
         return ExpressionDistribution(*(each[index] for each in vars(self).values()))
 
-    def _log_components(
-        self, hits: Float[Tensor, "*B V"], velocity: Float[Tensor, "*B V"], offset: Float[Tensor, "*B V"]
-    ) -> Float[Tensor, "*B K"]:
-        total = self.log_weights.new_zeros(self.log_weights.shape[:-1].numel(), self.log_weights.shape[-1])
-        for bins, value, mean, scale in (
-            (VELOCITY, velocity, self.velocity_mean, self.velocity_scale),
-            (OFFSET, offset, self.offset_mean, self.offset_scale),
-        ):
-            is_told = (hits > 0) & ~value.isnan()  # one cell in six, and the only ones that are computed
-            mean, scale = (each.transpose(-1, -2)[is_told] for each in (mean, scale))
-            of_cells = bins.log_prob(bins.number(value[is_told])[:, None], mean, scale)
-            total = total.index_add(0, is_told.flatten(0, -2).nonzero()[:, 0], of_cells)
-        return total.view_as(self.log_weights)
-
     def log_prob(
         self, hits: Float[Tensor, "*B V"], velocity: Float[Tensor, "*B V"], offset: Float[Tensor, "*B V"]
     ) -> Float[Tensor, "*B"]:
@@ -129,59 +71,17 @@ class ExpressionDistribution:
             velocity: read where there is a hit, each in its bin; NaN is not told, and left out of the probability.
             offset: likewise.
         """
-        joint = (self.log_weights + self._log_components(hits, velocity, offset)).logsumexp(-1)
-        return torch.where((hits > 0).any(-1), joint, 0)
-
-    def condition(
-        self, known: Bool[Tensor, "*B V"], velocity: Float[Tensor, "*B V"], offset: Float[Tensor, "*B V"]
-    ) -> "ExpressionDistribution":
-        """Given how some hits of the step are played: only the weights change."""
-        log_weights = self.log_weights + self._log_components(known.to(self.log_weights.dtype), velocity, offset)
-        return replace(self, log_weights=log_weights.log_softmax(-1))
-
-    def median(self, hits: Float[Tensor, "*B V"]) -> tuple[Float[Tensor, "*B V"], Float[Tensor, "*B V"]]:
-        """Velocity and offset with the least expected absolute error, each by itself; 0 where there is no hit."""
-        weights = self.log_weights.exp()[..., None]
-        velocity = VELOCITY.median(weights, self.velocity_mean, self.velocity_scale)
-        offset = OFFSET.median(weights, self.offset_mean, self.offset_scale)
-        return torch.where(hits > 0, velocity, 0), torch.where(hits > 0, offset, 0)
-
-    def sample(
-        self, hits: Float[Tensor, "*B V"], temperature: float = 1.0, generator: torch.Generator | None = None
-    ) -> tuple[Float[Tensor, "*B V"], Float[Tensor, "*B V"]]:
-        """Velocity and offset of each hit, 0 where there is none.
-
-        Args:
-            hits: 0 or 1.
-            temperature: 1 plays as learnt, less is steadier, more is wilder; below LEAST_TEMPERATURE it is the median.
-            generator: on the CPU, so that a seed gives the same on any device.
-        """
-        if temperature < LEAST_TEMPERATURE:
-            return self.median(hits)
-        noise = torch.rand(*hits.shape[:-1], num_draws(hits.shape[-1]), generator=generator)
-        return self.draw(hits, noise.to(hits.device), temperature)
-
-    def draw(
-        self, hits: Float[Tensor, "*B V"], noise: Float[Tensor, "*B draws"], temperature: float = 1.0
-    ) -> tuple[Float[Tensor, "*B V"], Float[Tensor, "*B V"]]:
-        """``sample`` with numbers in [0, 1) drawn before, ``num_draws`` of them; temperature above 0."""
-        voices = hits.shape[-1]
-        log_weights = self.log_weights if temperature == 1 else (self.log_weights / temperature).log_softmax(-1)
-        below = log_weights.exp().cumsum(-1)[..., :-1]
-        chosen = (noise[..., :1] >= below).sum(-1)[..., None, None].expand(*hits.shape[:-1], 1, voices)
-        logistic = noise[..., 1:].logit(1e-6).unflatten(-1, (2, voices)) * temperature
-        values = []
-        for place, (bins, mean, scale) in enumerate(
-            ((VELOCITY, self.velocity_mean, self.velocity_scale), (OFFSET, self.offset_mean, self.offset_scale))
+        total = self.log_weights.new_zeros(self.log_weights.shape[:-1].numel(), self.log_weights.shape[-1])
+        for bins, value, mean, scale in (
+            (VELOCITY, velocity, self.velocity_mean, self.velocity_scale),
+            (OFFSET, offset, self.offset_mean, self.offset_scale),
         ):
-            value = mean.gather(-2, chosen)[..., 0, :] + scale.gather(-2, chosen)[..., 0, :] * logistic[..., place, :]
-            values.append(torch.where(hits > 0, bins.centre(bins.number(value)), 0))
-        return values[0], values[1]
-
-
-def num_draws(num_drums: int) -> int:
-    """Random numbers that a step takes: one for the component, two for each voice."""
-    return 1 + 2 * num_drums
+            is_told = (hits > 0) & ~value.isnan()  # one cell in six, and the only ones that are computed
+            mean, scale = (each.transpose(-1, -2)[is_told] for each in (mean, scale))
+            of_cells = bin_log_prob(bins, value[is_told][:, None], mean, scale)
+            total = total.index_add(0, is_told.flatten(0, -2).nonzero()[:, 0], of_cells)
+        joint = (self.log_weights + total.view_as(self.log_weights)).logsumexp(-1)
+        return torch.where((hits > 0).any(-1), joint, 0)
 
 
 @dataclass(frozen=True)
@@ -357,7 +257,7 @@ class Expression(nn.Module):
     def _heard(self, sums: Tensor, places: Tensor) -> Float[Tensor, "*B wide"]:
         """From sums of hits, velocity and offset: shares and means."""
         x = torch.cat([sums, places], -2).unflatten(-1, (3, -1))
-        return self.heard((x / (x[..., :1, :] + PRIOR_HITS)).flatten(-3))
+        return self.heard((x / (x[..., :1, :] + float(PRIOR_HITS))).flatten(-3))
 
     def _given(self, features: Tensor, hits: Tensor, tempo: Tensor) -> Float[Tensor, "*B wide"]:
         dtype = self.out.weight.dtype

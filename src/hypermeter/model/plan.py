@@ -5,8 +5,9 @@ trained with parts of the plan hidden at random, so that it plays with all, some
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +17,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
-from hypermeter.music.metrics import METRICS, bar_novelty, by_chunk
-from hypermeter.play.plan import FILL, FILL_NOVELTY, KINDS, NUMBERS, Labels
-from hypermeter.play.plan import make_plan as make_plan_arrays
+from hypermeter.play import plan as arrays
+from hypermeter.play.plan import KINDS, NUMBERS, Labels
 from hypermeter.play.steering import FADES, KNOTS
+
+P = ParamSpec("P")
 
 HIDDEN_DIM = 256
 """Of what a plan changes in a step."""
@@ -86,59 +88,22 @@ def stack(plans: Sequence[Plan]) -> Plan:
     return Plan(labels, pad_sequence([plan.numbers[0] for plan in plans], batch_first=True, padding_value=math.nan))
 
 
-def make_plan(
-    labels: Labels,
-    bars: int | None = None,
-    *,
-    sections: str | Sequence[str | None] | None = None,
-    style: str | None = None,
-    fill: Sequence[bool | None] | None = None,
-    tempo_bpm: float | None = None,
-    density: float | Sequence[float] | None = None,
-    offbeat: float | Sequence[float] | None = None,
-) -> Plan:
-    """The plan of one piece, from what people say.
+def _in_tensors(make: Callable[P, arrays.Plan]) -> Callable[P, Plan]:
+    """What makes a plan of arrays as what makes one of tensors, on the CPU; its arguments are the same."""
 
-    Args:
-        labels: the model's vocabulary, ``model.labels``.
-        bars: of the plan, at least 1; left out, as many as ``sections`` tells, or 1.
-        sections: labels of each bar, or a text of labels with numbers of bars, ``intro:4 verse:8 fill:1 chorus:8``; see
-            ``make_plan_arrays``.
-        style: of all bars that name none.
-        fill: whether each bar is a fill; None leaves it as ``sections`` tell.
-        tempo_bpm: quarter notes a minute of all bars, at least 1.
-        density: share of cells with a hit, in [0, 1], of all bars; or a curve, its points spread evenly over the bars.
-        offbeat: share of hits off the beat, in [0, 1], likewise.
+    @wraps(make)
+    def in_tensors(*args: P.args, **options: P.kwargs) -> Plan:
+        return Plan(*map(torch.from_numpy, make(*args, **options)))
 
-    Returns:
-        One row; what is left out is open.
+    return in_tensors
 
-    Raises:
-        HypermeterError: an unknown label, a number of bars that does not fit, a number out of its range.
-    """
-    found = make_plan_arrays(
-        labels,
-        bars,
-        sections=sections,
-        style=style,
-        fill=fill,
-        tempo_bpm=tempo_bpm,
-        density=density,
-        offbeat=offbeat,
-    )
-    return Plan(*map(torch.from_numpy, found))
+
+make_plan = _in_tensors(arrays.make_plan)
 
 
 def plan_of(hits: Float[Tensor, "B T V"], grid: Grid) -> Plan:
-    """Density, off-beat share and fills as measured in each bar of hits; the rest is left open."""
-    size = grid.steps_per_bar
-    plan = Plan.free(len(hits), -(-hits.shape[1] // size))
-    plan.numbers[..., NUMBERS.index("density")] = by_chunk(METRICS["density"], hits, grid, size)
-    plan.numbers[..., NUMBERS.index("offbeat")] = by_chunk(METRICS["syncopation"], hits, grid, size, weak="offbeat")
-    novelty = bar_novelty(hits, grid)
-    codes = torch.where(novelty > FILL_NOVELTY, 1 + FILL.index("fill"), 1 + FILL.index("beat"))
-    plan.labels[:, : novelty.shape[1], KINDS.index("fill")] = codes.masked_fill(novelty.isnan(), 0)
-    return plan
+    """`play.plan.plan_of` of hits on any device; the plan is on the CPU."""
+    return _in_tensors(arrays.plan_of)(hits.detach().cpu().numpy(), grid)
 
 
 def fitting_plan(

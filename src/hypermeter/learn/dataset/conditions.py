@@ -13,9 +13,9 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.tracks import Track, with_columns
 from hypermeter.io.npz import open_npz, read_kit_and_grid, read_meta
-from hypermeter.model.plan import FILL, KINDS, NUMBERS, Labels, Plan, plan_of
+from hypermeter.model.plan import KINDS, NUMBERS, Labels, Plan, plan_of
 from hypermeter.music.segment import segment
-from hypermeter.play.plan import LETTERS
+from hypermeter.play.plan import FILL, LETTERS
 
 
 def read_sections(path: Path, bars: int) -> list[str] | None:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write
-from hypermeter.model.expression import ALL_BINS
 from hypermeter.model.hierarchical import HierarchicalDrumModel, load
 from hypermeter.model.plan import KINDS, NUMBERS, PLAN_DIM
 from hypermeter.play.exported import FORMAT
+from hypermeter.play.expressing import OFFSET, VELOCITY
 from hypermeter.share.export.graphs import ExpressionGraph, PlanGraph, StepGraph
 from hypermeter.share.export.int8 import quantized
 from hypermeter.share.export.recurrent import translations
@@ -94,8 +94,8 @@ def describe(model: HierarchicalDrumModel, name: str, state: dict[str, Tensor]) 
         expression = {
             "components": own.num_components,
             "state": _tensors({each: getattr(start, each) for each in ("hidden", "sums", "places")}),
-            "velocity": vars(ALL_BINS[0]),
-            "offset": vars(ALL_BINS[1]),
+            "velocity": vars(VELOCITY),
+            "offset": vars(OFFSET),
         }
     return {
         "format": FORMAT,
