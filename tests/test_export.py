@@ -16,11 +16,12 @@ from hypermeter.cli import main
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.model.hierarchical import HierarchicalDrumModel
-from hypermeter.model.plan import SETTLED, Plan, make_plan
+from hypermeter.model.plan import Plan, make_plan
 from hypermeter.play.exported import Folder
 from hypermeter.play.loading import load_player
 from hypermeter.play.plan import make_plan as make_numpy_plan
 from hypermeter.play.request import Drawing
+from hypermeter.play.steering import SETTLED
 from hypermeter.share.export import export
 from hypermeter.share.export.int8 import quantized
 from hypermeter.share.export.write import to_onnx
