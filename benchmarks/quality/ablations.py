@@ -28,6 +28,7 @@ from typing import Any, Literal
 from unittest import mock
 
 import numpy as np
+import torch
 import tyro
 import variants
 from ngram import read
@@ -165,7 +166,7 @@ def run(
     seconds = time.monotonic() - start
     checkpoint = read_checkpoint(find_checkpoint(folder))
     model = row.model(**checkpoint.config, grid=checkpoint.grid, kit=checkpoint.kit)
-    model.load_state_dict(checkpoint.tensors)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.tensors.items()})
     bits = performance_bits(model.eval(), held_out)
     parameters = sum(each.numel() for each in model.parameters())
     found = {"bits": bits.tolist(), "parameters": parameters, "seconds": seconds}
