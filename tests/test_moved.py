@@ -69,3 +69,12 @@ def test_a_name_that_never_was_is_not_found():
         AttributeError, match=r"'hypermeter.midi' has no attribute 'nothing'; it moved to hypermeter.io.midi"
     ):
         import_module("hypermeter.midi").nothing  # noqa: B018
+
+
+def test_importing_a_name_that_is_gone_says_what_to_use_instead():
+    for old, instead in GONE.items():
+        module, _, name = f"hypermeter.{old}".rpartition(".")
+        if old.partition(".")[0] in MOVED:
+            with pytest.raises(ImportError) as refused:
+                exec(f"from {module} import {name}")
+            assert str(refused.value).endswith(f"; {instead}")

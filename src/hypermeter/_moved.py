@@ -163,14 +163,15 @@ class _Alias(ModuleType):
         if name.startswith("__"):
             raise AttributeError(name)
         old = f"{self.__name__.partition('.')[2]}.{name}"
+        if old in GONE:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}; {GONE[old]}")
         if old in RENAMED:
             home, _, new = f"{__package__}.{RENAMED[old]}".rpartition(".")
             return self._found(name, home, new)
         for home in self._homes:
             if hasattr(import_module(home), name):
                 return self._found(name, home, name)
-        instead = GONE.get(old, f"it moved to {self._homes[0]}")
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}; {instead}")
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}; it moved to {self._homes[0]}")
 
     def _found(self, name: str, home: str, new: str) -> Any:
         warnings.warn(f"{self.__name__}.{name} moved to {home}.{new}", DeprecationWarning, stacklevel=3)
@@ -184,6 +185,9 @@ class _Finder(MetaPathFinder, Loader):
         package, _, old = fullname.partition(".")
         if package != __package__ or old.partition(".")[0] not in MOVED:
             return None
+        if old in GONE:  # "from module import name" looks for a module of that name when the module has no such name
+            module, _, name = fullname.rpartition(".")
+            raise ImportError(f"cannot import name {name!r} from {module!r}; {GONE[old]}", name=module)
         homes = MOVED.get(old) or self._below(old)
         if not homes:
             return None
