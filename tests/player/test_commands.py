@@ -52,13 +52,15 @@ def test_inspect_shows_a_file_and_its_metrics():
     assert "kick" in shown and "density" in shown and "syncopation" in shown
 
 
-def test_analyse_measures_a_file_and_names_what_its_pictures_need():
-    if find_spec("matplotlib"):
-        run("analyse", "beat.mid", "--out", "report")
-    else:
-        error = run("analyse", "beat.mid", "--out", "report", code=2)
-        assert 'analyse needs matplotlib; pip install "hypermeter[plot]"' in error
+def test_analyse_measures_a_folder_and_names_what_it_leaves_out():
+    Path("broken.mid").write_bytes(b"MThd")
+    shown = run("analyse", ".", "--out", "report")
+    assert "left out: " in shown and "broken.mid" in shown
     assert "density" in Path("report/metrics.csv").read_text()
+    if find_spec("matplotlib"):
+        assert Path("report/report.html").is_file()
+    else:
+        assert "report.html is left out: its pictures need matplotlib" in shown
 
 
 def test_render_makes_sound_of_a_file():

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
@@ -162,7 +163,7 @@ def analyse_command(
     bars_per_phrase: int = 4,
     pictures: int = MOST_PICTURES,
 ) -> None:
-    """Measure the rhythm of a file or folder: a table, CSV, JSON and an HTML report with pictures.
+    """Measure the rhythm of a file or folder: a table, CSV, JSON and, with matplotlib, an HTML report with pictures.
 
     With --against, every metric is compared with that of another folder: effect size (d, Cohen's), overlapping area and
     KL divergence (nats) of the two distributions over pieces.
@@ -220,14 +221,20 @@ def analyse_command(
     write_csv(ours, folder / "metrics.csv")
     with atomic_write(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(to_json(result), indent=1) + "\n", encoding="utf-8")
-    with atomic_write(folder / "report.html") as temporary:
-        temporary.write_text(_report(names, ours, theirs, rows, pictures), encoding="utf-8")
+    written = ["metrics.csv", "metrics.json"]
+    if find_spec("matplotlib"):
+        written.insert(0, "report.html")
+        with atomic_write(folder / "report.html") as temporary:
+            temporary.write_text(_report(names, ours, theirs, rows, pictures), encoding="utf-8")
     for reason in rejects:
         console.print(f"left out: {reason}", style="yellow", soft_wrap=True, highlight=False, markup=False)
     for piece in {id(each.losses): each for each in (*ours, *theirs) if each.losses}.values():
         told = f"{piece.name}: {'; '.join(piece.losses)}"
         console.print(told, style="yellow", soft_wrap=True, highlight=False, markup=False)
-    for name in ("report.html", "metrics.csv", "metrics.json"):
+    if "report.html" not in written:
+        told = f"{folder / 'report.html'} is left out: its pictures need matplotlib; pip install matplotlib"
+        console.print(told, soft_wrap=True, highlight=False, markup=False)
+    for name in written:
         console.print(str(folder / name), soft_wrap=True, highlight=False, markup=False)
 
 
