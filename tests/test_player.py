@@ -138,6 +138,13 @@ def test_a_track_plays_one_note_at_a_time():
         assert new[..., 3:].sum(-1).max() <= 1 and new.shape == (3, 40, player("tracks").width)
 
 
+def test_two_notes_of_a_track_in_a_step_are_refused():
+    chord = np.zeros((4, player("tracks").width), np.uint8)
+    chord[1, [5, 9]] = 1
+    with pytest.raises(HypermeterError, match=r"hits: two notes of bass in a step"):
+        player("tracks").log_prob(chord)
+
+
 # ---------------------------------------------------------------------- plans, guidance, locks
 
 

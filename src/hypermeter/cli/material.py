@@ -16,7 +16,7 @@ from hypermeter.io.notation import is_text, read_text
 from hypermeter.play.compose import TEMPO_BPM, columns_of_groove, name_bars
 from hypermeter.play.locks import Locks, combine, lock_ending, lock_voices
 from hypermeter.play.player import Player
-from hypermeter.play.request import Wishes
+from hypermeter.play.request import Wishes, check
 
 
 def find_column(kit: Kit, voice: str, option: str, also: Sequence[str] = ()) -> int:
@@ -87,6 +87,8 @@ def tempo_of(files: Sequence[Groove | None], tempo_bpm: float | None) -> float:
     told = [groove.tempo_bpm for groove in files if groove is not None and "tempo_bpm" not in groove.unknown]
     if told and tempo_bpm is not None:
         raise HypermeterError(f"--tempo-bpm beside a file with a tempo of its own ({told[0]:g} bpm); leave it out")
+    if tempo_bpm is not None:
+        check("tempo_bpm", tempo_bpm)
     return told[0] if told else TEMPO_BPM if tempo_bpm is None else tempo_bpm
 
 

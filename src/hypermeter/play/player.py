@@ -15,7 +15,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import DEFAULT_VELOCITY
 from hypermeter.core.kit import Kit
-from hypermeter.core.tracks import Track
+from hypermeter.core.tracks import Track, track_groups
 from hypermeter.play.expressing import Performer
 from hypermeter.play.locks import Locks
 from hypermeter.play.moment import Hits, Moment, Part, Single
@@ -134,6 +134,9 @@ class Player:
             raise HypermeterError(f"{what} of shape {array.shape}, expected {expected}")
         if not ((whole == 0) | (whole == 1)).all():
             raise HypermeterError(f"{what}: values other than 0 and 1, expected hits and silences")
+        for track, (start, stop) in zip(self.tracks, track_groups(self.num_drums, self.tracks), strict=True):
+            if (whole[..., start:stop].sum(-1) > 1).any():
+                raise HypermeterError(f"{what}: two notes of {track.name} in a step, expected one note or none")
         return np.broadcast_to(whole.astype(np.uint8), (rows, *whole.shape[1:]))
 
     def log_prob(self, hits: ArrayLike, plan: Plan | None = None) -> NDArray[np.float64]:
