@@ -165,7 +165,8 @@ def run(
         train(TrainConfig(npz_dir, folder, seed=seed, **options))
     seconds = time.monotonic() - start
     checkpoint = read_checkpoint(find_checkpoint(folder))
-    model = row.model(**checkpoint.config, grid=checkpoint.grid, kit=checkpoint.kit)
+    config = {name: value for name, value in checkpoint.config.items() if name != "encoders"}  # a variant makes its own
+    model = row.model(**config, grid=checkpoint.grid, kit=checkpoint.kit)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.tensors.items()})
     bits = performance_bits(model.eval(), held_out)
     parameters = sum(each.numel() for each in model.parameters())
