@@ -228,7 +228,7 @@ def test_bars_that_occur_in_train_are_counted_for_the_other_splits(tmp_path):
 
 
 def test_equal_bars_have_equal_digests_and_near_ones_share_one():
-    hits = some_groove(0, 3).hits
+    hits = some_groove(0, 3).hits.copy()
     hits[16:32] = 0
     digests = bar_digests(hits, 16)
     assert digests.shape == (2, 11)

@@ -162,7 +162,7 @@ def test_a_teacher_and_its_model_hear_the_same_plan_or_none(tmp_path, monkeypatc
 
         monkeypatch.setattr(model, "forward", forward)
     some_dist = teacher(batch["step"]).step_dist
-    monkeypatch.setattr(type(some_dist), "draw", lambda self: batch["step"])
+    monkeypatch.setattr(type(some_dist), "sample", lambda self, generator=None: batch["step"])
     torch.manual_seed(3)
     terms = module.training_step(batch)
     (taught_plan, _), (plan, dist) = heard["teacher"][-1], heard["model"][-1]
