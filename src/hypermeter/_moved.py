@@ -82,6 +82,8 @@ RENAMED: dict[str, str] = {
     "asked.NOTHING_ASKED": "cli.options.NO_WISHES",
     "compose.Kept": "cli.options.LockOptions",
     "compose.NOTHING_KEPT": "cli.options.NO_LOCKS",
+    "export.export_command": "cli.export.export_command",
+    "export.command.export_command": "cli.export.export_command",
     "compose.command.Kept": "cli.options.LockOptions",
     "compose.command.NOTHING_KEPT": "cli.options.NO_LOCKS",
     "plan_arrays.PlanArrays": "play.plan.Plan",

@@ -23,7 +23,7 @@ COMMANDS = {
     "inspect": "hypermeter.share.inspection:inspect",
     "analyse": "hypermeter.share.analyse:analyse_command",
     "render": "hypermeter.share.sound.render:render_command",
-    "export": "hypermeter.share.export.command:export_command",
+    "export": "hypermeter.cli.export:export_command",
     "serve": "hypermeter.share.serve.command:serve_command",
     "demo": "hypermeter.cli.demo:demo",
 }

@@ -1,3 +1,3 @@
-"""Models as ONNX graphs, for playing without PyTorch. ``runtime`` plays them."""
+"""Models as ONNX graphs, for the page and other programs; `play.exported` plays them in Python."""
 
-from hypermeter.share.export.command import export, export_command
+from hypermeter.share.export.command import export

@@ -1,17 +1,16 @@
-"""``hypermeter export``: a model as ONNX graphs and a description, to be played without PyTorch."""
+"""A model as ONNX graphs and a description, to be played on ONNX Runtime."""
 
 import copy
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import tyro
 from torch import Tensor
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write
-from hypermeter.model.hierarchical import HierarchicalDrumModel, load
+from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.plan import KINDS, NUMBERS, PLAN_DIM
 from hypermeter.play.exported import FORMAT
 from hypermeter.play.expressing import OFFSET, VELOCITY
@@ -200,28 +199,3 @@ def _prefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _state_of(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("state_"): each for name, each in tensors.items() if name.startswith("state_")}
-
-
-# ---------------------------------------------------------------------- the command
-
-
-def export_command(
-    out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
-    model: str = "groove",
-    int8: bool = False,
-    forward: bool = False,
-) -> Path:
-    """A model as ONNX graphs, for playing without PyTorch: in Python, on the page, anywhere.
-
-    Args:
-        out: the folder that is written.
-        model: groove, a .safetensors file, or a training run.
-        int8: weights in eight bits: a third of the size, a little less like the model.
-        forward: also forward.onnx, which scores whole sequences at once; nothing here plays it.
-    """
-    path = Path(model)
-    name = path.stem if path.suffix == ".safetensors" else path.name
-    meta = export(load(model), out, name, int8, forward)
-    for file, size in meta["files"].items():
-        print(f"{file:18}{size / 1e6:6.2f} MB")
-    return out
