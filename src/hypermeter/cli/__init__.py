@@ -32,6 +32,8 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give the exit code: 0 done, 2 bad input (one line on stderr), 130 interrupted."""
+    # Before NumPy is imported: a step's matrices are small, and OpenBLAS on all cores takes several times as long.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     while name == "--plugin":
         if len(rest) < 2:

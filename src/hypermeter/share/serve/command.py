@@ -1,7 +1,6 @@
 """The ``serve`` command: the page and the API, on this machine."""
 
 import ipaddress
-import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -45,7 +44,6 @@ def serve_command(
     Raises:
         HypermeterError: a limit out of range, a model that cannot be read, or an address that cannot be listened on.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy is imported: each request has a thread of its own
     import uvicorn
 
     from hypermeter.share.serve.app import make_app
