@@ -108,7 +108,7 @@ def test_humanize_plays_the_hits_of_a_file_anew():
 
 
 def test_play_writes_a_file_in_simulated_time():
-    run("play", "live.mid", "--bars", 2, "--simulate")
+    run("play", "--port", "live.mid", "--bars", 2, "--simulate")
     assert is_midi("live.mid")
 
 
