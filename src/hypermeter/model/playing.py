@@ -17,10 +17,14 @@ from torch import Tensor
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.tracks import Track
+from hypermeter.io.checkpoint import Checkpoint
 from hypermeter.model import heads
+from hypermeter.model.plan import Plan as TorchPlan
 from hypermeter.play.arithmetic import log_softmax
 from hypermeter.play.distribution import Categorical, Distribution, Mixture
+from hypermeter.play.expressing import ExpressionNetwork
 from hypermeter.play.locks import Locks
+from hypermeter.play.network import NumpyNetwork
 from hypermeter.play.plan import Labels, Plan
 from hypermeter.play.player import Player
 from hypermeter.play.request import Drawing
@@ -147,8 +151,6 @@ class TorchNetwork:
             return TorchState(self, state.position + 1, self.model.advance(heard, state.own), state.rows, state.asked)
 
     def embed(self, plan: Plan) -> NDArray[np.float32]:
-        from hypermeter.model.plan import Plan as TorchPlan
-
         tensors = TorchPlan(*(torch.from_numpy(np.ascontiguousarray(part)) for part in plan)).to(self.device)
         with torch.no_grad():
             return self.model.init_state(len(plan.labels), tensors).plan.float().cpu().numpy()
@@ -167,8 +169,6 @@ def distribution_of(dist: Any) -> Distribution:
 
 def network_expression(model: Any) -> Any:
     """Return the expression of a model, played from its weights."""
-    from hypermeter.play.expressing import ExpressionNetwork
-
     weights = {f"expression.{name}": array for name, array in arrays_of(model.expression).items()}
     return ExpressionNetwork(weights, "expression", model.num_drums, model.grid.steps_per_bar)
 
@@ -189,11 +189,7 @@ def player_of(model: Any, name: str = "model") -> Player:
         model: in eval mode.
         name: of the model, for messages.
     """
-    from hypermeter.io.checkpoint import Checkpoint
-    from hypermeter.play.network import NumpyNetwork
-
-    is_stock = getattr(model, "is_stock", False)
-    if is_stock:
+    if getattr(model, "is_stock", False):
         return Player(NumpyNetwork(Checkpoint(model.config, model.grid, model.kit, arrays_of(model))), name)
     return Player(TorchNetwork(model), name)
 

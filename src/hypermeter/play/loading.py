@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.kit import Kit
-from hypermeter.io.checkpoint import find_checkpoint, read_checkpoint, reading
+from hypermeter.io.checkpoint import find_checkpoint, read_checkpoint, reading, shipped_models
 from hypermeter.play.network import NumpyNetwork
 from hypermeter.play.player import Player
 
@@ -21,7 +21,8 @@ def load_player(name_or_path: str | Path, kit: str | None = None) -> Player:
     """
     name = Path(name_or_path).name.removesuffix(".safetensors")
     folder = Path(name_or_path)
-    if folder.is_dir() and (folder / "meta.json").is_file() and not _is_shipped(name_or_path):
+    is_shipped = isinstance(name_or_path, str) and name_or_path in shipped_models()
+    if (folder / "meta.json").is_file() and not is_shipped:
         from hypermeter.play.exported import OnnxNetwork
 
         return Player(OnnxNetwork.read(folder, kit), name)
@@ -29,12 +30,6 @@ def load_player(name_or_path: str | Path, kit: str | None = None) -> Player:
     with reading(path):
         network = NumpyNetwork(read_checkpoint(path, kit))
     return Player(network, name)
-
-
-def _is_shipped(name_or_path: str | Path) -> bool:
-    from hypermeter.io.checkpoint import shipped_models
-
-    return isinstance(name_or_path, str) and name_or_path in shipped_models()
 
 
 def kit_of(player: Player) -> Kit:

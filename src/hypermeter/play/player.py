@@ -225,7 +225,8 @@ class Player:
 
     def _stream(self, heard: list[Hits], rules: Rules, locks: Locks | None, state: State) -> Iterator[Hits]:
         for hits in heard:
-            state = self.listen(hits, state)
+            for x in hits.swapaxes(0, 1):
+                state = self.hear(x, state)
         uniforms, step = rules.stream(len(state), self.width), 0
         while True:
             lock = None if locks is None else locks.at(step, len(state))
