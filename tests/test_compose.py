@@ -29,7 +29,7 @@ from hypermeter.play.humanize import humanize
 from hypermeter.play.loading import load_player
 from hypermeter.play.locks import lock_all_but, lock_voices
 from hypermeter.play.plan import FILL, KINDS, NUMBERS, make_plan, plan_bars, plan_of
-from hypermeter.play.request import Drawing, Filling, Wishes
+from hypermeter.play.request import InfillOptions, PlanOptions, SamplingOptions
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_a_pipe_is_not_replaced_by_midi(weights, tmp_path):
 # ---------------------------------------------------------------------- around what is kept
 
 LABELS = {"section": ["intro", "verse", "chorus"], "style": ["rock", "jazz"], "fill": list(FILL)}
-SMALL = {"filling": Filling(4)}
+SMALL = {"infilling": InfillOptions(4)}
 
 
 @pytest.fixture(scope="module")
@@ -275,18 +275,18 @@ def alike(one, other):
 
 def test_the_command_plays_what_python_does(folder):
     player, (primer, song) = load_player("groove"), map(read_midi, FILES)
-    drawing = Drawing(0.9, 0.95, {"ride": 1.0}, 2.0, seed=5)
+    sampling = SamplingOptions(0.9, 0.95, {"ride": 1.0}, 2.0, seed=5)
     typed = ("--temperature", 0.9, "--top-p", 0.95, "--bias", "ride", 1, "--guidance", 2, "--seed", 5)
-    wishes, asked = Wishes(style="funk", density=[0.1, 0.2]), ("--style", "funk", "--density", "0.1,0.2")
-    oracle = continue_groove(player, primer, 3, drawing, wishes=wishes, context=song)
+    wishes, asked = PlanOptions(style="funk", density=[0.1, 0.2]), ("--style", "funk", "--density", "0.1,0.2")
+    oracle = continue_groove(player, primer, 3, sampling, wishes=wishes, context=song)
     assert alike(run("--primer", "primer.mid", "--context", "song.mid", "--bars", 3, *asked, *typed), oracle)
-    alone = continue_groove(player, None, 2, Drawing(seed=7), tempo_bpm=90.0)
+    alone = continue_groove(player, None, 2, SamplingOptions(seed=7), tempo_bpm=90.0)
     assert alike(run("--bars", 2, "--seed", 7, "--tempo-bpm", 90), alone)
-    options = {"wishes": wishes, "filling": Filling(8), "keep": [0]}
-    replaced, _ = replace_bars(player, song, [1, 3], drawing, **options)
+    options = {"wishes": wishes, "infilling": InfillOptions(8), "keep": [0]}
+    replaced, _ = replace_bars(player, song, [1, 3], sampling, **options)
     around = ("--primer", "song.mid", "--keep", "kick", "--particles", 8)
     assert alike(run(*around, "--replace", 2, 4, *asked, *typed), replaced)
-    varied, _ = vary_groove(player, song, 0.5, Drawing(seed=5), keep=[0], filling=Filling(8))
+    varied, _ = vary_groove(player, song, 0.5, SamplingOptions(seed=5), keep=[0], infilling=InfillOptions(8))
     assert alike(run(*around, "--vary", 0.5, "--seed", 5), varied)
 
 
@@ -353,7 +353,7 @@ def told(plan, name):
 
 
 def test_a_plan_of_new_bars_counts_from_the_first_bar_that_is_heard(asking, primer, plans):
-    wishes = Wishes("verse:2 fill:1 chorus:1", "jazz", density=[0.1, 0.4])
+    wishes = PlanOptions("verse:2 fill:1 chorus:1", "jazz", density=[0.1, 0.4])
     continue_groove(asking, primer, 4, wishes=wishes)
     (plan,) = plans
     assert told(plan, "density") == [math.nan] * 2 + [0.1, 0.2, 0.3, 0.4]
@@ -374,12 +374,12 @@ def test_a_curve_is_taken_from_a_file_again_and_again(asking, folder):
 def test_wishes_tell_how_many_bars_they_are_for(asking):
     for options, expected in (({"sections": "verse:2 fill:1"}, 3), ({"density": ".1,.2"}, 16), ({}, 16)):
         assert WishOptions(**options).of_bars(None, asking, read_midi)[1] == expected
-    assert WishOptions(density=".1,.2").of_bars(4, asking, read_midi) == (Wishes(density=[0.1, 0.2]), 4)
+    assert WishOptions(density=".1,.2").of_bars(4, asking, read_midi) == (PlanOptions(density=[0.1, 0.2]), 4)
 
 
 def test_what_is_asked_of_replaced_bars_leaves_the_others_as_measured(asking, folder, plans):
     song = read_midi("song.mid")
-    wishes = Wishes(["chorus", None], density=0.9)
+    wishes = PlanOptions(["chorus", None], density=0.9)
     replace_bars(asking, song, [1, 3], wishes=wishes, context=song, **SMALL)
     plan = plans[-1]
     measured = plan_of(song.hits, asking.grid).numbers[0, :, DENSITY]
@@ -514,7 +514,7 @@ def correlation(pairs):
 
 
 def test_how_loud_a_hit_is_does_not_hang_on_what_was_drawn_before_it(expressive):
-    bars = [continue_groove(expressive, None, 1, Drawing(seed=seed)) for seed in range(300)]
+    bars = [continue_groove(expressive, None, 1, SamplingOptions(seed=seed)) for seed in range(300)]
     hits, velocity = (np.stack([getattr(groove, name)[:4] for groove in bars]) for name in ("hits", "velocity"))
     sounds = [hits[:, 3, voice] > 0 for voice in range(10)]
     r, number = correlation([(hits[at, 0, v].astype(float), velocity[at, 3, v]) for v, at in enumerate(sounds)])
@@ -525,7 +525,10 @@ def test_which_beats_are_varied_tells_nothing_of_what_is_drawn_in_them():
     torch.manual_seed(0)
     independent = player_of(HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10"), output="sigmoid").eval())
     beat = Groove(np.ones((4, 10)))  # where every cell is a hit, a voice that is drawn anew shows
-    found = [vary_groove(independent, beat, 0.5, Drawing(seed=seed), filling=Filling(1))[0] for seed in range(300)]
+    found = [
+        vary_groove(independent, beat, 0.5, SamplingOptions(seed=seed), infilling=InfillOptions(1))[0]
+        for seed in range(300)
+    ]
     hits = np.stack([groove.hits for groove in found])
     is_varied = (hits == 0).any(1)
     assert 4.5 < is_varied.sum(1).mean() <= 5

@@ -20,7 +20,7 @@ from hypermeter.model.plan import Plan, make_plan
 from hypermeter.play.exported import Folder
 from hypermeter.play.loading import load_player
 from hypermeter.play.plan import make_plan as make_numpy_plan
-from hypermeter.play.request import Drawing
+from hypermeter.play.request import SamplingOptions
 from hypermeter.play.steering import SETTLED
 from hypermeter.share.export import export
 from hypermeter.share.export.int8 import quantized
@@ -202,7 +202,7 @@ def test_int8_is_a_third_of_the_size_and_costs_little(tmp_path):
     assert (tmp_path / "step.onnx").stat().st_size < (folder("groove") / "step.onnx").stat().st_size / 3
     whole, small = load_player(folder("groove")), load_player(tmp_path)
     plan = make_numpy_plan(whole.labels, 8, style="rock", tempo_bpm=110.0)
-    hits = whole.generate(128, drawing=Drawing(guidance=0), plan=plan, rows=8)
+    hits = whole.generate(128, sampling=SamplingOptions(guidance=0), plan=plan, rows=8)
     bits = [player.log_prob(hits).mean() / np.log(2) for player in (whole, small)]
     assert 0 < abs(bits[0] - bits[1]) < 0.02
 

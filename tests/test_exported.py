@@ -18,7 +18,7 @@ from hypermeter.play.infill import infill, vary
 from hypermeter.play.loading import load_player
 from hypermeter.play.locks import Locks
 from hypermeter.play.plan import make_plan
-from hypermeter.play.request import Drawing, Filling
+from hypermeter.play.request import InfillOptions, SamplingOptions
 
 NAMES = ("gru", "lstm", "transformer", "plain", "groove")
 
@@ -45,14 +45,14 @@ from hypermeter.play.infill import infill, vary
 from hypermeter.play.locks import lock_voices
 from hypermeter.play.plan import make_plan
 from hypermeter.play.loading import load_player
-from hypermeter.play.request import Drawing, Filling
+from hypermeter.play.request import SamplingOptions, InfillOptions
 for path, voices in (({str(folder("gru"))!r}, 3), ("groove", 10)):
     player = load_player(path)
     plan = make_plan(player.labels, 3, tempo_bpm=100, density=0.2)
-    drawing = Drawing(0.9, 0.9, {{player.voices[0]: 1.0}}, seed=1)
-    hits = player.generate(40, plan=plan, drawing=drawing)[0]
-    infill(player, lock_voices(hits, [0]), drawing=drawing, plan=plan, filling=Filling(8))
-    vary(player, hits, 0.5, filling=Filling(4))
+    sampling = SamplingOptions(0.9, 0.9, {{player.voices[0]: 1.0}}, seed=1)
+    hits = player.generate(40, plan=plan, sampling=sampling)[0]
+    infill(player, lock_voices(hits, [0]), sampling=sampling, plan=plan, infilling=InfillOptions(8))
+    vary(player, hits, 0.5, infilling=InfillOptions(4))
     player.perform(hits, 100.0)
     player.log_prob(hits)
     assert hits.shape == (40, voices)
@@ -79,18 +79,18 @@ def test_log_probabilities_are_the_same_with_a_plan_and_without(pair):
 
 def test_the_same_seed_gives_the_same_music(pair):
     plan, voice = plan_for(pair[0]), pair[0].voices[0]
-    primer = pair[1].generate(9, drawing=Drawing(seed=8))
-    for drawing in (Drawing(seed=2), Drawing(0.8, 0.9, {voice: 1.0}, 2.0, 3), Drawing(0.0)):
-        one, other = (player.generate(60, primer, drawing, plan=plan, rows=2) for player in pair)
+    primer = pair[1].generate(9, sampling=SamplingOptions(seed=8))
+    for sampling in (SamplingOptions(seed=2), SamplingOptions(0.8, 0.9, {voice: 1.0}, 2.0, 3), SamplingOptions(0.0)):
+        one, other = (player.generate(60, primer, sampling, plan=plan, rows=2) for player in pair)
         assert np.array_equal(one, other)
 
 
 def test_infill_and_variation_are_the_same(pair):
-    hits = pair[1].generate(24, drawing=Drawing(seed=4))[0]
+    hits = pair[1].generate(24, sampling=SamplingOptions(seed=4))[0]
     known = np.random.default_rng(0).random(hits.shape) < 0.4
-    one, other = (infill(player, Locks(known, hits), filling=Filling(8)) for player in pair)
+    one, other = (infill(player, Locks(known, hits), infilling=InfillOptions(8)) for player in pair)
     assert np.array_equal(one.hits, other.hits) and one.log_evidence == pytest.approx(other.log_evidence, abs=1e-3)
-    one, other = (vary(player, hits, 0.5, Drawing(seed=1), filling=Filling(4)).hits for player in pair)
+    one, other = (vary(player, hits, 0.5, SamplingOptions(seed=1), infilling=InfillOptions(4)).hits for player in pair)
     assert np.array_equal(one, other)
 
 
@@ -167,7 +167,7 @@ def test_the_benchmark_judges_performances_of_any_length(monkeypatch):
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     small = load_player(folder("gru"))
-    performances = [small.generate(length, drawing=Drawing(seed=length))[0] for length in (20, 3, 11)]
+    performances = [small.generate(length, sampling=SamplingOptions(seed=length))[0] for length in (20, 3, 11)]
     bits = sum(-small.log_prob(hits).sum() / math.log(2) for hits in performances)
     assert math.isclose(script.bits_per_step(small, performances), bits / 34, rel_tol=1e-6)
     files = {"float32": {"step.onnx": 3_000_000}, "int8": {"step.onnx": 1_000_000}}

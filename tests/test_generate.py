@@ -15,7 +15,7 @@ from hypermeter.model.playing import Streaming, generate, listen, player_of
 from hypermeter.play.infill import infill
 from hypermeter.play.locks import lock_voices
 from hypermeter.play.plan import make_plan as make_arrays
-from hypermeter.play.request import Drawing, Filling
+from hypermeter.play.request import InfillOptions, SamplingOptions
 from models import LABELS, model, music, player
 
 PRIMER = torch.from_numpy(music("gru", 13)).float()
@@ -43,7 +43,7 @@ def test_any_length_of_any_number_of_pieces_from_nothing(own):
 
 
 def test_it_plays_what_the_player_plays(own):
-    wanted = own.player().generate(20, PRIMER.numpy(), Drawing(0.8, seed=3))
+    wanted = own.player().generate(20, PRIMER.numpy(), SamplingOptions(0.8, seed=3))
     assert np.array_equal(own.generate(PRIMER, 20, 0.8, seed=3)[:, 13:], wanted)
     context = own.generate(PRIMER[:, 6:], 20, 0.8, seed=3, context=PRIMER[:, :6])
     assert np.array_equal(context[:, 7:], wanted)
@@ -54,8 +54,8 @@ def test_every_option_is_that_of_the_player():
     made = model("gru").generate(
         length=13, plan=PLAN, guidance=2.0, top_p=0.9, voice_bias=[1.0, 0.0, -1.0], locks=locks, seed=7, batch_size=2
     )
-    drawing = Drawing(1.0, 0.9, {"0": 1.0, "2": -1.0}, 2.0, 7)
-    wanted = player("gru").generate(13, drawing=drawing, plan=ARRAYS, locks=locks, rows=2)
+    sampling = SamplingOptions(1.0, 0.9, {"0": 1.0, "2": -1.0}, 2.0, 7)
+    wanted = player("gru").generate(13, sampling=sampling, plan=ARRAYS, locks=locks, rows=2)
     assert np.array_equal(made, wanted) and torch.equal(made[..., 1], PRIMER[:1, :, 1].expand(2, -1))
 
 
@@ -132,7 +132,7 @@ def test_a_model_of_ones_own_plays_by_its_steps():
     np.testing.assert_allclose(np.exp(played.log_prob(hits)), wanted, rtol=1e-5)
     made = generate(Urn(), torch.ones(1, 3, 2), 5, batch_size=4, seed=1)
     assert made.shape == (4, 8, 2) and len(made.unique(dim=0)) > 1
-    done = infill(played, lock_voices(made[0].numpy(), [0]), filling=Filling(8))
+    done = infill(played, lock_voices(made[0].numpy(), [0]), infilling=InfillOptions(8))
     assert np.array_equal(done.hits[:, 0], made[0, :, 0])
     with pytest.raises(HypermeterError, match="made without labels"):
         generate(Urn(), length=2, plan=PLAN)

@@ -20,7 +20,7 @@ from hypermeter.play.infill import infill, vary
 from hypermeter.play.locks import lock_voices
 from hypermeter.play.plan import plan_of as plan_of_arrays
 from hypermeter.play.player import Player
-from hypermeter.play.request import Drawing, Filling
+from hypermeter.play.request import InfillOptions, SamplingOptions
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
 
@@ -106,10 +106,10 @@ def test_a_model_that_is_played_by_its_own_steps_there_plays_what_its_weights_do
     plan = plan_of_arrays(hits, here.grid)
     for asked in (None, plan):
         np.testing.assert_allclose(there.log_prob(hits, asked), here.log_prob(hits, asked), rtol=1e-4, atol=1e-4)
-    filling, drawing = Filling(8), Drawing(seed=1)
-    made = infill(there, lock_voices(hits, [0]), drawing=drawing, plan=plan, filling=filling).hits
+    infilling, sampling = InfillOptions(8), SamplingOptions(seed=1)
+    made = infill(there, lock_voices(hits, [0]), sampling=sampling, plan=plan, infilling=infilling).hits
     assert np.array_equal(made[:, 0], hits[:, 0]) and made.shape == hits.shape
-    varied = vary(there, hits, 0.3, drawing, keep=[0], filling=filling).hits
+    varied = vary(there, hits, 0.3, sampling, keep=[0], infilling=infilling).hits
     assert np.array_equal(varied[:, 0], hits[:, 0]) and not np.array_equal(varied, hits)
     velocity, offset = there.perform(hits, 120.0)
     assert np.array_equal(velocity > 0, hits > 0) and np.abs(offset).max() <= 0.5

@@ -10,7 +10,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.play.infill import Infilled, effective_sample_size, infill, vary
 from hypermeter.play.locks import Locks, lock_ending
 from hypermeter.play.plan import Plan, make_plan, plan_of
-from hypermeter.play.request import Drawing, Filling
+from hypermeter.play.request import InfillOptions, SamplingOptions
 from models import GRID, KNOWN, LABELS, make, music, player
 
 TWO = {"step_hidden_dim": 8, "bar_hidden_dim": 8, "phrase_hidden_dim": 8, "num_layers": 1}
@@ -64,11 +64,11 @@ def shares_of(log_probs):
     return weights / weights.sum()
 
 
-def drawn(player, primer=None, drawing=Drawing(), **options):
+def drawn(player, primer=None, sampling=SamplingOptions(), **options):
     """So many pieces of so many seeds, and what came with them."""
-    temperature, top_p = drawing.temperature, drawing.top_p
-    seeds = [Drawing(temperature, top_p, seed=seed) for seed in range(MANY)]
-    return [infill(player, LAST, primer, drawing, **options) for drawing in seeds]
+    temperature, top_p = sampling.temperature, sampling.top_p
+    seeds = [SamplingOptions(temperature, top_p, seed=seed) for seed in range(MANY)]
+    return [infill(player, LAST, primer, sampling, **options) for sampling in seeds]
 
 
 def far_off(done, wanted, errors=4.5):
@@ -80,16 +80,16 @@ def far_off(done, wanted, errors=4.5):
 @pytest.mark.parametrize("player", [PLAIN, SOFTMAX, TRANSFORMER], ids=["mixture", "softmax", "transformer"])
 def test_what_is_drawn_is_the_posterior_of_all_pieces_and_its_evidence_is_unbiased(player):
     log_probs = exact(player)
-    done = drawn(player, filling=Filling(16))
+    done = drawn(player, infilling=InfillOptions(16))
     assert not far_off(done, shares_of(log_probs))
     estimates, evidence = np.exp([made.log_evidence for made in done]), np.exp(log_probs[np.isfinite(log_probs)]).sum()
     assert abs(estimates.mean() - evidence) < 4.5 * estimates.std() / math.sqrt(MANY) + 1e-6
 
 
 def test_one_particle_does_not_know_of_later_locks():
-    done = drawn(PLAIN, filling=Filling(1))
+    done = drawn(PLAIN, infilling=InfillOptions(1))
     assert far_off(done, shares_of(exact(PLAIN)), errors=5)
-    naive = [PLAIN.generate(3, drawing=Drawing(seed=seed), locks=LAST)[0] for seed in range(20)]
+    naive = [PLAIN.generate(3, sampling=SamplingOptions(seed=seed), locks=LAST)[0] for seed in range(20)]
     assert all(np.array_equal(made.hits, piece) for made, piece in zip(done, naive, strict=False))
     estimates, evidence = np.exp([made.log_evidence for made in done]), np.exp(exact(PLAIN)).sum()
     assert abs(estimates.mean() - evidence) < 4.5 * estimates.std() / math.sqrt(MANY)
@@ -98,8 +98,10 @@ def test_one_particle_does_not_know_of_later_locks():
 def test_what_was_heard_and_what_is_asked_enter_the_posterior():
     heard, plan = hits(6), make_plan(LABELS, sections="verse:1 chorus:2", density=[0.1, 0.9, 0.9])
     wanted = shares_of(exact(OBEDIENT, heard, plan))
-    options = {"context": heard[:4], "plan": plan, "filling": Filling(16)}
-    plain = [infill(OBEDIENT, LAST, heard[4:], Drawing(guidance=0, seed=seed), **options) for seed in range(MANY)]
+    options = {"context": heard[:4], "plan": plan, "infilling": InfillOptions(16)}
+    plain = [
+        infill(OBEDIENT, LAST, heard[4:], SamplingOptions(guidance=0, seed=seed), **options) for seed in range(MANY)
+    ]
     assert not far_off(plain, wanted)
     for other in (exact(OBEDIENT, heard), exact(OBEDIENT, hits(6, seed=3), plan)):
         assert np.abs(shares_of(other) - wanted).max() > 0.02
@@ -117,17 +119,26 @@ def test_with_a_temperature_the_target_is_the_one_that_is_stated():
         free = np.exp(given / temperature)
         total += evidence + np.log((free * chosen).sum(-1) / free.sum(-1) + 1e-300)
         state = PLAIN.hear(PIECES[:, step], state)
-    assert not far_off(drawn(PLAIN, drawing=Drawing(temperature), filling=Filling(16)), shares_of(total))
+    assert not far_off(
+        drawn(PLAIN, sampling=SamplingOptions(temperature), infilling=InfillOptions(16)), shares_of(total)
+    )
 
 
 def test_a_horizon_leaves_later_bars_out_of_account():
     ending = lock_ending(2, hits(12))
     near = Locks(ending.known[:, :4], ending.values[:, :4])
-    told = [infill(PLAIN, ending, drawing=Drawing(seed=seed), filling=Filling(64, 0)) for seed in range(8)]
-    bar = [infill(PLAIN, ending, drawing=Drawing(seed=seed), filling=Filling(64, 1)) for seed in range(8)]
-    whole = [infill(PLAIN, ending, drawing=Drawing(seed=seed)) for seed in range(8)]
+    told = [
+        infill(PLAIN, ending, sampling=SamplingOptions(seed=seed), infilling=InfillOptions(64, 0)) for seed in range(8)
+    ]
+    bar = [
+        infill(PLAIN, ending, sampling=SamplingOptions(seed=seed), infilling=InfillOptions(64, 1)) for seed in range(8)
+    ]
+    whole = [infill(PLAIN, ending, sampling=SamplingOptions(seed=seed)) for seed in range(8)]
     assert all(np.array_equal(made.hits[2:], ending.values[0, 2:]) for made in told)
-    plain = [infill(PLAIN, near, drawing=Drawing(seed=seed), filling=Filling(64, 0)).hits[:2] for seed in range(8)]
+    plain = [
+        infill(PLAIN, near, sampling=SamplingOptions(seed=seed), infilling=InfillOptions(64, 0)).hits[:2]
+        for seed in range(8)
+    ]
     assert all(np.array_equal(made.hits[:2], short) for made, short in zip(told, plain, strict=True))
     assert any(not np.array_equal(one.hits, other.hits) for one, other in zip(told, whole, strict=True))
     assert told[0].log_evidence == 0 > bar[0].log_evidence > whole[0].log_evidence
@@ -138,19 +149,19 @@ def test_a_horizon_leaves_later_bars_out_of_account():
 
 @pytest.mark.parametrize("player", [PLAIN, SOFTMAX], ids=["mixture", "softmax"])
 @pytest.mark.parametrize(
-    ("drawing", "filling"),
+    ("sampling", "infilling"),
     [
-        (Drawing(), Filling()),
-        (Drawing(0.0), Filling()),
-        (Drawing(2.0, 0.3), Filling(5)),
-        (Drawing(bias={"0": 100.0, "1": -100.0}), Filling(5)),
-        (Drawing(), Filling(1)),
-        (Drawing(), Filling(7, 0)),
+        (SamplingOptions(), InfillOptions()),
+        (SamplingOptions(0.0), InfillOptions()),
+        (SamplingOptions(2.0, 0.3), InfillOptions(5)),
+        (SamplingOptions(bias={"0": 100.0, "1": -100.0}), InfillOptions(5)),
+        (SamplingOptions(), InfillOptions(1)),
+        (SamplingOptions(), InfillOptions(7, 0)),
     ],
 )
-def test_locked_cells_stay(player, drawing, filling):
+def test_locked_cells_stay(player, sampling, infilling):
     locks = sprinkled(24)
-    made = infill(player, locks, hits(5), drawing, filling=filling).hits
+    made = infill(player, locks, hits(5), sampling, infilling=infilling).hits
     assert made.shape == (24, 2) and made.dtype == np.uint8
     assert ((made == locks.values[0]) | ~locks.known[0]).all() and set(np.unique(made)) <= {0, 1}
 
@@ -159,7 +170,7 @@ def test_locked_cells_stay_under_guidance_and_where_they_are_all_but_impossible(
     own = make(2, **TWO, labels=LABELS)
     own.output_layer.project.bias.fill_(-80)  # it plays nothing at all
     locks, plan = sprinkled(12, share=0.5), make_plan(LABELS, sections="verse:1 chorus:2")
-    done = infill(own.player(), locks, drawing=Drawing(guidance=3.0), plan=plan)
+    done = infill(own.player(), locks, sampling=SamplingOptions(guidance=3.0), plan=plan)
     assert np.array_equal(done.hits[locks.known[0]], locks.values[locks.known]) and locks.values.any()
     assert math.isfinite(done.log_evidence)
 
@@ -169,8 +180,8 @@ def test_notes_of_a_track_are_filled_around_drums_and_drums_around_notes():
     for kept in (slice(0, 3), slice(3, None)):
         known = np.zeros(whole.shape, bool)
         known[:, kept] = True
-        for drawing in (Drawing(), Drawing(0.7), Drawing(0.9, 0.8)):
-            done = infill(player("tracks"), Locks(known, whole), drawing=drawing, filling=Filling(4))
+        for sampling in (SamplingOptions(), SamplingOptions(0.7), SamplingOptions(0.9, 0.8)):
+            done = infill(player("tracks"), Locks(known, whole), sampling=sampling, infilling=InfillOptions(4))
             assert np.array_equal(done.hits[:, kept], whole[:, kept])
             assert (done.hits[:, 3:].sum(-1) <= 1).all() and math.isfinite(done.log_evidence)
 
@@ -185,8 +196,8 @@ def test_all_locked_comes_back_and_weighs_what_it_is_likely():
 def test_nothing_locked_later_is_plain_generation():
     for known in (np.zeros((20, 2), bool), np.eye(20, 2, k=1, dtype=bool) * 0 + (np.arange(40) == 1).reshape(20, 2)):
         locks = Locks(known, hits(20))
-        done = infill(PLAIN, locks, hits(), Drawing(seed=3))
-        assert np.array_equal(done.hits, PLAIN.generate(20, hits(), Drawing(seed=3), locks=locks)[0])
+        done = infill(PLAIN, locks, hits(), SamplingOptions(seed=3))
+        assert np.array_equal(done.hits, PLAIN.generate(20, hits(), SamplingOptions(seed=3), locks=locks)[0])
         assert (done.effective_sample_size == 64).all() and done.warning == ""
 
 
@@ -196,16 +207,16 @@ def test_no_steps_to_fill_are_no_steps():
 
 
 def test_the_same_seed_gives_the_same_music():
-    first, again, other = (infill(PLAIN, sprinkled(), drawing=Drawing(seed=seed)).hits for seed in (1, 1, 2))
+    first, again, other = (infill(PLAIN, sprinkled(), sampling=SamplingOptions(seed=seed)).hits for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
-    assert infill(PLAIN, sprinkled(), drawing=Drawing(seed=None)).hits.shape == (16, 2)
+    assert infill(PLAIN, sprinkled(), sampling=SamplingOptions(seed=None)).hits.shape == (16, 2)
 
 
 # ---------------------------------------------------------------------- how well the particles stand for it
 
 
 def test_the_effective_sample_size_is_between_one_and_the_particles():
-    done = infill(PLAIN, sprinkled(32), filling=Filling(32))
+    done = infill(PLAIN, sprinkled(32), infilling=InfillOptions(32))
     assert done.effective_sample_size.shape == (32,)
     assert (done.effective_sample_size >= 1 - 1e-9).all() and (done.effective_sample_size <= 32 + 1e-9).all()
     assert done.smallest < 32 and done.particles == 32
@@ -242,7 +253,9 @@ def test_what_does_not_fit_is_said_in_one_line(options, words):
 def test_strength_zero_is_the_groove_and_strength_one_is_anew():
     music = hits(16, 4)
     assert np.array_equal(vary(FOUR, music, 0.0).hits, music)
-    assert np.array_equal(vary(FOUR, music, 1.0, Drawing(seed=4)).hits, FOUR.generate(16, drawing=Drawing(seed=4))[0])
+    assert np.array_equal(
+        vary(FOUR, music, 1.0, SamplingOptions(seed=4)).hits, FOUR.generate(16, sampling=SamplingOptions(seed=4))[0]
+    )
 
 
 def test_the_chunks_of_a_smaller_strength_are_among_those_of_a_larger():
@@ -250,12 +263,12 @@ def test_the_chunks_of_a_smaller_strength_are_among_those_of_a_larger():
     own = make(4, **TWO)
     own.output_layer.project.bias.fill_(-80)
     player, music = own.player(), np.ones((17, 4), np.uint8)
-    freed = [vary(player, music, strength, filling=Filling(1)).hits == 0 for strength in (0, 0.2, 0.5, 0.9, 1)]
+    freed = [vary(player, music, strength, infilling=InfillOptions(1)).hits == 0 for strength in (0, 0.2, 0.5, 0.9, 1)]
     assert [each.mean() for each in freed] == pytest.approx([0, 0.2, 0.5, 0.9, 1], abs=0.05)
     assert all((later | ~earlier).all() for earlier, later in pairwise(freed))
     beats = freed[2][:16].reshape(8, 2, 4)  # a beat of two steps is freed as one
     assert (beats.all(1) == beats.any(1)).all() and len(np.unique(beats.any(1), axis=0)) > 2
-    other = vary(player, music, 0.5, Drawing(seed=1), filling=Filling(1)).hits == 0
+    other = vary(player, music, 0.5, SamplingOptions(seed=1), infilling=InfillOptions(1)).hits == 0
     assert not np.array_equal(other, freed[2])
 
 
@@ -266,14 +279,14 @@ def test_a_variation_keeps_the_voices_that_are_named():
 
 
 def test_a_variation_asks_for_what_the_groove_has_from_the_first_bar_that_is_heard():
-    music, heard, options = hits(16), hits(8, seed=5), {"filling": Filling(8)}
+    music, heard, options = hits(16), hits(8, seed=5), {"infilling": InfillOptions(8)}
     measured, nothing = (vary(OBEDIENT, music, 1.0, plan=plan, **options).hits for plan in (None, Plan.free(4)))
     assert np.array_equal(measured, vary(OBEDIENT, music, 1.0, plan=plan_of(music, GRID), **options).hits)
     assert not np.array_equal(measured, nothing)
     whole = plan_of(np.concatenate([heard, music]), GRID)
     later = [vary(OBEDIENT, music, 1.0, context=heard, plan=plan, **options).hits for plan in (None, whole)]
     assert np.array_equal(*later)
-    strict = vary(OBEDIENT, music, 1.0, Drawing(guidance=50.0), **options).hits
+    strict = vary(OBEDIENT, music, 1.0, SamplingOptions(guidance=50.0), **options).hits
     assert np.array_equal(strict, measured)  # guidance counts for nothing
 
 

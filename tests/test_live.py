@@ -26,7 +26,7 @@ from hypermeter.play.compose import continue_groove
 from hypermeter.play.loading import load_player
 from hypermeter.play.moment import Part
 from hypermeter.play.plan import KINDS, Plan, make_plan, plan_bars
-from hypermeter.play.request import Drawing, Wishes
+from hypermeter.play.request import PlanOptions, SamplingOptions
 from hypermeter.share.live import (
     Asking,
     Drawer,
@@ -38,12 +38,12 @@ from hypermeter.share.live import (
     SimulatedClock,
 )
 from hypermeter.share.live.asking import CONTROLS, parse_control
-from hypermeter.share.live.drawing import MOST_ROWS, grown
 from hypermeter.share.live.engine import CLOCK, CONTINUE, DROP_S, LEAD_IN_S, SONG_POSITION, START, STOP
 from hypermeter.share.live.measure import Timing, percentile
 from hypermeter.share.live.parts import swung
 from hypermeter.share.live.ports import FileSink, input_names, listen_to_osc, open_input, open_output
 from hypermeter.share.live.process import Handle, ProcessDrawer
+from hypermeter.share.live.sampler import MOST_ROWS, grown
 
 GRID = Grid()
 KIT = load_kit("gm10")
@@ -400,14 +400,14 @@ def test_sections_that_are_asked_for_while_playing_keep_their_letters():
 
 def test_only_a_beginning_from_silence_is_asked_to_be_no_fill(player):
     fill = KINDS.index("fill")
-    begun = Asking.of(player, Wishes(style="jazz"), 2, 90.0)
+    begun = Asking.of(player, PlanOptions(style="jazz"), 2, 90.0)
     rows = [begun.row(bar, Settings(), (), None, 90.0) for bar in range(4)]
     assert [row.labels[0, 0, fill] for row in rows] == [1, 1, 0, 0]  # what stays after the script is open
     assert {row.labels[0, 0, KINDS.index("style")] for row in rows} == {2} and begun.is_wished
-    after = Asking.of(player, Wishes(sections=["verse", None, "fill"]), 3, 90.0, heard_bars=5)
+    after = Asking.of(player, PlanOptions(sections=["verse", None, "fill"]), 3, 90.0, heard_bars=5)
     rows = [after.row(bar, Settings(), (), None, 90.0) for bar in range(5)]
     assert [row.labels[0, 0, fill] for row in rows] == [1, 1, 2, 2, 2]  # as was wished
-    assert after.script_sections == "verse fill" and not Asking.of(player, Wishes(), 4, 90.0).is_wished
+    assert after.script_sections == "verse fill" and not Asking.of(player, PlanOptions(), 4, 90.0).is_wished
 
 
 def test_the_script_ends_in_one_line_where_the_model_knows_no_such_thing():
@@ -448,9 +448,9 @@ PRIMER = Groove(
     kit=KIT,
 )
 WISHES = {
-    "nothing": Wishes(),
-    "a style": Wishes(style="jazz"),
-    "a song": Wishes(sections="intro:2 rock+verse:3 fill:1", density=[0.1, 0.4], offbeat=0.3),
+    "nothing": PlanOptions(),
+    "a style": PlanOptions(style="jazz"),
+    "a song": PlanOptions(sections="intro:2 rock+verse:3 fill:1", density=[0.1, 0.4], offbeat=0.3),
 }
 
 
@@ -459,8 +459,8 @@ WISHES = {
 @pytest.mark.parametrize("ahead", [16, 1])
 def test_what_is_played_is_what_generate_writes(player, wishes, primer, ahead):
     tempo_bpm, heard = (93.7, 2) if primer is not None else (81.3, 0)
-    drawing = Drawing(temperature=0.9, bias={"kick": 1.0}, guidance=2.0, seed=2**40 + 5)
-    written = continue_groove(player, primer, 6, drawing, wishes=wishes, tempo_bpm=tempo_bpm, include_primer=False)
+    sampling = SamplingOptions(temperature=0.9, bias={"kick": 1.0}, guidance=2.0, seed=2**40 + 5)
+    written = continue_groove(player, primer, 6, sampling, wishes=wishes, tempo_bpm=tempo_bpm, include_primer=False)
     asking = Asking.of(player, wishes, 6, tempo_bpm, heard)
     parts, drawer = {}, Drawer(player)
 
@@ -471,7 +471,7 @@ def test_what_is_played_is_what_generate_writes(player, wishes, primer, ahead):
             return part, after
 
     sink, clock = Memory(), SimulatedClock(0.01)
-    settings = Settings(**vars(drawing))
+    settings = Settings(**vars(sampling))
     engine = engine_of(
         clock,
         sink,
@@ -498,7 +498,7 @@ def test_what_is_played_is_what_generate_writes(player, wishes, primer, ahead):
 
 def test_a_plan_that_grows_is_the_plan_as_a_whole(player):
     plan = make_plan(LABELS, sections="intro:2 verse:3 intro:1", style="rock", density=[0.1, 0.4])
-    whole = player.generate(96, drawing=Drawing(seed=5, guidance=0.0), plan=plan)[0]
+    whole = player.generate(96, sampling=SamplingOptions(seed=5, guidance=0.0), plan=plan)[0]
     part = drawn(Drawer(player), rows_of(plan), [16], Settings(seed=5, guidance=0.0))
     assert (part.hits == whole).all() and part.hits.any()
 
@@ -531,9 +531,9 @@ def test_another_temperature_draws_with_the_same_numbers(player):
 
 def test_guidance_and_bias_are_those_of_generate(player):
     plan = make_plan(LABELS, 3, style="jazz", density=0.4)
-    drawing = Drawing(bias={"kick": 2.0}, guidance=2.0)
-    whole = player.generate(48, drawing=drawing, plan=plan)[0]
-    part = drawn(Drawer(player), rows_of(plan), [16], Settings(**vars(drawing)))
+    sampling = SamplingOptions(bias={"kick": 2.0}, guidance=2.0)
+    whole = player.generate(48, sampling=sampling, plan=plan)[0]
+    part = drawn(Drawer(player), rows_of(plan), [16], Settings(**vars(sampling)))
     assert (part.hits == whole).all()
     never = drawn(Drawer(player), rows_of(plan), [16], Settings(bias={"kick": -100.0, "snare": 100.0}))
     assert not never.hits[:, 0].any() and never.hits[:, 1].all()
@@ -549,7 +549,7 @@ def test_a_tempo_alone_does_not_guide(player):
 
 
 def test_a_beginning_that_nobody_wished_for_does_not_guide_until_something_is_asked():
-    begun = plan_bars(LABELS, Wishes(), 4, grid=GRID, tempo_bpm=90.0)
+    begun = plan_bars(LABELS, PlanOptions(), 4, grid=GRID, tempo_bpm=90.0)
     asking, settings = Asking(LABELS, begun, is_wished=False), Settings(guidance=2.0)
     assert begun.asks and asking.guided(settings).guidance == 0
     assert asking.guided(settings.change(fill=False)).guidance == 2
@@ -1101,7 +1101,7 @@ def test_the_command_plays_into_a_file_in_simulated_time(capsys, tmp_path):
     said = capsys.readouterr().out
     assert "notes in 4 bars" in said and "0 left out" in said and "latency of notes, ms" in said
     groove = hypermeter.read_midi(out)
-    written = continue_groove(load_player("groove"), None, 4, Drawing(seed=4), wishes=Wishes(style="funk"))
+    written = continue_groove(load_player("groove"), None, 4, SamplingOptions(seed=4), wishes=PlanOptions(style="funk"))
     assert np.array_equal(groove.hits, written.hits) and written.hits.sum() > 20
     assert np.abs(groove.velocity - written.velocity).max() < 1 / 127
     assert np.abs(groove.offset - written.offset).max() < 1 / 120  # ticks of a step

@@ -17,7 +17,7 @@ from hypermeter.play.infill import infill
 from hypermeter.play.loading import load_player
 from hypermeter.play.locks import Locks
 from hypermeter.play.plan import make_plan
-from hypermeter.play.request import Drawing, Filling, Wishes, bounds_record
+from hypermeter.play.request import InfillOptions, PlanOptions, SamplingOptions, bounds_record
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_hits_of_python(opened, player, temperature, gui
     plan = None if guidance is None else some_plan(player, 16)
     options = {"temperature": temperature, "seed": 2**32 + 7, "guidance": guidance or 0.0}
     found = opened.play("continue", {**NOTHING, **options, "bars": 16, "asked": asked_of(plan)})
-    assert (found["hits"] == player.generate(256, None, Drawing(**options), plan=plan)[0]).all()
+    assert (found["hits"] == player.generate(256, None, SamplingOptions(**options), plan=plan)[0]).all()
 
 
 def test_top_p_and_bias_are_those_of_python(opened, player):
@@ -72,18 +72,22 @@ def test_top_p_and_bias_are_those_of_python(opened, player):
     for top_p in (0.9, 1.0):
         request = {**NOTHING, "bars": 16, "temperature": 1, "topP": top_p, "bias": bias, "seed": 3}
         found = opened.play("continue", request)
-        assert (found["hits"] == player.generate(256, None, Drawing(top_p=top_p, bias=by_voice, seed=3))[0]).all()
+        assert (
+            found["hits"] == player.generate(256, None, SamplingOptions(top_p=top_p, bias=by_voice, seed=3))[0]
+        ).all()
 
 
 def test_the_tempo_by_itself_is_not_guided(opened, player):
     plan = make_plan(player.labels, 4, tempo_bpm=90)
     request = {**NOTHING, "bars": 4, "temperature": 1, "guidance": 2, "seed": 3, "asked": asked_of(plan)}
-    assert (opened.play("continue", request)["hits"] == player.generate(64, None, Drawing(seed=3), plan=plan)[0]).all()
+    assert (
+        opened.play("continue", request)["hits"] == player.generate(64, None, SamplingOptions(seed=3), plan=plan)[0]
+    ).all()
 
 
 def some_infill(player):
     """A song of 12 bars, of which the last eight are to be filled in, and which cells of these are known."""
-    song = player.generate(192, None, Drawing(seed=11))[0]
+    song = player.generate(192, None, SamplingOptions(seed=11))[0]
     known = np.zeros((128, 10), np.uint8)
     known[:, 0] = known[64:] = known[5] = 1
     return song, known
@@ -99,12 +103,12 @@ def test_the_same_seed_fills_in_as_python_does(opened, player, particles, temper
     options = {"temperature": temperature, "seed": 4, "guidance": guidance or 0.0}
     cells = {"known": known.ravel().tolist(), "start": 64, "horizonBars": 2}
     request = {**options, "particles": particles, **song_of(song), **cells, "asked": asked_of(plan)}
-    found, drawing, locks = opened.play("infill", request), Drawing(**options), Locks(known > 0, pattern)
-    expected = infill(player, locks, None, drawing, context=context, plan=plan, filling=Filling(particles, 2))
+    found, sampling, locks = opened.play("infill", request), SamplingOptions(**options), Locks(known > 0, pattern)
+    expected = infill(player, locks, None, sampling, context=context, plan=plan, infilling=InfillOptions(particles, 2))
     assert (found["hits"] == expected.hits).all() and (found["hits"] != pattern).any()
     assert found["smallest"] == pytest.approx(expected.smallest, rel=1e-3)
     if particles == 1:
-        assert (found["hits"] == player.generate(128, context, drawing, locks=locks, plan=plan)[0]).all()
+        assert (found["hits"] == player.generate(128, context, sampling, locks=locks, plan=plan)[0]).all()
     whole = np.concatenate([context, expected.hits])
     is_told = np.concatenate([context > 0, (expected.hits > 0) & (pattern > 0)])
     told = tuple(np.where(is_told, value, np.nan) for value in (np.float32(0.8), 0.0))
@@ -113,12 +117,12 @@ def test_the_same_seed_fills_in_as_python_does(opened, player, particles, temper
 
 
 def test_the_same_seed_plays_as_python_does(opened, player):
-    primer = player.generate(64, None, Drawing(seed=8))[0]
+    primer = player.generate(64, None, SamplingOptions(seed=8))[0]
     velocity, offset = player.perform(primer, 110, seed=9)
     request = {**song_of(primer, velocity, offset, 110), "temperature": 1, "seed": 12, "bars": 4}
     first = opened.play("continue", request)
     moment = player.heard(player.moment(110), primer, velocity, offset, 110)
-    part, _ = player.play(moment, 64, player.rules(Drawing(seed=12)), 110)
+    part, _ = player.play(moment, 64, player.rules(SamplingOptions(seed=12)), 110)
     assert (first["hits"] == part.hits).all()
     check_played(first, (part.velocity, part.offset))
     # What the thread remembers of the primer changes nothing: the same again, and after other music.
@@ -130,7 +134,7 @@ def test_the_same_seed_plays_as_python_does(opened, player):
 
 
 def test_endless_play_remembers_what_it_no_longer_sends(opened, player):
-    rules = [player.rules(Drawing(seed=seed)) for seed in (1, 2)]
+    rules = [player.rules(SamplingOptions(seed=seed)) for seed in (1, 2)]
     first = opened.play("continue", {**NOTHING, "temperature": 1, "seed": 1, "bars": 8})
     part, moment = player.play(player.moment(120), 128, rules[0], 120)
     assert (first["hits"] == part.hits).all()
@@ -191,7 +195,7 @@ def on_server(chromium, served):
 
 
 def test_the_server_plays_what_the_page_plays(on_server, player):
-    song = song_of(player.generate(64, None, Drawing(seed=2))[0])
+    song = song_of(player.generate(64, None, SamplingOptions(seed=2))[0])
     for request in (
         {**NOTHING, "temperature": 1, "seed": 5, "bars": 4},
         {**song, "temperature": 0.8, "seed": 6, "bars": 4, "guidance": 1.0, "asked": asked_of(some_plan(player, 8))},
@@ -230,10 +234,10 @@ def test_everything_is_done_on_the_server_where_it_is_chosen(on_server):
 
 
 WISHES = (
-    Wishes(),
-    Wishes(style="funk"),
-    Wishes(fill=[False, False, False, True]),
-    Wishes(density=[0.1, 0.15, 0.2, 0.25]),
+    PlanOptions(),
+    PlanOptions(style="funk"),
+    PlanOptions(fill=[False, False, False, True]),
+    PlanOptions(density=[0.1, 0.15, 0.2, 0.25]),
 )
 
 
@@ -245,7 +249,7 @@ def anywhere(request):
 
 def some_groove(player, bars, seed=31):
     """Return a groove with velocity and timing, on which something can be played on."""
-    return continue_groove(player, None, bars, Drawing(seed=seed), tempo_bpm=96)
+    return continue_groove(player, None, bars, SamplingOptions(seed=seed), tempo_bpm=96)
 
 
 def asks_of(player, wishes, bars):
@@ -298,7 +302,7 @@ def check_equal(found, groove):
 def test_continue_gives_the_groove_of_python(anywhere, player, heard_bars):
     primer = some_groove(player, heard_bars) if heard_bars else None
     for seed, wishes in enumerate(WISHES, 2**40):
-        expected = continue_groove(player, primer, 4, Drawing(seed=seed), wishes=wishes, tempo_bpm=96)
+        expected = continue_groove(player, primer, 4, SamplingOptions(seed=seed), wishes=wishes, tempo_bpm=96)
         nothing = Groove(np.zeros((0, 10)), tempo_bpm=96, kit=expected.kit)
         asks = asks_of(player, wishes, 4)
         found = do(anywhere, primer or nothing, ["continue", 4], asks, seed=seed, style=asks[0]["style"])
@@ -308,8 +312,8 @@ def test_continue_gives_the_groove_of_python(anywhere, player, heard_bars):
 
 def test_two_bars_and_two_more_are_the_four_of_python(opened, player):
     """Endless play draws so, with the seed that it had: a style is as new as it is in one piece."""
-    primer, wishes = some_groove(player, 4), Wishes(style="funk")
-    expected = continue_groove(player, primer, 4, Drawing(seed=6), wishes=wishes)
+    primer, wishes = some_groove(player, 4), PlanOptions(style="funk")
+    expected = continue_groove(player, primer, 4, SamplingOptions(seed=6), wishes=wishes)
     asks = asks_of(player, wishes, 4)
     do(opened, primer, ["continue", 2], [], seed=6, style=asks[0]["style"])
     opened.page.evaluate("async () => { hypermeter.app.set({ seed: 6 }); await hypermeter.app.continue(2) }")
@@ -320,10 +324,10 @@ def test_two_bars_and_two_more_are_the_four_of_python(opened, player):
 @pytest.mark.parametrize("first", [0, 2])
 def test_fill_in_gives_the_groove_of_python(anywhere, player, first):
     """The page looks two bars past what it writes."""
-    groove, filling = some_groove(player, 8), Filling(horizon_bars=2)
-    for seed, wishes in enumerate((Wishes(), Wishes(style="funk"), Wishes(density=[0.15, 0.25]))):
+    groove, infilling = some_groove(player, 8), InfillOptions(horizon_bars=2)
+    for seed, wishes in enumerate((PlanOptions(), PlanOptions(style="funk"), PlanOptions(density=[0.15, 0.25]))):
         expected, _ = replace_bars(
-            player, groove, [first, first + 1], Drawing(seed=seed), wishes=wishes, filling=filling
+            player, groove, [first, first + 1], SamplingOptions(seed=seed), wishes=wishes, infilling=infilling
         )
         asks = asks_of(player, wishes, 2)
         options = {"seed": seed, "first": first, "selection": [first, first + 2], "style": asks[0]["style"]}
@@ -333,7 +337,7 @@ def test_fill_in_gives_the_groove_of_python(anywhere, player, first):
 
 def test_vary_gives_the_groove_of_python(anywhere, player):
     groove = some_groove(player, 6)
-    expected, _ = vary_groove(player, groove, 0.4, Drawing(seed=22))
+    expected, _ = vary_groove(player, groove, 0.4, SamplingOptions(seed=22))
     asks = asks_of(player, WISHES[-1], 4)  # what is asked of bars counts for nothing there
     found = do(anywhere, groove, ["vary", 0.4], asks, seed=22, first=0, selection=[0, 6])
     check_equal(found, expected)
@@ -342,9 +346,9 @@ def test_vary_gives_the_groove_of_python(anywhere, player):
 
 def test_the_last_bars_vary_as_they_do_in_python_after_the_others(opened, player):
     context = some_groove(player, 4)
-    last = continue_groove(player, context, 2, Drawing(seed=32), include_primer=False)
+    last = continue_groove(player, context, 2, SamplingOptions(seed=32), include_primer=False)
     groove = after(context, last)
-    expected, _ = vary_groove(player, last, 0.6, Drawing(seed=23), context=context)
+    expected, _ = vary_groove(player, last, 0.6, SamplingOptions(seed=23), context=context)
     found = do(opened, groove, ["vary", 0.6], [], seed=23, selection=[4, 6])
     check_equal({name: values[64:] for name, values in found.items()}, expected)
     assert (found["hits"][:64] == context.hits).all() and (expected.hits != last.hits).any()

@@ -1,4 +1,4 @@
-"""Rules of drawing against the distributions that they state, listed in full; locks against the rule of Bayes."""
+"""Rules of sampling against the distributions that they state, listed in full; locks against the rule of Bayes."""
 
 import math
 from itertools import pairwise
@@ -11,7 +11,7 @@ from hypermeter.play.distribution import CANDIDATES, Categorical, Mixture
 from hypermeter.play.locks import Locks, combine, lock_all_but, lock_ending, lock_voices
 from hypermeter.play.random import HITS as FOR_HITS
 from hypermeter.play.random import Stream
-from hypermeter.play.request import Drawing, Filling, Wishes
+from hypermeter.play.request import InfillOptions, PlanOptions, SamplingOptions
 from hypermeter.play.rules import Rules, guided
 from models import music, player
 from test_play_distribution import KNOWN, all_steps, assert_drawn_as, make, repeated, table
@@ -212,38 +212,38 @@ def test_weights_of_locks_are_told_with_bias_and_without_temperature_and_guidanc
 
 
 def test_a_request_becomes_rules():
-    made = Rules.of(Drawing(0.5, 0.9, {"hat": 2.0, "kick": -1.0}, 3.0, 7), 7, NAMES, 6, is_guided=True)
+    made = Rules.of(SamplingOptions(0.5, 0.9, {"hat": 2.0, "kick": -1.0}, 3.0, 7), 7, NAMES, 6, is_guided=True)
     assert (made.temperature, made.top_p, made.guidance, made.seed) == (0.5, 0.9, 3.0, 7)
     assert made.bias.tolist() == [-1, 0, 2, 0, 0, 0] and not made.is_plain
-    plain = Rules.of(Drawing(bias={"hat": 0.0}), 0, NAMES, 6, is_guided=False)
+    plain = Rules.of(SamplingOptions(bias={"hat": 0.0}), 0, NAMES, 6, is_guided=False)
     assert plain.bias is None and plain.guidance == 0 and plain.is_plain
     with pytest.raises(HypermeterError, match="bias: no voice 'cowbell' in the model; it has kick, snare"):
-        Rules.of(Drawing(bias={"cowbell": 1.0}), 0, NAMES, 4, is_guided=False)
+        Rules.of(SamplingOptions(bias={"cowbell": 1.0}), 0, NAMES, 4, is_guided=False)
 
 
 @pytest.mark.parametrize(
     ("make_request", "words"),
     [
-        (lambda: Drawing(temperature=-1.0), "temperature is -1, expected from 0 to 10"),
-        (lambda: Drawing(temperature=math.inf), "temperature is inf"),
-        (lambda: Drawing(temperature=math.nan), "temperature is nan"),
-        (lambda: Drawing(temperature="hot"), "temperature is 'hot'"),
-        (lambda: Drawing(top_p=0.0), "top_p is 0, expected above 0 up to 1"),
-        (lambda: Drawing(top_p=1.1), "top_p is 1.1"),
-        (lambda: Drawing(guidance=-1.0), "guidance is -1, expected from 0 to 100"),
-        (lambda: Drawing(guidance=math.nan), "guidance is nan"),
-        (lambda: Drawing(bias={"kick": math.nan}), "bias of kick is nan, expected from -100 to 100"),
-        (lambda: Drawing(bias={"kick": 1e30}), r"bias of kick is 1e\+30"),
-        (lambda: Drawing(seed=-1), "seed is -1, expected a whole number from 0 to 9007199254740991"),
-        (lambda: Drawing(seed=2**53), "seed is 9007199254740992"),
-        (lambda: Drawing(seed=1.5), "seed is 1.5, expected a whole number"),
-        (lambda: Drawing(seed=True), "seed is True"),
-        (lambda: Filling(particles=0), "particles is 0, expected a whole number from 1 to 65536"),
-        (lambda: Filling(horizon_bars=-1), "horizon_bars is -1, expected a whole number from 0"),
-        (lambda: Wishes(density=1.5), "density is 1.5, expected from 0 to 1"),
-        (lambda: Wishes(offbeat=[0.2, -1]), "offbeat is -1"),
-        (lambda: Wishes(density=[]), "density of no numbers"),
-        (lambda: Wishes(tempo_bpm=0), "tempo_bpm is 0"),
+        (lambda: SamplingOptions(temperature=-1.0), "temperature is -1, expected from 0 to 10"),
+        (lambda: SamplingOptions(temperature=math.inf), "temperature is inf"),
+        (lambda: SamplingOptions(temperature=math.nan), "temperature is nan"),
+        (lambda: SamplingOptions(temperature="hot"), "temperature is 'hot'"),
+        (lambda: SamplingOptions(top_p=0.0), "top_p is 0, expected above 0 up to 1"),
+        (lambda: SamplingOptions(top_p=1.1), "top_p is 1.1"),
+        (lambda: SamplingOptions(guidance=-1.0), "guidance is -1, expected from 0 to 100"),
+        (lambda: SamplingOptions(guidance=math.nan), "guidance is nan"),
+        (lambda: SamplingOptions(bias={"kick": math.nan}), "bias of kick is nan, expected from -100 to 100"),
+        (lambda: SamplingOptions(bias={"kick": 1e30}), r"bias of kick is 1e\+30"),
+        (lambda: SamplingOptions(seed=-1), "seed is -1, expected a whole number from 0 to 9007199254740991"),
+        (lambda: SamplingOptions(seed=2**53), "seed is 9007199254740992"),
+        (lambda: SamplingOptions(seed=1.5), "seed is 1.5, expected a whole number"),
+        (lambda: SamplingOptions(seed=True), "seed is True"),
+        (lambda: InfillOptions(particles=0), "particles is 0, expected a whole number from 1 to 65536"),
+        (lambda: InfillOptions(horizon_bars=-1), "horizon_bars is -1, expected a whole number from 0"),
+        (lambda: PlanOptions(density=1.5), "density is 1.5, expected from 0 to 1"),
+        (lambda: PlanOptions(offbeat=[0.2, -1]), "offbeat is -1"),
+        (lambda: PlanOptions(density=[]), "density of no numbers"),
+        (lambda: PlanOptions(tempo_bpm=0), "tempo_bpm is 0"),
     ],
 )
 def test_a_number_out_of_its_bounds_is_said_in_one_line(make_request, words):

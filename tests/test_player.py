@@ -12,7 +12,7 @@ from hypermeter.play.loading import kit_of, load_player
 from hypermeter.play.locks import Locks, lock_ending
 from hypermeter.play.moment import Moment
 from hypermeter.play.plan import Plan, make_plan
-from hypermeter.play.request import Drawing
+from hypermeter.play.request import SamplingOptions
 from models import LABELS, MODELS, PLANNED, make, music, player
 from test_play_distribution import all_steps, assert_drawn_as, table
 
@@ -27,7 +27,7 @@ def made(request):
 
 
 def seeded(seed, **options):
-    return Drawing(seed=seed, **options)
+    return SamplingOptions(seed=seed, **options)
 
 
 # ---------------------------------------------------------------------- lengths, seeds, primers
@@ -53,8 +53,8 @@ def test_a_longer_piece_begins_as_the_shorter_one(made):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_rows_do_not_depend_on_how_many_there_are(name):
-    many = player(name).generate(20, rows=4, drawing=seeded(5))
-    assert np.array_equal(player(name).generate(20, drawing=seeded(5)), many[:1])
+    many = player(name).generate(20, rows=4, sampling=seeded(5))
+    assert np.array_equal(player(name).generate(20, sampling=seeded(5)), many[:1])
     assert not np.array_equal(many[0], many[1])
 
 
@@ -82,9 +82,9 @@ def test_a_state_stands_for_the_music_that_made_it(name):
     whole = own.generate(25, primer, seeded(2), plan=plan)
     state = own.listen(primer[:, 6:], own.listen(primer[:, :6], own.start(2, plan)))
     for _ in range(2):
-        assert np.array_equal(own.generate(25, drawing=seeded(2), plan=plan, state=state), whole)
+        assert np.array_equal(own.generate(25, sampling=seeded(2), plan=plan, state=state), whole)
     later = own.listen(whole[:, :10], state)
-    assert np.array_equal(own.generate(15, drawing=seeded(2), plan=plan, state=later), whole[:, 10:])
+    assert np.array_equal(own.generate(15, sampling=seeded(2), plan=plan, state=later), whole[:, 10:])
     assert np.array_equal(own.generate(15, whole[:, :10], seeded(2), plan=plan, state=state), whole[:, 10:])
 
 
@@ -92,9 +92,9 @@ def test_a_plan_beside_a_state_takes_the_place_of_its_own():
     own, other = player("gru"), make_plan(LABELS, 3, density=0.9)
     state = own.listen(PRIMER, own.start(2, PLAN))
     wanted = own.generate(20, PRIMER, seeded(1, guidance=0.0), plan=other)
-    assert np.array_equal(own.generate(20, drawing=seeded(1, guidance=0.0), state=state, plan=other), wanted)
+    assert np.array_equal(own.generate(20, sampling=seeded(1, guidance=0.0), state=state, plan=other), wanted)
     kept = own.generate(20, PRIMER, seeded(1, guidance=0.0), plan=PLAN)
-    assert np.array_equal(own.generate(20, drawing=seeded(1, guidance=0.0), state=state), kept)
+    assert np.array_equal(own.generate(20, sampling=seeded(1, guidance=0.0), state=state), kept)
 
 
 @pytest.mark.parametrize("name", ["gru", "softmax", "tracks"])
@@ -113,7 +113,7 @@ def test_steps_are_drawn_from_the_models_own_distribution(name):
 
 
 def test_temperature_zero_plays_the_likeliest_combination_each_time(made):
-    new, state = made.generate(12, PRIMER, Drawing(0.0)), made.listen(PRIMER, made.start(2))
+    new, state = made.generate(12, PRIMER, SamplingOptions(0.0)), made.listen(PRIMER, made.start(2))
     for x in new.swapaxes(0, 1):
         combos, log_probs = state.dist.candidates()
         assert np.array_equal(x, combos[log_probs.argmax(-1)])
@@ -121,20 +121,22 @@ def test_temperature_zero_plays_the_likeliest_combination_each_time(made):
 
 
 def test_a_bias_makes_its_voice_busier_and_no_other_silent(made):
-    plain, biased = (made.generate(60, rows=8, drawing=Drawing(bias=bias)).mean((0, 1)) for bias in ({}, {"0": 3.0}))
+    plain, biased = (
+        made.generate(60, rows=8, sampling=SamplingOptions(bias=bias)).mean((0, 1)) for bias in ({}, {"0": 3.0})
+    )
     assert biased[0] > plain[0] + 0.1 and (biased[1:] > 0).all()
-    never, always = (made.generate(20, drawing=Drawing(bias={"0": bias}))[..., 0] for bias in (-100.0, 100.0))
+    never, always = (made.generate(20, sampling=SamplingOptions(bias={"0": bias}))[..., 0] for bias in (-100.0, 100.0))
     assert not never.any() and always.all()
 
 
 def test_a_small_top_p_is_less_varied(made):
-    few, all_of_them = (made.generate(60, rows=4, drawing=Drawing(top_p=top_p)) for top_p in (0.3, 1.0))
+    few, all_of_them = (made.generate(60, rows=4, sampling=SamplingOptions(top_p=top_p)) for top_p in (0.3, 1.0))
     assert len(np.unique(few.reshape(-1, 3), axis=0)) < len(np.unique(all_of_them.reshape(-1, 3), axis=0))
 
 
 def test_a_track_plays_one_note_at_a_time():
     for temperature in (1.0, 0.7, 0.0):
-        new = player("tracks").generate(40, rows=3, drawing=Drawing(temperature))
+        new = player("tracks").generate(40, rows=3, sampling=SamplingOptions(temperature))
         assert new[..., 3:].sum(-1).max() <= 1 and new.shape == (3, 40, player("tracks").width)
 
 
@@ -159,7 +161,7 @@ def test_more_guidance_goes_further_towards_the_plan(name):
     """How much better the plan explains what is played grows with guidance."""
 
     def gain(guidance):
-        new = player(name).generate(32, rows=24, drawing=Drawing(guidance=guidance), plan=PLAN)
+        new = player(name).generate(32, rows=24, sampling=SamplingOptions(guidance=guidance), plan=PLAN)
         return (player(name).log_prob(new, PLAN) - player(name).log_prob(new)).mean()
 
     gains = [gain(guidance) for guidance in (0.0, 2.0, 10.0)]
@@ -168,9 +170,9 @@ def test_more_guidance_goes_further_towards_the_plan(name):
 
 def test_guidance_counts_only_where_more_than_the_tempo_is_asked():
     for plan in (None, Plan.free(4), make_plan(LABELS, 4, tempo_bpm=90)):
-        one, other = (player("gru").generate(20, drawing=Drawing(guidance=g), plan=plan) for g in (0.0, 20.0))
+        one, other = (player("gru").generate(20, sampling=SamplingOptions(guidance=g), plan=plan) for g in (0.0, 20.0))
         assert np.array_equal(one, other)
-    one, other = (player("gru").generate(20, drawing=Drawing(guidance=g), plan=PLAN) for g in (0.0, 20.0))
+    one, other = (player("gru").generate(20, sampling=SamplingOptions(guidance=g), plan=PLAN) for g in (0.0, 20.0))
     assert not np.array_equal(one, other)
 
 
@@ -178,10 +180,17 @@ LOCKS = Locks(np.random.default_rng(2).random((20, 3)) < 0.4, music("gru", 20, r
 
 
 @pytest.mark.parametrize(
-    "drawing", [Drawing(), Drawing(0.0), Drawing(3.0, 0.2), Drawing(bias={"0": 100.0}), Drawing(guidance=4.0)]
+    "sampling",
+    [
+        SamplingOptions(),
+        SamplingOptions(0.0),
+        SamplingOptions(3.0, 0.2),
+        SamplingOptions(bias={"0": 100.0}),
+        SamplingOptions(guidance=4.0),
+    ],
 )
-def test_locked_cells_come_out_as_they_are(made, drawing):
-    new = made.generate(30, PRIMER, drawing, locks=LOCKS, plan=PLAN)
+def test_locked_cells_come_out_as_they_are(made, sampling):
+    new = made.generate(30, PRIMER, sampling, locks=LOCKS, plan=PLAN)
     assert ((new[:, :20] == LOCKS.values) | ~LOCKS.known).all()
 
 
@@ -198,7 +207,7 @@ def test_locks_of_later_steps_do_not_change_the_draws_before_them(made):
 @pytest.mark.parametrize("name", ["gru", "triplets of 3/4", "tracks", "lstm"])
 def test_music_in_parts_of_any_length_is_the_music_at_once_with_velocity_and_timing(name):
     own = player(name)
-    rules = own.rules(Drawing(0.9, seed=6), PLAN)
+    rules = own.rules(SamplingOptions(0.9, seed=6), PLAN)
     start = own.moment(100.0, PLAN)
     whole, end = own.play(start, 24, rules, 100.0)
     parts, moment = [], start
@@ -209,7 +218,7 @@ def test_music_in_parts_of_any_length_is_the_music_at_once_with_velocity_and_tim
     for field in ("hits", "velocity", "offset"):
         assert np.array_equal(np.concatenate([getattr(part, field) for part in parts]), getattr(whole, field))
     assert moment.position == end.position == 24 and start.position == 0
-    assert np.array_equal(whole.hits, own.generate(24, drawing=Drawing(0.9, seed=6), plan=PLAN)[0])
+    assert np.array_equal(whole.hits, own.generate(24, sampling=SamplingOptions(0.9, seed=6), plan=PLAN)[0])
     if own.has_expression:
         velocity, offset = own.perform(whole.hits, 100.0, seed=6)
         assert np.allclose(whole.velocity, velocity, atol=1e-6) and np.allclose(whole.offset, offset, atol=1e-6)
@@ -247,7 +256,7 @@ def test_work_that_is_watched_can_be_ended():
         ({"primer": np.full((4, 3), math.nan)}, "primer: values other than 0 and 1"),
         ({"context": np.full((4, 3), 2)}, "context: values other than 0 and 1"),
         ({"context": np.zeros((3, 4, 3)), "primer": PRIMER}, r"primer of shape \(2, 13, 3\), .* each of 3 pieces"),
-        ({"drawing": Drawing(bias={"cowbell": 1.0})}, "bias: no voice 'cowbell' in the model; it has 0, 1, 2"),
+        ({"sampling": SamplingOptions(bias={"cowbell": 1.0})}, "bias: no voice 'cowbell' in the model; it has 0, 1, 2"),
         ({"locks": Locks(np.ones((3, 2, 3)), np.ones((3, 2, 3)))}, "locks: 3 rows of 3 columns, expected 1 or 1"),
         ({"locks": Locks(np.ones((2, 4)), np.ones((2, 4)))}, "locks: 1 rows of 4 columns"),
         ({"plan": Plan.free(2, rows=3)}, r"plan: labels \(3, 2, 3\)"),
@@ -261,7 +270,7 @@ def test_what_does_not_fit_is_said_in_one_line(options, words):
 
 def test_parts_that_do_not_fit_are_said_in_one_line():
     own = player("gru")
-    moment, rules = own.moment(100.0), own.rules(Drawing())
+    moment, rules = own.moment(100.0), own.rules(SamplingOptions())
     with pytest.raises(HypermeterError, match="steps is -1"):
         own.play(moment, -1, rules, 100.0)
     with pytest.raises(HypermeterError, match=r"velocity or offset of shape \(3, 3\), expected \(4, 3\)"):
@@ -277,10 +286,10 @@ def test_a_saved_model_plays_as_it_did(tmp_path):
     kit = load_kit("gm10")
     own = make(10, kit=kit, labels=LABELS, use_expression=True)
     own.save(tmp_path / "best.safetensors")
-    before = own.player().generate(20, drawing=seeded(3))
+    before = own.player().generate(20, sampling=seeded(3))
     for path in (tmp_path, tmp_path / "best.safetensors", str(tmp_path / "best.safetensors")):
         found = load_player(path)
-        assert np.array_equal(found.generate(20, drawing=seeded(3)), before)
+        assert np.array_equal(found.generate(20, sampling=seeded(3)), before)
         assert found.kit == kit == kit_of(found) and found.voices == kit.names and found.grid == own.grid
         assert found.labels == own.labels and found.has_expression
     assert load_player(tmp_path / "best.safetensors").name == "best"

@@ -32,7 +32,7 @@ from hypermeter.play.compose import continue_groove, fill_groove, vary_groove
 from hypermeter.play.loading import load_player
 from hypermeter.play.locks import Locks
 from hypermeter.play.plan import Plan, make_plan, plan_bars
-from hypermeter.play.request import BOUNDS, Drawing, Filling, Wishes
+from hypermeter.play.request import BOUNDS, InfillOptions, PlanOptions, SamplingOptions
 from hypermeter.share.serve import Limits, make_app
 from hypermeter.share.serve.command import is_loopback, listen, load_players, serve_command
 from hypermeter.share.serve.guard import one_line
@@ -115,34 +115,38 @@ def check_same(found, groove):
 
 
 ASKED = [
-    ({}, Drawing(), Wishes()),
+    ({}, SamplingOptions(), PlanOptions()),
     (
         {"seed": 2**53 - 1, "temperature": 0.7, "top_p": 0.9},
-        Drawing(seed=2**53 - 1, temperature=0.7, top_p=0.9),
-        Wishes(),
+        SamplingOptions(seed=2**53 - 1, temperature=0.7, top_p=0.9),
+        PlanOptions(),
     ),
-    ({"bias": {"ride": 3.0}, "seed": 5}, Drawing(bias={"ride": 3.0}, seed=5), Wishes()),
+    ({"bias": {"ride": 3.0}, "seed": 5}, SamplingOptions(bias={"ride": 3.0}, seed=5), PlanOptions()),
     (
         {"plan": {"style": "jazz", "density": [0.1, 0.4]}, "guidance": 2},
-        Drawing(guidance=2),
-        Wishes(style="jazz", density=[0.1, 0.4]),
+        SamplingOptions(guidance=2),
+        PlanOptions(style="jazz", density=[0.1, 0.4]),
     ),
-    ({"plan": {"sections": "verse:2 fill:1"}, "seed": 4}, Drawing(seed=4), Wishes(sections="verse:2 fill:1")),
-    ({"plan": {"tempo_bpm": 200}, "seed": 4}, Drawing(seed=4), Wishes(tempo_bpm=200)),
+    (
+        {"plan": {"sections": "verse:2 fill:1"}, "seed": 4},
+        SamplingOptions(seed=4),
+        PlanOptions(sections="verse:2 fill:1"),
+    ),
+    ({"plan": {"tempo_bpm": 200}, "seed": 4}, SamplingOptions(seed=4), PlanOptions(tempo_bpm=200)),
 ]
 
 
-@pytest.mark.parametrize(("body", "drawing", "wishes"), ASKED)
-def test_what_is_generated_is_what_python_plays(app, player, body, drawing, wishes):
+@pytest.mark.parametrize(("body", "sampling", "wishes"), ASKED)
+def test_what_is_generated_is_what_python_plays(app, player, body, sampling, wishes):
     found = played(app, "generate", {"bars": 3, "tempo_bpm": 90, **body})
-    check_same(found, continue_groove(player, None, 3, drawing, wishes=wishes, tempo_bpm=90))
+    check_same(found, continue_groove(player, None, 3, sampling, wishes=wishes, tempo_bpm=90))
 
 
-@pytest.mark.parametrize(("body", "drawing", "wishes"), ASKED)
-def test_a_groove_is_continued_as_python_continues_it(app, player, body, drawing, wishes):
+@pytest.mark.parametrize(("body", "sampling", "wishes"), ASKED)
+def test_a_groove_is_continued_as_python_continues_it(app, player, body, sampling, wishes):
     found = played(app, "continue", {"groove": sent(beat(), tempo_bpm=100), "bars": 3, **body})
     primer = Groove(beat(), tempo_bpm=100, kit=KIT)
-    check_same(found, continue_groove(player, primer, 3, drawing, wishes=wishes, include_primer=False))
+    check_same(found, continue_groove(player, primer, 3, sampling, wishes=wishes, include_primer=False))
 
 
 def test_the_tempo_is_told_where_no_plan_is(app, player):
@@ -152,7 +156,7 @@ def test_the_tempo_is_told_where_no_plan_is(app, player):
     by_bar = {"labels": [[0, 0, 0]] * 4, "numbers": numbers}
     primer = Groove(beat(), tempo_bpm=200, kit=KIT)
     plan = Plan.free(2).then(told)
-    expected = continue_groove(player, primer, 2, Drawing(seed=3), plan=plan, include_primer=False)
+    expected = continue_groove(player, primer, 2, SamplingOptions(seed=3), plan=plan, include_primer=False)
     open_bars = {"labels": [[0, 0, 0]], "numbers": [[None, None, None]]}
     for given in ({}, {"plan": None}, {"plan": {}}, {"plan": by_bar}):
         check_same(played(app, "continue", body | given), expected)
@@ -174,13 +178,20 @@ def some_infill():
     )
 
 
-@pytest.mark.parametrize("wishes", [Wishes(), Wishes(style="jazz", fill=[None, True])])
+@pytest.mark.parametrize("wishes", [PlanOptions(), PlanOptions(style="jazz", fill=[None, True])])
 def test_what_is_known_stays_and_the_rest_is_infilled_as_in_python(app, player, wishes):
     body, pattern, locks, context = some_infill()
     told = {name: getattr(wishes, name) for name in wishes.names}
     answer = post(app, "infill", body | {"plan": told or None})
     expected, done = fill_groove(
-        player, pattern, locks, None, Drawing(seed=1), wishes=wishes, context=context, filling=Filling(8)
+        player,
+        pattern,
+        locks,
+        None,
+        SamplingOptions(seed=1),
+        wishes=wishes,
+        context=context,
+        infilling=InfillOptions(8),
     )
     assert answer.status_code == 200, answer.text
     found = answer.json()
@@ -197,13 +208,13 @@ def test_a_plan_may_be_given_bar_by_bar_as_the_page_does(app, player):
     plan, told = Plan(np.array([labels]), np.array([numbers], np.float32)), {"labels": labels, "numbers": numbers}
     found = played(app, "continue", {"groove": sent(beat(1)), "bars": 2, "seed": 4, "plan": told})
     primer = Groove(beat(1), kit=KIT)
-    check_same(found, continue_groove(player, primer, 2, Drawing(seed=4), plan=plan, include_primer=False))
+    check_same(found, continue_groove(player, primer, 2, SamplingOptions(seed=4), plan=plan, include_primer=False))
     known = ["x" * 16 + "." * 16] * V
     found = played(
         app, "infill", {"groove": sent(beat()), "known": known, "horizon_bars": 0, "particles": 4, "plan": told}
     )
     locks = Locks(np.arange(32)[:, None].repeat(V, 1) < 16, beat())
-    check_same(found, fill_groove(player, Groove(beat(), kit=KIT), locks, plan=plan, filling=Filling(4, 0))[0])
+    check_same(found, fill_groove(player, Groove(beat(), kit=KIT), locks, plan=plan, infilling=InfillOptions(4, 0))[0])
 
 
 def test_what_a_plan_tells_beyond_the_bars_counts_for_nothing(app):
@@ -212,25 +223,25 @@ def test_what_a_plan_tells_beyond_the_bars_counts_for_nothing(app):
     assert played(app, "generate", {"bars": 2, "plan": told}) == played(app, "generate", {"bars": 2, "plan": more})
 
 
-@pytest.mark.parametrize("wishes", [Wishes(), Wishes(style="jazz")])
+@pytest.mark.parametrize("wishes", [PlanOptions(), PlanOptions(style="jazz")])
 def test_a_groove_is_varied_as_python_varies_it(app, player, wishes):
     body = {"groove": sent(beat()), "strength": 0.9, "temperature": 2, "keep": ["kick"], "particles": 4, "seed": 9}
     if wishes.names:
         body["plan"] = {"style": wishes.style}
     found = played(app, "vary", body)
     plan = plan_bars(player.labels, wishes, 2, grid=player.grid, tempo_bpm=120) if wishes.names else None
-    drawing, groove = Drawing(temperature=2, seed=9), Groove(beat(), kit=KIT)
-    check_same(found, vary_groove(player, groove, 0.9, drawing, keep=[0], plan=plan, filling=Filling(4))[0])
+    sampling, groove = SamplingOptions(temperature=2, seed=9), Groove(beat(), kit=KIT)
+    check_same(found, vary_groove(player, groove, 0.9, sampling, keep=[0], plan=plan, infilling=InfillOptions(4))[0])
     assert (array(found) != beat()).any() and (array(found)[:, 0] == beat()[:, 0]).all()
     assert (array(played(app, "vary", body | {"strength": 0})) == beat()).all()
 
 
 def test_names_bounds_and_defaults_of_what_is_drawn_are_those_of_every_door():
     for message, request in (
-        (GenerateRequest, Drawing()),
-        (ContinueRequest, Drawing()),
-        (InfillRequest, Filling()),
-        (VaryRequest, Filling()),
+        (GenerateRequest, SamplingOptions()),
+        (ContinueRequest, SamplingOptions()),
+        (InfillRequest, InfillOptions()),
+        (VaryRequest, InfillOptions()),
     ):
         schema = message.model_json_schema()["properties"]
         for name, default in vars(request).items():

@@ -84,12 +84,12 @@ from time import perf_counter
 from hypermeter.play.infill import infill
 from hypermeter.play.locks import lock_voices
 from hypermeter.play.loading import load_player
-from hypermeter.play.request import Drawing, Filling
+from hypermeter.play.request import SamplingOptions, InfillOptions
 bars, particles = json.loads(sys.argv[1])
 player = load_player("groove")
-locks = lock_voices(player.generate(16 * bars, None, Drawing(seed=1))[0], [0, 1])
+locks = lock_voices(player.generate(16 * bars, None, SamplingOptions(seed=1))[0], [0, 1])
 begin = perf_counter()
-infill(player, locks, None, Drawing(seed=0), filling=Filling(particles))
+infill(player, locks, None, SamplingOptions(seed=0), infilling=InfillOptions(particles))
 print(json.dumps({"infill": perf_counter() - begin}))
 """
 

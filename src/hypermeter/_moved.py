@@ -70,6 +70,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "serve": ("share.serve",),
     "live": ("share.live", "play.moment"),
     "live.command": ("cli.play", "share.live"),
+    "live.drawing": ("share.live.sampler", "play.moment"),
     "demo": ("cli.demo",),
 }
 """Module of an earlier version, below the package -> the modules that hold its names now, the likeliest first.
@@ -96,7 +97,7 @@ RENAMED: dict[str, str] = {
 """Name of an earlier version -> what does the same by another name."""
 
 GONE: dict[str, str] = {
-    "asked.GUIDANCE": "play.request.Drawing has the default",
+    "asked.GUIDANCE": "play.request.SamplingOptions has the default",
     "asked.Planner": "play.plan.plan_bars; cli.options.WishOptions.of_bars for what stands in texts and files",
     "cli.EXTRAS": "core.extras has it",
     "export.recurrent.cell_step": "the exporter takes the model's own step",
@@ -104,7 +105,7 @@ GONE: dict[str, str] = {
     "expression.LEVELS": "play.expressing.VELOCITY.count",
     "expression.OFFSET_BINS": "play.expressing.OFFSET.count",
     "expression.num_draws": "play.expressing.Performer takes its numbers by itself",
-    "generate.Guided": "play.rules weighs with guidance, as play.request.Drawing asks",
+    "generate.Guided": "play.rules weighs with guidance, as play.request.SamplingOptions asks",
     "generate.GuidedDistribution": "play.rules.guided",
     "generate.GuidedState": "a state under a plan has both distributions, see play.network.State",
     "live.asking.Converter": "a control's values are checked by play.request.BOUNDS",
@@ -122,7 +123,7 @@ GONE: dict[str, str] = {
     "heads.draw.choose_tempered": "play.rules.Rules",
     "heads.draw.sample_tempered": "play.rules.Rules",
     "heads.mixture.log_norm_of_track": "model.heads.log_norm",
-    "infill.check_counts": "play.request.Filling checks its numbers",
+    "infill.check_counts": "play.request.InfillOptions checks its numbers",
     "perform.BEFORE_BARS": "the engine hears all of a piece, step by step",
     "perform.PIECE_BARS": "the engine hears all of a piece, step by step",
     "perform.check_temperature": "play.request.check",
@@ -145,7 +146,7 @@ GONE: dict[str, str] = {
     "serve.messages.Number": "play.request has the bounds of what is asked",
     "serve.messages.Share": "play.request has the bounds of what is asked",
     "serve.messages.Tempo": "play.request has the bounds of what is asked",
-    "serve.messages.to_plan": "play.request.Wishes",
+    "serve.messages.to_plan": "play.request.PlanOptions",
     "serve.playing.Watched": "play.player.Player takes what is called before each step",
     "serve.playing.joined": "play.compose has grooves one after the other",
     "serve.playing.played_bars": "play.player.Player.stream",

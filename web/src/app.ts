@@ -233,7 +233,7 @@ export class App {
     const [first, last] = this.selection
     const { style, section } = this.settings
     const song = songs.setAsks(this.song, first, last, { style, section, fill: 0 })
-    return this.rework(`Filling in ${named(first, last)}`, song, first, last, this.freeBars(first, last))
+    return this.rework(`InfillOptions in ${named(first, last)}`, song, first, last, this.freeBars(first, last))
   }
 
   /** The first selected bar as a drum fill. */

@@ -97,12 +97,12 @@ def _continue(model: str | Path, primer: "Groove", bars: int, seed: int, stem: P
     from hypermeter.io.notation import write_text
     from hypermeter.play.compose import continue_groove
     from hypermeter.play.loading import load_player
-    from hypermeter.play.request import Drawing
+    from hypermeter.play.request import SamplingOptions
     from hypermeter.share.inspection import print_metrics
     from hypermeter.share.pictures import show_picture
     from hypermeter.share.sound import render_wav
 
-    groove = continue_groove(load_player(model), primer, bars, Drawing(seed=seed))
+    groove = continue_groove(load_player(model), primer, bars, SamplingOptions(seed=seed))
     midi, picture, sound, code = (stem.with_suffix(suffix) for suffix in (".mid", ".png", ".wav", ".tidal"))
     write_midi(groove, midi)
     render_wav(groove, sound)

@@ -9,7 +9,7 @@ import tyro
 
 from hypermeter.cli.options import NO_LOCKS, NO_WISHES, LockOptions, WishOptions, refuse_contradictions
 from hypermeter.core.errors import HypermeterError
-from hypermeter.play.request import Drawing, check
+from hypermeter.play.request import SamplingOptions, check
 
 
 def generate_command(
@@ -17,8 +17,8 @@ def generate_command(
     model: str = "groove",
     primer: Path | None = None,
     bars: int | None = None,
-    temperature: float = Drawing.temperature,
-    top_p: float = Drawing.top_p,
+    temperature: float = SamplingOptions.temperature,
+    top_p: float = SamplingOptions.top_p,
     bias: dict[str, float] | None = None,
     seed: int = 0,
     tempo_bpm: float | None = None,
@@ -73,7 +73,7 @@ def generate_command(
 
     read_from = [primer, context, locks.lock, locks.ending, wishes.density, wishes.offbeat]
     check_out(out, (*MIDI_SUFFIXES, *TEXT_SUFFIXES), read_from)
-    drawing, filling = Drawing(temperature, top_p, bias or {}, wishes.strength, seed), locks.filling
+    sampling, infilling = SamplingOptions(temperature, top_p, bias or {}, wishes.strength, seed), locks.infilling
     refuse_contradictions(wishes, locks, primer, bars, include_primer)
     if bias == {}:
         raise HypermeterError("--bias with nothing after it, expected voices and numbers, as closed_hat 1 ride -2")
@@ -81,7 +81,7 @@ def generate_command(
         check("bars", bars)
     player = replace(load_player(model), name=model)
     kit = kit_of(player)
-    for voice in drawing.bias:
+    for voice in sampling.bias:
         find_column(kit, voice, "bias")
     keep = columns_named(player, kit, locks.keep or ())
     read = partial(read_groove, player=player, kit=kit)
@@ -92,15 +92,15 @@ def generate_command(
     done, shaded = None, 0
     if locks.vary is not None:
         assert heard is not None
-        groove, done = vary_groove(player, heard, locks.vary, drawing, keep=keep, filling=filling, **options)
+        groove, done = vary_groove(player, heard, locks.vary, sampling, keep=keep, infilling=infilling, **options)
     elif locks.replace:
         assert heard is not None
         chosen = locks.bars_to_replace(heard.num_bars)
         asked, told = wishes.of_bars(None if wishes.sections else len(chosen), player, read)
         if told != len(chosen):
             raise HypermeterError(f"sections: {told} bars, and {len(chosen)} to replace; expected as many")
-        options |= {"keep": keep, "wishes": asked, "filling": filling}
-        groove, done = replace_bars(player, heard, chosen, drawing, **options)
+        options |= {"keep": keep, "wishes": asked, "infilling": infilling}
+        groove, done = replace_bars(player, heard, chosen, sampling, **options)
         groove = name_as_wished(groove, chosen, asked, player)
     else:
         if lock is not None and not wishes.sections:
@@ -108,11 +108,13 @@ def generate_command(
         asked, bars = wishes.of_bars(bars, player, read)
         options["wishes"] = asked
         if lock is None and ending is None:
-            groove = continue_groove(player, heard, bars, drawing, tempo_bpm=tempo_bpm, include_primer=False, **options)
+            groove = continue_groove(
+                player, heard, bars, sampling, tempo_bpm=tempo_bpm, include_primer=False, **options
+            )
         else:
             pattern, fixed = pattern_of(player, kit, bars, tempo_bpm, lock, keep, ending)
-            options |= {"wished_bars": range(bars), "filling": filling}
-            groove, done = fill_groove(player, pattern, fixed, heard, drawing, **options)
+            options |= {"wished_bars": range(bars), "infilling": infilling}
+            groove, done = fill_groove(player, pattern, fixed, heard, sampling, **options)
         groove = name_as_wished(groove, range(bars), asked, player)
         if heard is not None and include_primer:
             groove, shaded = after(heard, groove), len(heard)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from hypermeter.core.limits import MOST_SEED
-from hypermeter.play.request import BOUNDS, Drawing, check
+from hypermeter.play.request import BOUNDS, SamplingOptions, check
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ def humanize_command(
     amount: float = 1.0,
     timing: float = 1.0,
     velocity: float = 1.0,
-    temperature: float = Drawing.temperature,
+    temperature: float = SamplingOptions.temperature,
     seed: int = 0,
 ) -> Path:
     """Give the drums of a MIDI file a drummer's velocity and timing; all else in it stays.

@@ -16,7 +16,7 @@ from hypermeter.io.notation import is_text, read_text
 from hypermeter.play.compose import TEMPO_BPM, columns_of_groove, name_bars
 from hypermeter.play.locks import Locks, combine, lock_ending, lock_voices
 from hypermeter.play.player import Player
-from hypermeter.play.request import Wishes, check
+from hypermeter.play.request import PlanOptions, check
 
 
 def find_column(kit: Kit, voice: str, option: str, also: Sequence[str] = ()) -> int:
@@ -26,7 +26,7 @@ def find_column(kit: Kit, voice: str, option: str, also: Sequence[str] = ()) -> 
     return kit.names.index(voice)
 
 
-def name_as_wished(groove: Groove, bars: Sequence[int], wishes: Wishes, player: Player) -> Groove:
+def name_as_wished(groove: Groove, bars: Sequence[int], wishes: PlanOptions, player: Player) -> Groove:
     """The groove with those bars named as their sections are asked to be."""
     if not wishes.sections or player.labels is None:
         return groove

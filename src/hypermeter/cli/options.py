@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.play.request import Drawing, Filling, Wishes
+from hypermeter.play.request import InfillOptions, PlanOptions, SamplingOptions
 
 if TYPE_CHECKING:
     from hypermeter.core.groove import Groove
@@ -41,10 +41,10 @@ class WishOptions:
 
     @property
     def strength(self) -> float:
-        """The guidance; where nothing is said about it, the default of `Drawing`."""
-        return Drawing.guidance if self.guidance is None else self.guidance
+        """The guidance; where nothing is said about it, the default of `SamplingOptions`."""
+        return SamplingOptions.guidance if self.guidance is None else self.guidance
 
-    def of_bars(self, bars: int | None, player: "Player", read: "Callable[[Path], Groove]") -> tuple[Wishes, int]:
+    def of_bars(self, bars: int | None, player: "Player", read: "Callable[[Path], Groove]") -> tuple[PlanOptions, int]:
         """Return the wishes, and the number of new bars: `bars`, else what sections or a file tell, else BARS.
 
         Args:
@@ -66,7 +66,7 @@ class WishOptions:
         bars = bars or [*told, BARS][0]
         repeated = {name: [curve[bar % len(curve)] for bar in range(bars)] for name, curve in files.items()}
         curves: dict[str, Any] = typed | repeated
-        return Wishes(self.sections, self.style, **curves), bars
+        return PlanOptions(self.sections, self.style, **curves), bars
 
     def _measure(self, name: str, player: "Player", read: "Callable[[Path], Groove]") -> list[float]:
         """Return what the MIDI file of an option has in each bar."""
@@ -116,13 +116,13 @@ class LockOptions:
     replace: tuple[str, ...] | None = None
     ending: Path | None = None
     vary: float | None = None
-    particles: int = Filling.particles
-    horizon_bars: int | None = Filling.horizon_bars
+    particles: int = InfillOptions.particles
+    horizon_bars: int | None = InfillOptions.horizon_bars
 
     @property
-    def filling(self) -> Filling:
+    def infilling(self) -> InfillOptions:
         """How much work is spent on what is fixed."""
-        return Filling(self.particles, self.horizon_bars)
+        return InfillOptions(self.particles, self.horizon_bars)
 
     def bars_to_replace(self, num_bars: int) -> list[int]:
         """Return the bars, from 0, that `replace` names as 7 and 9-10, from 1, of a primer of so many.

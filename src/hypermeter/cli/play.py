@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hypermeter.cli.options import NO_WISHES, WishOptions
 from hypermeter.core.errors import HypermeterError
-from hypermeter.play.request import Drawing, check
+from hypermeter.play.request import SamplingOptions, check
 
 if TYPE_CHECKING:
     from hypermeter.share.live import Engine
@@ -29,8 +29,8 @@ def play_command(
     bars: int | None = None,
     seed: int = 0,
     tempo_bpm: float | None = None,
-    temperature: float = Drawing.temperature,
-    top_p: float = Drawing.top_p,
+    temperature: float = SamplingOptions.temperature,
+    top_p: float = SamplingOptions.top_p,
     bias: dict[str, float] | None = None,
     swing: float = 0.5,
     swing_of: Literal["step", "two-steps"] = "step",

@@ -1,6 +1,6 @@
 """Models in PyTorch, played by the engine: one of the package's parts from its weights, any other by its steps.
 
-The rules of drawing, the random numbers and the ways of playing stand in `play`; here is only the way to it.
+The rules of sampling, the random numbers and the ways of playing stand in `play`; here is only the way to it.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from hypermeter.play.locks import Locks
 from hypermeter.play.network import NumpyNetwork
 from hypermeter.play.plan import Labels, Plan
 from hypermeter.play.player import Player
-from hypermeter.play.request import Drawing
+from hypermeter.play.request import SamplingOptions
 
 
 @runtime_checkable
@@ -216,14 +216,14 @@ def generate(
         model: in eval mode, see `player_of`.
         start_seq: primer, of any length; `None` starts from nothing.
         length: new steps, at least 0.
-        temperature: see `Drawing`, also for top_p, guidance and seed.
+        temperature: see `SamplingOptions`, also for top_p, guidance and seed.
         include_primer: give the primer back before the new steps: T0 + length in all. A context is never given back.
         context: music heard before the primer.
         plan: what is asked of each bar, counted from the first bar of all that is heard, for a model with labels: a
             `model.plan.Plan` or a `play.plan.Plan`.
         guidance: how much further the plan is followed than the model does by itself.
         locks: cells that are fixed, from the first new step on.
-        top_p: see `Drawing`.
+        top_p: see `SamplingOptions`.
         voice_bias: added to each voice's log odds, V values; more than 0 is busier.
         seed: the same seed gives the same music.
         batch_size: pieces side by side, where neither primer nor context tells it.
@@ -248,7 +248,7 @@ def generate(
     made = player.generate(
         length,
         heard[1],
-        Drawing(temperature, top_p, bias, guidance, seed),
+        SamplingOptions(temperature, top_p, bias, guidance, seed),
         context=heard[0],
         plan=plan,
         locks=locks,

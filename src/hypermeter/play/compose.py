@@ -19,7 +19,7 @@ from hypermeter.play.moment import Moment, Part
 from hypermeter.play.plan import NUMBERS, Labels, Plan, plan_bars, plan_of, section_names
 from hypermeter.play.player import Player
 from hypermeter.play.random import choose_seed
-from hypermeter.play.request import Drawing, Filling, Wishes, check
+from hypermeter.play.request import InfillOptions, PlanOptions, SamplingOptions, check
 
 BARS = 16
 """New ones, where nothing tells how many."""
@@ -32,9 +32,9 @@ def continue_groove(
     player: Player,
     primer: Groove | None = None,
     bars: int = BARS,
-    drawing: Drawing = Drawing(),
+    sampling: SamplingOptions = SamplingOptions(),
     *,
-    wishes: Wishes = Wishes(),
+    wishes: PlanOptions = PlanOptions(),
     plan: Plan | None = None,
     context: Groove | None = None,
     tempo_bpm: float = TEMPO_BPM,
@@ -48,7 +48,7 @@ def continue_groove(
         player: its kit becomes the groove's; one without takes the primer's.
         primer: on the model's grid and kit; velocity and offset of its hits are kept. `None` starts from nothing.
         bars: new bars, at least 1.
-        drawing: how steps are drawn.
+        sampling: how steps are drawn.
         wishes: what is asked of the new bars; guidance counts only where there is a wish beside the tempo.
         plan: in place of wishes, what is asked of each bar from the first of all that is heard.
         context: heard before the primer, such as the song so far; not in the result.
@@ -70,8 +70,8 @@ def continue_groove(
         plan = plan_bars(
             player.labels, wishes, bars, grid=player.grid, tempo_bpm=tempo_bpm, heard_bars=before, name=player.name
         )
-        drawing = _guided(drawing, wishes)
-    rules = player.rules(drawing, plan)
+        sampling = _guided(sampling, wishes)
+    rules = player.rules(sampling, plan)
     moment = player.moment(tempo_bpm, plan, expression)
     for name, groove in (("context", context), ("primer", primer)):
         if groove is not None:
@@ -105,13 +105,13 @@ def fill_groove(
     pattern: Groove,
     locks: Locks,
     primer: Groove | None = None,
-    drawing: Drawing = Drawing(),
+    sampling: SamplingOptions = SamplingOptions(),
     *,
-    wishes: Wishes = Wishes(),
+    wishes: PlanOptions = PlanOptions(),
     wished_bars: Sequence[int] | None = None,
     plan: Plan | None = None,
     context: Groove | None = None,
-    filling: Filling = Filling(),
+    infilling: InfillOptions = InfillOptions(),
     expression: bool = True,
 ) -> tuple[Groove, Infilled]:
     """Return a groove around the locked cells of `pattern`, which keep their velocity and offset, and the infill.
@@ -121,13 +121,13 @@ def fill_groove(
         pattern: on the model's grid and kit, as long as the locks; it gives the tempo and the sections.
         locks: of one row and of the values that the pattern has, see `columns_of_groove`.
         primer: heard before; not in the result.
-        drawing: how free cells are drawn.
+        sampling: how free cells are drawn.
         wishes: what is asked of `wished_bars`; of the other bars of the pattern, what is measured in them of the same.
             Guidance counts only where there is a wish beside the tempo.
         wished_bars: of the pattern, counted from 0; `None` for all.
         plan: in place of wishes, what is asked of each bar, from the first of context and primer on.
         context: heard before the primer.
-        filling: how many particles.
+        infilling: how many particles.
         expression: see `continue_groove`.
 
     Raises:
@@ -141,23 +141,23 @@ def fill_groove(
         raise HypermeterError(f"wished_bars: {min(wrong)}, expected bars from 0 to {pattern.num_bars - 1}")
     if plan is None:
         plan = _plan_around(player, wishes, pattern, wished_bars, _present(context, primer))
-        drawing = _guided(drawing, wishes)
+        sampling = _guided(sampling, wishes)
     heard, before = _heard(player, primer, "primer"), _heard(player, context, "context")
-    drawing = replace(drawing, seed=choose_seed(drawing.seed))
-    done = infill(player, locks, heard, drawing, context=before, plan=plan, filling=filling)
-    return _in_place(player, done, pattern, expression, drawing.seed, (context, primer)), done
+    sampling = replace(sampling, seed=choose_seed(sampling.seed))
+    done = infill(player, locks, heard, sampling, context=before, plan=plan, infilling=infilling)
+    return _in_place(player, done, pattern, expression, sampling.seed, (context, primer)), done
 
 
 def replace_bars(
     player: Player,
     groove: Groove,
     bars: Sequence[int],
-    drawing: Drawing = Drawing(),
+    sampling: SamplingOptions = SamplingOptions(),
     *,
     keep: Sequence[int] = (),
-    wishes: Wishes = Wishes(),
+    wishes: PlanOptions = PlanOptions(),
     context: Groove | None = None,
-    filling: Filling = Filling(),
+    infilling: InfillOptions = InfillOptions(),
     expression: bool = True,
 ) -> tuple[Groove, Infilled]:
     """Return the groove with some bars, counted from 0, written anew in their place, and the infill.
@@ -166,11 +166,11 @@ def replace_bars(
         player: see `fill_groove`, also for what is not named here.
         groove: of which all other bars stay as they are.
         bars: that are written anew, towards the wishes.
-        drawing: how they are drawn.
+        sampling: how they are drawn.
         keep: columns that stay in them.
         wishes: what is asked of them, in their order.
         context: heard before.
-        filling: how many particles.
+        infilling: how many particles.
         expression: see `continue_groove`.
 
     Raises:
@@ -178,20 +178,20 @@ def replace_bars(
     """
     columns = columns_of_groove(player, groove)
     locks = combine(lock_all_but(columns, bars, player.grid), lock_voices(columns, keep))
-    options: dict[str, Any] = {"context": context, "filling": filling, "expression": expression}
-    return fill_groove(player, groove, locks, drawing=drawing, wishes=wishes, wished_bars=bars, **options)
+    options: dict[str, Any] = {"context": context, "infilling": infilling, "expression": expression}
+    return fill_groove(player, groove, locks, sampling=sampling, wishes=wishes, wished_bars=bars, **options)
 
 
 def vary_groove(
     player: Player,
     groove: Groove,
     strength: float,
-    drawing: Drawing = Drawing(),
+    sampling: SamplingOptions = SamplingOptions(),
     *,
     keep: Sequence[int] = (),
     context: Groove | None = None,
     plan: Plan | None = None,
-    filling: Filling = Filling(),
+    infilling: InfillOptions = InfillOptions(),
     expression: bool = True,
 ) -> tuple[Groove, Infilled]:
     """Return `infill.vary` of a groove: 0 gives it back, 1 a new one. Hits that stay keep their velocity and offset.
@@ -202,21 +202,21 @@ def vary_groove(
     if plan is None and player.labels is not None:
         hits = np.concatenate([heard.hits for heard in _present(context, groove)])
         plan = _measured(player, hits, groove.tempo_bpm)
-    drawing = replace(drawing, seed=choose_seed(drawing.seed))
-    done = vary(player, columns, strength, drawing, keep=keep, context=before, plan=plan, filling=filling)
-    return _in_place(player, done, groove, expression, drawing.seed, (context,)), done
+    sampling = replace(sampling, seed=choose_seed(sampling.seed))
+    done = vary(player, columns, strength, sampling, keep=keep, context=before, plan=plan, infilling=infilling)
+    return _in_place(player, done, groove, expression, sampling.seed, (context,)), done
 
 
 # ---------------------------------------------------------------------- what is asked of the bars
 
 
-def _guided(drawing: Drawing, wishes: Wishes) -> Drawing:
-    """Return the drawing, whose guidance is 0 where nothing is wished but the tempo."""
-    return drawing if wishes.names else replace(drawing, guidance=0.0)
+def _guided(sampling: SamplingOptions, wishes: PlanOptions) -> SamplingOptions:
+    """Return the sampling, whose guidance is 0 where nothing is wished but the tempo."""
+    return sampling if wishes.names else replace(sampling, guidance=0.0)
 
 
 def _plan_around(
-    player: Player, wishes: Wishes, pattern: Groove, bars: Sequence[int] | None, heard: Sequence[Groove]
+    player: Player, wishes: PlanOptions, pattern: Groove, bars: Sequence[int] | None, heard: Sequence[Groove]
 ) -> Plan | None:
     """Return the plan of what is heard, left open, and of a pattern: wishes in `bars`, as measured in the others."""
     wished = range(pattern.num_bars) if bars is None else sorted(bars)

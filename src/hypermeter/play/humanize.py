@@ -14,7 +14,7 @@ from hypermeter.core.tracks import with_columns
 from hypermeter.play.loading import load_player
 from hypermeter.play.player import Player
 from hypermeter.play.random import choose_seed
-from hypermeter.play.request import BOUNDS, Drawing, check
+from hypermeter.play.request import BOUNDS, SamplingOptions, check
 
 LATEST = np.nextafter(np.float32(0.5), np.float32(0))
 """Of offsets, in steps."""
@@ -27,7 +27,7 @@ def humanize(
     timing: float = 1.0,
     velocity: float = 1.0,
     seed: int | None = 0,
-    temperature: float = Drawing.temperature,
+    temperature: float = SamplingOptions.temperature,
     which: NDArray[np.bool_] | None = None,
 ) -> Groove:
     """Return the groove with the velocity and offset that the model gives its hits. The hits stay.

@@ -20,7 +20,7 @@ from hypermeter.play.locks import Locks
 from hypermeter.play.plan import Plan, plan_of
 from hypermeter.play.player import Player
 from hypermeter.play.random import RESAMPLING, VARIATION, Stream, choose_seed, uniforms
-from hypermeter.play.request import Drawing, Filling, check
+from hypermeter.play.request import InfillOptions, SamplingOptions, check
 
 FEWEST_EFFECTIVE = 2
 """An effective sample size below this is warned of: the piece is about the best of the particles, not a fair draw."""
@@ -65,11 +65,11 @@ def infill(
     player: Player,
     locks: Locks,
     primer: ArrayLike | None = None,
-    drawing: Drawing = Drawing(),
+    sampling: SamplingOptions = SamplingOptions(),
     *,
     context: ArrayLike | None = None,
     plan: Plan | None = None,
-    filling: Filling = Filling(),
+    infilling: InfillOptions = InfillOptions(),
 ) -> Infilled:
     """Fill the free cells of one piece, given the locked ones of the same, earlier and later steps.
 
@@ -88,17 +88,17 @@ def infill(
         player: a model.
         locks: of one row, from the first new step on; they end the piece.
         primer: hits (T0, W); heard, not given back.
-        drawing: how free cells are drawn.
+        sampling: how free cells are drawn.
         context: hits heard before the primer.
         plan: what is asked of each bar, from the first of all that is heard.
-        filling: how many particles, and how far they look ahead. One particle does not know of later locks.
+        infilling: how many particles, and how far they look ahead. One particle does not know of later locks.
 
     Raises:
         HypermeterError: an argument that does not fit.
     """
     locks.check(1, player.width)
-    rules, particles = player.rules(drawing, plan), filling.particles
-    first, last, weighed = _span(locks, filling.horizon_bars, player.grid.steps_per_bar)
+    rules, particles = player.rules(sampling, plan), infilling.particles
+    first, last, weighed = _span(locks, infilling.horizon_bars, player.grid.steps_per_bar)
     state = player.start(1, plan)
     for hits in (context, primer):
         if hits is not None:
@@ -159,12 +159,12 @@ def vary(
     player: Player,
     hits: ArrayLike,
     strength: float,
-    drawing: Drawing = Drawing(),
+    sampling: SamplingOptions = SamplingOptions(),
     *,
     keep: Sequence[int] = (),
     context: ArrayLike | None = None,
     plan: Plan | None = None,
-    filling: Filling = Filling(),
+    infilling: InfillOptions = InfillOptions(),
 ) -> Infilled:
     """Play a groove a little or quite differently.
 
@@ -175,11 +175,11 @@ def vary(
         player: a model.
         hits: (T, W), the groove, from a bar line on.
         strength: 0 gives the groove itself, 1 a new one.
-        drawing: how cells are drawn; its seed also orders the chunks. Guidance counts for nothing.
+        sampling: how cells are drawn; its seed also orders the chunks. Guidance counts for nothing.
         keep: columns that stay as they are.
         context: hits heard before.
         plan: what is asked of each bar; left out, of a model with labels, what is measured in the groove.
-        filling: how many particles, and how far they look ahead.
+        infilling: how many particles, and how far they look ahead.
 
     Raises:
         HypermeterError: as `infill`; a strength outside [0, 1], a column that the model does not have, no steps.
@@ -193,7 +193,7 @@ def vary(
     if plan is None and player.labels is not None:
         heard = groove if context is None else np.concatenate([player.columns(context, 1, "context")[0], groove])
         plan = plan_of(heard[:, : player.num_drums], player.grid)
-    seed, size = choose_seed(drawing.seed), player.grid.steps_per_beat
+    seed, size = choose_seed(sampling.seed), player.grid.steps_per_beat
     parts = np.arange(player.width)
     for start, stop in track_groups(player.num_drums, player.tracks):  # a track is varied as one
         parts[start:stop] = start
@@ -207,8 +207,8 @@ def vary(
         player,
         Locks(known, groove),
         None,
-        replace(drawing, seed=seed, guidance=0.0),
+        replace(sampling, seed=seed, guidance=0.0),
         context=context,
         plan=plan,
-        filling=filling,
+        infilling=infilling,
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
-from hypermeter.play.request import Wishes
+from hypermeter.play.request import PlanOptions
 
 KINDS = ("section", "style", "fill")
 """Of labels."""
@@ -232,7 +232,7 @@ def plan_of(hits: NDArray[Any], grid: Grid) -> Plan:
 
 def plan_bars(
     labels: Labels | None,
-    wishes: Wishes,
+    wishes: PlanOptions,
     bars: int,
     *,
     grid: Grid,

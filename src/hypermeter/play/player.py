@@ -22,7 +22,7 @@ from hypermeter.play.moment import Hits, Moment, Part, Single
 from hypermeter.play.network import Network, State
 from hypermeter.play.plan import Labels, Plan
 from hypermeter.play.random import choose_seed
-from hypermeter.play.request import Drawing
+from hypermeter.play.request import SamplingOptions
 from hypermeter.play.rules import Rules
 from hypermeter.play.steering import check_plan
 
@@ -161,14 +161,14 @@ class Player:
 
     # ------------------------------------------------------------------ drawing hits
 
-    def rules(self, drawing: Drawing, plan: Plan | None = None) -> Rules:
+    def rules(self, sampling: SamplingOptions, plan: Plan | None = None) -> Rules:
         """Return the rules that a request asks for, its seed chosen; guidance counts where the plan asks anything.
 
         Raises:
             HypermeterError: a bias of a voice that the model does not have.
         """
         is_guided = plan is not None and plan.asks
-        return Rules.of(drawing, choose_seed(drawing.seed), self.voices, self.width, is_guided)
+        return Rules.of(sampling, choose_seed(sampling.seed), self.voices, self.width, is_guided)
 
     def draw(
         self, state: State, rules: Rules, uniforms: NDArray[np.float64], lock: Any = None, given: Any = None
@@ -180,7 +180,7 @@ class Player:
     def stream(
         self,
         primer: ArrayLike | None = None,
-        drawing: Drawing = Drawing(),
+        sampling: SamplingOptions = SamplingOptions(),
         *,
         context: ArrayLike | None = None,
         plan: Plan | None = None,
@@ -194,7 +194,7 @@ class Player:
 
         Args:
             primer: hits, (T, W) or (rows, T, W); heard, not given back. It should begin on a bar line.
-            drawing: how steps are drawn.
+            sampling: how steps are drawn.
             context: hits heard before the primer, of any length.
             plan: what is asked of each bar, counted from the first bar of all that is heard.
             locks: cells that are fixed, from the first new step on. The other cells of their step are drawn given them,
@@ -213,7 +213,7 @@ class Player:
             state = self.under(state, plan)
         if len(state) != rows:
             raise HypermeterError(f"a state of {len(state)} rows, expected {rows}")
-        rules = self.rules(drawing, plan)
+        rules = self.rules(sampling, plan)
         if locks is not None:
             locks.check(rows, self.width)
         heard = [
@@ -239,7 +239,7 @@ class Player:
         self,
         length: int = 256,
         primer: ArrayLike | None = None,
-        drawing: Drawing = Drawing(),
+        sampling: SamplingOptions = SamplingOptions(),
         *,
         context: ArrayLike | None = None,
         plan: Plan | None = None,
@@ -253,7 +253,7 @@ class Player:
         Args:
             length: at least 0.
             primer: heard, not given back.
-            drawing: how steps are drawn.
+            sampling: how steps are drawn.
             context: heard before the primer.
             plan: what is asked.
             locks: cells that are fixed.
@@ -263,7 +263,7 @@ class Player:
         """
         if length < 0:
             raise HypermeterError(f"length is {length}, expected 0 steps or more")
-        steps = self.stream(primer, drawing, context=context, plan=plan, locks=locks, rows=rows, state=state)
+        steps = self.stream(primer, sampling, context=context, plan=plan, locks=locks, rows=rows, state=state)
         made = np.zeros((rows_of(rows, state, primer, context), length, self.width), np.uint8)
         for number in range(length):
             made[:, number] = next(steps)

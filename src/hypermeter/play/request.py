@@ -66,7 +66,7 @@ def check(name: str, value: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class SamplingOptions:
     """How steps are drawn.
 
     Args:
@@ -97,7 +97,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Filling:
+class InfillOptions:
     """How much work is spent on what is locked at later steps.
 
     Args:
@@ -119,7 +119,7 @@ class Filling:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class PlanOptions:
     """What is asked of the new bars, of a model that was trained with labels; what is left out is open.
 
     Args:
@@ -165,7 +165,7 @@ def bounds_record() -> dict[str, Any]:
     """Return `BOUNDS` by the names of their fields, and the defaults of what is asked, as JSON holds them."""
     defaults = {
         item.name: item.default
-        for request in (Drawing, Filling)
+        for request in (SamplingOptions, InfillOptions)
         for item in fields(request)
         if isinstance(item.default, int | float)
     }

@@ -10,7 +10,7 @@ from hypermeter.core.limits import LEAST_TEMPERATURE
 from hypermeter.play.arithmetic import first_above, log_softmax
 from hypermeter.play.distribution import Distribution, Mixture
 from hypermeter.play.random import CANDIDATES, HITS, Stream, generator
-from hypermeter.play.request import Drawing
+from hypermeter.play.request import SamplingOptions
 
 Array = NDArray[np.float64]
 Lock = tuple[NDArray[np.bool_], NDArray[np.uint8]]
@@ -22,7 +22,7 @@ class Rules:
     """How the steps of a model are drawn.
 
     Args:
-        temperature, top_p, guidance, seed: see `Drawing`; the guidance is 0 where no plan is followed.
+        temperature, top_p, guidance, seed: see `SamplingOptions`; the guidance is 0 where no plan is followed.
         bias: (W,), added to log odds; None is none.
         groups: columns of tracks.
     """
@@ -34,23 +34,23 @@ class Rules:
     bias: Array | None = None
 
     @classmethod
-    def of(cls, drawing: Drawing, seed: int, names: tuple[str, ...], width: int, is_guided: bool) -> "Rules":
+    def of(cls, sampling: SamplingOptions, seed: int, names: tuple[str, ...], width: int, is_guided: bool) -> "Rules":
         """Make the rules that a request asks for.
 
         Args:
-            drawing: the request.
+            sampling: the request.
             seed: its seed, chosen.
             names: of the model's voices; a bias of another raises.
             width: columns of a step.
             is_guided: whether a plan is followed.
         """
-        bias = np.zeros(width) if any(drawing.bias.values()) else None
-        for name, value in drawing.bias.items():
+        bias = np.zeros(width) if any(sampling.bias.values()) else None
+        for name, value in sampling.bias.items():
             if name not in names:
                 raise HypermeterError(f"bias: no voice {name!r} in the model; it has {', '.join(names)}")
             if bias is not None:
                 bias[names.index(name)] = value
-        return cls(drawing.temperature, drawing.top_p, drawing.guidance if is_guided else 0.0, seed, bias)
+        return cls(sampling.temperature, sampling.top_p, sampling.guidance if is_guided else 0.0, seed, bias)
 
     @property
     def is_plain(self) -> bool:

@@ -13,7 +13,7 @@ from hypermeter.music.compare import compare
 from hypermeter.music.duplicates import bar_digests
 from hypermeter.music.metrics import METRICS, REPETITION_LAGS, bar_f1, in_numpy
 from hypermeter.music.metrics.onsets import mean_of_defined
-from hypermeter.play.request import Drawing
+from hypermeter.play.request import SamplingOptions
 
 FEWEST_BARS = 8
 """Of a piece of human music that is compared."""
@@ -28,8 +28,8 @@ def generated_pieces(
     model: Streaming, grid: Grid, pieces: int, bars: int, seed: int, temperature: float = 1.0
 ) -> list[np.ndarray]:
     """Drums (T, V) of pieces that the model plays from silence."""
-    drawing = Drawing(temperature=temperature, seed=seed)
-    made = player_of(model).generate(bars * grid.steps_per_bar, None, drawing, rows=pieces)
+    sampling = SamplingOptions(temperature=temperature, seed=seed)
+    made = player_of(model).generate(bars * grid.steps_per_bar, None, sampling, rows=pieces)
     return list(made[..., : model.num_drums])
 
 

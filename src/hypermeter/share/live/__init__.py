@@ -2,7 +2,7 @@
 
 from hypermeter.share.live.asking import Asking, Settings
 from hypermeter.share.live.clock import RealClock, SimulatedClock
-from hypermeter.share.live.drawing import Drawer, Point
 from hypermeter.share.live.engine import Engine
 from hypermeter.share.live.measure import Timing
 from hypermeter.share.live.position import FollowedTempo, OwnTempo
+from hypermeter.share.live.sampler import Drawer, Point

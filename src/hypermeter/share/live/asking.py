@@ -12,15 +12,15 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.kit import Kit
 from hypermeter.play.plan import KINDS, Labels, Plan, make_plan, plan_bars
 from hypermeter.play.player import Player
-from hypermeter.play.request import BOUNDS, Drawing, Wishes, check
+from hypermeter.play.request import BOUNDS, PlanOptions, SamplingOptions, check
 
 
 @dataclass(frozen=True)
-class Settings(Drawing):
+class Settings(SamplingOptions):
     """All that can be changed while a model plays: how it draws, and what is asked. None leaves that to the script.
 
     Args:
-        temperature, top_p, bias, guidance, seed: see `Drawing`.
+        temperature, top_p, bias, guidance, seed: see `SamplingOptions`.
         section, style: labels, as in `make_plan`.
         fill: True asks the next bar to be a fill, and those after it to be none; False asks for none.
         density, offbeat: shares, as in `make_plan`.
@@ -90,7 +90,7 @@ class Asking:
             raise HypermeterError("plan: a script for a model without labels; leave it out")
 
     @classmethod
-    def of(cls, player: Player, wishes: Wishes, bars: int, tempo_bpm: float, heard_bars: int = 0) -> "Asking":
+    def of(cls, player: Player, wishes: PlanOptions, bars: int, tempo_bpm: float, heard_bars: int = 0) -> "Asking":
         """Make the asking of wishes, by the rule of all doors (`plan_bars`); of the last bar what is wished stays.
 
         Args:

@@ -61,7 +61,7 @@ class Sink(Protocol):
 
 
 class Draws(Protocol):
-    """`drawing.Drawer`, or what stands for it in a test."""
+    """`sampler.Drawer`, or what stands for it in a test."""
 
     def draw(self, moment: Any, steps: int, settings: Settings, row: Any, tempo_bpm: float, /) -> Any: ...
 

@@ -1,4 +1,4 @@
-"""Drawing in a process of its own: the thread that sends never waits for an interpreter that is busy drawing."""
+"""Sampling in a process of its own: the thread that sends never waits for an interpreter that is busy drawing."""
 
 import multiprocessing
 import signal
@@ -12,7 +12,7 @@ from hypermeter.play.loading import load_player
 from hypermeter.play.moment import Part
 from hypermeter.play.plan import Plan
 from hypermeter.share.live.asking import Settings
-from hypermeter.share.live.drawing import Drawer
+from hypermeter.share.live.sampler import Drawer
 
 
 class Handle:

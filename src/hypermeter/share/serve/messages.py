@@ -15,9 +15,9 @@ from hypermeter.play.compose import TEMPO_BPM
 from hypermeter.play.loading import kit_of
 from hypermeter.play.plan import KINDS, NUMBERS, Plan
 from hypermeter.play.player import Player
-from hypermeter.play.request import BOUNDS, Drawing, Filling, Wishes
+from hypermeter.play.request import BOUNDS, InfillOptions, PlanOptions, SamplingOptions
 
-Request = TypeVar("Request", Drawing, Filling)
+Request = TypeVar("Request", SamplingOptions, InfillOptions)
 
 MOST_STEPS = 2**16
 DIGITS = 6
@@ -104,19 +104,19 @@ def _curve(name: str) -> Any:
 
 
 _Wishes = _message(
-    Wishes,
+    PlanOptions,
     sections=Annotated[str, Field(min_length=1, max_length=2000)],
     style=Name,
     fill=Annotated[list[bool | None], Field(min_length=1, max_length=1024)],
     density=_curve("density"),
     offbeat=_curve("offbeat"),
 )
-_Drawing = _message(Drawing, bias=Annotated[dict[Name, _number("bias")], Field(max_length=128)])
-_Filling = _message(Filling)
+_Drawing = _message(SamplingOptions, bias=Annotated[dict[Name, _number("bias")], Field(max_length=128)])
+_Filling = _message(InfillOptions)
 
 
 class PlanMessage(_Wishes):
-    """What is asked of each new bar, see `play.request.Wishes`; or, by `labels` and `numbers`, of each bar from the
+    """What is asked of each new bar, see `PlanOptions`; or, by `labels` and `numbers`, of each bar from the
     first that is heard, null where it is left open.
     """
 
@@ -334,7 +334,7 @@ def to_request(kind: type[Request], message: Message) -> Request:
     return kind(**{item.name: getattr(message, item.name) for item in fields(kind)})
 
 
-def to_wishes(message: PlanMessage | None, bars: int) -> tuple[Wishes, Plan | None]:
+def to_wishes(message: PlanMessage | None, bars: int) -> tuple[PlanOptions, Plan | None]:
     """Return the wishes for the new bars; or, in their place, the plan that is given bar by bar.
 
     Args:
@@ -346,8 +346,8 @@ def to_wishes(message: PlanMessage | None, bars: int) -> tuple[Wishes, Plan | No
     """
     told = {} if message is None else message.model_dump(exclude_none=True)
     if "labels" in told or "numbers" in told:
-        return Wishes(), _plan_as_it_is(told).bars(0, bars)
-    return Wishes(**told), None
+        return PlanOptions(), _plan_as_it_is(told).bars(0, bars)
+    return PlanOptions(**told), None
 
 
 def _plan_as_it_is(told: dict[str, Any]) -> Plan:

@@ -12,7 +12,7 @@ from hypermeter.play.loading import kit_of
 from hypermeter.play.locks import Locks
 from hypermeter.play.plan import plan_bars
 from hypermeter.play.player import Player
-from hypermeter.play.request import Drawing, Filling, Wishes
+from hypermeter.play.request import InfillOptions, PlanOptions, SamplingOptions
 from hypermeter.share.serve.limits import Limits
 from hypermeter.share.serve.messages import (
     ContinueRequest,
@@ -49,7 +49,7 @@ def played(
         player,
         heard,
         request.bars,
-        to_request(Drawing, request),
+        to_request(SamplingOptions, request),
         wishes=wishes,
         plan=plan,
         tempo_bpm=tempo_bpm,
@@ -80,11 +80,11 @@ def filled(player: Player, request: InfillRequest, limits: Limits) -> tuple[Groo
         pattern,
         Locks(known, pattern.hits),
         None,
-        to_request(Drawing, request),
+        to_request(SamplingOptions, request),
         wishes=wishes,
         plan=plan,
         context=context,
-        filling=to_request(Filling, request),
+        infilling=to_request(InfillOptions, request),
         expression=request.expression,
     )
 
@@ -98,17 +98,17 @@ def varied(player: Player, request: VaryRequest, limits: Limits) -> Groove:
     _check_most("particles", request.particles, limits.particles)
     groove = _not_empty(request.groove, player, limits)
     wishes, plan = to_wishes(request.plan, groove.num_bars)
-    if plan is None and wishes != Wishes():
+    if plan is None and wishes != PlanOptions():
         options = {"grid": player.grid, "tempo_bpm": groove.tempo_bpm, "name": player.name}
         plan = plan_bars(player.labels, wishes, groove.num_bars, **options)
     made, _ = vary_groove(
         player,
         groove,
         request.strength,
-        to_request(Drawing, request),
+        to_request(SamplingOptions, request),
         keep=columns_named(request.keep, kit_of(player), "keep"),
         plan=plan,
-        filling=to_request(Filling, request),
+        infilling=to_request(InfillOptions, request),
         expression=request.expression,
     )
     return made
