@@ -62,11 +62,11 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     from hypermeter.core.extras import needs
 
     try:
-        import tyro
+        from hypermeter.cli.examples import EXAMPLES
+        from hypermeter.cli.parsing import parse
 
-        config = (tyro.conf.PositionalRequiredArgs, tyro.conf.OmitArgPrefixes)
         with needs(name):
-            result = tyro.cli(_function(name), args=arguments, prog=f"hypermeter {name}", config=config)
+            result = parse(_function(name), arguments, f"hypermeter {name}", EXAMPLES[name])()
         if isinstance(result, Path):
             print(result)
         sys.stdout.flush()

@@ -1,0 +1,60 @@
+"""Example command lines, shown at the top of each command's help."""
+
+EXAMPLES = {
+    "download": (
+        "hypermeter download groove",
+        "hypermeter download groove --out data/groove",
+    ),
+    "prepare": (
+        "hypermeter prepare data/groove npz",
+        "hypermeter prepare my_loops.zip npz --kit magenta9",
+        "hypermeter prepare songs npz --steps-per-beat 12",
+    ),
+    "train": (
+        "hypermeter train npz runs/first",
+        "hypermeter train my_loops.zip runs/mine --init groove",
+        "hypermeter train npz runs/quick --max-steps 200",
+    ),
+    "reinforce": (
+        "hypermeter reinforce runs/denser --reward reward.yaml",
+        "hypermeter reinforce runs/denser --reward reward.yaml --model runs/mine --algorithm grpo",
+    ),
+    "generate": (
+        "hypermeter generate beat.mid --bars 16",
+        "hypermeter generate beat.mid --sections verse:8,fill:1,chorus:8 --density 0.2",
+        "hypermeter generate --bars 8 --tempo-bpm 96 --seed 7 -o new.mid",
+    ),
+    "play": (
+        "hypermeter play",
+        "hypermeter play --port virtual --primer beat.mid --osc 9000",
+        "hypermeter play --port session.mid --bars 32 --sections verse:8,fill:1",
+    ),
+    "humanize": (
+        "hypermeter humanize flat.mid human.mid",
+        "hypermeter humanize flat.mid human.mid --amount 0.5",
+    ),
+    "evaluate": (
+        "hypermeter evaluate groove npz/validation",
+        "hypermeter evaluate runs/mine npz/validation --beside groove",
+    ),
+    "inspect": (
+        "hypermeter inspect beat.mid",
+        "hypermeter inspect npz/train/take_1.npz",
+    ),
+    "analyse": (
+        "hypermeter analyse beat.mid",
+        "hypermeter analyse my_folder --against npz --out report",
+    ),
+    "render": (
+        "hypermeter render beat.mid beat.wav",
+        "hypermeter render beat.mid loop.wav --loop --rate 48000",
+        "hypermeter render beat.mid beat.wav --sound-font drums.sf2",
+    ),
+    "export": ("hypermeter export folder", "hypermeter export folder --model runs/mine"),
+    "serve": (
+        "hypermeter serve",
+        "hypermeter serve --model runs/mine --port 9000",
+    ),
+    "demo": ("hypermeter demo", "hypermeter demo --out my_demo"),
+}
+"""Command -> command lines. A test parses each of them."""
