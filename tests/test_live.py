@@ -21,6 +21,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
+from hypermeter.core.swing import apply_swing
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.play.compose import continue_groove
 from hypermeter.play.loading import load_player
@@ -40,7 +41,6 @@ from hypermeter.share.live import (
 from hypermeter.share.live.asking import CONTROLS, parse_control
 from hypermeter.share.live.engine import CLOCK, CONTINUE, DROP_S, LEAD_IN_S, SONG_POSITION, START, STOP
 from hypermeter.share.live.measure import Timing, percentile
-from hypermeter.share.live.parts import swung
 from hypermeter.share.live.ports import FileSink, input_names, listen_to_osc, open_input, open_output
 from hypermeter.share.live.process import Handle, ProcessDrawer
 from hypermeter.share.live.sampler import MOST_ROWS, grown
@@ -243,12 +243,12 @@ def test_channel_and_velocity_are_those_asked_for():
 
 
 def test_swing_moves_the_second_half_of_each_pair_and_keeps_the_order():
-    assert [swung(step, 0.5, 2) for step in (-0.4, 0, 0.7, 1, 2.2)] == pytest.approx([-0.4, 0, 0.7, 1, 2.2])
-    assert [swung(step, 2 / 3, 2) for step in range(5)] == pytest.approx([0, 4 / 3, 2, 2 + 4 / 3, 4])
-    assert [swung(step, 0.75, 4) for step in range(5)] == pytest.approx([0, 1.5, 3, 3.5, 4])
+    assert [apply_swing(step, 0.5, 2) for step in (-0.4, 0, 0.7, 1, 2.2)] == pytest.approx([-0.4, 0, 0.7, 1, 2.2])
+    assert [apply_swing(step, 2 / 3, 2) for step in range(5)] == pytest.approx([0, 4 / 3, 2, 2 + 4 / 3, 4])
+    assert [apply_swing(step, 0.75, 4) for step in range(5)] == pytest.approx([0, 1.5, 3, 3.5, 4])
     places = np.linspace(-3, 9, 500)
-    assert (np.diff([swung(place, 0.8, 2) for place in places]) > 0).all()
-    assert all(swung(place, 0.8, 2) >= place - 1e-9 for place in places)  # never earlier than drawn for
+    assert (np.diff([apply_swing(place, 0.8, 2) for place in places]) > 0).all()
+    assert all(apply_swing(place, 0.8, 2) >= place - 1e-9 for place in places)  # never earlier than drawn for
 
 
 # ---------------------------------------------------------------------- controls

@@ -1,13 +1,14 @@
-"""Import paths of earlier versions: a module that moved is found under its old name, and each use says where it is."""
+"""Import paths of earlier versions: a module that moved is found under its old name, and each use warns of the move."""
 
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module, util
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
+
+from hypermeter.core.extras import needs
 
 MOVED: dict[str, tuple[str, ...]] = {
     "grid": ("core.grid", "core.groove", "core.errors", "core.files", "core.limits"),
@@ -73,9 +74,9 @@ MOVED: dict[str, tuple[str, ...]] = {
     "live.drawing": ("share.live.sampler", "play.moment"),
     "demo": ("cli.demo",),
 }
-"""Module of an earlier version, below the package -> the modules that hold its names now, the likeliest first.
+"""Module of an earlier version, below the package -> the modules that define its names now, in order of search.
 
-A module below one of these is looked for below its first home.
+A submodule of one of these is looked for below the first of its modules.
 """
 
 RENAMED: dict[str, str] = {
@@ -87,6 +88,7 @@ RENAMED: dict[str, str] = {
     "export.command.export_command": "cli.export.export_command",
     "compose.command.Kept": "cli.options.LockOptions",
     "compose.command.NOTHING_KEPT": "cli.options.NO_LOCKS",
+    "live.parts.swung": "core.swing.apply_swing",
     "plan_arrays.PlanArrays": "play.plan.Plan",
     "plan_arrays.make_plan_arrays": "play.plan.make_plan",
     "runtime.PlanArrays": "play.plan.Plan",
@@ -94,7 +96,7 @@ RENAMED: dict[str, str] = {
     "runtime.measured_plan": "play.plan.plan_of",
     "runtime.plan.measured_plan": "play.plan.plan_of",
 }
-"""Name of an earlier version -> what does the same by another name."""
+"""Name of an earlier version -> its new name."""
 
 GONE: dict[str, str] = {
     "asked.GUIDANCE": "play.request.SamplingOptions has the default",
@@ -151,11 +153,11 @@ GONE: dict[str, str] = {
     "serve.playing.joined": "play.compose has grooves one after the other",
     "serve.playing.played_bars": "play.player.Player.stream",
 }
-"""Name of an earlier version that nothing does the same as -> what to use instead, or why it is gone."""
+"""Name of an earlier version that was removed -> what to use instead, or why it was removed."""
 
 
 class _Alias(ModuleType):
-    """A module under its old name: it takes each name from the modules that hold it now."""
+    """A module under its old name, which takes each name from the modules that define it now."""
 
     def __init__(self, name: str, homes: Sequence[str]):
         super().__init__(name, f"Moved to {', '.join(homes)}.")
@@ -165,24 +167,32 @@ class _Alias(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        # "from module import name" asks twice: first the import system whether there is such a name, then the importer.
+        is_importer = sys._getframe(1).f_code.co_name != "_handle_fromlist"
         old = f"{self.__name__.partition('.')[2]}.{name}"
         if old in GONE:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}; {GONE[old]}")
         if old in RENAMED:
-            home, _, new = f"{__package__}.{RENAMED[old]}".rpartition(".")
-            return self._found(name, home, new)
-        for home in self._homes:
-            if hasattr(import_module(home), name):
-                return self._found(name, home, name)
+            home, _, new_name = f"{__package__}.{RENAMED[old]}".rpartition(".")
+            homes = [home]
+        else:
+            homes, new_name = self._homes, name
+        for home in homes:
+            if hasattr(module := self._import(home), new_name):
+                if is_importer:
+                    message = f"{self.__name__}.{name} moved to {home}.{new_name}"
+                    warnings.warn(message, DeprecationWarning, stacklevel=2)
+                return getattr(module, new_name)
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}; it moved to {self._homes[0]}")
 
-    def _found(self, name: str, home: str, new: str) -> Any:
-        warnings.warn(f"{self.__name__}.{name} moved to {home}.{new}", DeprecationWarning, stacklevel=3)
-        return getattr(import_module(home), new)
+    def _import(self, home: str) -> ModuleType:
+        extra = {"share": "onnx", "learn": "train"}.get(home.split(".")[1], "torch")
+        with needs(self.__name__, of_torch=extra):
+            return import_module(home)
 
 
-class _Finder(MetaPathFinder, Loader):
-    """Finds modules of MOVED, and those below them."""
+class _Finder:
+    """Find the modules of MOVED and their submodules."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         package, _, old = fullname.partition(".")
@@ -191,19 +201,19 @@ class _Finder(MetaPathFinder, Loader):
         if old in GONE:  # "from module import name" looks for a module of that name when the module has no such name
             module, _, name = fullname.rpartition(".")
             raise ImportError(f"cannot import name {name!r} from {module!r}; {GONE[old]}", name=module)
-        homes = MOVED.get(old) or self._below(old)
+        homes = MOVED.get(old) or self._home_of_submodule(old)
         if not homes:
             return None
         homes = [f"{package}.{home}" for home in homes]
         return ModuleSpec(fullname, self, loader_state=homes, is_package=True)
 
-    def _below(self, old: str) -> tuple[str, ...]:
-        """The home of a module below one of MOVED; none, where there is no such module."""
-        above, _, last = old.rpartition(".")
-        home = f"{MOVED[above][0]}.{last}" if above in MOVED else ""
+    def _home_of_submodule(self, old: str) -> tuple[str, ...]:
+        """Return the home of a submodule of one of MOVED; an empty tuple where there is no such module."""
+        parent, _, last = old.rpartition(".")
+        home = f"{MOVED[parent][0]}.{last}" if parent in MOVED else ""
         try:
             return (home,) if home and util.find_spec(f"{__package__}.{home}") else ()
-        except ModuleNotFoundError:  # what is above is no package any more
+        except ModuleNotFoundError:  # the parent is no longer a package
             return ()
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
@@ -214,6 +224,6 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Find moved modules from now on."""
+    """Make the modules of earlier versions importable."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())

@@ -16,11 +16,12 @@ import numpy as np
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
+from hypermeter.core.swing import apply_swing
 from hypermeter.play.request import check
 from hypermeter.share.live.asking import Asking, Settings, parse_control
 from hypermeter.share.live.clock import Clock
 from hypermeter.share.live.measure import Timing
-from hypermeter.share.live.parts import Job, Note, Unit, swung
+from hypermeter.share.live.parts import Job, Note, Unit
 from hypermeter.share.live.position import TICKS_PER_QUARTER, TICKS_PER_SONG_POSITION, FollowedTempo, OwnTempo
 
 EARLIEST = 0.5
@@ -376,11 +377,11 @@ class Engine:
             self.sink.send((START,), now)
 
     def _notes(self, part: Any, job: Job) -> list[Note]:
-        notes = []
-        for step, voice in zip(*part.hits.nonzero(), strict=True):
-            at = swung(job.start + step + float(part.offset[step, voice]), job.settings.swing, self.swing_pair)
-            velocity = min(max(round(127 * float(part.velocity[step, voice])), 1), 127)
-            notes.append(Note(at, self.kit.voices[voice].write, velocity))
+        steps, voices = cells = part.hits.nonzero()
+        positions = apply_swing(job.start + steps + part.offset[cells], job.settings.swing, self.swing_pair)
+        velocities = np.clip(np.rint(127 * part.velocity[cells].astype(np.float64)), 1, 127).astype(int)
+        pitches = [self.kit.voices[voice].write for voice in voices]
+        notes = map(Note, positions.tolist(), pitches, velocities.tolist())
         return sorted(notes, key=lambda note: note.at)
 
     def _drop(self, unit: Unit, now: float) -> None:

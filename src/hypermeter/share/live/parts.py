@@ -49,18 +49,3 @@ class Job:
     is_fill: bool | None
     redraws: bool
     is_wanted: bool = True
-
-
-def swung(position: float, swing: float, pair_steps: int) -> float:
-    """Steps of the song with the second half of each pair late: piecewise linear, so that order stays.
-
-    Args:
-        position: in straight steps.
-        swing: where the second half begins, as a share of the pair; .5 is straight.
-        pair_steps: steps of a pair.
-    """
-    pair, inside = divmod(position, pair_steps)
-    half = pair_steps / 2
-    if inside < half:
-        return pair * pair_steps + inside * 2 * swing
-    return pair * pair_steps + pair_steps * swing + (inside - half) * 2 * (1 - swing)
