@@ -1,7 +1,7 @@
 """Drumming modelled at three levels: step, bar and phrase.
 
-The names below are imported when they are first used, so that the command line starts without PyTorch, which only
-learning needs.
+A public name is imported when it is first used, so that the command line starts without PyTorch, which only learning
+needs.
 """
 
 from importlib import import_module
@@ -44,7 +44,7 @@ _HOMES = {
     "Plan": "model.plan",
     "make_plan": "model.plan",
 }
-"""Public name -> module that holds it."""
+"""Public name -> module that defines it."""
 
 _moved.install()
 
@@ -58,9 +58,18 @@ notebook.groove_html = _groove_html
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module 'hypermeter' has no attribute {name!r}")
+        raise AttributeError(f"module 'hypermeter' has no attribute {name!r}{_hint(name)}")
     with needs(f"hypermeter.{name}", of_torch="torch"):
         return getattr(import_module(f"hypermeter.{_HOMES[name]}"), name)
+
+
+def _hint(name: str) -> str:
+    """Return the end of the message about a missing attribute: the public name nearest to it, if one is near."""
+    from difflib import get_close_matches  # here, as only this error is worth the time of the import
+
+    lower = {public.lower(): public for public in _HOMES}
+    nearest = get_close_matches(name.lower(), lower, 1, 0.5)
+    return f"; did you mean {lower[nearest[0]]!r}?" if nearest else "; dir(hypermeter) lists the public names"
 
 
 def __dir__() -> list[str]:
