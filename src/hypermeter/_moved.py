@@ -70,6 +70,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "export": ("share.export",),
     "serve": ("share.serve",),
     "live": ("share.live", "play.moment"),
+    "live.asking": ("share.live.conditions",),
     "live.command": ("cli.play", "share.live"),
     "live.drawing": ("share.live.sampler", "play.moment"),
     "demo": ("cli.demo",),
@@ -80,14 +81,25 @@ A submodule of one of these is looked for below the first of its modules.
 """
 
 RENAMED: dict[str, str] = {
-    "asked.Asked": "cli.options.WishOptions",
-    "asked.NOTHING_ASKED": "cli.options.NO_WISHES",
-    "compose.Kept": "cli.options.LockOptions",
-    "compose.NOTHING_KEPT": "cli.options.NO_LOCKS",
+    "asked.Asked": "cli.options.PlanArguments",
+    "asked.NOTHING_ASKED": "cli.options.DEFAULT_PLAN",
+    "compose.Kept": "cli.options.LockArguments",
+    "compose.NOTHING_KEPT": "cli.options.DEFAULT_LOCKS",
     "export.export_command": "cli.export.export_command",
     "export.command.export_command": "cli.export.export_command",
-    "compose.command.Kept": "cli.options.LockOptions",
-    "compose.command.NOTHING_KEPT": "cli.options.NO_LOCKS",
+    "compose.command.Kept": "cli.options.LockArguments",
+    "compose.command.NOTHING_KEPT": "cli.options.DEFAULT_LOCKS",
+    "live.Asking": "share.live.LiveConditions",
+    "live.Drawer": "share.live.Sampler",
+    "live.Settings": "share.live.LiveSettings",
+    "live.asking.Asking": "share.live.conditions.LiveConditions",
+    "live.asking.Settings": "share.live.conditions.LiveSettings",
+    "live.drawing.Drawer": "share.live.sampler.Sampler",
+    "live.engine.Draws": "share.live.engine.PassageSampler",
+    "live.parts.Job": "share.live.parts.SamplingJob",
+    "live.parts.Unit": "share.live.parts.SampledPassage",
+    "live.process.Handle": "share.live.process.StateHandle",
+    "live.process.ProcessDrawer": "share.live.process.SamplerProcess",
     "live.parts.swung": "core.swing.apply_swing",
     "plan_arrays.PlanArrays": "play.plan.Plan",
     "plan_arrays.make_plan_arrays": "play.plan.make_plan",
@@ -100,7 +112,7 @@ RENAMED: dict[str, str] = {
 
 GONE: dict[str, str] = {
     "asked.GUIDANCE": "play.request.SamplingOptions has the default",
-    "asked.Planner": "play.plan.plan_bars; cli.options.WishOptions.of_bars for what stands in texts and files",
+    "asked.Planner": "play.plan.plan_bars; cli.options.PlanArguments.of_bars for what stands in texts and files",
     "cli.EXTRAS": "core.extras has it",
     "export.recurrent.cell_step": "the exporter takes the model's own step",
     "expression.ALL_BINS": "play.expressing.VELOCITY and OFFSET",
@@ -205,7 +217,8 @@ class _Finder:
         if not homes:
             return None
         homes = [f"{package}.{home}" for home in homes]
-        return ModuleSpec(fullname, self, loader_state=homes, is_package=True)
+        loader: Any = self  # no subclass of importlib.abc.Loader, whose import takes longer than that of the package
+        return ModuleSpec(fullname, loader, loader_state=homes, is_package=True)
 
     def _home_of_submodule(self, old: str) -> tuple[str, ...]:
         """Return the home of a submodule of one of MOVED; an empty tuple where there is no such module."""
