@@ -1,4 +1,4 @@
-"""What mkdocs is told beyond mkdocs.yml: pages from outside docs/, and links between them."""
+"""Hooks of mkdocs: pages from outside docs/, and the links between them."""
 
 import re
 from pathlib import Path
@@ -12,6 +12,7 @@ OUTSIDE = {
     "benchmarks.md": "benchmarks/README.md",
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
+    "findings.md": "findings/README.md",
 }
 """Page -> file of the repository that it shows."""
 
@@ -24,21 +25,21 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Point links at pages: documents are written to be read in the repository, where they lie elsewhere."""
+    """Return the text with its links pointing at pages: documents are written to be read in the repository."""
     source = ROOT / OUTSIDE.get(page.file.src_uri, f"docs/{page.file.src_uri}")
     pages = {(ROOT / path).resolve(): name for name, path in OUTSIDE.items()}
 
-    def link(found: re.Match[str]) -> str:
-        target, anchor = found[1], found[2] or ""
+    def link(match: re.Match[str]) -> str:
+        target, anchor = match[1], match[2] or ""
         if "://" in target:
-            return found[0]
+            return match[0]
         path = (source.parent / target).resolve()
         if path in pages:
             name = pages[path]
         elif path.is_relative_to(ROOT / "docs") and path.exists():
             name = path.relative_to(ROOT / "docs").as_posix()
         else:
-            return found[0]
+            return match[0]
         return f"]({'../' * page.file.src_uri.count('/')}{name}{anchor})"
 
     return re.sub(r"\]\(([^)#\s]+)(#[^)\s]*)?\)", link, markdown)

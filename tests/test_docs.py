@@ -1,4 +1,4 @@
-"""The Python in the documents runs, in the order in which it stands there; links lead somewhere."""
+"""The Python in the documents runs, their links lead somewhere, and their lines are at most 120 characters long."""
 
 import re
 from pathlib import Path
@@ -12,12 +12,14 @@ from hypermeter.learn.prepare import prepare
 from hypermeter.music.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md")])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md"), *ROOT.glob("findings/*.md")]
+)
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """What the documents speak of: beat.mid, and a prepared folder npz."""
+    """Return a folder with what the examples of the documents read: beat.mid, and a prepared folder npz."""
     corpus = read_corpus()
     write_midi(corpus["rock-1"], tmp_path / "beat.mid")
     for name in ("rock-1", "funk-1", "house-1"):
@@ -34,13 +36,13 @@ def python_of(path):
     return "\n".join(re.findall(r"^```python\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL))
 
 
-@pytest.mark.parametrize("path", [each for each in DOCUMENTS if python_of(each)], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if python_of(path)], ids=lambda path: path.name)
 def test_the_python_of_a_document_runs(path, folder):
-    known = set(METRICS)
+    names_before = set(METRICS)
     try:
         exec(compile(python_of(path), path.name, "exec"), {})
     finally:
-        for name in set(METRICS) - known:
+        for name in set(METRICS) - names_before:
             del METRICS[name]
 
 
@@ -48,3 +50,15 @@ def test_the_python_of_a_document_runs(path, folder):
 def test_links_between_documents_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#:\s,]+)(?:#[^)]*)?\)", path.read_text("utf-8")):
         assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_lines_of_a_document_are_at_most_120_characters_long(path):
+    lines = path.read_text("utf-8").splitlines()
+    too_long = [line for line in lines if len(line) > 120 and not line.startswith("|") and "](" not in line]
+    assert not too_long, too_long[0]
+
+
+def test_every_finding_is_in_the_table_of_the_findings():
+    table = (ROOT / "findings" / "README.md").read_text("utf-8")
+    assert {path.name for path in (ROOT / "findings").glob("*.sh")} == set(re.findall(r"^\| `(\S+)` \|", table, re.M))
