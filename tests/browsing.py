@@ -3,6 +3,7 @@
 import base64
 import functools
 import http.server
+import os
 import shutil
 import threading
 import time
@@ -76,11 +77,12 @@ def host():
 @pytest.fixture(scope="module")
 def chromium():
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("needs chromium")
+    name, path = os.environ.get("HYPERMETER_BROWSER"), None
+    if not name and (path := shutil.which("chromium")) is None:
+        pytest.skip("needs chromium, or a browser of playwright that HYPERMETER_BROWSER names")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=ARGS)
+        kind = playwright[name or "chromium"]
+        browser = kind.launch(executable_path=path, headless=True, args=ARGS if kind.name == "chromium" else [])
         yield browser
         browser.close()
 
@@ -89,6 +91,8 @@ class Session:
     """A page, and what was said and asked for while it was open."""
 
     def __init__(self, browser, url, init="() => undefined", **options):
+        if browser.browser_type.name == "firefox":
+            options.pop("is_mobile", None)  # playwright has it for the two other browsers only
         self.context = browser.new_context(**{"viewport": DESK, "accept_downloads": True, **options})
         self.page, self.url = self.context.new_page(), url
         self.errors: list[str] = []
