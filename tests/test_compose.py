@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
 import symusic
@@ -14,7 +15,7 @@ import torch
 
 from hypermeter import cli
 from hypermeter.cli.generate import generate_command
-from hypermeter.cli.options import LockOptions, WishOptions
+from hypermeter.cli.options import LockArguments, PlanArguments, SamplingArguments
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
@@ -71,19 +72,23 @@ def test_a_primer_in_another_metre_or_no_bars_are_refused(model, primer):
 def test_the_command_writes_midi_that_reads_back_and_a_picture(weights, primer, tmp_path, capsys):
     weights.save(tmp_path / "model.safetensors")
     write_midi(primer, tmp_path / "primer.mid")
-    options = {"model": str(tmp_path / "model.safetensors"), "primer": tmp_path / "primer.mid", "bars": 4, "seed": 1}
-    generate_command(tmp_path / "out.mid", **options)
+    options = {"model": str(tmp_path / "model.safetensors"), "primer": tmp_path / "primer.mid", "bars": 4}
+    generate_command(out=tmp_path / "out.mid", sampling=SamplingArguments(seed=1), **options)
     groove = read_midi(tmp_path / "out.mid")
     assert np.array_equal(groove.hits[:32], primer.hits)
     assert groove.hits[32:].any()
-    assert (tmp_path / "out.png").stat().st_size > 1000
+    assert (tmp_path / "out.svg").stat().st_size > 1000
     assert "kick" in capsys.readouterr().out
 
 
 def test_a_voice_that_the_kit_lacks_is_named(weights, tmp_path):
     weights.save(tmp_path / "model.safetensors")
     with pytest.raises(HypermeterError, match="no voice 'hat' in kit gm10; it has kick"):
-        generate_command(tmp_path / "out.mid", str(tmp_path / "model.safetensors"), bias={"hat": 1.0})
+        generate_command(
+            out=tmp_path / "out.mid",
+            model=str(tmp_path / "model.safetensors"),
+            sampling=SamplingArguments(bias={"hat": 1.0}),
+        )
 
 
 MINE = Kit("mine", tuple(Voice(f"part{n}", (60 + n,), 60 + n) for n in range(10)))
@@ -95,8 +100,8 @@ def test_a_model_on_a_kit_of_ones_own_plays_without_the_file_of_the_kit(primer, 
     write_midi(replace(primer, kit=MINE), tmp_path / "primer.mid")
     options = {"model": str(tmp_path / "model.safetensors"), "bars": 4}
     for heard in (None, tmp_path / "primer.mid"):
-        generate_command(tmp_path / "out.mid", primer=heard, **options)
-        assert "part9" in capsys.readouterr().out and (tmp_path / "out.png").exists()
+        generate_command(out=tmp_path / "out.mid", primer=heard, **options)
+        assert "part9" in capsys.readouterr().out and (tmp_path / "out.svg").exists()
         assert read_midi(tmp_path / "out.mid", MINE).hits.any()
 
 
@@ -108,14 +113,14 @@ def test_a_model_without_a_kit_takes_the_primers_and_alone_is_refused(primer, tm
         continue_groove(model, None, 1)
     weights.save(tmp_path / "model.safetensors")
     with pytest.raises(HypermeterError, match=r"model\.safetensors: no kit in it, .*train it with --kit"):
-        generate_command(tmp_path / "out.mid", str(tmp_path / "model.safetensors"))
+        generate_command(out=tmp_path / "out.mid", model=str(tmp_path / "model.safetensors"))
 
 
 def test_hits_of_the_primer_that_are_not_heard_are_told(weights, tmp_path, capsys):
     weights.save(tmp_path / "model.safetensors")
     cowbells = Groove(np.eye(48, 47), kit="gm")
     write_midi(cowbells, tmp_path / "primer.mid")
-    generate_command(tmp_path / "out.mid", str(tmp_path / "model.safetensors"), tmp_path / "primer.mid", bars=1)
+    generate_command(tmp_path / "primer.mid", tmp_path / "out.mid", str(tmp_path / "model.safetensors"), bars=1)
     lines = [line for line in capsys.readouterr().out.splitlines() if "no voice of kit gm10 reads" in line]
     assert len(lines) == 1 and "primer.mid: " in lines[0] and "pitch " in lines[0]
 
@@ -123,7 +128,7 @@ def test_hits_of_the_primer_that_are_not_heard_are_told(weights, tmp_path, capsy
 @pytest.mark.parametrize("name", ["x.png", "x.wav", "x"])
 def test_a_result_that_is_named_as_something_else_is_refused(tmp_path, name):
     with pytest.raises(HypermeterError, match=rf"{name}: expected a name that ends in .mid or .midi or .txt or .tidal"):
-        generate_command(tmp_path / name)
+        generate_command(out=tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
@@ -131,7 +136,7 @@ def test_a_pipe_is_not_replaced_by_midi(weights, tmp_path):
     weights.save(tmp_path / "model.safetensors")
     os.mkfifo(tmp_path / "pipe.mid")
     with pytest.raises(HypermeterError, match="a folder, device or pipe"):
-        generate_command(tmp_path / "pipe.mid", str(tmp_path / "model.safetensors"), bars=1)
+        generate_command(out=tmp_path / "pipe.mid", model=str(tmp_path / "model.safetensors"), bars=1)
     assert (tmp_path / "pipe.mid").is_fifo()
 
 
@@ -166,13 +171,13 @@ def folder(weights, asking_weights, primer, tmp_path, monkeypatch):
 
 def run(*arguments):
     """The command, as typed; then what it wrote."""
-    assert cli.main(["generate", "out.mid", "--no-picture", *map(str, arguments)]) == 0
+    assert cli.main(["generate", "--out", "out.mid", "--no-picture", *map(str, arguments)]) == 0
     return read_midi("out.mid")
 
 
 def refused(capsys, *arguments, out="out.mid"):
     """The one line that is said instead."""
-    assert cli.main(["generate", out, "--no-picture", *map(str, arguments)]) == 2
+    assert cli.main(["generate", "--out", out, "--no-picture", *map(str, arguments)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "Traceback" not in said
     return said
@@ -311,14 +316,14 @@ for line in sys.stdin:
 def test_generate_humanize_and_the_first_half_of_the_demo_need_no_torch(folder):
     small = "--particles 2 --no-picture"
     lines = (
-        "generate plain.mid --bars 1 --no-picture",
-        f"generate lock.mid --lock primer.mid --keep kick {small}",
-        f"generate replace.mid --primer primer.mid --replace 2 {small}",
-        f"generate vary.mid --primer primer.mid --vary 0.3 {small}",
-        f"generate ending.mid --bars 1 --ending primer.mid {small}",
-        "generate sections.mid --sections rock+verse:1,fill:1 --density primer.mid --no-picture",
+        "generate --out plain.mid --bars 1 --no-picture",
+        f"generate --out lock.mid --lock primer.mid --keep kick {small}",
+        f"generate primer.mid --out replace.mid --replace 2 {small}",
+        f"generate primer.mid -o vary.mid --vary 0.3 {small}",
+        f"generate --out ending.mid --bars 1 --ending primer.mid {small}",
+        "generate -o sections.mid --sections rock+verse:1,fill:1 --density primer.mid --no-picture",
         "humanize primer.mid humanized.mid",
-        "demo --out demo --bars 1",
+        "demo demo --bars 1",
     )
     command = [sys.executable, "-c", WITHOUT_TORCH]
     done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True)
@@ -365,7 +370,7 @@ def test_a_plan_of_new_bars_counts_from_the_first_bar_that_is_heard(asking, prim
 def test_a_curve_is_taken_from_a_file_again_and_again(asking, folder):
     song = plan_of(read_midi("song.mid").hits, asking.grid).numbers[0]
     for bars, expected in ((None, 5), (7, 7)):
-        wishes, number = WishOptions(density="song.mid", offbeat="song.mid").of_bars(bars, asking, read_midi)
+        wishes, number = PlanArguments(density="song.mid", offbeat="song.mid").of_bars(bars, asking, read_midi)
         assert number == expected
         for name, column in (("density", DENSITY), ("offbeat", OFFBEAT)):
             np.testing.assert_allclose(getattr(wishes, name), np.resize(song[:, column], number), rtol=1e-6)
@@ -373,8 +378,8 @@ def test_a_curve_is_taken_from_a_file_again_and_again(asking, folder):
 
 def test_wishes_tell_how_many_bars_they_are_for(asking):
     for options, expected in (({"sections": "verse:2 fill:1"}, 3), ({"density": ".1,.2"}, 16), ({}, 16)):
-        assert WishOptions(**options).of_bars(None, asking, read_midi)[1] == expected
-    assert WishOptions(density=".1,.2").of_bars(4, asking, read_midi) == (PlanOptions(density=[0.1, 0.2]), 4)
+        assert PlanArguments(**options).of_bars(None, asking, read_midi)[1] == expected
+    assert PlanArguments(density=".1,.2").of_bars(4, asking, read_midi) == (PlanOptions(density=[0.1, 0.2]), 4)
 
 
 def test_what_is_asked_of_replaced_bars_leaves_the_others_as_measured(asking, folder, plans):
@@ -444,7 +449,7 @@ def test_the_help_tells_every_option(capsys):
     text = capsys.readouterr().out
     for option in (
         *("primer", "bars", "context", "sections", "style", "density", "offbeat", "guidance", "lock", "keep"),
-        *("replace", "ending", "vary", "particles", "horizon-bars"),
+        *("replace", "ending", "vary", "particles", "seconds", "swing"),
     ):
         assert f"--{option} " in text, option
     assert "chorus:8" in text and "--keep kick snare" in text
@@ -452,7 +457,7 @@ def test_the_help_tells_every_option(capsys):
 
 def test_a_file_without_hits_has_no_curve_of_hits_off_the_beat(asking):
     with pytest.raises(HypermeterError, match=r"offbeat: no hits in empty\.mid"):
-        WishOptions(offbeat="empty.mid").of_bars(4, asking, lambda path: Groove(np.zeros((32, 10))))
+        PlanArguments(offbeat="empty.mid").of_bars(4, asking, lambda path: Groove(np.zeros((32, 10))))
 
 
 @pytest.mark.parametrize(
@@ -547,7 +552,9 @@ def test_a_model_with_a_bass_writes_it_to_drums_that_stay(primer, tmp_path, monk
     weights.save("bass.safetensors")
     write_midi(primer, "primer.mid")
     generate_command(
-        tmp_path / "out.mid", "bass.safetensors", locks=LockOptions(lock=tmp_path / "primer.mid", particles=4)
+        out=tmp_path / "out.mid",
+        model="bass.safetensors",
+        locks=LockArguments(lock=tmp_path / "primer.mid", particles=4),
     )
     made = read_midi("out.mid", tracks=[BASS])
     sounding = primer.hits.any(0)
@@ -556,7 +563,9 @@ def test_a_model_with_a_bass_writes_it_to_drums_that_stay(primer, tmp_path, monk
     longer = continue_groove(player_of(weights), primer, 1)
     assert (longer.tracks["bass"][:32] == REST).all() and len(longer.tracks["bass"]) == 48
     generate_command(
-        tmp_path / "again.mid", "bass.safetensors", locks=LockOptions(lock=tmp_path / "out.mid", keep=("bass",))
+        out=tmp_path / "again.mid",
+        model="bass.safetensors",
+        locks=LockArguments(lock=tmp_path / "out.mid", keep=("bass",)),
     )
     again = read_midi("again.mid", tracks=[BASS])
     assert np.array_equal(again.tracks["bass"], made.tracks["bass"][: len(again)])
@@ -572,7 +581,7 @@ def test_a_bass_without_drums_is_a_lock_that_drums_are_written_to(tmp_path, monk
     with pytest.raises(HypermeterError, match="no drum notes"):
         read_midi("bass.mid")
     generate_command(
-        tmp_path / "out.mid", "bass.safetensors", locks=LockOptions(lock=tmp_path / "bass.mid", particles=4)
+        out=tmp_path / "out.mid", model="bass.safetensors", locks=LockArguments(lock=tmp_path / "bass.mid", particles=4)
     )
     made = read_midi("out.mid", tracks=[BASS])
     assert made.hits.any() and np.array_equal(made.tracks["bass"], codes[: len(made)])
@@ -583,8 +592,8 @@ def test_an_ending_without_a_bass_leaves_it_free(primer, tmp_path, monkeypatch):
     torch.manual_seed(0)
     HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10"), tracks=[BASS.to_dict()]).eval().save("bass.safetensors")
     write_midi(primer, "end.mid")
-    locks = LockOptions(ending=tmp_path / "end.mid", particles=4)
-    generate_command(tmp_path / "out.mid", "bass.safetensors", bars=1, locks=locks, picture=False)
+    locks = LockArguments(ending=tmp_path / "end.mid", particles=4)
+    generate_command(out=tmp_path / "out.mid", model="bass.safetensors", bars=1, locks=locks, picture=False)
     made = read_midi("out.mid", tracks=[BASS])
     assert np.array_equal(made.hits[16:48], primer.hits) and (made.tracks["bass"][16:48] != REST).any()
 
@@ -617,10 +626,111 @@ def test_the_names_of_sections_that_a_file_has_stay(folder):
 def test_sections_that_are_asked_for_are_markers_of_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_midi(Groove(np.tile(np.eye(8, 10), (4, 1))), "primer.mid")
-    wishes = WishOptions(sections="rock+intro:1 verse:2 fill:1")
-    generate_command(tmp_path / "out.mid", primer=tmp_path / "primer.mid", wishes=wishes, picture=False)
+    plan = PlanArguments(sections="rock+intro:1 verse:2 fill:1")
+    generate_command(out=tmp_path / "out.mid", primer=tmp_path / "primer.mid", plan=plan, picture=False)
     markers = [(each.time // 1920, each.text) for each in symusic.Score("out.mid").markers]
     assert markers == [(2, "intro"), (3, "verse"), (5, "fill")]
+
+
+# ---------------------------------------------------------------------- files, streams and names of results
+
+
+def last_line(capsys, *arguments):
+    """The last line that the command prints, the name of its result."""
+    assert cli.main(["generate", *MODEL, "--no-picture", *map(str, arguments)]) == 0
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+def test_the_primer_is_the_argument_and_a_result_without_a_name_takes_a_free_one(folder, capsys):
+    Path("songs").mkdir()
+    Path("song.mid").rename("songs/song.mid")
+    assert last_line(capsys, "songs/song.mid", "--bars", 1) == "songs/song_continued.mid"
+    first = Path("songs/song_continued.mid").read_bytes()
+    assert last_line(capsys, "songs/song.mid", "--bars", 2) == "songs/song_continued_2.mid"
+    assert Path("songs/song_continued.mid").read_bytes() == first
+    assert last_line(capsys, "songs/song.mid", "--vary", 0.1, "--particles", 2) == "songs/song_varied.mid"
+    assert last_line(capsys, "--bars", 1) == "generated.mid"
+    assert last_line(capsys, "--lock", "songs/song.mid", "--particles", 2) == "songs/song_filled.mid"
+
+
+def test_the_form_of_earlier_versions_is_told_from_the_form_now(folder, capsys):
+    for out in ("new.mid", "song.mid"):
+        assert cli.main(["generate", out, "--primer", "primer.mid"]) == 2
+        printed = capsys.readouterr().err
+        assert printed.count("\n") == 1 and f"--out {out}" in printed
+    assert cli.main(["generate", "new.mid"]) == 2
+    assert "no such primer" in capsys.readouterr().err and not Path("new.mid").exists()
+
+
+def test_midi_comes_from_standard_input_and_goes_to_standard_output(folder):
+    command = [sys.executable, "-m", "hypermeter.cli", "generate", "-", *MODEL, "--bars", "1", "-o", "-"]
+    done = subprocess.run(command, input=Path("primer.mid").read_bytes(), capture_output=True, check=True)
+    assert b"kick" in done.stderr and not list(folder.glob("*.svg"))
+    run(*MODEL, "primer.mid", "--bars", 1)
+    assert done.stdout == Path("out.mid").read_bytes()
+
+
+def test_seconds_give_whole_bars(folder):
+    for seconds, bars in ((0.1, 1), (9, 4), (9.5, 4)):  # at 101 bpm a bar is 2.38 s long
+        generate_command(
+            Path("song.mid"), Path("out.mid"), MODEL[1], seconds=seconds, include_primer=False, picture=False
+        )
+        assert read_midi("out.mid").num_bars == bars
+
+
+def test_a_primer_is_played_at_the_tempo_that_is_given(folder):
+    song = read_midi("song.mid")
+    made = run(*MODEL, "song.mid", "--tempo-bpm", 140, "--bars", 1)
+    assert made.tempo_bpm == pytest.approx(140, abs=1e-3)
+    assert np.array_equal(made.hits[:80], song.hits) and np.array_equal(made.offset[:80], song.offset)
+
+
+def test_swing_delays_every_second_step(folder):
+    straight, swung = (run(*MODEL, "--bars", 2, *more) for more in ((), ("--swing", 0.6)))
+    assert straight.hits.any() and np.array_equal(swung.hits, straight.hits) and not straight.offset.any()
+    assert swung.offset[1::2][swung.hits[1::2] > 0] == pytest.approx(0.2)
+    assert not swung.offset[::2].any()
+
+
+@pytest.mark.parametrize("when", ["playing", "drawing"])
+def test_an_interrupt_says_what_is_written(folder, capsys, monkeypatch, when):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    place = "play.compose.continue_groove" if when == "playing" else "share.pictures.show_picture"
+    monkeypatch.setattr(f"hypermeter.{place}", interrupt)
+    assert cli.main(["generate", *MODEL, "--bars", "1", "--out", "out.mid"]) == 130
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and ("nothing is written" in printed) == (when == "playing")
+    assert Path("out.mid").exists() == ("out.mid" in printed) == (when == "drawing")
+
+
+def test_a_bass_that_stays_keeps_its_length_channel_and_program(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10"), tracks=[BASS.to_dict()]).eval().save("bass.safetensors")
+    song, bass = mido.MidiFile(), mido.MidiTrack([mido.Message("program_change", channel=3, program=34)])
+    for pitch in (36, 38, 40, 41):
+        bass += [
+            mido.Message("note_on", channel=3, note=pitch, time=0),
+            mido.Message("note_off", channel=3, note=pitch, time=480),
+        ]
+    song.tracks.append(bass)
+    song.save("bass.mid")
+    assert (
+        cli.main(["generate", "--model", "bass.safetensors", "--lock", "bass.mid", "--particles", "2", "-o", "out.mid"])
+        == 0
+    )
+    _, track = mido.MidiFile("out.mid").tracks
+    assert {message.channel for message in track if not message.is_meta} == {3}
+    assert [message.program for message in track if message.type == "program_change"] == [34]
+    assert sum(message.time for message in track) == 4 * 480
+
+
+def test_a_lock_of_a_bass_says_which_model_plays_to_it(folder, capsys):
+    write_midi(Groove(np.zeros((16, 10)), tracks={"bass": np.array([40, *[1] * 15])}), "bass.mid")
+    message = refused(capsys, *MODEL, "--lock", "bass.mid")
+    assert "no drums on channel 10" in message and "bass" in message and "--model" in message
 
 
 # ---------------------------------------------------------------------- what cannot be meant
@@ -636,7 +746,7 @@ def test_a_song_that_is_read_is_not_overwritten(folder, capsys, option):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--replace", "1"], "--replace without a primer, expected --primer"),
+        (["--replace", "1"], "--replace without a primer"),
         (["--vary", "0.5"], "--vary without a primer"),
         (["--primer", "song.mid", "--replace", "1", "--vary", "0.5"], "--replace beside --vary"),
         (["--primer", "song.mid", "--replace", "1", "--bars", "4"], "--bars beside --replace"),
@@ -646,29 +756,29 @@ def test_a_song_that_is_read_is_not_overwritten(folder, capsys, option):
         (["--primer", "song.mid", "--vary", "1", "--density", "0.1"], "--density beside --vary"),
         (["--primer", "song.mid", "--vary", "1.5"], "strength is 1.5, expected from 0 to 1"),
         (["--primer", "song.mid", "--replace", "6"], "replace: 6, expected bars from 1 to 5"),
-        (["--primer", "song.mid", "--replace", "3-2"], "replace: 3-2, expected bars from 1 to 5"),
+        (["--primer", "song.mid", "--replace", "3-2"], "replace: 3-2 ends before it begins, expected 2-3"),
         (["--primer", "song.mid", "--replace", "x"], "replace: 'x', expected a bar as 7 or bars as 9-10"),
         (["--keep", "kick"], "--keep without music"),
         (["--lock", "song.mid", "--keep", "hat"], "keep: no voice 'hat' in kit gm10; it has kick"),
         (["--lock", "none.mid"], "none.mid: cannot be read"),
         (["--lock", "song.mid", "--particles", "0"], "particles is 0, expected a whole number from 1 to"),
         (["--particles", "0"], "particles is 0, expected a whole number from 1 to"),
-        (["--bars", "1", "--horizon-bars", "-5"], "horizon_bars is -5, expected a whole number from 0 to"),
         (["--primer", "song.mid", "--replace"], "--replace with nothing after it, expected bars, as 7 9-10"),
         (["--bias"], "--bias with nothing after it, expected voices and numbers, as closed_hat 1 ride -2"),
         (["--lock", "song.mid", "--keep"], "--keep with nothing after it, expected voices, as kick snare"),
         (["--lock", "song.mid", "--bars", "4"], "lock: 5 bars for 4 new ones; ask for more bars, or shorten it"),
-        (["--guidance", "2"], "--guidance without anything asked"),
+        (["--guidance", "2"], "--guidance without a plan"),
         (["--temperature", "10.5"], "temperature is 10.5, expected from 0 to 10"),
         (["--seed", str(2**53)], f"seed is {2**53}, expected a whole number from 0 to {2**53 - 1}"),
         (["--bars", "0"], "bars is 0, expected a whole number from 1 to 10000"),
         (["--bars", "99999999"], "bars is 99999999, expected a whole number from 1 to 10000"),
-        (["--particles", "8"], "--particles with nothing fixed, expected --lock, --ending, --replace or --vary"),
-        (["--horizon-bars", "2"], "--horizon-bars with nothing fixed"),
-        (
-            ["--primer", "song.mid", "--tempo-bpm", "90"],
-            "--tempo-bpm beside a file with a tempo of its own (101 bpm)",
-        ),
+        (["--particles", "8"], "--particles with nothing locked"),
+        (["--primer", "song.mid", "--tempo-bpm", "1000"], "tempo_bpm is 1000"),
+        (["--primer", "song.mid", "--vary", "1", "--seconds", "4"], "--seconds beside --vary"),
+        (["--bars", "4", "--seconds", "4"], "--bars beside --seconds"),
+        (["--seconds", "-1"], "seconds is -1"),
+        (["--swing", "0.9"], "swing is 0.9"),
+        (["none.mid"], "none.mid: no such primer"),
         (["--style", "jazz"], "--style: model.safetensors was made without labels"),
         (["--sections", "verse:2", "--guidance", "1"], "--sections: model.safetensors was made without labels"),
     ],

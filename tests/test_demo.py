@@ -38,13 +38,13 @@ def test_the_demo_ends_with_a_sound_a_picture_and_code_of_one_piece(tmp_path, ca
     demo(tmp_path / "demo", bars=2, max_steps=2)
     said = capsys.readouterr().out
     for stem in ("continued", "learnt"):
-        paths = {suffix: tmp_path / "demo" / f"{stem}{suffix}" for suffix in (".mid", ".png", ".wav", ".tidal")}
+        paths = {suffix: tmp_path / "demo" / f"{stem}{suffix}" for suffix in (".mid", ".svg", ".wav", ".tidal")}
         for path in paths.values():
             assert f"  {path}\n" in said
         groove = read_midi(paths[".mid"])
         samples, rate = from_wav_bytes(paths[".wav"].read_bytes())
         assert np.abs(samples).max() > 0.3 and len(samples) / rate >= groove.num_bars * 4 * 60 / groove.tempo_bpm - 0.01
         np.testing.assert_array_equal(read_text(paths[".tidal"]).hits, groove.hits)
-        assert paths[".png"].read_bytes().startswith(b"\x89PNG")
-    wav, png = (tmp_path / "demo" / f"continued{suffix}" for suffix in (".wav", ".png"))
-    assert said.endswith(f"\nListen to {wav} and look at {png}.\n")
+        assert paths[".svg"].read_text("utf-8").startswith("<svg")
+    wav, svg = (tmp_path / "demo" / f"continued{suffix}" for suffix in (".wav", ".svg"))
+    assert said.endswith(f"\nListen to {wav} and look at {svg}.\n")

@@ -29,26 +29,26 @@ from hypermeter.play.moment import Part
 from hypermeter.play.plan import KINDS, Plan, make_plan, plan_bars
 from hypermeter.play.request import PlanOptions, SamplingOptions
 from hypermeter.share.live import (
-    Asking,
-    Drawer,
     Engine,
     FollowedTempo,
+    LiveConditions,
+    LiveSettings,
     OwnTempo,
     RealClock,
-    Settings,
+    Sampler,
     SimulatedClock,
 )
-from hypermeter.share.live.asking import CONTROLS, parse_control
+from hypermeter.share.live.conditions import CONTROLS, parse_control
 from hypermeter.share.live.engine import CLOCK, CONTINUE, DROP_S, LEAD_IN_S, SONG_POSITION, START, STOP
 from hypermeter.share.live.measure import Timing, percentile
-from hypermeter.share.live.ports import FileSink, input_names, listen_to_osc, open_input, open_output
-from hypermeter.share.live.process import Handle, ProcessDrawer
-from hypermeter.share.live.sampler import MOST_ROWS, grown
+from hypermeter.share.live.ports import FileSink, listen_to_osc, open_input, open_output, port_names
+from hypermeter.share.live.process import SamplerProcess, StateHandle
+from hypermeter.share.live.sampler import MOST_ROWS, with_row
 
 GRID = Grid()
 KIT = load_kit("gm10")
 LABELS = {"section": list("ABCDEFGH"), "style": ["rock", "jazz"], "fill": ["beat", "fill"]}
-NOTHING = Asking(None, Plan.free(0))
+NO_CONDITIONS = LiveConditions(None, Plan.free(0))
 
 
 class Memory:
@@ -74,23 +74,23 @@ class Memory:
 
 
 class Steady:
-    """A drawer: the hat at every step, early and late by turns, the kick at every beat; velocity tells the settings."""
+    """A sampler: the hat at every step, early and late by turns, the kick at every beat; density is velocity."""
 
-    def draw(self, moment, steps, settings, row=None, tempo_bpm=120.0):
+    def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
         hits, offset = np.zeros((steps, 10), np.uint8), np.zeros((steps, 10), np.float32)
         for step in range(steps):
             hits[step, 2] = 1
-            offset[step, 2] = 0.4 if (moment + step) % 2 else -0.4
-            hits[step, 0] = (moment + step) % 4 == 0
-        if moment == 0:
+            offset[step, 2] = 0.4 if (state + step) % 2 else -0.4
+            hits[step, 0] = (state + step) % 4 == 0
+        if state == 0:
             offset[0] = 0
         velocity = hits * np.float32(0.5 if settings.density is None else settings.density)
-        return Part(hits, velocity, offset), moment + steps
+        return Part(hits, velocity, offset), state + steps
 
 
 def engine_of(clock, sink, tempo=None, **options):
     tempo = tempo or OwnTempo(120.0, GRID.steps_per_quarter)
-    options = {"asking": NOTHING, "kit": KIT, "grid": GRID, "drawer": Steady(), "first": 0} | options
+    options = {"conditions": NO_CONDITIONS, "kit": KIT, "grid": GRID, "sampler": Steady(), "first": 0} | options
     return Engine(sink=sink, clock=clock, tempo=tempo, **options)
 
 
@@ -146,17 +146,17 @@ def test_drawing_that_is_too_slow_is_told_and_what_came_too_late_is_left_out():
 
 def test_late_notes_are_told_from_late_drawing():
     in_time = Timing(lateness=[0.0, 0.02], headroom=[1.0])
-    assert in_time.late == 1 and "other programs" in in_time.lines()[-1]
+    assert in_time.late == 1 and "other programs" in in_time.lines()[2]
     assert in_time.jitter_s == pytest.approx(0.01)
-    assert "too slow" in Timing(lateness=[0.0, 0.02], headroom=[-0.1]).lines()[-1]
+    assert "too slow" in Timing(lateness=[0.0, 0.02], headroom=[-0.1]).lines()[2]
     assert "no notes" in Timing().lines()[0] and math.isnan(Timing().jitter_s)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("ahead", "minutes"), [(16, 4), (1, 1)])
 def test_a_model_plays_minutes_without_a_late_note(player, ahead, minutes):
-    asking = Asking(LABELS, make_plan(LABELS, sections="intro:4 verse:8 fill:1 chorus:8"))
-    drawer, sink = Drawer(player), Memory()
+    conditions = LiveConditions(LABELS, make_plan(LABELS, sections="intro:4 verse:8 fill:1 chorus:8"))
+    sampler, sink = Sampler(player), Memory()
     clock = SimulatedClock(lambda took_s: min(took_s, 0.05 * ahead))  # what it took, but for what else the machine does
     for second in range(5, 60 * minutes, 7):
         clock.at(second, lambda second=second: engine.control("/density", 0.05 + second % 5 / 10))
@@ -165,13 +165,13 @@ def test_a_model_plays_minutes_without_a_late_note(player, ahead, minutes):
         clock,
         sink,
         OwnTempo(60.0, 4),
-        drawer=drawer,
-        first=drawer.begin(),
-        asking=asking,
+        sampler=sampler,
+        first=sampler.begin(),
+        conditions=conditions,
         num_bars=15 * minutes,
         ahead_steps=ahead,
         sends_clock=True,
-        settings=Settings(seed=3),
+        settings=LiveSettings(seed=3),
     )
     timing = engine.run()
     assert clock.now() > 60 * minutes and timing.notes > 150 * minutes
@@ -225,20 +225,20 @@ def test_an_interrupt_ends_all_notes_and_stops_the_clock():
 
 def test_an_error_while_drawing_ends_the_music_and_is_raised():
     class Broken(Steady):
-        def draw(self, moment, *rest, **options):
-            if moment == 48:
+        def sample(self, state, *rest, **options):
+            if state == 48:
                 raise HypermeterError("broken")
-            return super().draw(moment, *rest, **options)
+            return super().sample(state, *rest, **options)
 
     sink = Memory()
     with pytest.raises(HypermeterError, match="broken"):
-        engine_of(SimulatedClock(0.01), sink, drawer=Broken()).run()
+        engine_of(SimulatedClock(0.01), sink, sampler=Broken()).run()
     assert sink.sent[-1][1] == (0xB9, 123, 0)
 
 
 def test_channel_and_velocity_are_those_asked_for():
     sink = Memory()
-    engine_of(SimulatedClock(0.01), sink, num_bars=1, channel=3, settings=Settings(density=1.0)).run()
+    engine_of(SimulatedClock(0.01), sink, num_bars=1, channel=3, settings=LiveSettings(density=1.0)).run()
     assert {message[0] for _, message in sink.sent} == {0x92, 0x82, 0xB2} and {each[2] for each in sink.notes} == {127}
 
 
@@ -265,7 +265,7 @@ def velocity_of_bars(sink, begun_s, bars, bar_s=2.0):
 
 def test_a_control_is_heard_from_the_next_bar_on_also_where_that_was_drawn_before():
     sink, clock = Memory(), SimulatedClock(0.1)
-    engine = engine_of(clock, sink, num_bars=5, asking=Asking(LABELS, Plan.free(1)))
+    engine = engine_of(clock, sink, num_bars=5, conditions=LiveConditions(LABELS, Plan.free(1)))
     clock.at(0.1 + LEAD_IN_S + 2.0 * 1 + 1.2, lambda: engine.control("/hypermeter/density", 1.0))
     timing = engine.run()
     soft, loud = {64}, {127}
@@ -275,7 +275,7 @@ def test_a_control_is_heard_from_the_next_bar_on_also_where_that_was_drawn_befor
 
 def test_a_control_that_comes_too_late_for_the_next_bar_is_heard_from_the_one_after():
     sink, clock = Memory(), SimulatedClock(0.1)
-    engine = engine_of(clock, sink, num_bars=5, asking=Asking(LABELS, Plan.free(1)))
+    engine = engine_of(clock, sink, num_bars=5, conditions=LiveConditions(LABELS, Plan.free(1)))
     clock.at(0.2 + LEAD_IN_S + 2.0 * 2 - 0.15, lambda: engine.control("/density", 1.0))
     timing = engine.run()
     assert velocity_of_bars(sink, engine.begun_s, 5) == [{64}, {64}, {64}, {127}, {127}]
@@ -284,7 +284,7 @@ def test_a_control_that_comes_too_late_for_the_next_bar_is_heard_from_the_one_af
 
 def test_a_step_ahead_a_control_is_heard_within_three_steps():
     sink, clock = Memory(), SimulatedClock(0.01)
-    engine = engine_of(clock, sink, num_bars=3, asking=Asking(LABELS, Plan.free(1)), ahead_steps=1)
+    engine = engine_of(clock, sink, num_bars=3, conditions=LiveConditions(LABELS, Plan.free(1)), ahead_steps=1)
     clock.at(3.0, lambda: engine.control("/density", 1.0))
     engine.run()
     loud = min(when for when, _, velocity in sink.notes if velocity == 127)
@@ -296,12 +296,14 @@ def test_a_fill_is_asked_of_one_bar_and_then_of_none():
     asked = []
 
     class Listening(Steady):
-        def draw(self, moment, steps, settings, row=None, tempo_bpm=120.0):
-            asked.append((moment // 16, int(row.labels[0, 0, KINDS.index("fill")])))
-            return super().draw(moment, steps, settings, row, tempo_bpm)
+        def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
+            asked.append((state // 16, int(row.labels[0, 0, KINDS.index("fill")])))
+            return super().sample(state, steps, settings, row, tempo_bpm)
 
     clock = SimulatedClock(0.1)
-    engine = engine_of(clock, Memory(), num_bars=6, asking=Asking(LABELS, Plan.free(1)), drawer=Listening())
+    engine = engine_of(
+        clock, Memory(), num_bars=6, conditions=LiveConditions(LABELS, Plan.free(1)), sampler=Listening()
+    )
     clock.at(3.0, lambda: engine.control("/fill", 1))
     clock.at(8.5, lambda: engine.control("/fill"))
     engine.run()
@@ -319,7 +321,7 @@ def test_a_tempo_that_changes_moves_what_was_drawn():
 
 def test_what_cannot_be_asked_is_told_in_a_line_and_changes_nothing():
     told, clock = [], SimulatedClock(0.01)
-    engine = engine_of(clock, Memory(), num_bars=2, tell=told.append)
+    engine = engine_of(clock, Memory(), num_bars=2, report=told.append)
     for number, (address, *values) in enumerate(
         [
             ("/nothing", 1),
@@ -339,15 +341,15 @@ def test_what_cannot_be_asked_is_told_in_a_line_and_changes_nothing():
         clock.at(0.5 + number / 100, lambda address=address, values=values: engine.control(address, *values))
     timing = engine.run()
     assert len(told) == 12 and all("\n" not in line and len(line) < 200 for line in told)
-    assert "no such control" in told[0] and "made without labels" in told[5] and "no voice 'gong'" in told[6]
-    assert engine.settings == Settings() and timing.redrawn == 0 and engine.tempo.tempo_bpm == 120
+    assert "no such control" in told[0] and "without labels" in told[5] and "no voice 'gong'" in told[6]
+    assert engine.settings == LiveSettings() and timing.redrawn == 0 and engine.tempo.tempo_bpm == 120
 
 
 def test_every_control_has_a_place_in_the_settings():
     for name in CONTROLS:
         example = {"bias": ("kick", 1.0), "section": ("verse",), "style": ("rock",), "fill": (1,)}.get(name, (0.5,))
         found, change = parse_control(f"/{name}", example)
-        assert found == name and (set(change) <= set(vars(Settings())) or name == "tempo")
+        assert found == name and (set(change) <= set(vars(LiveSettings())) or name == "tempo")
 
 
 def test_osc_messages_reach_the_player():
@@ -379,47 +381,47 @@ def test_osc_messages_reach_the_player():
 
 def test_a_row_is_the_scripts_but_for_what_was_changed():
     script = make_plan(LABELS, sections="intro:2 verse:2", style="rock", density=0.2, tempo_bpm=100.0)
-    asking = Asking(LABELS, script, "intro:2 verse:2")
-    row = asking.row(3, Settings(), (), None, 100.0)
+    conditions = LiveConditions(LABELS, script, "intro:2 verse:2")
+    row = conditions.row(3, LiveSettings(), (), None, 100.0)
     assert (row.labels == script.labels[:, 3:]).all() and (row.numbers[..., :2] == script.numbers[:, 3:, :2]).all()
-    row = asking.row(9, Settings(style="jazz", density=0.4), (), True, 90.0)  # after its end the script stays
+    row = conditions.row(9, LiveSettings(style="jazz", density=0.4), (), True, 90.0)  # after its end the script stays
     assert row.labels[0, 0].tolist() == [2, 2, 2] and row.numbers[0, 0, :2].tolist() == pytest.approx([90, 0.4])
 
 
 def test_sections_that_are_asked_for_while_playing_keep_their_letters():
-    asking = Asking(LABELS, make_plan(LABELS, sections="intro:2 verse:2"), "intro:2 verse:2")
+    conditions = LiveConditions(LABELS, make_plan(LABELS, sections="intro:2 verse:2"), "intro:2 verse:2")
 
     def section(name, seen):
-        return int(asking.row(0, Settings(section=name), seen, None, 120.0).labels[0, 0, 0])
+        return int(conditions.row(0, LiveSettings(section=name), seen, None, 120.0).labels[0, 0, 0])
 
     assert section("verse", ()) == 2 and section("bridge", ()) == 3 and section("outro", ("bridge",)) == 4
     assert section("bridge", ("bridge", "outro")) == 3 and section("intro", ("bridge",)) == 1
-    row = asking.row(3, Settings(section="jazz"), (), None, 120.0)  # a style: the section stays the script's
+    row = conditions.row(3, LiveSettings(section="jazz"), (), None, 120.0)  # a style: the section stays the script's
     assert row.labels[0, 0].tolist()[:2] == [2, 2]
 
 
 def test_only_a_beginning_from_silence_is_asked_to_be_no_fill(player):
     fill = KINDS.index("fill")
-    begun = Asking.of(player, PlanOptions(style="jazz"), 2, 90.0)
-    rows = [begun.row(bar, Settings(), (), None, 90.0) for bar in range(4)]
+    begun = LiveConditions.of(player, PlanOptions(style="jazz"), 2, 90.0)
+    rows = [begun.row(bar, LiveSettings(), (), None, 90.0) for bar in range(4)]
     assert [row.labels[0, 0, fill] for row in rows] == [1, 1, 0, 0]  # what stays after the script is open
     assert {row.labels[0, 0, KINDS.index("style")] for row in rows} == {2} and begun.is_wished
-    after = Asking.of(player, PlanOptions(sections=["verse", None, "fill"]), 3, 90.0, heard_bars=5)
-    rows = [after.row(bar, Settings(), (), None, 90.0) for bar in range(5)]
+    after = LiveConditions.of(player, PlanOptions(sections=["verse", None, "fill"]), 3, 90.0, heard_bars=5)
+    rows = [after.row(bar, LiveSettings(), (), None, 90.0) for bar in range(5)]
     assert [row.labels[0, 0, fill] for row in rows] == [1, 1, 2, 2, 2]  # as was wished
-    assert after.script_sections == "verse fill" and not Asking.of(player, PlanOptions(), 4, 90.0).is_wished
+    assert after.script_sections == "verse fill" and not LiveConditions.of(player, PlanOptions(), 4, 90.0).is_wished
 
 
 def test_the_script_ends_in_one_line_where_the_model_knows_no_such_thing():
     with pytest.raises(HypermeterError, match="no 'polka' in the model"):
-        Asking(LABELS, Plan.free(1)).check(Settings(style="polka"), ())
+        LiveConditions(LABELS, Plan.free(1)).check(LiveSettings(style="polka"), ())
 
 
 def rows_of(plan):
     return [plan.bars(bar, 1) for bar in range(plan.num_bars)]
 
 
-FREE = Settings(guidance=0.0)
+FREE = LiveSettings(guidance=0.0)
 MUSIC = ("hits", "velocity", "offset")
 
 
@@ -427,12 +429,12 @@ def joined(parts):
     return Part(*(np.concatenate([getattr(part, name) for part in parts]) for name in MUSIC))
 
 
-def drawn(drawer, rows, sizes, settings=FREE, first=None):
+def drawn(sampler, rows, sizes, settings=FREE, first=None):
     """Bars one after the other in parts of the given sizes, as one."""
-    point, parts = first or drawer.begin(), []
+    point, parts = first or sampler.begin(), []
     for row in rows:
         for size in sizes:
-            part, point = drawer.draw(point, size, settings, row)
+            part, point = sampler.sample(point, size, settings, row)
             parts.append(part)
     return joined(parts)
 
@@ -461,24 +463,24 @@ def test_what_is_played_is_what_generate_writes(player, wishes, primer, ahead):
     tempo_bpm, heard = (93.7, 2) if primer is not None else (81.3, 0)
     sampling = SamplingOptions(temperature=0.9, bias={"kick": 1.0}, guidance=2.0, seed=2**40 + 5)
     written = continue_groove(player, primer, 6, sampling, wishes=wishes, tempo_bpm=tempo_bpm, include_primer=False)
-    asking = Asking.of(player, wishes, 6, tempo_bpm, heard)
-    parts, drawer = {}, Drawer(player)
+    conditions = LiveConditions.of(player, wishes, 6, tempo_bpm, heard)
+    parts, sampler = {}, Sampler(player)
 
     class Keeping:
-        def draw(self, point, *rest):
-            part, after = drawer.draw(point, *rest)
-            parts[point.moment.position] = part
+        def sample(self, state, *rest):
+            part, after = sampler.sample(state, *rest)
+            parts[state.moment.position] = part
             return part, after
 
     sink, clock = Memory(), SimulatedClock(0.01)
-    settings = Settings(**vars(sampling))
+    settings = LiveSettings(**vars(sampling))
     engine = engine_of(
         clock,
         sink,
         OwnTempo(tempo_bpm, 4),
-        asking=asking,
-        drawer=Keeping(),
-        first=drawer.begin(primer, tempo_bpm),
+        conditions=conditions,
+        sampler=Keeping(),
+        first=sampler.begin(primer, tempo_bpm),
         settings=settings,
         num_bars=6,
         ahead_steps=ahead,
@@ -499,33 +501,33 @@ def test_what_is_played_is_what_generate_writes(player, wishes, primer, ahead):
 def test_a_plan_that_grows_is_the_plan_as_a_whole(player):
     plan = make_plan(LABELS, sections="intro:2 verse:3 intro:1", style="rock", density=[0.1, 0.4])
     whole = player.generate(96, sampling=SamplingOptions(seed=5, guidance=0.0), plan=plan)[0]
-    part = drawn(Drawer(player), rows_of(plan), [16], Settings(seed=5, guidance=0.0))
+    part = drawn(Sampler(player), rows_of(plan), [16], LiveSettings(seed=5, guidance=0.0))
     assert (part.hits == whole).all() and part.hits.any()
 
 
 def test_bars_and_steps_give_the_same_music(player):
     plan = make_plan(LABELS, sections="intro:1 verse:2", density=0.3)
-    bars, steps = (drawn(Drawer(player), rows_of(plan), sizes, Settings(seed=1)) for sizes in ([16], [1] * 16))
+    bars, steps = (drawn(Sampler(player), rows_of(plan), sizes, LiveSettings(seed=1)) for sizes in ([16], [1] * 16))
     assert same(bars, steps)
     assert ((bars.velocity > 0) == (bars.hits > 0)).all() and (bars.offset[bars.hits == 0] == 0).all()
     assert (bars.offset[0] >= 0).all() and np.abs(bars.offset).max() <= 0.5
 
 
 def test_a_point_stays_as_it_is_so_that_a_part_can_be_drawn_again(player):
-    drawer, row, settings = Drawer(player), Plan.free(1), Settings(seed=2)
-    _, point = drawer.draw(drawer.begin(), 16, settings, row)
-    one, after = drawer.draw(point, 16, settings, row)
-    drawer.draw(point, 16, Settings(temperature=5.0), row)
-    drawer.draw(after, 16, settings, row)
-    again, _ = drawer.draw(point, 16, settings, row)
+    sampler, row, settings = Sampler(player), Plan.free(1), LiveSettings(seed=2)
+    _, point = sampler.sample(sampler.begin(), 16, settings, row)
+    one, after = sampler.sample(point, 16, settings, row)
+    sampler.sample(point, 16, LiveSettings(temperature=5.0), row)
+    sampler.sample(after, 16, settings, row)
+    again, _ = sampler.sample(point, 16, settings, row)
     assert same(one, again)
 
 
 def test_another_temperature_draws_with_the_same_numbers(player):
-    drawer = Drawer(player)
-    one, other = (drawn(drawer, [Plan.free(1)], [16], Settings(temperature=each)) for each in (1.0, 1.0 - 1e-9))
+    sampler = Sampler(player)
+    one, other = (drawn(sampler, [Plan.free(1)], [16], LiveSettings(temperature=each)) for each in (1.0, 1.0 - 1e-9))
     assert (one.hits != other.hits).mean() < 0.5  # drawn from the mixture, and from the list of its combinations
-    near, nearer = (drawn(drawer, [Plan.free(1)], [16], Settings(temperature=each)) for each in (0.9, 0.9 - 1e-9))
+    near, nearer = (drawn(sampler, [Plan.free(1)], [16], LiveSettings(temperature=each)) for each in (0.9, 0.9 - 1e-9))
     assert same(near, nearer)
 
 
@@ -533,9 +535,9 @@ def test_guidance_and_bias_are_those_of_generate(player):
     plan = make_plan(LABELS, 3, style="jazz", density=0.4)
     sampling = SamplingOptions(bias={"kick": 2.0}, guidance=2.0)
     whole = player.generate(48, sampling=sampling, plan=plan)[0]
-    part = drawn(Drawer(player), rows_of(plan), [16], Settings(**vars(sampling)))
+    part = drawn(Sampler(player), rows_of(plan), [16], LiveSettings(**vars(sampling)))
     assert (part.hits == whole).all()
-    never = drawn(Drawer(player), rows_of(plan), [16], Settings(bias={"kick": -100.0, "snare": 100.0}))
+    never = drawn(Sampler(player), rows_of(plan), [16], LiveSettings(bias={"kick": -100.0, "snare": 100.0}))
     assert not never.hits[:, 0].any() and never.hits[:, 1].all()
 
 
@@ -543,24 +545,24 @@ def test_a_tempo_alone_does_not_guide(player):
     told, asks = make_plan(LABELS, 2, tempo_bpm=90.0), make_plan(LABELS, 2, tempo_bpm=90.0, density=0.6)
     for plan, is_guided in ((told, False), (asks, True)):
         guided, free = (
-            drawn(Drawer(player), rows_of(plan), [16], settings) for settings in (Settings(guidance=9.0), FREE)
+            drawn(Sampler(player), rows_of(plan), [16], settings) for settings in (LiveSettings(guidance=9.0), FREE)
         )
         assert (guided.hits != free.hits).any() == is_guided
 
 
 def test_a_beginning_that_nobody_wished_for_does_not_guide_until_something_is_asked():
     begun = plan_bars(LABELS, PlanOptions(), 4, grid=GRID, tempo_bpm=90.0)
-    asking, settings = Asking(LABELS, begun, is_wished=False), Settings(guidance=2.0)
-    assert begun.asks and asking.guided(settings).guidance == 0
-    assert asking.guided(settings.change(fill=False)).guidance == 2
-    assert asking.guided(settings.change(density=0.5)).version == 1
-    assert Asking(LABELS, begun).guided(settings).guidance == 2
+    conditions, settings = LiveConditions(LABELS, begun, is_wished=False), LiveSettings(guidance=2.0)
+    assert begun.asks and conditions.guided(settings).guidance == 0
+    assert conditions.guided(settings.change(fill=False)).guidance == 2
+    assert conditions.guided(settings.change(density=0.5)).version == 1
+    assert LiveConditions(LABELS, begun).guided(settings).guidance == 2
 
 
 def test_the_memory_of_what_was_asked_does_not_grow_for_ever(player):
     row, rows = make_plan(LABELS, 1, style="rock"), None
     for _ in range(200):
-        rows = grown(rows, row, is_new_bar=True)
+        rows = with_row(rows, row, is_new_bar=True)
     assert rows.num_bars == MOST_ROWS
     whole = player.network.embed(row.then(*[row] * 199))[:, 199]
     assert np.allclose(player.network.embed(rows)[:, MOST_ROWS - 1], whole, atol=1e-6)
@@ -568,43 +570,43 @@ def test_the_memory_of_what_was_asked_does_not_grow_for_ever(player):
 
 def test_in_the_midst_of_a_bar_what_is_asked_of_it_changes():
     one, other = make_plan(LABELS, 1, style="rock"), make_plan(LABELS, 1, style="jazz")
-    rows = grown(grown(None, one, True), one, True)
-    assert grown(rows, other, True).labels[0, :, 1].tolist() == [1, 1, 2]
-    assert grown(rows, other, False).labels[0, :, 1].tolist() == [1, 2]
-    assert grown(grown(None, one, True), other, False).labels[0, :, 1].tolist() == [2]
-    assert grown(Plan.free(3), one, True).labels[0, :, 1].tolist() == [0, 0, 0, 1]
+    rows = with_row(with_row(None, one, True), one, True)
+    assert with_row(rows, other, True).labels[0, :, 1].tolist() == [1, 1, 2]
+    assert with_row(rows, other, False).labels[0, :, 1].tolist() == [1, 2]
+    assert with_row(with_row(None, one, True), other, False).labels[0, :, 1].tolist() == [2]
+    assert with_row(Plan.free(3), one, True).labels[0, :, 1].tolist() == [0, 0, 0, 1]
 
 
 def test_what_changes_in_the_midst_of_a_bar_is_heard_from_there_on(player):
     calm, wild = make_plan(LABELS, 1, density=0.0, tempo_bpm=90.0), make_plan(LABELS, 1, density=0.9, tempo_bpm=90.0)
-    drawer, settings = Drawer(player), Settings(guidance=3.0)
-    _, point = drawer.draw(drawer.begin(), 8, settings, calm)
-    parts = [drawer.draw(point, 8, settings, row)[0] for row in (calm, wild)]
+    sampler, settings = Sampler(player), LiveSettings(guidance=3.0)
+    _, point = sampler.sample(sampler.begin(), 8, settings, calm)
+    parts = [sampler.sample(point, 8, settings, row)[0] for row in (calm, wild)]
     assert parts[0].hits.sum() < parts[1].hits.sum()
 
 
 def test_a_primer_that_does_not_fit_is_refused(player):
-    drawer = Drawer(player)
+    sampler = Sampler(player)
     with pytest.raises(HypermeterError, match="whole bars"):
-        drawer.begin(Groove(PRIMER.hits[:20], kit=KIT))
+        sampler.begin(Groove(PRIMER.hits[:20], kit=KIT))
     with pytest.raises(HypermeterError, match="primer: 9 voices"):
-        drawer.begin(Groove(PRIMER.hits[:, :9]))
-    assert drawer.begin(Groove(PRIMER.hits[:0], kit=KIT)).rows is None
+        sampler.begin(Groove(PRIMER.hits[:, :9]))
+    assert sampler.begin(Groove(PRIMER.hits[:0], kit=KIT)).rows is None
 
 
 def test_velocity_and_timing_follow_those_of_the_primer(player):
     hits = np.ones((64, 10), np.uint8)
-    drawer, states = Drawer(player), []
+    sampler, states = Sampler(player), []
     for velocity in (0.1, 0.9):
         primer = Groove(hits, velocity=np.full(hits.shape, velocity), kit=KIT)
-        states.append(drawer.begin(primer).moment.expression.sums)
+        states.append(sampler.begin(primer).moment.expression.sums)
     assert not np.allclose(*states)
 
 
-def test_a_drawer_in_a_process_of_its_own_gives_the_same_music_and_keeps_what_is_held(player, checkpoint):
+def test_a_sampler_in_a_process_of_its_own_gives_the_same_music_and_keeps_what_is_held(player, checkpoint):
     plan = make_plan(LABELS, sections="intro:1 verse:2", density=0.3)
-    settings = Settings(bias={"kick": 1.0}, seed=7)
-    here, there = Drawer(player), ProcessDrawer(str(checkpoint), PRIMER)
+    settings = LiveSettings(bias={"kick": 1.0}, seed=7)
+    here, there = Sampler(player), SamplerProcess(str(checkpoint), PRIMER)
     try:
         first = there.first()
         one = drawn(here, rows_of(plan), [16], settings, here.begin(PRIMER))
@@ -612,7 +614,7 @@ def test_a_drawer_in_a_process_of_its_own_gives_the_same_music_and_keeps_what_is
         assert same(one, drawn(there, rows_of(plan), [1] * 16, settings, first))
         there._process.terminate()
         there._process.join()
-        with pytest.raises(HypermeterError, match="the process that draws has ended"):
+        with pytest.raises(HypermeterError, match="the process that samples has ended"):
             drawn(there, rows_of(plan), [16], settings, first)
     finally:
         there.close()
@@ -640,19 +642,19 @@ def test_a_moment_that_is_let_go_while_those_before_are_told_is_not_forgotten():
         def recv(self):
             return "part", 5
 
-    drawer = ProcessDrawer.__new__(ProcessDrawer)
-    drawer._connection, drawer._released = Connection(), Racing([3])
-    _, handle = drawer.draw(Handle(4), 16, Settings())
-    assert sorted([*drawer._connection.sent[-1], *list(drawer._released)]) == [3, 99] and handle.number == 5
+    sampler = SamplerProcess.__new__(SamplerProcess)
+    sampler._connection, sampler._released = Connection(), Racing([3])
+    _, handle = sampler.sample(StateHandle(4), 16, LiveSettings())
+    assert sorted([*sampler._connection.sent[-1], *list(sampler._released)]) == [3, 99] and handle.number == 5
 
 
 def test_what_a_process_cannot_load_is_told_here(tmp_path):
-    drawer = ProcessDrawer(str(tmp_path / "none.safetensors"))
+    sampler = SamplerProcess(str(tmp_path / "none.safetensors"))
     try:
         with pytest.raises(HypermeterError, match=r"none.safetensors"):
-            drawer.first()
+            sampler.first()
     finally:
-        drawer.close()
+        sampler.close()
 
 
 def test_a_model_with_tracks_is_refused(tmp_path):
@@ -661,7 +663,7 @@ def test_a_model_with_tracks_is_refused(tmp_path):
     model = HierarchicalDrumModel(10, 16, 16, 16, 1, kit=KIT, tracks=[BASS.to_dict()])
     model.save(tmp_path / "bass.safetensors")
     with pytest.raises(HypermeterError, match="tracks beside the drums .bass."):
-        Drawer(load_player(tmp_path / "bass.safetensors"))
+        Sampler(load_player(tmp_path / "bass.safetensors"))
 
 
 # ---------------------------------------------------------------------- following a clock
@@ -765,10 +767,10 @@ def test_start_begins_again_with_the_same_bars():
     sink, clock = Memory(), SimulatedClock(0.5)
 
     class Counting(Steady):
-        def draw(self, moment, steps, settings, row=None, tempo_bpm=120.0):
-            return super().draw(moment, steps, replace(settings, density=(moment // 16 + 1) / 127), row, tempo_bpm)
+        def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
+            return super().sample(state, steps, replace(settings, density=(state // 16 + 1) / 127), row, tempo_bpm)
 
-    engine = follower(clock, sink, num_bars=4, drawer=Counting())
+    engine = follower(clock, sink, num_bars=4, sampler=Counting())
     tick_s = 60 / 120 / 24
     for start in (2.0, 8.5):  # the second in the midst of bar 4
         clock.at(start, lambda: engine.receive((START,)))
@@ -783,12 +785,12 @@ def test_song_position_leads_to_another_bar_and_the_bar_that_was_left_is_forgott
     sink, clock, bars = Memory(), SimulatedClock(0.1), []
 
     class Listening(Steady):
-        def draw(self, moment, steps, settings, row=None, tempo_bpm=120.0):
-            bars.append((moment // 16, round(float(row.numbers[0, 0, 1]), 2)))
-            return super().draw(moment, steps, settings, row, tempo_bpm)
+        def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
+            bars.append((state // 16, round(float(row.numbers[0, 0, 1]), 2)))
+            return super().sample(state, steps, settings, row, tempo_bpm)
 
-    asking = Asking(LABELS, make_plan(LABELS, 20, density=[0.0, 0.95]))  # bar b of the song asks for b / 20
-    engine = follower(clock, sink, num_bars=13, drawer=Listening(), asking=asking)
+    conditions = LiveConditions(LABELS, make_plan(LABELS, 20, density=[0.0, 0.95]))  # bar b of the song asks for b / 20
+    engine = follower(clock, sink, num_bars=13, sampler=Listening(), conditions=conditions)
     tick_s = 60 / 120 / 24
     clock.at(1.0, lambda: engine.receive((START,)))
     send_ticks(clock, engine, 1.01, 2 * 96 + 50, tick_s)
@@ -836,13 +838,13 @@ def test_messages_of_other_kinds_are_not_heard():
 
 def test_a_part_that_has_passed_while_it_was_drawn_again_stays_as_it_was():
     class Silent(Steady):
-        def draw(self, moment, steps, settings, row=None, tempo_bpm=120.0):
-            part, after = super().draw(moment, steps, settings, row, tempo_bpm)
+        def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
+            part, after = super().sample(state, steps, settings, row, tempo_bpm)
             part.hits[:] = 0
             return part, after
 
     clock = SimulatedClock(lambda took_s: 1.0 if clock.now() > 0.4 else 0.01)
-    engine = follower(clock, Memory(), drawer=Silent(), ahead_steps=1, asking=Asking(LABELS, Plan.free(1)))
+    engine = follower(clock, Memory(), sampler=Silent(), ahead_steps=1, conditions=LiveConditions(LABELS, Plan.free(1)))
     clock.at(0.5, lambda: engine.control("/density", 1.0))  # the first step is drawn again until 1.5
     clock.at(0.6, lambda: engine.receive((START,)))
     send_ticks(clock, engine, 0.61, 96, 60 / 120 / 24)
@@ -856,14 +858,14 @@ def test_no_note_of_a_part_that_has_begun_is_made_up_for_after_a_stop(control_s)
     class Late(Steady):
         """A kick at step 12; with a density asked for, at every beat."""
 
-        def draw(self, moment, steps, settings, row=None, tempo_bpm=120.0):
-            part, after = super().draw(moment, steps, settings, row, tempo_bpm)
+        def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
+            part, after = super().sample(state, steps, settings, row, tempo_bpm)
             part.hits[:, 2] = 0
             part.hits[: 12 if settings.density is None else 0] = 0
             return part, after
 
     sink, clock = Memory(), SimulatedClock(lambda took_s: 2.0 if 0.8 < clock.now() < 1.0 else 0.05)
-    engine = follower(clock, sink, num_bars=2, drawer=Late(), asking=Asking(LABELS, Plan.free(1)))
+    engine = follower(clock, sink, num_bars=2, sampler=Late(), conditions=LiveConditions(LABELS, Plan.free(1)))
     tick_s = 60 / 120 / 24
     clock.at(1.0, lambda: engine.receive((START,)))
     send_ticks(clock, engine, 1.01, 49, tick_s)  # up to step 8
@@ -881,12 +883,12 @@ def test_a_fill_that_was_played_is_not_played_again_after_a_jump(control_s, fill
     asked = []
 
     class Listening(Steady):
-        def draw(self, moment, steps, settings, row=None, tempo_bpm=120.0):
+        def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
             asked.append((clock.now(), int(row.labels[0, 0, KINDS.index("fill")])))
-            return super().draw(moment, steps, settings, row, tempo_bpm)
+            return super().sample(state, steps, settings, row, tempo_bpm)
 
     clock = SimulatedClock(0.1)
-    engine = follower(clock, Memory(), num_bars=4, drawer=Listening(), asking=Asking(LABELS, Plan.free(1)))
+    engine = follower(clock, Memory(), num_bars=4, sampler=Listening(), conditions=LiveConditions(LABELS, Plan.free(1)))
     tick_s = 60 / 120 / 24
     clock.at(control_s, lambda: engine.control("/fill", 1))  # of bar 1, which is played, or of bar 3, which is not
     clock.at(1.0, lambda: engine.receive((START,)))
@@ -962,14 +964,13 @@ def test_a_real_clock_is_woken_from_another_thread_and_works_beside():
     while len(got) < 2 and clock.now() < deadline:
         clock.wait(clock.now() + 0.5)
     clock.close()
-    assert isinstance(got[0][1], ZeroDivisionError) and got[1][0] == "hypermeter-draws"
+    assert isinstance(got[0][1], ZeroDivisionError) and got[1][0] == "hypermeter-worker_0"
 
 
 def test_a_file_holds_what_was_sent_at_its_time(tmp_path):
-    sink = FileSink(tmp_path / "out.mid", GRID, 120.0)
-    engine = engine_of(SimulatedClock(0.01), sink, num_bars=2)
-    engine.run()
-    sink.begins_s = engine.begun_s
+    tempo = OwnTempo(120.0, GRID.steps_per_quarter)
+    sink = FileSink(tmp_path / "out.mid", GRID, tempo)
+    engine_of(SimulatedClock(0.01), sink, tempo, num_bars=2).run()
     sink.close()
     groove = hypermeter.read_midi(tmp_path / "out.mid")
     assert groove.hits.shape == (32, 10) and groove.hits[:, 2].all() and groove.hits[::4, 0].all()
@@ -978,16 +979,18 @@ def test_a_file_holds_what_was_sent_at_its_time(tmp_path):
 
 
 def test_a_file_has_the_channel_that_was_asked_for_and_the_time_of_each_message(tmp_path):
-    sink = FileSink(tmp_path / "out.mid", Grid(steps_per_beat=2, beats_per_bar=6, beat_unit=8), 90.0)
+    grid = Grid(steps_per_beat=2, beats_per_bar=6, beat_unit=8)
+    tempo = OwnTempo(90.0, grid.steps_per_quarter)
+    tempo.start(0.5)
+    sink = FileSink(tmp_path / "out.mid", grid, tempo)
     for when, *message in [
         (1, 0xFA),
         (1, 0x92, 36, 100),
         (1.05, 0x82, 36, 0),
         (1.05, 0x92, 36, 50),
-        (300, 0x82, 36, 0),
+        (1.5, 0x82, 36, 0),
     ]:
         sink.send(tuple(message), when)
-    sink.begins_s = 0.5
     sink.close()
     midi = mido.MidiFile(tmp_path / "out.mid")
     metas = {message.type: message for message in midi if message.is_meta}
@@ -1003,7 +1006,7 @@ def test_a_file_has_the_channel_that_was_asked_for_and_the_time_of_each_message(
         (2, "note_on", 50),
         (2, "note_off", 0),
     ]
-    assert [each[0] for each in found] == pytest.approx([0.5, 0.55, 0.55, 299.5], abs=0.001)
+    assert [each[0] for each in found] == pytest.approx([0.5, 0.55, 0.55, 1.0], abs=0.001)
 
 
 class Cable:
@@ -1037,16 +1040,16 @@ def test_ports_are_found_by_a_part_of_their_name(cables):
     got = []
     open_input("Synth input", got.append)
     Cable.last.callback(mido.Message("songpos", pos=300))
-    assert got == [(SONG_POSITION, 300 % 128, 300 // 128)] and "Synth input" in input_names()
+    assert got == [(SONG_POSITION, 300 % 128, 300 // 128)] and "Synth input" in port_names("input")
     with pytest.raises(
-        HypermeterError, match="no MIDI output; outputs are: Synth output, Other A, Other B; pass --port"
+        HypermeterError, match="no MIDI output; outputs are: Synth output, Other A, Other B; name virtual"
     ):
         open_output("drum machine")
     with pytest.raises(HypermeterError, match="more than one MIDI output"):
         open_output("other")
 
 
-@pytest.mark.parametrize(("option", "opening"), [("--port", open_output), ("--follow", open_input)])
+@pytest.mark.parametrize(("option", "opening"), [("play", open_output), ("--follow", open_input)])
 def test_without_midi_the_option_that_asked_for_a_port_is_named(monkeypatch, option, opening):
     monkeypatch.setattr("hypermeter.share.live.ports._has_midi", lambda: False)
     with pytest.raises(HypermeterError, match=f"^{option} virtual: no MIDI"):
@@ -1060,6 +1063,32 @@ def test_a_port_that_goes_away_ends_in_one_line(cables, monkeypatch):
         engine_of(SimulatedClock(0.01), sink, num_bars=2).run()
 
 
+def test_a_file_ends_with_its_last_bar_and_has_the_tempos_that_were_set(tmp_path):
+    class Sparse(Steady):
+        """A kick at every beat."""
+
+        def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
+            part, after = super().sample(state, steps, settings, row, tempo_bpm)
+            part.hits[:, 2] = 0
+            return part, after
+
+    tempo, clock = OwnTempo(120.0, GRID.steps_per_quarter), SimulatedClock(0.01)
+    sink = FileSink(tmp_path / "out.mid", GRID, tempo)
+    engine = engine_of(clock, sink, tempo, num_bars=3, sampler=Sparse())
+    clock.at(3.0, lambda: engine.control("/tempo", 60))
+    clock.at(5.0, lambda: engine.control("/tempo", 90))
+    sink.num_bars = engine.run().bars
+    sink.close()
+    (track,) = mido.MidiFile(tmp_path / "out.mid").tracks
+    now, ticks, tempos = 0, [], []
+    for message in track:
+        now += message.time
+        ticks += [now] * (message.type == "note_on")
+        if message.type == "set_tempo":
+            tempos.append(round(mido.tempo2bpm(message.tempo)))
+    assert ticks == list(range(0, 12 * 480, 480)) and now == 3 * 4 * 480 and tempos == [120, 60, 90]
+
+
 def refused(capsys, *arguments):
     assert cli.main(["play", *map(str, arguments)]) == 2
     out, err = capsys.readouterr()
@@ -1070,18 +1099,20 @@ def refused(capsys, *arguments):
 def test_without_a_port_one_line_lists_those_there_are(capsys, cables, monkeypatch):
     assert "outputs are: Synth output, Other A, Other B" in refused(capsys)
     monkeypatch.setattr(mido, "get_output_names", list)
-    assert "there are no outputs; pass --port virtual" in refused(capsys)
+    assert "there are no outputs; name virtual" in refused(capsys)
 
 
 def test_what_cannot_be_played_is_refused_before_the_model_is_loaded(capsys, tmp_path):
     out = tmp_path / "x.mid"
-    assert "bars is 0" in refused(capsys, "--port", out, "--bars", 0)
-    assert "tempo_bpm is 5" in refused(capsys, "--port", out, "--tempo-bpm", 5)
-    assert "channel is 17" in refused(capsys, "--port", out, "--channel", 17)
-    assert "expected one" in refused(capsys, "--port", out, "--send-clock", "--follow", "x")
-    assert "--simulate needs --bars" in refused(capsys, "--port", out, "--simulate")
-    assert "swing is 0.3" in refused(capsys, "--port", out, "--swing", 0.3, "--bars", 1)
-    assert "no voice 'gong'" in refused(capsys, "--port", out, "--bias", "gong", 1, "--bars", 1)
+    assert "bars is 0" in refused(capsys, out, "--bars", 0)
+    assert "needs no clock" in refused(capsys, out, "--bars", 1, "--send-clock")
+    assert "osc: 'nine'" in refused(capsys, out, "--bars", 1, "--osc", "nine")
+    assert "tempo_bpm is 5" in refused(capsys, out, "--tempo-bpm", 5)
+    assert "channel is 17" in refused(capsys, out, "--channel", 17)
+    assert "expected one" in refused(capsys, "synth", "--send-clock", "--follow", "x")
+    assert "--simulate needs --bars" in refused(capsys, out, "--simulate")
+    assert "swing is 0.3" in refused(capsys, out, "--swing", 0.3, "--bars", 1)
+    assert "no voice 'gong'" in refused(capsys, out, "--bias", "gong", 1, "--bars", 1)
     assert not out.exists()
 
 
@@ -1089,17 +1120,17 @@ def test_a_primer_is_not_played_over(capsys, tmp_path):
     song = tmp_path / "song.mid"
     hypermeter.write_midi(hypermeter.Groove(np.eye(16, 10)), song)
     before = song.read_bytes()
-    said = refused(capsys, "--port", song, "--primer", song, "--bars", 1, "--simulate")
+    said = refused(capsys, song, "--primer", song, "--bars", 1, "--simulate")
     assert "song.mid: one of the files that are read" in said
     assert song.read_bytes() == before
 
 
 def test_the_command_plays_into_a_file_in_simulated_time(capsys, tmp_path):
     out = tmp_path / "out.mid"
-    arguments = ["--bars", "4", "--simulate", "--style", "funk", "--send-clock", "--seed", "4"]
-    assert cli.main(["play", "--port", str(out), *arguments]) == 0
+    arguments = ["--bars", "4", "--simulate", "--style", "funk", "--seed", "4"]
+    assert cli.main(["play", str(out), *arguments]) == 0
     said = capsys.readouterr().out
-    assert "notes in 4 bars" in said and "0 left out" in said and "latency of notes, ms" in said
+    assert "notes in 4 bars" in said and "0 left out" in said and "latency of notes" in said
     groove = hypermeter.read_midi(out)
     written = continue_groove(load_player("groove"), None, 4, SamplingOptions(seed=4), wishes=PlanOptions(style="funk"))
     assert np.array_equal(groove.hits, written.hits) and written.hits.sum() > 20
@@ -1110,7 +1141,7 @@ def test_the_command_plays_into_a_file_in_simulated_time(capsys, tmp_path):
 def test_a_start_that_fails_leaves_the_file_that_is_there(capsys, tmp_path):
     out = tmp_path / "take.mid"
     out.write_bytes(b"the best take")
-    assert "cannot be listened on" in refused(capsys, "--port", out, "--bars", 1, "--simulate", "--osc", 99999)
+    assert "cannot listen there" in refused(capsys, out, "--bars", 1, "--simulate", "--osc", 99999)
     assert out.read_bytes() == b"the best take"
 
 
@@ -1122,16 +1153,16 @@ def test_where_drawing_fails_what_was_played_stands_at_its_place_in_the_file(cap
         def begin(self, primer, tempo_bpm):
             return 0
 
-        def draw(self, moment, steps, settings, row=None, tempo_bpm=120.0):
-            if moment == 48:
+        def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
+            if state == 48:
                 raise HypermeterError("broken")
-            part, after = super().draw(moment, steps, settings, row, tempo_bpm)
+            part, after = super().sample(state, steps, settings, row, tempo_bpm)
             part.hits[:4] = 0
             return part, after
 
-    monkeypatch.setattr("hypermeter.share.live.Drawer", Broken)
+    monkeypatch.setattr("hypermeter.share.live.Sampler", Broken)
     out = tmp_path / "out.mid"
-    assert "broken" in refused(capsys, "--port", out, "--bars", 4, "--simulate")
+    assert "broken" in refused(capsys, out, "--bars", 4, "--simulate")
     midi = mido.MidiFile(out)
     events, now = [], 0
     for message in midi.tracks[-1]:
@@ -1143,7 +1174,7 @@ def test_where_drawing_fails_what_was_played_stands_at_its_place_in_the_file(cap
 @pytest.mark.slow
 def test_ctrl_c_ends_the_command_and_keeps_what_was_played(tmp_path):
     out = tmp_path / "out.mid"
-    command = [sys.executable, "-m", "hypermeter.cli", "play", "--port", str(out), "--osc", "0"]
+    command = [sys.executable, "-m", "hypermeter.cli", "play", str(out), "--osc", "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         command,

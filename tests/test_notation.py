@@ -365,7 +365,7 @@ def test_the_command_goes_on_from_code_and_writes_code(tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     (tmp_path / "beat.tidal").write_text('d1 $ stack [s "bd*2", s "~ sd ~ sd", s "hh*8"]\n')
     for out in ("more.strudel", "more.txt", "more.mid"):
-        command = ["generate", out, "--primer", "beat.tidal", "--bars", "2", "--no-picture", "--no-expression"]
+        command = ["generate", "beat.tidal", "--out", out, "--bars", "2", "--no-picture", "--no-expression"]
         assert cli.main(command) == 0, capsys.readouterr().err
     made = read_text("more.strudel")
     np.testing.assert_array_equal(made.hits[:16], read_text("beat.tidal").hits)
@@ -375,7 +375,7 @@ def test_the_command_goes_on_from_code_and_writes_code(tmp_path, monkeypatch, ca
     assert cli.main(["inspect", "more.strudel"]) == 0
     assert "closed_hat |x.x.x.x.x.x.x.x." in capsys.readouterr().out
     (tmp_path / "waltz.tidal").write_text("-- tempo 90, metre 3/4, 4 steps a beat, phrases of 4\nbd sd sd")
-    assert cli.main(["generate", "out.mid", "--primer", "waltz.tidal"]) == 2
+    assert cli.main(["generate", "waltz.tidal", "--out", "out.mid"]) == 2
     assert "waltz.tidal in 3/4" in capsys.readouterr().err
 
 
@@ -392,7 +392,7 @@ def test_text_without_a_tempo_leaves_it_to_what_tells_one(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).write_text(text)
     HierarchicalDrumModel(10, 8, 8, 8, kit=load_kit("gm10")).save("model.safetensors")
-    command = ["generate", "out.mid", "--model", "model.safetensors", "--primer", name, "--no-picture"]
+    command = ["generate", name, "--out", "out.mid", "--model", "model.safetensors", "--no-picture"]
     told = () if tempo_bpm == 100 else ("--tempo-bpm", "90")
     assert cli.main([*command, "--bars", "1", *told]) == 0
     made = read_midi("out.mid")

@@ -151,7 +151,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         beat = primer or Path(folder) / "beat.mid"
         if primer is None:
-            run(now, ["-c", COMMAND, "generate", str(beat), "--bars", "4", "--no-picture"])
+            run(now, ["-c", COMMAND, "generate", "--out", str(beat), "--bars", "4", "--no-picture"])
         sides = {"before": (before, STEPS_BEFORE, INFILL_BEFORE), "now": (now, STEPS_NOW, INFILL_NOW)}
         for _ in range(rounds):
             for side, (python, steps, infill) in sides.items():
@@ -162,17 +162,8 @@ def main(
                 note(f"infill, {PARTICLES} particles, {BARS} bars, s", side, json.loads(printed)["infill"])
                 for options in ([], ["--no-picture"]):
                     target = str(Path(folder) / f"{side}.mid")
-                    arguments = [
-                        "-c",
-                        COMMAND,
-                        "generate",
-                        target,
-                        "--primer",
-                        str(beat),
-                        "--bars",
-                        str(BARS),
-                        *options,
-                    ]
+                    files = [target, "--primer", str(beat)] if side == "before" else [str(beat), "--out", target]
+                    arguments = ["-c", COMMAND, "generate", *files, "--bars", str(BARS), *options]
                     _, used = run(python, arguments)
                     for name, value in used.items():
                         note(f"generate {' '.join(options)}: {name}".replace(" :", ":"), side, value)

@@ -69,15 +69,15 @@ def test_render_makes_sound_of_a_file():
 
 
 def test_generate_plays_on_from_a_file_and_from_text():
-    assert "kick" in run("generate", "new.mid", "--primer", "beat.mid", "--bars", 2, "--seed", 3)
+    assert "kick" in run("generate", "beat.mid", "--out", "new.mid", "--bars", 2, "--seed", 3)
     assert is_midi("new.mid")
-    run("generate", "text.mid", "--primer", "beat.txt", "--bars", 1, "--no-picture")
+    run("generate", "beat.txt", "-o", "text.mid", "--bars", 1, "--no-picture")
     assert is_midi("text.mid")
 
 
 def test_one_seed_gives_one_music():
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        run("generate", f"{name}.mid", "--bars", 2, "--seed", seed, "--no-picture")
+        run("generate", "--out", f"{name}.mid", "--bars", 2, "--seed", seed, "--no-picture")
     a, b, c = (Path(f"{name}.mid").read_bytes() for name in "abc")
     assert a == b != c
 
@@ -86,19 +86,30 @@ def test_one_seed_gives_one_music():
     "how",
     [
         ["--lock", "beat.txt", "--keep", "kick", "snare"],
-        ["--primer", "beat.txt", "--replace", "2"],
-        ["--primer", "beat.txt", "--vary", "0.5"],
-        ["--primer", "beat.txt", "--ending", "beat.txt", "--bars", "1"],
+        ["beat.txt", "--replace", "2"],
+        ["beat.txt", "--vary", "0.5"],
+        ["beat.txt", "--ending", "beat.txt", "--bars", "1"],
     ],
-    ids=lambda how: next(word for word in how if word not in ("--primer", "beat.txt")),
+    ids=lambda how: next(word for word in how if word != "beat.txt"),
 )
 def test_generate_plays_around_what_is_kept(how):
-    assert "effective sample size" in run("generate", "new.mid", *how, "--particles", 8, "--no-picture")
+    assert "effective sample size" in run("generate", "--out", "new.mid", *how, "--particles", 8, "--no-picture")
     assert is_midi("new.mid")
 
 
 def test_generate_plays_what_is_asked():
-    run("generate", "new.mid", "--sections", "verse:1 fill:1", "--style", "funk", "--density", "0.2", "--no-picture")
+    run(
+        "generate",
+        "--out",
+        "new.mid",
+        "--sections",
+        "verse:1 fill:1",
+        "--style",
+        "funk",
+        "--density",
+        "0.2",
+        "--no-picture",
+    )
     assert is_midi("new.mid")
 
 
@@ -108,7 +119,7 @@ def test_humanize_plays_the_hits_of_a_file_anew():
 
 
 def test_play_writes_a_file_in_simulated_time():
-    run("play", "--port", "live.mid", "--bars", 2, "--simulate")
+    run("play", "live.mid", "--bars", 2, "--simulate")
     assert is_midi("live.mid")
 
 

@@ -1,28 +1,37 @@
-"""The whole way on one's own machine: a shipped model goes on from a primer, then a small one learns a small corpus."""
+"""The `demo` command: a shipped model continues a primer, then a small model learns from a small corpus."""
 
 import re
 import time
 from importlib import resources
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from hypermeter.cli.options import report_interrupt
 
 if TYPE_CHECKING:
     from hypermeter.core.groove import Groove
 
 
-def demo(out: Path = Path("demo"), model: str = "groove", bars: int = 16, max_steps: int = 60, seed: int = 0) -> None:
-    """Continue a groove with the shipped model, then train a small one from a small corpus and let it play.
+def demo(
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="[OUT]")] = Path("demo"),
+    model: str = "groove",
+    bars: int = 16,
+    max_steps: int = 60,
+    seed: int = 0,
+) -> None:
+    """Continue a groove with the shipped model, then train a small model on a small corpus and let it play.
 
-    Both are written as MIDI, as sound, as code for live coding and, where matplotlib is installed, as a picture. The
-    second half needs what training needs, the extra train; without it, it is left out.
+    Both write MIDI, sound, code for live coding and a picture. Training needs the extra `train`; without it, the second
+    half is left out.
 
     Args:
         out: folder to write.
         model: name or path of the model that continues the primer.
-        bars: to generate.
+        bars: new bars.
         max_steps: updates of the small model.
-        seed: of everything drawn by chance.
+        seed: of all random choices.
 
     Raises:
         HypermeterError: a model that cannot be loaded, a folder that cannot be written, a number out of its bounds.
@@ -35,20 +44,21 @@ def demo(out: Path = Path("demo"), model: str = "groove", bars: int = 16, max_st
     check("seed", seed)
     started = time.perf_counter()
     primer = read_ascii((resources.files("hypermeter") / "corpus" / "primer.txt").read_text("utf-8"))
-    print(f"1. The model {model} goes on from a primer of {primer.num_bars} bars by {bars}.\n")
-    made = _continue(model, primer, bars, seed, out / "continued")
-    try:
-        with needs("2. A small model that learns"):
-            _learn(out, max_steps, seed)
-    except MissingPackageError as error:
-        print(f"\n{error}")
-    else:
-        made += _continue(out / "model", primer, bars, seed, out / "learnt")
+    print(f"1. The model {model} continues a primer of {primer.num_bars} bars by {bars}.\n")
+    written: list[Path] = []
+    with report_interrupt(written):
+        written += _continue(model, primer, bars, seed, out / "continued")
+        try:
+            with needs("2. A small model that learns"):
+                _learn(out, max_steps, seed)
+        except MissingPackageError as error:
+            print(f"\n{error}")
+        else:
+            written += _continue(out / "model", primer, bars, seed, out / "learnt")
     print(f"\nWritten in {time.perf_counter() - started:.0f} s:")
-    for path in made:
+    for path in written:
         print(f"  {path}")
-    picture = out / "continued.png"
-    print(f"\nListen to {out / 'continued.wav'}{f' and look at {picture}' if picture in made else ''}.")
+    print(f"\nListen to {out / 'continued.wav'} and look at {out / 'continued.svg'}.")
 
 
 def read_corpus() -> "dict[str, Groove]":
@@ -72,7 +82,7 @@ def _learn(out: Path, max_steps: int, seed: int) -> None:
     from hypermeter.learn.train import TrainConfig, train
 
     corpus = read_corpus()
-    print(f"\n2. A small model learns from {len(corpus)} performances, in {max_steps} updates, and goes on likewise.\n")
+    print(f"\n2. A small model learns from {len(corpus)} performances, in {max_steps} updates, and continues it too.\n")
     for name, groove in corpus.items():
         write_midi(groove, out / "corpus" / f"{name}.mid")
     prepare(out / "corpus", out / "npz", seed=seed)
@@ -91,7 +101,7 @@ def _learn(out: Path, max_steps: int, seed: int) -> None:
 
 
 def _continue(model: str | Path, primer: "Groove", bars: int, seed: int, stem: Path) -> list[Path]:
-    """Write and show the primer and what the model makes of it; return the files."""
+    """Write and show how a model continues the primer; return the files."""
     from hypermeter.io.ascii import ascii_grid
     from hypermeter.io.midi import write_midi
     from hypermeter.io.notation import write_text
@@ -103,11 +113,11 @@ def _continue(model: str | Path, primer: "Groove", bars: int, seed: int, stem: P
     from hypermeter.share.sound import render_wav
 
     groove = continue_groove(load_player(model), primer, bars, SamplingOptions(seed=seed))
-    midi, picture, sound, code = (stem.with_suffix(suffix) for suffix in (".mid", ".png", ".wav", ".tidal"))
+    midi, picture, sound, code = (stem.with_suffix(suffix) for suffix in (".mid", ".svg", ".wav", ".tidal"))
     write_midi(groove, midi)
     render_wav(groove, sound)
     write_text(groove, code)
     print(ascii_grid(groove))
     print_metrics(groove)
-    show_picture(groove, picture, title="shaded: the primer", primer_steps=len(primer))
-    return [midi, *([picture] if find_spec("matplotlib") else []), sound, code]
+    show_picture(groove, picture, title=midi.name, primer_steps=len(primer))
+    return [midi, picture, sound, code]

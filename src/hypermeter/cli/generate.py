@@ -1,133 +1,217 @@
-"""The ``generate`` command: MIDI in, MIDI and a picture out."""
+"""The `generate` command: MIDI in, MIDI and a picture out."""
 
+import sys
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from hypermeter.cli.options import NO_LOCKS, NO_WISHES, LockOptions, WishOptions, refuse_contradictions
+from hypermeter.cli.options import (
+    DEFAULT_LOCKS,
+    DEFAULT_PLAN,
+    DEFAULT_SAMPLING,
+    LockArguments,
+    PlanArguments,
+    SamplingArguments,
+    free_path,
+    refuse_contradictions,
+    report_interrupt,
+)
 from hypermeter.core.errors import HypermeterError
-from hypermeter.play.request import SamplingOptions, check
+from hypermeter.play.request import check
+
+if TYPE_CHECKING:
+    from hypermeter.core.groove import Groove
+    from hypermeter.play.player import Player
 
 
 def generate_command(
-    out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
+    primer: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PRIMER]")] = None,
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     model: str = "groove",
-    primer: Path | None = None,
     bars: int | None = None,
-    temperature: float = SamplingOptions.temperature,
-    top_p: float = SamplingOptions.top_p,
-    bias: dict[str, float] | None = None,
-    seed: int = 0,
+    seconds: float | None = None,
     tempo_bpm: float | None = None,
-    include_primer: bool = True,
-    picture: bool = True,
+    swing: float = 0.5,
     context: Path | None = None,
+    include_primer: bool = True,
     expression: bool = True,
-    wishes: WishOptions = NO_WISHES,
-    locks: LockOptions = NO_LOCKS,
-) -> Path:
-    """Play on from a MIDI file, around it or from nothing, and write MIDI and a picture.
+    picture: bool = True,
+    first: Annotated[Path | None, tyro.conf.arg(name="primer")] = None,
+    sampling: SamplingArguments = DEFAULT_SAMPLING,
+    plan: PlanArguments = DEFAULT_PLAN,
+    locks: LockArguments = DEFAULT_LOCKS,
+) -> Path | None:
+    """Continue a groove, change it, fill in around what stays, or begin from nothing; write MIDI and a picture.
 
     Args:
-        out: MIDI file to write, or text: .tidal and .strudel are code for live coding, .txt is the grid as printed. The
-            picture goes beside it, as .png, where matplotlib is installed.
-        model: a shipped model's name, a checkpoint, or the folder of a training run.
-        primer: MIDI file to go on from, of any length, in the model's metre; or text, .tidal, .strudel or .txt. Of its
-            tracks, the result has those that the model plays; of its articulations, one of each voice.
-        bars: new bars; left out, as many as --sections, --lock or the file of --density or --offbeat have, or else 16.
-        temperature: 1 plays as learnt, less is safer, more is wilder, 0 is always the likeliest.
-        top_p: keep only the likeliest combinations of voices that hold this probability together.
-        bias: per voice, added to its log odds: --bias closed_hat 1 ride -2.
-        seed: the same seed gives the same music.
-        tempo_bpm: where no file tells one; left out, 120.
-        include_primer: whether the file begins with the primer.
-        picture: whether to draw the picture.
-        context: MIDI file heard before the primer, such as the song so far, of any length; it is not in the result.
-        expression: whether new hits have the velocity and timing of a model that has learnt these; otherwise all are
-            equally loud and on the grid.
-        wishes: what is asked of the new bars.
-        locks: what is fixed.
+        primer: MIDI file to continue, of any length, in the model's metre, or - for standard input; or text, .tidal,
+            .strudel or .txt. Tracks and articulations that the model does not play are left out.
+        out: MIDI file to write, or - for standard output; or text: .tidal and .strudel are code for live coding, .txt
+            is a grid. By default beat_continued.mid or the like, where no file is yet.
+        model: a shipped model, a checkpoint, or the folder of a training run.
+        bars: new bars; by default as many as --sections, --lock or a file of the plan has, or else 16.
+        seconds: length of the new music in place of --bars, rounded to whole bars.
+        tempo_bpm: of all the music; by default that of the files, or else 120.
+        swing: where the second of two steps begins, from .5 (straight) over .67 (triplets) to .8.
+        context: MIDI file of the music before the primer; it is not in the result.
+        include_primer: whether the result begins with the primer.
+        expression: whether new hits have the velocity and timing of a drummer; otherwise all are equal, on the grid.
+        picture: whether to draw the result, as .svg beside it.
+        first: another way to name PRIMER.
+        sampling: how steps are sampled.
+        plan: what the new bars are to be, for a model that was trained with labels.
+        locks: what stays, and what is written around it.
 
     Raises:
         HypermeterError: a file, a voice or a number that does not fit, or options that contradict each other.
     """
+    primer = _only_primer(primer, first)
+    if out is None:
+        word = "varied" if locks.vary is not None else "changed" if locks.replace else "continued"
+        out = free_path(primer or locks.lock, word if primer else "filled" if locks.lock else "generated")
+    is_piped, stdout = str(out) == "-", sys.stdout
+    written: list[Path] = []
+    with report_interrupt(written), redirect_stdout(sys.stderr) if is_piped else nullcontext():
+        from hypermeter.core.files import atomic_write, check_out
+        from hypermeter.io.ascii import ascii_grid
+        from hypermeter.io.midi import MIDI_SUFFIXES, to_midi_bytes
+        from hypermeter.io.midi.instruments import instruments_of, with_instruments
+        from hypermeter.io.midi.read import read_content
+        from hypermeter.io.midi.swing import swing_midi
+        from hypermeter.io.notation import TEXT_SUFFIXES, is_text, write_text
+        from hypermeter.play.loading import kit_of, load_player
+
+        read_from = [primer, context, locks.lock, locks.ending, plan.density, plan.offbeat]
+        if not is_piped:
+            check_out(out, (*MIDI_SUFFIXES, *TEXT_SUFFIXES), read_from)
+        length = next((name for name, value in (("--bars", bars), ("--seconds", seconds)) if value is not None), None)
+        refuse_contradictions(plan, locks, primer, length, include_primer)
+        if bars is not None and seconds is not None:
+            raise HypermeterError("--bars beside --seconds, expected one of them")
+        for name, value in (("bars", bars), ("swing", swing)):
+            if value is not None:
+                check(name, value)
+        if swing != 0.5 and is_text(out):
+            raise HypermeterError(
+                f"--swing beside {out}: text stays on the grid; write MIDI, or swing it in its player"
+            )
+        sampling.options(plan.guidance)  # checks it before the model is loaded
+        player = replace(load_player(model), name=model)
+        groove, primer_steps = _play(
+            player, [primer, context, locks.lock, locks.ending], bars, seconds, tempo_bpm, include_primer, expression,
+            sampling, plan, locks,
+        )  # fmt: skip
+        if is_text(out):
+            write_text(groove, out)
+        else:
+            midi = swing_midi(to_midi_bytes(groove, kit_of(player)), str(out), swing, player.grid.steps_per_quarter)
+            instruments = {}
+            for path in (context, locks.ending, primer, locks.lock) if player.tracks else ():
+                if path is not None and not is_text(path):
+                    instruments |= instruments_of(read_content(path), player.tracks)
+            midi = with_instruments(midi, instruments)
+            if is_piped:
+                stdout.buffer.write(midi)
+                stdout.flush()
+            else:
+                with atomic_write(out) as temporary:
+                    temporary.write_bytes(midi)
+        written.append(out)
+        print(ascii_grid(groove))
+        if picture and not is_piped:
+            from hypermeter.share.pictures import show_picture
+
+            show_picture(groove, out.with_suffix(".svg"), out.name, primer_steps)
+    return None if is_piped else out
+
+
+def _only_primer(primer: Path | None, first: Path | None) -> Path | None:
+    """Return the primer, which may be given as argument or as option; raise `HypermeterError` if both are given."""
+    form = "hypermeter generate PRIMER --out OUT"
+    if primer is not None and first is not None:
+        raise HypermeterError(f"{primer} beside --primer {first}: the form is {form}, so --out {primer} writes there")
+    if primer is not None and str(primer) != "-" and not primer.exists():
+        raise HypermeterError(f"{primer}: no such primer; the form is {form}, so --out {primer} writes there")
+    return primer or first
+
+
+def _play(
+    player: "Player",
+    paths: list[Path | None],
+    bars: int | None,
+    seconds: float | None,
+    tempo_bpm: float | None,
+    include_primer: bool,
+    expression: bool,
+    sampling: SamplingArguments,
+    plan: PlanArguments,
+    locks: LockArguments,
+) -> "tuple[Groove, int]":
+    """Return the music, and how many of its steps are the primer before the new bars.
+
+    Args:
+        paths: of primer, context, lock and ending.
+    """
     from hypermeter.cli.material import (
         columns_named,
         find_column,
-        in_tempo,
-        name_as_wished,
-        pattern_of,
+        in_one_tempo,
+        locked_pattern,
+        name_planned,
         read_groove,
-        tempo_of,
     )
-    from hypermeter.core.files import check_out
-    from hypermeter.io.ascii import ascii_grid
-    from hypermeter.io.midi import MIDI_SUFFIXES, write_midi
-    from hypermeter.io.notation import TEXT_SUFFIXES, is_text, write_text
     from hypermeter.play.compose import after, continue_groove, fill_groove, replace_bars, vary_groove
-    from hypermeter.play.loading import kit_of, load_player
-    from hypermeter.share.pictures import show_picture
+    from hypermeter.play.loading import kit_of
+    from hypermeter.play.request import InfillOptions
 
-    read_from = [primer, context, locks.lock, locks.ending, wishes.density, wishes.offbeat]
-    check_out(out, (*MIDI_SUFFIXES, *TEXT_SUFFIXES), read_from)
-    sampling, infilling = SamplingOptions(temperature, top_p, bias or {}, wishes.strength, seed), locks.infilling
-    refuse_contradictions(wishes, locks, primer, bars, include_primer)
-    if bias == {}:
-        raise HypermeterError("--bias with nothing after it, expected voices and numbers, as closed_hat 1 ride -2")
-    if bars is not None:
-        check("bars", bars)
-    player = replace(load_player(model), name=model)
-    kit = kit_of(player)
-    for voice in sampling.bias:
+    kit, grid = kit_of(player), player.grid
+    for voice in sampling.bias or ():
         find_column(kit, voice, "bias")
     keep = columns_named(player, kit, locks.keep or ())
     read = partial(read_groove, player=player, kit=kit)
-    files = [None if path is None else read(path) for path in (primer, context, locks.lock, locks.ending)]
-    tempo_bpm = tempo_of(files, tempo_bpm)
-    heard, before, lock, ending = (None if groove is None else in_tempo(groove, tempo_bpm) for groove in files)
-    options: dict[str, Any] = {"context": before, "expression": expression}
-    done, shaded = None, 0
+    files, tempo_bpm = in_one_tempo([None if path is None else read(path) for path in paths], tempo_bpm)
+    primer, context, lock, ending = files
+    if seconds is not None:
+        if not seconds > 0:
+            raise HypermeterError(f"seconds is {seconds:g}, expected more than 0")
+        bars = max(round(seconds * tempo_bpm / 60 * grid.steps_per_quarter / grid.steps_per_bar), 1)
+        check("bars", bars)
+    steps, infilling = sampling.options(plan.guidance), InfillOptions(locks.particles)
+    options: dict[str, Any] = {"context": context, "expression": expression}
+    infill, primer_steps = None, 0
     if locks.vary is not None:
-        assert heard is not None
-        groove, done = vary_groove(player, heard, locks.vary, sampling, keep=keep, infilling=infilling, **options)
+        assert primer is not None
+        groove, infill = vary_groove(player, primer, locks.vary, steps, keep=keep, infilling=infilling, **options)
     elif locks.replace:
-        assert heard is not None
-        chosen = locks.bars_to_replace(heard.num_bars)
-        asked, told = wishes.of_bars(None if wishes.sections else len(chosen), player, read)
-        if told != len(chosen):
-            raise HypermeterError(f"sections: {told} bars, and {len(chosen)} to replace; expected as many")
-        options |= {"keep": keep, "wishes": asked, "infilling": infilling}
-        groove, done = replace_bars(player, heard, chosen, sampling, **options)
-        groove = name_as_wished(groove, chosen, asked, player)
+        assert primer is not None
+        chosen = locks.bars_to_replace(primer.num_bars)
+        planned, number = plan.of_bars(None if plan.sections else len(chosen), player, read)
+        if number != len(chosen):
+            raise HypermeterError(f"sections: {number} bars, and {len(chosen)} to replace; expected as many")
+        options |= {"keep": keep, "wishes": planned, "infilling": infilling}
+        groove, infill = replace_bars(player, primer, chosen, steps, **options)
+        groove = name_planned(groove, chosen, planned, player)
     else:
-        if lock is not None and not wishes.sections:
+        if lock is not None and not plan.sections:
             bars = bars or lock.num_bars
-        asked, bars = wishes.of_bars(bars, player, read)
-        options["wishes"] = asked
+        planned, bars = plan.of_bars(bars, player, read)
+        options["wishes"] = planned
         if lock is None and ending is None:
-            groove = continue_groove(
-                player, heard, bars, sampling, tempo_bpm=tempo_bpm, include_primer=False, **options
-            )
+            groove = continue_groove(player, primer, bars, steps, tempo_bpm=tempo_bpm, include_primer=False, **options)
         else:
-            pattern, fixed = pattern_of(player, kit, bars, tempo_bpm, lock, keep, ending)
+            pattern, locked = locked_pattern(player, kit, bars, tempo_bpm, lock, keep, ending)
             options |= {"wished_bars": range(bars), "infilling": infilling}
-            groove, done = fill_groove(player, pattern, fixed, heard, sampling, **options)
-        groove = name_as_wished(groove, range(bars), asked, player)
-        if heard is not None and include_primer:
-            groove, shaded = after(heard, groove), len(heard)
-    if is_text(out):
-        write_text(groove, out)
-    else:
-        write_midi(groove, out, kit)
-    print(ascii_grid(groove))
-    if done is not None:
-        mean = done.effective_sample_size.mean()
-        print(f"effective sample size {done.smallest:.1f} at the least, {mean:.1f} on average, of {done.particles}")
-        if done.warning:
-            print(f"warning: {done.warning}")
-    if picture:
-        show_picture(groove, out.with_suffix(".png"), "shaded: the primer" if shaded else "", shaded)
-    return out
+            groove, infill = fill_groove(player, pattern, locked, primer, steps, **options)
+        groove = name_planned(groove, range(bars), planned, player)
+        if primer is not None and include_primer:
+            groove, primer_steps = after(primer, groove), len(primer)
+    if infill is not None:
+        sizes = infill.effective_sample_size
+        print(f"effective sample size: least {infill.smallest:.1f}, mean {sizes.mean():.1f}, of {infill.particles}")
+        if infill.warning:
+            print(f"warning: {infill.warning}")
+    return groove, primer_steps

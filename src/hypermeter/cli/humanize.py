@@ -1,11 +1,14 @@
-"""The ``humanize`` command: MIDI in, the same MIDI with a drummer's velocity and timing out."""
+"""The `humanize` command: MIDI in, the same MIDI with a drummer's velocity and timing out."""
 
+import sys
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from hypermeter.cli.options import free_path, report_interrupt
 from hypermeter.core.limits import MOST_SEED
 from hypermeter.play.request import BOUNDS, SamplingOptions, check
 
@@ -19,66 +22,79 @@ if TYPE_CHECKING:
 
 def humanize_command(
     file: Annotated[Path, tyro.conf.arg(metavar="IN")],
-    out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
+    out: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[OUT]")] = None,
     model: str = "groove",
     amount: float = 1.0,
     timing: float = 1.0,
     velocity: float = 1.0,
+    swing: float = 0.5,
     temperature: float = SamplingOptions.temperature,
     seed: int = 0,
-) -> Path:
+) -> Path | None:
     """Give the drums of a MIDI file a drummer's velocity and timing; all else in it stays.
 
     Args:
-        file: MIDI file in the model's metre, of any length. Where its tempo changes, the drummer begins anew.
-        out: MIDI file to write.
-        model: a shipped model's name, a checkpoint, or the folder of a training run.
-        amount: from 0, as in the file, to 1, all the model's.
-        timing: likewise, of timing alone; it and amount are multiplied.
-        velocity: likewise, of velocity alone.
-        temperature: 1 plays as learnt, less is steadier, more is wilder, 0 is always the middle of what is likely.
+        file: MIDI file in the model's metre, of any length, or - for standard input. The model begins anew where the
+            tempo changes.
+        out: MIDI file to write, or - for standard output; by default beat_humanized.mid beside beat.mid.
+        model: a shipped model, a checkpoint, or the folder of a training run.
+        amount: from 0, as in the file, to 1, as the model plays.
+        timing: the same for timing alone; multiplied by the amount.
+        velocity: the same for velocity alone; multiplied by the amount.
+        swing: where the second of two steps begins, from .5 (straight) over .67 (triplets) to .8.
+        temperature: 1 plays as learnt, less is steadier, more is wilder, 0 always takes the middle of what is likely.
         seed: the same seed gives the same music.
 
     Raises:
-        HypermeterError: a file or a number that does not fit, a model that plays hits only.
+        HypermeterError: a file or a number that does not fit, or a model that plays hits only.
     """
-    from hypermeter.core.files import atomic_write, check_out
-    from hypermeter.io.midi import MIDI_SUFFIXES, parse_midi
-    from hypermeter.io.midi.content import load_score
-    from hypermeter.io.midi.events import replay_drums
-    from hypermeter.io.midi.read import read_content
-    from hypermeter.play.humanize import check_expression, humanize
-    from hypermeter.play.loading import kit_of, load_player
+    out = free_path(file, "humanized") if out is None else out
+    is_piped, stdout = str(out) == "-", sys.stdout
+    written: list[Path] = []
+    with report_interrupt(written), redirect_stdout(sys.stderr) if is_piped else nullcontext():
+        from hypermeter.core.files import atomic_write, check_out
+        from hypermeter.io.midi import MIDI_SUFFIXES, parse_midi
+        from hypermeter.io.midi.content import load_score
+        from hypermeter.io.midi.events import replay_drums
+        from hypermeter.io.midi.read import read_content
+        from hypermeter.play.humanize import check_expression, humanize
+        from hypermeter.play.loading import kit_of, load_player
 
-    check_out(out, MIDI_SUFFIXES, [file])
-    for name, value in (("amount", amount), ("timing", timing), ("velocity", velocity)):
-        BOUNDS["amount"].check(name, value)
-    for name, value in (("temperature", temperature), ("seed", seed)):
-        check(name, value)
-    drummer = replace(load_player(model), name=model)
-    kit = kit_of(drummer)
-    check_expression(drummer)
-    content = read_content(file)
-    pieces, left_out = parse_midi(content, str(file), kit, drummer.grid)
-    for reason in left_out:
-        print(f"{file}: left as it is: {reason}")
-    if unmapped := sum(sum(piece.unmapped.values()) for piece in pieces):
-        print(f"{file}: left as they are: {unmapped} hits that no voice of kit {kit.name} reads")
-    options: dict[str, Any] = {"amount": amount, "timing": timing, "velocity": velocity, "temperature": temperature}
-    played = [
-        humanize(piece.groove, drummer, seed=(seed + number) % (MOST_SEED + 1), **options)
-        for number, piece in enumerate(pieces)
-    ]
-    score, *_ = load_score(content, str(file))
+        if not is_piped:
+            check_out(out, MIDI_SUFFIXES, [file])
+        for name, value in (("amount", amount), ("timing", timing), ("velocity", velocity)):
+            BOUNDS["amount"].check(name, value)
+        for name, value in (("temperature", temperature), ("seed", seed), ("swing", swing)):
+            check(name, value)
+        player = replace(load_player(model), name=model)
+        kit = kit_of(player)
+        check_expression(player)
+        content = read_content(file)
+        pieces, left_out = parse_midi(content, str(file), kit, player.grid)
+        for reason in left_out:
+            print(f"{file}: left as it is: {reason}")
+        if unmapped := sum(sum(piece.unmapped.values()) for piece in pieces):
+            print(f"{file}: left as they are: {unmapped} hits that no voice of kit {kit.name} reads")
+        options: dict[str, Any] = {"amount": amount, "timing": timing, "velocity": velocity, "temperature": temperature}
+        played = [
+            humanize(piece.groove, player, seed=(seed + number) % (MOST_SEED + 1), **options)
+            for number, piece in enumerate(pieces)
+        ]
+        ticks_per_quarter = load_score(content, str(file))[0].ticks_per_quarter
 
-    def play(ticks: "np.ndarray", pitches: "np.ndarray", velocities: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
-        for piece, groove in zip(pieces, played, strict=True):
-            ticks, velocities = _play(ticks, pitches, velocities, piece, groove, kit, score.ticks_per_quarter)
-        return ticks, velocities
+        def play(ticks: Any, pitches: Any, velocities: Any) -> "tuple[np.ndarray, np.ndarray]":
+            for piece, groove in zip(pieces, played, strict=True):
+                ticks, velocities = _play(ticks, pitches, velocities, piece, groove, kit, ticks_per_quarter, swing)
+            return ticks, velocities
 
-    replayed = replay_drums(content, str(file), play)
-    with atomic_write(out) as temporary:
-        temporary.write_bytes(replayed)
+        midi = replay_drums(content, str(file), play)
+        if is_piped:
+            stdout.buffer.write(midi)
+            stdout.flush()
+            return None
+        with atomic_write(out) as temporary:
+            temporary.write_bytes(midi)
+        written.append(out)
     return out
 
 
@@ -90,25 +106,32 @@ def _play(
     played: "Groove",
     kit: "Kit",
     ticks_per_quarter: int,
+    swing: float,
 ) -> "tuple[np.ndarray, np.ndarray]":
-    """Ticks and velocities (N,) of a track's notes, changed by what changed in their cells of the piece.
+    """Return ticks and velocities (N,) of a track's notes, changed by what changed in their cells of the piece.
 
-    Of several notes in a cell, as in a flam, one is in the groove, and the others go along with it.
+    Of several notes in a cell, as in a flam, one is in the groove, and the others move with it.
     """
     import numpy as np
+
+    from hypermeter.core.swing import apply_swing
 
     before = piece.groove
     ticks_per_step = ticks_per_quarter / before.grid.steps_per_quarter
     steps = np.floor((ticks - piece.start_tick) / ticks_per_step + 0.5).astype(np.int64)
     columns = kit.columns[pitches]
-    at = np.flatnonzero((steps >= 0) & (steps < len(before)) & (columns >= 0))
+    inside = np.flatnonzero((steps >= 0) & (steps < len(before)))
+    at = inside[columns[inside] >= 0]
     at = at[before.hits[steps[at], columns[at]] > 0]
     cells = steps[at], columns[at]
-    later = (played.offset[cells].astype(np.float64) - before.offset[cells]) * ticks_per_step
+    delay = (played.offset[cells].astype(np.float64) - before.offset[cells]) * ticks_per_step
     low, high = (np.ceil(piece.start_tick + (steps[at] + half) * ticks_per_step) for half in (-0.5, 0.5))
-    moved = np.rint(ticks[at] + later).clip(np.maximum(low, 0), high - 1)
-    louder = played.velocity[cells] / before.velocity[cells]
+    moved = np.rint(ticks[at] + delay).clip(np.maximum(low, 0), high - 1)
+    gain = played.velocity[cells] / before.velocity[cells]
     ticks, velocities = ticks.copy(), velocities.copy()
-    ticks[at] = np.where(later == 0, ticks[at], moved)
-    velocities[at] = np.rint(velocities[at] * louder).clip(1, 127)
+    ticks[at] = np.where(delay == 0, ticks[at], moved)
+    velocities[at] = np.rint(velocities[at] * gain).clip(1, 127)
+    if swing != 0.5:
+        positions = apply_swing((ticks[inside] - piece.start_tick) / ticks_per_step, swing)
+        ticks[inside] = np.rint(piece.start_tick + positions * ticks_per_step).clip(0)
     return ticks, velocities

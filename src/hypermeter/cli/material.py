@@ -1,4 +1,4 @@
-"""What the command line's files are to a player: grooves on its kit and grid, in one tempo, and what stands fixed."""
+"""Files of the command line as music for a player: grooves on its kit and grid, in one tempo, and locks."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +12,8 @@ from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit
 from hypermeter.core.tracks import track_groups
 from hypermeter.io.midi import read_midi_report
+from hypermeter.io.midi.content import load_score
+from hypermeter.io.midi.read import read_content
 from hypermeter.io.notation import is_text, read_text
 from hypermeter.play.compose import TEMPO_BPM, columns_of_groove, name_bars
 from hypermeter.play.locks import Locks, combine, lock_ending, lock_voices
@@ -19,29 +21,92 @@ from hypermeter.play.player import Player
 from hypermeter.play.request import PlanOptions, check
 
 
+def read_groove(path: Path, player: Player, kit: Kit) -> Groove:
+    """Return the one groove in a MIDI or text file, with those of its tracks that the model plays.
+
+    Prints what of the file no voice or track plays.
+
+    Raises:
+        HypermeterError: a file that cannot be read, in another metre, or without anything that the model plays.
+    """
+    if is_text(path):
+        groove = read_text(path, kit, player.grid)
+        check_metre(groove.grid, player.grid, str(path))
+        return groove
+    try:
+        (piece,), losses = read_midi_report(
+            path, kit, player.grid, "refuse", player.tracks, True, may_rest=True, to_end=True
+        )
+    except HypermeterError:
+        _refuse_melody(path, player)
+        raise
+    for loss in losses:
+        print(f"{path}: {loss}")
+    return piece.groove
+
+
+def _refuse_melody(path: Path, player: Player) -> None:
+    """Raise `HypermeterError` if a MIDI file has notes, none of them drums, and the model plays drums only."""
+    score, drums, _ = load_score(read_content(path), str(path))
+    names = [track.name or f"program {track.program + 1}" for track in score.tracks if len(track.notes)]
+    if names and not drums.shape[1] and not player.tracks:
+        advice = "to play drums to a bass, pass --model with a model trained with --tracks bass"
+        raise HypermeterError(f"{path}: no drums on channel 10, only {', '.join(names)}; {player.name} plays drums"
+                              f" only; {advice}")  # fmt: skip
+
+
+def in_one_tempo(grooves: Sequence[Groove | None], tempo_bpm: float | None) -> tuple[list[Groove | None], float]:
+    """Return the grooves in a tempo, and the tempo.
+
+    Args:
+        grooves: `None` for files that are not given.
+        tempo_bpm: that all are played at; `None` takes the first tempo that a file has, else TEMPO_BPM, for those
+            whose files have none.
+
+    Raises:
+        HypermeterError: a tempo out of its bounds.
+    """
+    if tempo_bpm is not None:
+        check("tempo_bpm", tempo_bpm)
+        retimed = [groove if groove is None else _in_tempo(groove, tempo_bpm) for groove in grooves]
+        return retimed, tempo_bpm
+    tempos = [groove.tempo_bpm for groove in grooves if groove is not None and "tempo_bpm" not in groove.unknown]
+    first = tempos[0] if tempos else TEMPO_BPM
+    return [
+        groove if groove is None or "tempo_bpm" not in groove.unknown else _in_tempo(groove, first)
+        for groove in grooves
+    ], first
+
+
+def _in_tempo(groove: Groove, tempo_bpm: float) -> Groove:
+    return replace(groove, tempo_bpm=tempo_bpm, unknown=groove.unknown - {"tempo_bpm"})
+
+
 def find_column(kit: Kit, voice: str, option: str, also: Sequence[str] = ()) -> int:
+    """Return the column of a voice; raise `HypermeterError` with all names, and those of `also`, if there is none."""
     if voice not in kit.names:
-        known = ", ".join([*kit.names, *also])
-        raise HypermeterError(f"{option}: no voice {voice!r} in kit {kit.name}; it has {known}")
+        raise HypermeterError(
+            f"{option}: no voice {voice!r} in kit {kit.name}; it has {', '.join([*kit.names, *also])}"
+        )
     return kit.names.index(voice)
 
 
-def name_as_wished(groove: Groove, bars: Sequence[int], wishes: PlanOptions, player: Player) -> Groove:
-    """The groove with those bars named as their sections are asked to be."""
-    if not wishes.sections or player.labels is None:
-        return groove
-    return name_bars(groove, bars, wishes.sections, player.labels)
-
-
 def columns_named(player: Player, kit: Kit, names: Sequence[str]) -> list[int]:
-    """The columns of voices, and of tracks by their names."""
+    """Return the columns of voices, and of tracks by their names."""
     groups = track_groups(player.num_drums, player.tracks)
     tracks = {track.name: range(*group) for track, group in zip(player.tracks, groups, strict=True)}
-    found = (tracks.get(name) or [find_column(kit, name, "keep", tuple(tracks))] for name in names)
-    return [column for columns in found for column in columns]
+    chosen = (tracks.get(name) or [find_column(kit, name, "keep", tuple(tracks))] for name in names)
+    return [column for columns in chosen for column in columns]
 
 
-def pattern_of(
+def name_planned(groove: Groove, bars: Sequence[int], plan: PlanOptions, player: Player) -> Groove:
+    """Return the groove with those bars named as the sections of the plan."""
+    if not plan.sections or player.labels is None:
+        return groove
+    return name_bars(groove, bars, plan.sections, player.labels)
+
+
+def locked_pattern(
     player: Player,
     kit: Kit,
     bars: int,
@@ -50,70 +115,45 @@ def pattern_of(
     columns: Sequence[int],
     ending: Groove | None,
 ) -> tuple[Groove, Locks]:
-    """What stands fixed in the new bars and the ending, as a groove, and which of its cells are locked."""
-    length = bars * player.grid.steps_per_bar
+    """Return a groove of what stays in the new bars and of the ending, and the locks of its cells.
+
+    Args:
+        columns: of the lock that stay; none for all voices and tracks that play in it.
+
+    Raises:
+        HypermeterError: a lock of more than `bars`, in another metre, or of another number of voices.
+    """
+    size = player.grid.steps_per_bar
+    length = bars * size
     free = np.zeros((length, player.width), np.uint8)
     parts, locks = [], [Locks(free > 0, free)]
     if lock is not None:
         if len(lock) > length:
             raise HypermeterError(f"lock: {lock.num_bars} bars for {bars} new ones; ask for more bars, or shorten it")
         cells = columns_of_groove(player, lock, "lock")
-        columns = columns or columns_named(player, kit, _playing(lock, kit))
+        if not columns:
+            voices = [kit.names[column] for column in np.flatnonzero(lock.hits.any(0))]
+            columns = columns_named(player, kit, [*voices, *_sounding_tracks(lock)])
         parts.append((0, lock, [column for column in columns if column < player.num_drums]))
         locks.append(lock_voices(cells, columns))
     if ending is not None:
         end = lock_ending(length, columns_of_groove(player, ending, "ending"))
-        has = np.zeros(player.width, bool)
-        played = [name for name, codes in ending.tracks.items() if codes.any()]  # a track that it lacks is free
-        has[columns_named(player, kit, [*kit.names, *played])] = True
+        is_locked = np.zeros(player.width, bool)  # a track that the ending lacks is free
+        is_locked[columns_named(player, kit, [*kit.names, *_sounding_tracks(ending)])] = True
         parts.append((length, ending, range(player.num_drums)))
-        locks.append(Locks(end.known & has, end.values))
-    whole = combine(*locks)
-    told = {name: np.zeros((whole.num_steps, kit.num_voices)) for name in ("hits", "velocity", "offset")}
-    size = player.grid.steps_per_bar
-    names = [""] * -(-whole.num_steps // size)
+        locks.append(Locks(end.known & is_locked, end.values))
+    combined = combine(*locks)
+    arrays = {name: np.zeros((combined.num_steps, kit.num_voices)) for name in ("hits", "velocity", "offset")}
+    names = [""] * -(-combined.num_steps // size)
     for start, groove, voices in parts:
         if groove.sections is not None:
             names[start // size : start // size + groove.num_bars] = groove.sections.tolist()
-        for name, array in told.items():
+        for name, array in arrays.items():
             array[start : start + len(groove), list(voices)] = getattr(groove, name)[:, list(voices)]
     sections = np.array(names) if any(names) else None
-    arrays = told["hits"], told["velocity"], told["offset"]
-    return Groove(*arrays, tempo_bpm, kit, player.grid, sections), whole
+    hits, velocity, offset = arrays.values()
+    return Groove(hits, velocity, offset, tempo_bpm, kit, player.grid, sections), combined
 
 
-def tempo_of(files: Sequence[Groove | None], tempo_bpm: float | None) -> float:
-    """The tempo that the first file tells that tells one, else the one that is given, else TEMPO_BPM."""
-    told = [groove.tempo_bpm for groove in files if groove is not None and "tempo_bpm" not in groove.unknown]
-    if told and tempo_bpm is not None:
-        raise HypermeterError(f"--tempo-bpm beside a file with a tempo of its own ({told[0]:g} bpm); leave it out")
-    if tempo_bpm is not None:
-        check("tempo_bpm", tempo_bpm)
-    return told[0] if told else TEMPO_BPM if tempo_bpm is None else tempo_bpm
-
-
-def in_tempo(groove: Groove, tempo_bpm: float) -> Groove:
-    """The groove in that tempo, where its file told none."""
-    if "tempo_bpm" not in groove.unknown:
-        return groove
-    return replace(groove, tempo_bpm=tempo_bpm, unknown=groove.unknown - {"tempo_bpm"})
-
-
-def _playing(groove: Groove, kit: Kit) -> list[str]:
-    """The voices with a hit and the tracks with a note."""
-    voices = [kit.names[column] for column in np.flatnonzero(groove.hits.any(0))]
-    return voices + [name for name, codes in groove.tracks.items() if codes.any()]
-
-
-def read_groove(path: Path, player: Player, kit: Kit) -> Groove:
-    """The one groove in a MIDI file, with the model's tracks that it has; what of it no voice plays is printed."""
-    if is_text(path):
-        groove = read_text(path, kit, player.grid)
-        check_metre(groove.grid, player.grid, str(path))
-        return groove
-    (piece,), losses = read_midi_report(
-        path, kit, player.grid, "refuse", player.tracks, True, may_rest=True, to_end=True
-    )
-    for loss in losses:
-        print(f"{path}: {loss}")
-    return piece.groove
+def _sounding_tracks(groove: Groove) -> list[str]:
+    return [name for name, codes in groove.tracks.items() if codes.any()]

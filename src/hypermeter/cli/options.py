@@ -1,9 +1,14 @@
-"""Options of the command line as text and files, and what they ask of the playing engine."""
+"""Groups of options that commands share, and what they mean to the player."""
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.play.request import InfillOptions, PlanOptions, SamplingOptions
@@ -12,48 +17,68 @@ if TYPE_CHECKING:
     from hypermeter.core.groove import Groove
     from hypermeter.play.player import Player
 
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""An option without a value, and without a form that begins with --no."""
+
 
 @dataclass(frozen=True)
-class WishOptions:
-    """What is asked of the new bars, of a model that was trained with labels.
+class SamplingArguments:
+    """How steps are sampled.
 
     Args:
-        sections: labels with numbers of bars, "intro:4 verse:8 fill:1 chorus:8"; several at once joined by +, as in
-            rock+verse:8. They give the number of bars.
-        style: one of the model's styles, for all bars that name none.
-        density: share of cells with a hit: a number, numbers joined by commas (a curve over the bars), or a MIDI file
-            to be as dense as, bar by bar, again and again; it gives the number of bars where nothing else does.
-        offbeat: share of hits off the beat, likewise.
-        guidance: how much further all this is followed than the model does by itself: 0 is as learnt, 2 is strict. Left
-            out, 1 where any of it is asked; the tempo, which is told in any case, is not followed further by itself.
+        temperature: 1 plays as learnt, less is safer, more is wilder, 0 always takes the likeliest.
+        top_p: keep only the likeliest combinations of voices that together hold this probability.
+        bias: added to the log odds of voices: --bias closed_hat 1 ride -2.
+        seed: the same seed gives the same music.
+    """
+
+    temperature: float = SamplingOptions.temperature
+    top_p: float = SamplingOptions.top_p
+    bias: Annotated[dict[str, float] | None, tyro.conf.arg(metavar="VOICE NUMBER ...")] = None
+    seed: int = 0
+
+    def options(self, guidance: float) -> SamplingOptions:
+        """Return the sampling options; raise `HypermeterError` at a number out of its bounds, or an empty bias."""
+        if self.bias == {}:
+            raise HypermeterError("--bias with nothing after it, expected voices and numbers, as closed_hat 1 ride -2")
+        return SamplingOptions(self.temperature, self.top_p, self.bias or {}, guidance, self.seed)
+
+
+@dataclass(frozen=True)
+class PlanArguments:
+    """What the new bars are to be, for a model that was trained with labels.
+
+    Args:
+        sections: labels with numbers of bars, "intro:4 verse:8 fill:1 chorus:8", or several labels, rock+verse:8; they
+            give the number of bars.
+        style: one of the model's styles, for all bars whose sections name none.
+        density: share of cells with a hit: a number, a curve .1,.2,.3 over the bars, or a MIDI file whose bars are to
+            be matched, which also gives the number of bars where nothing else does.
+        offbeat: share of hits off the beat, given like the density.
+        guidance: how strictly the plan is followed: 0 as learnt, 2 strictly.
     """
 
     sections: str | None = None
     style: str | None = None
-    density: str | None = None
-    offbeat: str | None = None
-    guidance: float | None = None
+    density: Annotated[str | None, tyro.conf.arg(metavar="NUMBER|CURVE|FILE")] = None
+    offbeat: Annotated[str | None, tyro.conf.arg(metavar="NUMBER|CURVE|FILE")] = None
+    guidance: float = SamplingOptions.guidance
 
     @property
     def names(self) -> list[str]:
-        """The options given, but guidance."""
+        """Names of the conditions that are given."""
         return [name for name in ("sections", "style", "density", "offbeat") if getattr(self, name) is not None]
 
-    @property
-    def strength(self) -> float:
-        """The guidance; where nothing is said about it, the default of `SamplingOptions`."""
-        return SamplingOptions.guidance if self.guidance is None else self.guidance
-
     def of_bars(self, bars: int | None, player: "Player", read: "Callable[[Path], Groove]") -> tuple[PlanOptions, int]:
-        """Return the wishes, and the number of new bars: `bars`, else what sections or a file tell, else BARS.
+        """Return the plan options, and the number of new bars: `bars`, else that of the sections or a file, else BARS.
 
         Args:
-            bars: new bars; `None` where nothing tells.
-            player: that is asked.
-            read: a MIDI file to a groove on the player's grid and kit.
+            bars: new bars; `None` where nothing else gives their number.
+            player: whose labels and grid count.
+            read: reads a MIDI file on the player's grid and kit.
 
         Raises:
-            HypermeterError: a model without labels, a text that is no wish, a file that cannot be read.
+            HypermeterError: a model without labels, a text that is no condition, a file that cannot be read.
         """
         from hypermeter.play.compose import BARS
         from hypermeter.play.plan import bars_of, no_labels
@@ -62,14 +87,14 @@ class WishOptions:
             raise no_labels(f"--{self.names[0]}", player.name)
         typed = {name: _numbers(text) for name in ("density", "offbeat") if (text := getattr(self, name)) is not None}
         files = {name: self._measure(name, player, read) for name, curve in typed.items() if curve is None}
-        told = [len(bars_of(self.sections))] if self.sections else [len(curve) for curve in files.values()]
-        bars = bars or [*told, BARS][0]
+        lengths = [len(bars_of(self.sections))] if self.sections else [len(curve) for curve in files.values()]
+        bars = bars or [*lengths, BARS][0]
         repeated = {name: [curve[bar % len(curve)] for bar in range(bars)] for name, curve in files.items()}
         curves: dict[str, Any] = typed | repeated
         return PlanOptions(self.sections, self.style, **curves), bars
 
     def _measure(self, name: str, player: "Player", read: "Callable[[Path], Groove]") -> list[float]:
-        """Return what the MIDI file of an option has in each bar."""
+        """Return a condition as measured in each bar of the MIDI file that its option names."""
         import numpy as np
 
         from hypermeter.io.midi import MIDI_SUFFIXES
@@ -80,10 +105,10 @@ class WishOptions:
         if path.suffix.lower() not in MIDI_SUFFIXES:
             raise HypermeterError(f"{name}: {text!r}, expected a number, numbers as .1,.2,.3, or a MIDI file")
         curve = plan_of(read(path).hits, player.grid).numbers[0, :, NUMBERS.index(name)]
-        told = np.flatnonzero(~np.isnan(curve))  # there is no share of hits where there are none
-        if not len(told):
+        defined = np.flatnonzero(~np.isnan(curve))  # a bar without hits has no share of them
+        if not len(defined):
             raise HypermeterError(f"{name}: no hits in {path}, expected some to measure; choose another file")
-        return np.interp(np.arange(len(curve)), told, curve[told]).tolist()
+        return np.interp(np.arange(len(curve)), defined, curve[defined]).tolist()
 
 
 def _numbers(text: str) -> list[float] | None:
@@ -95,37 +120,30 @@ def _numbers(text: str) -> list[float] | None:
 
 
 @dataclass(frozen=True)
-class LockOptions:
-    """What is fixed, and what is filled in around it.
+class LockArguments:
+    """What stays, and what is written around it.
 
     Args:
-        lock: MIDI file whose voices are played as they stand from the first new bar on; the model writes the others. It
-            gives the number of bars where nothing else does. Bars after its end are free.
-        keep: the voices that stay, of --lock, of --replace or of --vary: --keep kick snare. Left out with --lock, all
-            that have a hit in it.
+        lock: MIDI file whose voices stay, from the first new bar on, while the model writes the others; it gives the
+            number of bars where nothing else does.
+        keep: voices that stay, of --lock, --replace or --vary: --keep kick snare. By default, with --lock, all that
+            have a hit in it.
         replace: bars of the primer, from 1, that are written anew in their place: --replace 7 9-10.
-        ending: MIDI file that the new bars lead to and that ends the piece.
-        vary: from 0 to 1, the share of the primer (one beat of one voice at a time) that is written anew in its place.
-        particles: played side by side where something later is fixed. More come closer to the model's own choice and
-            take longer; the effective sample size that is printed tells whether they are enough.
-        horizon_bars: bars after the last free one that have a say in it; left out, all.
+        ending: MIDI file with which the music ends, after the new bars.
+        vary: share of the primer, from 0 to 1, that is written anew in its place, one beat of one voice at a time.
+        particles: candidates sampled in parallel where later cells are locked; more come closer to the model and take
+            longer. The effective sample size that is printed shows whether there are enough.
     """
 
     lock: Path | None = None
-    keep: tuple[str, ...] | None = None
-    replace: tuple[str, ...] | None = None
+    keep: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="VOICE ...")] = None
+    replace: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="BARS ...")] = None
     ending: Path | None = None
     vary: float | None = None
     particles: int = InfillOptions.particles
-    horizon_bars: int | None = InfillOptions.horizon_bars
-
-    @property
-    def infilling(self) -> InfillOptions:
-        """How much work is spent on what is fixed."""
-        return InfillOptions(self.particles, self.horizon_bars)
 
     def bars_to_replace(self, num_bars: int) -> list[int]:
-        """Return the bars, from 0, that `replace` names as 7 and 9-10, from 1, of a primer of so many.
+        """Return the bars, from 0, that `replace` names as 7 and 9-10, from 1, of a primer of `num_bars`.
 
         Raises:
             HypermeterError: a text that names no bars, or bars that the primer does not have.
@@ -136,20 +154,27 @@ class LockOptions:
             last = last if dash else first
             if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
                 raise HypermeterError(f"replace: {text!r}, expected a bar as 7 or bars as 9-10")
+            if int(first) > int(last):
+                raise HypermeterError(f"replace: {text} ends before it begins, expected {last}-{first}")
             if not 1 <= int(first) <= int(last) <= num_bars:
                 raise HypermeterError(f"replace: {text}, expected bars from 1 to {num_bars}, those of the primer")
             bars |= set(range(int(first) - 1, int(last)))
         return sorted(bars)
 
 
-NO_WISHES = WishOptions()
-NO_LOCKS = LockOptions()
+DEFAULT_SAMPLING = SamplingArguments()
+DEFAULT_PLAN = PlanArguments()
+DEFAULT_LOCKS = LockArguments()
 
 
 def refuse_contradictions(
-    wishes: WishOptions, locks: LockOptions, primer: Path | None, bars: int | None, include_primer: bool
+    plan: PlanArguments, locks: LockArguments, primer: Path | None, length: str | None, include_primer: bool
 ) -> None:
-    """Raise `HypermeterError` at options that cannot both be meant; the line names them."""
+    """Raise `HypermeterError` at options that exclude each other; the line names them.
+
+    Args:
+        length: the option that gives the number of bars, if one does.
+    """
     for name, expected in (("replace", "bars, as 7 9-10"), ("keep", "voices, as kick snare")):
         if getattr(locks, name) == ():
             raise HypermeterError(f"--{name} with nothing after it, expected {expected}")
@@ -159,21 +184,46 @@ def refuse_contradictions(
     if in_place:
         (option,) = in_place
         if primer is None:
-            raise HypermeterError(f"{option} without a primer, expected --primer with the MIDI file to change")
-        others = {"--bars": bars, "--lock": locks.lock, "--ending": locks.ending}
-        others["--no-include-primer"] = None if include_primer else True
-        for other, value in others.items():
-            if value is not None:
+            raise HypermeterError(f"{option} without a primer, expected the MIDI file to change, as generate beat.mid")
+        others = {"--lock": locks.lock, "--ending": locks.ending, "--no-include-primer": not include_primer or None}
+        for other in [length, *(other for other, value in others.items() if value is not None)]:
+            if other is not None:
                 raise HypermeterError(f"{other} beside {option}, which changes the primer in its place; leave one out")
-        if locks.vary is not None and (wishes.names or wishes.guidance):
-            other = [*wishes.names, "guidance"][0]
-            raise HypermeterError(f"--{other} beside --vary, which asks for what the primer has; leave one out")
+        if locks.vary is not None and plan.names:
+            raise HypermeterError(f"--{plan.names[0]} beside --vary, which keeps to what the primer has; leave one out")
     if locks.keep and not (locks.lock or in_place):
         raise HypermeterError("--keep without music to keep voices of, expected --lock, --replace or --vary beside it")
-    if wishes.guidance and not wishes.names:
-        raise HypermeterError("--guidance without anything asked; pass --sections, --style, --density or --offbeat")
-    if not (locks.lock or locks.ending or in_place):
-        for name in ("particles", "horizon_bars"):
-            if getattr(locks, name) != getattr(NO_LOCKS, name):
-                option = name.replace("_", "-")
-                raise HypermeterError(f"--{option} with nothing fixed, expected --lock, --ending, --replace or --vary")
+    if plan.guidance not in (0, DEFAULT_PLAN.guidance) and not plan.names:
+        raise HypermeterError("--guidance without a plan; pass --sections, --style, --density or --offbeat")
+    InfillOptions(locks.particles)  # checks it
+    if locks.particles != DEFAULT_LOCKS.particles and not (locks.lock or locks.ending or in_place):
+        raise HypermeterError("--particles with nothing locked, expected --lock, --ending, --replace or --vary")
+
+
+def free_path(source: Path | None, word: str) -> Path:
+    """Return a MIDI path at which nothing stands: beat_WORD.mid beside beat.mid, WORD.mid in the working folder.
+
+    Args:
+        source: the file that is read, if one is; where its folder cannot be written, the working folder is taken.
+        word: what was done to it.
+    """
+    stem, folder = word, Path()
+    if source is not None and str(source) != "-":
+        stem = f"{source.stem}_{word}"
+        folder = source.parent if os.access(source.parent, os.W_OK) else folder
+    number, path = 1, folder / f"{stem}.mid"
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}_{number}.mid"
+    return path
+
+
+@contextmanager
+def report_interrupt(written: Sequence[Path]) -> Iterator[None]:
+    """If the block is interrupted, print which files are written and let the interrupt pass."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        files = ", ".join(map(str, written))
+        print(f"interrupted; {f'written: {files}' if files else 'nothing is written'}", file=sys.stderr)
+        raise

@@ -1,4 +1,4 @@
-"""The ``play`` command: a model at a MIDI port, led while it plays."""
+"""The `play` command: a model at a MIDI port, with settings that change while it plays."""
 
 import gc
 import signal
@@ -9,178 +9,164 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from hypermeter.cli.options import NO_WISHES, WishOptions
+import tyro
+
+from hypermeter.cli.options import DEFAULT_PLAN, DEFAULT_SAMPLING, Flag, PlanArguments, SamplingArguments
 from hypermeter.core.errors import HypermeterError
-from hypermeter.play.request import SamplingOptions, check
+from hypermeter.play.request import check
 
 if TYPE_CHECKING:
     from hypermeter.share.live import Engine
 
 SWITCH_S = 0.0005
-"""How soon the thread that sends gets the interpreter from the one that draws; 10 times as soon as by default."""
+"""Time until the thread that sends gets the interpreter from another one: a tenth of the default."""
 
 
 def play_command(
-    port: str | None = None,
+    port: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PORT]")] = None,
+    list_ports: Annotated[Flag, tyro.conf.arg(name="list")] = False,
     model: str = "groove",
     primer: Path | None = None,
     bars: int | None = None,
-    seed: int = 0,
     tempo_bpm: float | None = None,
-    temperature: float = SamplingOptions.temperature,
-    top_p: float = SamplingOptions.top_p,
-    bias: dict[str, float] | None = None,
     swing: float = 0.5,
     swing_of: Literal["step", "two-steps"] = "step",
     ahead: Literal["bar", "step"] = "bar",
     follow: str | None = None,
-    send_clock: bool = False,
-    osc: int | None = None,
-    osc_host: str = "127.0.0.1",
+    send_clock: Flag = False,
+    osc: str | None = None,
     channel: int = 10,
-    simulate: bool = False,
-    wishes: WishOptions = NO_WISHES,
+    simulate: Flag = False,
+    sampling: SamplingArguments = DEFAULT_SAMPLING,
+    plan: PlanArguments = DEFAULT_PLAN,
 ) -> None:
     """Play to a MIDI port without end, in time, led by OSC and MIDI clock while it plays.
 
     Args:
-        port: a MIDI output, by its name or a part of it; "virtual" makes one; a path that ends in .mid writes a file.
-        model: a shipped model's name, a checkpoint, or the folder of a training run.
-        primer: MIDI file, or text, that is heard first, in the model's metre. It gives the tempo, where it has one.
-        bars: after which to end; left out, plays until Ctrl-C.
-        seed: the same seed gives the same music as long as nothing is changed while it plays.
-        tempo_bpm: from 20 to 400; with --follow, until the clock tells; left out, that of the primer, or else 120.
-        temperature: 1 plays as learnt, less is safer, more is wilder, 0 is always the likeliest.
-        top_p: keep only the likeliest combinations of voices that hold this probability together.
-        bias: per voice, added to its log odds: --bias closed_hat 1 ride -2.
+        port: a MIDI output, by its name or a part of it; "virtual" makes one; a path that ends in .mid is written.
+        list_ports: print the MIDI ports and end.
+        model: a shipped model, a checkpoint, or the folder of a training run.
+        primer: MIDI or text file of the music before, in the model's metre, which is not played.
+        bars: number of bars to play; by default without end, until Ctrl-C.
+        tempo_bpm: from 20 to 400; by default that of the primer, or else 120. With --follow, until the clock gives one.
         swing: where the second of a pair begins, from .5 (straight) over .67 (triplets) to .8.
         swing_of: pairs of steps (sixteenths in 4/4), or of two steps (eighths).
-        ahead: a bar is surer and keeps to the bar what is changed; a step answers at once and needs a quicker machine.
-        follow: a MIDI input, whose clock, start, stop, continue and song position are followed; "virtual" makes one.
-        send_clock: whether to send MIDI clock, start and stop.
-        osc: UDP port that listens to OSC: /density .2, /temperature .8, /section verse, /style funk, /fill 1, and more.
-        osc_host: address that it listens on; 0.0.0.0 lets other machines in.
+        ahead: a bar is safer, and changes begin on bar lines; a step answers at once and needs a faster machine.
+        follow: a MIDI input whose clock, start, stop, continue and song position are followed; "virtual" makes one.
+        send_clock: send MIDI clock, start and stop.
+        osc: UDP port, or HOST:PORT, of OSC messages: /density .2, /temperature .8, /section verse, /style funk, /fill
+            1, and more. By default from this machine alone; 0.0.0.0:PORT lets others in.
         channel: MIDI channel of the drums.
-        simulate: play in simulated time, which takes no longer than drawing does, to see whether this machine keeps up.
-            Needs bars.
-        wishes: what is asked of the bars, until OSC asks for something else; the last bar's stays.
+        simulate: play in simulated time, as fast as the model samples, to see whether this machine keeps up.
+        sampling: how steps are sampled; the same seed gives the same music while no setting changes.
+        plan: of the bars, until OSC changes it; that of the last bar stays.
 
     Raises:
         HypermeterError: no such port, or a file or number that does not fit.
     """
-    from rich.console import Console
-
-    from hypermeter.cli.material import in_tempo, read_groove, tempo_of
+    from hypermeter.cli.material import in_one_tempo, read_groove
     from hypermeter.core.files import check_out
     from hypermeter.io.midi import MIDI_SUFFIXES
     from hypermeter.play.loading import kit_of, load_player
-    from hypermeter.share.live import Asking, Drawer, Engine, RealClock, Settings, SimulatedClock
-    from hypermeter.share.live.ports import FileSink, listen_to_osc, open_input, open_output
+    from hypermeter.share.live import Engine, LiveConditions, LiveSettings, RealClock, Sampler, SimulatedClock
+    from hypermeter.share.live.ports import FileSink, listen_to_osc, listing, open_input, open_output
     from hypermeter.share.live.position import FollowedTempo, OwnTempo
-    from hypermeter.share.live.process import ProcessDrawer
+    from hypermeter.share.live.process import SamplerProcess
 
-    _refuse(port, bars, tempo_bpm, channel, follow, send_clock, simulate)
-    assert port is not None
-    settings = Settings(temperature, top_p, bias or {}, wishes.strength, seed, swing=swing)
+    if list_ports:
+        print(listing("output"), listing("input"), sep="\n")
+        return
+    if port is None:
+        raise HypermeterError(f"play: no port given; {listing('output')}")
     is_file = port.lower().endswith(MIDI_SUFFIXES)
+    _check(bars, channel, follow, send_clock, simulate, is_file)
+    host, _, osc_port = (osc or "").rpartition(":")
+    if osc is not None and not (osc_port.isascii() and osc_port.isdigit()):
+        raise HypermeterError(f"osc: {osc!r}, expected a UDP port as 9000, or a host and a port as 0.0.0.0:9000")
+    settings = LiveSettings(**vars(sampling.options(plan.guidance)), swing=swing)
     if is_file:
-        check_out(port, MIDI_SUFFIXES, [primer, wishes.density, wishes.offbeat])
+        check_out(port, MIDI_SUFFIXES, [primer, plan.density, plan.offbeat])
+    if tempo_bpm is not None:
+        check("tempo_bpm", tempo_bpm)
     player = replace(load_player(model), name=model)
     kit, grid = kit_of(player), player.grid
     settings.check_voices(kit)
     read = partial(read_groove, player=player, kit=kit)
-    heard = None if primer is None else read(primer)
-    tempo_bpm = tempo_of([heard], tempo_bpm)
-    heard = None if heard is None else in_tempo(heard, tempo_bpm)
-    asked, told = wishes.of_bars(None if wishes.sections else bars, player, read)
-    asking = Asking.of(player, asked, told, tempo_bpm, 0 if heard is None else heard.num_bars)
-    console = Console(stderr=True)
+    (groove,), tempo_bpm = in_one_tempo([None if primer is None else read(primer)], tempo_bpm)
+    planned, number = plan.of_bars(None if plan.sections else bars, player, read)
+    conditions = LiveConditions.of(player, planned, number, tempo_bpm, 0 if groove is None else groove.num_bars)
     with ExitStack() as opened:
         if simulate:
-            drawer = Drawer(player)
-            first: Any = drawer.begin(heard, tempo_bpm)
+            sampler = Sampler(player)
+            first: Any = sampler.begin(groove, tempo_bpm)
         else:
-            drawer = ProcessDrawer(model, heard, tempo_bpm)
-            opened.callback(drawer.close)
-            first = drawer.first()
-        sink = FileSink(Path(port), grid, tempo_bpm) if is_file else open_output(port)
+            sampler = SamplerProcess(model, groove, tempo_bpm)
+            opened.callback(sampler.close)
+            first = sampler.first()
+        tempo = (FollowedTempo if follow else OwnTempo)(tempo_bpm, grid.steps_per_quarter)
+        sink = FileSink(Path(port), grid, tempo) if is_file else open_output(port)
         opened.callback(sink.close)
         engine = Engine(
-            drawer,
+            sampler,
             first,
-            asking,
+            conditions,
             kit,
             grid,
             sink,
             SimulatedClock() if simulate else RealClock(),
-            (FollowedTempo if follow else OwnTempo)(tempo_bpm, grid.steps_per_quarter),
+            tempo,
             settings,
             ahead_steps=grid.steps_per_bar if ahead == "bar" else 1,
             swing_pair=2 if swing_of == "step" else 4,
             num_bars=bars,
             channel=channel,
             sends_clock=send_clock,
-            tell=lambda line: console.print(line, style="yellow", soft_wrap=True, highlight=False, markup=False),
+            report=partial(print, file=sys.stderr),
         )
         if follow:
             opened.callback(open_input(follow, engine.receive).close)
         if osc is not None:
-            server = listen_to_osc(osc_host, osc, engine.control)
+            server = listen_to_osc(host or "127.0.0.1", int(osc_port), engine.control)
             opened.callback(server.server_close)
             opened.callback(server.shutdown)
-            console.print(f"OSC on {osc_host}:{server.server_address[1]}", highlight=False)
-        is_shown = console.is_terminal and not simulate
+            print(f"OSC on {host or '127.0.0.1'}:{server.server_address[1]}", file=sys.stderr)
         try:
-            with _shown(engine, console, is_shown), _undisturbed(), suppress(KeyboardInterrupt):  # how one ends it
+            is_shown = sys.stderr.isatty() and not simulate
+            with _status(engine, is_shown), _undisturbed(), suppress(KeyboardInterrupt):  # which ends it
                 engine.run()
         finally:
             if isinstance(sink, FileSink):
-                sink.begins_s = engine.begun_s
-    out = Console()
-    for line in engine.timing.lines():
-        out.print(line, soft_wrap=True, highlight=False)
-    if engine.timing.costs:
-        out.print(engine.timing.table())
+                sink.num_bars = engine.timing.bars
+    print("\n".join(engine.timing.lines()))
     if is_file:
         print(port)
 
 
-def _refuse(
-    port: str | None,
-    bars: int | None,
-    tempo_bpm: float | None,
-    channel: int,
-    follow: str | None,
-    send_clock: bool,
-    simulate: bool,
-) -> None:
-    """Raise at what cannot be played, before the model is loaded."""
-    from hypermeter.share.live.ports import listing, output_names
-
-    if port is None:
-        raise HypermeterError(f"play: no --port given; {listing('output', output_names())}")
-    for name, value in (("bars", bars), ("tempo_bpm", tempo_bpm)):
-        if value is not None:
-            check(name, value)
+def _check(bars: int | None, channel: int, follow: str | None, send_clock: bool, simulate: bool, is_file: bool) -> None:
+    """Raise `HypermeterError` at options that exclude each other, before the model is loaded."""
+    if bars is not None:
+        check("bars", bars)
     if not 1 <= channel <= 16:
         raise HypermeterError(f"channel is {channel}, expected 1 to 16")
     if follow and send_clock:
         raise HypermeterError("--send-clock beside --follow, expected one: the clock that is followed is the master")
+    if is_file and send_clock:
+        raise HypermeterError("--send-clock beside a file, which has a tempo and needs no clock; leave it out")
     if simulate and (bars is None or follow):
         raise HypermeterError("--simulate needs --bars, and nothing to follow")
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """While playing: no long collection of garbage, threads that change quickly, SIGTERM as Ctrl-C."""
+    """While it plays: no long garbage collection, threads that switch quickly, SIGTERM as Ctrl-C."""
     before = sys.getswitchinterval()
     is_main = threading.current_thread() is threading.main_thread()
     old = signal.signal(signal.SIGTERM, signal.default_int_handler) if is_main else None
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
-    gc.freeze()  # what is loaded is looked at no more
+    gc.freeze()  # later collections skip what is loaded now
     try:
         yield
     finally:
@@ -191,14 +177,19 @@ def _undisturbed() -> Iterator[None]:
 
 
 @contextmanager
-def _shown(engine: "Engine", console: Any, is_shown: bool) -> Iterator[None]:
-    """Show twice a second where one is and how well time is kept."""
-    from rich.live import Live
-    from rich.text import Text
-
+def _status(engine: "Engine", is_shown: bool) -> Iterator[None]:
+    """Show bar, settings and jitter twice a second."""
     if not is_shown:
         yield
         return
-    shown = Live(get_renderable=lambda: Text(engine.status()), console=console, refresh_per_second=2, transient=True)
-    with shown:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(
+        get_renderable=lambda: Text(engine.status()),
+        console=Console(stderr=True),
+        refresh_per_second=2,
+        transient=True,
+    ):
         yield

@@ -1,32 +1,30 @@
-"""How well a player kept time: lateness of notes, what drawing cost, how soon a control was heard."""
+"""Accuracy of live play: lateness of notes, cost of sampling, delay of controls."""
 
 import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from rich import box
-from rich.table import Table
 
 LATE_S = 0.01
-"""A note that goes out more than this after its time was late."""
+"""A note sent more than this after its time is late."""
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """NaN without values."""
+    """Return a percentile; NaN of no values."""
     return float(np.percentile(values, percent)) if values else math.nan
 
 
 @dataclass
 class Timing:
-    """What was measured while playing. Times in seconds.
+    """Measurements of live play. Times in seconds.
 
     Args:
-        lateness: of each note, when it went out after its time.
-        costs: of each part that was drawn.
-        headroom: of each part, the time between its being there and the first that could have sounded of it.
-        control_delays: of each change of settings, until the first note under it.
-        dropped: notes that were drawn so late that they were left out.
-        redrawn: parts that were drawn again as the settings had changed.
+        lateness: of each note: when it was sent, after its time.
+        costs: of each part: time to sample it.
+        headroom: of each part: from its arrival to the first time at which it could have sounded.
+        control_delays: of each change of settings: until the first note under it.
+        dropped: notes left out because they arrived too late.
+        redrawn: parts sampled again after a change of settings.
         bars: begun.
     """
 
@@ -44,7 +42,7 @@ class Timing:
 
     @property
     def late(self) -> int:
-        """Notes that were more than LATE_S late."""
+        """Number of notes more than LATE_S late."""
         return int((np.asarray(self.lateness) > LATE_S).sum())
 
     @property
@@ -52,29 +50,24 @@ class Timing:
         """Standard deviation of the lateness; NaN without notes."""
         return float(np.std(self.lateness)) if self.lateness else math.nan
 
-    def table(self) -> Table:
-        """In milliseconds, as people read it."""
-        table = Table("", "median", "99 %", "most", box=box.SIMPLE)
-        for name, values in (
-            ("latency of notes, ms", self.lateness),
-            ("drawing a part, ms", self.costs),
-            ("from control to sound, ms", self.control_delays),
-        ):
-            if values:
-                cells = (f"{1e3 * percentile(values, each):.2f}" for each in (50, 99, 100))
-                table.add_row(name, *cells)
-        return table
-
     def lines(self) -> list[str]:
-        """The rest in words."""
-        said = f"{self.notes} notes in {self.bars} bars; jitter {1e3 * self.jitter_s:.2f} ms"
-        said += f"; {self.late} later than {1e3 * LATE_S:.0f} ms, {self.dropped} left out"
-        lines = [said if self.notes else f"no notes in {self.bars} bars"]
+        """Return the measurements as lines for people."""
+        summary = f"{self.notes} notes in {self.bars} bars; jitter {1e3 * self.jitter_s:.2f} ms"
+        summary += f"; {self.late} later than {1e3 * LATE_S:.0f} ms, {self.dropped} left out"
+        lines = [summary if self.notes else f"no notes in {self.bars} bars"]
         least = min(self.headroom, default=math.inf)
         if self.headroom:
-            lines.append(f"parts were there {1e3 * least:.0f} ms ahead at the least")
+            lines.append(f"parts arrived at least {1e3 * least:.0f} ms before they were due")
         if self.dropped or least < 0:
-            lines.append("drawing was too slow for this tempo: play a bar ahead, or with --guidance 0")
+            lines.append("sampling was too slow for this tempo: play a bar ahead, or with --guidance 0")
         elif self.late:
-            lines.append("late notes had been drawn in time: other programs kept this machine busy")
+            lines.append("late notes were sampled in time: other programs kept this machine busy")
+        for name, values in (
+            ("latency of notes", self.lateness),
+            ("sampling a part", self.costs),
+            ("control to sound", self.control_delays),
+        ):
+            if values:
+                median, most = (1e3 * percentile(values, percent) for percent in (50, 99))
+                lines.append(f"{name}: median {median:.2f} ms, 99 % {most:.2f} ms, most {1e3 * max(values):.2f} ms")
         return lines

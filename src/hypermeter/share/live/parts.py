@@ -1,14 +1,14 @@
-"""Parts of a song as they are asked for, drawn and sent: jobs, units and notes."""
+"""Parts of a song: asked for, sampled, and sent as notes."""
 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hypermeter.share.live.asking import Settings
+from hypermeter.share.live.conditions import LiveSettings
 
 
 @dataclass(frozen=True)
 class Note:
-    """A hit: where it stands in steps of the song, swing and timing of its own in it; and what is sent."""
+    """A note that is sent at `at`, in steps of the song, with swing and offset in it; velocity from 1 to 127."""
 
     at: float
     pitch: int
@@ -16,36 +16,35 @@ class Note:
 
 
 @dataclass
-class Unit:
-    """A part of the song that was drawn: ``notes`` by time, of which ``sent`` went out."""
+class SampledPassage:
+    """A part of the song that was sampled; `notes` in order of time, of which `sent` went out."""
 
     start: int
     steps: int
     notes: list[Note]
     before: Any
     after: Any
-    settings: Settings
+    settings: LiveSettings
     is_fill: bool | None
     sent: int = 0
-    is_heard: bool = False
 
     @property
     def end(self) -> int:
         return self.start + self.steps
 
-    def again(self) -> "Unit":
-        """As it was before any of it sounded."""
-        return replace(self, sent=0, is_heard=False)
+    def unsent(self) -> "SampledPassage":
+        """Return it as it was before any note went out."""
+        return replace(self, sent=0)
 
 
 @dataclass
-class Job:
-    """A unit that is being drawn; ``redraws`` where it takes the place of another."""
+class SamplingJob:
+    """A part that is being sampled; `is_again` if it replaces one that was sampled under older settings."""
 
     start: int
     steps: int
     before: Any
-    settings: Settings
+    settings: LiveSettings
     is_fill: bool | None
-    redraws: bool
+    is_again: bool
     is_wanted: bool = True

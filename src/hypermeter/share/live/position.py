@@ -1,35 +1,35 @@
-"""Where in the song one is: steps from its beginning as a function of time, by one's own tempo or by a MIDI clock.
+"""Position in the song as a function of time, in steps from its beginning: by a tempo, or by a MIDI clock.
 
-Steps are those of the grid. ``position(now)`` and ``time_of(step)`` are each other's inverse as long as nothing changes
-the tempo, and ``time_of`` is asked again after every change.
+`position(now)` and `time_of(step)` are inverse to each other until the tempo changes; `time_of` is called again after
+every change.
 """
 
 import math
 from collections import deque
 
 TICKS_PER_QUARTER = 24
-"""Of MIDI clock."""
+"""Ticks of MIDI clock in a quarter note."""
 
 TICKS_PER_SONG_POSITION = 6
 """Song positions count sixteenths."""
 
 WINDOW_TICKS = 48
-"""Ticks that a followed tempo is read from: two quarters."""
+"""Ticks from which the tempo of a MIDI clock is estimated: two quarter notes."""
 
 OFF_BY_TICKS = 0.3
-"""A tick this far from where it was expected is a stray: held up on its way, or of another tempo."""
+"""A tick further from its expected time is an outlier: delayed, or of another tempo."""
 
 MOST_STRAYS = 3
-"""So many in a row, each as far off as the one before or further, are of another tempo: ticks before are forgotten."""
+"""After so many outliers in a row, none nearer than the one before, the tempo is estimated from them alone."""
 
 QUICKEST_TICK_S = 0.004
-"""Of 625 bpm. Ticks that were held up come together, and tell no tempo."""
+"""Least time between ticks, that of 625 bpm. Ticks that arrive together after a delay show no tempo."""
 
 FREEWHEEL_TICKS = 1.5
-"""How far one goes on beyond the last tick: a master that falls silent stops the music."""
+"""Ticks by which the position runs on after the last one: the music stops when the clock does."""
 
 SLOWEST_TICK_S = 0.15
-"""Ticks further apart than at 17 bpm tell no tempo."""
+"""Greatest time between ticks, that of 17 bpm; further apart, they show no tempo."""
 
 
 class OwnTempo:
@@ -43,59 +43,66 @@ class OwnTempo:
     is_followed = False
 
     def __init__(self, tempo_bpm: float, steps_per_quarter: float):
-        self.tempo_bpm, self._steps_per_quarter = tempo_bpm, steps_per_quarter
+        self.tempo_bpm, self.steps_per_quarter = tempo_bpm, steps_per_quarter
         self._step, self._since = 0.0, math.inf
+        self.changes: list[tuple[float, float, float]] = []
+        """Time in seconds, position in steps and tempo from there on, since the start."""
 
     @property
     def step_s(self) -> float:
-        """Seconds that a step takes."""
-        return 60 / self.tempo_bpm / self._steps_per_quarter
+        """Duration of a step in seconds."""
+        return 60 / self.tempo_bpm / self.steps_per_quarter
 
     @property
     def is_running(self) -> bool:
         return self._since < math.inf
 
     def start(self, when: float) -> None:
-        """From the first step at that time."""
+        """Begin with step 0 at the time `when`."""
         self._step, self._since = 0.0, when
+        self.changes = [(when, 0.0, self.tempo_bpm)]
 
     def change_tempo(self, tempo_bpm: float, now: float) -> None:
-        """Go on from here at another tempo."""
+        """Continue from the position at `now` at another tempo."""
         if self.is_running and now > self._since:
             self._step, self._since = self.position(now), now
         self.tempo_bpm = tempo_bpm
+        self.changes.append((self._since, self._step, tempo_bpm))
 
     def position(self, now: float) -> float:
-        """Below 0 before the start."""
+        """Return the position in steps; negative before the start."""
         return self._step + (now - self._since) / self.step_s
 
     def time_of(self, step: float) -> float:
+        """Return the time of a step, in seconds; infinity before `start`."""
         return self._since + (step - self._step) * self.step_s
 
 
 class FollowedTempo:
-    """Position by the ticks of a MIDI clock, each of which is a 24th of a quarter.
+    """Position by the ticks of a MIDI clock, each a 24th of a quarter note.
 
-    Ticks come with jitter. The line that fits the last WINDOW_TICKS of them tells the tempo, and where one is between
-    ticks. Ticks that come while the master stands still tell the tempo too.
+    Ticks arrive with jitter: a line fitted to the last WINDOW_TICKS of them gives the tempo, and the position between
+    ticks. Ticks count for the tempo also while the clock is stopped.
 
     Args:
-        tempo_bpm: until ticks tell another.
+        tempo_bpm: until ticks give another.
         steps_per_quarter: of the grid.
     """
 
     is_followed = True
+    changes: tuple[tuple[float, float, float], ...] = ()
 
     def __init__(self, tempo_bpm: float, steps_per_quarter: float):
+        self.steps_per_quarter = steps_per_quarter
         self.steps_per_tick = steps_per_quarter / TICKS_PER_QUARTER
         self.is_running = False
         self._waits_for_tick = True
         self._ticks: deque[tuple[int, float]] = deque(maxlen=WINDOW_TICKS)  # number and time
-        self._strays: list[tuple[int, float, float]] = []  # and how far off
-        self._number = 0  # of the next tick, whether running or not
-        self._first = 0  # the number at which the song's step 0 stands, or would stand
-        self._tick_s, self._at = 60 / tempo_bpm / TICKS_PER_QUARTER, math.nan  # the line: its slope, and time of tick 0
-        self._seen_s = 0.0  # when the last tick came
+        self._outliers: list[tuple[int, float, float]] = []  # number, time and deviation
+        self._number = 0  # of the next tick, also while stopped
+        self._first = 0  # number of the tick at step 0 of the song
+        self._tick_s, self._at = 60 / tempo_bpm / TICKS_PER_QUARTER, math.nan  # slope of the line, time of tick 0
+        self._last_s = 0.0  # time of the last tick
 
     @property
     def tempo_bpm(self) -> float:
@@ -107,65 +114,66 @@ class FollowedTempo:
 
     @property
     def next_step(self) -> float:
-        """Where the next tick stands."""
+        """Position of the next tick."""
         return (self._number - self._first) * self.steps_per_tick
 
     def start(self) -> None:
-        """The next tick is step 0."""
+        """Take the next tick as step 0."""
         self.is_running = self._waits_for_tick = True
         self._first = self._number
 
     def go_on(self) -> None:
-        """The next tick is where one stopped, or where ``jump`` led."""
+        """Take the next tick as the position of `stop`, or of `jump` since then."""
         self.is_running = self._waits_for_tick = True
 
     def stop(self) -> None:
-        """Ticks no longer move the position."""
+        """Keep the position from now on."""
         self.is_running = False
 
     def jump(self, step: float) -> None:
-        """The next tick is that step."""
+        """Take the next tick as that step."""
         self._waits_for_tick = True
         self._first = self._number - round(step / self.steps_per_tick)
 
     def tick(self, when: float) -> None:
-        """A tick came at that time, in seconds."""
-        gap = when - self._seen_s
-        number, self._seen_s = self._number, when
+        """Take a tick that arrived at the time `when`, in seconds."""
+        gap = when - self._last_s
+        number, self._last_s = self._number, when
         self._number += 1
-        if not self.is_running:  # the song does not move, so that it stands at another tick now
+        if not self.is_running:  # the position stays, and is that of another tick now
             self._first += 1
         else:
             self._waits_for_tick = False
         if gap > SLOWEST_TICK_S:
             self._ticks.clear()
-            self._strays.clear()
-        off = abs(when - self._at - number * self._tick_s)
-        if len(self._ticks) > 2 and off > OFF_BY_TICKS * self._tick_s:
-            if self._strays and off < self._strays[-1][2]:
-                self._strays.clear()
-            self._strays.append((number, when, off))
-            if len(self._strays) < MOST_STRAYS:
+            self._outliers.clear()
+        deviation = abs(when - self._at - number * self._tick_s)
+        if len(self._ticks) > 2 and deviation > OFF_BY_TICKS * self._tick_s:
+            if self._outliers and deviation < self._outliers[-1][2]:
+                self._outliers.clear()
+            self._outliers.append((number, when, deviation))
+            if len(self._outliers) < MOST_STRAYS:
                 return
             self._ticks.clear()
-            self._ticks.extend(each[:2] for each in self._strays)
+            self._ticks.extend(outlier[:2] for outlier in self._outliers)
         else:
             self._ticks.append((number, when))
-        self._strays.clear()
+        self._outliers.clear()
         self._fit()
 
     def _fit(self) -> None:
+        """Fit the line by least squares."""
         size = len(self._ticks)
         mean_number = sum(number for number, _ in self._ticks) / size
         mean_time = sum(when for _, when in self._ticks) / size
-        spread = sum((number - mean_number) ** 2 for number, _ in self._ticks)
-        if spread:
-            together = sum((number - mean_number) * (when - mean_time) for number, when in self._ticks)
-            self._tick_s = max(together / spread, QUICKEST_TICK_S)
+        variance = sum((number - mean_number) ** 2 for number, _ in self._ticks)
+        if variance:
+            covariance = sum((number - mean_number) * (when - mean_time) for number, when in self._ticks)
+            self._tick_s = max(covariance / variance, QUICKEST_TICK_S)
         self._at = mean_time - mean_number * self._tick_s
 
     def position(self, now: float) -> float:
-        """Where one is, never FREEWHEEL_TICKS beyond the last tick; -infinity where only a tick can tell."""
+        """Return the position, at most FREEWHEEL_TICKS after the last tick; -infinity until a tick fixes it."""
         last = self._number - 1
         if self._waits_for_tick:
             return -math.inf
@@ -173,7 +181,7 @@ class FollowedTempo:
         return (max(number, last) - self._first) * self.steps_per_tick
 
     def time_of(self, step: float) -> float:
-        """When that step will be if the tempo stays; infinity where only another tick can tell."""
+        """Return the time of a step if the tempo stays; infinity if it depends on another tick."""
         number = step / self.steps_per_tick + self._first
         if not self.is_running or self._waits_for_tick or number > self._number - 1 + FREEWHEEL_TICKS:
             return math.inf

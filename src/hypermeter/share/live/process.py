@@ -1,4 +1,4 @@
-"""Sampling in a process of its own: the thread that sends never waits for an interpreter that is busy drawing."""
+"""Sampling in a process of its own, so that the thread that sends never waits for the interpreter."""
 
 import multiprocessing
 import signal
@@ -11,54 +11,56 @@ from hypermeter.core.groove import Groove
 from hypermeter.play.loading import load_player
 from hypermeter.play.moment import Part
 from hypermeter.play.plan import Plan
-from hypermeter.share.live.asking import Settings
-from hypermeter.share.live.sampler import Drawer
+from hypermeter.share.live.conditions import LiveSettings
+from hypermeter.share.live.sampler import Sampler
+
+_ENDED = "play: the process that samples has ended; play again"
 
 
-class Handle:
-    """A point that the other process keeps, for as long as anybody here has its handle."""
+class StateHandle:
+    """A state that the other process keeps for as long as this handle lives."""
 
     def __init__(self, number: int):
         self.number = number
 
 
-class ProcessDrawer:
-    """`Drawer` in another process; its points are handles.
+class SamplerProcess:
+    """`Sampler` in another process; its states are handles.
 
     Args:
         model: name or path, as `load_player` takes it.
-        primer: heard first.
-        tempo_bpm: of it.
+        primer: as `Sampler.begin` takes it.
+        tempo_bpm: of the primer.
     """
 
     def __init__(self, model: str, primer: Groove | None = None, tempo_bpm: float = 120.0):
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
         arguments = (other, model, primer, tempo_bpm)
-        self._process = context.Process(target=_serve, args=arguments, name="hypermeter-draws", daemon=True)
+        self._process = context.Process(target=_serve, args=arguments, name="hypermeter-sampler", daemon=True)
         self._process.start()
         other.close()
         self._released: list[int] = []
 
-    def first(self) -> Handle:
-        """Wait until the model is loaded and has heard the primer, and return the point after it.
+    def first(self) -> StateHandle:
+        """Wait until the model is loaded, and return the state after the primer.
 
         Raises:
-            HypermeterError: what `load_player` and `Drawer` raise.
+            HypermeterError: what `load_player` and `Sampler` raise.
         """
         return self._handle(self._answer())
 
-    def draw(
-        self, point: Handle, steps: int, settings: Settings, row: Plan | None = None, tempo_bpm: float = 120.0
-    ) -> tuple[Part, Handle]:
-        """Return what `Drawer.draw` returns."""
+    def sample(
+        self, state: StateHandle, steps: int, settings: LiveSettings, row: Plan | None = None, tempo_bpm: float = 120.0
+    ) -> tuple[Part, StateHandle]:
+        """Return what `Sampler.sample` returns, with its errors."""
         released: list[int] = []
-        while self._released:  # one by one: handles may go at any moment, also from another thread
+        while self._released:  # one by one: a handle may die at any moment, also in another thread
             released.append(self._released.pop())
         try:
-            self._connection.send((point.number, steps, settings, row, tempo_bpm, released))
+            self._connection.send((state.number, steps, settings, row, tempo_bpm, released))
         except OSError as error:
-            raise HypermeterError("play: the process that draws has ended; play again") from error
+            raise HypermeterError(_ENDED) from error
         part, number = self._answer()
         return part, self._handle(number)
 
@@ -66,13 +68,13 @@ class ProcessDrawer:
         try:
             answer = self._connection.recv()
         except (EOFError, OSError) as error:
-            raise HypermeterError("play: the process that draws has ended; play again") from error
+            raise HypermeterError(_ENDED) from error
         if isinstance(answer, HypermeterError):
             raise answer
         return answer
 
-    def _handle(self, number: int) -> Handle:
-        handle = Handle(number)
+    def _handle(self, number: int) -> StateHandle:
+        handle = StateHandle(number)
         weakref.finalize(handle, self._released.append, number).atexit = False
         return handle
 
@@ -87,19 +89,19 @@ class ProcessDrawer:
 
 
 def _serve(connection: Connection, model: str, primer: Groove | None, tempo_bpm: float) -> None:
-    """Draw until the other side closes; what the process does."""
+    """Sample for the other side until it closes the connection; the body of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
     try:
-        drawer = Drawer(load_player(model))
-        points, number = {0: drawer.begin(primer, tempo_bpm)}, 0
+        sampler = Sampler(load_player(model))
+        states, number = {0: sampler.begin(primer, tempo_bpm)}, 0
         connection.send(number)
         while True:
-            place, steps, settings, row, tempo_bpm, released = connection.recv()
+            before, steps, settings, row, tempo_bpm, released = connection.recv()
             for handle in released:
-                del points[handle]
-            part, after = drawer.draw(points[place], steps, settings, row, tempo_bpm)
+                del states[handle]
+            part, after = sampler.sample(states[before], steps, settings, row, tempo_bpm)
             number += 1
-            points[number] = after
+            states[number] = after
             connection.send((part, number))
     except HypermeterError as error:
         connection.send(error)
