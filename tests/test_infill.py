@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.play.infill import Infilled, effective_sample_size, infill, vary
+from hypermeter.play.infill import Infilled, _resample, effective_sample_size, infill, vary
 from hypermeter.play.locks import Locks, lock_ending
 from hypermeter.play.plan import Plan, make_plan, plan_of
 from hypermeter.play.request import InfillOptions, SamplingOptions
@@ -304,3 +304,9 @@ def test_a_variation_asks_for_what_the_groove_has_from_the_first_bar_that_is_hea
 def test_a_variation_that_cannot_be_is_said_in_one_line(options, words):
     with pytest.raises(HypermeterError, match=words):
         vary(PLAIN, **{"hits": hits(), "strength": 0.5} | options)
+
+
+def test_of_particles_the_last_goes_on_where_it_has_all_the_weight():
+    weights = np.array([-np.inf, -np.inf, 0.0])
+    assert _resample(weights, 4, 0.5).tolist() == [2, 2, 2, 2]
+    assert _resample(np.log([0.25, 0.25, 0.5]), 4, 0.5).tolist() == [0, 1, 2, 2]

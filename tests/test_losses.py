@@ -13,7 +13,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.tracks import BASS
 from hypermeter.learn.dataset import collate, get_complete_rl_dataloader
 from hypermeter.model.hierarchical import HierarchicalDrumModel
-from hypermeter.model.losses import METRIC_TERMS, loss_terms
+from hypermeter.model.losses import METRIC_TERMS, compute_loss, loss_terms
 from hypermeter.music.metrics import METRICS, chunk_means
 
 
@@ -245,3 +245,18 @@ def test_a_metric_that_was_replaced_is_the_one_that_the_loss_takes(term, metric,
     before, own = loss_terms(preds, batch, [term])["metric"], METRICS[metric]
     monkeypatch.setitem(METRICS, metric, lambda hits, grid, **options: 10 * own(hits, grid, **options))
     torch.testing.assert_close(loss_terms(preds, batch, [term])["metric"], 100 * before)
+
+
+def test_a_mask_alone_tells_that_a_bar_on_whose_line_the_piece_ends_is_padding():
+    batch = collate([item(200), item(32, seed=1)])
+    bare = {name: batch[name] for name in ("step", "bar", "phrase", "mask")}
+    preds = random_prediction(batch)
+    torch.testing.assert_close(loss_terms(preds, bare)["bar"], loss_terms(preds, batch)["bar"])
+
+
+def test_the_training_loss_is_the_sum_of_the_terms_that_are_asked_for():
+    batch = collate([item(64)])
+    preds = random_prediction(batch)
+    terms = loss_terms(preds, batch, ["density"], metric_weight=3.0)
+    torch.testing.assert_close(compute_loss(preds, batch, ["density"], metric_weight=3.0), terms["loss"])
+    assert terms["loss"] > compute_loss(preds, batch)

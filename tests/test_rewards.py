@@ -293,3 +293,9 @@ def test_a_style_of_another_kit_than_the_model_s_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", sequence=np.ones((64, 9), np.uint8), meta=np.array(json.dumps({"kit": "magenta9"})))
     with pytest.raises(HypermeterError, match="kit magenta9, expected kit gm10"):
         load_reward({"style": {"folder": str(tmp_path)}}, Grid(), load_kit("gm10"))
+
+
+def test_a_file_that_is_not_a_reward_is_named(tmp_path):
+    (tmp_path / "numbers.yaml").write_text("terms: [{metric: density, want: both}]")
+    with pytest.raises(HypermeterError, match=r"numbers\.yaml: .*want"):
+        load_reward(tmp_path / "numbers.yaml")
