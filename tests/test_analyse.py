@@ -343,8 +343,8 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.parametrize(
     ("arguments", "made"),
     [
-        (["inspect", "rock/rock-1.mid"], "rock-1.png"),
-        (["inspect", "eighths.npz"], "eighths.png"),
+        (["inspect", "rock/rock-1.mid"], "rock-1.svg"),
+        (["inspect", "eighths.npz"], "eighths.svg"),
         (["analyse", "rock"], "rock-analysis/report.html"),
         (["analyse", "rock/rock-1.mid", "--sections", "a:1 b:1"], "rock-1-analysis/report.html"),
         (["analyse", "rock", "--against", "jazz"], "rock-analysis/metrics.json"),

@@ -1,4 +1,4 @@
-"""Pictures of grooves, and what a notebook shows of one."""
+"""Pictures of grooves, and how a notebook shows one."""
 
 import base64
 import re
@@ -15,7 +15,7 @@ from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, Voice, load_kit
 from hypermeter.share import display
 from hypermeter.share.display import MOST_BARS_SHOWN, MOST_SECONDS_PLAYED, groove_html, groove_svg
-from hypermeter.share.pictures import STREAM_COLOURS, draw_groove, plot, voice_colours
+from hypermeter.share.pictures import PRIMER_COLOUR, STREAM_COLOURS, draw_groove, layout, plot, to_svg, voice_colours
 from hypermeter.share.sound.wav import from_wav_bytes
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -31,9 +31,10 @@ def groove_of(*cells, steps=32, **options):
 
 def rectangles(groove):
     """Of the SVG: x, height, opacity and colour of each hit, by x."""
-    found = ElementTree.fromstring(groove_svg(groove)).iter(f"{SVG}rect")
-    keys = "x", "height", "fill-opacity", "fill"
-    return sorted([*(float(each.get(key)) for key in keys[:3]), each.get("fill")] for each in found)
+    boxes = ElementTree.fromstring(groove_svg(groove)).iter(f"{SVG}rect")
+    keys = "x", "height", "fill-opacity"
+    hits = [box for box in boxes if box.get("fill") in STREAM_COLOURS]
+    return sorted([*(float(box.get(key)) for key in keys), box.get("fill")] for box in hits)
 
 
 def player(groove):
@@ -60,7 +61,7 @@ def test_a_long_groove_is_cut_and_says_so():
     )
     shown = groove_html(groove)
     assert f"100 bars of 4/4, 120 bpm, 1000 hits; the first {MOST_BARS_SHOWN} bars are shown" in shown
-    assert f"the first {MOST_SECONDS_PLAYED // 2} are played" in shown
+    assert f"the first {MOST_SECONDS_PLAYED // 2} bars are played" in shown
     assert len(shown) < 3_000_000
     assert len(rectangles(groove)) == 10 * MOST_BARS_SHOWN
     assert len(player(groove)[0]) < (MOST_SECONDS_PLAYED + 4) * 22050
@@ -78,9 +79,9 @@ def test_a_hit_stands_at_its_step_and_offset_as_tall_and_dark_as_it_is_loud():
 def test_bars_are_numbered_and_phrases_have_rows_of_their_own():
     groove = Groove(np.eye(96, 10), grid=Grid(2, 3, 4))  # bars of 6, phrases of 24
     root = ElementTree.fromstring(groove_svg(groove))
-    numbers = [each for each in root.iter(f"{SVG}text") if (each.text or "").isdigit()]
-    assert [each.text for each in numbers] == [str(bar) for bar in range(1, 17)]
-    assert len({each.get("y") for each in numbers}) == 4
+    numbers = [text for text in root.iter(f"{SVG}text") if text.text.isdigit() and text.get("font-size") == "10"]
+    assert [text.text for text in numbers] == [str(bar) for bar in range(1, 17)]
+    assert len({text.get("y") for text in numbers}) == 4
     assert "kick" in groove_svg(groove)
 
 
@@ -113,26 +114,42 @@ def test_low_mid_and_high_voices_have_colours_of_their_own():
     assert colours["snare"] == colours["low_tom"] and colours["ride"] == colours["closed_hat"]
 
 
-def test_a_picture_shows_velocity_and_offset():
-    figure = draw_groove(groove_of((0, 1, 0.2, 0), (8, 1, 0.2, 0.25), (16, 1, 1.0, 0)))
-    (drawn,) = [each for each in figure.axes[0].collections if len(each.get_paths()) == 3]
-    boxes = [path.get_extents() for path in drawn.get_paths()]
-    assert [box.x0 - boxes[0].x0 for box in boxes] == pytest.approx([0, 8.25, 16])
-    assert boxes[2].height > 1.5 * boxes[0].height
-    opacity = drawn.get_facecolor()[:, 3]
-    assert opacity[2] > 1.5 * opacity[0]
+SOME_HITS = ((0, 1, 0.2, 0), (8, 1, 0.2, 0.25), (16, 1, 1.0, 0))
+
+
+def test_svg_and_figure_paint_the_same_boxes_lines_and_texts():
+    groove = groove_of(*SOME_HITS, tracks={"bass": np.array([36, 1, 40, 0] * 8, np.int16)})
+    picture = layout(groove, "mine", 16)
+    root = ElementTree.fromstring(to_svg(picture))
+    (axes,) = draw_groove(groove, "mine", 16).axes
+    shades, boxes, lines = axes.collections
+    painted = [path.get_extents() for drawn in (shades, boxes) for path in drawn.get_paths()]
+    rects = [[float(rect.get(key)) for key in ("x", "y", "width", "height")] for rect in root.iter(f"{SVG}rect")]
+    assert len(rects) == len(picture.shades) + len(picture.boxes) > 20
+    np.testing.assert_allclose([[box.x0, box.y0, box.width, box.height] for box in painted], rects, atol=0.051)
+    assert len(lines.get_paths()) == len(picture.lines) == len(list(root.iter(f"{SVG}path"))) - 1  # the background
+    texts = [(text.get_text(), *text.get_position()) for text in axes.texts]
+    assert texts == [(label.text, label.x, label.y) for label in picture.labels]
+    assert [text.text for text in root.iter(f"{SVG}text")] == [label.text for label in picture.labels]
+
+
+def test_a_picture_shades_the_primer_in_each_row_and_panel():
+    groove = groove_of((0, 0, 1, 0), steps=256, tracks={"bass": np.full(256, 40, np.int16)})
+    assert not layout(groove).shades
+    picture = layout(groove, primer_steps=160)
+    assert {shade.colour for shade in picture.shades} == {PRIMER_COLOUR}
+    assert [round(shade.width) for shade in picture.shades] == [1280, 1280, 320, 320]
+    assert "primer" in {label.text for label in picture.labels}
 
 
 def test_a_picture_marks_bars_and_phrases_and_names_sections():
     sections = np.array(["verse"] * 4 + ["chorus"] * 4)
-    (axis,) = draw_groove(groove_of((0, 0, 1, 0), steps=128, sections=sections)).axes
-    widths = {
-        round(line.get_xdata()[0]): line.get_linewidth()
-        for line in axis.lines
-        if line.get_xdata()[0] == line.get_xdata()[1]
-    }
+    picture = layout(groove_of((0, 0, 1, 0), steps=128, sections=sections))
+    left = min(line.x0 for line in picture.lines)
+    widths = {round((line.x0 - left) / 10): line.width for line in picture.lines if line.x0 == line.x1}
     assert widths[64] > widths[16] > widths[4] > 0
-    assert [(each.get_text(), each.get_position()[0]) for each in axis.texts] == [("verse", 0), ("chorus", 64)]
+    named = [(label.text, round((label.x - left) // 640)) for label in picture.labels if label.is_bold]
+    assert named == [("verse", 0), ("chorus", 1)]
 
 
 def test_plot_is_a_figure_or_a_file(tmp_path):
@@ -140,3 +157,5 @@ def test_plot_is_a_figure_or_a_file(tmp_path):
     assert hypermeter.plot is plot and plot(groove).axes
     path = plot(groove, tmp_path / "a.png", title="mine", primer_steps=16)
     assert path == tmp_path / "a.png" and path.read_bytes().startswith(b"\x89PNG")
+    path = plot(groove, tmp_path / "a.svg", title="mine & co. \udcff\x07")
+    assert "mine &amp; co. <" in path.read_text("utf-8") and ElementTree.parse(path)

@@ -1,4 +1,6 @@
 import struct
+import sys
+import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
 import numpy as np
@@ -12,8 +14,7 @@ from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, Voice, load_kit
 from hypermeter.core.tracks import BASS, HOLD, REST
 from hypermeter.io.ascii import LEVELS, ascii_grid, read_ascii
-from hypermeter.share import pictures as render
-from hypermeter.share.pictures import MOST_BARS, draw_groove, plot_groove, show_picture
+from hypermeter.share.pictures import MOST_BARS, draw_groove, layout, plot_groove, show_picture
 
 
 def some_groove(steps=80, kit="gm10", grid=Grid(), density=0.2, seed=0):
@@ -101,14 +102,18 @@ def test_a_bad_grid_is_refused_in_one_line_that_says_where(text, said):
 @pytest.mark.parametrize("steps", [0, 1, 16, 300])
 def test_a_picture_is_drawn_at_any_length(tmp_path, steps):
     path = plot_groove(some_groove(steps), tmp_path / "new" / "a.png", title="a", primer_steps=16)
-    width, height = size_of(path)
-    assert width > 1000 and height > 100
-    assert [each.name for each in path.parent.iterdir()] == ["a.png"]
+    picture = layout(some_groove(steps), "a", 16)
+    assert size_of(path) == pytest.approx((picture.width * 1.25, picture.height * 1.25), abs=1)
+    assert picture.width >= 640 and picture.height > 100
+    assert [file.name for file in path.parent.iterdir()] == ["a.png"]
 
 
-def test_a_picture_of_a_long_piece_stops_growing(tmp_path):
-    sizes = [size_of(plot_groove(some_groove(bars * 16), tmp_path / f"{bars}.png")) for bars in (MOST_BARS, 200)]
-    assert sizes[0] == sizes[1]
+def test_a_picture_of_a_long_piece_stops_growing():
+    pictures = [layout(some_groove(bars * 16)) for bars in (MOST_BARS, 200)]
+    assert pictures[0].height == pictures[1].height
+    assert (
+        "200 bars" in pictures[1].labels[0].text and f"first {MOST_BARS} bars are shown" in pictures[1].labels[0].text
+    )
 
 
 def test_a_picture_that_cannot_be_written_is_refused(tmp_path):
@@ -132,14 +137,17 @@ def test_a_groove_of_other_voices_than_its_kit_is_not_shown_under_wrong_names(sh
         show(Groove(np.eye(16, voices)))
 
 
-def test_without_matplotlib_a_line_says_that_there_is_no_picture(tmp_path, capsys, monkeypatch):
-    show_picture(some_groove(16), tmp_path / "a.png")
-    assert capsys.readouterr().out == f"{tmp_path / 'a.png'}\n" and (tmp_path / "a.png").exists()
-    monkeypatch.setattr(render, "find_spec", lambda name: None)
-    show_picture(some_groove(16), tmp_path / "b.png")
-    out = capsys.readouterr().out
-    assert "b.png is left out: pictures need matplotlib" in out and out.count("\n") == 1
-    assert not (tmp_path / "b.png").exists()
+def test_svg_is_written_without_matplotlib_and_png_says_what_it_needs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.collections", None)  # cannot be imported
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    show_picture(some_groove(16), tmp_path / "a.svg")
+    assert capsys.readouterr().out == f"{tmp_path / 'a.svg'}\n"
+    assert ElementTree.parse(tmp_path / "a.svg").getroot().get("width") == "640"
+    with pytest.raises(HypermeterError, match="needs matplotlib"):
+        plot_groove(some_groove(16), tmp_path / "b.png")
+    with pytest.raises(HypermeterError, match=r"b.gif: .*\.svg"):
+        plot_groove(some_groove(16), tmp_path / "b.gif")
+    assert not list(tmp_path.glob("b*"))
 
 
 def with_bass(steps=80, seed=0):
@@ -195,9 +203,11 @@ def test_octaves_without_notes_are_said_in_one_line():
         read_ascii("kick        |x...............|\nbass-octave |2...............|\n")
 
 
-def test_a_picture_with_a_track_is_taller(tmp_path):
-    plain, both = some_groove(64), with_bass(64)
-    sizes = [size_of(plot_groove(each, tmp_path / f"{number}.png")) for number, each in enumerate((plain, both))]
-    assert sizes[1][1] > sizes[0][1]
-    (axis,) = draw_groove(both).axes[:1]
-    assert [each.get_text() for each in axis.get_yticklabels()][-3:] == ["bass", "C1", "A3"]
+def test_a_picture_with_a_track_is_taller_and_names_its_lowest_and_highest_note():
+    plain, both = layout(some_groove(64)), layout(with_bass(64))
+    assert both.height > plain.height
+    added = [label.text for label in both.labels if label.text not in {label.text for label in plain.labels}]
+    assert added == ["bass", "C1", "A3"]
+    codes = np.array([36, HOLD, HOLD, REST] * 4, np.int16)
+    (one, *_, last) = layout(replace(some_groove(16, density=0), tracks={"bass": codes})).boxes[3:]
+    assert one.width == pytest.approx(20 * 2.84) and last.x - one.x == pytest.approx(20 * 12) and one.y == last.y

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import wave
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -250,17 +251,51 @@ def test_a_wav_is_read_as_it_was_mixed(tmp_path):
 
 
 def test_half_the_rate_keeps_what_is_below_and_nothing_above_folds_down():
-    whole, half = (
-        from_wav_bytes(to_wav(read_corpus()["house-1"], rate_hz=rate, is_mono=True)) for rate in (44100, 22050)
-    )
+    house = read_corpus()["house-1"]
+    groove = replace(house, **{name: getattr(house, name)[:32] for name in ("hits", "velocity", "offset")})
+    whole, half = (from_wav_bytes(to_wav(groove, rate_hz=rate, is_mono=True)) for rate in (44100, 22050))
     assert half[1] == 22050 and half[0].shape == (-(-len(whole[0]) // 2), 1)
     low = [
-        np.abs(np.fft.rfft(samples[:, 0], 2**20 // scale))[:100000] * scale
+        np.abs(np.fft.rfft(samples[:, 0], 2**18 // scale))[:25000] * scale
         for (samples, _), scale in ((whole, 1), (half, 2))
     ]
     assert np.linalg.norm(low[0] - low[1]) / np.linalg.norm(low[0]) < 0.02
-    with pytest.raises(HypermeterError, match="rate is 8000 Hz, expected 44100 or 22050"):
+    with pytest.raises(HypermeterError, match="rate is 8000 Hz, expected one of 44100, 48000, 22050"):
         to_wav(groove_of([]), rate_hz=8000)
+
+
+def test_48_khz_sounds_the_same_and_adds_nothing_above():
+    samples, fine = (
+        from_wav_bytes(to_wav(groove_of([(0, "snare", 1, 0), (6, "ride", 0.6, 0)]), rate_hz=rate, is_mono=True))
+        for rate in (44100, 48000)
+    )
+    assert fine[1] == 48000 and len(fine[0]) == -(-len(samples[0]) * 160 // 147)
+    parts = len(samples[0]) // 147
+    seconds = parts / 300
+    spectra = [np.fft.rfft(wav[: parts * size, 0]) / size for (wav, _), size in ((samples, 147), (fine, 160))]
+    low = int(18_000 * seconds)
+    assert np.linalg.norm(spectra[0][:low] - spectra[1][:low]) < 0.01 * np.linalg.norm(spectra[0][:low])
+    assert np.linalg.norm(spectra[1][int(22_100 * seconds) :]) < 1e-3 * np.linalg.norm(spectra[1])
+
+
+@pytest.mark.parametrize("rate", [44100, 48000, 22050])
+@pytest.mark.parametrize(("tempo", "steps"), [(97.3, 16), (120, 20)])  # a bar at 120 is a whole number of samples
+def test_a_loop_is_its_bars_to_the_sample_and_goes_on_as_the_pattern_played_twice_does(rate, tempo, steps):
+    cells = [(0, "kick", 1, 0), (4, "snare", 0.8, 0.2), (14, "open_hat", 1, 0), (15, "crash", 1, 0)]
+    groove = groove_of([*cells, (1, "closed_hat", 0.7, 0)], steps, tempo)
+    bars_s = -(-steps // 16) * 4 * 60 / tempo
+    loop, _ = from_wav_bytes(to_wav(groove, rate_hz=rate, is_loop=True))
+    assert len(loop) == round(bars_s * rate)
+    if tempo == 120:
+        again = Groove(*(np.tile(np.pad(a, ((0, -steps % 16), (0, 0))), (3, 1)) for a in arrays_of(groove)), tempo)
+        played, _ = from_wav_bytes(to_wav(again, rate_hz=rate))
+        np.testing.assert_allclose(loop, played[2 * len(loop) : 3 * len(loop)], atol=2e-3)
+    once, _ = from_wav_bytes(to_wav(groove, rate_hz=rate))
+    assert np.abs(loop[: rate // 10] - once[: rate // 10]).max() > 0.01  # the crash rings on into the beginning
+
+
+def arrays_of(groove):
+    return groove.hits, groove.velocity, groove.offset
 
 
 def test_silence_is_as_long_as_the_groove():
@@ -309,6 +344,13 @@ def test_a_sound_font_plays_the_same_onsets(tmp_path, sound_font):
     assert np.abs(samples).max() > 0.05
     samples, rate = from_wav_bytes(to_wav(groove, sound_font, 22050, is_mono=True))
     assert rate == 22050 and samples.shape[1] == 1
+
+
+def test_a_loop_by_a_sound_font_is_its_bars_to_the_sample(sound_font):
+    groove = groove_of([(0, "kick", 1, 0), (15, "crash", 1.0, 0)], tempo_bpm=97.3)
+    loop, once = (from_wav_bytes(to_wav(groove, sound_font, 48000, is_loop=is_loop))[0] for is_loop in (True, False))
+    assert len(loop) == round(4 * 60 / 97.3 * 48000)
+    assert np.abs(loop[:4800] - once[:4800]).max() > 0.01
 
 
 def test_a_sound_font_that_is_damaged_is_refused(tmp_path, sound_font):
@@ -369,7 +411,7 @@ def test_the_command_renders_midi_and_code(tmp_path, capsys, monkeypatch):
     write_midi(read_corpus()["rock-1"], "beat.mid")
     Path("beat.tidal").write_text('d1 $ s "bd*4, ~ sd ~ sd"')
     for source in ("beat.mid", "beat.tidal"):
-        assert cli.main(["render", source, "beat.wav", "--mono", "--rate-hz", "22050"]) == 0
+        assert cli.main(["render", source, "beat.wav", "--mono", "--rate", "22050"]) == 0
         assert capsys.readouterr().out == "beat.wav\n"
         samples, rate = from_wav_bytes(Path("beat.wav").read_bytes())
         assert rate == 22050 and samples.shape[1] == 1 and np.abs(samples).max() > 0.3
@@ -378,6 +420,24 @@ def test_the_command_renders_midi_and_code(tmp_path, capsys, monkeypatch):
         (["gone.mid", "beat.wav"], "gone.mid: cannot be read"),
         (["beat.wav", "other.wav"], "beat.wav: not a MIDI file"),
         (["beat.mid", "beat.wav", "--rate-hz", "8000"], "rate is 8000 Hz"),
+        (["beat.mid", "beat.wav", "--swing", ".9"], "swing is 0.9"),
     ):
         assert cli.main(["render", *arguments]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_the_command_renders_loops_and_swing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    silent_at_the_end = groove_of([(1, "snare", 1, 0), (16, "kick", 1, 0)], 48, 100)
+    write_midi(silent_at_the_end, "beat.mid")
+    Path("beat.txt").write_text(
+        "tempo 100, metre 3/4, 4 steps a beat, phrases of 4\nkick |x..x....x...|x..x....x..x|\n"
+    )
+    for source, bars_s in (("beat.mid", 3 * 2.4), ("beat.txt", 2 * 1.8)):
+        assert cli.main(["render", source, "loop.wav", "--loop", "--rate", "48000"]) == 0
+        samples, rate = from_wav_bytes(Path("loop.wav").read_bytes())
+        assert rate == 48000 and len(samples) == round(bars_s * 48000)
+    for swing, place in ((".5", 1), (".75", 1.5)):
+        assert cli.main(["render", "beat.mid", "swung.wav", "--swing", swing]) == 0
+        samples, _ = from_wav_bytes(Path("swung.wav").read_bytes())
+        assert onsets(samples)[0] == pytest.approx(place * 0.15 * SAMPLE_RATE, abs=60)

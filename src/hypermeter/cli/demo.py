@@ -1,14 +1,13 @@
 """The `demo` command: a shipped model continues a primer, then a small model learns from a small corpus."""
 
 import re
+import sys
 import time
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-
-from hypermeter.cli.options import report_interrupt
 
 if TYPE_CHECKING:
     from hypermeter.core.groove import Groove
@@ -46,7 +45,7 @@ def demo(
     primer = read_ascii((resources.files("hypermeter") / "corpus" / "primer.txt").read_text("utf-8"))
     print(f"1. The model {model} continues a primer of {primer.num_bars} bars by {bars}.\n")
     written: list[Path] = []
-    with report_interrupt(written):
+    try:
         written += _continue(model, primer, bars, seed, out / "continued")
         try:
             with needs("2. A small model that learns"):
@@ -55,6 +54,9 @@ def demo(
             print(f"\n{error}")
         else:
             written += _continue(out / "model", primer, bars, seed, out / "learnt")
+    except KeyboardInterrupt:
+        print(f"interrupted: {', '.join(map(str, written)) or 'nothing'} is written", file=sys.stderr)
+        raise
     print(f"\nWritten in {time.perf_counter() - started:.0f} s:")
     for path in written:
         print(f"  {path}")
@@ -80,23 +82,15 @@ def _learn(out: Path, max_steps: int, seed: int) -> None:
     from hypermeter.io.midi import write_midi
     from hypermeter.learn.prepare import prepare
     from hypermeter.learn.train import TrainConfig, train
+    from hypermeter.learn.train.config import ModelOptions, OptimizerOptions
 
     corpus = read_corpus()
     print(f"\n2. A small model learns from {len(corpus)} performances, in {max_steps} updates, and continues it too.\n")
     for name, groove in corpus.items():
         write_midi(groove, out / "corpus" / f"{name}.mid")
     prepare(out / "corpus", out / "npz", seed=seed)
-    config = TrainConfig(
-        npz_dir=out / "npz",
-        out=out / "model",
-        max_steps=max_steps,
-        seq_len=256,
-        step_hidden_dim=64,
-        bar_hidden_dim=64,
-        phrase_hidden_dim=64,
-        warmup_steps=10,
-        seed=seed,
-    )
+    options = {"model": ModelOptions(64, 64, 64), "optimizer": OptimizerOptions(warmup_steps=10)}
+    config = TrainConfig(out / "npz", out / "model", max_steps=max_steps, seq_len=256, seed=seed, **options)
     train(config)
 
 

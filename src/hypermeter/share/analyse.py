@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -33,9 +32,6 @@ from hypermeter.share import report
 PIPE_WIDTH = 120
 """Columns of the table where the output is not a terminal."""
 
-MOST_PICTURES = 12
-"""Pieces of a folder that the report draws."""
-
 
 @dataclass(frozen=True)
 class Analysis:
@@ -45,7 +41,7 @@ class Analysis:
         name: of the file, below the folder; with a number where the file holds several pieces.
         groove: the piece.
         values: metric -> array, see ``metrics.measure``.
-        losses: what of the file is not in its pieces, a line each.
+        losses: a line for each part of the file that is not in its pieces.
     """
 
     name: str
@@ -55,9 +51,9 @@ class Analysis:
 
     @property
     def flat(self) -> dict[str, float]:
-        """Numbers by column: metrics with one value, and those with one for each voice (name.voice) or lag (name.3).
+        """Column -> number: metrics with one value, and those with one for each voice (name.voice) or lag (name.3).
 
-        For each voice are those that say so by their annotation, ``"*B V"``, or have none and the shape (V,).
+        Metrics with a value for each voice are those annotated ``"*B V"``, or not at all and of the shape (V,).
         """
         voices = load_kit(self.groove.kit).names
         columns: dict[str, float] = {}
@@ -65,40 +61,40 @@ class Analysis:
             if value.ndim == 0:
                 columns[name] = value.item()
             elif name == "repetition_profile":
-                columns |= {f"{name}.{lag}": each for lag, each in enumerate(value.tolist(), 1)}
+                columns |= {f"{name}.{lag}": number for lag, number in enumerate(value.tolist(), 1)}
             elif value.shape == (len(voices),) and _axes_of(name) in ("*B V", None):
-                columns |= {f"{name}.{voice}": each for voice, each in zip(voices, value.tolist(), strict=True)}
+                columns |= {f"{name}.{voice}": number for voice, number in zip(voices, value.tolist(), strict=True)}
         return columns
 
 
 def _axes_of(name: str) -> str | None:
-    """Of the value of a metric, as its annotation names them: a curve over as many steps as voices has their shape."""
+    """Return the axes that a metric is annotated with: a curve over as many steps as voices has the shape (V,) too."""
     return getattr(signature(METRICS[name]).return_annotation, "dim_str", None)
 
 
 def analyse(
     path: str | Path, kit: str | Kit | None = None, grid: Grid = Grid(), rejects: list[str] | None = None
 ) -> Iterator[Analysis]:
-    """The pieces of ``read_grooves``, each with all METRICS."""
+    """Yield the pieces of ``read_grooves``, whose arguments these are, each with all METRICS."""
     for name, groove, losses in read_grooves(path, kit, grid, rejects):
         yield Analysis(name, groove, measure(groove), losses)
 
 
 def columns(pieces: Sequence[Analysis]) -> dict[str, np.ndarray]:
-    """Column -> its number in each piece, NaN where a piece has none."""
+    """Return column -> its number in each piece, NaN where a piece has none."""
     flat = [piece.flat for piece in pieces]
-    names = dict.fromkeys(name for each in flat for name in each)
-    return {name: np.array([each.get(name, math.nan) for each in flat]) for name in names}
+    names = dict.fromkeys(name for numbers in flat for name in numbers)
+    return {name: np.array([numbers.get(name, math.nan) for numbers in flat]) for name in names}
 
 
 def compare_pieces(ours: Sequence[Analysis], theirs: Sequence[Analysis]) -> dict[str, dict[str, float]]:
-    """``compare`` of each column that both have."""
-    own, other = columns(ours), columns(theirs)
-    return {name: compare(own[name], other[name]) for name in own if name in other}
+    """Return ``compare`` of each column that both have."""
+    first, second = columns(ours), columns(theirs)
+    return {name: compare(first[name], second[name]) for name in first if name in second}
 
 
 def levels(groove: Groove, sections: Mapping[str, tuple[int, int]] | None = None) -> dict[str, Any]:
-    """The full report of a piece, as the data set gives it of a window, and all scalar METRICS of every bar and phrase.
+    """Return the report of a piece as of a window of the data set, and all scalar METRICS of every bar and phrase.
 
     Args:
         groove: the piece.
@@ -117,12 +113,14 @@ def levels(groove: Groove, sections: Mapping[str, tuple[int, int]] | None = None
 
 
 def _slice(groove: Groove, start: int, end: int) -> Groove:
-    cut = {name: getattr(groove, name)[start:end] for name in ("hits", "velocity", "offset")}
-    return replace(groove, **cut, sections=None)
+    arrays = {name: getattr(groove, name)[start:end] for name in ("hits", "velocity", "offset")}
+    return replace(groove, **arrays, sections=None)
 
 
 def parse_sections(text: str, bars: int) -> dict[str, tuple[int, int]]:
-    """``intro:4 verse:8`` -> {"intro": (0, 4), "verse": (4, 12)}, in bars; a name that comes again gets a number.
+    """Return the bars of sections: ``intro:4 verse:8`` -> {"intro": (0, 4), "verse": (4, 12)}.
+
+    A name that comes again gets a number.
 
     Raises:
         HypermeterError: a part that is not name:bars, or more bars than there are.
@@ -133,7 +131,7 @@ def parse_sections(text: str, bars: int) -> dict[str, tuple[int, int]]:
         name, _, length = part.partition(":")
         if not name or not (length.isascii() and length.isdigit()) or not int(length):
             raise HypermeterError(f"sections: {part!r}, expected name:bars, as in 'intro:4 verse:8'")
-        count = sum(each.partition(" ")[0] == name for each in sections)
+        count = sum(section.partition(" ")[0] == name for section in sections)
         sections[f"{name} {count + 1}" if count else name] = (start, start + int(length))
         start += int(length)
     if start > bars:
@@ -142,7 +140,7 @@ def parse_sections(text: str, bars: int) -> dict[str, tuple[int, int]]:
 
 
 def write_csv(pieces: Sequence[Analysis], path: Path) -> None:
-    """One row a piece: name, bars, tempo, then the columns; empty where undefined."""
+    """Write a row for each piece: name, bars, tempo, then the columns; empty where undefined."""
     table = columns(pieces)
     with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -152,51 +150,24 @@ def write_csv(pieces: Sequence[Analysis], path: Path) -> None:
             writer.writerow([piece.name, piece.groove.num_bars, f"{piece.groove.tempo_bpm:g}", *numbers])
 
 
-def analyse_command(
-    path: Annotated[Path, tyro.conf.arg(metavar="FILE_OR_FOLDER")],
-    out: Path | None = None,
-    against: Path | None = None,
-    sections: str = "",
-    kit: str | None = None,
-    metre: str = "4/4",
-    steps_per_beat: int = 4,
-    bars_per_phrase: int = 4,
-    pictures: int = MOST_PICTURES,
+# ---------------------------------------------------------------------- the command
+
+
+def analyse_and_write(
+    path: Path, out: Path | None, against: Path | None, sections: str, kit: str | None, grid: Grid, pictures: int
 ) -> None:
-    """Measure the rhythm of a file or folder: a table, CSV, JSON and, with matplotlib, an HTML report with pictures.
-
-    With --against, every metric is compared with that of another folder: effect size (d, Cohen's), overlapping area and
-    KL divergence (nats) of the two distributions over pieces.
-
-    Args:
-        path: .mid, .midi, .npz, or a folder of them; or a groove as text, .txt, .tidal or .strudel.
-        out: folder for report.html, metrics.csv and metrics.json; left out, NAME-analysis in the current folder.
-        against: a file or folder to compare with.
-        sections: of a single piece, in bars, as "intro:4 verse:8"; each is measured on its own.
-        kit: gm10 (of MIDI, if left out), magenta9, gm, or the path of a YAML file. A .npz that names its kit keeps it.
-        metre: of MIDI files, as 6/8. A .npz that tells its grid keeps it.
-        steps_per_beat: likewise.
-        bars_per_phrase: likewise.
-        pictures: most pieces of a folder that the report draws.
-
-    Raises:
-        HypermeterError: nothing that can be read, sections that do not fit, pieces of different kits or grids to
-            compare, a path that cannot be written.
-    """
+    """Print the table and write the files of the ``analyse`` command; see ``commands.analyse_command``."""
     console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
-    if pictures < 0:
-        raise HypermeterError(f"pictures is {pictures}, expected at least 0")
+    plain: dict[str, Any] = {"soft_wrap": True, "highlight": False, "markup": False}
     rejects: list[str] = []
-    grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
-    ours = _gather(path, kit, grid, rejects, console)
-    theirs = [] if against is None else _gather(against, kit, grid, rejects, console)
+    ours = _measure(path, kit, grid, rejects, console)
+    theirs = [] if against is None else _measure(against, kit, grid, rejects, console)
     if sections and len(ours) > 1:
         raise HypermeterError(f"{path}: {len(ours)} pieces, --sections is for one; name a single file")
     kinds = {(load_kit(piece.groove.kit).names, piece.groove.grid) for piece in (*ours, *theirs)}
     if theirs and len(kinds) > 1:
         raise HypermeterError(f"{path} and {against}: of different kits or grids, on which metrics depend; use one")
     comparison = compare_pieces(ours, theirs) if theirs else {}
-    own = columns(ours)
     result: dict[str, Any] = {
         "pieces": [
             {"name": piece.name, "bars": piece.groove.num_bars, "tempo_bpm": piece.groove.tempo_bpm}
@@ -212,33 +183,33 @@ def analyse_command(
     if theirs:
         result["against"] = {"pieces": len(theirs), "comparison": comparison}
 
-    rows, paths = _rows(own, comparison), [path] if against is None else [path, against]
-    names = [_name(each) for each in paths]
+    rows, paths = _rows(columns(ours), comparison), [path] if against is None else [path, against]
+    names = [_name(path) for path in paths]
     if len(set(names)) < len(paths):
-        names = [str(each) for each in paths]
-    _print(console, names[0], rows, len(ours), len(theirs), result.get("levels", {}).get("section", {}))
+        names = [str(path) for path in paths]
+    counts = f"{len(ours)} piece{'s' * (len(ours) > 1)}" + f" against {len(theirs)}" * bool(theirs)
+    _print(console, f"{names[0]}: {counts}", rows, result.get("levels", {}).get("section", {}))
     folder = Path(f"{_name(path) if path.is_dir() else path.stem}-analysis") if out is None else out
-    write_csv(ours, folder / "metrics.csv")
-    with atomic_write(folder / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(to_json(result), indent=1) + "\n", encoding="utf-8")
-    written = ["metrics.csv", "metrics.json"]
+    files = {"metrics.json": json.dumps(to_json(result), indent=1) + "\n"}
     if find_spec("matplotlib"):
-        written.insert(0, "report.html")
-        with atomic_write(folder / "report.html") as temporary:
-            temporary.write_text(_report(names, ours, theirs, rows, pictures), encoding="utf-8")
-    for reason in rejects:
-        console.print(f"left out: {reason}", style="yellow", soft_wrap=True, highlight=False, markup=False)
-    for piece in {id(each.losses): each for each in (*ours, *theirs) if each.losses}.values():
-        told = f"{piece.name}: {'; '.join(piece.losses)}"
-        console.print(told, style="yellow", soft_wrap=True, highlight=False, markup=False)
-    if "report.html" not in written:
-        told = f"{folder / 'report.html'} is left out: its pictures need matplotlib; pip install matplotlib"
-        console.print(told, soft_wrap=True, highlight=False, markup=False)
-    for name in written:
-        console.print(str(folder / name), soft_wrap=True, highlight=False, markup=False)
+        files["report.html"] = _report(names, ours, theirs, rows, pictures)
+    write_csv(ours, folder / "metrics.csv")
+    for name, text in files.items():
+        with atomic_write(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    warnings = [f"left out: {reason}" for reason in rejects]
+    with_losses = {id(piece.losses): piece for piece in (*ours, *theirs) if piece.losses}
+    warnings += [f"{piece.name}: {'; '.join(piece.losses)}" for piece in with_losses.values()]
+    for line in warnings:
+        console.print(line, style="yellow", **plain)
+    if "report.html" not in files:
+        line = f"{folder / 'report.html'} is left out: its pictures need matplotlib; pip install matplotlib"
+        console.print(line, **plain)
+    for name in ("metrics.csv", *files):
+        console.print(str(folder / name), **plain)
 
 
-def _gather(path: Path, kit: str | None, grid: Grid, rejects: list[str], console: Console) -> list[Analysis]:
+def _measure(path: Path, kit: str | None, grid: Grid, rejects: list[str], console: Console) -> list[Analysis]:
     pieces = analyse(path, kit, grid, rejects)
     if path.is_dir():
         pieces = track(pieces, f"measuring {escape(_name(path))}", console=console, transient=True)
@@ -246,42 +217,36 @@ def _gather(path: Path, kit: str | None, grid: Grid, rejects: list[str], console
 
 
 def _name(path: Path) -> str:
-    """Of a file or folder, also of a folder that is given as a dot."""
+    """Return the name of a file or folder, also of a folder that is given as a dot."""
     return path.resolve().name if path.is_dir() else path.name
 
 
-def _rows(own: dict[str, np.ndarray], comparison: dict[str, dict[str, float]]) -> list[tuple[str, ...]]:
-    """Header and rows of the table: of one piece its values, of more their mean and spread, and the comparison."""
+def _rows(by_column: dict[str, np.ndarray], comparison: dict[str, dict[str, float]]) -> list[tuple[str, ...]]:
+    """Return header and rows: the values of one piece, the mean and spread of several, or the comparison."""
     if comparison:
         rows = [("metric", "mean", "sd", "theirs", "sd", "d", "overlap", "KL")]
         keys = ("mean", "sd", "their_mean", "their_sd", "cohens_d", "overlap", "kl")
-        return rows + [(name, *(number(each[key], 3) for key in keys)) for name, each in comparison.items()]
-    if all(len(values) == 1 for values in own.values()):
-        return [("metric", "value"), *((name, number(float(values[0]))) for name, values in own.items())]
+        return rows + [(name, *(number(found[key], 3) for key in keys)) for name, found in comparison.items()]
+    if all(len(values) == 1 for values in by_column.values()):
+        return [("metric", "value"), *((name, number(float(values[0]))) for name, values in by_column.items())]
     rows: list[tuple[str, ...]] = [("metric", "pieces", "mean", "sd", "least", "median", "greatest")]
-    for name, values in own.items():
-        known = values[np.isfinite(values)]
-        if len(known):
-            numbers = (
-                known.mean(),
-                known.std(ddof=1) if len(known) > 1 else math.nan,
-                *np.quantile(known, (0, 0.5, 1)),
-            )
-            rows.append((name, str(len(known)), *(number(float(each)) for each in numbers)))
+    for name, values in by_column.items():
+        defined = values[np.isfinite(values)]
+        if len(defined):
+            spread = defined.std(ddof=1) if len(defined) > 1 else math.nan
+            numbers = (defined.mean(), spread, *np.quantile(defined, (0, 0.5, 1)))
+            rows.append((name, str(len(defined)), *(number(float(value)) for value in numbers)))
     return rows
 
 
 def _print(
     console: Console,
-    name: str,
+    title: str,
     rows: list[tuple[str, ...]],
-    pieces: int,
-    others: int,
     sections: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
-    """The table without the columns of single voices and lags, which stand in the files."""
-    counts = f"{pieces} piece{'s' if pieces > 1 else ''}" + (f" against {others}" if others else "")
-    table = Table(title=f"{escape(name)}: {counts}", box=box.SIMPLE)
+    """Print the table without the columns of single voices and lags, which are in the files."""
+    table = Table(title=escape(title), box=box.SIMPLE)
     for column in rows[0]:
         table.add_column(column, no_wrap=True, justify="left" if column == "metric" else "right")
     for row in rows[1:]:

@@ -1,4 +1,4 @@
-"""The HTML report of an analysis: one file with its pictures in it, as vectors, fit for a paper."""
+"""The HTML report of an analysis: one file that contains its pictures as vectors, fit for a paper."""
 
 import html
 import io
@@ -10,7 +10,7 @@ import numpy as np
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.music.metrics import METRICS, bar_similarity, in_numpy
-from hypermeter.share.pictures import draw_groove
+from hypermeter.share.pictures import layout, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +28,7 @@ figure { margin: 1rem 0; background: #fff; border-radius: 4px; } figure svg { wi
 
 
 def page(title: str, sections: Iterable[str]) -> str:
-    """A whole HTML page that needs nothing from elsewhere."""
+    """Return an HTML page that needs no other file."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
@@ -41,13 +41,13 @@ def heading(text: str, note: str = "") -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{html.escape(each)}</th>" for each in columns)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(each)}</td>" for each in row) + "</tr>" for row in rows)
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def picture(figure: "Figure", label: str) -> str:
-    """A figure as SVG, in the page."""
+    """Return a figure as SVG, for the page."""
     from matplotlib import rc_context
 
     text = io.StringIO()
@@ -58,13 +58,13 @@ def picture(figure: "Figure", label: str) -> str:
 
 
 def definitions(names: Iterable[str]) -> str:
-    """What each metric is, from the first paragraph of its docstring."""
-    lines = {name: (METRICS[name].__doc__ or "").strip().partition("\n\n")[0] for name in names}
+    """Return a table of the metrics, each with the first paragraph of its docstring."""
+    lines = {name: (METRICS[name].__doc__ or "").strip().partition("\n\n")[0].removeprefix("Return ") for name in names}
     return table(("metric", "what it is"), [(name, " ".join(text.split())) for name, text in lines.items()])
 
 
 def draw_analysis(groove: Groove) -> "Figure":
-    """Density curve, IOI histogram, self-similarity of bars, repetition profile, syncopation of each bar."""
+    """Draw density, inter-onset intervals, self-similarity of bars, repetition profile, and syncopation of each bar."""
     from matplotlib.figure import Figure
 
     grid, kit = groove.grid, load_kit(groove.kit)
@@ -106,13 +106,8 @@ def draw_analysis(groove: Groove) -> "Figure":
     axis = axes["repetition"]
     profile = in_numpy(METRICS["repetition_profile"], hits, grid)
     axis.plot(np.arange(len(profile)) + 1, profile, marker="o")
-    axis.set(
-        title="Repetition profile",
-        xlabel="bars back",
-        ylabel="F1 of the hits",
-        xlim=(0.5, len(profile) + 0.5),
-        ylim=(0, 1.02),
-    )
+    axis.set(title="Repetition profile", xlabel="bars back", ylabel="F1 of the hits", ylim=(0, 1.02))
+    axis.set_xlim(0.5, len(profile) + 0.5)
 
     axis = axes["syncopation"]
     streams = kit.streams
@@ -128,7 +123,7 @@ def draw_analysis(groove: Groove) -> "Figure":
 
 
 def draw_distributions(*sets_of_pieces: Mapping[str, np.ndarray], labels: Sequence[str]) -> "Figure":
-    """A small histogram for each metric of the first set of pieces, with the other sets on the same bins."""
+    """Draw a histogram for each metric of the first set of pieces, with the other sets on the same bins."""
     from matplotlib.figure import Figure
 
     names = [name for name, values in sets_of_pieces[0].items() if np.isfinite(values).sum() > 1]
@@ -137,8 +132,8 @@ def draw_distributions(*sets_of_pieces: Mapping[str, np.ndarray], labels: Sequen
     figure = Figure((13, 1.9 * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis, name in zip(axes, names, strict=False):
-        sets = [each.get(name, np.zeros(0)) for each in sets_of_pieces]
-        sets = [each[np.isfinite(each)] for each in sets]
+        sets = [pieces.get(name, np.zeros(0)) for pieces in sets_of_pieces]
+        sets = [values[np.isfinite(values)] for values in sets]
         bins = np.histogram_bin_edges(np.concatenate(sets), 24)
         for values, label in zip(sets, labels, strict=True):
             weights = np.full(len(values), 1 / max(len(values), 1))
@@ -153,7 +148,6 @@ def draw_distributions(*sets_of_pieces: Mapping[str, np.ndarray], labels: Sequen
 
 
 def piece_section(name: str, groove: Groove) -> str:
-    """The pictures of one piece."""
-    about = f"{groove.num_bars} bars of {groove.grid.metre}, {groove.tempo_bpm:g} bpm, {int(groove.hits.sum())} hits"
-    drawings = (picture(draw_groove(groove), f"{name}: the grid"), picture(draw_analysis(groove), f"{name}: analysis"))
-    return "\n".join((heading(name, about), *drawings))
+    """Return the pictures of one piece, under its name."""
+    grid = f"<figure>{to_svg(layout(groove))}</figure>"
+    return "\n".join((heading(name), grid, picture(draw_analysis(groove), f"{name}: analysis")))

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -29,17 +30,17 @@ DECAYS = 8
 
 CHECK_VELOCITY = 0.8
 CHECK_PLACES = (10, 100, 441, 1323, 4410, 13230)
-"""Samples of a voice that drums.json tells, for other programs that play it."""
+"""Samples of a voice whose values drums.json holds, for other programs that play it."""
 
 
 @cache
 def drums() -> dict[str, Any]:
-    """What drums.json says."""
+    """Return the content of drums.json."""
     return json.loads((resources.files("hypermeter") / "share" / "sound" / "drums.json").read_text("utf-8"))
 
 
 def sound_name(name: str, pitch: int | None = None) -> str:
-    """The voice of drums.json for one of any kit: by its name, else by the MIDI pitch that it writes, else default."""
+    """Return the voice of drums.json for a voice of any kit: by name, else by the pitch it writes, else default."""
     voices = drums()["voices"]
     if name not in voices:
         name = drums()["pitches"].get(str(pitch), "default")
@@ -47,12 +48,12 @@ def sound_name(name: str, pitch: int | None = None) -> str:
 
 
 def sounds_of(kit: Kit) -> list[str]:
-    """``sound_name`` of each voice of a kit."""
+    """Return ``sound_name`` of each voice of a kit."""
     return [sound_name(voice.name, voice.write) for voice in kit.voices]
 
 
 def voice_samples(name: str, velocity: float) -> np.ndarray:
-    """One hit, (samples,) of float64 at 44.1 kHz, mono, without room and limiter; read-only.
+    """Return one hit, (samples,) of float64 at 44.1 kHz, mono, without room and limiter; read-only.
 
     Args:
         name: of a voice of drums.json.
@@ -66,27 +67,27 @@ def voice_samples(name: str, velocity: float) -> np.ndarray:
 
 
 def voice_length(name: str) -> int:
-    """Samples of a hit of a voice."""
+    """Return the number of samples of a hit of a voice."""
     return _layers(name)[0].shape[1]
 
 
 @cache
 def _layers(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The layers at full velocity, (layers, samples), and their touch, (layers,)."""
+    """Return the layers at full velocity, (layers, samples), and their touch, (layers,)."""
     voices = drums()["voices"]
     if name not in voices:
         raise HypermeterError(f"sound: no voice {name!r}, expected one of {', '.join(voices)}")
     layers = voices[voices[name].get("same_as", name)]["layers"]
     signals = [layer_samples(layer) for layer in layers]
-    together = np.zeros((len(layers), max(map(len, signals))))
-    for row, signal in zip(together, signals, strict=True):
+    padded = np.zeros((len(layers), max(map(len, signals))))
+    for row, signal in zip(padded, signals, strict=True):
         row[: len(signal)] = signal
-    together.flags.writeable = False
-    return together, np.array([layer["touch"] for layer in layers])
+    padded.flags.writeable = False
+    return padded, np.array([layer["touch"] for layer in layers])
 
 
 def layer_samples(layer: Mapping[str, Any]) -> np.ndarray:
-    """A layer at full velocity, (samples,): silence of ``start_s``, then source, filters, envelope, drive and gain."""
+    """Return a layer at full velocity, (samples,): silence of ``start_s``, source, filters, envelope, drive, gain."""
     attack_s, decay_s = layer["attack_s"], layer["decay_s"]
     n = np.arange(int(np.ceil((attack_s + DECAYS * decay_s) * SAMPLE_RATE)))
     signal = filtered(_source(layer, n), layer["filters"])
@@ -100,7 +101,7 @@ def layer_samples(layer: Mapping[str, Any]) -> np.ndarray:
 
 
 def _source(layer: Mapping[str, Any], n: np.ndarray) -> np.ndarray:
-    """Samples ``n`` of a source, within [-1, 1]."""
+    """Return samples ``n`` of a source, within [-1, 1]."""
     kind = layer["source"]
     if kind == "noise":
         return noise(layer["seed"], len(n))
@@ -118,32 +119,29 @@ def _source(layer: Mapping[str, Any], n: np.ndarray) -> np.ndarray:
 
 
 def noise(seed: int, length: int) -> np.ndarray:
-    """(length,) uniform in [-1, 1) from sfc32, the small fast counting generator of Chris Doty-Humphrey."""
+    """Return (length,) uniform in [-1, 1) from sfc32, the small fast counting generator of Chris Doty-Humphrey."""
     numbers = _sfc32(seed)
     return np.array([next(numbers) for _ in range(length)], np.float64) / 2**31 - 1.0
 
 
 def _sfc32(seed: int) -> Iterator[int]:
-    """Whole numbers of 32 bits; the state begins as (seed, 0, 0, 1), and the first twelve are left out."""
+    """Yield integers of 32 bits; the state starts as (seed, 0, 0, 1), and the first twelve are left out."""
     mask = 0xFFFFFFFF
     a, b, c, counter = seed & mask, (seed >> 32) & mask, 0, 1
-    left_out = 12
-    while True:
+    for number in count():
         t = (a + b + counter) & mask
         counter = (counter + 1) & mask
         a = b ^ (b >> 9)
         b = (c + (c << 3)) & mask
         c = (((c << 21) | (c >> 11)) + t) & mask
-        if left_out:
-            left_out -= 1
-        else:
+        if number >= 12:
             yield t
 
 
 def filtered(signal: np.ndarray, filters: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """The signal through biquads, one after the other (transposed direct form II, from rest)."""
-    for each in filters:
-        (b0, b1, b2), (a1, a2) = coefficients(each)
+    """Return the signal through biquads, one after the other (transposed direct form II, from rest)."""
+    for shape in filters:
+        (b0, b1, b2), (a1, a2) = coefficients(shape)
         s1 = s2 = 0.0
         out = []
         for x in signal.tolist():
@@ -156,7 +154,10 @@ def filtered(signal: np.ndarray, filters: Sequence[Mapping[str, Any]]) -> np.nda
 
 
 def coefficients(shape: Mapping[str, Any]) -> tuple[tuple[float, float, float], tuple[float, float]]:
-    """b0, b1, b2 and a1, a2 over a0 of Robert Bristow-Johnson's cookbook; the bandpass has a peak of 0 dB."""
+    """Return b0, b1, b2 and a1, a2, over a0, of a filter; the bandpass has a peak of 0 dB.
+
+    Source: Robert Bristow-Johnson, Cookbook formulae for audio EQ biquad filter coefficients.
+    """
     w = 2 * np.pi * shape["hz"] / SAMPLE_RATE
     cos, alpha = float(np.cos(w)), float(np.sin(w)) / (2 * shape["q"])
     kind = shape["type"]
@@ -173,7 +174,7 @@ def coefficients(shape: Mapping[str, Any]) -> tuple[tuple[float, float, float], 
 
 
 def check_values(name: str) -> dict[str, Any]:
-    """What drums.json tells of a voice at velocity .8: number of samples, peak, root mean square, and some samples."""
+    """Return what drums.json holds of a voice at velocity .8: length, peak, root mean square, and some samples."""
     samples = voice_samples(name, CHECK_VELOCITY)
     return {
         "length": len(samples),

@@ -1,4 +1,4 @@
-"""MIDI as sound by a sound font (SF2, SF3) and the fluidsynth command."""
+"""MIDI to sound by a sound font (SF2, SF3) and the fluidsynth command."""
 
 import shutil
 import subprocess
@@ -13,17 +13,17 @@ from hypermeter.share.sound.wav import from_wav_bytes
 
 SECONDS_ALLOWED = 600
 GAIN = 1.0
-"""Of fluidsynth, whose own 0.2 is soft for drums alone."""
+"""Of fluidsynth, whose default of 0.2 is soft for drums alone."""
 
 SILENCE = 1e-3
-"""What fluidsynth writes where no preset sounds is below this."""
+"""Where no preset sounds, fluidsynth writes samples below this."""
 
 
 def font_wav_bytes(midi: bytes, sound_font: Path, rate_hz: int = SAMPLE_RATE) -> bytes:
-    """A stereo WAV file of 16 bits: a MIDI file, all its channels, as fluidsynth plays it with a sound font.
+    """Return a stereo WAV file of 16 bits: a MIDI file, all its channels, as fluidsynth plays it with a sound font.
 
     Raises:
-        HypermeterError: no such font or not one, fluidsynth not installed or failing, or nothing to be heard.
+        HypermeterError: no sound font there, fluidsynth not installed or failing, or nothing but silence.
     """
     _check_font(sound_font)
     command = shutil.which("fluidsynth")
@@ -50,8 +50,8 @@ def font_wav_bytes(midi: bytes, sound_font: Path, rate_hz: int = SAMPLE_RATE) ->
             raise HypermeterError(reason) from error
         if done.returncode or not out.exists() or "Failed to load" in done.stderr:
             errors = [line for line in done.stderr.splitlines() if "error" in line] or [f"exit code {done.returncode}"]
-            said = errors[0].removeprefix("fluidsynth: error: ")
-            raise HypermeterError(f"{sound_font}: fluidsynth failed ({said}); try another sound font")
+            reason = errors[0].removeprefix("fluidsynth: error: ")
+            raise HypermeterError(f"{sound_font}: fluidsynth failed ({reason}); try another sound font")
         content = out.read_bytes()
     samples, _ = from_wav_bytes(content)
     if not (np.abs(samples) > SILENCE).any():

@@ -25,7 +25,7 @@ MAX_MINUTES = 20
 """Longest piece that is mixed: its samples are in memory."""
 
 INAUDIBLE = 1e-3
-"""What is left of the last sound below this is cut off."""
+"""Samples after the last one that is larger are cut off."""
 
 FADES = 8
 """A choked sound ends this many times ``choke_s`` after it is choked."""
@@ -36,7 +36,7 @@ RELEASE = round(0.03 * SAMPLE_RATE)
 
 @dataclass(frozen=True)
 class Hit:
-    """A stroke: a voice of drums.json, the time of its onset in seconds, and its velocity in [0, 1]."""
+    """A hit: the time of its onset in seconds, a voice of drums.json, and its velocity in [0, 1]."""
 
     time_s: float
     sound: str
@@ -54,13 +54,13 @@ class Note:
 
     @property
     def length(self) -> int:
-        """In samples, without what is heard after its end."""
+        """In samples, without its release."""
         return round((self.end_s - self.time_s) * SAMPLE_RATE)
 
 
 @dataclass
 class Score:
-    """What is played, in any order; ``length_s`` is the least length of the sound."""
+    """Hits and notes in any order; ``length_s`` is the least length of the sound."""
 
     hits: list[Hit] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Score:
 
 
 def score_of(groove: Groove) -> Score:
-    """A groove's hits at their steps and offsets, none before time zero, and the notes of its tracks.
+    """Return a groove's hits at their steps and offsets, none before time zero, and the notes of its tracks.
 
     Raises:
         HypermeterError: hits of another number of voices than the kit has.
@@ -91,9 +91,9 @@ def score_of(groove: Groove) -> Score:
 
 
 def mix(score: Score) -> np.ndarray:
-    """(samples, 2) in (-1, 1), float32 at 44.1 kHz: left and right, until the last sound has died away.
+    """Return (samples, 2) in (-1, 1), float32 at 44.1 kHz: left and right, until the last sound has died away.
 
-    A hit of a group, as the hi-hats are one, silences the earlier ones of its group.
+    A hit of a group, such as the hi-hats, silences the earlier ones of its group.
 
     Raises:
         HypermeterError: longer than ``MAX_MINUTES``.
@@ -103,51 +103,54 @@ def mix(score: Score) -> np.ndarray:
         raise HypermeterError(
             f"a piece of {max(ends) / 60:.1f} minutes, expected at most {MAX_MINUTES} to be rendered; cut it in parts"
         )
-    said, length = drums(), round(max(ends) * SAMPLE_RATE)
-    for hit in score.hits:
-        length = max(length, round(hit.time_s * SAMPLE_RATE) + voice_length(hit.sound))
-    for note in score.notes:
-        length = max(length, round(note.time_s * SAMPLE_RATE) + note.length + RELEASE)
-    heard = np.zeros((length, 2), np.float32)
-    for hit, choked_s in zip(score.hits, _chokes(score.hits), strict=True):
+    settings, length = drums(), end_of(score)
+    mixed = np.zeros((length, 2), np.float32)
+    for hit, choked_s in zip(score.hits, _choke_times(score.hits), strict=True):
         samples = voice_samples(hit.sound, hit.velocity)
         if choked_s < np.inf:
-            samples = _choked(samples, round((choked_s - hit.time_s) * SAMPLE_RATE), said["choke_s"])
-        _add(heard, hit.time_s, samples, said["voices"][hit.sound]["pan"])
+            samples = _choked(samples, round((choked_s - hit.time_s) * SAMPLE_RATE), settings["choke_s"])
+        _add(mixed, hit.time_s, samples, settings["voices"][hit.sound]["pan"])
     for note in score.notes:
-        _add(heard, note.time_s, bass_samples(note.pitch, note.length, note.velocity), 0.0)
-    heard += in_the_room(heard)
+        _add(mixed, note.time_s, bass_samples(note.pitch, note.length, note.velocity), 0.0)
+    mixed += in_the_room(mixed)
     for start in range(0, length, BLOCK):
-        heard[start : start + BLOCK] = limited(said["level"] * heard[start : start + BLOCK])
-    last = np.flatnonzero((heard > INAUDIBLE).any(1) | (heard < -INAUDIBLE).any(1))[-1:]
-    return heard[: max(*(last + 1), round(score.length_s * SAMPLE_RATE), 0)]
+        mixed[start : start + BLOCK] = limited(settings["level"] * mixed[start : start + BLOCK])
+    last = np.flatnonzero((mixed > INAUDIBLE).any(1) | (mixed < -INAUDIBLE).any(1))[-1:]
+    return mixed[: max(*(last + 1), round(score.length_s * SAMPLE_RATE), 0)]
 
 
-def _add(heard: np.ndarray, time_s: float, samples: np.ndarray, pan: float) -> None:
-    """Adds a sound at its time and place, with the same power wherever it stands."""
+def end_of(score: Score) -> int:
+    """Return the sample, at 44.1 kHz, at which the last sound ends, without the room."""
+    hits = (round(hit.time_s * SAMPLE_RATE) + voice_length(hit.sound) for hit in score.hits)
+    notes = (round(note.time_s * SAMPLE_RATE) + note.length + RELEASE for note in score.notes)
+    return max(round(score.length_s * SAMPLE_RATE), *hits, *notes, 0)
+
+
+def _add(mixed: np.ndarray, time_s: float, samples: np.ndarray, pan: float) -> None:
+    """Add a sound at its time and place, with the same power at each place."""
     start, angle = round(time_s * SAMPLE_RATE), (pan + 1) * np.pi / 4
     for side, gain in enumerate(np.sqrt(2) * np.array([np.cos(angle), np.sin(angle)])):
-        heard[start : start + len(samples), side] += gain * samples
+        mixed[start : start + len(samples), side] += gain * samples
 
 
-def _chokes(hits: Sequence[Hit]) -> list[float]:
-    """When each hit is silenced, in seconds; infinity where none of its group comes later."""
+def _choke_times(hits: Sequence[Hit]) -> list[float]:
+    """Return when each hit is silenced, in seconds; infinity where none of its group comes later."""
     voices = drums()["voices"]
     times: dict[str, list[float]] = {}
     for hit in hits:
         if group := voices[hit.sound].get("group"):
             times.setdefault(group, []).append(hit.time_s)
-    sorted_times = {group: np.unique(each) for group, each in times.items()}
-    found = []
+    sorted_times = {group: np.unique(onsets) for group, onsets in times.items()}
+    chokes = []
     for hit in hits:
         later = sorted_times.get(voices[hit.sound].get("group"), np.zeros(0))
         at = np.searchsorted(later, hit.time_s, side="right")
-        found.append(float(later[at]) if at < len(later) else np.inf)
-    return found
+        chokes.append(float(later[at]) if at < len(later) else np.inf)
+    return chokes
 
 
 def _choked(samples: np.ndarray, after: int, choke_s: float) -> np.ndarray:
-    """The sound until ``after`` samples, and then its fading."""
+    """Return the sound up to ``after`` samples, and then fading."""
     fade = np.exp(-np.arange(round(FADES * choke_s * SAMPLE_RATE)) / (choke_s * SAMPLE_RATE))
     samples = samples[: after + len(fade)].copy()
     samples[after:] *= fade[: max(len(samples) - after, 0)]
@@ -156,7 +159,7 @@ def _choked(samples: np.ndarray, after: int, choke_s: float) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def bass_samples(pitch: int, length: int, velocity: float = DEFAULT_VELOCITY) -> np.ndarray:
-    """A plucked bass, (samples,): harmonics of which the higher ones decay faster; ``length`` samples, then 30 ms.
+    """Return a plucked bass, (samples,): ``length`` samples and a release of 30 ms; higher harmonics decay faster.
 
     Args:
         pitch: MIDI pitch; 69 is 440 Hz.
@@ -177,32 +180,31 @@ def bass_samples(pitch: int, length: int, velocity: float = DEFAULT_VELOCITY) ->
 
 
 @cache
-def _room() -> np.ndarray:
-    """(samples, 2): what is heard of one sample in the room, after the sound itself."""
-    said = drums()["room"]
-    n = np.arange(round(7 * said["decay_s"] * SAMPLE_RATE))
-    fading = np.exp(-n / (said["decay_s"] * SAMPLE_RATE))
-    sides = [filtered(noise(seed, len(n)), said["filters"]) * fading for seed in said["seeds"]]
-    wait = np.zeros((round(said["delay_s"] * SAMPLE_RATE), 2))
-    return np.concatenate([wait, said["gain"] * np.stack(sides, 1)])
+def room_samples() -> np.ndarray:
+    """Return the impulse response of the room, (samples, 2), without the direct sound."""
+    room = drums()["room"]
+    n = np.arange(round(7 * room["decay_s"] * SAMPLE_RATE))
+    fading = np.exp(-n / (room["decay_s"] * SAMPLE_RATE))
+    sides = [filtered(noise(seed, len(n)), room["filters"]) * fading for seed in room["seeds"]]
+    delay = np.zeros((round(room["delay_s"] * SAMPLE_RATE), 2))
+    return np.concatenate([delay, room["gain"] * np.stack(sides, 1)])
 
 
 def in_the_room(dry: np.ndarray) -> np.ndarray:
-    """What the room adds to the samples, (samples, 2): their mean through its two echoes."""
-    room = _room()
+    """Return what the room adds to the samples, (samples, 2): their mean, convolved with each side of its response."""
+    room = room_samples()
     mono, wet = dry.mean(1), np.zeros_like(dry)
     size = 2**17
     block = size - len(room) + 1
     response = np.fft.rfft(room, size, axis=0)
     for start in range(0, len(mono), block):
-        part = np.fft.rfft(mono[start : start + block], size)
-        heard = np.fft.irfft(part[:, None] * response, size, axis=0)[: len(mono) - start]
-        wet[start : start + size] += heard
+        spectrum = np.fft.rfft(mono[start : start + block], size)
+        wet[start : start + size] += np.fft.irfft(spectrum[:, None] * response, size, axis=0)[: len(mono) - start]
     return wet
 
 
 def limited(samples: np.ndarray) -> np.ndarray:
-    """The samples within (-1, 1): those past the threshold are bent towards 1, the others stay as they are."""
+    """Return the samples within (-1, 1): those past the threshold are bent towards 1, the others stay as they are."""
     threshold = drums()["limiter_threshold"]
     size, above = np.abs(samples), 1 - threshold
     bent = np.sign(samples) * (threshold + above * np.tanh(np.maximum(size - threshold, 0) / above))

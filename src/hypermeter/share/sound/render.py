@@ -1,10 +1,11 @@
-"""Grooves and MIDI files to WAV, and the ``render`` command."""
+"""Grooves and MIDI files to WAV."""
 
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write, check_out
@@ -12,22 +13,32 @@ from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.core.tracks import BASS
 from hypermeter.io.midi import to_midi_bytes
+from hypermeter.io.midi.bars import metres_of
 from hypermeter.io.midi.content import load_score
 from hypermeter.io.midi.read import read_content
-from hypermeter.io.notation import is_text, read_text
+from hypermeter.io.midi.swing import swing_midi
+from hypermeter.play.request import check
 from hypermeter.share.sound.drums import SAMPLE_RATE, sounds_of
 from hypermeter.share.sound.font import font_wav_bytes
-from hypermeter.share.sound.mix import Hit, Note, Score, mix, score_of
-from hypermeter.share.sound.wav import from_wav_bytes, to_wav_bytes
+from hypermeter.share.sound.mix import Hit, Note, Score, end_of, limited, mix, room_samples, score_of
+from hypermeter.share.sound.wav import check_rate, from_wav_bytes, resampled, to_wav_bytes
 
 
 def to_wav(
-    groove: Groove, sound_font: str | Path | None = None, rate_hz: int = SAMPLE_RATE, is_mono: bool = False
+    groove: Groove,
+    sound_font: str | Path | None = None,
+    rate_hz: int = SAMPLE_RATE,
+    is_mono: bool = False,
+    is_loop: bool = False,
 ) -> bytes:
-    """The content of the file that ``render_wav`` writes."""
+    """Return the content of the file that ``render_wav`` writes."""
+    check_rate(rate_hz)
+    loop_s = groove.num_bars * groove.grid.steps_per_bar * groove.step_duration_s if is_loop else 0
     if sound_font is None:
-        return to_wav_bytes(mix(score_of(groove)), rate_hz, is_mono)
-    return _with_font(to_midi_bytes(groove), sound_font, rate_hz, is_mono)
+        samples = _synthesised(score_of(groove), rate_hz, loop_s)
+    else:
+        samples = _by_font(to_midi_bytes(groove), Path(sound_font), rate_hz, loop_s)
+    return to_wav_bytes(samples, rate_hz, is_mono, rate_hz)
 
 
 def render_wav(
@@ -36,25 +47,24 @@ def render_wav(
     sound_font: str | Path | None = None,
     rate_hz: int = SAMPLE_RATE,
     is_mono: bool = False,
+    is_loop: bool = False,
 ) -> Path:
-    """A groove as a WAV file of 16 bits, its bass with it; the same groove gives the same file.
+    """Write a groove as a WAV file of 16 bits, its tracks with it; the same groove gives the same file.
 
     Args:
-        groove: hits are heard with their velocity and offset; one ahead of the first step, at time zero.
+        groove: hits sound with their velocity and offset; one ahead of the first step, at time zero.
         path: to write.
         sound_font: an SF2 or SF3 file, which the fluidsynth command plays; None takes the synthesised kit.
-        rate_hz: 44100 or 22050.
-        is_mono: both sides in one.
+        rate_hz: 44100, 48000 or 22050.
+        is_mono: write one channel.
+        is_loop: write exactly the bars of the groove; what rings on after them sounds at the beginning.
 
     Raises:
-        HypermeterError: a piece of more than 20 minutes, a rate or path that will not do, a sound font that cannot be
-            played.
+        HypermeterError: a piece of more than 20 minutes; a rate or path that cannot be written; a sound font that
+            cannot be played.
     """
     check_out(path, (".wav",), [sound_font])
-    content = to_wav(groove, sound_font, rate_hz, is_mono)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
-    return Path(path)
+    return _write(path, to_wav(groove, sound_font, rate_hz, is_mono, is_loop))
 
 
 def render_midi(
@@ -63,36 +73,90 @@ def render_midi(
     sound_font: str | Path | None = None,
     rate_hz: int = SAMPLE_RATE,
     is_mono: bool = False,
+    is_loop: bool = False,
+    swing: float = 0.5,
 ) -> list[str]:
-    """A MIDI file as WAV at its own times, in any metre and with its changes of tempo; on no grid.
+    """Write a MIDI file as WAV at its own times, in any metre and with its changes of tempo; on no grid.
 
-    The synthesised kit plays the drums of channel 10 and the notes of bass programs; a sound font, everything.
+    The synthesised kit plays the drums of channel 10 and the notes of bass programs; a sound font plays everything.
+    Arguments are those of ``render_wav``, and ``swing``: where the second of two sixteenths begins, in [.5, .8].
 
     Returns:
-        A line for what is not heard.
+        A line for the parts that are not played.
 
     Raises:
-        HypermeterError: as ``read_midi`` of the file, and as ``render_wav``.
+        HypermeterError: as ``read_midi`` of the file, and as ``render_wav``; a swing out of its bounds.
     """
-    check_out(path, (".wav",), [midi, sound_font])
-    content, lines = read_content(Path(midi)), []
+    check_sound(path, [midi, sound_font], rate_hz, swing)
+    return write_midi_sound(read_content(Path(midi)), str(midi), path, sound_font, rate_hz, is_mono, is_loop, swing)
+
+
+def check_sound(path: str | Path, read: Iterable[str | Path | None], rate_hz: int, swing: float) -> None:
+    """Raise ``HypermeterError`` if a file cannot be written so; ``read`` are the files that it may not replace."""
+    check_out(path, (".wav",), read)
+    check_rate(rate_hz)
+    check("swing", swing)
+
+
+def write_midi_sound(
+    content: bytes,
+    where: str,
+    path: str | Path,
+    sound_font: str | Path | None,
+    rate_hz: int,
+    is_mono: bool,
+    is_loop: bool,
+    swing: float,
+) -> list[str]:
+    """Write the content of a MIDI file as WAV, as ``render_midi``; ``where`` is its name in errors."""
+    content = swing_midi(content, where, swing)
+    loop_s, lines = _loop_seconds(content, where) if is_loop else 0, []
     if sound_font is None:
-        score, lines = score_of_midi(content, str(midi))
-        wav = to_wav_bytes(mix(score), rate_hz, is_mono)
+        score, lines = score_of_midi(content, where)
+        samples = _synthesised(score, rate_hz, loop_s)
     else:
-        wav = _with_font(content, sound_font, rate_hz, is_mono)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(wav)
+        samples = _by_font(content, Path(sound_font), rate_hz, loop_s)
+    _write(path, to_wav_bytes(samples, rate_hz, is_mono, rate_hz))
     return lines
 
 
-def _with_font(midi: bytes, sound_font: str | Path, rate_hz: int, is_mono: bool) -> bytes:
-    samples, _ = from_wav_bytes(font_wav_bytes(midi, Path(sound_font)))
-    return to_wav_bytes(samples, rate_hz, is_mono)
+def _write(path: str | Path, content: bytes) -> Path:
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+    return Path(path)
+
+
+def _synthesised(score: Score, rate_hz: int, loop_s: float) -> np.ndarray:
+    """Return the samples (samples, 2) of a score; of a loop, those of a round into which the ones before ring on."""
+    if not loop_s:
+        return resampled(mix(score), rate_hz)
+    ring_s = (end_of(score) + len(room_samples())) / SAMPLE_RATE - loop_s
+    before = max(int(np.ceil(ring_s / loop_s)), 0) * loop_s
+    starts = np.arange(0, before + loop_s / 2, loop_s).tolist()
+    hits = [replace(hit, time_s=hit.time_s + start) for start in starts for hit in score.hits]
+    notes = [
+        replace(note, time_s=note.time_s + start, end_s=note.end_s + start) for start in starts for note in score.notes
+    ]
+    samples, start = resampled(mix(Score(hits, notes, before + loop_s)), rate_hz), round(before * rate_hz)
+    return _of_length(samples[start:], round(loop_s * rate_hz))
+
+
+def _by_font(midi: bytes, sound_font: Path, rate_hz: int, loop_s: float) -> np.ndarray:
+    """Return the samples (samples, 2) of a MIDI file; of a loop, what rings on is added to its beginning."""
+    samples = resampled(from_wav_bytes(font_wav_bytes(midi, sound_font))[0], rate_hz)
+    if not loop_s:
+        return samples
+    length = round(loop_s * rate_hz)
+    rounds = [_of_length(samples[start : start + length], length) for start in range(0, len(samples), length)]
+    return limited(np.sum(rounds, 0))
+
+
+def _of_length(samples: np.ndarray, length: int) -> np.ndarray:
+    return np.pad(samples[:length], ((0, max(length - len(samples), 0)), (0, 0)))
 
 
 def score_of_midi(content: bytes, where: str) -> tuple[Score, list[str]]:
-    """The drums and basses of a MIDI file, and a line for the parts that no voice plays.
+    """Return the drums and basses of a MIDI file, and a line for the parts that no voice plays.
 
     Raises:
         HypermeterError: not MIDI, or neither drums nor bass in it.
@@ -112,54 +176,40 @@ def score_of_midi(content: bytes, where: str) -> tuple[Score, list[str]]:
         if not BASS.programs[0] <= track.program <= BASS.programs[1]:
             other.append(track.name or f"program {track.program}")
             continue
-        found = track.notes.numpy()
-        begin, end = seconds(found["time"]), seconds(found["time"] + found["duration"])
-        parts = begin.tolist(), end.tolist(), found["pitch"].tolist(), (found["velocity"] / 127).tolist()
-        notes += [Note(*each) for each in zip(*parts, strict=True)]
+        arrays = track.notes.numpy()
+        begin, end = seconds(arrays["time"]), seconds(arrays["time"] + arrays["duration"])
+        parts = begin.tolist(), end.tolist(), arrays["pitch"].tolist(), (arrays["velocity"] / 127).tolist()
+        notes += [Note(*part) for part in zip(*parts, strict=True)]
     if not hits and not notes:
         raise HypermeterError(f"{where}: neither drums on channel 10 nor a bass; name a --sound-font to hear the rest")
     lines = [f"{where}: not heard: {', '.join(other)}; a --sound-font plays every part"] if other else []
     return Score(hits, notes), lines
 
 
-def _seconds_of(midi: Any, where: str) -> Any:
-    """A function from ticks to seconds, along the file's tempos."""
-    tempos = {0: 120.0} | {each.time: each.qpm for each in midi.tempos}
+def _loop_seconds(content: bytes, where: str) -> float:
+    """Return the length of a MIDI file in whole bars: to the end of that in which the last note begins, or to the end
+    of the file where that is on a bar line."""
+    midi, _, end = load_score(content, where)
+    last_onset = max((track.notes.numpy()["time"].max() for track in midi.tracks if len(track.notes)), default=0)
+    metre = metres_of(midi, where, 1)[-1]
+    bars_to_end = (end - metre.start) / metre.bar_ticks
+    ends_on_line = abs(bars_to_end - round(bars_to_end)) * metre.bar_ticks < 1
+    bars = max(metre.bars_until(last_onset) + 1, round(bars_to_end) if ends_on_line else 0)
+    return float(_seconds_of(midi, where)(np.array(metre.start + bars * metre.bar_ticks)))
+
+
+def _seconds_of(midi: Any, where: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from ticks to seconds, along the file's tempos."""
+    tempos = {0: 120.0} | {tempo.time: tempo.qpm for tempo in midi.tempos}
     starts = np.array(sorted(tempos), np.float64)
-    bpm = np.array([tempos[each] for each in sorted(tempos)])
+    bpm = np.array([tempos[tick] for tick in sorted(tempos)])
     if not ((bpm > 0) & np.isfinite(bpm)).all():
         raise HypermeterError(f"{where}: a tempo of {bpm.min():g}, expected more than 0; repair the file")
     per_tick = 60 / bpm / midi.ticks_per_quarter
-    begun = np.concatenate([[0.0], np.cumsum(np.diff(starts) * per_tick[:-1])])
+    start_s = np.concatenate([[0.0], np.cumsum(np.diff(starts) * per_tick[:-1])])
 
     def seconds(ticks: np.ndarray) -> np.ndarray:
         at = np.searchsorted(starts, ticks, side="right") - 1
-        return begun[at] + (ticks - starts[at]) * per_tick[at]
+        return start_s[at] + (ticks - starts[at]) * per_tick[at]
 
     return seconds
-
-
-def render_command(
-    source: Annotated[Path, tyro.conf.arg(metavar="IN")],
-    out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
-    sound_font: Path | None = None,
-    rate_hz: int = SAMPLE_RATE,
-    mono: bool = False,
-) -> Path:
-    """Play a MIDI file into a WAV file, with a synthesised kit or a sound font.
-
-    Args:
-        source: MIDI file, in any metre, with any changes of tempo; or a groove as text, .txt, .tidal or .strudel.
-        out: WAV file to write.
-        sound_font: SF2 or SF3 file, played by the fluidsynth command; left out, drums and bass are synthesised.
-        rate_hz: 44100 or 22050.
-        mono: whether to write one channel, not two.
-
-    Raises:
-        HypermeterError: a file that cannot be read, written or played.
-    """
-    if is_text(source):
-        return render_wav(read_text(source), out, sound_font, rate_hz, mono)
-    for line in render_midi(source, out, sound_font, rate_hz, mono):
-        print(line)
-    return out

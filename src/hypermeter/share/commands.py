@@ -1,0 +1,125 @@
+"""The ``inspect``, ``analyse`` and ``render`` commands. Their options come without NumPy: imports stand inside."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+def inspect(
+    path: Annotated[Path, tyro.conf.arg(metavar="FILE")],
+    out: Path | None = None,
+    kit: str | None = None,
+    metre: str = "4/4",
+    steps_per_beat: int = 4,
+    bars_per_phrase: int = 4,
+) -> None:
+    """Show a file: print its grid and metrics, draw its picture.
+
+    Tracks beside the drums are shown with them; the metrics are of the drums. A .npz that names its kit and grid keeps
+    them, and so does text; the options are for what the file does not say.
+
+    Args:
+        path: .mid, .midi or .npz; or a groove as text, .txt, .tidal or .strudel.
+        out: .svg to write, or .png or .pdf, which need matplotlib; left out, the file's name with .svg in the current
+            folder. Where tempo or metre change, the later stretches get a number.
+        kit: gm10, magenta9, gm, or the path of a YAML file. Left out, gm10 for MIDI, and numbered voices for a .npz.
+        metre: beats and their unit, as 6/8. Stretches of a MIDI file in another are left out.
+        steps_per_beat: steps in a beat of the metre.
+        bars_per_phrase: bars in a phrase.
+
+    Raises:
+        HypermeterError: a file that cannot be read, a metre other than the grid's, a path that cannot be written.
+    """
+    from hypermeter.core.files import check_out
+    from hypermeter.core.grid import Grid
+    from hypermeter.io.ascii import ascii_grid
+    from hypermeter.share.inspection import print_metrics, read_with_tracks
+    from hypermeter.share.pictures import PICTURE_SUFFIXES, show_picture
+
+    grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
+    out = Path(f"{path.stem}.svg") if out is None else out
+    check_out(out, PICTURE_SUFFIXES, [path])
+    grooves, losses = read_with_tracks(path, kit, grid)
+    for place, groove in enumerate(grooves, 1):
+        print(ascii_grid(groove))
+        print_metrics(groove)
+        show_picture(groove, out if place == 1 else out.with_stem(f"{out.stem}-{place}"), title=path.name)
+    for loss in losses:
+        print(f"{path}: {loss}")
+
+
+def analyse_command(
+    path: Annotated[Path, tyro.conf.arg(metavar="FILE_OR_FOLDER")],
+    out: Path | None = None,
+    against: Path | None = None,
+    sections: str = "",
+    kit: str | None = None,
+    metre: str = "4/4",
+    steps_per_beat: int = 4,
+    bars_per_phrase: int = 4,
+    pictures: int = 12,
+) -> None:
+    """Measure the rhythm of a file or folder: a table, CSV, JSON and, with matplotlib, an HTML report with pictures.
+
+    With --against, every metric is compared with that of another folder: effect size (d, Cohen's), overlapping area and
+    KL divergence (nats) of the two distributions over pieces.
+
+    Args:
+        path: .mid, .midi, .npz, or a folder of them; or a groove as text, .txt, .tidal or .strudel.
+        out: folder for report.html, metrics.csv and metrics.json; left out, NAME-analysis in the current folder.
+        against: a file or folder to compare with.
+        sections: of a single piece, in bars, as "intro:4 verse:8"; each is measured by itself.
+        kit: gm10 (of MIDI, if left out), magenta9, gm, or the path of a YAML file. A .npz that names its kit keeps it.
+        metre: of MIDI files, as 6/8. A .npz that names its grid keeps it.
+        steps_per_beat: steps in a beat of the metre, likewise.
+        bars_per_phrase: bars in a phrase, likewise.
+        pictures: most pieces of a folder that the report draws.
+
+    Raises:
+        HypermeterError: nothing that can be read, sections that do not fit, pieces of different kits or grids to
+            compare, a path that cannot be written.
+    """
+    from hypermeter.core.errors import HypermeterError
+    from hypermeter.core.grid import Grid
+    from hypermeter.share.analyse import analyse_and_write
+
+    if pictures < 0:
+        raise HypermeterError(f"pictures is {pictures}, expected at least 0")
+    grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
+    analyse_and_write(path, out, against, sections, kit, grid, pictures)
+
+
+def render_command(
+    source: Annotated[Path, tyro.conf.arg(metavar="IN")],
+    out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
+    sound_font: Path | None = None,
+    rate: Annotated[int, tyro.conf.arg(aliases=["--rate-hz"])] = 44100,
+    mono: bool = False,
+    loop: bool = False,
+    swing: float = 0.5,
+) -> Path:
+    """Play a MIDI file into a WAV file, with a synthesised kit or a sound font.
+
+    Args:
+        source: MIDI file, in any metre, with any changes of tempo; or a groove as text, .txt, .tidal or .strudel.
+        out: WAV file to write.
+        sound_font: SF2 or SF3 file, played by the fluidsynth command; left out, drums and bass are synthesised.
+        rate: 44100, 48000 or 22050 samples a second.
+        mono: whether to write one channel, not two.
+        loop: whether to write exactly the bars of the file, the end of which rings on into the beginning.
+        swing: where the second of a pair of sixteenths begins, from .5 (straight) over .67 (triplets) to .8.
+
+    Raises:
+        HypermeterError: a file that cannot be read, written or played; a number out of its bounds.
+    """
+    from hypermeter.io.midi import to_midi_bytes
+    from hypermeter.io.midi.read import read_content
+    from hypermeter.io.notation import is_text, read_text
+    from hypermeter.share.sound.render import check_sound, write_midi_sound
+
+    check_sound(out, [source, sound_font], rate, swing)
+    content = to_midi_bytes(read_text(source)) if is_text(source) else read_content(source)
+    for line in write_midi_sound(content, str(source), out, sound_font, rate, mono, loop, swing):
+        print(line)
+    return out
