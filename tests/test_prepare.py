@@ -60,7 +60,7 @@ def near(groove, step=0):
     return Groove(hits)
 
 
-def test_an_npz_holds_what_the_midi_holds(tmp_path):
+def test_an_npz_equals_its_midi(tmp_path):
     write_midi(some_groove(1, tempo_bpm=93), tmp_path / "in" / "deep" / "a.mid")
     manifest = run(tmp_path / "in", tmp_path / "out", bars_per_phrase=2)
     expected = read_midi(tmp_path / "in" / "deep" / "a.mid")
@@ -93,7 +93,7 @@ def test_any_groove_survives_npz(tmp_path_factory, seed, bars, kit):
     assert (again.velocity == expected.velocity).all() and (again.offset == expected.offset).all()
 
 
-def test_the_manifest_tells_what_became_of_each_file(tmp_path):
+def test_the_manifest_has_a_record_of_each_file(tmp_path):
     source = write_folder(tmp_path / "in", 3)
     (source / "empty.mid").write_bytes(b"")
     (source / "cut.mid").write_bytes((source / "0.mid").read_bytes()[:-20])
@@ -271,17 +271,17 @@ def test_a_changed_a_missing_and_a_damaged_file_are_made_again(tmp_path):
 def test_a_run_that_was_cut_off_goes_on(tmp_path, monkeypatch):
     source, out = write_folder(tmp_path / "in", 40, bars=1), tmp_path / "out"
     complete = run(source, tmp_path / "complete")
-    import hypermeter.learn.prepare.crew as module
+    import hypermeter.learn.prepare.workers as module
 
-    run_batch, calls = module.run_batch, []
+    convert_batch, calls = module.convert_batch, []
 
-    def fail_late(job, files, write):
+    def fail_late(settings, files, write):
         calls.append(write)
         if calls.count(True) == 2:
             raise KeyboardInterrupt
-        return run_batch(job, files, write)
+        return convert_batch(settings, files, write)
 
-    monkeypatch.setattr(module, "run_batch", fail_late)
+    monkeypatch.setattr(module, "convert_batch", fail_late)
     for _ in range(2):  # Cut off, and while it goes on once more.
         calls.clear()
         with pytest.raises(KeyboardInterrupt):
@@ -290,7 +290,7 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path, monkeypatch):
             partial.write('\n{"source": "half a li')
     assert not (out / "manifest.json").exists()
     (out / "train" / ".7.x.npz").write_bytes(b"left by a killed writer")
-    monkeypatch.setattr(module, "run_batch", run_batch)
+    monkeypatch.setattr(module, "convert_batch", convert_batch)
     times = {path: path.stat().st_mtime_ns for path in out.glob("*/[!.]*.npz")}
     assert len(times) == 32
     manifest = run(source, out)
@@ -300,7 +300,7 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["manifest.json", "manifest.partial.jsonl"])
 @pytest.mark.parametrize("content", ["[]", "3", "null", '{"files": 3}', '{"files": [3, {"npz": [3]}]}', "\udcff", "{"])
-def test_what_an_earlier_run_could_not_have_written_is_prepared_anew(tmp_path, name, content):
+def test_a_manifest_of_another_form_is_ignored(tmp_path, name, content):
     source, out = write_folder(tmp_path / "in", 3), tmp_path / "out"
     first = run(source, out)
     (out / "manifest.json").unlink()
@@ -338,8 +338,13 @@ def test_a_full_disk_is_one_line_that_names_the_path(tmp_path, monkeypatch, full
     monkeypatch.setattr(Path, "open", open_full)
     with pytest.raises(HypermeterError) as caught:
         run(source, tmp_path / "out")
-    told = str(caught.value)
-    assert str(tmp_path / "out") in told and full in told and "No space left on device" in told and "\n" not in told
+    message = str(caught.value)
+    assert (
+        str(tmp_path / "out") in message
+        and full in message
+        and "No space left on device" in message
+        and "\n" not in message
+    )
 
 
 def test_other_settings_leave_nothing_of_the_run_before(tmp_path):
@@ -370,27 +375,42 @@ def test_workers_0_is_as_many_as_there_are_cores_where_processes_are_spawned(tmp
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr("hypermeter.learn.prepare.crew.FILES_FOR_POOL", 1)
+    monkeypatch.setattr("hypermeter.learn.prepare.workers.MIN_FILES_FOR_POOL", 1)
     started = []
 
     def pool(workers, mp_context):
         started.append((workers, mp_context.get_start_method()))
         return ProcessPoolExecutor(workers, mp_context=mp_context)
 
-    monkeypatch.setattr("hypermeter.learn.prepare.crew.ProcessPoolExecutor", pool)
+    monkeypatch.setattr("hypermeter.learn.prepare.workers.ProcessPoolExecutor", pool)
     source = write_folder(tmp_path / "in", 40, bars=1)
     assert run(source, tmp_path / "one", workers=1) == run(source, tmp_path / "all", workers=0)
     assert started == [(2, "spawn")]
 
 
+def test_all_options_are_checked_before_the_source_is_read(tmp_path):
+    (tmp_path / "file").write_text("")
+    for options, message in (
+        ({"workers": -1}, "workers"),
+        ({"seed": -1}, "seed"),
+        ({"kit": "gm11"}, "gm11"),
+        ({"out": tmp_path / "file" / "out"}, "cannot be written"),
+    ):
+        with pytest.raises(HypermeterError, match=message):
+            run(tmp_path / "absent", **({"out": tmp_path / "out"} | options))
+    assert os.listdir(tmp_path) == ["file"]
+
+
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"metre": "four"}, "metre is 'four', expected beats/unit"),
         ({"metre": "4/5"}, "beat_unit"),
         ({"kit": "gm11"}, "gm11"),
         ({"changes": "skip"}, "split or refuse"),
         ({"workers": -1}, "workers"),
+        ({"seed": -1}, "seed is -1"),
+        ({"tracks": ("violin",)}, "violin"),
         ({"source": "absent"}, "absent: not there"),
         ({"source": "void"}, "void: no .mid files"),
         ({"source": "bad.zip"}, "bad.zip: neither"),
@@ -398,7 +418,7 @@ def test_workers_0_is_as_many_as_there_are_cores_where_processes_are_spawned(tmp
         ({"out": "bad.zip"}, "bad.zip: cannot be written"),
     ],
 )
-def test_what_cannot_be_prepared_is_one_line(tmp_path, options, told):
+def test_an_error_of_prepare_is_one_line(tmp_path, options, message):
     write_folder(tmp_path / "in", 1)
     (tmp_path / "void").mkdir()
     (tmp_path / "bad.zip").write_bytes(b"PK no")
@@ -406,7 +426,7 @@ def test_what_cannot_be_prepared_is_one_line(tmp_path, options, told):
     source, out = (tmp_path / options.pop(key, default) for key, default in (("source", "in"), ("out", "out")))
     with pytest.raises(HypermeterError) as caught:
         run(source, out, **options)
-    assert told in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_the_summary_is_printed(tmp_path, capsys):
@@ -438,7 +458,7 @@ def test_notes_that_a_track_drops_are_counted_and_reported(tmp_path, capsys):
     assert read_midi_report(tmp_path / "a.mid")[1] == []
 
 
-def test_a_record_that_does_not_tell_the_dropped_notes_is_made_again(tmp_path):
+def test_a_record_without_dropped_notes_is_made_again(tmp_path):
     write_doubled(tmp_path / "a.mid")
     made = run(tmp_path / "a.mid", tmp_path / "out", tracks=("bass",))
     path = tmp_path / "out" / "manifest.json"
@@ -517,7 +537,7 @@ def test_an_archive_is_fetched_checked_unpacked_and_prepared(tmp_path, served):
 
 
 @pytest.mark.parametrize("part", [0, 40, None])
-def test_a_fetch_that_was_cut_off_asks_for_the_rest(tmp_path, served, part):
+def test_an_interrupted_fetch_requests_the_rest(tmp_path, served, part):
     url, path, sha256 = served
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / ".groove.zip.part").write_bytes(path.read_bytes()[:part])
@@ -559,7 +579,7 @@ def test_a_damaged_archive_is_refused(tmp_path):
         download("groove", tmp_path / "data", sha256=sha256, from_file=tmp_path / "bad.zip")
 
 
-def test_what_cannot_be_fetched_is_one_line_that_names_the_address(tmp_path, served):
+def test_an_error_of_download_is_one_line_that_names_the_address(tmp_path, served):
     url, _, sha256 = served
     with pytest.raises(HypermeterError, match="absent.zip: the server answered 404"):
         download("groove", tmp_path, url.replace("groove", "absent"), sha256)
@@ -571,6 +591,13 @@ def test_what_cannot_be_fetched_is_one_line_that_names_the_address(tmp_path, ser
         download("../x", tmp_path, url, sha256)
     with pytest.raises(HypermeterError, match="absent"):
         download("groove", tmp_path, from_file=tmp_path / "absent")
+    with pytest.raises(HypermeterError, match="sha256 is 'ab', expected 64"):
+        download("groove", tmp_path, url, "ab")
+    (tmp_path / "file").write_text("")
+    requests = len(Handler.asked)
+    with pytest.raises(HypermeterError, match="file/data.* cannot be written"):
+        download("groove", tmp_path / "file" / "data", url, sha256)
+    assert len(Handler.asked) == requests
 
 
 def test_the_archive_that_is_here_is_named_by_from_on_the_command_line(tmp_path, served, capsys):
@@ -588,7 +615,7 @@ def test_an_address_that_is_none_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
         (b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nPK", "cut off after 2 of 9 bytes; run again"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nPK", "cannot be fetched \\(IncompleteRead"),
@@ -596,7 +623,7 @@ def test_an_address_that_is_none_is_one_line(tmp_path):
         (b"", "cannot be fetched \\(RemoteDisconnected"),
     ],
 )
-def test_a_server_that_breaks_off_or_talks_nonsense_is_one_line(tmp_path, answer, told):
+def test_a_broken_answer_of_the_server_is_one_line(tmp_path, answer, message):
     class Broken(socketserver.StreamRequestHandler):
         def handle(self):
             while self.rfile.readline().strip():
@@ -606,7 +633,7 @@ def test_a_server_that_breaks_off_or_talks_nonsense_is_one_line(tmp_path, answer
     with socketserver.TCPServer(("127.0.0.1", 0), Broken) as server:
         thread = threading.Thread(target=server.handle_request, daemon=True)
         thread.start()
-        with pytest.raises(HypermeterError, match=told) as caught:
+        with pytest.raises(HypermeterError, match=message) as caught:
             download("groove", tmp_path, f"http://127.0.0.1:{server.server_address[1]}/groove.zip")
         thread.join()
     assert "\n" not in str(caught.value)

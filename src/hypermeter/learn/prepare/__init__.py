@@ -1,4 +1,4 @@
-"""A folder, zip or file of MIDI -> a folder of .npz and manifest.json. Nothing here is opened again by the loader."""
+"""A folder, zip or file of MIDI -> a folder of .npz and manifest.json. The loader reads only these."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""One MIDI file -> its .npz, and its record for the manifest. What a worker process runs."""
+"""One MIDI file -> its .npz, and its record for the manifest. Worker processes run this."""
 
 import hashlib
 import io
@@ -20,13 +20,13 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
 from hypermeter.core.tracks import HOLD, Track
 from hypermeter.io.midi import MAX_BYTES, MIDI_SUFFIXES, Piece, parse_midi
-from hypermeter.learn.prepare.source import File, reject
+from hypermeter.learn.prepare.source import SourceFile, reject
 from hypermeter.music.duplicates import bar_digests
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a worker needs to know of the run."""
+class ConversionSettings:
+    """Settings of a run, as workers need them."""
 
     source: Path
     out: Path
@@ -38,57 +38,53 @@ class Job:
 
 
 @dataclass
-class Outcome:
-    """A file's record for the manifest, the digests of its bars (N, V + 1), and whether it was skipped as done."""
+class ConvertedFile:
+    """A file's record for the manifest, the digests of its bars (N, V + 1), and whether an earlier run wrote it."""
 
     record: dict[str, Any]
     bars: np.ndarray
     skipped: bool = False
 
 
-def run_batch(job: Job, files: Sequence[File], write: bool) -> list[Outcome]:
-    """Reads files one after another, the zip that they may be in opened once."""
+def convert_batch(settings: ConversionSettings, files: Sequence[SourceFile], write: bool) -> list[ConvertedFile]:
+    """Convert files one after another; a zip is opened once. Without ``write``, only their bars are read."""
     with ExitStack() as stack:
         archive = None
-        if job.source.is_file() and job.source.suffix.lower() not in MIDI_SUFFIXES:
-            archive = stack.enter_context(zipfile.ZipFile(job.source))
-        return [_run_file(job, each, archive, write) for each in files]
+        if settings.source.is_file() and settings.source.suffix.lower() not in MIDI_SUFFIXES:
+            archive = stack.enter_context(zipfile.ZipFile(settings.source))
+        return [_convert(settings, file, archive, write) for file in files]
 
 
-def _run_file(job: Job, file: File, archive: zipfile.ZipFile | None, write: bool) -> Outcome:
-    """Reads a file; with ``write``, its .npz are written too."""
+def _convert(
+    settings: ConversionSettings, file: SourceFile, archive: zipfile.ZipFile | None, write: bool
+) -> ConvertedFile:
     sha256 = ""
     try:
-        content = _read(job, file, archive)
+        content = _read(settings, file, archive)
         sha256 = hashlib.sha256(content).hexdigest()
-        known = file.known
-        if write and known and known["sha256"] == sha256 and _is_same(known, file):
-            bars = _known_bars(job, known)
+        if write and file.earlier and {**file.labels, "sha256": sha256}.items() <= file.earlier.items():
+            bars = _written_bars(settings, file.earlier)
             if bars is not None:
-                return Outcome(known, bars, skipped=True)
-        pieces, left_out = parse_midi(
-            content, file.source, job.kit, job.grid, job.changes, job.tracks, job.with_sections
-        )
-        bars = np.concatenate([bar_digests(piece.groove.hits, job.grid.steps_per_bar) for piece in pieces])
+                return ConvertedFile(file.earlier, bars, skipped=True)
+        options = (settings.kit, settings.grid, settings.changes, settings.tracks, settings.with_sections)
+        pieces, left_out = parse_midi(content, file.source, *options)
+        bars = np.concatenate([bar_digests(piece.groove.hits, settings.grid.steps_per_bar) for piece in pieces])
     except Exception as error:  # Of whatever kind: the other files go on.
         reason = str(error).removeprefix(f"{file.source}: ")
         if not isinstance(error, HypermeterError):
             reason = f"cannot be read ({type(error).__name__}: {' '.join(reason.split())}); repair or remove it"
-        nothing = np.zeros((0, job.kit.num_voices + 1), np.uint64)
-        return Outcome(reject(file.source, reason, sha256), nothing)
+        no_bars = np.zeros((0, settings.kit.num_voices + 1), np.uint64)
+        return ConvertedFile(reject(file.source, reason, sha256), no_bars)
     if not write:
-        return Outcome({"source": file.source}, bars)
+        return ConvertedFile({"source": file.source}, bars)
     names = []
     for number, piece in enumerate(pieces):
         name = f"{file.split}/{file.stem}{f'-{number + 1}' if number else ''}.npz"
-        _write_npz(job, file, piece, job.out / name)
+        _write_npz(settings, file, piece, settings.out / name)
         names.append(name)
     record = {
-        "source": file.source,
+        **file.labels,
         "sha256": sha256,
-        "split": file.split,
-        "style": file.style,
-        "beat_type": file.beat_type,
         "npz": names,
         "tempo_bpm": [piece.groove.tempo_bpm for piece in pieces],
         "bars": sum(piece.groove.num_bars for piece in pieces),
@@ -97,23 +93,20 @@ def _run_file(job: Job, file: File, archive: zipfile.ZipFile | None, write: bool
         "unmapped": total_unmapped({"unmapped": piece.unmapped} for piece in pieces),
         "left_out": left_out,
     }
-    if job.tracks:
-        record["notes"] = {
-            each.name: sum(int((piece.groove.tracks[each.name] > HOLD).sum()) for piece in pieces)
-            for each in job.tracks
-        }
-        record["notes_dropped"] = {
-            each.name: sum(piece.notes_dropped[each.name] for piece in pieces) for each in job.tracks
-        }
-    return Outcome(record, bars)
+    if settings.tracks:
+        record |= {"notes": {}, "notes_dropped": {}}
+        for track in settings.tracks:
+            record["notes"][track.name] = sum(int((p.groove.tracks[track.name] > HOLD).sum()) for p in pieces)
+            record["notes_dropped"][track.name] = sum(piece.notes_dropped[track.name] for piece in pieces)
+    return ConvertedFile(record, bars)
 
 
-def _read(job: Job, file: File, archive: zipfile.ZipFile | None) -> bytes:
+def _read(settings: ConversionSettings, file: SourceFile, archive: zipfile.ZipFile | None) -> bytes:
     try:
         if archive:
             size = archive.getinfo(file.source).file_size
         else:
-            path = job.source if job.source.is_file() else job.source / file.source
+            path = settings.source if settings.source.is_file() else settings.source / file.source
             size = path.stat().st_size
         if size > MAX_BYTES:
             raise HypermeterError(f"{file.source}: larger than {MAX_BYTES >> 20} MiB, not a drum performance")
@@ -122,32 +115,25 @@ def _read(job: Job, file: File, archive: zipfile.ZipFile | None) -> bytes:
         raise HypermeterError(f"{file.source}: cannot be read ({error})") from error
 
 
-def _is_same(known: dict[str, Any], file: File) -> bool:
-    return (known["split"], known["style"], known["beat_type"]) == (file.split, file.style, file.beat_type)
-
-
-def _known_bars(job: Job, known: dict[str, Any]) -> np.ndarray | None:
-    """Digests of the bars already written; None where an .npz is missing or damaged."""
+def _written_bars(settings: ConversionSettings, record: dict[str, Any]) -> np.ndarray | None:
+    """Return the digests of the bars that a record's .npz hold; None where one is missing or damaged."""
     try:
-        parts = []
-        for name in known["npz"]:
+        bars = []
+        for name in record["npz"]:
             # Opened here, since np.load leaves a damaged file open.
-            with (job.out / name).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                parts.append(bar_digests(arrays["sequence"], job.grid.steps_per_bar))
-        return np.concatenate(parts)
+            with (settings.out / name).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                bars.append(bar_digests(arrays["sequence"], settings.grid.steps_per_bar))
+        return np.concatenate(bars)
     except Exception:  # Whatever is wrong with it, it is written again.
         return None
 
 
-def _write_npz(job: Job, file: File, piece: Piece, path: Path) -> None:
+def _write_npz(settings: ConversionSettings, file: SourceFile, piece: Piece, path: Path) -> None:
     groove = piece.groove
     meta = {
-        "source": file.source,
-        "split": file.split,
-        "style": file.style,
-        "beat_type": file.beat_type,
-        "kit": job.kit.record,
-        "grid": job.grid.to_dict(),
+        **file.labels,
+        "kit": settings.kit.record,
+        "grid": settings.grid.to_dict(),
         "tempo_bpm": groove.tempo_bpm,
         "start_tick": piece.start_tick,
     }
@@ -160,7 +146,7 @@ def _write_npz(job: Job, file: File, piece: Piece, path: Path) -> None:
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:
-    """What np.savez writes, in a third of its time. The same arrays give the same bytes."""
+    """Return the bytes that np.savez writes, in a third of its time. Equal arrays give equal bytes."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
@@ -177,8 +163,8 @@ def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
 
 
 def total_unmapped(records: Iterable[dict[str, Any]]) -> dict[str, int]:
-    """MIDI pitch -> hits. Keys are text, as JSON has them."""
+    """Return MIDI pitch -> hits of all records. Keys are text, as JSON has them."""
     total: Counter[int] = Counter()
-    for each in records:
-        total.update({int(pitch): count for pitch, count in each["unmapped"].items()})
+    for record in records:
+        total.update({int(pitch): count for pitch, count in record["unmapped"].items()})
     return {str(pitch): total[pitch] for pitch in sorted(total)}

@@ -1,4 +1,4 @@
-"""What a run leaves for the next: the manifest with its totals, and the records that let an unfinished run go on."""
+"""The manifest with its totals, and the records by which an unfinished run continues."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hypermeter.learn.prepare.convert import Outcome, total_unmapped
+from hypermeter.core.files import atomic_write
+from hypermeter.learn.prepare.convert import ConvertedFile, total_unmapped
 from hypermeter.learn.prepare.source import SPLITS
 from hypermeter.music.duplicates import near_duplicates
 
@@ -22,13 +23,13 @@ _RECORD = {
     **dict.fromkeys(("npz", "tempo_bpm", "left_out"), list),
     "unmapped": dict,
 }
-"""The fields of a file that was kept; those of ``_NOTES`` stand beside them where tracks were asked for."""
+"""Field of a converted file's record -> its type. With tracks, those of ``_NOTES`` stand beside them."""
 
 _NOTES = ("notes", "notes_dropped")
 """Counts of each track."""
 
 _SETTINGS = ("version", "kit", "grid", "changes", "tracks", "sections")
-"""What decides the content of a .npz. The last two are there where they were asked for."""
+"""Settings that decide the content of a .npz. The last two are there where they are not the default."""
 
 
 def _is_record(value: Any) -> bool:
@@ -44,16 +45,16 @@ def _is_record(value: Any) -> bool:
 
 
 def earlier_records(out: Path, settings: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], set[str]]:
-    """Records of earlier runs with the same settings, and all the .npz that earlier runs wrote.
+    """Return the records of earlier runs with the same settings, by source, and all .npz that earlier runs wrote.
 
-    What is not of the form that ``prepare`` writes is as if it were not there.
+    Lines that are not of the form that ``prepare`` writes are left out.
     """
     records, written = {}, set()
     settings = json.loads(json.dumps(settings))
-    names = {each["name"] for each in settings.get("tracks", [])}
-    for run in (_manifest_lines(out / MANIFEST), _json_lines(out / PARTIAL)):
+    names = {track["name"] for track in settings.get("tracks", [])}
+    for lines in (_manifest_lines(out / MANIFEST), _json_lines(out / PARTIAL)):
         is_same = False
-        for line in run:
+        for line in lines:
             if _is_record(line):
                 written |= set(line["npz"])
                 if is_same and all(line.get(key, {}).keys() == names for key in _NOTES):
@@ -64,7 +65,7 @@ def earlier_records(out: Path, settings: dict[str, Any]) -> tuple[dict[str, dict
 
 
 def _manifest_lines(path: Path) -> list[Any]:
-    """The settings of a manifest, then the records of its files, as ``_json_lines`` gives them of an unfinished run."""
+    """Return the settings of a manifest, then the records of its files, in the form of ``_json_lines``."""
     try:
         manifest = json.loads(path.read_text("utf-8"))
         return [{key: manifest[key] for key in _SETTINGS if key in manifest}, *manifest["files"]]
@@ -73,7 +74,7 @@ def _manifest_lines(path: Path) -> list[Any]:
 
 
 def _json_lines(path: Path) -> list[Any]:
-    """The lines of a file that are JSON: a run that was cut off leaves half a line."""
+    """Return the lines of a file that are JSON: a run that was cut off leaves half a line."""
     lines = []
     with suppress(OSError, UnicodeDecodeError):
         for line in path.read_text("utf-8").splitlines():
@@ -83,7 +84,7 @@ def _json_lines(path: Path) -> list[Any]:
 
 
 def clear(out: Path, written: Iterable[str], kept: set[str]) -> None:
-    """Removes .npz that the loader would read and should not: earlier runs', and parts left by one that was killed."""
+    """Remove .npz that the loader should not read: earlier runs', and parts left by a process that was killed."""
     for part in (part for split in SPLITS for part in (out / split).glob(".*.npz")):
         part.unlink(missing_ok=True)
     for name in written:
@@ -92,38 +93,41 @@ def clear(out: Path, written: Iterable[str], kept: set[str]) -> None:
             (out / name).unlink(missing_ok=True)
 
 
-def totals(kept: Sequence[Outcome]) -> dict[str, Any]:
-    """What the manifest says of all the files that were kept."""
-    groups = near_duplicates({each.record["source"]: each.bars for each in kept})
-    names = sorted({name for each in kept for name in each.record.get("notes", {})})
-    notes = {key: {name: sum(each.record[key][name] for each in kept) for name in names} for key in _NOTES}
-    split_of = {each.record["source"]: each.record["split"] for each in kept}
+def totals(converted: Sequence[ConvertedFile]) -> dict[str, Any]:
+    """Return the manifest's fields about all converted files together."""
+    records = [file.record for file in converted]
+    groups = near_duplicates({file.record["source"]: file.bars for file in converted})
+    names = sorted({name for record in records for name in record.get("notes", {})})
+    notes = {key: {name: sum(record[key][name] for record in records) for name in names} for key in _NOTES}
+    split_of = {record["source"]: record["split"] for record in records}
     return {
-        "splits": _split_totals(kept),
-        "hits": sum(each.record["hits"] for each in kept),
-        "hits_dropped": sum(each.record["dropped"] for each in kept),
-        "unmapped": total_unmapped(each.record for each in kept),
+        "splits": {split: _split_totals([r for r in records if r["split"] == split]) for split in SPLITS},
+        "hits": sum(record["hits"] for record in records),
+        "hits_dropped": sum(record["dropped"] for record in records),
+        "unmapped": total_unmapped(records),
         **(notes if names else {}),
         "near_duplicates": groups,
-        "near_duplicates_across_splits": sum(len({split_of[each] for each in group}) > 1 for group in groups),
-        "bars_verbatim_in_train": _verbatim(kept),
+        "near_duplicates_across_splits": sum(len({split_of[source] for source in group}) > 1 for group in groups),
+        "bars_verbatim_in_train": _bars_in_train(converted),
     }
 
 
-def _split_totals(kept: Sequence[Outcome]) -> dict[str, dict[str, int]]:
-    of_split = {}
-    for split in SPLITS:
-        records = [each.record for each in kept if each.record["split"] == split]
-        of_split[split] = {"files": len(records)} | {
-            key: sum(each[key] for each in records) for key in ("bars", "hits", "dropped")
-        }
-    return of_split
+def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest, and remove the records of the unfinished run."""
+    with atomic_write(out / MANIFEST) as temporary:
+        temporary.write_text(one_record_a_line(manifest), "utf-8")
+    (out / PARTIAL).unlink(missing_ok=True)
 
 
-def _verbatim(kept: Sequence[Outcome]) -> dict[str, dict[str, int]]:
-    """For the held-out splits: bars with hits, and those of them that a bar of train equals."""
-    bars = {split: [each.bars[:, 0] for each in kept if each.record["split"] == split] for split in SPLITS}
-    joined = {split: np.concatenate([np.zeros(0, np.uint64), *ones]) for split, ones in bars.items()}
+def _split_totals(records: Sequence[dict[str, Any]]) -> dict[str, int]:
+    counts = {key: sum(record[key] for record in records) for key in ("bars", "hits", "dropped")}
+    return {"files": len(records), **counts}
+
+
+def _bars_in_train(converted: Sequence[ConvertedFile]) -> dict[str, dict[str, int]]:
+    """Return, for each held-out split, the number of bars with hits, and of those that equal a bar of train."""
+    bars = {split: [file.bars[:, 0] for file in converted if file.record["split"] == split] for split in SPLITS}
+    joined = {split: np.concatenate([np.zeros(0, np.uint64), *digests]) for split, digests in bars.items()}
     return {
         split: {"bars": len(joined[split]), "in_train": int(np.isin(joined[split], joined["train"]).sum())}
         for split in SPLITS[1:]
@@ -131,7 +135,7 @@ def _verbatim(kept: Sequence[Outcome]) -> dict[str, dict[str, int]]:
 
 
 def one_record_a_line(manifest: dict[str, Any]) -> str:
-    """JSON that people can read and that is written ten times as fast as with indents."""
+    """Return JSON that people can read, written ten times as fast as with indents."""
     parts = []
     for key, value in manifest.items():
         text = json.dumps(value)
