@@ -63,6 +63,7 @@ def test_a_player_plays_on_for_as_many_steps_as_asked():
     assert player.state.position.tolist() == [5]
 
 
+@pytest.mark.slow
 def test_a_short_round_of_every_speed_fills_the_tables_and_the_plot(tmp_path, monkeypatch):
     monkeypatch.delenv("HYPERMETER_GROOVE", raising=False)
     monkeypatch.setattr(speed, "QUICK", replace(speed.QUICK, bars=(4, 5), recomputed_steps=1))
@@ -185,7 +186,7 @@ def test_drums_rnn_sees_only_what_came_before_and_is_a_distribution():
 
 
 def test_drums_rnn_trains_and_writes_bits(npz, tmp_path):
-    drums_rnn.main(npz, tmp_path / "rnn.csv", max_steps=2, val_every=1)
+    drums_rnn.main(npz, tmp_path / "rnn.csv", max_steps=2, evaluate_every=1)
     assert len((tmp_path / "rnn.csv").read_text().split()) == 3
 
 
@@ -202,9 +203,17 @@ def test_a_mean_over_seeds_and_pieces_leaves_out_what_is_undefined():
     assert mean == 2 and 1 <= low < 2 < high <= 3
 
 
+def make_small(monkeypatch, size):
+    """Give the ablations levels of a size, short windows, and two pieces of four bars from each model."""
+    levels = {f"{level}_hidden_dim": size for level in ("step", "bar", "phrase")}
+    monkeypatch.setattr(ablations, "BASE", {**ablations.BASE, **levels, "seq_len": 64, "batch_size": 2})
+    monkeypatch.setattr(ablations, "PIECES", 2)
+    monkeypatch.setattr(ablations, "PIECE_BARS", 4)
+
+
+@pytest.mark.slow
 def test_ablations_train_what_is_missing_and_print_a_table(npz, tmp_path, monkeypatch, capsys):
-    small = {"step_hidden_dim": 8, "bar_hidden_dim": 8, "phrase_hidden_dim": 8, "seq_len": 64, "batch_size": 2}
-    monkeypatch.setattr(ablations, "BASE", {**ablations.BASE, **small})
+    make_small(monkeypatch, 8)
     ablations.main(npz, tmp_path / "out", "parts", ("full", "nophrases"), seeds=2, updates=2)
     table = capsys.readouterr().out
     assert "| the model |" in table and "| no phrases: " in table
@@ -213,16 +222,16 @@ def test_ablations_train_what_is_missing_and_print_a_table(npz, tmp_path, monkey
     monkeypatch.setattr(ablations, "train", lambda config: pytest.fail("it was trained before"))
     ablations.main(npz, tmp_path / "out", "parts", ("full", "nophrases"), seeds=2, updates=2)
     assert capsys.readouterr().out.splitlines()[-4:] == table.splitlines()[-4:]
-    with pytest.raises(ablations.HypermeterError, match="no row 'polka', expected some of full"):
+    with pytest.raises(ablations.HypermeterError, match="polka.*full"):
         ablations.main(npz, tmp_path / "out", "parts", ("polka",))
 
 
+@pytest.mark.slow
 def test_every_choice_trains_and_a_folder_of_more_is_learnt_from(npz, tmp_path, monkeypatch, capsys):
-    small = {"step_hidden_dim": 32, "bar_hidden_dim": 32, "phrase_hidden_dim": 32, "seq_len": 64, "batch_size": 2}
-    monkeypatch.setattr(ablations, "BASE", {**ablations.BASE, **small})
-    with pytest.raises(ablations.HypermeterError, match="needs a folder: pass --more"):
-        ablations.main(npz, tmp_path / "out", "choices", ("more",), seeds=1, updates=3)
-    ablations.main(npz, tmp_path / "out", "choices", seeds=1, updates=3, more=npz / "train")
+    make_small(monkeypatch, 32)
+    with pytest.raises(ablations.HypermeterError, match="--more"):
+        ablations.main(npz, tmp_path / "out", "choices", ("more",), seeds=1, updates=1)
+    ablations.main(npz, tmp_path / "out", "choices", seeds=1, updates=1, more=npz / "train")
     assert len(capsys.readouterr().out.splitlines()[-len(ablations.CHOICES) :]) == len(ablations.CHOICES)
     assert len(list((tmp_path / "out" / "more" / "train").glob("*.npz"))) >= len(list((npz / "train").glob("*.npz")))
 
@@ -246,7 +255,7 @@ def test_long_performances_are_dealt_first_and_none_twice(npz, tmp_path):
     assert [len(parts[part][1][0]) for part in ("train", "validation")] == [finetune.LONG] * 2
     assert len(parts["test"][0]) == 4
     assert len({name for names, _ in parts.values() for name in names}) == 6
-    with pytest.raises(ablations.HypermeterError, match=r"6 \.npz with a step, expected at least 9"):
+    with pytest.raises(ablations.HypermeterError, match="6 .npz.*at least 9"):
         finetune.deal(npz / "train", tmp_path / "other", 3, seed=0)
 
 
@@ -356,7 +365,7 @@ def test_each_song_is_held_out_once_with_what_is_like_it(tmp_path):
 
 @pytest.mark.slow
 def test_drums_and_bass_are_compared_song_by_song(tmp_path, monkeypatch, capsys):
-    small = {"max_steps": 2, "val_every": 2, "num_components": 2, "seq_len": 32, "batch_size": 2, "step_hidden_dim": 8}
+    small = {"max_steps": 2, "evaluate_every": 2, "num_components": 2, "seq_len": 32, "batch_size": 2, "step_hidden_dim": 8}
     monkeypatch.setattr(tracks, "BASE", {**tracks.BASE, **small, "bar_hidden_dim": 8, "phrase_hidden_dim": 8})
     random = np.random.default_rng(0)
     for number in range(4):
@@ -371,5 +380,5 @@ def test_drums_and_bass_are_compared_song_by_song(tmp_path, monkeypatch, capsys)
     assert len(runs) == 4 and all(each["steps"] == [64, 64] for each in runs)
     tracks.main(tmp_path, tmp_path / "out", folds=2)  # nothing is trained again
     assert capsys.readouterr().out.endswith(said[said.index("| bits") :])
-    with pytest.raises(HypermeterError, match="no fold 2, expected 0 to 1"):
+    with pytest.raises(HypermeterError, match="fold 2.*0 to 1"):
         tracks.main(tmp_path, tmp_path / "out", folds=2, only=(2,))
