@@ -1,16 +1,20 @@
 import copy
+import json
 import pickle
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hypermeter.core import notebook
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, load_kit
+from hypermeter.io.grooves import read_npz
 
 ARRAYS = ("hits", "velocity", "offset", "sections")
 
@@ -160,3 +164,21 @@ def test_a_notebook_prints_the_groove_where_nothing_draws_it(monkeypatch):
     assert "<svg" in full()._repr_html_()
     monkeypatch.setattr(notebook, "groove_html", None)
     assert full()._repr_html_() is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(["gm10", "gm", Kit.from_dict(load_kit("magenta9").to_dict() | {"name": "mine"})]),
+    st.sampled_from([Grid(), Grid(3), Grid(2, 6, 4, 8), Grid(4, 5, 2)]),
+    st.floats(20, 400),
+    st.integers(0, 40),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_groove_survives_npz_with_its_kit_grid_and_tempo(tmp_path_factory, kit, grid, tempo_bpm, steps, seed):
+    rng, kit = np.random.default_rng(seed), load_kit(kit)
+    hits = rng.random((steps, kit.num_voices)) < 0.3
+    groove = Groove(hits, rng.random(hits.shape), rng.uniform(-0.5, 0.49, hits.shape), tempo_bpm, kit, grid)
+    path = tmp_path_factory.mktemp("npz") / "a.npz"
+    meta = {"kit": kit.record, "grid": grid.to_dict(), "tempo_bpm": tempo_bpm}
+    np.savez(path, sequence=hits, velocity=groove.velocity, offset=groove.offset, meta=json.dumps(meta))
+    assert read_npz(path) == groove

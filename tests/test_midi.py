@@ -35,7 +35,7 @@ def vlq(number):
 def track(*events):
     """A chunk of (tick, bytes of an event); ends after the last."""
     body, now = b"", 0
-    for tick, event in sorted(events, key=lambda each: each[0]):
+    for tick, event in sorted(events, key=lambda event: event[0]):
         body, now = body + vlq(tick - now) + event, tick
     body += vlq(1) + END
     return b"MTrk" + len(body).to_bytes(4, "big") + body
@@ -126,10 +126,10 @@ def test_every_note_on_comes_out_whether_or_not_it_ends(events, end):
         now += delta
     body += b"\x00" + end if end else b""
     still_on = b"".join(b"\x00\x99\x2a\x40" for _ in events)
-    chunks = [b"MTrk" + len(each).to_bytes(4, "big") + each for each in (body, still_on)]
+    chunks = [b"MTrk" + len(chunk).to_bytes(4, "big") + chunk for chunk in (body, still_on)]
     pieces = read(midi(*chunks))
-    heard = sum(int(piece.groove.hits.sum()) + piece.dropped + sum(piece.unmapped.values()) for piece in pieces)
-    assert heard == len(events) + sum(kind == 2 for _, _, kind in events)
+    num_read = sum(int(piece.groove.hits.sum()) + piece.dropped + sum(piece.unmapped.values()) for piece in pieces)
+    assert num_read == len(events) + sum(kind == 2 for _, _, kind in events)
 
 
 def test_drums_are_channel_ten_in_format_0_and_1_whatever_the_track():
@@ -344,6 +344,40 @@ def test_a_groove_survives_midi_within_a_tick(kit, grid, bars, density, seed):
     # A second time changes nothing at all.
     (third,) = read(to_midi_bytes(again.groove), kit=kit, grid=grid)
     assert (third.groove.offset == again.groove.offset).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([(4, 4), (3, 4), (6, 8)]), st.sampled_from([90, 117, 140]), st.integers(1, 3)),
+        min_size=1,
+        max_size=5,
+    ),
+    st.integers(0, 2**32 - 1),
+)
+def test_the_spans_of_a_tempo_map_in_several_metres_are_read_as_they_were_written(spans, seed):
+    rng, events, expected, start = np.random.default_rng(seed), [], [], 0
+    for signature, bpm, bars in spans:
+        size = 16 * signature[0] // signature[1]
+        hits = rng.random((bars * size, 2)) < 0.3
+        hits[::size, 0] = True  # A span without hits is left out, and one is as long as its hits.
+        events += [tempo(start, bpm), metre(start, *signature)]
+        for step, column in np.argwhere(hits).tolist():
+            tick = start + 120 * step + int(rng.integers(-50, 50))
+            events += hit(max(tick, 0), (36, 38)[column])
+        if expected and expected[-1][:2] == (signature, bpm):
+            *same, hits_before = expected.pop()
+            expected.append((*same, np.concatenate([hits_before, hits])))
+        else:
+            expected.append((signature, bpm, start, hits))
+        start += 120 * len(hits)
+    for beats, unit in {signature for signature, *_ in expected}:
+        grid = Grid(steps_per_beat=16 // unit, beats_per_bar=beats, beat_unit=unit)
+        pieces = read(midi(track(*events)), grid=grid)
+        of_metre = [span[1:] for span in expected if span[0] == (beats, unit)]
+        assert [(piece.groove.tempo_bpm, piece.start_tick) for piece in pieces] == [span[:2] for span in of_metre]
+        for piece, (*_, hits) in zip(pieces, of_metre, strict=True):
+            assert (piece.groove.hits[:, :2] == hits).all() and piece.groove.hits.sum() == hits.sum()
 
 
 def test_a_hit_before_time_zero_is_written_at_zero(tmp_path):

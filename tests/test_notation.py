@@ -292,7 +292,7 @@ def test_the_bars_are_as_many_as_it_takes_to_repeat_or_as_asked():
         ('d1 $ s "bd', "line 1, column 8: a quote that is not closed"),
         ('d1 $ every 2 (fast 2) $ s "bd"', "line 1, column 6: 'every' is not read"),
         ('d1 $ s "bd" |+| gain 0.5', "column 13: '|+|' is not read"),
-        ('gain "1" # s "bd"', "column 1: gain of nothing"),
+        ('gain "1" # s "bd"', "column 1: gain without a sound"),
         ('d1\n  $ s "bd\n   foo"', "line 3, column 4: no voice"),
         ('s "bd" # gain "loud"', "column 16: gain 'loud', expected a number from 0 to 10"),
         ('setcps fast\ns "bd"', "line 1, column 1: setcps without a number"),

@@ -1,1 +1,1 @@
-"""Values that everything else is made of: errors, files, the grid, the groove, kits, tracks, limits."""
+"""Values that all other layers use: errors, files, the grid, the groove, kits, tracks, limits."""

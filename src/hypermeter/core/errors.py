@@ -2,4 +2,4 @@
 
 
 class HypermeterError(Exception):
-    """Bad input, said in one line: what, where, what was expected, what to do."""
+    """Bad input. The message is one line: what is wrong, where, what was expected, what to do."""

@@ -1,4 +1,4 @@
-"""Packages that only some of the work needs, and the extra of this package that installs each."""
+"""Optional packages, and the extra of this package that installs each of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,23 +11,23 @@ EXTRAS = (
     | dict.fromkeys(("fastapi", "uvicorn"), "serve")
     | dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx")
 )
-"""Package that may be missing -> the extra that installs it."""
+"""Optional package -> the extra that installs it."""
 
 
 class MissingPackageError(HypermeterError, ModuleNotFoundError):
-    """A package of an extra is not installed. ``name`` is the package's."""
+    """An optional package is not installed; `name` is that of the package."""
 
 
 @contextmanager
 def needs(what: str, of_torch: str = "train") -> Iterator[None]:
-    """Say in one line which extra to install where an import in the block finds a package of EXTRAS missing.
+    """Name the extra to install if an import in the block fails because a package of EXTRAS is missing.
 
     Args:
-        what: needs the package; the line begins with it. Of blocks in each other the outermost says it.
-        of_torch: the extra that is named where torch is missing: torch alone, or train with all that training needs.
+        what: what needs the package: the start of the message. Of nested blocks the outermost gives the message.
+        of_torch: the extra to name for torch.
 
     Raises:
-        MissingPackageError: such a package is missing. One of no extra is a ``ModuleNotFoundError``, as it was.
+        MissingPackageError: a package of EXTRAS is missing. For any other package the `ModuleNotFoundError` is kept.
     """
     try:
         yield

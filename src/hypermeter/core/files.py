@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Writing files: whole, or not at all."""
 
 import glob
 import os
@@ -12,21 +12,19 @@ from hypermeter.core.errors import HypermeterError
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its name once the block has ended well.
+    """Yield a temporary path in the folder of `path`, which is renamed to `path` when the block ends without an error.
 
-    A link stays, and the file it leads to is replaced. Within the block, write with what raises ``OSError`` when the
-    disk is full: libraries that open files themselves raise errors of their own, so let them fill a buffer.
+    A symbolic link is kept, and its target replaced. Write within the block by means that raise `OSError` when the disk
+    is full; libraries that open files themselves raise other errors, so let them write to a buffer.
 
     Raises:
-        HypermeterError: a folder, device or pipe stands there; the folder cannot be made or written; the disk is full.
+        HypermeterError: `path` is a folder, device or pipe; its folder cannot be made or written; the disk is full.
     """
     path = Path(path)
     if path.is_symlink():
         path = path.resolve()
     if path.exists() and not path.is_file():
-        raise HypermeterError(
-            f"{path}: a folder, device or pipe, expected a file or nothing there; choose another path"
-        )
+        raise HypermeterError(f"{path}: a folder, device or pipe, expected a file or no such path; choose another path")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}{path.suffix}")
     try:
         if not path.parent.is_dir():
@@ -43,30 +41,26 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def check_out(out: str | Path, suffixes: Sequence[str], read: Iterable[str | Path | None] = ()) -> None:
-    """That a file to write is named as what it holds, and is none of those that are read.
+    """Raise if a file to write has a wrong suffix, or is one of the files that are read.
 
     Args:
-        out: of the file to write.
-        suffixes: that it may have, with the dot.
-        read: the files that it may not replace; what is not there, or None, is none.
+        out: path of the file to write.
+        suffixes: those that it may have, with the dot, in lower case.
+        read: paths of the files that are read; `None`, and a path that does not exist, are ignored.
 
     Raises:
-        HypermeterError: where it does not hold.
+        HypermeterError: another suffix, or a file that is read.
     """
     out = Path(out)
     if out.suffix.lower() not in suffixes:
         raise HypermeterError(f"{out}: expected a name that ends in {' or '.join(suffixes)}")
-    for each in read:
-        try:
-            is_read = each is not None and out.samefile(each)
-        except OSError:  # one of them is not there
-            is_read = False
-        if is_read:
+    for path in read:
+        if path is not None and out.exists() and Path(path).exists() and out.samefile(path):
             raise HypermeterError(f"{out}: one of the files that are read; choose another path for the new one")
 
 
 def remove_leftovers(path: str | Path) -> None:
-    """Remove what processes killed within ``atomic_write`` to ``path`` left; none may be writing it now."""
+    """Remove the temporary files of killed processes that wrote `path`. No process may be writing it."""
     path = Path(path)
-    for each in path.parent.glob(f".{glob.escape(path.stem)}.*-*{path.suffix}"):
-        each.unlink(missing_ok=True)
+    for leftover in path.parent.glob(f".{glob.escape(path.stem)}.*-*{path.suffix}"):
+        leftover.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A groove: drumming on a grid, as a value."""
+"""Grooves: drumming on a grid, as immutable values."""
 
 import math
 from collections.abc import Mapping
@@ -15,33 +15,33 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit, load_kit
 
 DEFAULT_VELOCITY = 0.8
-"""Of hits and notes that nobody told how loud to play. In [0, 1]."""
-
+"""Velocity in [0, 1] of hits and notes for which none is given."""
 
 _ARRAYS = ("hits", "velocity", "offset", "sections")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Groove:
-    """Drumming on a grid: T steps by V voices.
+    """Drumming on a grid of T steps and V voices.
 
-    A value: the arrays are copied on construction and cannot be written into; ``dataclasses.replace`` makes a groove
-    that differs. Two grooves are equal where all their parts are, velocity and offset without a hit included, and kits
-    are compared by their voices. Equal grooves have equal hashes.
+    A groove is immutable: its arrays are copied on construction and are read-only; `dataclasses.replace` returns a
+    changed copy. Grooves are equal if all fields are, including velocity and offset of cells without a hit; kits are
+    compared by their voices. Equal grooves have equal hashes.
 
     Args:
-        hits: (T, V), 0 or 1; kept as uint8.
-        velocity: (T, V) in [0, 1]; read where there is a hit; kept as float32. Left out: DEFAULT_VELOCITY at each hit.
-        offset: (T, V) in [-.5, .5) steps, late is positive; kept as float32. Left out: 0.
+        hits: (T, V), 0 or 1; stored as uint8.
+        velocity: (T, V) in [0, 1], read where there is a hit; stored as float32. Default: DEFAULT_VELOCITY at each hit.
+        offset: (T, V) in [-.5, .5) steps, late is positive, read where there is a hit; stored as float32. Default: 0.
         tempo_bpm: quarter notes a minute.
-        kit: name of a kit, path of its YAML file, or a ``Kit``; a kit's record becomes a ``Kit``.
-        sections: one label a bar, or None.
-        tracks: name -> codes (T,) of a track beside the drums, see ``tracks``; kept as int16.
-        unknown: which of velocity, offset and tempo_bpm a file did not tell, so that they only fill a place: metrics
-            that read them are undefined.
+        kit: the name of a kit, the path of its YAML file, a `Kit`, or a kit's record.
+        grid: the metre and its steps.
+        sections: (bars,) labels, one for each bar, or `None`.
+        unknown: which of velocity, offset and tempo_bpm have default values because their source lacks them; metrics
+            that depend on them are NaN.
+        tracks: name -> codes (T,) of a track beside the drums, see `core.tracks`; stored as int16.
 
     Raises:
-        HypermeterError: shapes that differ, or values outside the ranges above.
+        HypermeterError: arrays of different shapes, or values outside these ranges.
     """
 
     hits: np.ndarray
@@ -60,9 +60,9 @@ class Groove:
             raise HypermeterError(f"groove: hits of shape {hits.shape}, expected (steps, voices) of 0 and 1")
         velocity = np.where(hits > 0, DEFAULT_VELOCITY, 0.0) if self.velocity is None else self.velocity
         offset = np.zeros(hits.shape, np.float32) if self.offset is None else self.offset
-        self._set("hits", _frozen(hits, np.uint8))
-        self._set("velocity", _frozen(velocity, np.float32))
-        self._set("offset", _frozen(offset, np.float32))
+        self._set("hits", _read_only_copy(hits, np.uint8))
+        self._set("velocity", _read_only_copy(velocity, np.float32))
+        self._set("offset", _read_only_copy(offset, np.float32))
         for name, array in (("velocity", self.velocity), ("offset", self.offset)):
             if array.shape != hits.shape:
                 raise HypermeterError(f"groove: {name} of shape {array.shape}, hits of {hits.shape}: expected the same")
@@ -70,13 +70,13 @@ class Groove:
             raise HypermeterError("groove: velocity outside [0, 1]")
         if not ((self.offset >= -0.5) & (self.offset < 0.5)).all():
             raise HypermeterError("groove: offset outside [-.5, .5) steps")
-        tracks = {name: self._codes(name, np.asarray(codes)) for name, codes in self.tracks.items()}
+        tracks = {name: self._checked_codes(name, np.asarray(codes)) for name, codes in self.tracks.items()}
         self._set("tracks", MappingProxyType(tracks))
         self._set("unknown", frozenset(self.unknown))
         if isinstance(self.kit, Mapping):
             self._set("kit", load_kit(self.kit))
         if self.sections is not None:
-            sections = _frozen(self.sections, np.str_)
+            sections = _read_only_copy(self.sections, np.str_)
             if sections.shape != (self.num_bars,):
                 raise HypermeterError(
                     f"groove: {len(self.sections)} sections, expected one for each of {self.num_bars} bars"
@@ -88,14 +88,14 @@ class Groove:
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
-    def _codes(self, name: str, codes: np.ndarray) -> np.ndarray:
+    def _checked_codes(self, name: str, codes: np.ndarray) -> np.ndarray:
         if not name.isidentifier():
             raise HypermeterError(f"groove: a track is named {name!r}, expected a word of letters, digits and _")
         if codes.shape != self.hits.shape[:1]:
             raise HypermeterError(f"groove: track {name} of shape {codes.shape}, expected ({len(self.hits)},)")
         if codes.dtype.kind not in "ui" or ((codes < 0) | (codes > 127)).any():
             raise HypermeterError(f"groove: track {name} of {codes.dtype}, expected whole numbers from 0 to 127")
-        return _frozen(codes, np.int16)
+        return _read_only_copy(codes, np.int16)
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -118,27 +118,22 @@ class Groove:
         steps, voices = self.hits.shape
         kit = self.kit.name if isinstance(self.kit, Kit) else self.kit
         bars = "1 bar" if self.num_bars == 1 else f"{self.num_bars} bars"
-        cut = f" ({steps} steps)" if steps % self.grid.steps_per_bar else ""
-        parts = [f"{bars} of {self.grid.metre}{cut}", f"{self.tempo_bpm:g} bpm"]
+        short_last_bar = f" ({steps} steps)" if steps % self.grid.steps_per_bar else ""
+        parts = [f"{bars} of {self.grid.metre}{short_last_bar}", f"{self.tempo_bpm:g} bpm"]
         parts += [f"{voices} voices of {kit}", f"{self.hits.sum()} hits"]
         sections = [] if self.sections is None else [name for name in self.sections.tolist() if name]
-        for what, names in (
-            ("sections", dict.fromkeys(sections)),
-            ("tracks", self.tracks),
-            ("unknown", sorted(self.unknown)),
-        ):
-            if names:
-                parts.append(f"{what} {' '.join(names)}")
+        lists = {"sections": dict.fromkeys(sections), "tracks": self.tracks, "unknown": sorted(self.unknown)}
+        parts += [f"{field} {' '.join(names)}" for field, names in lists.items() if names]
         return f"<Groove: {', '.join(parts)}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies and pickles are made as any groove is, so that their arrays cannot be written into either."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        """Copy and unpickle through the constructor, so that the arrays of the copy are read-only too."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         return Groove, tuple((values | {"tracks": dict(self.tracks)}).values())
 
     @property
     def num_bars(self) -> int:
-        """Bars begun; the last may be short."""
+        """Number of bars, a short last one included."""
         return -(-len(self.hits) // self.grid.steps_per_bar)
 
     @property
@@ -146,22 +141,21 @@ class Groove:
         return 60.0 / self.tempo_bpm / self.grid.steps_per_quarter
 
     def _repr_html_(self) -> str | None:
-        """What a notebook shows of a groove: the drum grid and a player. None, where nothing is there to draw it."""
+        """Return the display in a notebook, the drum grid and a player; `None` where `notebook.groove_html` is."""
         return None if notebook.groove_html is None else notebook.groove_html(self)
 
 
-def _frozen(values: Any, dtype: Any) -> np.ndarray:
-    """A copy that cannot be written into."""
+def _read_only_copy(values: Any, dtype: Any) -> np.ndarray:
     array = np.array(values, dtype)
     array.flags.writeable = False
     return array
 
 
-def _are_kits_equal(one: str | Path | Kit, other: str | Path | Kit) -> bool:
-    """Whether the voices are the same. A kit that cannot be read equals only itself."""
-    if one == other:
+def _are_kits_equal(first: str | Path | Kit, second: str | Path | Kit) -> bool:
+    """Return whether the voices are the same. A kit that cannot be read equals only itself."""
+    if first == second:
         return True
     try:
-        return load_kit(one) == load_kit(other)
+        return load_kit(first) == load_kit(second)
     except HypermeterError:
         return False

@@ -1,20 +1,18 @@
-"""Drum kits: which MIDI pitches each voice reads, and the one it writes."""
+"""Drum kits: the MIDI pitches that each voice is read from, and the one it is written with."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from hypermeter.core.errors import HypermeterError
 
 KITS = ("gm10", "magenta9", "gm")
-"""Names of the kits that come with the package."""
+"""Names of the shipped kits."""
 
 _BASS_DRUMS = {35, 36}
 _SKINS = {37, 38, 39, 40, 41, 43, 45, 47, 48, 50, 60, 61, 62, 63, 64, 65, 66}
@@ -25,12 +23,12 @@ _FORM = "snare: {class_id: 1, pitches: [38, 40]}"
 
 @dataclass(frozen=True)
 class Voice:
-    """One column of a groove.
+    """A voice: one column of a groove.
 
     Args:
-        name: as shown to people.
-        pitches: the MIDI pitches, 0-127, read as this voice.
-        write: the one of them that is written.
+        name: the name, without spaces, | and #.
+        pitches: MIDI pitches in 0-127 that are read as this voice.
+        write: the one of them with which it is written.
     """
 
     name: str
@@ -43,8 +41,8 @@ class Kit:
     """Voices in the order of a groove's columns.
 
     Raises:
-        HypermeterError: no voices, two of one name, a name that the ASCII grid could not read back, a pitch that is not
-            0-127 or has two voices, a written pitch that the voice does not read.
+        HypermeterError: no voices; a name that occurs twice or that the ASCII grid could not read back; a pitch outside
+            0-127 or of two voices; a voice whose written pitch is not one of its pitches.
     """
 
     name: str
@@ -86,17 +84,17 @@ class Kit:
 
     @cached_property
     def pitch_to_voice(self) -> dict[int, int]:
-        """MIDI pitch -> column."""
+        """MIDI pitch -> column of its voice."""
         return {pitch: column for column, voice in enumerate(self.voices) for pitch in voice.pitches}
 
     @cached_property
     def columns(self) -> np.ndarray:
-        """(128,): the column of each MIDI pitch, -1 where no voice reads it."""
+        """(128,): column of the voice of each MIDI pitch, -1 where there is none."""
         return np.array([self.pitch_to_voice.get(pitch, -1) for pitch in range(128)])
 
     @property
     def streams(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        """Columns of the low (bass drums), mid (snares, toms, hand drums) and high (the rest) voices."""
+        """Columns of the low (bass drums), mid (snares, toms, hand drums) and high (all other) voices."""
         low, mid, high = [], [], []
         for column, voice in enumerate(self.voices):
             (low if voice.write in _BASS_DRUMS else mid if voice.write in _SKINS else high).append(column)
@@ -109,7 +107,7 @@ class Kit:
 
     @property
     def record(self) -> str | dict[str, Any]:
-        """What a file keeps of its kit, for ``load_kit``: the name of a kit of the package, or else ``to_dict``."""
+        """The form in which files store a kit and `load_kit` takes it: the name of a shipped kit, else `to_dict`."""
         return self.name if self.name in KITS and self == _shipped(self.name) else self.to_dict()
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,10 +116,10 @@ class Kit:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Kit":
-        """The kit that ``to_dict`` wrote.
+        """Return the kit that `to_dict` wrote.
 
         Raises:
-            HypermeterError: a field is missing, or the kit is not sound.
+            HypermeterError: a missing field, or values that `Kit` refuses.
         """
         try:
             voices = tuple(Voice(v["name"], tuple(v["pitches"]), v["write"]) for v in values["voices"])
@@ -131,16 +129,16 @@ class Kit:
 
 
 def load_kit(kit: str | Path | Kit | Mapping[str, Any] = "gm10") -> Kit:
-    """A kit by name, by its record, or from a YAML file of lines ``voice: {class_id: 3, pitches: [46]}``.
+    """Return a kit by its name, by its record, or from a YAML file with lines `voice: {class_id: 3, pitches: [46]}`.
 
-    ``class_id`` is the column and may be left out of all lines, which are then taken in order; ``write`` may name the
-    pitch written, which is otherwise the first; a bare list of pitches will do for a voice. A ``Kit`` is given back.
+    `class_id` is the column; without it in any line, columns follow the order of the lines. `write` is the pitch that
+    is written, the first by default. A list of pitches alone also defines a voice.
 
     Args:
-        kit: gm10, magenta9, gm; the path of a YAML file; a ``Kit``; or a mapping that ``Kit.to_dict`` gave.
+        kit: gm10, magenta9 or gm; the path of a YAML file; a `Kit`, which is returned; or what `Kit.to_dict` returned.
 
     Raises:
-        HypermeterError: no such kit or file, a record or YAML that is not a kit.
+        HypermeterError: no such kit or file, or a record or file that defines no kit.
     """
     if isinstance(kit, Kit):
         return kit
@@ -160,10 +158,10 @@ def load_kit(kit: str | Path | Kit | Mapping[str, Any] = "gm10") -> Kit:
 
 
 def check_voices(kit: Kit, num_voices: int) -> None:
-    """Refuses a groove of another number of voices than its kit has.
+    """Raise if a groove has another number of voices than its kit.
 
     Raises:
-        HypermeterError: they differ.
+        HypermeterError: the numbers differ.
     """
     if num_voices != kit.num_voices:
         raise HypermeterError(
@@ -173,12 +171,25 @@ def check_voices(kit: Kit, num_voices: int) -> None:
 
 @lru_cache
 def _shipped(name: str) -> Kit:
-    return _parse_kit(name, (resources.files("hypermeter") / "kits" / f"{name}.yaml").read_text("utf-8"), f"kit {name}")
+    path = Path(__file__).parents[1] / "kits" / f"{name}.yaml"
+    return _parse_kit(name, path.read_text("utf-8"), f"kit {name}")
 
 
 def _parse_kit(name: str, text: str, where: str) -> Kit:
+    import yaml  # here, since most modules that import this one read no kit
+
+    class NoDuplicates(yaml.SafeLoader):
+        """Raise for a key that occurs twice: YAML keeps the last one in silence, and a voice would be lost."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for number, key in enumerate(keys):
+                if key in keys[:number]:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key} is there twice", node.start_mark)
+            return super().construct_mapping(node, deep)
+
     try:
-        entries = yaml.load(text, Loader=_NoDuplicates)
+        entries = yaml.load(text, Loader=NoDuplicates)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""
@@ -209,14 +220,3 @@ def _parse_kit(name: str, text: str, where: str) -> Kit:
 
 def _is_pitch(value: object) -> bool:
     return type(value) is int and 0 <= value <= 127
-
-
-class _NoDuplicates(yaml.SafeLoader):
-    """YAML keeps the last of two equal keys in silence: a voice would be lost."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for number, key in enumerate(keys):
-            if key in keys[:number]:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} is there twice", node.start_mark)
-        return super().construct_mapping(node, deep)

@@ -1,24 +1,24 @@
-"""Bounds of what generation takes."""
+"""Bounds of the options of generation."""
 
 from hypermeter.core.errors import HypermeterError
 
 LEAST_TEMPERATURE = 1e-6
-"""Below it, a temperature is 0: the likeliest is taken."""
+"""A lower temperature counts as 0: the most probable outcome is chosen."""
 
 MOST_TEMPERATURE = 1e6
-"""Of velocity and timing: at it any component is as likely as another, and a hit as far out as it can be."""
+"""Of velocity and timing: at this temperature their distributions are practically uniform."""
 
 MOST_BIAS = 100
-"""Of a voice, in log odds: what is likelier than this is certain."""
+"""Of a voice, in log odds."""
 
 MOST_GUIDANCE = 100
 
 MOST_ENUMERATED_VOICES = 12
-"""Of more voices, combinations are drawn, not listed."""
+"""With more voices than these, combinations of hits are sampled, not enumerated."""
 
 
 MOST_SEED = 2**53 - 1
-"""What a number in JavaScript holds, so that the page takes every seed."""
+"""The largest whole number that JavaScript represents exactly, so that the page takes every seed."""
 
 
 def check_seed(seed: int | None) -> None:

@@ -1,7 +1,7 @@
-"""What a notebook shows of a groove. The core draws nothing: a layer above puts its function here."""
+"""The display of a groove in a notebook, which a higher layer sets, as the core draws nothing."""
 
 from collections.abc import Callable
 from typing import Any
 
 groove_html: Callable[[Any], str] | None = None
-"""A groove -> HTML. None: notebooks print the groove instead."""
+"""Groove -> HTML; `None` where notebooks are to print the groove instead."""

@@ -1,4 +1,4 @@
-"""Grooves as an ASCII grid that people read and that reads back."""
+"""Writing grooves as an ASCII grid for people, and reading it back."""
 
 import re
 from pathlib import Path
@@ -12,16 +12,16 @@ from hypermeter.core.kit import Kit, check_voices, load_kit
 from hypermeter.core.tracks import HOLD, LOWEST_PITCH, TRACKS
 
 LEVELS = {"o": 0.3, "x": 0.7, "X": 0.95}
-"""Symbol of a hit -> velocity: ghost note, plain, accent. A rest is a dot."""
+"""Symbol of a hit -> velocity: ghost note, normal hit, accent. A rest is a dot."""
 
 NOTES = "CcDdEFfGgAaB"
-"""A note's name in one letter, small where it is sharp."""
+"""Note names in one letter each, in lower case for sharps."""
 
 HEADER = r"tempo (\d{1,9}(?:\.\d{1,30})?), metre (\d{1,3}/\d{1,3}), (\d{1,3}) steps a beat, phrases of (\d{1,3})"
-"""What stands first in a groove as text: tempo, metre, steps a beat, bars a phrase."""
+"""Pattern of the first line of a groove as text: tempo, metre, steps a beat, bars a phrase."""
 
 _OCTAVES = "_0123456789"
-"""An octave's number in one sign; MIDI's lowest is that below 0."""
+"""Octaves in one sign each, from the lowest of MIDI, which is number -1."""
 
 _OCTAVE = "-octave"
 _HEADER = re.compile(HEADER)
@@ -29,14 +29,14 @@ _ROW = re.compile(r"(\S+) *\|(.*)\|")
 
 
 def ascii_grid(groove: Groove) -> str:
-    """Voices down, steps across, bars between ``|``, one block of lines a phrase; the last voice of the kit on top.
+    """Return a groove as text: a block of lines for each phrase, a row for each voice, bars between `|`.
 
-    ``read_ascii`` reads it back: hits exactly, velocity as one of LEVELS. Left out are offsets and voices without hits.
-    A groove without hits shows all voices. A track has two rows below the drums: its notes, a letter of NOTES where one
-    begins and - while it goes on, and their octaves, 4 from middle C on.
+    The last voice of the kit is on top. Left out are offsets, and voices without hits unless none has any. A track has
+    two rows below the drums: its notes, a letter of NOTES where one starts and - while it is held, and their octaves,
+    of which 4 starts at middle C. `read_ascii` reads the text back: hits exactly, velocity as one of LEVELS.
 
     Raises:
-        HypermeterError: hits of another number of voices than the kit has.
+        HypermeterError: another number of voices than the kit has.
     """
     grid, kit = groove.grid, load_kit(groove.kit)
     check_voices(kit, groove.hits.shape[1])
@@ -58,25 +58,22 @@ def ascii_grid(groove: Groove) -> str:
             rows.append(f"{kit.names[column]:{width}}|{'|'.join(bars)}|")
         for name, codes in groove.tracks.items():
             for row, letters in zip((name, f"{name}{_OCTAVE}"), _track_rows(codes), strict=True):
-                part = letters[start : start + grid.steps_per_phrase]
-                bars = [part[at : at + size] for at in range(0, len(part), size)]
+                letters = letters[start : start + grid.steps_per_phrase]
+                bars = [letters[at : at + size] for at in range(0, len(letters), size)]
                 rows.append(f"{row:{width}}|{'|'.join(bars)}|")
         blocks.append("\n".join(rows))
     return "\n\n".join(blocks) + "\n"
 
 
 def _track_rows(codes: np.ndarray) -> tuple[str, str]:
-    """A letter a step: notes, and octaves."""
-    begins = [code > HOLD for code in codes.tolist()]
-    notes = "".join(
-        NOTES[c % 12] if b else "-" if c == HOLD else "." for c, b in zip(codes.tolist(), begins, strict=True)
-    )
-    octaves = "".join(_OCTAVES[c // 12] if b else "." for c, b in zip(codes.tolist(), begins, strict=True))
+    """Return the rows of notes and octaves, with a letter for each step."""
+    notes = "".join(NOTES[code % 12] if code > HOLD else "-" if code == HOLD else "." for code in codes.tolist())
+    octaves = "".join(_OCTAVES[code // 12] if code > HOLD else "." for code in codes.tolist())
     return notes, octaves
 
 
 def _track_codes(name: str, notes: str, octaves: str) -> np.ndarray:
-    """What ``_track_rows`` wrote, bar lines taken out."""
+    """Return the codes of the rows that `_track_rows` returned."""
     if len(notes) != len(octaves):
         raise HypermeterError(f"grid: {name} of {len(notes)} steps, its octaves of {len(octaves)}: expected the same")
     codes = np.zeros(len(notes), np.int16)
@@ -86,30 +83,28 @@ def _track_codes(name: str, notes: str, octaves: str) -> np.ndarray:
         elif note != ".":
             code = 12 * _OCTAVES.find(octave) + NOTES.find(note)
             if note not in NOTES or octave not in _OCTAVES or not LOWEST_PITCH <= code <= 127:
-                found = f"{note}{octave}"
-                raise HypermeterError(f"grid: {name} has {found!r} at step {step + 1}, expected a note as C2")
+                pair = f"{note}{octave}"
+                raise HypermeterError(f"grid: {name} has {pair!r} at step {step + 1}, expected a note such as C2")
             codes[step] = code
     return codes
 
 
 def read_ascii(text: str, kit: str | Path | Kit = "gm10", grid: Grid | None = None) -> Groove:
-    """A groove from what ``ascii_grid`` writes. The first line, of tempo and metre, may be left out; # is a comment.
+    """Return the groove that a text in the form of `ascii_grid` denotes; `#` starts a comment.
 
     Args:
-        text: rows of voices, a blank line between phrases.
-        kit: names the voices: a kit's name, the path of its YAML file, or a ``Kit``.
-        grid: where the first line is left out; None is 4/4 in sixteenths.
-
-    Returns:
-        The groove; without the first line its tempo is ``unknown``.
+        text: rows of voices, with a blank line between phrases. Without the first line, of tempo and metre, the tempo
+            is 120 and `unknown`.
+        kit: the voices: an argument of `load_kit`.
+        grid: the grid if there is no first line. Default: 4/4 in sixteenths.
 
     Raises:
         HypermeterError: an unknown voice or symbol, rows of different lengths, a bar that is too short or too long.
     """
-    given, kit = kit, load_kit(kit)
+    given_kit, kit = kit, load_kit(kit)
     grid, tempo_bpm, unknown = grid or Grid(), 120.0, frozenset(("tempo_bpm",))
     blocks: list[dict[int, str]] = [{}]
-    played = {*TRACKS, *re.findall(rf"^\s*(\S+){_OCTAVE} *\|", text, re.MULTILINE)}
+    track_names = {*TRACKS, *re.findall(rf"^\s*(\S+){_OCTAVE} *\|", text, re.MULTILINE)}
     melodies: dict[str, list[str]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         where, line = f"grid, line {number}", line.partition("#")[0].strip()
@@ -117,7 +112,7 @@ def read_ascii(text: str, kit: str | Path | Kit = "gm10", grid: Grid | None = No
             grid, tempo_bpm = Grid.of_metre(header[2], int(header[3]), int(header[4])), float(header[1])
             unknown = frozenset()
         elif row := _ROW.fullmatch(line):
-            if row[1].removesuffix(_OCTAVE) in played and row[1] not in kit.names:
+            if row[1].removesuffix(_OCTAVE) in track_names and row[1] not in kit.names:
                 melodies.setdefault(row[1], []).append(row[2].replace("|", ""))
                 continue
             column = _column(row[1], row[2], kit, where)
@@ -138,37 +133,36 @@ def read_ascii(text: str, kit: str | Path | Kit = "gm10", grid: Grid | None = No
     velocity = np.zeros(symbols.shape, np.float32)
     for symbol, level in LEVELS.items():
         velocity[symbols == symbol] = level
-    joined = {name: "".join(parts) for name, parts in melodies.items()}
-    if alone := {name.removesuffix(_OCTAVE) for name in joined} - joined.keys():
-        raise HypermeterError(f"grid: octaves of {min(alone)} without its notes, expected a row of each")
+    rows = {name: "".join(parts) for name, parts in melodies.items()}
+    if lonely := {name.removesuffix(_OCTAVE) for name in rows} - rows.keys():
+        raise HypermeterError(f"grid: octaves of {min(lonely)} without its notes, expected a row of each")
     tracks = {
-        name: _track_codes(name, row, joined.get(name + _OCTAVE, ""))
-        for name, row in joined.items()
+        name: _track_codes(name, row, rows.get(name + _OCTAVE, ""))
+        for name, row in rows.items()
         if not name.endswith(_OCTAVE)
     }
-    return Groove(symbols != ".", velocity, tempo_bpm=tempo_bpm, kit=given, grid=grid, unknown=unknown, tracks=tracks)
+    offset = np.zeros(symbols.shape)
+    return Groove(symbols != ".", velocity, offset, tempo_bpm, given_kit, grid, unknown=unknown, tracks=tracks)
 
 
 def _column(voice: str, bars: str, kit: Kit, where: str) -> int:
     if voice not in kit.names:
         raise HypermeterError(f"{where}: no voice {voice!r} in {kit.name}, expected one of {', '.join(kit.names)}")
-    if strange := set(bars) - {*LEVELS, ".", "|"}:
-        raise HypermeterError(f"{where}: symbol {min(strange)!r}, expected one of {' '.join(LEVELS)} or a dot")
+    if unknown := set(bars) - {*LEVELS, ".", "|"}:
+        raise HypermeterError(f"{where}: symbol {min(unknown)!r}, expected one of {' '.join(LEVELS)} or a dot")
     return kit.names.index(voice)
 
 
 def _bars(block: dict[int, str], kit: Kit) -> list[np.ndarray]:
-    """Bars (steps, V) of symbols."""
+    """Return the symbols of a phrase, one array (steps, V) for each bar."""
     rows = {column: row.split("|") for column, row in block.items()}
     if not rows:
         return []
     first, *others = rows
     for other in others:
         if [len(bar) for bar in rows[other]] != [len(bar) for bar in rows[first]]:
-            one, another = kit.names[other], kit.names[first]
-            raise HypermeterError(
-                f"grid: bars of {one} {block[other]!r}, expected as long as {another} {block[first]!r}"
-            )
+            expected = f"{kit.names[first]} {block[first]!r}"
+            raise HypermeterError(f"grid: bars of {kit.names[other]} {block[other]!r}, expected as long as {expected}")
     bars = [np.full((len(bar), kit.num_voices), ".") for bar in rows[first]]
     for column, row in rows.items():
         for bar, symbols in zip(bars, row, strict=True):

@@ -1,11 +1,10 @@
-"""Checkpoints: a model's weights, configuration, grid and kit in one safetensors file, and where such files lie."""
+"""Checkpoints: a model's weights, configuration, grid and kit in one safetensors file, and the paths of such files."""
 
 import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +18,22 @@ from hypermeter.core.files import atomic_write
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
 
-SHIPPED = Path(str(files("hypermeter") / "weights"))
-"""Where the models are that come with the package."""
+SHIPPED = Path(__file__).parents[1] / "weights"
+"""Folder of the shipped models."""
 
 VERSION = 1
-"""Of the record in a checkpoint beside the weights. A file of an earlier build has none, and reads alike."""
+"""Version of the metadata in a checkpoint. Files of earlier builds have none, and are read as this version."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a model is made from again.
+    """The content of a checkpoint.
 
     Args:
-        config: the arguments of its constructor, but for grid and kit.
-        grid: the metre.
-        kit: the voices, None where the model has no kit.
-        tensors: its ``state_dict``: NumPy arrays when read; arrays or PyTorch tensors when written.
+        config: the arguments of the model's constructor, without grid and kit.
+        grid: the grid of the model.
+        kit: the kit of the model, or `None`.
+        tensors: the `state_dict`: NumPy arrays when read, arrays or PyTorch tensors when written.
     """
 
     config: dict[str, Any]
@@ -44,8 +43,8 @@ class Checkpoint:
 
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint, notes: Mapping[str, Any]) -> None:
-    """Write a checkpoint whole or not at all; notes are anything JSON can hold. Floats are written as float32."""
-    about = {
+    """Write a checkpoint, whole or not at all. Floats become float32; `notes` must be representable in JSON."""
+    metadata = {
         "version": VERSION,
         "config": checkpoint.config,
         "grid": checkpoint.grid.to_dict(),
@@ -54,11 +53,11 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, notes: Mapping[st
     }
     tensors = {name: _array_of(tensor) for name, tensor in checkpoint.tensors.items()}
     with atomic_write(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata={"hypermeter": json.dumps(about)}))
+        temporary.write_bytes(save(tensors, metadata={"hypermeter": json.dumps(metadata)}))
 
 
 def _array_of(tensor: Any) -> NDArray[Any]:
-    """A NumPy array of an array, or of a PyTorch tensor on any device and of any type."""
+    """Return an array, or a PyTorch tensor of any type and on any device, as a NumPy array."""
     if hasattr(tensor, "detach"):
         tensor = tensor.detach().cpu()
         tensor = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
@@ -66,37 +65,38 @@ def _array_of(tensor: Any) -> NDArray[Any]:
 
 
 def shipped_models() -> list[str]:
-    """Names of the models that come with the package."""
-    return sorted(each.stem for each in SHIPPED.glob("*.safetensors"))
+    """Return the names of the shipped models, sorted."""
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:
-    """The file of a shipped model's name, of a training run (its best weights, else its last), or the path itself.
+    """Return the path of the checkpoint that a name or path denotes.
 
-    A string that is a shipped name means that model. A folder of the same name is ``./groove``, or a ``Path``; where it
-    holds a run, a warning says so.
+    A string that is the name of a shipped model denotes that model; a warning tells if a folder of that name holds a
+    training run, which is written `./groove`, or as a `Path`. The folder of a training run denotes its best weights,
+    else its last ones. Any other path is returned as it is.
 
     Raises:
-        HypermeterError: a folder without weights, or a name that is not shipped.
+        HypermeterError: a folder without weights, or neither a path that exists nor the name of a shipped model.
     """
     path, names = Path(name_or_path), shipped_models()
-    weights = [each for each in (path / "best.safetensors", path / "last.safetensors") if each.exists()]
+    weights = [file for file in (path / "best.safetensors", path / "last.safetensors") if file.exists()]
     if isinstance(name_or_path, str) and name_or_path in names:
         if weights:
             warnings.warn(f"{name_or_path} is the shipped model; the run in the folder is ./{path}", stacklevel=2)
         return SHIPPED / f"{name_or_path}.safetensors"
     if path.is_dir():
-        path = weights[0] if weights else path
-        if path.is_dir():
+        if not weights:
             raise HypermeterError(f"{path}: no checkpoint there; expected best.safetensors or last.safetensors in it")
-    elif path.suffix != ".safetensors" and not path.exists():
+        return weights[0]
+    if path.suffix != ".safetensors" and not path.exists():
         raise HypermeterError(f"{name_or_path}: no such checkpoint; give a .safetensors file, a run, or {names}")
     return path
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """What is wrong with a file that the block reads, or makes a model from, is said in one line that names it."""
+def checkpoint_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of a block that reads a checkpoint, or makes a model from it, into one that names the file."""
     try:
         yield
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -104,26 +104,24 @@ def reading(path: Path) -> Iterator[None]:
     except HypermeterError:
         raise
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise HypermeterError(
-            f"{path}: not a readable Hypermeter checkpoint ({first}); train or download again"
-        ) from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        message = f"{path}: not a readable Hypermeter checkpoint ({reason}); train or download again"
+        raise HypermeterError(message) from error
 
 
 def read_checkpoint(path: Path, kit: str | None = None) -> Checkpoint:
-    """Read a checkpoint. Call it in ``reading``, since a damaged file raises errors of many kinds.
+    """Return the content of a checkpoint. Call it within `checkpoint_errors`: damaged files raise errors of many types.
 
     Raises:
-        HypermeterError: a checkpoint of a later version; a kit of that name is asked for, and the model has another or
-            none.
+        HypermeterError: a checkpoint of a later version, or one whose kit is not named `kit`, where that is given.
     """
     with safe_open(path, framework="numpy") as file:
-        about = json.loads((file.metadata() or {})["hypermeter"])
+        metadata = json.loads((file.metadata() or {})["hypermeter"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    if (version := about.get("version", VERSION)) != VERSION:
+    if (version := metadata.get("version", VERSION)) != VERSION:
         raise HypermeterError(f"{path}: version {version} of the checkpoint, expected {VERSION}; update hypermeter")
-    own = None if about["kit"] is None else Kit.from_dict(about["kit"])
-    if kit is not None and (own is None or own.name != kit):
-        found = "no kit" if own is None else f"kit {own.name}"
-        raise HypermeterError(f"{path}: {found} in the checkpoint, expected kit {kit}; use its kit or another model")
-    return Checkpoint(about["config"], Grid.from_dict(about["grid"]), own, tensors)
+    model_kit = None if metadata["kit"] is None else Kit.from_dict(metadata["kit"])
+    if kit is not None and (model_kit is None or model_kit.name != kit):
+        name = "no kit" if model_kit is None else f"kit {model_kit.name}"
+        raise HypermeterError(f"{path}: {name} in the checkpoint, expected kit {kit}; use its kit or another model")
+    return Checkpoint(metadata["config"], Grid.from_dict(metadata["grid"]), model_kit, tensors)

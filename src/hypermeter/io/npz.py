@@ -1,4 +1,4 @@
-"""The .npz that hold performances: hits, what may stand beside them, and what their meta tells."""
+"""Reading the .npz files of performances: the hits, the arrays beside them, and the metadata."""
 
 import json
 import math
@@ -19,10 +19,10 @@ from hypermeter.core.kit import Kit, load_kit
 
 @contextmanager
 def open_npz(path: str | Path) -> Iterator[Mapping[str, Any]]:
-    """The arrays of a .npz by name; each is read when it is asked for.
+    """Yield the arrays of a .npz by name. Each is read when it is accessed.
 
     Raises:
-        HypermeterError: not a .npz, damaged, or an array of Python objects was asked for.
+        HypermeterError: no readable .npz, or access to an array of Python objects.
     """
     try:
         with open(path, "rb") as file:
@@ -41,10 +41,10 @@ def open_npz(path: str | Path) -> Iterator[Mapping[str, Any]]:
 
 
 def read_sequence(path: str | Path) -> np.ndarray:
-    """The hits (T, V) uint8 in a .npz. Only the key ``sequence`` is read, of any numeric or boolean type.
+    """Return the hits (T, V) uint8 of a .npz: its key `sequence`, of any numeric or boolean type.
 
     Raises:
-        HypermeterError: not a .npz, no ``sequence``, or one that is not a 2-d array of 0 and 1.
+        HypermeterError: no readable .npz, no `sequence`, or one that is not a 2-d array of 0 and 1.
     """
     with open_npz(path) as arrays:
         if "sequence" not in arrays:
@@ -57,24 +57,21 @@ def read_sequence(path: str | Path) -> np.ndarray:
         raise HypermeterError(f"{path}: sequence of shape {sequence.shape}, expected (steps, voices)")
     if sequence.dtype.kind == "f" and np.isnan(sequence).any():
         raise HypermeterError(f"{path}: sequence holds NaN, expected 0 and 1")
-    is_other = (sequence != 0) & (sequence != 1)
-    if is_other.any():
+    others = sequence[(sequence != 0) & (sequence != 1)]
+    if len(others):
         hint = "if these are velocities, save sequence > 0 and keep them under the key 'velocity'"
-        raise HypermeterError(f"{path}: sequence holds {sequence[is_other][0]:g}, expected 0 and 1; {hint}")
+        raise HypermeterError(f"{path}: sequence holds {others[0]:g}, expected 0 and 1; {hint}")
     return sequence.astype(np.uint8)
 
 
 def read_meta(path: str | Path) -> dict[str, Any]:
-    """What the key ``meta`` of a .npz tells, an object in JSON: ``kit``, a name or a kit's record; ``grid``; and more.
+    """Return the metadata of a .npz: the JSON object under the key `meta`, or {} without that key.
 
-    ``tempo_bpm`` is a number above 0; ``style`` and ``beat_type`` are text or null.
-
-    All may be missing: without ``meta`` it is {}, without ``kit`` nobody knows the voices, without ``grid`` the default
-    grid is meant.
+    `kit` is a name or a kit's record, `grid` an object, `tempo_bpm` a number above 0, `style` and `beat_type` are text
+    or null. Each of these, and other keys, may be missing.
 
     Raises:
-        HypermeterError: not a .npz; a ``meta`` that is not JSON or not an object; a kit, grid, tempo, style or beat
-            type that cannot be one.
+        HypermeterError: no readable .npz, `meta` that is no JSON object, or a value of another type.
     """
     with open_npz(path) as arrays:
         text = str(arrays["meta"]) if "meta" in arrays else "{}"
@@ -101,16 +98,16 @@ def read_meta(path: str | Path) -> dict[str, Any]:
 def read_kit_and_grid(
     path: str | Path, kit: Any = None, grid: Grid = Grid(), meta: Mapping[str, Any] | None = None
 ) -> tuple[Kit | None, Grid]:
-    """The kit and grid that the meta of a .npz tells; what it does not tell is as given.
+    """Return the kit and grid of a .npz; each that its metadata lacks is as given.
 
     Args:
         path: the .npz.
-        kit: what ``load_kit`` takes, or None.
-        grid: likewise.
-        meta: of ``read_meta``, where it was read before.
+        kit: an argument of `load_kit`, or `None`.
+        grid: the default grid.
+        meta: what `read_meta` returned, if it was read before.
 
     Raises:
-        HypermeterError: as ``read_meta``; an unknown kit, or a kit or grid that is not sound.
+        HypermeterError: as `read_meta`; an unknown kit, or an invalid kit or grid.
     """
     meta = read_meta(path) if meta is None else meta
     try:
@@ -120,42 +117,43 @@ def read_kit_and_grid(
         raise HypermeterError(f"{path}: {error}") from error
 
 
-def common_kit_and_grid(
+def read_shared_kit_and_grid(
     paths: Sequence[Path], kit: Any = None, grid: Grid = Grid(), mix_metres: bool = False
 ) -> tuple[Kit | None, Grid]:
-    """The one kit and grid of several .npz; only their meta is read.
+    """Return the kit and grid that several .npz have in common. Only their metadata is read.
 
     Args:
         paths: at least one.
-        kit: of files that name none, as for ``load_kit``.
-        grid: of files that tell none.
-        mix_metres: take several metres whose bars have as many steps, such as 3/4 and 6/8 in sixteenths; the grid is
-            then that of the first file.
+        kit: the kit of files without one, an argument of `load_kit`.
+        grid: the grid of files without one.
+        mix_metres: allow several metres whose bars have equal numbers of steps, such as 3/4 and 6/8 in sixteenths; the
+            grid is then that of the first file.
 
     Raises:
-        HypermeterError: as ``read_kit_and_grid``; a file of another kit or grid than the first.
+        HypermeterError: as `read_kit_and_grid`; a file whose kit or grid is not that of the first.
     """
     first, *others = paths
     expected_kit, expected_grid = read_kit_and_grid(first, kit, grid)
     for path in others:
-        found_kit, found_grid = read_kit_and_grid(path, kit, grid)
-        if found_kit != expected_kit:
-            found, expected = kit_name(found_kit), kit_name(expected_kit)
-            other = " of other voices" if found == expected else ""
+        file_kit, file_grid = read_kit_and_grid(path, kit, grid)
+        if file_kit != expected_kit:
+            name, expected = kit_name(file_kit), kit_name(expected_kit)
+            suffix = " of other voices" if name == expected else ""
             raise HypermeterError(
-                f"{path}: {found}{other}, expected {expected} as in {first}; prepare all with one kit"
+                f"{path}: {name}{suffix}, expected {expected} as in {first}; prepare all with one kit"
             )
-        if found_grid != expected_grid and not (mix_metres and are_alike(found_grid, expected_grid)):
-            alike = ", or train and evaluate with --mix-metres" if are_alike(found_grid, expected_grid) else ""
+        can_mix = have_equal_steps(file_grid, expected_grid)
+        if file_grid != expected_grid and not (mix_metres and can_mix):
+            hint = ", or train and evaluate with --mix-metres" if can_mix else ""
             raise HypermeterError(
-                f"{path}: {found_grid}, expected {expected_grid} as in {first}; prepare all on one grid{alike}"
+                f"{path}: {file_grid}, expected {expected_grid} as in {first}; prepare all on one grid{hint}"
             )
     return expected_kit, expected_grid
 
 
-def are_alike(one: Grid, other: Grid) -> bool:
-    """Whether bars and phrases have as many steps, so that windows fit in one batch."""
-    return (one.steps_per_bar, one.bars_per_phrase) == (other.steps_per_bar, other.bars_per_phrase)
+def have_equal_steps(first: Grid, second: Grid) -> bool:
+    """Return whether bars and phrases have equal numbers of steps, so that windows fit into one batch."""
+    return (first.steps_per_bar, first.bars_per_phrase) == (second.steps_per_bar, second.bars_per_phrase)
 
 
 def kit_name(kit: Kit | None) -> str:
@@ -163,28 +161,28 @@ def kit_name(kit: Kit | None) -> str:
 
 
 def read_folder(folder: Path) -> tuple[list[Path], list[np.ndarray]]:
-    """All .npz with a step in them, and their hits (T, V) uint8. One warning tells how many have none.
+    """Return the paths of all .npz below a folder that have a step, and their hits (T, V) uint8.
+
+    One warning tells how many have no steps.
 
     Raises:
-        HypermeterError: no such folder, no .npz or none with a step in it, a bad file, or files with different numbers
-            of voices.
+        HypermeterError: no such folder, no .npz with a step in it, an unreadable file, or different numbers of voices.
     """
     if not folder.is_dir():
         raise HypermeterError(f"{folder}: no such folder; expected a folder of .npz")
-    found = sorted(folder.rglob("*.npz"))
-    if not found:
+    paths = sorted(folder.rglob("*.npz"))
+    if not paths:
         raise HypermeterError(f"{folder}: no .npz in it or below; make some with the command prepare")
-    read = [(path, read_sequence(path)) for path in found]
-    kept = [(path, sequence) for path, sequence in read if len(sequence)]
-    if not kept:
-        raise HypermeterError(f"{folder}: all {len(read)} .npz are empty, expected at least one step")
-    if len(kept) < len(read):
-        empty = len(read) - len(kept)
-        warnings.warn(f"{folder}: left out {empty} of {len(read)} .npz, which hold no steps", stacklevel=3)
-    (first, one), *_ = kept
-    for path, sequence in kept:
-        if sequence.shape[1] != one.shape[1]:
+    sequences = {path: sequence for path in paths if len(sequence := read_sequence(path))}
+    if not sequences:
+        raise HypermeterError(f"{folder}: all {len(paths)} .npz are empty, expected at least one step")
+    if num_empty := len(paths) - len(sequences):
+        warnings.warn(f"{folder}: left out {num_empty} of {len(paths)} .npz, which hold no steps", stacklevel=3)
+    first = next(iter(sequences))
+    expected = sequences[first].shape[1]
+    for path, sequence in sequences.items():
+        if (voices := sequence.shape[1]) != expected:
             raise HypermeterError(
-                f"{path}: {sequence.shape[1]} voices, expected {one.shape[1]} as in {first}; prepare all with one kit"
+                f"{path}: {voices} voices, expected {expected} as in {first}; prepare all with one kit"
             )
-    return [path for path, _ in kept], [sequence for _, sequence in kept]
+    return [*sequences], [*sequences.values()]

@@ -1,4 +1,4 @@
-"""MIDI files to grooves and back."""
+"""Reading and writing MIDI files."""
 
 from hypermeter.io.midi.read import (
     MAX_BYTES,

@@ -1,56 +1,65 @@
-"""The bars of a MIDI file: stretches of it in one metre and tempo."""
+"""The metres of a MIDI file, and its spans of whole bars in one metre and tempo."""
 
 import math
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-
-import symusic
+from typing import Any
 
 from hypermeter.core.errors import HypermeterError
 
 
 @dataclass(frozen=True)
 class Metre:
-    """A metre and its bar lines, in ticks."""
+    """A metre from one tick of a file on, and its bar lines, in ticks."""
 
     name: str
     start: float
     bar_ticks: float
-    first_bar: int  # The number of the bar that starts it, from 1.
+    first_bar: int  # Number of its first bar, from 1.
 
     def bars_until(self, tick: float) -> int:
-        """Whole bars from its start."""
+        """Return the number of whole bars from the start of the metre to a tick."""
         return math.floor((tick - self.start) / self.bar_ticks + 1e-9)
 
     def line_before(self, tick: float) -> float:
-        """The last bar line up to a tick."""
+        """Return the last bar line at or before a tick."""
         return self.start + self.bars_until(tick) * self.bar_ticks
 
     def at_line(self, tick: float, slack: float) -> float:
-        """The bar line that is less than ``slack`` from a tick, or else the tick."""
+        """Return the bar line that is less than `slack` from a tick, else the tick."""
         line = self.start + round((tick - self.start) / self.bar_ticks) * self.bar_ticks
         return line if abs(tick - line) < slack else tick
 
 
 @dataclass
-class Stretch:
-    """Whole bars between two bar lines, in ticks; or, where the tempo is None, a bar that tempo or metre change in."""
+class Span:
+    """Whole bars in one metre and tempo, from `start` to `end` in ticks.
+
+    Where `tempo_bpm` is `None`, it is a bar in which tempo or metre change.
+    """
 
     start: float
     end: float
-    bar: int  # The number of its first bar, from 1.
+    bar: int  # Number of its first bar, from 1.
     metre: str
     tempo_bpm: float | None
 
 
-def metres_of(score: symusic.core.ScoreTick, where: str, slack: float) -> list[Metre]:
-    # MIDI is in 4/4 until it says otherwise; of two events at one tick the last counts.
-    found = {0: (4, 4)} | {each.time: (each.numerator, each.denominator) for each in score.time_signatures}
+def metres_of(score: Any, where: str, slack: float) -> list[Metre]:
+    """Return the metres of a symusic score in order; one that starts less than `slack` ticks from a bar line is at it.
+
+    Raises:
+        HypermeterError: a metre without beats, or with a beat unit that is undefined. It names the file `where`.
+    """
+    # MIDI is in 4/4 by default; of two events at one tick the last counts.
+    signatures = {0: (4, 4)} | {event.time: (event.numerator, event.denominator) for event in score.time_signatures}
     metres: list[Metre] = []
-    for tick, (beats, unit) in sorted(found.items()):
+    for tick, (beats, unit) in sorted(signatures.items()):
         if beats < 1 or unit < 1:
             what = "0 beats" if beats < 1 else "a beat unit that MIDI does not have"
-            raise HypermeterError(f"{where}: metre with {what} at tick {tick}, expected one as 4/4; repair the file")
+            raise HypermeterError(
+                f"{where}: metre with {what} at tick {tick}, expected one such as 4/4; repair the file"
+            )
         start, first_bar = float(tick), 1
         if metres:
             before = metres[-1]
@@ -62,26 +71,33 @@ def metres_of(score: symusic.core.ScoreTick, where: str, slack: float) -> list[M
     return metres
 
 
-def stretches_of(score: symusic.core.ScoreTick, where: str, ticks_per_step: float) -> list[Stretch]:
-    slack = max(1, ticks_per_step / 8)  # Nearer a bar line than this, a change was meant to be there.
-    tempos = {0: 120.0} | {each.time: round(each.qpm, 2) for each in score.tempos}
+def find_spans(score: Any, where: str, ticks_per_step: float) -> list[Span]:
+    """Return the spans of a symusic score in order, without gaps; the last ends at infinity.
+
+    A change of tempo or metre less than an eighth of a step from a bar line counts as at it.
+
+    Raises:
+        HypermeterError: an invalid metre or tempo. It names the file `where`.
+    """
+    slack = max(1, ticks_per_step / 8)
+    tempos = {0: 120.0} | {event.time: round(event.qpm, 2) for event in score.tempos}
     for tick, tempo in tempos.items():
         if not 0 < tempo < math.inf:
             raise HypermeterError(f"{where}: tempo {tempo:g} at tick {tick}, expected more than 0; repair the file")
-    stretches: list[Stretch] = []
+    spans: list[Span] = []
 
     def add(metre: Metre, start: float, end: float, tempo: float | None) -> None:
         if start >= end:
             return
         bar = metre.first_bar + metre.bars_until(start)
-        before = stretches[-1] if stretches else None
+        before = spans[-1] if spans else None
         if before and tempo is not None and (before.metre, before.tempo_bpm) == (metre.name, tempo):
-            stretches.pop()
+            spans.pop()
             start, bar = before.start, before.bar
-        stretches.append(Stretch(start, end, bar, metre.name, tempo))
+        spans.append(Span(start, end, bar, metre.name, tempo))
 
     metres, ticks = metres_of(score, where, slack), sorted(tempos)
-    for metre, end in zip(metres, [*(each.start for each in metres[1:]), math.inf], strict=True):
+    for metre, end in zip(metres, [*(metre.start for metre in metres[1:]), math.inf], strict=True):
         first = bisect_right(ticks, metre.start)
         start, tempo = metre.start, tempos[ticks[first - 1]]
         for tick in ticks[first : bisect_left(ticks, end)]:
@@ -94,13 +110,14 @@ def stretches_of(score: symusic.core.ScoreTick, where: str, ticks_per_step: floa
                     add(metre, max(start, line), after, None)
                     line = after
                 start, tempo = max(start, line), tempos[tick]
-        whole = end if end == math.inf else metre.line_before(end)
-        add(metre, start, whole, tempo)
-        add(metre, max(start, whole), end, None)
-    return stretches
+        last_line = end if end == math.inf else metre.line_before(end)
+        add(metre, start, last_line, tempo)
+        add(metre, max(start, last_line), end, None)
+    return spans
 
 
-def change(before: Stretch, after: Stretch) -> str:
+def describe_change(before: Span, after: Span) -> str:
+    """Return in words what changes from one span to the next, and in which bar."""
     at = f"at bar {after.bar}"
     if before.metre != after.metre:
         return f"metre changes from {before.metre} to {after.metre} {at}"

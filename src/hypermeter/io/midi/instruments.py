@@ -14,7 +14,11 @@ def instruments_of(content: bytes, tracks: Iterable[Track]) -> dict[str, Instrum
     instruments: dict[str, Instrument] = {}
     for _, chunk in _chunks(content):
         programs = [0] * 16
-        for event in parse_events(chunk)[0]:
+        try:
+            events, _ = parse_events(chunk)
+        except IndexError:  # damage that symusic forgives
+            continue
+        for event in events:
             kind, channel = event.status & 0xF0, event.status & 0x0F
             if kind == 0xC0:
                 programs[channel] = event.content[-1]

@@ -1,38 +1,44 @@
-"""What a MIDI file holds beside its drums: tracks of one note at a time, and markers that name sections."""
+"""Tracks and section markers of a MIDI file."""
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import symusic
 
 from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
 from hypermeter.core.tracks import HOLD, REST, Track
 
 
 def notes_of(score: Any, track: Track) -> np.ndarray:
-    """(3, N): start and end in ticks, and pitch, of the notes of the track's programs, none of them on channel 10.
+    """Return (3, N): start and end in ticks, and pitch, of the notes of the track's programs outside channel 10.
 
-    A note that never ends is not among them.
+    Notes that never end are left out.
     """
     first, last = track.programs
-    found = [np.zeros((3, 0), np.int64)]
-    for each in score.tracks:
-        if not each.is_drum and first <= each.program <= last:
-            notes = each.notes.numpy()
-            found.append(np.stack([notes["time"], notes["time"] + notes["duration"], notes["pitch"]]))
-    return np.concatenate(found, 1)
+    parts = [np.zeros((3, 0), np.int64)]
+    for part in score.tracks:
+        if not part.is_drum and first <= part.program <= last:
+            notes = part.notes.numpy()
+            parts.append(np.stack([notes["time"], notes["time"] + notes["duration"], notes["pitch"]]))
+    return np.concatenate(parts, 1)
 
 
 def codes_of(
     notes: np.ndarray, start: float, ticks_per_step: float, steps: int, track: Track
 ) -> tuple[np.ndarray, int]:
-    """The notes of a stretch as codes, (steps,) int16, and how many of its notes are not in them.
+    """Return the notes of a span as codes, (steps,) int16, and the number of its notes that were dropped.
 
-    A note goes to the nearest step and holds until the step nearest its end, or until the next note begins. Of several
-    on one step the lowest stays, as that is the bass: the lowest in the file, before octaves are moved. What began
-    before the stretch is left out, and not counted.
+    A note starts at the step nearest its start and ends at the step nearest its end, or where the next note starts. Of
+    several notes on one step the lowest is kept, compared before they are moved by octaves. Notes that start before the
+    span are left out, and not counted.
+
+    Args:
+        notes: what `notes_of` returns.
+        start: tick of the span's first step.
+        ticks_per_step: length of a step.
+        steps: number of steps in the span.
+        track: the range of pitches.
     """
     codes = np.zeros(steps, np.int16)
     begin, end = (np.floor((notes[row] - start) / ticks_per_step + 0.5).astype(np.int64) for row in (0, 1))
@@ -42,26 +48,30 @@ def codes_of(
     begin, keep = np.unique(begin[order], return_index=True)
     end, pitch = end[order][keep], track.into_range(pitch[order][keep])
     end = np.minimum(np.maximum(end, begin + 1), np.append(begin[1:], steps))
-    for first, last, each in zip(begin.tolist(), end.tolist(), pitch.tolist(), strict=True):
+    for first, last, code in zip(begin.tolist(), end.tolist(), pitch.tolist(), strict=True):
         codes[first:last] = HOLD
-        codes[first] = each
+        codes[first] = code
     return codes, int(inside.sum()) - len(begin)
 
 
 def as_notes(codes: np.ndarray, ticks_per_step: float) -> Any:
-    """The notes that codes tell; a note ends where its last HOLD does."""
+    """Return codes as symusic notes, of `DEFAULT_VELOCITY`; a note ends with its last HOLD."""
+    import symusic  # here and below, since it takes a tenth of a second
+
     codes = np.append(codes.astype(np.int64), REST)
     begins = np.flatnonzero(codes > HOLD)
-    goes_on = np.flatnonzero(codes != HOLD)
-    ends = goes_on[np.searchsorted(goes_on, begins, side="right")]
-    times, until = (np.rint(each * ticks_per_step).astype(np.int32) for each in (begins, ends))
+    changes = np.flatnonzero(codes != HOLD)
+    ends = changes[np.searchsorted(changes, begins, side="right")]
+    times, until = (np.rint(steps * ticks_per_step).astype(np.int32) for steps in (begins, ends))
     velocities = np.full(len(begins), round(127 * DEFAULT_VELOCITY), np.int8)
     return symusic.Note.from_numpy(times, until - times, codes[begins].astype(np.int8), velocities)
 
 
 def add_tracks(score: Any, groove: Groove, tracks: Sequence[Track], ticks_per_step: float) -> None:
-    """The groove's tracks, each as a track of the score with the program that ``tracks`` tells."""
-    programs = {each.name: each.program for each in tracks}
+    """Add the tracks of a groove to a symusic score, with the programs of `tracks`, or 0."""
+    import symusic
+
+    programs = {track.name: track.program for track in tracks}
     for name, codes in groove.tracks.items():
         melody: Any = symusic.Track(name, programs.get(name, 0), False)
         melody.notes = as_notes(codes, ticks_per_step)
@@ -69,16 +79,16 @@ def add_tracks(score: Any, groove: Groove, tracks: Sequence[Track], ticks_per_st
 
 
 def section_name(text: str) -> str:
-    """What a marker calls a section: in small letters, words joined by dashes, a number at its end left out."""
+    """Return the section that a marker names: lower case, words joined by dashes, without a number at its end."""
     return re.sub(r"[\s:+,]+", "-", re.sub(r"[\s.\d]+$", "", text.strip().lower()))
 
 
 def sections_of(score: Any, start: float, ticks_per_bar: float, bars: int) -> np.ndarray | None:
-    """The section of each bar of a stretch by the file's markers, "" before the first; None without markers.
+    """Return the section of each bar of a span by the markers of a score: "" before the first; `None` without markers.
 
-    A marker is of the bar that it stands in, or of the next where that is less than an eighth of a bar away.
+    A marker is in force from the bar that it stands in, or from the next if that starts within an eighth of a bar.
     """
-    markers = sorted((each.time, section_name(each.text)) for each in score.markers)
+    markers = sorted((marker.time, section_name(marker.text)) for marker in score.markers)
     if not markers:
         return None
     names = [""] * bars
@@ -89,7 +99,9 @@ def sections_of(score: Any, start: float, ticks_per_bar: float, bars: int) -> np
 
 
 def add_markers(score: Any, groove: Groove, ticks_per_bar: float) -> None:
-    """A marker where a section begins; a blank one where it is unknown again, since an empty one is not written."""
+    """Add a marker where a section begins. The end of named sections has a blank one, as empty ones are not written."""
+    import symusic
+
     before = ""
     for bar, name in enumerate([] if groove.sections is None else groove.sections.tolist()):
         if name != before:

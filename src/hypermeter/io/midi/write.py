@@ -1,11 +1,10 @@
-"""Grooves to MIDI files."""
+"""Writing grooves as MIDI files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import symusic
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write
@@ -16,7 +15,7 @@ from hypermeter.io.midi.content import dump_score
 from hypermeter.io.midi.melody import add_markers, add_tracks
 
 TICKS_PER_QUARTER = 480
-"""Of the files written."""
+"""Resolution of the files that are written."""
 
 
 def write_midi(
@@ -25,21 +24,21 @@ def write_midi(
     kit: str | Path | Kit | Mapping[str, Any] | None = None,
     tracks: Sequence[Track] = tuple(TRACKS.values()),
 ) -> None:
-    """The groove as a MIDI file: drums on channel 10, 480 ticks a quarter, its tempo and metre; its tracks on channels
-    of their own, and its sections as markers.
+    """Write a groove as a MIDI file, whole or not at all.
 
-    Times are rounded to a tick within their step. A hit ahead of the first step is written at time zero. The file ends
-    with the last bar, silent or not.
+    It has 480 ticks a quarter, the groove's tempo and metre, drums on channel 10, each track on a channel of its own,
+    and sections as markers. Times are rounded to ticks; a hit before the first step is written at tick 0. The file ends
+    with the last bar, even if that is silent.
 
     Args:
-        groove: what to write.
-        path: of the file; one that is there is replaced.
-        kit: gives the pitches written; left out, ``groove.kit``.
-        tracks: give the programs of the groove's tracks; one that is not among them has program 0.
+        groove: the groove.
+        path: path of the file, which is replaced if it exists.
+        kit: the kit with whose pitches voices are written. Default: that of the groove.
+        tracks: the programs of the groove's tracks; a track that is not among them has program 0.
 
     Raises:
-        HypermeterError: a kit of another number of voices, a tempo or metre that MIDI cannot hold, a grid finer than a
-            tick, or a path that cannot be written.
+        HypermeterError: a kit with another number of voices, a tempo or metre that MIDI cannot hold, more than 240
+            steps a quarter, or a path that cannot be written.
     """
     with atomic_write(path) as temporary:
         temporary.write_bytes(to_midi_bytes(groove, kit, tracks))
@@ -50,12 +49,13 @@ def to_midi_bytes(
     kit: str | Path | Kit | Mapping[str, Any] | None = None,
     tracks: Sequence[Track] = tuple(TRACKS.values()),
 ) -> bytes:
-    """The content of the file that ``write_midi`` writes, whose arguments these are.
+    """Return the content of the file that `write_midi` writes; its arguments and errors are the same.
 
     Raises:
-        HypermeterError: a kit of another number of voices, a tempo or metre that MIDI cannot hold, or a grid finer than
-            a tick.
+        HypermeterError: as `write_midi`.
     """
+    import symusic  # here, since it takes a tenth of a second
+
     kit, grid = load_kit(groove.kit if kit is None else kit), groove.grid
     check_voices(kit, groove.hits.shape[1])
     if not 3.6 <= groove.tempo_bpm <= 1e6:
@@ -73,10 +73,10 @@ def to_midi_bytes(
     velocities = np.clip(np.rint(groove.velocity[steps, columns] * 127), 1, 127).astype(np.int8)
     durations = np.empty(len(ticks), np.int32)
     for column in range(kit.num_voices):  # A note ends before the next of its pitch starts.
-        own = columns == column
-        durations[own] = np.clip(np.diff(ticks[own], append=2**30), 1, max(int(ticks_per_step / 2), 1))
+        is_voice = columns == column
+        durations[is_voice] = np.clip(np.diff(ticks[is_voice], append=2**30), 1, max(int(ticks_per_step / 2), 1))
     pitches = np.array([voice.write for voice in kit.voices], np.int8)[columns]
-    track: Any = symusic.Track("drums", 0, True)  # its annotations miss what it has
+    track: Any = symusic.Track("drums", 0, True)  # The type annotations of symusic lack some attributes.
     track.notes = symusic.Note.from_numpy(ticks, durations, pitches, velocities)
     score: Any = symusic.Score(TICKS_PER_QUARTER)
     score.tempos.append(symusic.Tempo(0, groove.tempo_bpm))

@@ -1,4 +1,4 @@
-"""Grooves as live coders write them: TidalCycles and Strudel, in and out."""
+"""Reading and writing grooves as TidalCycles and Strudel code, which live coders use."""
 
 from hypermeter.io.notation.files import TEXT_SUFFIXES, is_text, read_text, write_text
 from hypermeter.io.notation.mini import parse_mini

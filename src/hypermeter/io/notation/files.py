@@ -1,4 +1,4 @@
-"""Text files that hold a groove, told apart by their suffix: .txt is the ASCII grid, .tidal and .strudel are code."""
+"""Text files of grooves: .txt is the ASCII grid, .tidal and .strudel are code."""
 
 from pathlib import Path
 
@@ -12,24 +12,24 @@ from hypermeter.io.notation.read import from_strudel, from_tidal
 from hypermeter.io.notation.write import to_strudel, to_tidal
 
 MAX_BYTES = 2**20
-"""Largest file read."""
+"""Size of the largest file that is read."""
 
 _WRITERS = {".txt": ascii_grid, ".tidal": to_tidal, ".strudel": to_strudel}
 TEXT_SUFFIXES = tuple(_WRITERS)
 
 
 def is_text(path: str | Path) -> bool:
-    """Whether a file's name says that it holds a groove as text."""
+    """Return whether the suffix of a path is one of TEXT_SUFFIXES."""
     return Path(path).suffix.lower() in TEXT_SUFFIXES
 
 
 def read_text(path: str | Path, kit: str | Path | Kit = "gm10", grid: Grid | None = None) -> Groove:
-    """A groove from a .txt, .tidal or .strudel file.
+    """Return the groove in a text file, in the notation of its suffix.
 
     Args:
-        path: of the file; its suffix tells the notation.
-        kit: the voices: a kit's name, the path of its YAML file, or a ``Kit``.
-        grid: where the file does not tell it; None is 4/4 in sixteenths.
+        path: path of the file.
+        kit: the voices: an argument of `load_kit`.
+        grid: the grid if the file does not state it. Default: 4/4 in sixteenths.
 
     Raises:
         HypermeterError: a file that cannot be read, or is not in the notation of its suffix.
@@ -53,14 +53,10 @@ def read_text(path: str | Path, kit: str | Path | Kit = "gm10", grid: Grid | Non
 
 
 def write_text(groove: Groove, path: str | Path) -> Path:
-    """A groove as a .txt, .tidal or .strudel file.
-
-    Args:
-        groove: what to write.
-        path: of the file; one that is there is replaced.
+    """Write a groove as a text file, in the notation of its suffix, and return its path. An existing file is replaced.
 
     Raises:
-        HypermeterError: another suffix, or a path that cannot be written.
+        HypermeterError: another suffix than those of TEXT_SUFFIXES, or a path that cannot be written.
     """
     path = Path(path)
     if not is_text(path):

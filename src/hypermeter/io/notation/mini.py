@@ -1,22 +1,22 @@
-"""The mini-notation of Tidal and Strudel, as far as drums need it: text to a ``Pattern``."""
+"""Parsing the mini-notation of Tidal and Strudel, as far as drums need it."""
 
 import re
 from fractions import Fraction
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.io.notation.pattern import SILENCE, Pattern, atom, euclid, faster, sequence, together
+from hypermeter.io.notation.pattern import SILENCE, Pattern, atom, euclid, faster, sequence, stack
 
 MAX_STEPS = 4096
-"""Of a Euclidean rhythm, or copies of a step: more is taken for a slip."""
+"""Most steps of a Euclidean rhythm, and most copies of a step."""
 
 MAX_DENSITY = 1024
-"""Events a cycle."""
+"""Most events in a cycle."""
 
 MAX_DEPTH = 50
-"""Groups within groups."""
+"""Most nested groups."""
 
 MAX_MODIFIED = 100
-"""Patterns within each other, where one is modified: as bd*2*2*2."""
+"""Most nested patterns, as of modifiers such as bd*2*2*2."""
 
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?(?!\d)|\.\d{1,9}(?!\d)")
 _WHOLE = re.compile(r"\d{1,9}(?!\d)")
@@ -36,43 +36,42 @@ _NOT_READ = {
 def parse_mini(
     text: str, where: str = "pattern", line: int = 1, column: int = 1, rotates_right: bool = False
 ) -> Pattern:
-    """A pattern from mini-notation.
+    """Return the pattern that a text in mini-notation denotes.
 
-    Read are sequences, rests ``~`` and ``-``, groups ``[a b]``, alternations ``<a b>``, polymetres ``{a b c}%4``,
-    stacks with commas, ``a*3``, ``a/2``, ``a!3``, ``a!``, ``a@3``, ``a _``, and Euclidean rhythms ``a(3,8)`` and
-    ``a(3,8,2)``.
+    Supported are sequences, rests `~` and `-`, groups `[a b]`, alternations `<a b>`, polymetres `{a b c}%4`, stacks
+    with commas, `a*3`, `a/2`, `a!3`, `a!`, `a@3`, `a _`, and Euclidean rhythms `a(3,8)` and `a(3,8,2)`.
 
     Args:
-        text: what stands between the quotes.
-        where: how errors name it.
-        line, column: where in that the text begins, so that errors tell the place.
+        text: the text between the quotes.
+        where: the name of its file or code in errors.
+        line, column: position of the text in that, from 1.
         rotates_right: the third number of a Euclidean rhythm moves it to later steps, as in Strudel, and not to earlier
             ones, as in Tidal.
 
     Raises:
-        HypermeterError: what is not in this list, such as chance; a bracket that is not closed; a number out of range;
+        HypermeterError: other notation, such as random choices; a bracket that is not closed; a number out of range;
             more than 1024 events a cycle.
     """
     parser = _Parser(text, where, line, column, rotates_right)
-    pattern = together(_sequences(parser.stack("")))
+    pattern = stack(_sequences(parser.stack("")))
     if pattern.density > MAX_DENSITY:
         raise parser.fail(f"more than {MAX_DENSITY} sounds in a cycle", 0)
     return pattern
 
 
-def place_of(text: str, at: int, line: int = 1, column: int = 1) -> str:
-    """Where a character of a text is, for people: of a text that begins at that line and column."""
+def describe_place(text: str, at: int, line: int = 1, column: int = 1) -> str:
+    """Return in words the position of index `at` of a text that starts at a line and column."""
     before = text.count("\n", 0, at)
     column = at - text.rfind("\n", 0, at) if before else column + at
     return f"line {line + before}, column {column}"
 
 
-def _sequences(stack: "list[list[tuple[Pattern, Fraction]]]") -> list[Pattern]:
-    return [sequence(steps) if steps else SILENCE for steps in stack]
+def _sequences(sequences: list[list[tuple[Pattern, Fraction]]]) -> list[Pattern]:
+    return [sequence(steps) if steps else SILENCE for steps in sequences]
 
 
 class _Parser:
-    """Reads from left to right; each method leaves ``at`` behind what it has read."""
+    """Parse from left to right; each method leaves the index `at` behind the text that it has parsed."""
 
     def __init__(self, text: str, where: str, line: int, column: int, rotates_right: bool) -> None:
         self.text, self.where, self.line, self.column = text, where, line, column
@@ -80,7 +79,7 @@ class _Parser:
         self.at = self.depth = 0
 
     def fail(self, what: str, at: int | None = None) -> HypermeterError:
-        place = place_of(self.text, self.at if at is None else at, self.line, self.column)
+        place = describe_place(self.text, self.at if at is None else at, self.line, self.column)
         return HypermeterError(f"{self.where}, {place}: {what}")
 
     def peek(self) -> str:
@@ -97,18 +96,18 @@ class _Parser:
         return False
 
     def stack(self, closing: str) -> list[list[tuple[Pattern, Fraction]]]:
-        """Sequences with commas between them, until ``closing`` or the end of the text; it is not read itself."""
+        """Parse sequences with commas between them, up to the sign `closing` or the end of the text."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise self.fail(f"more than {MAX_DEPTH} groups within each other")
-        stack = [self.steps(closing)]
+        sequences = [self.steps(closing)]
         while self.take(","):
-            stack.append(self.steps(closing))
+            sequences.append(self.steps(closing))
         self.depth -= 1
-        return stack
+        return sequences
 
     def steps(self, closing: str) -> list[tuple[Pattern, Fraction]]:
-        """The steps of a sequence, each with its weight."""
+        """Parse the steps of a sequence, each with its weight."""
         steps: list[tuple[Pattern, Fraction]] = []
         while True:
             self.skip_spaces()
@@ -130,21 +129,25 @@ class _Parser:
                 else:
                     steps[-1] = pattern, weight + 1
                 continue
-            pattern = self.term()
-            steps += self.modified(pattern)
+            steps += self.modified(self.term())
 
     def term(self) -> Pattern:
         start, sign = self.at, self.peek()
         if sign in _CLOSING:
             self.at += 1
-            stack = self.stack(_CLOSING[sign])
+            sequences = self.stack(_CLOSING[sign])
             self.at += 1
             if sign == "[":
-                return together(_sequences(stack))
-            return self.alternation(stack, start) if sign == "<" else self.polymetre(stack, start)
-        if found := _WORD.match(self.text, self.at):
-            self.at = found.end()
-            return atom(found[0], start)
+                return stack(_sequences(sequences))
+            steps = Fraction(1)  # of an alternation: each step takes a cycle
+            if sign == "{":
+                steps = sum((weight for _, weight in sequences[0]), Fraction(0))
+                if self.take("%"):
+                    steps = self.number("%")
+            return self.with_steps(sequences, steps, start)
+        if match := _WORD.match(self.text, self.at):
+            self.at = match.end()
+            return atom(match[0], start)
         if sign in "~-":
             self.at += 1
             return SILENCE
@@ -152,27 +155,17 @@ class _Parser:
             raise self.fail(f"{sign!r} is {_NOT_READ[sign]}, which is not read; write the steps out")
         raise self.fail(f"{sign!r}, expected a sound as bd, a rest ~ or a group [ ]")
 
-    def alternation(self, stack: list[list[tuple[Pattern, Fraction]]], start: int) -> Pattern:
-        """Each step in a cycle of its own."""
-        return self.with_steps(stack, Fraction(1), start)
-
-    def polymetre(self, stack: list[list[tuple[Pattern, Fraction]]], start: int) -> Pattern:
-        """As many steps a cycle as % says, or else the first sequence has."""
-        steps = sum((weight for _, weight in stack[0]), Fraction(0))
-        if self.take("%"):
-            steps = self.number("%")
-        return self.with_steps(stack, steps, start)
-
-    def with_steps(self, stack: list[list[tuple[Pattern, Fraction]]], steps: Fraction, start: int) -> Pattern:
-        found = []
-        for each in stack:
-            if not each:
+    def with_steps(self, sequences: list[list[tuple[Pattern, Fraction]]], steps: Fraction, start: int) -> Pattern:
+        """Return sequences at the same time, each of which plays so many of its steps a cycle."""
+        patterns = []
+        for parts in sequences:
+            if not parts:
                 raise self.fail("nothing in the brackets, expected steps", start)
-            found.append(faster(sequence(each), steps / sum((weight for _, weight in each), Fraction(0))))
-        return together(found)
+            patterns.append(faster(sequence(parts), steps / sum((weight for _, weight in parts), Fraction(0))))
+        return stack(patterns)
 
     def modified(self, pattern: Pattern) -> list[tuple[Pattern, Fraction]]:
-        """A step with what follows it without a space: copies, each with its weight."""
+        """Parse the modifiers of a step; return its copies, each with its weight."""
         weight, copies = Fraction(1), 1
         while True:
             start, sign = self.at, self.peek()
@@ -213,21 +206,21 @@ class _Parser:
             if not self.take(","):
                 raise self.fail(f"{self.peek() or 'the end'!r}, expected ',' or ')'")
         if len(numbers) not in (2, 3) or not 0 <= numbers[0] <= numbers[1] or numbers[1] < 1:
-            found = ",".join(map(str, numbers))
-            raise self.fail(f"({found}), expected hits and steps as (3,8), or a rotation too as (3,8,2)", start)
+            arguments = ",".join(map(str, numbers))
+            raise self.fail(f"({arguments}), expected hits and steps as (3,8), or a rotation too as (3,8,2)", start)
         hits, steps, rotation = (*numbers, 0)[:3]
         return euclid(pattern, hits, steps, rotation * self.rotation_sign)
 
     def number(self, after: str) -> Fraction:
-        found = _NUMBER.match(self.text, self.at)
-        if not found or not 0 < Fraction(found[0]) <= MAX_STEPS:
+        match = _NUMBER.match(self.text, self.at)
+        if not match or not 0 < Fraction(match[0]) <= MAX_STEPS:
             raise self.fail(f"{after!r} without a number after it, expected more than 0 and at most {MAX_STEPS}")
-        self.at = found.end()
-        return Fraction(found[0])
+        self.at = match.end()
+        return Fraction(match[0])
 
     def whole(self, after: str) -> int:
-        found = _WHOLE.match(self.text, self.at)
-        if not found or int(found[0]) > MAX_STEPS or (after == "!" and int(found[0]) < 1):
+        match = _WHOLE.match(self.text, self.at)
+        if not match or int(match[0]) > MAX_STEPS or (after == "!" and int(match[0]) < 1):
             raise self.fail(f"{after!r} without a whole number after it, expected one up to {MAX_STEPS}")
-        self.at = found.end()
-        return int(found[0])
+        self.at = match.end()
+        return int(match[0])

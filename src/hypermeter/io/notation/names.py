@@ -1,4 +1,4 @@
-"""Voices of a kit by the sample names that live coders write."""
+"""The sample names that live coders use for the voices of a kit."""
 
 from functools import lru_cache
 
@@ -21,55 +21,56 @@ SAMPLES = {
     "cb": ("cowbell",),
     "tb": ("tambourine",),
 }
-"""Sample -> voices of the shipped kits. Strudel's names, most of which Tidal's samples have too."""
+"""Sample -> voices of the shipped kits. The names are those of Strudel, most of which Tidal has too."""
 
-OTHER = "perc"
-"""The sample of any other voice."""
+DEFAULT_SAMPLE = "perc"
+"""Sample of all other voices."""
 
-ALSO = {
+ALIASES = {
     "kick": "bd", "sn": "sd", "snare": "sd", "rs": "rim", "rm": "rim", "clap": "cp", "hc": "hh", "ch": "hh",
     "hat": "hh", "ho": "oh", "ride": "rd", "crash": "cr", "cy": "cr", "cc": "cr", "shaker": "sh",
     "cow": "cb", "tom": "lt",
 }  # fmt: skip
-"""Other names that are read."""
+"""Other name of a sample -> the sample."""
 
-INSTEAD = {
+SUBSTITUTES = {
     "rim": ("sd",), "cp": ("sd",), "oh": ("hh",), "lt": ("mt", "ht"), "mt": ("lt", "ht"), "ht": ("mt", "lt"),
     "cr": ("rd",), "rd": ("cr",),
 }  # fmt: skip
-"""Sample -> those whose voice plays it in a kit without its own: a kit of ten voices plays claps on the snare."""
+"""Sample -> samples whose voice plays it if the kit has no voice of its own: a kit of ten plays claps on the snare."""
 
 
 @lru_cache(maxsize=32)
 def samples_of(kit: Kit) -> tuple[str, ...]:
-    """The sample of each voice, all different: of several with one name the second has :1, the third :2."""
+    """Return the sample of each voice. All are different: of several with one name the second has :1, the third :2."""
     base = {voice: sample for sample, voices in SAMPLES.items() for voice in voices}
     gm = load_kit("gm")
-    names, found = {}, []
+    numbers, samples = {}, []
     for voice in kit.voices:
         name = voice.name if voice.name in base else gm.names[gm.columns[voice.write]]
-        sample = base.get(name, OTHER)
-        number = names[sample] = names.get(sample, -1) + 1
-        found.append(f"{sample}:{number}" if number else sample)
-    return tuple(found)
+        sample = base.get(name, DEFAULT_SAMPLE)
+        number = numbers[sample] = numbers.get(sample, -1) + 1
+        samples.append(f"{sample}:{number}" if number else sample)
+    return tuple(samples)
 
 
 def column_of(word: str, kit: Kit, where: str) -> int:
-    """The column that plays a sample: by ``samples_of``, by the voice's own name, or, without its number, by either.
+    """Return the column of the voice that plays a sample.
 
-    The name of a drum machine before it, as in RolandTR909_bd or 808bd, is left out.
+    The voice is the one with that sample, as of `samples_of`, or with that name; if there is none, the number of the
+    sample and the drum machine before it, as in RolandTR909_bd or 808bd, are ignored.
 
     Raises:
-        HypermeterError: no voice of the kit plays it.
+        HypermeterError: no voice of the kit plays the sample.
     """
     samples = samples_of(kit)
     name = word.partition(":")[0].lower()
     if name not in kit.names:
         name = name.rpartition("_")[2].lstrip("0123456789")
-    name = ALSO.get(name, name)
-    for each in (word, name, *INSTEAD.get(name, ())):
-        if each in samples:
-            return samples.index(each)
-        if each in kit.names:
-            return kit.names.index(each)
+    name = ALIASES.get(name, name)
+    for sample in (word, name, *SUBSTITUTES.get(name, ())):
+        if sample in samples:
+            return samples.index(sample)
+        if sample in kit.names:
+            return kit.names.index(sample)
     raise HypermeterError(f"{where}: no voice of {kit.name} plays {word!r}; it has {', '.join(samples)}")

@@ -1,7 +1,7 @@
 """Patterns of live coding: events in cycles, at exact times.
 
-A pattern is a function of a span of time, in cycles, that gives the events that begin in it. What Tidal and Strudel do
-to patterns is done here in the same way, in fractions, so that no onset is ever between two steps by rounding.
+A pattern is a function from a span of time, in cycles, to the events that start in it. Times are fractions, as in Tidal
+and Strudel, so that no onset is moved off a step by rounding.
 """
 
 from bisect import bisect_left, bisect_right
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Event(NamedTuple):
-    """A word of the text that sounds from ``begin`` until ``end``, in cycles; ``place`` is where it stands."""
+    """A word of the text that sounds from `begin` to `end`, in cycles; `place` is its index in the text."""
 
     begin: Fraction
     end: Fraction
@@ -23,13 +23,13 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class Pattern:
-    """Events by time.
+    """A pattern.
 
     Args:
-        query: from the first and last time of a span to the events that begin in it, the last time left out.
-        period: cycles after which it repeats.
-        density: events a cycle on average, or more.
-        depth: patterns within each other, of which each query asks the next.
+        query: function of the start and end of a span, the end excluded, that returns the events that start in it.
+        period: number of cycles after which the pattern repeats.
+        density: upper bound of the mean number of events a cycle.
+        depth: number of nested patterns.
     """
 
     query: Callable[[Fraction, Fraction], list[Event]]
@@ -42,7 +42,7 @@ SILENCE = Pattern(lambda begin, end: [], density=Fraction(0))
 
 
 def atom(word: str, place: int) -> Pattern:
-    """One event a cycle."""
+    """Return a pattern of one event a cycle."""
 
     def query(begin: Fraction, end: Fraction) -> list[Event]:
         cycles = range(ceil(begin), ceil(end))
@@ -52,7 +52,7 @@ def atom(word: str, place: int) -> Pattern:
 
 
 def sequence(steps: Sequence[tuple[Pattern, Fraction]]) -> Pattern:
-    """Patterns one after the other within each cycle, each as long as its weight says."""
+    """Return patterns in sequence within each cycle, with durations in proportion to their weights."""
     if len(steps) == 1:
         return steps[0][0]
     total = sum((weight for _, weight in steps), Fraction(0))
@@ -69,33 +69,33 @@ def sequence(steps: Sequence[tuple[Pattern, Fraction]]) -> Pattern:
             first, last = max(begin - cycle, Fraction(0)), min(end - cycle, Fraction(1))
             for pattern, start, until in sounding[bisect_right(ends, first) : bisect_left(begins, last)]:
                 length = until - start
-                own_begin = cycle + max(first - start, Fraction(0)) / length
-                own_end = cycle + min((last - start) / length, Fraction(1))
-                for each in pattern.query(own_begin, own_end):
-                    moved = [cycle + start + (time - cycle) * length for time in (each.begin, each.end)]
-                    events.append(each._replace(begin=moved[0], end=moved[1]))
+                step_begin = cycle + max(first - start, Fraction(0)) / length
+                step_end = cycle + min((last - start) / length, Fraction(1))
+                for event in pattern.query(step_begin, step_end):
+                    begin_end = [cycle + start + (time - cycle) * length for time in (event.begin, event.end)]
+                    events.append(event._replace(begin=begin_end[0], end=begin_end[1]))
         return events
 
-    # A step that seldom sounds is asked each time all the same, so it counts as one event.
+    # A step that seldom sounds is queried in every cycle, so it counts as one event.
     density = sum((max(pattern.density, Fraction(1)) for pattern, _, _ in sounding), Fraction(0))
     depth = 1 + max(pattern.depth for pattern, _ in steps)
     return Pattern(query, lcm(*(pattern.period for pattern, _ in steps)), density, depth)
 
 
 def faster(pattern: Pattern, factor: Fraction) -> Pattern:
-    """So many times as fast; a factor below 1 is slower."""
+    """Return a pattern sped up by a factor; one below 1 slows it down."""
     if factor == 1:
         return pattern
 
     def query(begin: Fraction, end: Fraction) -> list[Event]:
         events = pattern.query(begin * factor, end * factor)
-        return [each._replace(begin=each.begin / factor, end=each.end / factor) for each in events]
+        return [event._replace(begin=event.begin / factor, end=event.end / factor) for event in events]
 
     return Pattern(query, (pattern.period / factor).numerator, pattern.density * factor, pattern.depth + 1)
 
 
-def together(patterns: Sequence[Pattern]) -> Pattern:
-    """All at once."""
+def stack(patterns: Sequence[Pattern]) -> Pattern:
+    """Return patterns at the same time."""
     if len(patterns) == 1:
         return patterns[0]
 
@@ -108,20 +108,19 @@ def together(patterns: Sequence[Pattern]) -> Pattern:
 
 
 def euclid(pattern: Pattern, hits: int, steps: int, rotation: int = 0) -> Pattern:
-    """The pattern on ``hits`` of so many steps, spread as evenly as can be, begun ``rotation`` steps later."""
+    """Return a pattern on `hits` of `steps` steps, as even as possible, that starts with its step `rotation`."""
     onsets = bjorklund(hits, steps)
     onsets = onsets[rotation % steps :] + onsets[: rotation % steps]
-    return sequence([(pattern if each else SILENCE, Fraction(1)) for each in onsets])
+    return sequence([(pattern if is_onset else SILENCE, Fraction(1)) for is_onset in onsets])
 
 
 def bjorklund(hits: int, steps: int) -> list[bool]:
-    """The Euclidean rhythm, in the rotation that Tidal gives: (3, 8) is x..x..x."""
+    """Return the Euclidean rhythm in the rotation of Tidal: (3, 8) is x..x..x."""
     if hits == 0:
         return [False] * steps
     first, second = [[True]] * hits, [[False]] * (steps - hits)
     while len(second) > 1:
         number = min(len(first), len(second))
-        joined = [one + other for one, other in zip(first, second, strict=False)]
-        rest = first[number:] or second[number:]
-        first, second = joined, rest
-    return [each for group in first + second for each in group]
+        pairs = [head + tail for head, tail in zip(first, second, strict=False)]
+        first, second = pairs, first[number:] or second[number:]
+    return [is_onset for group in first + second for is_onset in group]

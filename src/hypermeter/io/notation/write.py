@@ -1,4 +1,4 @@
-"""Grooves as code that a live coder can paste: a pattern for each voice, a cycle for each bar."""
+"""Writing grooves as live coding: a pattern for each voice, a cycle for each bar."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -14,39 +14,40 @@ REST = "~"
 
 
 def to_tidal(groove: Groove, with_gain: bool = True, with_timing: bool = False) -> str:
-    """TidalCycles: ``d1 $ stack [s "bd ~ sd ~" # gain "0.8", ...]``, a bar a cycle.
+    """Return a groove as TidalCycles code, `d1 $ stack [s "bd ~ sd ~" # gain "0.8", ...]`, with a bar in each cycle.
 
-    The first line, a comment, tells tempo, metre and length, so that ``from_tidal`` reads the same groove back: hits
-    exactly, and what else is written as rounded. Tracks beside the drums are left out, and named in a comment.
+    A comment in the first line states tempo, metre and length, so that `from_tidal` reads the same groove: hits
+    exactly, other values as rounded here. Tracks beside the drums are left out, and named in a comment.
 
     Args:
-        with_gain: velocity as gain, to two decimals; without it all hits are equally loud.
-        with_timing: offset as nudge, in seconds to four decimals.
+        groove: the groove.
+        with_gain: write velocity as gain, to two decimals.
+        with_timing: write offset as nudge, in seconds to four decimals.
 
     Raises:
-        HypermeterError: hits of another number of voices than the kit has.
+        HypermeterError: another number of voices than the kit has.
     """
-    found = _layers(groove, with_gain, with_timing)
-    layers = [" # ".join(f'{name} "{text}"' for name, text in layer) for layer in found]
+    patterns = _layers(groove, with_gain, with_timing)
+    layers = [" # ".join(f'{name} "{text}"' for name, text in layer) for layer in patterns]
     body = ["d1 $ stack [", *_with_commas(layers), "  ]"] if layers else ["d1 $ silence"]
     cycle = f"setcps ({_tempo(groove)}/60/{_quarters(groove)})"
-    return "\n".join([*(f"-- {each}" for each in _told(groove)), "", cycle, "", *body]) + "\n"
+    return "\n".join([*(f"-- {line}" for line in _header(groove)), "", cycle, "", *body]) + "\n"
 
 
 def to_strudel(groove: Groove, with_gain: bool = True, with_timing: bool = False) -> str:
-    """Strudel: ``stack(s("bd ~ sd ~").gain("0.8"), ...)``; otherwise as ``to_tidal``.
+    """Return a groove as Strudel code, `stack(s("bd ~ sd ~").gain("0.8"), ...)`; otherwise as `to_tidal`.
 
     Strudel plays nudge through SuperDirt only.
     """
-    found = _layers(groove, with_gain, with_timing)
-    layers = [".".join(f'{name}("{text}")' for name, text in layer) for layer in found]
+    patterns = _layers(groove, with_gain, with_timing)
+    layers = [".".join(f'{name}("{text}")' for name, text in layer) for layer in patterns]
     body = ["stack(", *_with_commas(layers), ")"] if layers else ["silence"]
     cycle = f"setcpm({_tempo(groove)}/{_quarters(groove)})"
-    return "\n".join([*(f"// {each}" for each in _told(groove)), "", cycle, *body]) + "\n"
+    return "\n".join([*(f"// {line}" for line in _header(groove)), "", cycle, *body]) + "\n"
 
 
-def _told(groove: Groove) -> list[str]:
-    """Comments: what the patterns do not tell."""
+def _header(groove: Groove) -> list[str]:
+    """Return comments with what the patterns do not contain."""
     grid = groove.grid
     lines = [
         f"tempo {_tempo(groove)}, metre {grid.metre}, {grid.steps_per_beat} steps a beat, "
@@ -62,7 +63,7 @@ def _tempo(groove: Groove) -> str:
 
 
 def _quarters(groove: Groove) -> str:
-    """Quarter notes in a bar."""
+    """Return the number of quarter notes in a bar, as text."""
     return np.format_float_positional(groove.grid.steps_per_bar / groove.grid.steps_per_quarter, trim="-")
 
 
@@ -71,7 +72,7 @@ def _with_commas(layers: Sequence[str]) -> list[str]:
 
 
 def _layers(groove: Groove, with_gain: bool, with_timing: bool) -> list[list[tuple[str, str]]]:
-    """For each voice that plays, the names of what is patterned and the patterns, s first."""
+    """Return for each voice that plays pairs of a function and its pattern, s first."""
     kit = load_kit(groove.kit)
     check_voices(kit, groove.hits.shape[1])
     samples, layers = samples_of(kit), []
@@ -84,26 +85,26 @@ def _layers(groove: Groove, with_gain: bool, with_timing: bool) -> list[list[tup
             (with_timing, "nudge", seconds, 4),
         ):
             if is_wanted:
-                rounded = [_number(each, decimals) for each in values[:, column].tolist()]
-                heard = {each for each, hit in zip(rounded, hits.tolist(), strict=True) if hit}
-                text = heard.pop() if len(heard) == 1 else _pattern(hits, rounded.__getitem__, groove.grid)
+                rounded = [_number(value, decimals) for value in values[:, column].tolist()]
+                at_hits = {value for value, hit in zip(rounded, hits.tolist(), strict=True) if hit}
+                text = at_hits.pop() if len(at_hits) == 1 else _pattern(hits, rounded.__getitem__, groove.grid)
                 layer.append((name, text))
         layers.append(layer)
     return layers
 
 
 def _number(value: float, decimals: int) -> str:
-    """Without zeros at its end, and never -0."""
+    """Return a number without trailing zeros, and never -0."""
     return np.format_float_positional(round(value, decimals) + 0.0, trim="-")
 
 
 def _pattern(hits: np.ndarray, word: Callable[[int], str], grid: Grid) -> str:
-    """The mini-notation of one voice: where it hits, the word of the step."""
+    """Return the mini-notation of one voice, which has at each hit the word of its step."""
     size = grid.steps_per_bar
     words = [word(step) if hit else REST for step, hit in enumerate(hits.tolist())]
     words += [REST] * (-len(words) % size)
     bars = [_bar(words[start : start + size], grid) for start in range(0, len(words), size)]
-    lengths = [p for p in range(1, len(bars) + 1) if len(bars) % p == 0]  # so that, played in a loop, the whole repeats
+    lengths = [p for p in range(1, len(bars) + 1) if len(bars) % p == 0]  # so that a loop of the pattern repeats too
     period = next(p for p in lengths if all(bar == bars[i % p] for i, bar in enumerate(bars)))
     if period == 1:
         return bars[0]
@@ -112,7 +113,7 @@ def _pattern(hits: np.ndarray, word: Callable[[int], str], grid: Grid) -> str:
 
 
 def _bar(words: list[str], grid: Grid) -> str:
-    """Steps of equal length as a cycle: flat where it is sparse, or else a group for each beat."""
+    """Return steps of equal length as a cycle: as a flat sequence if it is short, else with a group for each beat."""
     words = _sparse(words)
     beats = grid.beats_per_bar
     if _is_repeated(words) or len(words) <= beats or len(words) % beats:
@@ -123,7 +124,7 @@ def _bar(words: list[str], grid: Grid) -> str:
 
 
 def _sparse(words: list[str]) -> list[str]:
-    """Every k-th word, for the largest k where all others are rests."""
+    """Return every k-th word, for the largest k for which all others are rests."""
     for k in range(len(words), 1, -1):
         if len(words) % k == 0 and all(word == REST for at, word in enumerate(words) if at % k):
             return words[::k]
@@ -139,14 +140,14 @@ def _flat(words: list[str]) -> str:
 
 
 def _runs(steps: Sequence[str]) -> list[str]:
-    """Steps with three and more of a kind as ``step!3``; rests, which Tidal cannot copy so, in brackets."""
-    found = []
+    """Return steps with runs of three and more as `step!3`, and rests, which Tidal cannot copy so, in brackets."""
+    runs = []
     for step, group in groupby(steps):
         number = len(list(group))
         if number < 3:
-            found += [step] * number
+            runs += [step] * number
         elif step == REST:
-            found += [f"[{REST}]!{number}"] if number > 4 else [REST] * number
+            runs += [f"[{REST}]!{number}"] if number > 4 else [REST] * number
         else:
-            found.append(f"[{step}]!{number}" if "*" in step and not step.startswith("[") else f"{step}!{number}")
-    return found
+            runs.append(f"[{step}]!{number}" if "*" in step and not step.startswith("[") else f"{step}!{number}")
+    return runs
