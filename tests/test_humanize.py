@@ -3,6 +3,7 @@
 from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
+from pathlib import Path
 
 import mido
 import numpy as np
@@ -15,6 +16,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
+from hypermeter.core.swing import apply_swing
 from hypermeter.io.midi import read_midi, write_midi
 from hypermeter.io.midi.events import replay_drums
 from hypermeter.model.hierarchical import HierarchicalDrumModel
@@ -175,6 +177,26 @@ def test_the_command_writes_the_same_hits_played_anew(loaded, path, tmp_path):
     assert path.read_bytes() != (tmp_path / "out.mid").read_bytes()
     humanize_command(path, tmp_path / "again.mid")
     assert (tmp_path / "again.mid").read_bytes() == (tmp_path / "out.mid").read_bytes()
+
+
+def test_without_a_name_the_result_takes_a_free_one_beside_the_file(loaded, path):
+    assert humanize_command(path) == path.with_name("in_humanized.mid")
+    assert humanize_command(path) == path.with_name("in_humanized_2.mid")
+
+
+def test_the_result_may_go_to_standard_output(loaded, path, tmp_path, capsysbinary):
+    assert humanize_command(path, Path("-")) is None
+    assert capsysbinary.readouterr().out == humanize_command(path, tmp_path / "out.mid").read_bytes()
+
+
+def test_the_command_swings_the_drums(loaded, path, tmp_path):
+    before = read_midi(humanize_command(path, tmp_path / "straight.mid"))
+    after = read_midi(humanize_command(path, tmp_path / "out.mid", swing=0.55))
+    assert np.array_equal(after.hits, before.hits)
+    position = np.arange(len(before))[:, None] + before.offset
+    expected = apply_swing(position, 0.55) - np.arange(len(before))[:, None]
+    hits = (before.hits > 0) & (np.abs(expected) < 0.49)
+    assert np.allclose(after.offset[hits], expected[hits], atol=0.01) and hits.sum() > 20
 
 
 def test_all_but_time_and_velocity_of_the_kit_stays(loaded, path, tmp_path, capsys):

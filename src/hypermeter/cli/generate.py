@@ -1,7 +1,5 @@
 """The `generate` command: MIDI in, MIDI and a picture out."""
 
-import sys
-from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,10 +14,9 @@ from hypermeter.cli.options import (
     LockArguments,
     PlanArguments,
     SamplingArguments,
-    free_path,
     refuse_contradictions,
-    report_interrupt,
 )
+from hypermeter.cli.results import free_path, open_output
 from hypermeter.core.errors import HypermeterError
 from hypermeter.play.request import check
 
@@ -48,18 +45,16 @@ def generate_command(
     """Continue a groove, change it, fill in around what stays, or begin from nothing; write MIDI and a picture.
 
     Args:
-        primer: MIDI file to continue, of any length, in the model's metre, or - for standard input; or text, .tidal,
-            .strudel or .txt. Tracks and articulations that the model does not play are left out.
-        out: MIDI file to write, or - for standard output; or text: .tidal and .strudel are code for live coding, .txt
-            is a grid. By default beat_continued.mid or the like, where no file is yet.
-        model: a shipped model, a checkpoint, or the folder of a training run.
-        bars: new bars; by default as many as --sections, --lock or a file of the plan has, or else 16.
-        seconds: length of the new music in place of --bars, rounded to whole bars.
-        tempo_bpm: of all the music; by default that of the files, or else 120.
-        swing: where the second of two steps begins, from .5 (straight) over .67 (triplets) to .8.
-        context: MIDI file of the music before the primer; it is not in the result.
+        primer: MIDI file to continue, or - for standard input; or a groove as text: .tidal, .strudel, .txt.
+        out: MIDI or text file to write, or - for standard output; by default beat_continued.mid or the like.
+        model: a shipped model, a checkpoint, or a training run.
+        bars: new bars; by default as many as --sections, --lock or a file of the plan has, or 16.
+        seconds: length of the new music, in place of --bars, in whole bars.
+        tempo_bpm: by default that of the files, or else 120.
+        swing: where each second step begins: .5 is straight, .67 triplets.
+        context: MIDI file of the music before the primer, not in the result.
         include_primer: whether the result begins with the primer.
-        expression: whether new hits have the velocity and timing of a drummer; otherwise all are equal, on the grid.
+        expression: whether new hits have velocity and timing, or are all equal, on the grid.
         picture: whether to draw the result, as .svg beside it.
         first: another way to name PRIMER.
         sampling: how steps are sampled.
@@ -73,60 +68,43 @@ def generate_command(
     if out is None:
         word = "varied" if locks.vary is not None else "changed" if locks.replace else "continued"
         out = free_path(primer or locks.lock, word if primer else "filled" if locks.lock else "generated")
-    is_piped, stdout = str(out) == "-", sys.stdout
-    written: list[Path] = []
-    with report_interrupt(written), redirect_stdout(sys.stderr) if is_piped else nullcontext():
-        from hypermeter.core.files import atomic_write, check_out
-        from hypermeter.io.ascii import ascii_grid
-        from hypermeter.io.midi import MIDI_SUFFIXES, to_midi_bytes
-        from hypermeter.io.midi.instruments import instruments_of, with_instruments
-        from hypermeter.io.midi.read import read_content
-        from hypermeter.io.midi.swing import swing_midi
-        from hypermeter.io.notation import TEXT_SUFFIXES, is_text, write_text
-        from hypermeter.play.loading import kit_of, load_player
+    from hypermeter.io.midi import MIDI_SUFFIXES
+    from hypermeter.io.notation import TEXT_SUFFIXES, is_text
 
-        read_from = [primer, context, locks.lock, locks.ending, plan.density, plan.offbeat]
-        if not is_piped:
-            check_out(out, (*MIDI_SUFFIXES, *TEXT_SUFFIXES), read_from)
+    inputs = [primer, context, locks.lock, locks.ending, plan.density, plan.offbeat]
+    with open_output(out, (*MIDI_SUFFIXES, *TEXT_SUFFIXES), inputs) as write:
+        from hypermeter.io.ascii import ascii_grid
+        from hypermeter.io.notation import write_text
+        from hypermeter.play.loading import load_player
+
         length = next((name for name, value in (("--bars", bars), ("--seconds", seconds)) if value is not None), None)
         refuse_contradictions(plan, locks, primer, length, include_primer)
         if bars is not None and seconds is not None:
             raise HypermeterError("--bars beside --seconds, expected one of them")
-        for name, value in (("bars", bars), ("swing", swing)):
-            if value is not None:
-                check(name, value)
         if swing != 0.5 and is_text(out):
             raise HypermeterError(
                 f"--swing beside {out}: text stays on the grid; write MIDI, or swing it in its player"
             )
+        for name, value in (("bars", bars), ("swing", swing)):
+            if value is not None:
+                check(name, value)
         sampling.options(plan.guidance)  # checks it before the model is loaded
         player = replace(load_player(model), name=model)
-        groove, primer_steps = _play(
-            player, [primer, context, locks.lock, locks.ending], bars, seconds, tempo_bpm, include_primer, expression,
-            sampling, plan, locks,
-        )  # fmt: skip
+        paths = [primer, context, locks.lock, locks.ending]
+        options = {"include_primer": include_primer, "expression": expression}
+        groove, primer_steps = _play(player, paths, bars, seconds, tempo_bpm, sampling, plan, locks, **options)
         if is_text(out):
             write_text(groove, out)
         else:
-            midi = swing_midi(to_midi_bytes(groove, kit_of(player)), str(out), swing, player.grid.steps_per_quarter)
-            instruments = {}
-            for path in (context, locks.ending, primer, locks.lock) if player.tracks else ():
-                if path is not None and not is_text(path):
-                    instruments |= instruments_of(read_content(path), player.tracks)
-            midi = with_instruments(midi, instruments)
-            if is_piped:
-                stdout.buffer.write(midi)
-                stdout.flush()
-            else:
-                with atomic_write(out) as temporary:
-                    temporary.write_bytes(midi)
-        written.append(out)
+            write(_midi_of(groove, player, paths, swing))
         print(ascii_grid(groove))
-        if picture and not is_piped:
+        if str(out) == "-":
+            return None
+        if picture:
             from hypermeter.share.pictures import show_picture
 
             show_picture(groove, out.with_suffix(".svg"), out.name, primer_steps)
-    return None if is_piped else out
+    return out
 
 
 def _only_primer(primer: Path | None, first: Path | None) -> Path | None:
@@ -145,11 +123,11 @@ def _play(
     bars: int | None,
     seconds: float | None,
     tempo_bpm: float | None,
-    include_primer: bool,
-    expression: bool,
     sampling: SamplingArguments,
     plan: PlanArguments,
     locks: LockArguments,
+    include_primer: bool,
+    expression: bool,
 ) -> "tuple[Groove, int]":
     """Return the music, and how many of its steps are the primer before the new bars.
 
@@ -215,3 +193,20 @@ def _play(
         if infill.warning:
             print(f"warning: {infill.warning}")
     return groove, primer_steps
+
+
+def _midi_of(groove: "Groove", player: "Player", paths: list[Path | None], swing: float) -> bytes:
+    """Return the MIDI file of the music, whose tracks have channels and programs of those in the files."""
+    from hypermeter.io.midi import to_midi_bytes
+    from hypermeter.io.midi.instruments import instruments_of, with_instruments
+    from hypermeter.io.midi.read import read_content
+    from hypermeter.io.midi.swing import swing_midi
+    from hypermeter.io.notation import is_text
+    from hypermeter.play.loading import kit_of
+
+    midi = swing_midi(to_midi_bytes(groove, kit_of(player)), "swing", swing, player.grid.steps_per_quarter)
+    instruments = {}
+    for path in paths if player.tracks else ():
+        if path is not None and not is_text(path):
+            instruments |= instruments_of(read_content(path), player.tracks)
+    return with_instruments(midi, instruments)

@@ -1,14 +1,12 @@
 """The `humanize` command: MIDI in, the same MIDI with a drummer's velocity and timing out."""
 
-import sys
-from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from hypermeter.cli.options import free_path, report_interrupt
+from hypermeter.cli.results import free_path, open_output
 from hypermeter.core.limits import MOST_SEED
 from hypermeter.play.request import BOUNDS, SamplingOptions, check
 
@@ -34,34 +32,30 @@ def humanize_command(
     """Give the drums of a MIDI file a drummer's velocity and timing; all else in it stays.
 
     Args:
-        file: MIDI file in the model's metre, of any length, or - for standard input. The model begins anew where the
-            tempo changes.
+        file: MIDI file in the model's metre, or - for standard input. The model begins anew where the tempo changes.
         out: MIDI file to write, or - for standard output; by default beat_humanized.mid beside beat.mid.
-        model: a shipped model, a checkpoint, or the folder of a training run.
+        model: a shipped model, a checkpoint, or a training run.
         amount: from 0, as in the file, to 1, as the model plays.
         timing: the same for timing alone; multiplied by the amount.
         velocity: the same for velocity alone; multiplied by the amount.
-        swing: where the second of two steps begins, from .5 (straight) over .67 (triplets) to .8.
-        temperature: 1 plays as learnt, less is steadier, more is wilder, 0 always takes the middle of what is likely.
+        swing: where each second step begins: .5 is straight, .67 triplets.
+        temperature: 1 as learnt, less is steadier, more is wilder, 0 takes the middle of what is likely.
         seed: the same seed gives the same music.
 
     Raises:
         HypermeterError: a file or a number that does not fit, or a model that plays hits only.
     """
+    from hypermeter.io.midi import MIDI_SUFFIXES
+
     out = free_path(file, "humanized") if out is None else out
-    is_piped, stdout = str(out) == "-", sys.stdout
-    written: list[Path] = []
-    with report_interrupt(written), redirect_stdout(sys.stderr) if is_piped else nullcontext():
-        from hypermeter.core.files import atomic_write, check_out
-        from hypermeter.io.midi import MIDI_SUFFIXES, parse_midi
+    with open_output(out, MIDI_SUFFIXES, [file]) as write:
+        from hypermeter.io.midi import parse_midi
         from hypermeter.io.midi.content import load_score
         from hypermeter.io.midi.events import replay_drums
         from hypermeter.io.midi.read import read_content
         from hypermeter.play.humanize import check_expression, humanize
         from hypermeter.play.loading import kit_of, load_player
 
-        if not is_piped:
-            check_out(out, MIDI_SUFFIXES, [file])
         for name, value in (("amount", amount), ("timing", timing), ("velocity", velocity)):
             BOUNDS["amount"].check(name, value)
         for name, value in (("temperature", temperature), ("seed", seed), ("swing", swing)):
@@ -87,15 +81,8 @@ def humanize_command(
                 ticks, velocities = _play(ticks, pitches, velocities, piece, groove, kit, ticks_per_quarter, swing)
             return ticks, velocities
 
-        midi = replay_drums(content, str(file), play)
-        if is_piped:
-            stdout.buffer.write(midi)
-            stdout.flush()
-            return None
-        with atomic_write(out) as temporary:
-            temporary.write_bytes(midi)
-        written.append(out)
-    return out
+        write(replay_drums(content, str(file), play))
+    return None if str(out) == "-" else out
 
 
 def _play(

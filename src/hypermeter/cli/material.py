@@ -50,9 +50,10 @@ def _refuse_melody(path: Path, player: Player) -> None:
     score, drums, _ = load_score(read_content(path), str(path))
     names = [track.name or f"program {track.program + 1}" for track in score.tracks if len(track.notes)]
     if names and not drums.shape[1] and not player.tracks:
-        advice = "to play drums to a bass, pass --model with a model trained with --tracks bass"
-        raise HypermeterError(f"{path}: no drums on channel 10, only {', '.join(names)}; {player.name} plays drums"
-                              f" only; {advice}")  # fmt: skip
+        advice = (
+            f"{player.name} plays drums only; to play to a bass, pass a --model that was trained with --tracks bass"
+        )
+        raise HypermeterError(f"{path}: no drums on channel 10, only {', '.join(names)}; {advice}")
 
 
 def in_one_tempo(grooves: Sequence[Groove | None], tempo_bpm: float | None) -> tuple[list[Groove | None], float]:
@@ -68,18 +69,15 @@ def in_one_tempo(grooves: Sequence[Groove | None], tempo_bpm: float | None) -> t
     """
     if tempo_bpm is not None:
         check("tempo_bpm", tempo_bpm)
-        retimed = [groove if groove is None else _in_tempo(groove, tempo_bpm) for groove in grooves]
-        return retimed, tempo_bpm
     tempos = [groove.tempo_bpm for groove in grooves if groove is not None and "tempo_bpm" not in groove.unknown]
-    first = tempos[0] if tempos else TEMPO_BPM
-    return [
-        groove if groove is None or "tempo_bpm" not in groove.unknown else _in_tempo(groove, first)
-        for groove in grooves
-    ], first
+    tempo = tempo_bpm or [*tempos, TEMPO_BPM][0]
 
+    def in_tempo(groove: Groove | None) -> Groove | None:
+        if groove is None or (tempo_bpm is None and "tempo_bpm" not in groove.unknown):
+            return groove
+        return replace(groove, tempo_bpm=tempo, unknown=groove.unknown - {"tempo_bpm"})
 
-def _in_tempo(groove: Groove, tempo_bpm: float) -> Groove:
-    return replace(groove, tempo_bpm=tempo_bpm, unknown=groove.unknown - {"tempo_bpm"})
+    return [in_tempo(groove) for groove in grooves], tempo
 
 
 def find_column(kit: Kit, voice: str, option: str, also: Sequence[str] = ()) -> int:

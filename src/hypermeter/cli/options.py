@@ -1,9 +1,6 @@
 """Groups of options that commands share, and what they mean to the player."""
 
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,15 +23,15 @@ class SamplingArguments:
     """How steps are sampled.
 
     Args:
-        temperature: 1 plays as learnt, less is safer, more is wilder, 0 always takes the likeliest.
-        top_p: keep only the likeliest combinations of voices that together hold this probability.
+        temperature: 1 as learnt, less is safer, more is wilder, 0 takes the likeliest.
+        top_p: keep only the likeliest combinations that hold this probability.
         bias: added to the log odds of voices: --bias closed_hat 1 ride -2.
         seed: the same seed gives the same music.
     """
 
     temperature: float = SamplingOptions.temperature
     top_p: float = SamplingOptions.top_p
-    bias: Annotated[dict[str, float] | None, tyro.conf.arg(metavar="VOICE NUMBER ...")] = None
+    bias: Annotated[dict[str, float] | None, tyro.conf.arg(metavar="V N ...")] = None
     seed: int = 0
 
     def options(self, guidance: float) -> SamplingOptions:
@@ -49,19 +46,17 @@ class PlanArguments:
     """What the new bars are to be, for a model that was trained with labels.
 
     Args:
-        sections: labels with numbers of bars, "intro:4 verse:8 fill:1 chorus:8", or several labels, rock+verse:8; they
-            give the number of bars.
-        style: one of the model's styles, for all bars whose sections name none.
-        density: share of cells with a hit: a number, a curve .1,.2,.3 over the bars, or a MIDI file whose bars are to
-            be matched, which also gives the number of bars where nothing else does.
+        sections: labels with numbers of bars: "intro:4 verse:8 fill:1 chorus:8", rock+verse:8.
+        style: one of the model's styles, for bars whose sections name none.
+        density: share of cells with a hit: a number, a curve .1,.2,.3, or a MIDI file to match bar by bar.
         offbeat: share of hits off the beat, given like the density.
         guidance: how strictly the plan is followed: 0 as learnt, 2 strictly.
     """
 
     sections: str | None = None
     style: str | None = None
-    density: Annotated[str | None, tyro.conf.arg(metavar="NUMBER|CURVE|FILE")] = None
-    offbeat: Annotated[str | None, tyro.conf.arg(metavar="NUMBER|CURVE|FILE")] = None
+    density: Annotated[str | None, tyro.conf.arg(metavar="VALUE")] = None
+    offbeat: Annotated[str | None, tyro.conf.arg(metavar="VALUE")] = None
     guidance: float = SamplingOptions.guidance
 
     @property
@@ -124,20 +119,18 @@ class LockArguments:
     """What stays, and what is written around it.
 
     Args:
-        lock: MIDI file whose voices stay, from the first new bar on, while the model writes the others; it gives the
-            number of bars where nothing else does.
-        keep: voices that stay, of --lock, --replace or --vary: --keep kick snare. By default, with --lock, all that
-            have a hit in it.
-        replace: bars of the primer, from 1, that are written anew in their place: --replace 7 9-10.
+        lock: MIDI file whose voices stay, on the new bars, while the model writes the others.
+        keep: voices that stay, of --lock (by default all in it), --replace or --vary: --keep kick snare.
+        replace: bars of the primer, from 1, to write anew: --replace 7 9-10.
         ending: MIDI file with which the music ends, after the new bars.
-        vary: share of the primer, from 0 to 1, that is written anew in its place, one beat of one voice at a time.
-        particles: candidates sampled in parallel where later cells are locked; more come closer to the model and take
-            longer. The effective sample size that is printed shows whether there are enough.
+        vary: share of the primer to write anew, from 0 to 1, in beats of single voices.
+        particles: candidates in parallel where later cells are locked; raise it where the effective sample size that
+            is printed is small.
     """
 
     lock: Path | None = None
-    keep: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="VOICE ...")] = None
-    replace: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="BARS ...")] = None
+    keep: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="V ...")] = None
+    replace: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="N ...")] = None
     ending: Path | None = None
     vary: float | None = None
     particles: int = InfillOptions.particles
@@ -198,32 +191,3 @@ def refuse_contradictions(
     InfillOptions(locks.particles)  # checks it
     if locks.particles != DEFAULT_LOCKS.particles and not (locks.lock or locks.ending or in_place):
         raise HypermeterError("--particles with nothing locked, expected --lock, --ending, --replace or --vary")
-
-
-def free_path(source: Path | None, word: str) -> Path:
-    """Return a MIDI path at which nothing stands: beat_WORD.mid beside beat.mid, WORD.mid in the working folder.
-
-    Args:
-        source: the file that is read, if one is; where its folder cannot be written, the working folder is taken.
-        word: what was done to it.
-    """
-    stem, folder = word, Path()
-    if source is not None and str(source) != "-":
-        stem = f"{source.stem}_{word}"
-        folder = source.parent if os.access(source.parent, os.W_OK) else folder
-    number, path = 1, folder / f"{stem}.mid"
-    while path.exists():
-        number += 1
-        path = folder / f"{stem}_{number}.mid"
-    return path
-
-
-@contextmanager
-def report_interrupt(written: Sequence[Path]) -> Iterator[None]:
-    """If the block is interrupted, print which files are written and let the interrupt pass."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        files = ", ".join(map(str, written))
-        print(f"interrupted; {f'written: {files}' if files else 'nothing is written'}", file=sys.stderr)
-        raise

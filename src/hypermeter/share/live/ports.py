@@ -11,6 +11,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write
 from hypermeter.core.grid import Grid
 from hypermeter.io.midi import TICKS_PER_QUARTER
+from hypermeter.io.midi.events import encode_number
 from hypermeter.share.live.position import FollowedTempo, OwnTempo
 
 VIRTUAL = "virtual"
@@ -59,7 +60,9 @@ class FileSink:
         def tick_of(when: float) -> int:
             since, step, bpm = next((change for change in reversed(changes) if change[0] <= when), changes[0])
             step += (when - since) * bpm / 60 * self._tempo.steps_per_quarter
-            return max(round(step * ticks_per_step), 0)
+            return max(
+                round(round(step * ticks_per_step, 4)), 0
+            )  # twice, so that half a tick is half in `write_midi` too
 
         ons = [tick_of(when) for when, message in notes if message[0] & 0xF0 == _ON]
         bar_ticks = ticks_per_step * self._grid.steps_per_bar
@@ -85,18 +88,10 @@ def _midi_file(events: list[tuple[int, int, bytes]], end: int, grid: Grid) -> by
     track = b"\0\xff\x03\x05drums\0\xff\x58\x04" + metre
     before = 0
     for tick, _, content in [*events, (end, 0, b"\xff\x2f\0")]:
-        track += _variable(max(tick - before, 0)) + content
+        track += encode_number(max(tick - before, 0)) + content
         before = tick
     header = (0).to_bytes(2, "big") + (1).to_bytes(2, "big") + TICKS_PER_QUARTER.to_bytes(2, "big")
     return b"".join(name + len(body).to_bytes(4, "big") + body for name, body in ((b"MThd", header), (b"MTrk", track)))
-
-
-def _variable(number: int) -> bytes:
-    """Return a number as MIDI files write it: seven bits a byte, all but the last marked."""
-    parts = [number & 0x7F]
-    while number := number >> 7:
-        parts.append(number & 0x7F | 0x80)
-    return bytes(reversed(parts))
 
 
 class PortSink:
