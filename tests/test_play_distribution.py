@@ -26,7 +26,7 @@ def make(kind, rows=ROWS, seed=0):
         return Categorical(scores - logsumexp(scores)[:, None], 2 * random.normal(size=(rows, 4)), KNOWN)
     width, groups = (7, GROUPS) if kind == "tracks" else (4, ())
     components = 1 if kind == "sigmoid" else 3
-    return Mixture.of(random.normal(size=(rows, components)), 2 * random.normal(size=(rows, components, width)), groups)
+    return Mixture(random.normal(size=(rows, components)), 2 * random.normal(size=(rows, components, width)), groups)
 
 
 @pytest.fixture(params=["mixture", "sigmoid", "tracks", "softmax"])
@@ -166,7 +166,7 @@ def test_a_softmax_lists_what_it_knows_and_after_an_impossible_lock_what_the_esc
 
 def test_of_many_voices_distinct_combinations_are_drawn_with_their_probabilities():
     random = np.random.default_rng(0)
-    dist = Mixture.of(random.normal(size=(2, 3)), random.normal(size=(2, 3, 14)))
+    dist = Mixture(random.normal(size=(2, 3)), random.normal(size=(2, 3, 14)))
     assert not dist.is_listed
     with pytest.raises(ValueError, match="expected a generator"):
         dist.candidates()
@@ -199,7 +199,7 @@ def test_what_is_certain_or_impossible_gives_no_invalid_value():
     """Warnings are errors in the tests."""
     logits = np.array([[[-1000.0, 1000.0, 0.0]]])
     for groups in ((), ((1, 3),)):
-        dist = Mixture.of(np.zeros((1, 1)), logits, groups)
+        dist = Mixture(np.zeros((1, 1)), logits, groups)
         known, values = np.array([[True, False, False]]), np.array([[1, 0, 0]])
         given = dist.condition(known, values)
         assert given.draw(np.full((1, given.num_uniforms), 0.999))[0].tolist()[:2] == [1, 1]

@@ -141,7 +141,7 @@ def test_locked_voices_and_notes_come_out(options):
 
 def many_voices(seed=0):
     random = np.random.default_rng(seed)
-    return Mixture.of(random.normal(size=(2, 3)), 2 * random.normal(size=(2, 3, 14)) - 1)
+    return Mixture(random.normal(size=(2, 3)), 2 * random.normal(size=(2, 3, 14)) - 1)
 
 
 def test_of_many_voices_the_plain_draw_has_the_marginals():
@@ -319,3 +319,13 @@ def test_a_lock_on_what_a_categorical_never_has_keeps_its_probability_finite():
     known, values = np.array([[True, True]]), np.array([[1, 1]], np.uint8)
     assert np.isfinite(rules().weigh(dist, (known, values))[0]).all()
     assert rules(0.5).draw(dist, dist, np.array([[0.3, 0.3, 0.3]]), 0, (known, values)).tolist() == [[1, 1]]
+
+
+def test_too_many_voices_to_list_are_drawn_with_their_locks_where_there_is_no_plan():
+    random = np.random.default_rng(0)
+    dist = Mixture(random.normal(size=(2, 3)), random.normal(size=(2, 3, 20)))
+    known, values = random.random((2, 20)) < 0.5, random.random((2, 20)) < 0.5
+    sampler = rules(temperature=0.7)
+    assert not dist.is_listed
+    x = sampler.draw(dist, None, sampler.stream(2, 20).at(0), 0, (known, values.astype(np.uint8)))
+    assert (x[known] == values[known]).all() and not (x == values).all()

@@ -6,7 +6,7 @@ uniforms (B, numbers) in [0, 1).
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,42 +40,40 @@ def _with_none(logits: Array) -> Array:
     return np.concatenate([np.zeros((*logits.shape[:-1], 1)), logits], -1)
 
 
-@dataclass(frozen=True)
 class Mixture:
-    """A mixture of products of Bernoullis, and of categoricals where there are tracks.
+    """A mixture of products of Bernoullis, and of categoricals where there are tracks. It is a value.
 
     Args:
-        log_weights: (B, K), normalised.
-        logits: (B, K, W), of a hit; of a track's column against "none".
+        scores: (B, K), log weights of the components, each row up to a constant.
+        logits: (B, K, W), of a hit; of a track's column against "none". Single precision is enough: they become doubles
+            where they are computed with.
         groups: the columns of tracks.
     """
 
-    log_weights: Array
-    logits: Array
-    groups: Groups = ()
+    logits: Any
 
-    @classmethod
-    def of(cls, log_weights: NDArray[Any], logits: NDArray[Any], groups: Groups = ()) -> "Mixture":
-        """Make a mixture of what a network gave, its weights normalised in doubles.
+    def __init__(self, scores: NDArray[Any], logits: NDArray[Any], groups: Groups = ()):
+        self.scores, self.logits, self.groups, self.width = scores, logits, groups, logits.shape[-1]
 
-        The logits become doubles where they are computed with: a plain draw reads those of one component only.
-        """
-        return cls(log_softmax(log_weights.astype(np.float64)), logits, groups)
+    @cached_property
+    def log_weights(self) -> Array:
+        """(B, K), normalised."""
+        return log_softmax(self.scores.astype(np.float64))
+
+    def logits_of(self, component: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the logits (B, W) of one component of each row."""
+        return self.logits[np.arange(len(component)), component]
 
     def __len__(self) -> int:
-        return len(self.log_weights)
+        return len(self.scores)
 
     def select(self, rows: NDArray[np.int64]) -> "Mixture":
         """Return the given rows, in that order."""
-        return Mixture(self.log_weights[rows], self.logits[rows], self.groups)
+        return Mixture(self.scores[rows], self.logits[rows], self.groups)
 
     @property
     def num_voices(self) -> int:
-        return self.groups[0][0] if self.groups else self.logits.shape[-1]
-
-    @property
-    def width(self) -> int:
-        return self.logits.shape[-1]
+        return self.groups[0][0] if self.groups else self.width
 
     @property
     def num_uniforms(self) -> int:
@@ -90,7 +88,7 @@ class Mixture:
     @property
     def voices(self) -> "Mixture":
         """The voices alone, tracks summed out."""
-        return Mixture(self.log_weights, self.logits[..., : self.num_voices])
+        return Mixture(self.scores, self.logits[..., : self.num_voices])
 
     @property
     def probs(self) -> Array:
@@ -116,13 +114,12 @@ class Mixture:
         for group in self.groups:
             before, after = (logsumexp(_with_none(logits[..., slice(*group)])) for logits in (own, tilted))
             gain = gain + after - before
-        return Mixture(log_softmax(self.log_weights + gain), tilted, self.groups)
+        return Mixture(self.log_weights + gain, tilted, self.groups)
 
     def weigh(self, known: NDArray[np.bool_], values: NDArray[Any]) -> tuple[Array, "Mixture"]:
         """Return log p(known cells), (B,), and the distribution given them but for the known cells of a draw."""
         joint = self.log_weights + self._evidence(known, values)
-        evidence = logsumexp(joint)
-        return evidence, Mixture(joint - evidence[:, None], self.logits, self.groups)
+        return logsumexp(joint), Mixture(joint, self.logits, self.groups)
 
     def condition(self, known: NDArray[np.bool_], values: NDArray[Any]) -> "Mixture":
         """Return the distribution given the known cells, which a draw has for certain."""
@@ -131,7 +128,7 @@ class Mixture:
             is_chosen, is_out = _known_of_track(known[:, start:stop], values[:, start:stop])
             track = np.where(is_out[:, None], -np.inf, self.logits[..., start:stop])
             logits[..., start:stop] = np.where(is_chosen[:, None], CERTAIN, track)
-        return Mixture(log_softmax(self.log_weights + self._evidence(known, values)), logits, self.groups)
+        return Mixture(self.log_weights + self._evidence(known, values), logits, self.groups)
 
     def _evidence(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
         """(B, K), log p(known cells) of each component."""
@@ -148,8 +145,9 @@ class Mixture:
 
     def draw(self, uniforms: Array) -> NDArray[np.uint8]:
         """(B, W), a step of each row, from (B, `num_uniforms`) numbers."""
-        component = first_above(np.exp(self.log_weights), uniforms[:, 0])
-        chosen = self.logits[np.arange(len(component)), component].astype(np.float64)
+        weights = np.exp(self.scores - np.maximum.reduce(self.scores, -1, keepdims=True))
+        component = first_above(weights, uniforms[:, 0])
+        chosen = self.logits_of(component).astype(np.float64)
         voices = self.num_voices
         hits = _draw_voices(chosen[:, :voices], uniforms[:, 1 : 1 + voices])
         if not self.groups:
@@ -199,7 +197,7 @@ def _known_of_track(known: NDArray[np.bool_], values: NDArray[Any]) -> tuple[NDA
 
 def _draw_voices(logits: Array, uniforms: Array) -> NDArray[np.uint8]:
     """Return hits (B, V); what is impossible is silent where the number is 0, too."""
-    return ((uniforms < sigmoid(logits)) & (logits > -np.inf)).astype(np.uint8)
+    return (uniforms < sigmoid(logits)).astype(np.uint8)
 
 
 def _draw_track(logits: Array, uniform: Array) -> NDArray[np.uint8]:

@@ -149,13 +149,13 @@ class OnnxState:
 
     @property
     def dist(self) -> Mixture:
-        return Mixture.of(self._found["log_weights"], self._found["logits"])
+        return Mixture(self._found["log_weights"], self._found["logits"])
 
     @property
     def free(self) -> Mixture:
         if "free_logits" not in self._found:
             return self.dist
-        return Mixture.of(self._found["free_log_weights"], self._found["free_logits"])
+        return Mixture(self._found["free_log_weights"], self._found["free_logits"])
 
     def select(self, rows: NDArray[np.int64]) -> "OnnxState":
         before = {name: tensor[rows] for name, tensor in self.before.items()}

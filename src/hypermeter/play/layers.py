@@ -68,64 +68,73 @@ class LayerNorm:
 
 
 class Tape:
-    """What was appended step by step, (rows, length, size), as a value: `append` gives a longer one.
+    """A sequence (rows, length, size) as a value: `append` returns a longer one and `select` one of other rows.
 
-    Tapes that grow from one another share a buffer, into which each place is written once. Where two grow from the
-    same tape, the second has a copy.
+    Tapes that grow from one another share a buffer, into which each element is written once. A tape whose place in the
+    buffer is taken, and one of selected rows, copies its elements when it is next used.
 
     Args:
-        rows, size: of what is appended.
+        rows, size: of an element.
         window: elements at the end that are kept; older ones may be forgotten.
+        capacity: elements for which there is room at first.
     """
 
-    __slots__ = ("_buffer", "_filled", "_lock", "_stop", "window")
+    __slots__ = ("_buffer", "_filled", "_lock", "_rows", "_stop", "window")
 
     def __init__(self, rows: int, size: int, window: int, capacity: int = 4):
-        self.window = window
-        self._buffer = np.empty((rows, capacity, size), np.float32)
-        self._stop, self._filled, self._lock = 0, [0], threading.Lock()
+        self._set(window, np.empty((capacity, rows, size), np.float32), 0, [0], threading.Lock())
 
-    @classmethod
-    def _over(cls, buffer: Array, stop: int, window: int) -> "Tape":
-        tape = cls.__new__(cls)
-        tape.window, tape._buffer, tape._stop = window, buffer, stop
-        tape._filled, tape._lock = [stop], threading.Lock()
-        return tape
+    def _set(self, window: int, buffer: Array, stop: int, filled: list[int], lock: Any, rows: Any = None) -> "Tape":
+        self.window, self._buffer, self._stop, self._rows = window, buffer, stop, rows
+        self._filled, self._lock = filled, lock
+        return self
 
-    def append(self, x: Array) -> "Tape":
-        """Return the tape with one more element (rows, size)."""
+    def append(self, *parts: Array) -> "Tape":
+        """Return the tape with one more element, whose parts (rows, part of the size) stand side by side."""
+        self._copy_rows()
         with self._lock:
-            is_next = self._filled[0] == self._stop < self._buffer.shape[1]
+            is_next = self._filled[0] == self._stop < len(self._buffer)
             if is_next:
                 self._filled[0] += 1
         if not is_next:
-            return self._copy(self._buffer[:, max(self._stop - self.window, 0) : self._stop]).append(x)
-        self._buffer[:, self._stop] = x
-        longer = Tape.__new__(Tape)
-        longer.window, longer._buffer, longer._stop = self.window, self._buffer, self._stop + 1
-        longer._filled, longer._lock = self._filled, self._lock
-        return longer
-
-    def _copy(self, kept: Array) -> "Tape":
-        """Return a tape of its own, with room for as much again."""
-        rows, length, size = kept.shape
-        buffer = np.empty((rows, max(2 * length, 4), size), np.float32)
-        buffer[:, :length] = kept
-        return Tape._over(buffer, length, self.window)
+            return self.select(np.arange(self._buffer.shape[1])).append(*parts)
+        start = 0
+        for part in parts:
+            self._buffer[self._stop, :, start : (start := start + part.shape[1])] = part
+        return Tape.__new__(Tape)._set(self.window, self._buffer, self._stop + 1, self._filled, self._lock)
 
     @property
     def last(self) -> Array:
-        """The last elements, up to `window` of them, the latest at the end; not to be written into."""
-        return self._buffer[:, max(self._stop - self.window, 0) : self._stop]
+        """The last elements (rows, up to `window`, size), the latest at the end; not to be written into."""
+        self._copy_rows()
+        return self._kept.swapaxes(0, 1)
+
+    @property
+    def _kept(self) -> Array:
+        return self._buffer[max(self._stop - self.window, 0) : self._stop]
+
+    def back(self, steps: NDArray[np.int64]) -> Array:
+        """Return the elements (rows, steps, size) that stand so many steps before the next one; 1 is the last."""
+        self._copy_rows()
+        return self._buffer.take(self._stop - steps, 0).swapaxes(0, 1)
 
     def select(self, rows: NDArray[np.int64]) -> "Tape":
         """Return the given rows, in that order."""
-        kept = self.last
-        _, length, size = kept.shape
-        buffer = np.empty((len(rows), max(2 * length, 4), size), np.float32)
-        for place, row in enumerate(rows):  # each is one block of memory, copied once
-            buffer[place, :length] = kept[row]
-        return Tape._over(buffer, length, self.window)
+        rows = rows if self._rows is None else self._rows[rows]
+        return Tape.__new__(Tape)._set(self.window, self._buffer, self._stop, [], threading.Lock(), rows)
+
+    def _copy_rows(self) -> None:
+        """Copy the rows that were selected, if any, into a buffer with room for as much again."""
+        if self._rows is None:
+            return
+        with self._lock:
+            if self._rows is None:
+                return
+            length, _, size = self._kept.shape
+            buffer = np.empty((max(2 * length, 4), len(self._rows), size), np.float32)
+            self._kept.take(self._rows, 1, out=buffer[:length], mode="clip")  # "raise" would copy once more
+            self._set(self.window, buffer, length, [length], self._lock, self._rows)
+            self._rows = None  # last, as other threads read it without the lock
 
 
 # ---------------------------------------------------------------------- encoders
@@ -153,8 +162,9 @@ class Recurrent:
             for maps, way in ((self.into, "ih"), (self.back, "hh")):
                 weight, bias = own[f"weight_{way}_l{layer}"], own[f"bias_{way}_l{layer}"]
                 maps.append(Linear(weight * factor[:, None], bias * factor))
-            if cell == "lstm":
-                self.into[-1].bias = self.into[-1].bias + self.back[-1].bias
+            # the biases of both maps are added at once, but for that of the new state's part, which a gate multiplies
+            both = 4 * self.size if cell == "lstm" else 2 * self.size
+            self.into[-1].bias[:both] += self.back[-1].bias[:both]
         self.input_weight = self.into[0].weight
 
     def init_state(self, rows: int) -> tuple[Any, ...]:
@@ -176,11 +186,13 @@ class Recurrent:
         return after[-1] if self.cell == "gru" else after[-2], tuple(after)
 
     def _gru(self, layer: int, into: Array, hidden: Array) -> list[Array]:
-        back, size = self.back[layer](hidden), self.size
+        size = self.size
+        back = hidden.dot(self.back[layer].weight)
         gates = into[:, : 2 * size]
         gates += back[:, : 2 * size]
         gates = one_over_one_plus_exp(gates)
-        new = gates[:, :size] * back[:, 2 * size :]
+        new = back[:, 2 * size :] + self.back[layer].bias[2 * size :]
+        new *= gates[:, :size]
         new += into[:, 2 * size :]
         new = one_over_one_plus_exp(new)
         new *= np.float32(2)
@@ -251,7 +263,7 @@ class _Layer:
         angle = np.float32(position) * self.frequency
         turn = np.cos(angle), np.sin(angle)
         query, key = (self._turned(vector, gain, turn) for vector, gain in zip((query, key), self.gains, strict=True))
-        tape = tape.append(np.concatenate([key.reshape(rows, -1), value.reshape(rows, -1)], 1))
+        tape = tape.append(key.reshape(rows, -1), value.reshape(rows, -1))
         keys, values = tape.last.reshape(rows, -1, 2, heads, size).transpose(2, 0, 3, 1, 4)
         weights = softmax((keys @ query[..., None])[..., 0] / np.float32(math.sqrt(size)))
         attended = (weights[:, :, None] @ values).reshape(rows, -1)
@@ -293,47 +305,47 @@ class BarAttention:
         own = part(weights, prefix)
         self.num_heads, head_size = own["null_key"].shape
         self.hidden, self.width, self.window = own["query.weight"].shape[0], width, window
-        self.size = 2 * self.hidden + width
-        scale = np.float32(1 / math.sqrt(head_size))
+        self.heads = [slice(head * head_size, (head + 1) * head_size) for head in range(self.num_heads)]
+        blocks = np.repeat(np.eye(self.num_heads), head_size, 1)  # (heads, hidden)
+        query, query_bias = (own[f"query.{name}"] / math.sqrt(head_size) for name in ("weight", "bias"))
+        null_key, null_value = (blocks * own[f"null_{name}"].reshape(-1) for name in ("key", "value"))
         key, value = own["key.weight"], own["value.weight"]
-        # of a state: its query, and what it adds to the key and the value that it is remembered by
-        self.of_state = Linear(
-            np.concatenate([own["query.weight"] * scale, key, value[:, : self.hidden]]),
-            np.concatenate([own["query.bias"] * scale, own["key.bias"], own["value.bias"]]),
-        )
+        # of a state: its query, what it adds to the key and the value that it is remembered by, its null key's scores
+        maps = [query, key, value[:, : self.hidden], null_key @ query]
+        biases = [query_bias, own["key.bias"], own["value.bias"], null_key @ query_bias]
+        self.of_state = Linear(*(np.concatenate(parts).astype(np.float32) for parts in (maps, biases)))
         self.of_played = np.ascontiguousarray(value[:, self.hidden :].T)
-        self.blocks = np.repeat(np.eye(self.num_heads, dtype=np.float32), head_size, 1)  # (heads, hidden)
-        self.null_key, self.null_value = own["null_key"].reshape(-1), own["null_value"].reshape(-1)
-        self.out = Linear(own["out.weight"], own["out.bias"])
+        out = np.concatenate([own["out.weight"], own["out.weight"] @ null_value.T], 1)
+        self.out = Linear(out.astype(np.float32), own["out.bias"])
         self.bias = np.ascontiguousarray(own["distance_bias"][:, ::-1])  # (heads, window), the latest bar last
 
     def new_tape(self, rows: int) -> Tape:
         """Return the empty memory of a step of the bar."""
-        return Tape(rows, self.size, self.window)
+        return Tape(rows, 2 * self.hidden + self.width, self.window)
 
     def remember(self, of_state: Array, played: Array, tape: Tape) -> Tape:
         """Return the memory with what stood before a step, as `of_state` gives it, and what was played there."""
-        element = np.empty((len(played), self.size), np.float32)
-        element[:, : 2 * self.hidden] = of_state[:, self.hidden :]
-        element[:, self.hidden : 2 * self.hidden] += played.dot(self.of_played)
-        element[:, 2 * self.hidden :] = played
-        return tape.append(element)
+        value = played.dot(self.of_played)
+        value += of_state[:, 2 * self.hidden : 3 * self.hidden]
+        return tape.append(of_state[:, self.hidden : 2 * self.hidden], value, played)
 
     def recall(self, of_state: Array, tape: Tape) -> tuple[Array, Array]:
         """Return what is read of earlier bars: a state (rows, hidden), and hits (rows, heads, width)."""
-        heads, hidden = self.num_heads, self.hidden
-        memory = tape.last
+        rows, hidden, memory = len(of_state), self.hidden, tape.last
         bars = memory.shape[1]
-        query = of_state[:, None, :hidden] * self.blocks  # (rows, heads, hidden), each head's own part
-        scores = np.empty((len(of_state), heads, bars + 1), np.float32)
-        scores[..., 0] = query @ self.null_key
-        if bars:
-            np.matmul(query, memory[..., :hidden].swapaxes(1, 2), out=scores[..., 1:])
-            scores[..., 1:] += self.bias[:, self.window - bars :]
+        query = np.zeros((rows, self.num_heads, hidden), np.float32)
+        for head, columns in enumerate(self.heads):
+            query[:, head, columns] = of_state[:, columns]
+        scores = np.empty((rows, self.num_heads, 1 + bars), np.float32)
+        scores[..., 0] = of_state[:, 3 * hidden :]
+        np.matmul(query, memory[..., :hidden].swapaxes(1, 2), out=scores[..., 1:])
+        scores[..., 1:] += self.bias[:, self.window - bars :]
         scores -= np.maximum.reduce(scores, -1, keepdims=True)
         np.exp(scores, out=scores)
         scores /= np.add.reduce(scores, -1, keepdims=True)
-        read = scores[..., 1:] @ memory[..., hidden:] if bars else np.zeros((*scores.shape[:2], hidden + self.width))
-        state = read[..., :hidden] + scores[..., :1] * self.null_value
-        state *= self.blocks
-        return self.out(np.add.reduce(state, 1)), np.ascontiguousarray(read[..., hidden:], np.float32)
+        read = scores[..., 1:] @ memory[..., hidden:]
+        state = np.empty((rows, hidden + self.num_heads), np.float32)
+        for head, columns in enumerate(self.heads):
+            state[:, columns] = read[:, head, columns]
+        state[:, hidden:] = scores[..., 0]
+        return self.out(state), read[..., hidden:]

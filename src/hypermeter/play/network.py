@@ -116,27 +116,23 @@ class NumpyState:
         return self._heard[0]
 
     @cached_property
-    def _scores(self) -> Array:
-        return self.network.head.project(self._heard[0])
-
-    @cached_property
     def free(self) -> Distribution:
         """The distribution of the next step under no plan."""
-        return self.network.head(self._scores, self._heard[1])
+        return self.network.head(*self._heard)
 
     @cached_property
     def dist(self) -> Distribution:
         """The distribution of the next step under the plan."""
         if self.asked is None:
             return self.free
-        network, recalled = self.network, self._heard[1]
+        network, (features, recalled) = self.network, self._heard
         assert network.steering is not None
         bar = min(self.position // network.grid.steps_per_bar, self.asked.shape[1] - 1)
         asked = np.broadcast_to(self.asked[:, bar], (len(self), self.asked.shape[2]))
-        steered, louder = network.steering(asked, self.sums[1], self.position)
+        steering, louder = network.steering(asked, self.sums[1], self.position)
         if recalled is not None and louder.shape[1]:
             recalled = recalled * (1 + louder[..., None])
-        return network.head(self._scores + steered, recalled)
+        return network.head(features, recalled, steering)
 
     def select(self, rows: NDArray[np.int64]) -> "NumpyState":
         """Return the state of the given rows, in that order; a row may come more than once."""
@@ -157,7 +153,7 @@ class NumpyState:
 
 
 class Head:
-    """Scores to the distribution of a step.
+    """Features to the distribution of a step.
 
     Args:
         weights: of a checkpoint.
@@ -165,48 +161,82 @@ class Head:
         kind: mixture, sigmoid or softmax.
         width: columns of a step.
         groups: the columns of tracks.
+        steering: map of what a plan gives to scores, (dim, scores or more); `None` for a model that takes no plans.
     """
 
-    def __init__(self, weights: Weights, prefix: str, kind: str, width: int, groups: tuple[tuple[int, int], ...]):
-        self.project = Linear.of(weights, f"{prefix}.project")
-        self.num_scores = self.project.weight.shape[1]
+    def __init__(
+        self, weights: Weights, prefix: str, kind: str, width: int, groups: tuple[tuple[int, int], ...], steering: Any
+    ):
+        project = Linear.of(weights, f"{prefix}.project")
+        num_scores = project.weight.shape[1]
         self.width, self.groups = width, groups
-        self.known: NDArray[np.uint8] | None = None
+        self.known = np.asarray(weights[f"{prefix}.known"]).astype(np.uint8) if kind == "softmax" else None
         repeat = weights.get(f"{prefix}.repeat")
-        self.repeat: Array | None = None
-        if kind == "softmax":
-            self.known = np.asarray(weights[f"{prefix}.known"]).astype(np.uint8)
-            self.repeat = None if repeat is None else np.asarray(repeat, np.float32)
-            return
-        self.components = self.num_scores // (1 + width)
-        if repeat is not None:  # (K, recalled, W), as a map of what is recalled to all log odds
-            recalled = repeat.shape[1]
-            full = np.zeros((recalled, width, self.components, width), np.float32)
-            voices = np.arange(width)
-            full[:, voices, :, voices] = np.asarray(repeat, np.float32).transpose(2, 1, 0)
-            self.repeat = full.reshape(recalled * width, -1)
-
-    def __call__(self, scores: Array, recalled: Array | None) -> Distribution:
-        """Return the distribution of scores (rows, scores) and of hits that are recalled (rows, recalled, W)."""
-        if self.known is not None:
-            return self._categorical(scores, recalled)
-        logits = scores[:, self.components :]
-        if self.repeat is not None and recalled is not None:
-            logits = logits + recalled.reshape(len(recalled), -1).dot(self.repeat)
-        logits = logits.reshape(len(scores), self.components, self.width)
-        return Mixture.of(scores[:, : self.components], logits, self.groups)
-
-    def _categorical(self, scores: Array, recalled: Array | None) -> Categorical:
-        assert self.known is not None
-        of_known, logits = (
-            scores[:, : len(self.known) + 1].astype(float),
-            scores[:, len(self.known) + 1 :].astype(float),
+        self.repeat: Any = None if repeat is None else np.asarray(repeat, np.float32)
+        split = len(self.known) + 1 if self.known is not None else num_scores // (1 + width)
+        columns = slice(0, split), slice(split, num_scores)
+        self.of_weights, self.of_logits = (
+            (project.weight[:, part].copy(), project.bias[part], None if steering is None else steering[:, part].copy())
+            for part in columns
         )
+        if self.known is not None:
+            return
+
+        def by_component(array: Any) -> Any:
+            return None if array is None else array.reshape(-1, split, width).swapaxes(0, 1).copy()
+
+        self.of_component: Any = tuple(map(by_component, self.of_logits))
+        if self.repeat is not None:  # (K, recalled, W), as a map of what is recalled to all log odds
+            full = np.zeros((self.repeat.shape[1], width, split, width), np.float32)
+            voices = np.arange(width)
+            full[:, voices, :, voices] = self.repeat.transpose(2, 1, 0)
+            self.repeat_of_all = full.reshape(-1, split * width)
+
+    def __call__(self, features: Array, recalled: Array | None, steering: Array | None = None) -> Distribution:
+        """Return the distribution of features (rows, H), recalled hits (rows, recalled, W) and steering (rows, dim)."""
+        if self.known is None:
+            return _HeadMixture(self, features, recalled, steering)
+        scores, logits = (_scores(part, features, steering) for part in (self.of_weights, self.of_logits))
         if self.repeat is not None and recalled is not None:
             bias = (recalled * self.repeat).sum(1)
-            logits = logits + bias
-            of_known[:, :-1] += bias @ self.known.T
-        return Categorical(log_softmax(of_known), logits, self.known)
+            logits += bias
+            scores[:, :-1] += bias @ self.known.T
+        return Categorical(log_softmax(scores.astype(np.float64)), logits.astype(np.float64), self.known)
+
+
+def _scores(part: Any, features: Array, steering: Array | None) -> Array:
+    scores = features.dot(part[0])
+    scores += part[1]
+    if steering is not None:
+        scores += steering.dot(part[2])
+    return scores
+
+
+class _HeadMixture(Mixture):
+    """The mixture of a head, whose log odds are computed of all components, or only of those that are drawn."""
+
+    def __init__(self, head: Head, features: Array, recalled: Array | None, steering: Array | None):
+        self.scores, self.groups, self.width = _scores(head.of_weights, features, steering), head.groups, head.width
+        self._head, self._given = head, (features, steering)
+        self._recalled = None if head.repeat is None else recalled
+
+    @cached_property
+    def logits(self) -> Array:
+        logits = _scores(self._head.of_logits, *self._given)
+        if self._recalled is not None:
+            logits += self._recalled.reshape(len(logits), -1).dot(self._head.repeat_of_all)
+        return logits.reshape(len(logits), -1, self.width)
+
+    def logits_of(self, component: NDArray[np.int64]) -> Array:
+        if "logits" in vars(self):
+            return super().logits_of(component)
+        (weight, bias, steering_weight), (features, steering) = self._head.of_component, self._given
+        logits = features[:, None] @ weight.take(component, 0) + bias[component]
+        if steering is not None:
+            logits += steering[:, None] @ steering_weight.take(component, 0)
+        if self._recalled is not None:
+            logits += (self._recalled * self._head.repeat.take(component, 0)).sum(1, keepdims=True)
+        return logits[:, 0]
 
 
 class NumpyNetwork:
@@ -256,13 +286,16 @@ class NumpyNetwork:
         mix = Linear.of(weights, "mix")
         self.mix = mix.weight[: self.hidden_dim]
         self.mix_of_place = self.places @ mix.weight[self.hidden_dim :] + mix.bias
-        self.head = Head(weights, "output_layer", config.get("output", "mixture"), self.width, self.groups)
-        self.embedding = self.steering = None
+        num_scores = weights["output_layer.project.weight"].shape[0]
+        self.embedding = self.steering = to_scores = None
         if self.labels is not None:
             self.embedding = PlanEmbedding(weights, "plan_embedding", self.num_drums)
             self.steering = Steering(
-                weights, "steering", self.places, self.num_drums, self.width, self.head.num_scores, grid.steps_per_bar
+                weights, "steering", self.places, self.num_drums, self.width, num_scores, grid.steps_per_bar
             )
+            to_scores = self.steering.to_scores
+        kind = config.get("output", "mixture")
+        self.head = Head(weights, "output_layer", kind, self.width, self.groups, to_scores)
         self.expression = None
         if config.get("use_expression"):
             self.expression = ExpressionNetwork(weights, "expression", self.num_drums, grid.steps_per_bar)
@@ -319,8 +352,7 @@ class NumpyNetwork:
             tape = self.attention.remember(state.of_state, x, memory[place])
             memory = (*memory[:place], tape, *memory[place + 1 :])
         history = state.history.append(x)
-        earlier = history.last[:, -self.look_back]
-        into = earlier.reshape(len(x), -1).dot(self.into_of_hits)
+        into = history.back(self.look_back).reshape(len(x), -1).dot(self.into_of_hits)
         into += self.into_of_place[position % len(self.into_of_place)]
         hidden, step = self.step_rnn.step_from(into, state.step, position)
         bar, phrase, levels = state.bar, state.phrase, state.levels

@@ -96,11 +96,13 @@ class Steering:
         self.of_played = np.ascontiguousarray(inner.weight[dim : dim + width + 2])
         self.of_played[:width] *= np.float32(0.1)
         self.of_plan = np.ascontiguousarray(inner.weight[dim + width + 2 :])
-        self.out = Linear.of(weights, f"{prefix}.step.out")
-        self.num_drums, self.width, self.num_scores, self.steps_per_bar = num_drums, width, num_scores, steps_per_bar
+        out = Linear.of(weights, f"{prefix}.step.out")
+        out = np.concatenate([out.weight, out.bias[None]])
+        self.to_scores, self.to_recalled = out[:, :num_scores], out[:, num_scores:].copy()
+        self.num_drums, self.width, self.steps_per_bar = num_drums, width, steps_per_bar
 
     def __call__(self, asked: Array, so_far: Array, position: int) -> tuple[Array, Array]:
-        """Return what to add to the scores (B, scores), and to the recalled patterns' weights (B, recalled).
+        """Return what `to_scores` maps to what is added to the scores (B, dim), and to the recalled patterns' weights.
 
         Args:
             asked: (B, dim), of the bar.
@@ -115,9 +117,10 @@ class Steering:
         inner = asked @ self.of_plan
         inner += beside @ self.of_played
         inner += self.of_place[position % len(self.of_place)]
-        out = self.out(gelu(inner))
-        out *= asked[:, -1:]
-        return out[:, : self.num_scores], np.maximum(out[:, self.num_scores :], -1)
+        out = np.empty((len(asked), inner.shape[1] + 1), np.float32)
+        np.multiply(gelu(inner), asked[:, -1:], out=out[:, :-1])
+        out[:, -1] = asked[:, -1]
+        return out, np.maximum(out.dot(self.to_recalled), -1)
 
 
 def check_plan(plan: Any, labels: Any, rows: int) -> Plan:
