@@ -27,7 +27,7 @@ import tyro
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write
 from hypermeter.core.grid import Grid
-from hypermeter.learn.dataset import common_kit_and_grid, read_folder
+from hypermeter.learn.dataset import read_folder, read_shared_kit_and_grid
 from hypermeter.learn.evaluate.floors import fit, step_of_bar
 
 CHAINS = {
@@ -112,7 +112,7 @@ def read(folder: Path) -> tuple[list[str], list[np.ndarray]]:
 
 
 def grid_of(folder: Path) -> Grid:
-    return common_kit_and_grid(sorted(folder.rglob("*.npz")))[1]
+    return read_shared_kit_and_grid(sorted(folder.rglob("*.npz")))[1]
 
 
 def write_bits(path: Path, names: Sequence[str], bits: np.ndarray) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.kit import Kit
-from hypermeter.io.checkpoint import find_checkpoint, read_checkpoint, reading, shipped_models
+from hypermeter.io.checkpoint import checkpoint_errors, find_checkpoint, read_checkpoint, shipped_models
 from hypermeter.play.network import NumpyNetwork
 from hypermeter.play.player import Player
 
@@ -27,7 +27,7 @@ def load_player(name_or_path: str | Path, kit: str | None = None) -> Player:
 
         return Player(OnnxNetwork.read(folder, kit), name)
     path = find_checkpoint(name_or_path)
-    with reading(path):
+    with checkpoint_errors(path):
         network = NumpyNetwork(read_checkpoint(path, kit))
     return Player(network, name)
 

@@ -2,13 +2,13 @@
 
 from hypermeter.core.extras import needs
 from hypermeter.io.npz import (
-    common_kit_and_grid,
     kit_name,
     open_npz,
     read_folder,
     read_kit_and_grid,
     read_meta,
     read_sequence,
+    read_shared_kit_and_grid,
 )
 
 with needs("hypermeter.learn.dataset", of_torch="torch"):
