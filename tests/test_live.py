@@ -169,7 +169,7 @@ class TimedSampler(Sampler):
 def test_a_model_plays_minutes_without_a_late_note_where_a_step_takes_a_fifth_of_its_time(player, ahead, minutes):
     conditions = LiveConditions(LABELS, make_plan(LABELS, sections="intro:4 verse:8 fill:1 chorus:8"))
     sampler, sink = TimedSampler(player), Memory()
-    step_s = 0.26  # of the 0.25 s that a step lasts
+    step_s = 0.05  # of the 0.25 s that a step lasts
     clock = SimulatedClock(step_s * ahead)
     for second in range(5, 60 * minutes, 7):
         clock.at(second, lambda second=second: engine.control("/density", 0.05 + second % 5 / 10))
