@@ -429,7 +429,7 @@ def test_every_answer_has_the_headers_of_security(app):
 
 def test_an_error_of_our_own_is_told_in_one_line_without_its_insides(player, monkeypatch):
     app = make_app({"small": player})
-    monkeypatch.setattr("hypermeter.share.serve.app.played", lambda *rest: 1 / 0)
+    monkeypatch.setattr("hypermeter.share.serve.app.play_request", lambda *rest: 1 / 0)
     assert error_of(post(app, "generate", {}), 500) == "the server failed; its log tells more"
     assert error_of(post(app, "generate/stream", {}), 500) == "the server failed; its log tells more"
 
@@ -529,7 +529,7 @@ def test_one_that_waits_too_long_is_refused(player, gate):
             return await first, second
 
     first, second = asyncio.run(two())
-    assert first.status_code == 200 and "no place within 0.1 s" in error_of(second, 429)
+    assert first.status_code == 200 and "no slot within 0.1 s" in error_of(second, 429)
 
 
 @pytest.mark.parametrize("path", ["generate", "generate/stream", "infill", "vary"])

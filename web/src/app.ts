@@ -122,7 +122,7 @@ export class App {
   }
 
   redo(): void {
-    this.say(this.history.redo() ? 'Done again' : 'Nothing to do again')
+    this.say(this.history.redo() ? 'Redone' : 'Nothing to redo')
     this.keepInRange()
   }
 
@@ -165,7 +165,7 @@ export class App {
       this.say(`A song has at most ${songs.MOST_BARS} bars`)
       return false
     }
-    return this.work(`Playing on by ${count} bars`, async (signal) => {
+    return this.work(`Generating ${count} bars`, async (signal) => {
       const start = bars
       const began = performance.now()
       await this.goOn(song, start, count, signal, (at) => this.busyShare((at + 1) / count))
@@ -233,7 +233,7 @@ export class App {
     const [first, last] = this.selection
     const { style, section } = this.settings
     const song = songs.setAsks(this.song, first, last, { style, section, fill: 0 })
-    return this.rework(`InfillOptions in ${named(first, last)}`, song, first, last, this.freeBars(first, last))
+    return this.rework(`Filling in ${named(first, last)}`, song, first, last, this.freeBars(first, last))
   }
 
   /** The first selected bar as a drum fill. */
@@ -285,7 +285,7 @@ export class App {
       if (cell < last * size * song.voices && isFree(cell) && !songs.isLocked(song, cell)) known[i] = 0
     }
     if (!known.includes(0)) {
-      this.say('All of it is locked: unlock what may change')
+      this.say('All cells are locked: unlock some first')
       return Promise.resolve(false)
     }
     const asked = isVariation ? planOf(this.meta, song) : planAround(this.meta, song, first, last)
@@ -313,7 +313,7 @@ export class App {
   private async work(label: string, task: (signal: AbortSignal) => Promise<void>): Promise<boolean> {
     if (this.busy) {
       if (this.busy.label) {
-        this.say('Still at work: stop it first')
+        this.say('The model is still working: stop it first')
         return false
       }
       this.busy.stop.abort() // endless play waits

@@ -123,7 +123,7 @@ export class Mixer {
   private choke(group: string, now: Sounding): void {
     const others = this.groups.get(group) ?? []
     const later = others.filter(({ time }) => time > now.time)
-    for (const each of others) if (each.time < now.time) this.end(each, now.time)
+    for (const other of others) if (other.time < now.time) this.end(other, now.time)
     if (later.length) this.end(now, Math.min(...later.map(({ time }) => time)))
     this.groups.set(group, [...others.filter(({ time }) => time >= now.time), now])
   }

@@ -7,8 +7,8 @@ import * as songs from './song'
 
 const HINTS: Record<Mode, string> = {
   write: 'Click or drag to write. Shift locks.',
-  lock: 'Click cells that the model is to leave as they are.',
-  loud: 'Drag a hit up or down.',
+  lock: 'Click cells that the model must not change.',
+  loud: 'Drag a hit up or down to change its velocity.',
 }
 const TO_CONTINUE = [2, 4, 8, 16]
 

@@ -37,7 +37,7 @@ export class WorkerEngine implements Engine {
     const answer = await this.ask({ kind: 'infill', ...options }, signal, (answer) => {
       if (answer.kind === 'progress') onProgress?.(answer.share)
     })
-    if (answer.kind !== 'filled') throw new Error('the model gave nothing')
+    if (answer.kind !== 'filled') throw new Error('the model returned nothing')
     return { part: answer.part, smallest: answer.smallest }
   }
 

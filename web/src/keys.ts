@@ -22,12 +22,12 @@ export function bindKeys(keys: Key[]): void {
     if (event.key === ' ' && target !== document.body) return // it presses what has the focus
     const name = event.key.toLowerCase()
     const press = `${ctrl ? 'ctrl+' : ''}${event.shiftKey && name.length > 1 || (ctrl && event.shiftKey) ? 'shift+' : ''}${name}`
-    const key = keys.find((each) => each.press === press && each.action)
+    const key = keys.find((binding) => binding.press === press && binding.action)
     if (!key) return
     event.preventDefault()
     key.action!()
   })
   byId('keys-list').append(...keys.flatMap(({ shown, does }) => [
-    element('dt', {}, ...shown.split(' ').map((each) => element('kbd', {}, each))), element('dd', {}, does),
+    element('dt', {}, ...shown.split(' ').map((name) => element('kbd', {}, name))), element('dd', {}, does),
   ]))
 }

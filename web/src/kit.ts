@@ -84,7 +84,7 @@ export function layerSamples(layer: Layer, rate: number): Float64Array {
   const { attack_s, decay_s, drive = 0, start_s = 0, gain } = layer
   const count = Math.ceil((attack_s + DECAYS * decay_s) * rate)
   const signal = source(layer, count, rate)
-  for (const each of layer.filters) filter(signal, each, rate)
+  for (const shape of layer.filters) filter(signal, shape, rate)
   const start = roundHalfEven(start_s * rate)
   const samples = new Float64Array(start + count)
   const fall = Math.exp(-1 / rate / decay_s)
@@ -143,7 +143,7 @@ export function roomResponse({ room }: Drums, rate: number): Float32Array[] {
   const wait = roundHalfEven(room.delay_s * rate)
   return room.seeds.map((seed) => {
     const signal = whiteNoise(seed, count)
-    for (const each of room.filters) filter(signal, each, rate)
+    for (const shape of room.filters) filter(signal, shape, rate)
     const response = new Float32Array(wait + count)
     for (let n = 0; n < count; n++) response[wait + n] = room.gain * signal[n] * Math.exp(-n / (room.decay_s * rate))
     return response

@@ -54,21 +54,21 @@ async function start(): Promise<void> {
   const controls = new Controls(app, actions)
   bindKeys([
     { press: 'p', shown: 'P', does: 'play or stop', action: actions.togglePlay },
-    { press: ' ', shown: 'Space', does: 'likewise, outside of the grid', action: actions.togglePlay },
+    { press: ' ', shown: 'Space', does: 'play or stop, outside the grid', action: actions.togglePlay },
     { press: 'c', shown: 'C', does: 'continue: new bars after the last', action: () => void app.continue() },
     { press: 'f', shown: 'F', does: 'fill in the selected bars', action: () => void app.fillIn() },
-    { press: 'v', shown: 'V', does: 'vary them', action: () => void app.vary() },
-    { press: 'b', shown: 'B', does: 'a drum fill in the first of them', action: () => void app.fillBar() },
-    { press: 'e', shown: 'E', does: 'endless play on or off', action: () => actions.setEndless(!app.settings.endless) },
-    { press: 'l', shown: 'L', does: 'clicks lock, or write', action: () => app.set({ mode: app.settings.mode === 'lock' ? 'write' : 'lock' }) },
+    { press: 'v', shown: 'V', does: 'vary the selected bars', action: () => void app.vary() },
+    { press: 'b', shown: 'B', does: 'turn the first selected bar into a drum fill', action: () => void app.fillBar() },
+    { press: 'e', shown: 'E', does: 'switch endless play', action: () => actions.setEndless(!app.settings.endless) },
+    { press: 'l', shown: 'L', does: 'switch between locking and writing', action: () => app.set({ mode: app.settings.mode === 'lock' ? 'write' : 'lock' }) },
     { press: 'ctrl+z', shown: 'Ctrl Z', does: 'undo', action: () => app.undo() },
     { press: 'ctrl+shift+z', shown: 'Ctrl Shift Z', does: 'redo', action: () => app.redo() },
     { press: 'ctrl+y', shown: 'Ctrl Y', does: 'redo', action: () => app.redo() },
     { press: '', shown: '← → ↑ ↓', does: 'in the grid, move; Home and End to the ends of the bar, Page Up and Page Down by a bar' },
-    { press: '', shown: 'Space', does: 'in the grid, write or take out a hit' },
+    { press: '', shown: 'Space', does: 'in the grid, write or remove a hit' },
     { press: '', shown: 'X', does: 'in the grid, lock or unlock the cell' },
     { press: '', shown: '[ ]', does: 'in the grid, softer and louder' },
-    { press: '', shown: '↑ ↓ Del', does: 'on a bar above, ask for more or fewer hits, or leave it open' },
+    { press: '', shown: '↑ ↓ Del', does: 'on a bar above, plan more or fewer hits, or leave the density open' },
     { press: '?', shown: '?', does: 'this list', action: actions.showKeys },
   ])
   const startFollowing = follow(app, sound, sequencer, overview)
@@ -88,7 +88,7 @@ async function start(): Promise<void> {
   app.say(loading)
   await fromLink(app)
   engine.ready.then(() => {
-    if (app.message === loading) app.say('Ready: write a beat, or let the model play on')
+    if (app.message === loading) app.say('Ready: write a beat, or let the model continue it')
   }, (error: Error) => app.say(`The model cannot be loaded: ${error.message}`))
   void sound.warm()
   if (mayBeServer(about.headers)) void offerServer(app, engine, base)

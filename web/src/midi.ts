@@ -147,7 +147,7 @@ export function readMidi(
   if (!read.length && late) {
     throw new MidiError(`The ${changes[0].what} changes in bar ${barsBefore + 1}: only bars before a change are read, and none of them has drums.`)
   }
-  if (!read.length) throw new MidiError('The file has no drums that this kit reads.')
+  if (!read.length) throw new MidiError('The file has no drums of this kit.')
   let bars = Math.floor(Math.max(...read.map(({ step }) => step)) / stepsPerBar) + 1
   const until = Math.min(score.end, end)
   const whole = Math.round(until / ticksPerBar)
@@ -175,7 +175,7 @@ function parse(bytes: Uint8Array): Score {
   const text = (at: number) => String.fromCharCode(...bytes.subarray(at, at + 4))
   if (bytes.length < 14 || text(0) !== 'MThd') throw new MidiError('This is not a MIDI file.')
   const division = view.getUint16(12)
-  if (division & 0x8000 || !division) throw new MidiError('The file counts in seconds, not in beats.')
+  if (division & 0x8000 || !division) throw new MidiError('The times in the file are in seconds (SMPTE), not in beats.')
   const score: Score = { ticksPerQuarter: division, notes: [], tempos: [], metres: [], end: 0 }
   let at = 8 + view.getUint32(4)
   while (at + 8 <= bytes.length) {

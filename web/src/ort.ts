@@ -31,8 +31,8 @@ export class OnnxStepper implements Stepper {
 
   start(rows: number): State {
     const tensors: Record<string, Float32Array> = {}
-    for (const each of this.meta.state) {
-      if (each.dtype === 'float32') tensors[each.name] = new Float32Array(rows * size(each))
+    for (const item of this.meta.state) {
+      if (item.dtype === 'float32') tensors[item.name] = new Float32Array(rows * size(item))
     }
     return { rows, position: -1, tensors, memory: this.meta.memory && emptyMemory(this.meta.memory, rows) }
   }
@@ -110,7 +110,7 @@ export class OnnxExpression {
 
   start(): Played {
     const tensors: Record<string, Float32Array> = {}
-    for (const each of this.own.state) tensors[each.name] = new Float32Array(size(each))
+    for (const item of this.own.state) tensors[item.name] = new Float32Array(size(item))
     const silence = () => new Float32Array(this.meta.num_drums)
     return { tensors, hits: silence(), velocity: silence(), offset: silence() }
   }
@@ -191,5 +191,5 @@ function remember(
     changed.set(rows.subarray(row * size, (row + 1) * size), slot * size)
     return changed
   })
-  return memory.map((each, place) => (place === at ? column : each))
+  return memory.map((kept, place) => (place === at ? column : kept))
 }

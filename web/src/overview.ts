@@ -119,7 +119,7 @@ export class Overview {
     setText(bar.tag, words.join(' ') || String(number + 1))
     bar.tag.classList.toggle('named', words.length > 0)
     const density = isThere ? songs.density(song, number) : 0
-    const asked = ask.density === null ? '' : `, asked density ${Math.round(ask.density * 100)} percent`
+    const asked = ask.density === null ? '' : `, planned density ${Math.round(ask.density * 100)} percent`
     setAttribute(bar.button, 'aria-label', `Bar ${number + 1}${words.length ? `, ${words.join(', ')}` : ''}, density ${Math.round(density * 100)} percent${asked}`)
     const measured = bar.lane.firstElementChild as HTMLElement
     measured.style.height = `${Math.min(1, density / MOST_DENSITY) * 100}%`

@@ -94,7 +94,7 @@ function packBits(cells: Uint8Array): number[] {
 export async function toHash(song: Song): Promise<string> {
   const bytes = await through(toBytes(song), new CompressionStream('deflate-raw'))
   let text = ''
-  for (const each of bytes) text += String.fromCharCode(each)
+  for (const byte of bytes) text += String.fromCharCode(byte)
   return btoa(text).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
 }
 

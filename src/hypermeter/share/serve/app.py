@@ -1,4 +1,4 @@
-"""The application: routes, answers and errors. Work runs in threads, and ends when nobody waits for it."""
+"""The ASGI application: routes, answers and errors."""
 
 import json
 import mimetypes
@@ -45,13 +45,13 @@ from hypermeter.share.serve.messages import (
     from_groove,
     to_groove,
 )
-from hypermeter.share.serve.playing import filled, played, varied
+from hypermeter.share.serve.playing import infill_request, play_request, vary_request
 from hypermeter.share.serve.work import FAILED, Server
 
 LINES = "application/x-ndjson"
 MIDI_TYPES = ("application/octet-stream", "audio/midi", "audio/x-midi", "audio/mid")
 LEFT = 499
-"""The status of a request whose client left, for the log alone."""
+"""Status, for the log alone, of a request whose client left."""
 
 
 def make_app(
@@ -60,13 +60,16 @@ def make_app(
     limits: Limits | None = None,
     hosts: Collection[str] | None = None,
 ) -> Guard:
-    """The ASGI application.
+    """Return the ASGI application.
 
     Args:
         players: name -> model; the first is the default.
-        page: folder that is served at /; None serves the API alone.
+        page: folder to serve at /; None serves the API alone.
         limits: of requests; left out, the defaults.
         hosts: see ``Guard``.
+
+    Raises:
+        HypermeterError: no models, one without a kit, or one with tracks.
     """
     server = Server(players, limits or Limits())
 
@@ -86,7 +89,7 @@ def make_app(
     )
     app.state.server = server
     _add_errors(app)
-    _add_asking(app, server)
+    _add_queries(app, server)
     _add_playing(app, server)
     _add_midi(app, server)
     site = FastAPI(openapi_url=None)
@@ -105,16 +108,16 @@ def make_app(
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    said = {
+    descriptions = {
         400: "Not JSON, or a host that is not served",
-        408: "The body came too slowly",
+        408: "The body arrived too slowly",
         413: "The body is too large",
         415: "Another content type is expected",
         422: "A value that does not fit",
-        429: "Busy; Retry-After tells when to come again",
+        429: "Busy; Retry-After says when to try again",
         503: "Took longer than the limit",
     }
-    return {status: {"model": Problem, "description": said[status]} for status in statuses}
+    return {status: {"model": Problem, "description": descriptions[status]} for status in statuses}
 
 
 OF_BODIES = (400, 408, 413, 415, 422)
@@ -122,13 +125,13 @@ OF_WORK = (*OF_BODIES, 429, 503)
 
 
 def _place(body: Any, loc: Sequence[Any]) -> str:
-    """Where in the body a mistake is, without the names of the forms that were tried on the way."""
+    """Return the path of a mistake in the body, without the names of pydantic's alternatives."""
     names = []
     for number, part in enumerate(loc, 1):
         is_item = isinstance(body, list) and isinstance(part, int) and part < len(body)
         if is_item or (isinstance(body, dict) and part in body):
             body = body[part]
-        elif not (isinstance(body, dict) and number == len(loc)):  # what is missing has a name
+        elif not (isinstance(body, dict) and number == len(loc)):  # the last is the name of a missing field
             continue
         names.append(str(part))
     return ".".join(names)
@@ -145,17 +148,17 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def bad_request(request: Request, error: RequestValidationError) -> Response:
         first, *others = error.errors()
-        # where one of several forms would do, the one that was followed furthest was meant
-        alike = [first, *(each for each in others if each["loc"][:2] == first["loc"][:2])]
-        first = max(alike, key=lambda each: (len(each["loc"]), not each["type"].endswith("_type")))
+        # Of alternatives, such as a number or a list, the one that was followed furthest was meant.
+        alternatives = [first, *(other for other in others if other["loc"][:2] == first["loc"][:2])]
+        first = max(alternatives, key=lambda error: (len(error["loc"]), not error["type"].endswith("_type")))
         kind = request.headers.get("content-type", "")
         if isinstance(first.get("input"), bytes):
             return problem(415, f"content type {kind[:80]!r}, expected application/json")
         where = _place(error.body, first["loc"][1:]) or "body"
         if first["type"] == "json_invalid":
             return problem(400, f"body: not JSON ({first.get('ctx', {}).get('error', 'at ' + where)})")
-        found = "" if first["type"] == "missing" else f", found {str(first.get('input'))[:40]!r}"
-        return problem(422, f"{where}: {first['msg']}{found}")
+        value = "" if first["type"] == "missing" else f", found {str(first.get('input'))[:40]!r}"
+        return problem(422, f"{where}: {first['msg']}{value}")
 
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> Response:
@@ -169,7 +172,7 @@ def _add_errors(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> Response:
         detail = str(error.detail)
         if error.status_code in (404, 405):
-            detail = f"{request.method} {request.url.path}: {detail.lower()}; /api/openapi.json tells what there is"
+            detail = f"{request.method} {request.url.path}: {detail.lower()}; /api/openapi.json lists what there is"
         return problem(error.status_code, detail, error.headers)
 
     @app.exception_handler(Exception)
@@ -180,30 +183,26 @@ def _add_errors(app: FastAPI) -> None:
 # ---------------------------------------------------------------------- routes
 
 
-def _add_asking(app: FastAPI, server: Server) -> None:
-    @app.get("/api/health", summary="Whether it runs, and how busy it is")
+def _add_queries(app: FastAPI, server: Server) -> None:
+    @app.get("/api/health", summary="Status of the server")
     async def health() -> Health:
         return Health(status="ok", version=__version__, running=server.slots.running, slots=server.limits.running)
 
-    @app.get("/api/models", summary="What can be played, what can be asked, and the limits")
+    @app.get("/api/models", summary="The models and the limits")
     async def models() -> ModelsAnswer:
-        found = []
-        for name, player in server.players.items():
-            kit = kit_of(player)
-            found.append(
-                ModelAnswer(
-                    name=name,
-                    voices=list(kit.names),
-                    pitches=[list(voice.pitches) for voice in kit.voices],
-                    grid=GridMessage.model_validate(player.grid.to_dict()),
-                    labels=None
-                    if player.labels is None
-                    else {kind: list(names) for kind, names in player.labels.items()},
-                    has_expression=player.has_expression,
-                )
+        answers = [
+            ModelAnswer(
+                name=name,
+                voices=list(kit_of(player).names),
+                pitches=[list(voice.pitches) for voice in kit_of(player).voices],
+                grid=GridMessage.model_validate(player.grid.to_dict()),
+                labels=player.labels and {kind: list(names) for kind, names in player.labels.items()},
+                has_expression=player.has_expression,
             )
+            for name, player in server.players.items()
+        ]
         limits = {name: getattr(server.limits, name) for name in LimitsAnswer.model_fields}
-        return ModelsAnswer(models=found, limits=LimitsAnswer(**limits))
+        return ModelsAnswer(models=answers, limits=LimitsAnswer(**limits))
 
     @app.post("/api/analyse", summary="Rhythm metrics of a groove", responses=_problems(*OF_WORK))
     async def analyse(request: Request, body: AnalyseRequest) -> Measured:
@@ -221,71 +220,76 @@ def _add_playing(app: FastAPI, server: Server) -> None:
     streamed: dict[str, Any] = {
         "response_class": StreamingResponse,
         "responses": _problems(*OF_WORK)
-        | {200: {"description": "A JSON line a bar, then one that is done or an error", "content": {LINES: {}}}},
+        | {
+            200: {
+                "description": "A line of JSON for each bar, then one that says done, or an error",
+                "content": {LINES: {}},
+            }
+        },
     }
 
     async def play(request: Request, body: GenerateRequest | ContinueRequest) -> Played:
-        groove = await server.work(request, body.model, lambda player: played(player, body, limits))
+        groove = await server.work(request, body.model, lambda player: play_request(player, body, limits))
         return Played(groove=from_groove(groove), seed=body.seed)
 
     async def stream(request: Request, body: GenerateRequest | ContinueRequest) -> Response:
-        def job(player: Player, say: Callable[[dict], None]) -> dict:
+        def job(player: Player, send: Callable[[dict], None]) -> dict:
             def on_bar(bar: int, groove: Groove) -> None:
-                say({"bar": bar, "groove": from_groove(groove).model_dump()})
+                send({"bar": bar, "groove": from_groove(groove).model_dump()})
 
-            played(player, body, limits, on_bar)
+            play_request(player, body, limits, on_bar)
             return {"done": True, "bars": body.bars, "seed": body.seed}
 
         lines = server.lines(request, body.model, job)
         first = await anext(lines)
-        if "error" in first:  # what is refused at once is refused with its status
+        if "error" in first:  # an error before the first bar is answered with its status
             await lines.aclose()
             raise Refused(first["status"], first["error"])
         return StreamingResponse(_after(first, lines), media_type=LINES)
 
-    @app.post("/api/generate", summary="Bars from silence", responses=_problems(*OF_WORK))
+    @app.post("/api/generate", summary="Generate bars without a primer", responses=_problems(*OF_WORK))
     async def generate(request: Request, body: GenerateRequest) -> Played:
         return await play(request, body)
 
-    @app.post("/api/continue", summary="Bars that go on from a groove", responses=_problems(*OF_WORK))
+    @app.post("/api/continue", summary="Continue a groove", responses=_problems(*OF_WORK))
     async def go_on(request: Request, body: ContinueRequest) -> Played:
         return await play(request, body)
 
-    @app.post("/api/generate/stream", summary="Bars from silence, each as soon as it is played", **streamed)
+    @app.post("/api/generate/stream", summary="Generate bars, each sent as soon as it is ready", **streamed)
     async def generate_stream(request: Request, body: GenerateRequest) -> Response:
         return await stream(request, body)
 
-    @app.post("/api/continue/stream", summary="Bars that go on, each as soon as it is played", **streamed)
+    @app.post("/api/continue/stream", summary="Continue a groove, each bar sent as soon as it is ready", **streamed)
     async def continue_stream(request: Request, body: ContinueRequest) -> Response:
         return await stream(request, body)
 
-    @app.post("/api/infill", summary="What is not known of a groove, given the rest", responses=_problems(*OF_WORK))
+    @app.post("/api/infill", summary="Fill in the open cells of a groove", responses=_problems(*OF_WORK))
     async def infill(request: Request, body: InfillRequest) -> Filled:
-        groove, done = await server.work(request, body.model, lambda player: filled(player, body, limits))
+        groove, done = await server.work(request, body.model, lambda player: infill_request(player, body, limits))
         sizes = SampleSize(smallest=done.smallest, mean=float(done.effective_sample_size.mean()))
         return Filled(
             groove=from_groove(groove), seed=body.seed, effective_sample_size=sizes, warning=one_line(done.warning)
         )
 
-    @app.post("/api/vary", summary="A groove played differently", responses=_problems(*OF_WORK))
+    @app.post("/api/vary", summary="Vary a groove", responses=_problems(*OF_WORK))
     async def vary(request: Request, body: VaryRequest) -> Played:
-        groove = await server.work(request, body.model, lambda player: varied(player, body, limits))
+        groove = await server.work(request, body.model, lambda player: vary_request(player, body, limits))
         return Played(groove=from_groove(groove), seed=body.seed)
 
 
 async def _after(first: dict, lines: AsyncGenerator[dict]) -> AsyncIterator[bytes]:
-    """Each as a line of JSON."""
+    """Yield the first line and the others as JSON."""
     try:
         yield _line(first)
-        async for each in lines:
-            yield _line(each)
+        async for line in lines:
+            yield _line(line)
     finally:
         await lines.aclose()
 
 
-def _line(said: dict) -> bytes:
-    said.pop("status", None)  # too late for one
-    return json.dumps(said, separators=(",", ":")).encode() + b"\n"
+def _line(values: dict) -> bytes:
+    values.pop("status", None)  # the status is sent already
+    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
 
 
 def _add_midi(app: FastAPI, server: Server) -> None:
@@ -330,7 +334,7 @@ def _add_midi(app: FastAPI, server: Server) -> None:
 
 
 class PageFiles(StaticFiles):
-    """The page's files, with types that browsers take modules and WebAssembly by; none is kept without asking."""
+    """The page's files, with the media types that browsers want of modules and WebAssembly; caches revalidate."""
 
     def file_response(self, full_path: Any, *arguments: Any, **options: Any) -> Response:
         response = super().file_response(full_path, *arguments, **options)
@@ -354,5 +358,5 @@ TYPES = {
 
 
 def type_of(path: Path) -> str:
-    """The media type of a file, the same on every system."""
+    """Return the media type of a file, the same on every system."""
     return TYPES.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"

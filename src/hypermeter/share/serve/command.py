@@ -31,15 +31,15 @@ def serve_command(
     """Serve the page and a JSON API for generation, infill, variation and analysis.
 
     Args:
-        host: address to listen on. 127.0.0.1 is reached from this machine alone; 0.0.0.0 from all that can reach it.
-        port: 0 takes a free one.
-        model: shipped models' names, checkpoints, folders of training runs or of exports; the first is the default.
+        host: address to listen on: 127.0.0.1 for this machine alone, 0.0.0.0 for the network.
+        port: port to listen on; 0 takes a free one.
+        model: names of shipped models, checkpoints, folders of training runs or of exports; the first is the default.
             Requests choose among these by name.
-        max_bars: of a request.
-        max_seconds: that a request may be worked on.
-        max_body: bytes of a request.
-        workers: requests that are worked on at once.
-        queue: requests that wait; more are refused.
+        max_bars: most bars of a request.
+        max_seconds: longest work on a request.
+        max_body: most bytes of a request.
+        workers: requests that run at once.
+        queue: requests that may wait; more are refused.
 
     Raises:
         HypermeterError: a limit out of range, a model that cannot be read, or an address that cannot be listened on.
@@ -67,30 +67,30 @@ def serve_command(
     print(f"http://{shown}:{listening.getsockname()[1]}/  plays {', '.join(players)}; Ctrl-C ends it", flush=True)
     if page is None:
         print("no page in this installation: the API alone, see /api/openapi.json", file=sys.stderr)
-    with listening, suppress(KeyboardInterrupt):  # how one ends it
+    with listening, suppress(KeyboardInterrupt):  # Ctrl-C is the way to end it
         uvicorn.Server(config).run([listening])
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket on that address, so that a port that is taken is told before anything is loaded.
+    """Return a listening socket. Called first, so that a port in use is an error before models are loaded.
 
     Raises:
-        HypermeterError: it cannot be listened on.
+        HypermeterError: an address that cannot be listened on.
     """
     if not 0 <= port <= 65535:
         raise HypermeterError(f"port is {port}, expected 0 to 65535")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=128)
-    except (OSError, UnicodeError) as error:  # a name of a host may be none
-        reason = getattr(error, "strerror", None) or "no name of a host"
+    except (OSError, UnicodeError) as error:  # UnicodeError: not a host name
+        reason = getattr(error, "strerror", None) or "not a host name"
         raise HypermeterError(
             f"{host[:64]}:{port}: cannot be listened on ({reason}); choose another --host or --port"
         ) from error
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
+    """Return whether only this machine reaches the address."""
     if host == "localhost":
         return True
     try:
@@ -100,22 +100,22 @@ def is_loopback(host: str) -> bool:
 
 
 def page_folder() -> Path | None:
-    """The page that comes with the package; None where it was not built."""
+    """Return the folder of the page that comes with the package; None where it was not built."""
     folder = Path(str(resources.files("hypermeter"))) / "page"
     return folder if (folder / "index.html").is_file() else None
 
 
 def load_players(models: Sequence[str]) -> "dict[str, Player]":
-    """A player for each model, as `load_player` takes them, by the name of its file or folder.
+    """Return name -> player for models as `load_player` takes them; the name is that of the file or folder.
 
     Raises:
-        HypermeterError: one cannot be read, or two have one name.
+        HypermeterError: a model that cannot be read, or two of one name.
     """
     from hypermeter.play.loading import load_player
 
     players: dict[str, Player] = {}
     for model in models:
-        name = Path(model).resolve().name.removesuffix(".safetensors")[:64]  # as long as a request may say
+        name = Path(model).resolve().name.removesuffix(".safetensors")[:64]  # the longest name in a request
         if name in players:
             raise HypermeterError(f"--model: two are named {name}, expected different names; rename one")
         players[name] = load_player(model)

@@ -1,4 +1,4 @@
-"""What stands before the application: headers of every answer, the host that was asked for, size and time of a body."""
+"""Checks before the application: host, size and duration of a body; and security headers of every answer."""
 
 import json
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
@@ -25,17 +25,17 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=(), midi=(self)",
 }
-"""Of every answer. Nothing is loaded from elsewhere, and no other site may frame, read or embed what is served."""
+"""Headers of every answer: nothing is loaded from other hosts, and no other site may frame, read or embed it."""
 
 
 class Guard:
     """An ASGI application around another.
 
     Args:
-        app: the other.
+        app: the inner application.
         limits: of bodies.
-        hosts: names that the server is called by; None takes any. A server on the loopback interface checks them, as
-            another site could point a name of its own there.
+        hosts: allowed Host headers; None allows any. A server on the loopback interface checks them, because another
+            site could point a name of its own there (DNS rebinding).
     """
 
     def __init__(self, app: Any, limits: Limits, hosts: Collection[str] | None = None):
@@ -48,8 +48,9 @@ class Guard:
 
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                own = {name.lower() for name, _ in message.get("headers", [])}
-                added = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in own]
+                present = {name.lower() for name, _ in message.get("headers", [])}
+                pairs = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                added = [(name, value) for name, value in pairs if name not in present]
                 message = {**message, "headers": [*message.get("headers", []), *added]}
             await send(message)
 
@@ -59,16 +60,12 @@ class Guard:
         except Refused as refused:
             await answer(send_with_headers, refused)
             return
-        if body is None:  # the client left before all of it had come
+        if body is None:  # the client left before all of it had arrived
             return
-        is_given = False
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive_body() -> MutableMapping[str, Any]:
-            nonlocal is_given
-            if is_given:
-                return await receive()
-            is_given = True
-            return {"type": "http.request", "body": body, "more_body": False}
+            return messages.pop() if messages else await receive()
 
         await self.app(scope, receive_body, send_with_headers)
 
@@ -78,9 +75,8 @@ class Guard:
         host = _header(scope, b"host")
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         if name not in self.hosts:
-            raise Refused(
-                400, f"host {name[:80]!r} is not served here; expected one of {', '.join(sorted(self.hosts))}"
-            )
+            expected = ", ".join(sorted(self.hosts))
+            raise Refused(400, f"host {name[:80]!r} is not served here; expected one of {expected}")
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         length, most = _header(scope, b"content-length"), self.limits.body_bytes
@@ -101,23 +97,23 @@ class Guard:
                     if not message.get("more_body", False):
                         return b"".join(parts)
         except TimeoutError:
-            reason = f"body did not come within {self.limits.body_seconds:g} s; send it at once"
+            reason = f"body did not arrive within {self.limits.body_seconds:g} s; send it at once"
             raise Refused(408, reason) from None
 
 
 async def answer(send: Send, refused: Refused) -> None:
-    """The line of a refusal as JSON."""
+    """Send a refusal as JSON."""
     body = json.dumps({"error": one_line(refused.reason)}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(name.lower().encode(), value.encode()) for name, value in refused.headers.items()]
     if refused.status in (408, 413):
-        headers.append((b"connection", b"close"))  # what is left of the body is not read
+        headers.append((b"connection", b"close"))  # the rest of the body is not read
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
 def one_line(text: str) -> str:
-    """Without line breaks, of a bounded length, and of what UTF-8 can hold."""
+    """Return a text without line breaks, of at most 500 characters, encodable as UTF-8."""
     line = " ".join(text.split())
     return (line if len(line) <= 500 else line[:497] + "...").encode("utf-8", "replace").decode()
 

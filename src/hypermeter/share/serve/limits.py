@@ -1,4 +1,4 @@
-"""What one client may take of the server: size, length, time, and how many at once."""
+"""Limits of requests: size, length, time, and how many run at once."""
 
 import asyncio
 import threading
@@ -12,17 +12,17 @@ from hypermeter.core.errors import HypermeterError
 
 @dataclass(frozen=True)
 class Limits:
-    """Of each request, and of the server.
+    """Limits of each request, and of the server.
 
     Args:
-        body_bytes: of a request.
-        bars: asked for, or sent.
-        particles: of infill and variation.
-        seconds: of work, once it has begun.
-        body_seconds: in which the body must have come.
-        running: requests that are worked on at once.
-        waiting: requests that wait for one of these to end; more are refused.
-        wait_seconds: after which one that waits is refused.
+        body_bytes: size of a request.
+        bars: most bars to generate, or to send.
+        particles: most particles of infill and variation.
+        seconds: longest work on a request.
+        body_seconds: longest time until the body has arrived.
+        running: requests that run at once.
+        waiting: requests that may wait for a slot; more are refused.
+        wait_seconds: longest wait for a slot.
     """
 
     body_bytes: int = 2**20
@@ -35,19 +35,19 @@ class Limits:
     wait_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            check_limit(each.name, getattr(self, each.name))
+        for item in fields(self):
+            check_limit(item.name, getattr(self, item.name))
 
 
-def check_limit(name: str, value: float, called: str = "") -> None:
-    """Refuses a value that the limit of that name cannot have, by what it is called or else by its name."""
+def check_limit(name: str, value: float, option: str = "") -> None:
+    """Raise ``HypermeterError`` if a limit is out of range; the error names the option, or else the limit."""
     least = 0.001 if name.endswith("seconds") else 0 if name == "waiting" else 1
     if not least <= value:
-        raise HypermeterError(f"{called or name} is {value}, expected at least {least}")
+        raise HypermeterError(f"{option or name} is {value}, expected at least {least}")
 
 
 class Refused(Exception):
-    """A request that is answered with a status and one line."""
+    """A request is answered with an error status and one line."""
 
     def __init__(self, status: int, reason: str, retry_after_s: int | None = None):
         super().__init__(reason)
@@ -56,14 +56,14 @@ class Refused(Exception):
 
 
 class Stopped(Exception):
-    """The client is gone: nobody waits for what was being worked on."""
+    """The client has disconnected, so that the work on its request ends."""
 
 
 class Watch:
-    """Whether work may go on. It is asked at every step of the model, from the thread that works.
+    """Ends work whose time is up or whose client left: the working thread calls ``check`` at every step of the model.
 
     Args:
-        seconds: from now on; then the work is refused.
+        seconds: from now on.
     """
 
     def __init__(self, seconds: float):
@@ -71,16 +71,11 @@ class Watch:
         self._is_stopped = threading.Event()
 
     def stop(self) -> None:
-        """From another thread: the next check ends the work."""
+        """Let the next check raise; called from another thread."""
         self._is_stopped.set()
 
     def check(self) -> None:
-        """Nothing, as long as it may.
-
-        Raises:
-            Stopped: ``stop`` was called.
-            Refused: time is up.
-        """
+        """Raise ``Stopped`` if ``stop`` was called, ``Refused`` if time is up."""
         if self._is_stopped.is_set():
             raise Stopped
         if time.monotonic() > self._until:
@@ -90,7 +85,7 @@ class Watch:
 async def wait_unless_left(
     task: asyncio.Future, has_left: Callable[[], Awaitable[object]], seconds: float | None = None
 ) -> bool:
-    """Wait until the task is done, the client has left, or the time is up; whether the client has left."""
+    """Wait until the task is done, the client has left, or the time is up; return whether the client has left."""
     leaving = asyncio.ensure_future(has_left())
     try:
         await asyncio.wait((task, leaving), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -100,7 +95,7 @@ async def wait_unless_left(
 
 
 class Slots:
-    """Places for requests that are worked on, and a short queue before them."""
+    """Slots for requests that run, and a short queue for them."""
 
     def __init__(self, limits: Limits):
         self._limits, self._free = limits, asyncio.Semaphore(limits.running)
@@ -108,7 +103,7 @@ class Slots:
 
     @asynccontextmanager
     async def one(self, has_left: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
-        """Wait for a place, and hold it; errors are those of ``take``."""
+        """Hold a slot within the block; errors are those of ``take``."""
         await self.take(has_left)
         try:
             yield
@@ -116,13 +111,13 @@ class Slots:
             self.give_back()
 
     async def take(self, has_left: Callable[[], Awaitable[object]]) -> None:
-        """Wait for a place, which ``give_back`` frees.
+        """Wait for a slot, which ``give_back`` frees.
 
         Args:
-            has_left: returns once the client has left, which ends the wait.
+            has_left: returns once the client has left.
 
         Raises:
-            Refused: too many wait already, or it took too long.
+            Refused: too many requests wait already, or the wait took too long.
             Stopped: the client has left.
         """
         if self._free.locked():
@@ -141,9 +136,9 @@ class Slots:
             if not taking.done():
                 if has_gone:
                     raise Stopped
-                raise Refused(429, f"busy: no place within {seconds:g} s; try again", retry_after_s=2)
+                raise Refused(429, f"busy: no slot within {seconds:g} s; try again", retry_after_s=2)
         except BaseException:
-            if not taking.cancel():  # it had its place in the same moment
+            if not taking.cancel():  # it got a slot in the same moment
                 self._free.release()
             raise
         finally:

@@ -1,4 +1,4 @@
-"""What goes over the wire: requests and answers as pydantic checks them, grooves to arrays and back."""
+"""Requests and answers as pydantic models; grooves to arrays and back."""
 
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
@@ -21,17 +21,17 @@ Request = TypeVar("Request", SamplingOptions, InfillOptions)
 
 MOST_STEPS = 2**16
 DIGITS = 6
-"""Of velocities and offsets that are sent."""
+"""Decimal digits of velocities and offsets in answers."""
 
 
 def _bounds(name: str) -> dict[str, Any]:
-    """Return the bounds of a number that can be asked for, as a field takes them."""
+    """Return the bounds of a number of `BOUNDS`, as arguments of `Field`."""
     bound = BOUNDS[name]
     return {"gt" if bound.is_open else "ge": bound.least, "le": bound.most}
 
 
 def _number(name: str) -> Any:
-    """Return the type of a number that can be asked for, with its bounds."""
+    """Return the type of a number of `BOUNDS`."""
     return Annotated[int if BOUNDS[name].is_whole else float, Field(**_bounds(name))]
 
 
@@ -47,7 +47,7 @@ Numbers = Annotated[list[float | None], Field(min_length=len(NUMBERS), max_lengt
 
 
 class Message(BaseModel):
-    """Unknown fields are refused, and numbers in quotes."""
+    """A message in which unknown fields, and numbers in quotes, are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -62,7 +62,7 @@ class GridMessage(Message):
 
 
 class GrooveMessage(Message):
-    """Drumming. Rows are voices, columns are steps: what Python calls (T, V) is turned."""
+    """A groove. Rows are voices, columns are steps: the transpose of arrays (T, V) in Python."""
 
     hits: Rows
     voices: Annotated[list[Name], Field(min_length=1, max_length=128)] | None = None
@@ -73,7 +73,7 @@ class GrooveMessage(Message):
 
 
 class GrooveAnswer(Message):
-    """As a groove that is sent, with all its fields."""
+    """A groove with all its fields."""
 
     voices: list[str]
     hits: list[list[Cell]]
@@ -84,18 +84,18 @@ class GrooveAnswer(Message):
 
 
 def _message(request: type, **types: Any) -> Any:
-    """Return a message with the fields of a request of `play.request`: its names, bounds and defaults.
+    """Return a message with the names, bounds and defaults of a dataclass of `play.request`.
 
     Args:
-        request: a dataclass.
-        types: of its fields that are no numbers of `BOUNDS`.
+        request: the dataclass.
+        types: of its fields that are not numbers of `BOUNDS`.
     """
-    told = {}
+    described = {}
     for item in fields(request):
         kind = types[item.name] if item.name in types else _number(item.name)
         default = item.default if item.default_factory is MISSING else item.default_factory()
-        told[item.name] = (kind | None if default is None else kind, default)
-    return create_model(request.__name__, __base__=Message, **told)
+        described[item.name] = (kind | None if default is None else kind, default)
+    return create_model(request.__name__, __base__=Message, **described)
 
 
 def _curve(name: str) -> Any:
@@ -103,7 +103,7 @@ def _curve(name: str) -> Any:
     return _number(name) | Annotated[list[_number(name)], Field(min_length=1, max_length=1024)]
 
 
-_Wishes = _message(
+_PlanOptions = _message(
     PlanOptions,
     sections=Annotated[str, Field(min_length=1, max_length=2000)],
     style=Name,
@@ -111,21 +111,21 @@ _Wishes = _message(
     density=_curve("density"),
     offbeat=_curve("offbeat"),
 )
-_Drawing = _message(SamplingOptions, bias=Annotated[dict[Name, _number("bias")], Field(max_length=128)])
-_Filling = _message(InfillOptions)
+_Sampling = _message(SamplingOptions, bias=Annotated[dict[Name, _number("bias")], Field(max_length=128)])
+_Infilling = _message(InfillOptions)
 
 
-class PlanMessage(_Wishes):
-    """What is asked of each new bar, see `PlanOptions`; or, by `labels` and `numbers`, of each bar from the
-    first that is heard, null where it is left open.
+class PlanMessage(_PlanOptions):
+    """A plan of the new bars, see `PlanOptions`; or, by `labels` and `numbers`, of each bar from the first of the
+    context or primer on, null where it is open.
     """
 
     labels: Annotated[list[Codes], Field(min_length=1, max_length=4096)] | None = None
     numbers: Annotated[list[Numbers], Field(min_length=1, max_length=4096)] | None = None
 
 
-class Options(_Drawing):
-    """Of all that is drawn."""
+class Options(_Sampling):
+    """Fields of every request that samples."""
 
     model: Name | None = None
     plan: PlanMessage | None = None
@@ -133,29 +133,29 @@ class Options(_Drawing):
 
 
 class GenerateRequest(Options):
-    """From silence."""
+    """Bars without a primer."""
 
     bars: int = Field(4, **_bounds("bars"))
     tempo_bpm: float = Field(TEMPO_BPM, **_bounds("tempo_bpm"))
 
 
 class ContinueRequest(Options):
-    """On from a groove, which is heard with its velocity and timing."""
+    """Bars after a primer, with its velocity and offsets."""
 
     groove: GrooveMessage
     bars: int = Field(4, **_bounds("bars"))
 
 
-class InfillRequest(Options, _Filling):
-    """The cells of a groove that are not known, given those that are, also later ones."""
+class InfillRequest(Options, _Infilling):
+    """A groove whose cells that are not known are filled in, given those that are, later ones included."""
 
     groove: GrooveMessage
     known: Rows
     context: GrooveMessage | None = None
 
 
-class VaryRequest(Options, _Filling):
-    """A groove played a little or quite differently; left out, the plan is what is measured in it."""
+class VaryRequest(Options, _Infilling):
+    """A groove to vary by a share of its cells; without a plan, the plan is what is measured in it."""
 
     groove: GrooveMessage
     strength: float = Field(**_bounds("strength"))
@@ -163,35 +163,35 @@ class VaryRequest(Options, _Filling):
 
 
 class AnalyseRequest(Message):
-    """A groove to be measured."""
+    """A groove to measure."""
 
     groove: GrooveMessage
     model: Name | None = None
 
 
 class WriteRequest(Message):
-    """A groove to be written as MIDI."""
+    """A groove to write as MIDI."""
 
     groove: GrooveMessage
     model: Name | None = None
 
 
 class Played(Message):
-    """A groove and the seed that it was drawn with."""
+    """A groove and its seed."""
 
     groove: GrooveAnswer
     seed: int
 
 
 class SampleSize(Message):
-    """Of the particles, effective: see `play.infill.Infilled`."""
+    """Effective sample size of the particles, see `play.infill.InfillResult`."""
 
     smallest: float
     mean: float
 
 
 class Filled(Played):
-    """A groove around what was known."""
+    """A groove that was filled in."""
 
     effective_sample_size: SampleSize
     warning: str
@@ -204,14 +204,14 @@ class Measured(Message):
 
 
 class Read(Message):
-    """What a MIDI file holds, and a line for all that is not in it."""
+    """The groove in a MIDI file, and a line for each part of the file that is not in it."""
 
     groove: GrooveAnswer
     losses: list[str]
 
 
 class ModelAnswer(Message):
-    """What a model plays and can be asked."""
+    """The voices, grid and labels of a model."""
 
     name: str
     voices: list[str]
@@ -222,7 +222,7 @@ class ModelAnswer(Message):
 
 
 class LimitsAnswer(Message):
-    """Of a request."""
+    """Limits of a request."""
 
     body_bytes: int
     bars: int
@@ -231,14 +231,14 @@ class LimitsAnswer(Message):
 
 
 class ModelsAnswer(Message):
-    """The models, the first of which is taken where none is named."""
+    """The models, the default first, and the limits."""
 
     models: list[ModelAnswer]
     limits: LimitsAnswer
 
 
 class Health(Message):
-    """That it runs, and how busy it is."""
+    """Status of the server, and how many requests run."""
 
     status: Literal["ok"]
     version: str
@@ -247,7 +247,7 @@ class Health(Message):
 
 
 class Problem(Message):
-    """Why a request was refused, in one line."""
+    """Reason why a request was refused, in one line."""
 
     error: str
 
@@ -256,7 +256,7 @@ class Problem(Message):
 
 
 def to_groove(message: GrooveMessage, player: Player, most_bars: int, what: str = "groove") -> Groove:
-    """A groove on the model's grid and voices; voices that are not sent are silent.
+    """Return a groove on the model's grid and voices; voices that are left out are silent.
 
     Raises:
         HypermeterError: rows of different lengths, unknown voices, another metre, too many bars.
@@ -278,33 +278,26 @@ def to_groove(message: GrooveMessage, player: Player, most_bars: int, what: str 
             if [len(row) for row in rows] != [hits.shape[1]] * len(hits):
                 raise HypermeterError(f"{what}: {name} of another shape than hits, expected a number for each cell")
             arrays[name] = np.array(rows, np.float32).reshape(hits.shape)
-    whole = {}
+    by_kit = {}
     for name, rows in arrays.items():
-        whole[name] = np.zeros((hits.shape[1], kit.num_voices), rows.dtype)
-        whole[name][:, columns] = rows.T
-    if "offset" in whole:
-        whole["offset"] = whole["offset"].clip(-0.5, np.nextafter(np.float32(0.5), np.float32(0)))
-    return Groove(**whole, tempo_bpm=message.tempo_bpm, kit=kit, grid=player.grid)
+        by_kit[name] = np.zeros((hits.shape[1], kit.num_voices), rows.dtype)
+        by_kit[name][:, columns] = rows.T
+    if "offset" in by_kit:
+        by_kit["offset"] = by_kit["offset"].clip(-0.5, np.nextafter(np.float32(0.5), np.float32(0)))
+    return Groove(**by_kit, tempo_bpm=message.tempo_bpm, kit=kit, grid=player.grid)
 
 
 def cells_of(rows: Sequence[list[int] | str], what: str) -> np.ndarray:
-    """(rows, steps) of 0 and 1.
-
-    Raises:
-        HypermeterError: rows of different lengths.
-    """
-    told = [[each in "xX1" for each in row] if isinstance(row, str) else row for row in rows]
-    if len({len(row) for row in told}) != 1:
-        raise HypermeterError(f"{what}: rows of {sorted({len(row) for row in told})} steps, expected all of one length")
-    return np.array(told, np.uint8).reshape(len(told), -1)
+    """Return (rows, steps) of 0 and 1; raise ``HypermeterError`` if the rows differ in length."""
+    lengths = {len(row) for row in rows}
+    if len(lengths) != 1:
+        raise HypermeterError(f"{what}: rows of {sorted(lengths)} steps, expected all of one length")
+    cells = [[symbol in "xX1" for symbol in row] if isinstance(row, str) else row for row in rows]
+    return np.array(cells, np.uint8).reshape(len(cells), -1)
 
 
 def columns_named(names: Sequence[str], kit: Kit, what: str) -> list[int]:
-    """The columns of voices.
-
-    Raises:
-        HypermeterError: a voice that the kit does not have, or one twice.
-    """
+    """Return the columns of voices; raise ``HypermeterError`` for one that the kit does not have, or one twice."""
     for name in names:
         if name not in kit.names:
             raise HypermeterError(f"{what}: no voice {name!r} in kit {kit.name}; it has {', '.join(kit.names)}")
@@ -314,7 +307,7 @@ def columns_named(names: Sequence[str], kit: Kit, what: str) -> list[int]:
 
 
 def from_groove(groove: Groove) -> GrooveAnswer:
-    """A groove as it is sent."""
+    """Return a groove as a message."""
     assert isinstance(groove.kit, Kit)
     return GrooveAnswer(
         voices=list(groove.kit.names),
@@ -326,36 +319,33 @@ def from_groove(groove: Groove) -> GrooveAnswer:
     )
 
 
-# ---------------------------------------------------------------------- what is asked
+# ---------------------------------------------------------------------- options
 
 
 def to_request(kind: type[Request], message: Message) -> Request:
-    """Return what `play.request` makes of the fields of a message that have its names."""
+    """Return a dataclass of `play.request` from the fields of a message."""
     return kind(**{item.name: getattr(message, item.name) for item in fields(kind)})
 
 
-def to_wishes(message: PlanMessage | None, bars: int) -> tuple[PlanOptions, Plan | None]:
-    """Return the wishes for the new bars; or, in their place, the plan that is given bar by bar.
+def to_plan_options(message: PlanMessage | None, bars: int) -> tuple[PlanOptions, Plan | None]:
+    """Return the options of the plan of the new bars; or, in their place, a plan that is given bar by bar.
 
     Args:
-        message: of a request; `None` wishes nothing.
-        bars: heard and new ones, for which a plan is cut or goes on as it ends.
+        message: of a request; `None` leaves all open.
+        bars: of context, primer and new bars together; a plan is cut, or its last bar repeated, to as many.
 
     Raises:
-        HypermeterError: labels and numbers of different lengths, or beside wishes; a number out of its bounds.
+        HypermeterError: labels and numbers of different lengths, or beside other fields; a number out of its bounds.
     """
-    told = {} if message is None else message.model_dump(exclude_none=True)
-    if "labels" in told or "numbers" in told:
-        return PlanOptions(), _plan_as_it_is(told).bars(0, bars)
-    return PlanOptions(**told), None
-
-
-def _plan_as_it_is(told: dict[str, Any]) -> Plan:
-    if set(told) != {"labels", "numbers"} or len(told["labels"]) != len(told["numbers"]):
-        raise HypermeterError(f"plan: {', '.join(told)}, expected labels and numbers of as many bars, and nothing else")
-    for bar in told["numbers"]:
+    values = {} if message is None else message.model_dump(exclude_none=True)
+    if "labels" not in values and "numbers" not in values:
+        return PlanOptions(**values), None
+    if set(values) != {"labels", "numbers"} or len(values["labels"]) != len(values["numbers"]):
+        expected = "expected labels and numbers of as many bars, and nothing else"
+        raise HypermeterError(f"plan: {', '.join(values)}, {expected}")
+    for bar in values["numbers"]:
         for name, value in zip(NUMBERS, bar, strict=True):
             if value is not None:
                 BOUNDS[name].check(f"plan.numbers: {name}", value)
-    numbers = np.array(told["numbers"], np.float32)  # None becomes NaN
-    return Plan(np.array(told["labels"], np.int64)[None], numbers[None])
+    numbers = np.array(values["numbers"], np.float32)  # None becomes NaN
+    return PlanOptions(), Plan(np.array(values["labels"], np.int64)[None], numbers[None]).bars(0, bars)

@@ -1,4 +1,4 @@
-"""What the server does for a request: grooves in, grooves out, as `play.compose` plays them."""
+"""Requests to grooves, by `play.compose`."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import numpy as np
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
 from hypermeter.play.compose import continue_groove, fill_groove, vary_groove
-from hypermeter.play.infill import Infilled
+from hypermeter.play.infill import InfillResult
 from hypermeter.play.loading import kit_of
 from hypermeter.play.locks import Locks
 from hypermeter.play.plan import plan_bars
@@ -23,31 +23,31 @@ from hypermeter.share.serve.messages import (
     cells_of,
     columns_named,
     to_groove,
+    to_plan_options,
     to_request,
-    to_wishes,
 )
 
 
-def played(
+def play_request(
     player: Player,
     request: GenerateRequest | ContinueRequest,
     limits: Limits,
     on_bar: Callable[[int, Groove], None] | None = None,
 ) -> Groove:
-    """Return the new bars; `on_bar` is called with the number of each and the bar, as soon as it is played.
+    """Return the new bars; `on_bar` is called with the number and groove of each bar as soon as it is generated.
 
     Raises:
-        HypermeterError: what does not fit.
+        HypermeterError: a value out of the limits, or that does not fit the model.
     """
     _check_most("bars", request.bars, limits.bars)
-    heard = None
+    primer = None
     if isinstance(request, ContinueRequest):
-        heard = _whole_bars(request.groove, player, limits, "groove")
+        primer = _whole_bars(request.groove, player, limits, "groove")
     tempo_bpm = request.tempo_bpm if isinstance(request, GenerateRequest) else request.groove.tempo_bpm
-    wishes, plan = to_wishes(request.plan, request.bars + (0 if heard is None else heard.num_bars))
+    wishes, plan = to_plan_options(request.plan, request.bars + (0 if primer is None else primer.num_bars))
     return continue_groove(
         player,
-        heard,
+        primer,
         request.bars,
         to_request(SamplingOptions, request),
         wishes=wishes,
@@ -59,11 +59,11 @@ def played(
     )
 
 
-def filled(player: Player, request: InfillRequest, limits: Limits) -> tuple[Groove, Infilled]:
-    """Return the groove around its known cells, and the infill that tells how well the particles stood for it.
+def infill_request(player: Player, request: InfillRequest, limits: Limits) -> tuple[Groove, InfillResult]:
+    """Return the groove with its open cells filled in, and the infill with its effective sample size.
 
     Raises:
-        HypermeterError: what does not fit.
+        HypermeterError: a value out of the limits, or that does not fit the model.
     """
     _check_most("particles", request.particles, limits.particles)
     pattern = _not_empty(request.groove, player, limits)
@@ -74,7 +74,7 @@ def filled(player: Player, request: InfillRequest, limits: Limits) -> tuple[Groo
     known = np.ones(pattern.hits.shape, bool)  # voices that are not sent stay silent
     kit = kit_of(player)
     known[:, columns_named(request.groove.voices or kit.names, kit, "groove.voices")] = rows.T > 0
-    wishes, plan = to_wishes(request.plan, pattern.num_bars + (0 if context is None else context.num_bars))
+    wishes, plan = to_plan_options(request.plan, pattern.num_bars + (0 if context is None else context.num_bars))
     return fill_groove(
         player,
         pattern,
@@ -89,19 +89,19 @@ def filled(player: Player, request: InfillRequest, limits: Limits) -> tuple[Groo
     )
 
 
-def varied(player: Player, request: VaryRequest, limits: Limits) -> Groove:
-    """Return the groove with a share of it drawn anew; where nothing is asked, what is measured in it is.
+def vary_request(player: Player, request: VaryRequest, limits: Limits) -> Groove:
+    """Return the groove with a share of it sampled anew; without a plan, the plan is what is measured in it.
 
     Raises:
-        HypermeterError: what does not fit.
+        HypermeterError: a value out of the limits, or that does not fit the model.
     """
     _check_most("particles", request.particles, limits.particles)
     groove = _not_empty(request.groove, player, limits)
-    wishes, plan = to_wishes(request.plan, groove.num_bars)
+    wishes, plan = to_plan_options(request.plan, groove.num_bars)
     if plan is None and wishes != PlanOptions():
         options = {"grid": player.grid, "tempo_bpm": groove.tempo_bpm, "name": player.name}
         plan = plan_bars(player.labels, wishes, groove.num_bars, **options)
-    made, _ = vary_groove(
+    varied, _ = vary_groove(
         player,
         groove,
         request.strength,
@@ -111,7 +111,7 @@ def varied(player: Player, request: VaryRequest, limits: Limits) -> Groove:
         infilling=to_request(InfillOptions, request),
         expression=request.expression,
     )
-    return made
+    return varied
 
 
 def _whole_bars(message: GrooveMessage, player: Player, limits: Limits, what: str) -> Groove:

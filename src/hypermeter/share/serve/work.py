@@ -1,4 +1,4 @@
-"""Work on threads, for clients that may leave: models, a place for each request, an end to what nobody waits for."""
+"""Work on threads: the models, a slot for each request, and an end to work whose client has left."""
 
 import asyncio
 import logging
@@ -26,8 +26,11 @@ class Server:
     """The models, the limits, and the threads that work.
 
     Args:
-        players: name -> model; the first is taken where none is named.
+        players: name -> model; the first is the default.
         limits: of requests.
+
+    Raises:
+        HypermeterError: no models, one without a kit, or one with tracks.
     """
 
     def __init__(self, players: Mapping[str, Player], limits: Limits):
@@ -35,17 +38,17 @@ class Server:
             raise HypermeterError("serve: no models, expected at least one")
         self.players, self.limits, self.slots = players, limits, Slots(limits)
         for name, player in players.items():
-            kit_of(player)  # it names the voices
+            kit_of(player)  # raises where the model has no kit, which names the voices
             if player.tracks:
                 tracks = ", ".join(track.name for track in player.tracks)
                 raise HypermeterError(f"{name}: a model with tracks ({tracks}), expected drums alone; use generate")
         self.threads = ThreadPoolExecutor(limits.running, thread_name_prefix="hypermeter-plays")
 
     def player(self, name: str | None) -> Player:
-        """The model of that name.
+        """Return the model of that name, of those that the server was started with; None is the default.
 
         Raises:
-            HypermeterError: there is none; only those that the server was started with are served.
+            HypermeterError: there is none.
         """
         if name is None:
             return next(iter(self.players.values()))
@@ -54,7 +57,7 @@ class Server:
         return self.players[name]
 
     async def work(self, request: Request, model: str | None, job: Callable[[Player], Result]) -> Result:
-        """Run a job on a thread, once there is a place, until it is done, its time is up, or the client leaves."""
+        """Run a job on a thread, once there is a slot, until it is done, its time is up, or the client leaves."""
         player = self.player(model)
         async with self.slots.one(partial(_has_left, request)):
             watch = Watch(self.limits.seconds)
@@ -71,53 +74,49 @@ class Server:
     async def lines(
         self, request: Request, model: str | None, job: Callable[[Player, Callable[[dict], None]], dict]
     ) -> AsyncGenerator[dict]:
-        """What the job says, then what it gives back; or its error, and the status that it would have."""
+        """Yield the lines that the job sends, then its result; or its error with the status of a response."""
         player = self.player(model)
         await self.slots.take(partial(_has_left, request))
-        watch, said = Watch(self.limits.seconds), asyncio.Queue[dict | None]()
+        watch, queue = Watch(self.limits.seconds), asyncio.Queue[dict | None]()
         loop = asyncio.get_running_loop()
 
-        def say(line: dict | None) -> None:
-            loop.call_soon_threadsafe(said.put_nowait, line)
+        def send(line: dict | None) -> None:
+            loop.call_soon_threadsafe(queue.put_nowait, line)
 
         def run() -> None:
             try:
-                say(job(player.watched(watch.check), say))
+                send(job(player.watched(watch.check), send))
             except Stopped:
                 pass
             except (HypermeterError, Refused) as error:
-                say({"error": one_line(str(error)), "status": getattr(error, "status", 422)})
+                send({"error": one_line(str(error)), "status": getattr(error, "status", 422)})
             except Exception:
                 _log.exception("a job failed")
-                say({"error": FAILED, "status": 500})
+                send({"error": FAILED, "status": 500})
             finally:
-                say(None)
+                send(None)
 
         try:
             working = loop.run_in_executor(self.threads, run)
         except RuntimeError:  # the server ends
             self.slots.give_back()
             raise
-        # The place is the thread's, and not that of a client who reads slowly what was long written.
+        # The slot belongs to the thread, not to a client that reads slowly.
         working.add_done_callback(lambda _: self.slots.give_back())
         try:
-            line = await self._first(request, said)
+            line = await self._first(request, queue)
             while line is not None:
                 yield line
                 if await request.is_disconnected():
                     return
-                line = await said.get()
+                line = await queue.get()
         finally:
             watch.stop()
             await asyncio.shield(working)
 
-    async def _first(self, request: Request, said: asyncio.Queue[dict | None]) -> dict | None:
-        """What is said first.
-
-        Raises:
-            Stopped: the client left before.
-        """
-        coming = asyncio.ensure_future(said.get())
+    async def _first(self, request: Request, queue: asyncio.Queue[dict | None]) -> dict | None:
+        """Return the first line; raise ``Stopped`` if the client leaves before it."""
+        coming = asyncio.ensure_future(queue.get())
         try:
             await wait_unless_left(coming, partial(_has_left, request))
             if not coming.done():
