@@ -1,1 +1,1 @@
-"""Measuring and comparing music: metrics, near-duplicates, segments."""
+"""Measuring and comparing music: metrics, near-duplicates, sections."""

@@ -1,4 +1,4 @@
-"""Bars and performances that are the same, or nearly: what must not lie on both sides of a split."""
+"""Finding performances that are equal or nearly so, which must not be in both parts of a split."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -6,24 +6,29 @@ from functools import lru_cache
 import numpy as np
 
 NEAR = 0.5
-"""Performances that share at least this part of their bars are near-duplicates."""
+"""Share of common bars from which performances are near-duplicates."""
 
 MOST_COMPARED = 64
+"""Number of following bars with which each bar is compared."""
 
 
 def bar_digests(hits: np.ndarray, steps_per_bar: int) -> np.ndarray:
-    """(bars, V + 1) of uint64: each bar, then each bar without voice v. Bars without hits are left out.
+    """Return digests (bars, V + 1) uint64: of each bar with hits, and of the bar without voice v.
 
-    A digest is the sum of random 64-bit numbers, one for each cell that is hit: equal bars have equal digests, unequal
-    ones practically never. A bar of one voice counts as itself without that voice, not as an empty bar.
+    A digest is the sum of random 64-bit numbers, one for each cell with a hit: equal bars have equal digests, others
+    practically never. A bar with one voice has as its digest without that voice that of the bar itself.
+
+    Args:
+        hits: (T, V), 0 or 1, of whole bars.
+        steps_per_bar: number of steps in a bar.
     """
     bars = hits.reshape(-1, steps_per_bar, hits.shape[1])
     bars = bars[bars.any((1, 2))].astype(np.uint64)
     voices = np.einsum("bsv,sv->bv", bars, _digest_keys(*bars.shape[1:]))
-    whole = voices.sum(1, keepdims=True)
-    rest = whole - voices
-    rest = np.where(rest == 0, whole, rest + np.arange(1, hits.shape[1] + 1, dtype=np.uint64))
-    return np.concatenate([whole, rest], 1)
+    bar = voices.sum(1, keepdims=True)
+    without_voice = bar - voices
+    numbers = np.arange(1, hits.shape[1] + 1, dtype=np.uint64)
+    return np.concatenate([bar, np.where(without_voice == 0, bar, without_voice + numbers)], 1)
 
 
 @lru_cache
@@ -31,18 +36,21 @@ def _digest_keys(steps_per_bar: int, num_voices: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 2**64, (steps_per_bar, num_voices), np.uint64)
 
 
-def together(names: Iterable[str], bars: dict[str, np.ndarray]) -> list[list[str]]:
-    """All of the files, near-duplicates in groups, each of the others by itself: what a split must not part."""
+def group_near_duplicates(names: Iterable[str], bars: dict[str, np.ndarray]) -> list[list[str]]:
+    """Return all names in groups that a split must not separate: near-duplicates, and each other name by itself."""
     groups = near_duplicates(bars)
     grouped = {name for group in groups for name in group}
     return groups + [[name] for name in names if name not in grouped]
 
 
 def near_duplicates(bars: dict[str, np.ndarray]) -> list[list[str]]:
-    """Groups of files, two or more each, that share at least ``NEAR`` of their different bars.
+    """Return groups of two or more names whose performances share at least NEAR of their unique bars.
 
-    Bars are near enough when they differ in one voice at most. Each bar is compared with the next ``MOST_COMPARED``
-    that are near it, files in order of size, so that a bar that everyone plays does not cost the square of the files.
+    Bars count as shared if they differ in one voice at most. Each bar is compared with the next MOST_COMPARED similar
+    ones, in order of the size of their performances, so that the time stays linear for a bar that all of them contain.
+
+    Args:
+        bars: name -> digests of its bars, see `bar_digests`.
     """
     unique = {name: rows[np.unique(rows[:, 0], return_index=True)[1]] for name, rows in bars.items() if len(rows)}
     names = sorted(unique, key=lambda name: (len(unique[name]), unique[name][:, 0].tobytes(), name))
@@ -55,18 +63,18 @@ def near_duplicates(bars: dict[str, np.ndarray]) -> list[list[str]]:
     file = np.repeat(np.arange(len(names)), sizes)[row]
     order = np.argsort(digests, kind="stable")
     digests, row, file = digests[order], row[order], file[order]
-    found = []
+    matches = []
     for distance in range(1, MOST_COMPARED + 1):
         first = np.flatnonzero(digests[:-distance] == digests[distance:])
         if not len(first):
             break
         first = first[file[first] != file[first + distance]]
         pair = file[first] * len(names) + file[first + distance]
-        found += [(pair, row[first]), (pair, row[first + distance])]
-    if not found:
+        matches += [(pair, row[first]), (pair, row[first + distance])]
+    if not matches:
         return []
-    pairs, which = np.unique(np.concatenate([pair for pair, _ in found]), return_inverse=True)
-    shared_rows = np.unique(which * len(rows) + np.concatenate([ones for _, ones in found]))
+    pairs, which = np.unique(np.concatenate([pair for pair, _ in matches]), return_inverse=True)
+    shared_rows = np.unique(which * len(rows) + np.concatenate([matched_row for _, matched_row in matches]))
     shared = np.bincount(shared_rows // len(rows), minlength=len(pairs))
     first, second = pairs // len(names), pairs % len(names)
     near = shared >= NEAR * (sizes[first] + sizes[second])
@@ -78,8 +86,8 @@ def near_duplicates(bars: dict[str, np.ndarray]) -> list[list[str]]:
             number = leader[number]
         return number
 
-    for one, other in zip(first[near].tolist(), second[near].tolist(), strict=True):
-        leader[find(other)] = find(one)
+    for number, other in zip(first[near].tolist(), second[near].tolist(), strict=True):
+        leader[find(other)] = find(number)
     groups: dict[int, list[str]] = {}
     for number, name in enumerate(names):
         groups.setdefault(find(number), []).append(name)

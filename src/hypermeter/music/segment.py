@@ -1,4 +1,4 @@
-"""The sections of a long piece, found from how alike its phrases are."""
+"""Finding the sections of a piece by the similarity of its phrases."""
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -8,15 +8,15 @@ from hypermeter.music.arrays import Array, as_like, namespace, to_numpy
 from hypermeter.music.metrics.onsets import as_float, chunk_means, fill_up
 
 SAME_SECTION = 0.4
-"""Phrases that are more alike than this, on average, belong to one section."""
+"""Mean similarity above which phrases belong to one section."""
 LEAST_PHRASES = 4
-"""Of a piece that is segmented."""
+"""Fewest phrases of a piece that is segmented."""
 
 
 def phrase_likeness(hits: Shaped[Array, "T V"], grid: Grid) -> Float[Array, "phrases phrases"]:
-    """How alike the mean bars of phrases are, the self-similarity matrix: what they share over what either has.
+    """Return the self-similarity matrix of phrases: the weighted Jaccard index of their mean bars, in [0, 1].
 
-    In [0, 1]; phrases without hits are alike. The last phrase may be short.
+    It is 1 for two phrases without hits. The last phrase may be short.
     """
     xp, size = namespace(hits), grid.steps_per_bar
     steps = fill_up(as_float(hits), size, -2)
@@ -28,37 +28,37 @@ def phrase_likeness(hits: Shaped[Array, "T V"], grid: Grid) -> Float[Array, "phr
 
 
 def segment(hits: Shaped[Array, "T V"], grid: Grid, most: int = 8) -> Int[Array, " bars"]:
-    """The section of each bar: 1, 2, ... in the order in which they first come; 0 in a piece of too few phrases.
+    """Return the section of each bar: 1, 2, ... in order of first occurrence; 0 in a piece below LEAST_PHRASES.
 
-    Average-linkage clustering of phrases by ``phrase_likeness``: the two groups most alike are joined until none are
-    more alike than SAME_SECTION and there are at most ``most``. A section that comes again has the number that it had.
+    Phrases are clustered with average linkage by `phrase_likeness`, until no two clusters are more similar than
+    SAME_SECTION and there are at most `most`. A section that recurs keeps its number.
 
     Args:
-        hits: a piece, from a bar line on.
+        hits: onsets of a piece that starts on a bar line.
         grid: the metre.
-        most: sections.
+        most: largest number of sections.
     """
     bars = -(-len(hits) // grid.steps_per_bar)
     likeness = to_numpy(phrase_likeness(hits, grid))
     if len(likeness) < LEAST_PHRASES:
         return as_like(hits, np.zeros(bars, np.int64))
-    group = np.arange(len(likeness))
+    cluster = np.arange(len(likeness))
     sizes = np.ones(len(likeness), np.float32)
     np.fill_diagonal(likeness, -1)
     while True:
         best = int(likeness.argmax())
-        one, other = divmod(best, len(likeness))
-        alone = int((sizes > 0).sum())
-        if alone < 2 or (likeness[one, other] < SAME_SECTION and alone <= most):
+        first, second = divmod(best, len(likeness))
+        num_clusters = int((sizes > 0).sum())
+        if num_clusters < 2 or (likeness[first, second] < SAME_SECTION and num_clusters <= most):
             break
-        total = sizes[one] + sizes[other]
-        joined = (sizes[one] * likeness[one] + sizes[other] * likeness[other]) / total
-        joined[likeness[one] < 0] = -1
-        joined[[one, other]] = -1
-        likeness[one], likeness[:, one] = joined, joined
-        likeness[other], likeness[:, other] = -1, -1
-        sizes[one], sizes[other] = total, 0
-        group[group == other] = one
-    first: dict[int, int] = {}
-    numbers = np.array([first.setdefault(phrase, len(first) + 1) for phrase in group.tolist()])
+        total = sizes[first] + sizes[second]
+        merged = (sizes[first] * likeness[first] + sizes[second] * likeness[second]) / total
+        merged[likeness[first] < 0] = -1
+        merged[[first, second]] = -1
+        likeness[first], likeness[:, first] = merged, merged
+        likeness[second], likeness[:, second] = -1, -1
+        sizes[first], sizes[second] = total, 0
+        cluster[cluster == second] = first
+    order: dict[int, int] = {}
+    numbers = np.array([order.setdefault(number, len(order) + 1) for number in cluster.tolist()])
     return as_like(hits, np.repeat(numbers, grid.bars_per_phrase)[:bars])

@@ -1,4 +1,4 @@
-"""Numbers as people and other programs read them."""
+"""Formatting numbers for tables and JSON."""
 
 import math
 from collections.abc import Mapping
@@ -6,12 +6,12 @@ from typing import Any
 
 
 def number(value: float, figures: int = 4) -> str:
-    """Rounded to significant figures, a dash where undefined."""
+    """Return a number as text, rounded to significant figures; NaN is a dash."""
     return "-" if math.isnan(value) else f"{value:.{figures}g}"
 
 
 def to_json(value: Any) -> Any:
-    """Arrays and tensors as lists, undefined and infinite numbers as null."""
+    """Return a value that JSON can hold: arrays and tensors become lists, numbers that are not finite `None`."""
     if isinstance(value, Mapping):
         return {key: to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

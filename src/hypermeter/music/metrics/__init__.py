@@ -1,12 +1,22 @@
 """Rhythm metrics: one definition for the data set, evaluation, rewards and the loss.
 
-Every metric takes ``hits`` (*B, T, V), onsets in [0, 1] that start on a bar line, and the ``Grid``. Given a NumPy array
-it gives one, given a torch tensor it gives a tensor. It is batched over *B and gives NaN where it is undefined. Those
-whose docstring says so also take probabilities, and then give an expectation, of tensors with a gradient; the others
-read a value above .5 as a hit. A last bar or phrase may be short. Metrics of
-loudness and timing also take ``velocity``, ``offset`` and ``tempo_bpm``; ``measure`` gives each what it asks for.
+A metric is a function of `hits` and `grid` that returns a NumPy array for an array and a tensor for a tensor. It is
+computed for each element of the batch axes *B, and is NaN where it is undefined.
+
+`hits` (*B, T, V) are onsets in [0, 1] that start on a bar line of `grid`; the last bar or phrase may be short. Metrics
+whose docstring says so take probabilities, and then return an expectation, of tensors with a gradient; others read a
+value above .5 as a hit. Further arguments are keywords:
+
+- `voices`: a voice, a group of voices, or `None` for all. Their union is one line of onsets.
+- `velocity` (*B, T, V) in [0, 1] and `offset` (*B, T, V) in [-.5, .5) steps: read where there is a hit.
+- `tempo_bpm`: quarter notes a minute, one number or one for each batch element.
+
+`measure` computes metrics of a groove by name, with the keywords that they take.
 """
 
+from collections.abc import Callable
+
+from hypermeter.music.arrays import Array
 from hypermeter.music.metrics.density import (
     avg_hits,
     co_occurrence,
@@ -43,7 +53,7 @@ from hypermeter.music.metrics.repetition import (
     step_entropy,
     transitions,
 )
-from hypermeter.music.metrics.report import METRICS, by_chunk, in_numpy, measure
+from hypermeter.music.metrics.report import by_chunk, in_numpy, measure
 from hypermeter.music.metrics.shape import balance, evenness
 from hypermeter.music.metrics.syncopation import (
     WITEK_WEIGHTS,
@@ -58,3 +68,45 @@ from hypermeter.music.metrics.syncopation import (
 )
 from hypermeter.music.metrics.timing import dfa, offset_ms, swing_ratio, timing_dfa
 from hypermeter.music.metrics.window import SECTION_METRICS, SONG_METRICS, WINDOW_METRICS, window_metrics
+
+METRICS: dict[str, Callable[..., Array]] = {
+    metric.__name__: metric
+    for metric in (
+        density,
+        step_density,
+        avg_hits,
+        drum_density,
+        max_hits,
+        dense_frac,
+        hits_per_bar,
+        co_occurrence,
+        velocity_range,
+        ioi_mean,
+        ioi_var,
+        ioi_hist,
+        ioi_entropy,
+        npvi,
+        fast_patterns,
+        syncopation,
+        lhl,
+        tmc,
+        sioros,
+        wnbd,
+        witek,
+        balance,
+        evenness,
+        transitions,
+        ngrams,
+        ngram_diversity,
+        step_entropy,
+        phrase_entropy,
+        groove_consistency,
+        groove_similarity,
+        repetition_profile,
+        bar_novelty,
+        swing_ratio,
+        timing_dfa,
+        offset_ms,
+    )
+}
+"""Name -> metric. A metric that is added here is part of reports, of evaluation and of rewards."""

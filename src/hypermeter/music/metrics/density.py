@@ -1,4 +1,4 @@
-"""How much is played, and how loud."""
+"""Metrics of the number of hits and of their velocity."""
 
 import math
 
@@ -10,33 +10,33 @@ from hypermeter.music.metrics.onsets import Hits, as_binary, as_float, chunk_len
 
 
 def density(hits: Hits, grid: Grid) -> Float[Array, "*B"]:
-    """Share of cells (steps x voices) with a hit, in [0, 1]; NaN with no steps. Probabilities: the expectation."""
+    """Return the share of cells (steps x voices) with a hit, in [0, 1]; NaN without steps. Takes probabilities."""
     return mean(mean(as_float(hits)))
 
 
 def step_density(hits: Hits, grid: Grid) -> Float[Array, "*B T"]:
-    """At each step, share of the voices with a hit, in [0, 1]: the density curve. Probabilities: the expectation."""
+    """Return at each step the share of voices with a hit, in [0, 1]: the density curve. Takes probabilities."""
     return mean(as_float(hits))
 
 
 def avg_hits(hits: Hits, grid: Grid) -> Float[Array, "*B"]:
-    """Mean hits per step, in [0, V]; NaN with no steps. Probabilities: the expectation."""
+    """Return the mean number of hits per step, in [0, V]; NaN without steps. Takes probabilities."""
     return mean(as_float(hits).sum(-1))
 
 
 def drum_density(hits: Hits, grid: Grid) -> Float[Array, "*B V"]:
-    """Per voice, share of steps with a hit, in [0, 1]; NaN with no steps. Probabilities: the expectation."""
+    """Return per voice the share of steps with a hit, in [0, 1]; NaN without steps. Takes probabilities."""
     return mean(as_float(hits), -2)
 
 
 def max_hits(hits: Hits, grid: Grid) -> Float[Array, "*B"]:
-    """Most hits on one step, in [0, V]; NaN with no steps."""
+    """Return the largest number of hits on one step, in [0, V]; NaN without steps."""
     counts = as_float(as_binary(hits)).sum(-1)
     return namespace(hits).max(counts, axis=-1) if counts.shape[-1] else mean(counts)
 
 
 def dense_frac(hits: Hits, grid: Grid, threshold: float | None = None) -> Float[Array, "*B"]:
-    """Share of bars with more than ``threshold`` hits per step (left out: V / 2), in [0, 1]; NaN with no steps."""
+    """Return the share of bars with more than `threshold` hits per step (V / 2), in [0, 1]; NaN without steps."""
     threshold = hits.shape[-1] / 2 if threshold is None else threshold
     counts = chunk_sums(as_binary(hits), grid.steps_per_bar).sum(-1)
     lengths = chunk_lengths(hits, hits.shape[-2], grid.steps_per_bar)
@@ -44,10 +44,9 @@ def dense_frac(hits: Hits, grid: Grid, threshold: float | None = None) -> Float[
 
 
 def co_occurrence(hits: Hits, grid: Grid) -> Float[Array, "*B"]:
-    """Share of steps with two hits or more, in [0, 1]; NaN with no steps.
+    """Return the share of steps with two hits or more, in [0, 1]; NaN without steps.
 
-    Of probabilities, the expectation with independent voices: one minus the probabilities of no hit and of one,
-    followed from voice to voice (a Poisson binomial distribution).
+    Takes probabilities, of independent voices: the number of hits on a step then has a Poisson binomial distribution.
     """
     if not is_floating(hits):
         return mean(as_float(as_binary(hits).sum(-1) > 1))
@@ -60,18 +59,12 @@ def co_occurrence(hits: Hits, grid: Grid) -> Float[Array, "*B"]:
 
 
 def hits_per_bar(hits: Hits, grid: Grid) -> Float[Array, "*B bars V"]:
-    """Hits of each voice in each bar; the last bar may be short. Probabilities: the expectation."""
+    """Return the number of hits of each voice in each bar; the last bar may be short. Takes probabilities."""
     return chunk_sums(hits, grid.steps_per_bar)
 
 
 def velocity_range(hits: Hits, grid: Grid, *, velocity: Float[Array, "*B T V"]) -> Float[Array, "*B"]:
-    """Loudest minus softest hit, in [0, 1]; NaN with no hits.
-
-    Args:
-        hits: onsets.
-        grid: the metre.
-        velocity: in [0, 1], read where there is a hit.
-    """
+    """Return the difference in velocity of the loudest and the softest hit, in [0, 1]; NaN without hits."""
     xp, onsets = namespace(hits), join_axes(as_binary(hits))
     if not onsets.shape[-1]:
         return full(hits, hits.shape[:-2], math.nan)

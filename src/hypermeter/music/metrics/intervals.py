@@ -1,17 +1,19 @@
-"""Inter-onset intervals (IOI): distances in steps between consecutive hits.
+"""Metrics of inter-onset intervals (IOI): the distances in steps between consecutive hits.
 
-Per voice, except ``npvi`` and ``ioi_entropy``, which read one line of onsets. Of probabilities, the sums over intervals
-are exact expectations with independent cells; a mean or a variance is a ratio of them, and so an approximation.
+They are computed per voice, except `npvi` and `ioi_entropy`, which read one line of onsets. For probabilities, sums
+over intervals are exact expectations if cells are independent; means and variances are ratios of such sums.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 from jaxtyping import Float, Int
 
 from hypermeter.core.grid import Grid
-from hypermeter.music.arrays import Array, arange, cast, full, namespace, pad, sums_at
+from hypermeter.music.arrays import Array, as_like, cast, full, namespace, pad, sums_at
 from hypermeter.music.metrics.onsets import (
     Hits,
     Voices,
@@ -24,17 +26,17 @@ from hypermeter.music.metrics.onsets import (
 )
 
 IOI_BINS = 32
-"""Longest distance in steps that ``ioi_hist`` counts."""
+"""Longest interval in steps that `ioi_hist` counts."""
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """All distances between consecutive hits of the same voice.
+    """All intervals between consecutive hits of the same voice.
 
     Args:
-        shape: (*B, V, T), the lines in which they lie.
-        end: (N,) the later hit, as an index into the flattened lines.
-        gap: (N,) steps from the hit before it; more than its place in the line for the first hit of a line.
+        shape: (*B, V, T), the lines of onsets.
+        end: (N,) the later hit of each interval, as an index into the flattened lines.
+        gap: (N,) steps from the hit before it; for the first hit of a line it is larger than its index in the line.
     """
 
     shape: tuple[int, ...]
@@ -43,62 +45,66 @@ class Intervals:
 
     @classmethod
     def of(cls, hits: Hits, multiple: int = 1) -> "Intervals":
-        """Of onsets, followed by empty steps up to a multiple."""
+        """Return the intervals of onsets, which are padded with empty steps to a multiple."""
         lines = as_binary(hits).swapaxes(-1, -2)
         lines = fill_up(lines if lines.shape[-1] else pad(lines, -1, 0, 1), multiple, -1)
         (at,) = namespace(hits).nonzero(lines.reshape(-1))
         return cls(tuple(lines.shape), at[1:], at[1:] - at[:-1])
 
     def counts(self, size: int | None = None) -> Float[Array, "*B V chunks size"]:
-        """[..., g]: how many gaps of g steps have both their hits in the same chunk. T is a multiple of ``size``.
+        """Return at [..., g] the number of gaps of g steps that have both hits in the same chunk of `size` steps.
 
-        All that is said of intervals is a sum over this, which has as many cells as the hits. Left out, ``size`` is T.
+        All metrics of intervals are sums over these counts. T is a multiple of `size`, which is T by default.
         """
         size = self.shape[-1] if size is None else size
-        is_power_of_two = size & (size - 1) == 0  # of which the remainder is quick
-        place = self.end & (size - 1) if is_power_of_two else self.end % size
-        cell = self.end - place + self.gap * (self.gap <= place)  # gaps from outside go to the cell of length 0
+        is_power_of_two = size & (size - 1) == 0  # The remainder is then faster.
+        position = self.end & (size - 1) if is_power_of_two else self.end % size
+        cell = self.end - position + self.gap * (self.gap <= position)  # gap 0 if the hit before is in another chunk
         counts = sums_at(cell, full(cell, cell.shape, 1), math.prod(self.shape))
         counts[::size] = 0
         return counts.reshape((*self.shape[:-1], self.shape[-1] // size, size))
 
 
 def moments(counts: Float[Array, "*B size"]) -> tuple[Array, Array, Array]:
-    """The number of gaps, their sum, and the sum of their squares, of ``Intervals.counts``."""
-    size = counts.shape[-1]
-    xp = namespace(counts)
-    dtype = xp.float32 if size <= 2**12 else xp.float64  # whole numbers up to the square of size are exact
-    gap = cast(arange(counts, size), dtype)
-    lines = cast(counts.reshape((math.prod(counts.shape[:-1]), size)), dtype)
-    sums = (cast(lines @ power, xp.float64) for power in (gap**0, gap, gap**2))
-    count, total, squares = (each.reshape(counts.shape[:-1]) for each in sums)
-    return count, total, squares
+    """Return the number of gaps, their sum, and the sum of their squares, from `Intervals.counts`."""
+    xp, size = namespace(counts), counts.shape[-1]
+    powers = as_like(counts, _powers(size))
+    lines = cast(counts.reshape((math.prod(counts.shape[:-1]), size)), powers.dtype)
+    sums = cast(lines @ powers, xp.float64).reshape((*counts.shape[:-1], 3))
+    return sums[..., 0], sums[..., 1], sums[..., 2]
+
+
+@lru_cache(256)
+def _powers(size: int) -> Float[np.ndarray, "size 3"]:
+    """Return 1, g and g squared for g from 0 to size - 1, in the smallest type that holds size squared exactly."""
+    return (np.arange(size)[:, None] ** np.arange(3)).astype(np.float32 if size <= 2**12 else np.float64)
 
 
 def histogram(
     counts: Float[Array, "*B size"], bins: int = IOI_BINS, number: Float[Array, "*B"] | None = None
 ) -> Float[Array, "*B bins"]:
-    """How many gaps are 1, 2, ... ``bins``, of ``Intervals.counts``; NaN without a gap.
+    """Return how many gaps are 1, 2, ... `bins` steps long, from `Intervals.counts`; NaN without a gap.
 
-    ``number`` is how many there are of any length, where it is known.
+    `number` is the number of gaps of any length, if it was computed before.
     """
-    known = counts.sum(-1) if number is None else number
-    found = pad(counts[..., 1 : bins + 1], -1, 0, max(bins + 1 - counts.shape[-1], 0))
-    return found + namespace(counts).where(known > 0, 0.0, math.nan)[..., None]
+    total = counts.sum(-1) if number is None else number
+    lengths = pad(counts[..., 1 : bins + 1], -1, 0, max(bins + 1 - counts.shape[-1], 0))
+    return lengths + namespace(counts).where(total > 0, 0.0, math.nan)[..., None]
 
 
 def _expected_moments(probs: Float[Array, "*B T V"]) -> tuple[Array, Array, Array]:
-    """Per voice, the expectations of what ``moments`` counts.
+    """Return per voice the expectations of the values of `moments`.
 
-    The age at step t is the distance to the last hit before it. P(there is one), E[age] and E[age^2] follow from step
-    to step: after a hit (probability p) the age is 1, otherwise it is one more.
+    The age at step t is the distance to the last hit before it. P(there is one), E[age] and E[age^2] are computed step
+    by step: after a hit, of probability p, the age is 1, otherwise it grows by 1.
     """
     xp = namespace(probs)
-    there = age = square = count = total = squares = xp.zeros_like(probs[..., 0, :])
+    has_hit = age = square = count = total = squares = xp.zeros_like(probs[..., 0, :])
     for hit in xp.unstack(probs, axis=-2):
-        count, total, squares = count + hit * there, total + hit * age, squares + hit * square
+        count, total, squares = count + hit * has_hit, total + hit * age, squares + hit * square
         rest = 1 - hit
-        there, age, square = hit + rest * there, hit + rest * (age + there), hit + rest * (square + 2 * age + there)
+        square = hit + rest * (square + 2 * age + has_hit)
+        has_hit, age = hit + rest * has_hit, hit + rest * (age + has_hit)
     return count, total, squares
 
 
@@ -118,30 +124,32 @@ def variance_of_moments(count: Array, total: Array, squares: Array) -> Array:
 
 
 def ioi_mean(hits: Hits, grid: Grid) -> Float[Array, "*B V"]:
-    """Per voice, mean distance in steps between consecutive hits, at least 1; NaN with fewer than two hits.
+    """Return per voice the mean interval in steps between consecutive hits, at least 1; NaN with fewer than two hits.
 
-    Of probabilities: the expected sum of the distances over their expected number.
+    Takes probabilities: the result is the expected sum of the intervals over their expected number.
     """
     return _of_moments(hits, mean_of_moments)
 
 
 def ioi_var(hits: Hits, grid: Grid) -> Float[Array, "*B V"]:
-    """Per voice, population variance (steps squared) of those distances: 0 with two hits, NaN with fewer.
+    """Return per voice the population variance, in steps squared, of the intervals between consecutive hits.
 
-    Of probabilities: the variance of the distances of all sequences together.
+    It is 0 with two hits and NaN with fewer. Takes probabilities: the result is the variance of the intervals of all
+    sequences together.
     """
     return _of_moments(hits, variance_of_moments)
 
 
 def ioi_hist(hits: Hits, grid: Grid, bins: int = IOI_BINS) -> Float[Array, "*B V bins"]:
-    """Per voice, how many distances are 1, 2, ... ``bins`` steps; NaN with fewer than two hits.
+    """Return per voice how many intervals are 1, 2, ... `bins` steps long; NaN with fewer than two hits.
 
-    Longer ones are left out. Of probabilities: the expected counts, exact; NaN where not even one distance can be.
+    Longer intervals are not counted. Takes probabilities: the counts are exact expectations, and NaN if no interval is
+    possible.
     """
     if not is_probabilistic(hits):
         return histogram(Intervals.of(hits).counts()[..., 0, :], bins)
     counts = []
-    waiting = hits  # at step t: a hit there and none since, up to the step looked at
+    waiting = hits  # at step t: the probability of a hit there and of none since
     for distance in range(1, bins + 1):
         waiting, later = waiting[..., : max(hits.shape[-2] - distance, 0), :], hits[..., distance:, :]
         counts.append((waiting * later).sum(-2))
@@ -152,27 +160,18 @@ def ioi_hist(hits: Hits, grid: Grid, bins: int = IOI_BINS) -> Float[Array, "*B V
 
 
 def ioi_entropy(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Array, "*B"]:
-    """Shannon entropy in bits of the distances of one line, at least 0; NaN with fewer than two onsets.
-
-    Args:
-        hits: onsets.
-        grid: the metre.
-        voices: a voice, a group, or None for all; their union is the line.
-    """
+    """Return the entropy in bits of the intervals of one line, at least 0; NaN with fewer than two onsets."""
     onsets = line(hits, voices)[..., None]
     counts = Intervals.of(onsets).counts()[..., 0, 0, :]
     return entropy_bits(ratio(counts, counts.sum(-1, keepdims=True)))
 
 
 def npvi(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Array, "*B"]:
-    """Normalised pairwise variability index of the distances of one line, in [0, 200); NaN below three onsets.
+    """Return the normalised pairwise variability index of the intervals of one line, in [0, 200).
 
-    100 times the mean of |d_k - d_k+1| / ((d_k + d_k+1) / 2). Source: Grabe & Low 2002.
+    100 times the mean of |d_k - d_k+1| / ((d_k + d_k+1) / 2) over consecutive intervals d. NaN below three onsets.
 
-    Args:
-        hits: onsets.
-        grid: the metre.
-        voices: a voice, a group, or None for all; their union is the line.
+    Source: Grabe & Low 2002.
     """
     onsets = line(hits, voices)
     xp = namespace(hits)
@@ -186,5 +185,5 @@ def npvi(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Array, "*B"]:
 
 
 def fast_patterns(hits: Hits, grid: Grid, fast_threshold: int = 4) -> Float[Array, "*B V"]:
-    """Per voice, number of consecutive hits at most ``fast_threshold`` steps apart; 0 with fewer than two hits."""
+    """Return per voice the number of intervals of at most `fast_threshold` steps; 0 with fewer than two hits."""
     return Intervals.of(hits).counts()[..., 0, : fast_threshold + 1].sum(-1)

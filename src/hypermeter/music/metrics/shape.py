@@ -1,4 +1,4 @@
-"""The shape of a bar's onsets on a circle."""
+"""Metrics of the onsets of a bar as points on a circle."""
 
 import math
 
@@ -10,7 +10,7 @@ from hypermeter.music.metrics.onsets import Hits, Voices, as_float, line_bars, m
 
 
 def _resultant(angles: Array, onsets: Array) -> Array:
-    """|1/K sum exp(2 pi i angle)| over the K onsets; NaN with none."""
+    """Return |1/K sum exp(2 pi i angle)| over the K onsets; NaN without onsets."""
     xp, angles = namespace(onsets), 2 * math.pi * angles
     count = onsets.sum(-1)
     length = xp.hypot((onsets * xp.cos(angles)).sum(-1), (onsets * xp.sin(angles)).sum(-1)) / count.clip(min=1)
@@ -18,15 +18,10 @@ def _resultant(angles: Array, onsets: Array) -> Array:
 
 
 def balance(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Array, "*B"]:
-    """How near the onsets' centre of gravity is to the middle of the circle, mean over whole bars, in [0, 1].
+    """Return how near the onsets' centre of gravity is to the centre of the circle, in [0, 1], as a mean over bars.
 
-    1 - |1/K sum exp(2 pi i p_k / N)| over the K onset positions p in a bar of N steps. NaN with no onsets, or no whole
-    bar.
-
-    Args:
-        hits: onsets.
-        grid: the metre.
-        voices: a voice, a group, or None for all; their union is the line.
+    1 - |1/K sum exp(2 pi i p_k / N)| over the K onset positions p of a bar of N steps. A short last bar and bars
+    without onsets are left out; NaN if none is left.
 
     Source: Milne, Bulger & Herff, Journal of Mathematics and Music 2017.
     """
@@ -36,15 +31,10 @@ def balance(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Array, "*B"]
 
 
 def evenness(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Array, "*B"]:
-    """How near the onsets are to a regular polygon, mean over whole bars, in [0, 1].
+    """Return how near the onsets are to a regular polygon, in [0, 1], as a mean over bars.
 
-    |1/K sum exp(2 pi i (p_k / N - k / K))| over the K onset positions p in a bar of N steps, in order. NaN with no
-    onsets, or no whole bar.
-
-    Args:
-        hits: onsets.
-        grid: the metre.
-        voices: a voice, a group, or None for all; their union is the line.
+    |1/K sum exp(2 pi i (p_k / N - k / K))| over the K onset positions p of a bar of N steps, in order. A short last bar
+    and bars without onsets are left out; NaN if none is left.
 
     Source: Milne, Bulger & Herff, Journal of Mathematics and Music 2017.
     """

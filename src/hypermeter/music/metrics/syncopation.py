@@ -1,7 +1,7 @@
-"""Syncopation: hits on weak steps where a strong one follows without.
+"""Metrics of syncopation: hits on weak steps that no hit on the next strong step follows.
 
-``lhl``, ``tmc``, ``sioros`` and ``wnbd`` read one line of onsets, each whole bar on its own, and give the mean over the
-bars that have an onset. ``witek`` reads three streams, and looks over bar lines.
+`lhl`, `tmc`, `sioros` and `wnbd` are means over the bars of one line that have an onset, each bar taken by itself; they
+are NaN without such a bar, and a short last bar is left out. `witek` reads three streams, across bar lines.
 """
 
 import math
@@ -31,10 +31,10 @@ Streams = tuple[Voices, Voices, Voices]
 
 
 def weak_steps(steps: int, grid: Grid, weak: str = "bar") -> Bool[np.ndarray, " steps"]:
-    """True on weak steps: ``bar``, all but the first step of a bar; ``offbeat``, all that are not on a beat.
+    """Return whether steps are weak: with "bar", all but the first of a bar; with "offbeat", all that are on no beat.
 
     Raises:
-        HypermeterError: another ``weak``.
+        HypermeterError: another `weak`.
     """
     if weak not in ("bar", "offbeat"):
         raise HypermeterError(f"syncopation: weak is {weak!r}, expected 'bar' or 'offbeat'")
@@ -43,17 +43,17 @@ def weak_steps(steps: int, grid: Grid, weak: str = "bar") -> Bool[np.ndarray, " 
 
 
 def syncopation(hits: Hits, grid: Grid, weak: str = "bar") -> Float[Array, "*B"]:
-    """Share of hits that fall on weak steps, in [0, 1]; NaN with no hits.
+    """Return the share of hits that are on weak steps, in [0, 1]; NaN without hits.
 
-    Of probabilities: the expected number of such hits over that of all hits.
+    Takes probabilities: the result is the expected number of such hits over that of all hits.
 
     Args:
         hits: onsets or probabilities.
         grid: the metre.
-        weak: ``bar``, a step is weak unless it is the first of its bar; ``offbeat``, unless it is on a beat.
+        weak: with "bar", all steps but the first of a bar are weak; with "offbeat", all that are on no beat.
 
     Raises:
-        HypermeterError: another ``weak``.
+        HypermeterError: another `weak`.
     """
     per_step = as_float(hits).sum(-1)
     is_weak = as_like(per_step, weak_steps(per_step.shape[-1], grid, weak))
@@ -61,7 +61,7 @@ def syncopation(hits: Hits, grid: Grid, weak: str = "bar") -> Float[Array, "*B"]
 
 
 def _factors(number: int) -> list[int]:
-    """Prime factors, ascending."""
+    """Return the prime factors in ascending order."""
     for factor in range(2, number + 1):
         if number % factor == 0:
             return [factor, *_factors(number // factor)]
@@ -69,7 +69,7 @@ def _factors(number: int) -> list[int]:
 
 
 def subdivisions(grid: Grid) -> tuple[int, ...]:
-    """How the bar divides, level by level: the prime factors of its beats, then those of a beat's steps.
+    """Return the divisions of a bar by level: the prime factors of its beats, then those of the steps in a beat.
 
     4/4 in sixteenths: 2, 2, 2, 2; 3/4: 3, 2, 2; 6/8: 2, 3, 2; 4/4 in triplets: 2, 2, 3.
     """
@@ -80,26 +80,22 @@ def subdivisions(grid: Grid) -> tuple[int, ...]:
 def _levels(divisions: tuple[int, ...]) -> tuple[int, ...]:
     levels = [0]
     for level, parts in enumerate(divisions, 1):
-        levels = [each for start in levels for each in (start, *[level] * (parts - 1))]
+        levels = [new for old in levels for new in (old, *[level] * (parts - 1))]
     return tuple(levels)
 
 
 def metrical_levels(grid: Grid) -> Int[np.ndarray, " steps_per_bar"]:
-    """Of each step of the bar, the level of the metrical tree at which it first stands: 0 the downbeat, 1 the half."""
+    """Return the highest metrical level of each step of a bar: 0 is the downbeat, 1 the half bar."""
     return np.array(_levels(subdivisions(grid)))
 
 
 def lhl(hits: Hits, grid: Grid, voices: Voices = None, across_bars: bool = False) -> Float[Array, "*B"]:
-    """Longuet-Higgins and Lee's syncopation of a bar, at least -1; NaN with no onsets, or no whole bar.
+    """Return the syncopation of a bar by Longuet-Higgins and Lee, at least -1; NaN without onsets.
 
-    Weights are 0, -1, -2, ... by metrical level. A rest is a maximal empty subtree with the weight of its first step;
-    where it is at least the weight of the note just before, the difference counts. A bar without such a pair gives -1.
-
-    Args:
-        hits: onsets.
-        grid: the metre.
-        voices: a voice, a group, or None for all; their union is the line.
-        across_bars: the note before may stand in an earlier bar, so that an anticipated downbeat counts.
+    Weights of steps are 0, -1, -2, ... by metrical level. A rest is a maximal empty subtree, with the weight of its
+    first step. If that is at least the weight of the note before, the difference is added. Without such a pair, the
+    value of the bar is -1. With `across_bars`, the note before may be in an earlier bar, so that an anticipated
+    downbeat counts.
 
     Source: Longuet-Higgins & Lee, Music Perception 1984.
     """
@@ -122,15 +118,10 @@ def lhl(hits: Hits, grid: Grid, voices: Voices = None, across_bars: bool = False
 
 
 def tmc(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Array, "*B"]:
-    """Toussaint's metrical complexity of a bar, at least 0; NaN with no onsets, or no whole bar.
+    """Return Toussaint's metrical complexity of a bar, at least 0; NaN without onsets.
 
-    The greatest metricity that as many onsets can have, minus theirs. Metricity is the sum of the onsets' weights; a
-    weight is the number of metrical levels on which a step stands.
-
-    Args:
-        hits: onsets.
-        grid: the metre.
-        voices: a voice, a group, or None for all; their union is the line.
+    The greatest metricity of as many onsets minus that of the onsets. Metricity is the sum of their weights; the weight
+    of a step is the number of metrical levels that it is on.
 
     Source: Toussaint, Bridges 2002.
     """
@@ -143,19 +134,18 @@ def tmc(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Array, "*B"]:
 
 
 def sioros(hits: Hits, grid: Grid, voices: Voices = None, beta: float = 0.5, gamma: float = 0.8) -> Float[Array, "*B"]:
-    """Sioros and Guedes' syncopation of a bar, taken as a cycle; at least 0. NaN with no onsets, or no whole bar.
+    """Return the syncopation of a bar, taken as a cycle, by Sioros and Guedes; at least 0. NaN without onsets.
 
-    Each onset of level h scores 1 - .5^h times how far it stands out: the least, over the levels from h down, of its
-    weighted mean difference from its neighbours of that level, gamma for the one before and 1 for the one after. A
-    difference is scaled by 1 - beta + beta |difference of levels| / 4, at most 1. Levels below the lowest that the bar
-    uses are left out, so that a finer grid does not change the result.
+    The score of an onset of level h is 1 - .5^h times the least, over the levels from h down, of the weighted mean
+    difference from its neighbours of that level. A difference is scaled by 1 - beta + beta |difference of levels| / 4,
+    at most 1. Levels below the lowest that the bar uses are left out, so that a finer grid has the same result.
 
     Args:
         hits: onsets.
         grid: the metre.
-        voices: a voice, a group, or None for all; their union is the line.
-        beta: how much the difference of levels matters, in [0, 1].
-        gamma: weight of the neighbour before.
+        voices: the voices of the line; `None` is all.
+        beta: influence of the difference of levels, in [0, 1].
+        gamma: weight of the neighbour before; that of the one after is 1.
 
     Source: Sioros & Guedes, ISMIR 2011, with the parameters of SynPy (Song, Pearce & Harte 2015).
     """
@@ -163,37 +153,32 @@ def sioros(hits: Hits, grid: Grid, voices: Voices = None, beta: float = 0.5, gam
     levels = metrical_levels(grid).tolist()
     size = len(levels)
 
-    def difference(index: int, way: int, level: int) -> Array:
-        other = (index + way) % size
+    def difference(index: int, direction: int, level: int) -> Array:
+        other = (index + direction) % size
         while levels[other] > level:
-            other = (other + way) % size
+            other = (other + direction) % size
         scale = min(1 - beta + beta * abs(levels[index] - levels[other]) / 4, 1)
         return scale * (1 - onsets[..., other])
 
     lowest = xp.max(onsets * as_like(hits, levels, "float32"), axis=-1)
     score = xp.zeros_like(lowest)
-    for index, own in enumerate(levels):
-        if own:  # the downbeat has no potential
-            apart = []
-            for level in range(own, max(levels) + 1):
+    for index, level_of_step in enumerate(levels):
+        if level_of_step:  # the downbeat has no potential
+            differences = []
+            for level in range(level_of_step, max(levels) + 1):
                 mean = (gamma * difference(index, -1, level) + difference(index, 1, level)) / (1 + gamma)
-                apart.append(xp.where(level <= lowest, mean, math.inf))
-            least = xp.min(xp.stack(apart), axis=0)
-            score = score + xp.where(onsets[..., index] > 0, (1 - 0.5**own) * least, 0)
+                differences.append(xp.where(level <= lowest, mean, math.inf))
+            least = xp.min(xp.stack(differences), axis=0)
+            score = score + xp.where(onsets[..., index] > 0, (1 - 0.5**level_of_step) * least, 0)
     return mean_of_defined(xp.where(onsets.any(-1), score, math.nan))
 
 
 def wnbd(hits: Hits, grid: Grid, voices: Voices = None, normalised: bool = False) -> Float[Array, "*B"]:
-    """Weighted note-to-beat distance of a bar, at least 0; NaN with no onsets, or no whole bar.
+    """Return the weighted note-to-beat distance of a bar, at least 0; NaN without onsets.
 
-    An onset off the beat, T beats from the nearest, scores 2 / T if its note ends after the next beat and no later than
-    the one after that, otherwise 1 / T. A note lasts until the next onset, or the end of the bar.
-
-    Args:
-        hits: onsets.
-        grid: the metre.
-        voices: a voice, a group, or None for all; their union is the line.
-        normalised: divide by the number of onsets, as the source does in the end.
+    It is the sum over the onsets off the beat: 2 / T for an onset T beats from the nearest beat if its note ends after
+    the next beat and no later than the one after that, otherwise 1 / T. A note lasts until the next onset, or the end
+    of the bar. `normalised` divides the sum by the number of onsets, which the source also defines.
 
     Source: Gomez, Melvin, Rappaport & Toussaint, Bridges 2005.
     """
@@ -221,33 +206,34 @@ WITEK_WEIGHTS = {
         "low: ": 6, "mid: ": 6,
     },
 }  # fmt: skip
-"""Variant -> instrumental weights: a stream, and which others sound on the step after it.
+"""Variant -> instrumental weights of a stream and of those that sound on the step after it.
 
-``paper`` has only the pairs that the paper names. ``filled`` gives low against mid alone, and mid against low alone,
-the weight of the three-stream pair. ``rests`` also counts a step after it on which nothing sounds.
+"paper" has only the pairs in the paper. "filled" adds low against mid alone, and mid against low alone, with the
+weights of the pairs of three streams. "rests" also adds a silent step.
 """
 
 GM10_STREAMS: Streams = (0, (1, 5, 6, 7), (2, 3, 4, 8, 9))
-"""Low, mid and high of the kit gm10; ``Kit.streams`` gives them for another."""
+"""Low, mid and high voices of the kit gm10; `Kit.streams` has those of any kit."""
 
 
 def witek(
     hits: Hits, grid: Grid, streams: Sequence[Voices] | None = None, variant: str = "filled"
 ) -> Float[Array, "*B"]:
-    """Polyphonic syncopation a bar of three streams, at least 0; NaN with no hits, whole bar, or low or mid voice.
+    """Return the polyphonic syncopation per bar of three streams, at least 0.
 
-    A low or mid note that its stream does not play again on the next step, whose metrical weight is at least as great
-    as its own, scores the difference of the weights plus the instrumental weight of what the other streams play there.
-    Weights are 0 on the downbeat, -1 on other beats, and one less at each level below.
+    NaN without hits, a whole bar, or low and mid voices. A low or mid note counts if its stream is silent on the next
+    step, and if the metrical weight of that step is at least its own. It adds the difference of these weights and the
+    instrumental weight of what the other streams play on that step. Metrical weights are 0 on the downbeat, -1 on other
+    beats, and one less at each level below.
 
     Args:
         hits: onsets.
         grid: the metre.
-        streams: (low, mid, high), each a voice or a group; left out, those of the kit gm10.
-        variant: instrumental weights, a key of ``WITEK_WEIGHTS``.
+        streams: (low, mid, high), each a voice or a group of voices. Default: those of the kit gm10.
+        variant: a key of WITEK_WEIGHTS.
 
     Raises:
-        HypermeterError: an unknown variant, or no streams where there are not ten voices.
+        HypermeterError: an unknown variant, or default streams for hits of other than ten voices.
 
     Source: Witek et al., PLoS ONE 2014, e94446, with its correction e0139409.
     """
@@ -256,16 +242,16 @@ def witek(
     if streams is None:
         if hits.shape[-1] != 10:
             raise HypermeterError(
-                f"witek: {hits.shape[-1]} voices, not those of gm10; give streams=(low, mid, high), as Kit.streams does"
+                f"witek: {hits.shape[-1]} voices, not those of gm10; give streams=(low, mid, high), as of Kit.streams"
             )
         streams = GM10_STREAMS
     if not any(columns_of(hits, stream).shape[-1] for stream in streams[:2]):
         return full(hits, hits.shape[:-2], math.nan)
     names = ("low", "mid", "high")
-    xp, whole = namespace(hits), join_axes(whole_bars(hits, grid), -3)
-    now = {name: line(whole, stream)[..., :-1] for name, stream in zip(names, streams, strict=True)}
-    then = {name: line(whole, stream)[..., 1:] for name, stream in zip(names, streams, strict=True)}
-    bars = whole.shape[-2] // grid.steps_per_bar
+    xp, trimmed = namespace(hits), join_axes(whole_bars(hits, grid), -3)
+    now = {name: line(trimmed, stream)[..., :-1] for name, stream in zip(names, streams, strict=True)}
+    then = {name: line(trimmed, stream)[..., 1:] for name, stream in zip(names, streams, strict=True)}
+    bars = trimmed.shape[-2] // grid.steps_per_bar
     if not bars:
         return full(hits, hits.shape[:-2], math.nan)
     levels = metrical_levels(grid)
@@ -274,9 +260,9 @@ def witek(
     rise = as_like(hits, np.diff(np.tile(np.where(levels == 0, 0, -below_beat), bars)))
     score = full(hits, rise.shape, 0)
     for pair, instrumental in WITEK_WEIGHTS[variant].items():
-        own, _, others = pair.partition(": ")
-        found = now[own] & ~then[own] & (rise >= 0)
-        for other in set(names) - {own}:
-            found = found & (then[other] == (other in others.split()))
-        score = score + xp.where(found, rise + instrumental, 0)
-    return xp.where(as_float(whole).sum((-2, -1)) > 0, score.sum(-1) / bars, math.nan)
+        stream, _, others = pair.partition(": ")
+        is_syncopated = now[stream] & ~then[stream] & (rise >= 0)
+        for other in set(names) - {stream}:
+            is_syncopated = is_syncopated & (then[other] == (other in others.split()))
+        score = score + xp.where(is_syncopated, rise + instrumental, 0)
+    return xp.where(as_float(trimmed).sum((-2, -1)) > 0, score.sum(-1) / bars, math.nan)

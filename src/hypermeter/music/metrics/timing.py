@@ -1,4 +1,4 @@
-"""Time between the grid lines: offsets, swing, and the long memory of timing."""
+"""Metrics of timing: offsets, swing, and long-range correlations."""
 
 import math
 
@@ -20,26 +20,19 @@ from hypermeter.music.arrays import (
 from hypermeter.music.metrics.onsets import Hits, Voices, as_binary, columns_of, ratio
 
 DFA_FEWEST = 128
-"""Onsets, below which ``timing_dfa`` is undefined."""
+"""Fewest onsets for which `timing_dfa` is defined."""
 
 DFA_SHORTEST = 8
-"""Onsets in the shortest windows of ``timing_dfa``; the longest are a quarter of the series."""
+"""Onsets in the shortest windows of `timing_dfa`; the longest are a quarter of the series."""
 
 LEAST_DEVIATION = 1e-6
-"""Steps, below which fluctuations are rounding."""
+"""Steps up to which fluctuations count as rounding errors."""
 
 Tempo = int | float | Float[Array, "*B"]
 
 
 def offset_ms(hits: Hits, grid: Grid, *, offset: Float[Array, "*B T V"], tempo_bpm: Tempo) -> Float[Array, "*B"]:
-    """Mean absolute offset of the hits from the grid, in ms; NaN with no hits.
-
-    Args:
-        hits: onsets.
-        grid: the metre.
-        offset: steps in [-.5, .5), read where there is a hit.
-        tempo_bpm: quarter notes a minute, one number or one for each row.
-    """
+    """Return the mean absolute offset of the hits, in ms; NaN without hits."""
     xp, onsets = namespace(hits), as_binary(hits)
     steps = ratio(abs(xp.where(onsets, offset, 0)).sum((-2, -1)), onsets.sum((-2, -1)))
     tempo_bpm = tempo_bpm if isinstance(tempo_bpm, int | float) else as_like(hits, tempo_bpm)
@@ -47,23 +40,17 @@ def offset_ms(hits: Hits, grid: Grid, *, offset: Float[Array, "*B T V"], tempo_b
 
 
 def _line_offsets(hits: Array, offset: Array, voices: Voices) -> tuple[Bool[Array, "*B T"], Float[Array, "*B T"]]:
-    """Where the line has an onset, and its offset in steps: the mean of those that sound together."""
+    """Return whether the line has an onset, and its offset in steps: the mean over voices with a hit."""
     xp, onsets = namespace(hits), columns_of(as_binary(hits), voices)
     offset = xp.where(onsets, cast(columns_of(offset, voices), xp.float64), 0)
     return onsets.any(-1), offset.sum(-1) / onsets.sum(-1).clip(min=1)
 
 
 def swing_ratio(hits: Hits, grid: Grid, *, offset: Float[Array, "*B T V"], voices: Voices = None) -> Float[Array, "*B"]:
-    """Median over beats of the first eighth's length over the second's: 1 is straight, 2 a triplet; NaN without a pair.
+    """Return the median over beats of the first eighth's duration over the second's: 1 is straight, 2 a triplet.
 
-    A pair is a beat whose line has an onset on the beat, one on the next beat, and between them just one, in the middle
-    half of the beat. On a grid of one step a beat there is never one.
-
-    Args:
-        hits: onsets.
-        grid: the metre.
-        offset: steps in [-.5, .5), read where there is a hit.
-        voices: a voice, a group, or None for all; their union is the line.
+    Beats count if the line has an onset on the beat, one on the next beat, and exactly one between them, in the middle
+    half of the beat. NaN without such a beat, as on all grids of one step a beat.
 
     Source: Friberg & Sundstrom, Music Perception 2002, for the ratio of consecutive eighths.
     """
@@ -79,31 +66,25 @@ def swing_ratio(hits: Hits, grid: Grid, *, offset: Float[Array, "*B T V"], voice
     first, second = middle - at[..., 0], next_at - middle
     share = first / (first + second).clip(min=1e-6)
     is_pair = inside[..., 0] & next_on & (between.sum(-1) == 1) & (share >= 0.25) & (share <= 0.75)
-    found = xp.where(is_pair, first / second.clip(min=1e-6), math.nan)
-    if not math.prod(found.shape):
+    ratios = xp.where(is_pair, first / second.clip(min=1e-6), math.nan)
+    if not math.prod(ratios.shape):
         return full(hits, hits.shape[:-2], math.nan)
-    return cast(median_of_defined(found), xp.float32)
+    return cast(median_of_defined(ratios), xp.float32)
 
 
 def timing_dfa(hits: Hits, grid: Grid, *, offset: Float[Array, "*B T V"], cymbals: Voices = None) -> Float[Array, "*B"]:
-    """Exponent of the detrended fluctuation analysis of the timing of successive onsets of one line.
+    """Return the exponent of a detrended fluctuation analysis of the offsets of one line's onsets.
 
-    .5 for independent deviations, 1.5 for a random walk; drummers keep about .8. The series is what is left of the
-    onsets' offsets when the mean at each step of the bar is taken away. NaN with fewer than ``DFA_FEWEST`` onsets, or
-    with no deviation at all.
-
-    Args:
-        hits: onsets.
-        grid: the metre.
-        offset: steps in [-.5, .5), read where there is a hit.
-        cymbals: a voice, a group, or None for all; their union is the line. ``Kit.cymbals`` gives those of a kit.
+    It is .5 for independent deviations, 1.5 for a random walk, and about .8 for drummers. The mean offset of each step
+    of the bar is subtracted first. NaN with fewer than DFA_FEWEST onsets, or without deviations. `cymbals` are the
+    voices of the line, as of `Kit.cymbals`; `None` is all.
 
     Source: Peng et al., Physical Review E 1994 (linear detrending); for drumming, Rasanen et al., PLoS ONE 2015.
     """
     onsets, deviation = _line_offsets(hits, offset, cymbals)
     lines = (math.prod(onsets.shape[:-1]), onsets.shape[-1])
-    rows = zip(*(to_numpy(each).reshape(lines) for each in (deviation, onsets)), strict=True)
-    exponents = [dfa(_residuals(row, there, grid.steps_per_bar)) for row, there in rows]
+    rows = zip(*(to_numpy(values).reshape(lines) for values in (deviation, onsets)), strict=True)
+    exponents = [dfa(_residuals(offsets, is_onset, grid.steps_per_bar)) for offsets, is_onset in rows]
     return as_like(hits, exponents, "float32").reshape(onsets.shape[:-1])
 
 
@@ -117,9 +98,9 @@ def _residuals(
 
 
 def dfa(series: Float[Array, " N"]) -> float:
-    """Slope of log fluctuation over log window length, windows of ``DFA_SHORTEST`` to N / 4 values, linear detrending.
+    """Return the slope of log fluctuation over log window length, for windows of DFA_SHORTEST to N / 4 values.
 
-    NaN with fewer than ``DFA_FEWEST`` values, or where they do not differ.
+    Detrending is linear. NaN with fewer than DFA_FEWEST values, or if all are equal.
     """
     if len(series) < DFA_FEWEST:
         return math.nan

@@ -1,7 +1,7 @@
-"""The metrics of a window, of each of its bars and of each of its phrases, in one pass.
+"""Computing the metrics of windows, of their bars and of their phrases in one pass.
 
-What several metrics or levels need is found once: the intervals, the codes of the n-grams, the hits of each step and
-bar. Tests hold that every value is that of the function of its name in ``METRICS`` on the chunk alone.
+Intermediate results of several metrics or levels are computed once: the intervals, the codes of the n-grams, the hits
+of each step and bar. Tests ensure that each value equals that of the metric of its name on the chunk alone.
 """
 
 from collections.abc import Sequence
@@ -41,41 +41,43 @@ WINDOW_METRICS = (
     "transitions",
     "syncopation",
 )
-"""What ``window_metrics`` gives at step, bar and phrase level."""
+"""Metrics that `window_metrics` returns at step, bar and phrase level."""
 
 SECTION_METRICS = (avg_hits, drum_density, max_hits, dense_frac)
+"""Metrics that `window_metrics` returns for sections."""
+
 SONG_METRICS = ("avg_hits", "drum_density", "max_hits", "step_entropy", "phrase_entropy", "ngram_diversity")
+"""Metrics that `window_metrics` returns at song level."""
 
 
-@np.errstate(divide="ignore", invalid="ignore")  # NaN where something is undefined, as torch has it
+@np.errstate(divide="ignore", invalid="ignore")  # Undefined values are NaN without a warning, as in torch.
 def window_metrics(
     hits: Shaped[Array, "*B T V"],
     grid: Grid,
     sections: Sequence[tuple[int, int]] | None = None,
     fast_threshold: int = 4,
 ) -> dict[str, Any]:
-    """All metrics of windows, by level.
+    """Return all metrics of windows by level, as arrays of the library of `hits`.
 
     Args:
-        hits: onsets, 0 or 1, from a bar line on.
+        hits: onsets, 0 or 1, that start on a bar line.
         grid: the metre.
-        sections: (start, end) in steps of the window, end not included; what lies outside the window is left out.
-        fast_threshold: steps, of ``fast_patterns``.
+        sections: (start, end) of sections in steps of the window, the end excluded; steps outside it are ignored.
+        fast_threshold: parameter of `fast_patterns`, in steps.
 
     Returns:
-        ``step``: each of WINDOW_METRICS over the whole window. ``bar`` and ``phrase``: the same for each bar and
-        phrase, with that axis after those of the batch; ``phrase`` also has ``hits_per_bar`` (*B, bars, V).
-        ``section``: a list, a dict of SECTION_METRICS for each section (NaN for one outside the window). ``song``: a
-        dict of SONG_METRICS. All values are arrays as ``hits`` is.
+        `step`: WINDOW_METRICS of the whole window. `bar` and `phrase`: those of each bar and phrase, on an axis after
+        the batch axes; `phrase` also has `hits_per_bar` (*B, bars, V). `section`: a list with a dict of SECTION_METRICS
+        for each section, NaN outside the window. `song`: SONG_METRICS of the window.
     """
     return _Window(hits, grid, fast_threshold).report(sections or ())
 
 
 class _Window:
-    """What is found once, and what of it belongs to each chunk.
+    """The intermediate results of windows, and their parts for each chunk.
 
-    Most of it is added up: ``sums`` (*B, bars, F) has for each bar the hits of each voice, all hits, those on weak
-    steps, the steps with two hits or more, whether the bar is dense, and the pairs of hits on neighbouring steps.
+    Most are sums: `sums` (*B, bars, F) has for each bar the numbers of hits of each voice, of all hits, of those on
+    weak steps, of steps with two hits or more, of dense bars (0 or 1), and of pairs of hits on neighbouring steps.
     """
 
     def __init__(self, hits: Array, grid: Grid, fast_threshold: int):
@@ -103,7 +105,7 @@ class _Window:
         entropy, phrase_entropy = self._entropies()
         song = {name: step[name] for name in names} | {"step_entropy": entropy, "phrase_entropy": phrase_entropy}
         section = [
-            {each.__name__: each(self.onsets[..., start:end, :], self.grid) for each in SECTION_METRICS}
+            {metric.__name__: metric(self.onsets[..., start:end, :], self.grid) for metric in SECTION_METRICS}
             for start, end in sections
         ]
         return {
@@ -115,27 +117,27 @@ class _Window:
         }
 
     def _levels(self) -> list[dict[str, Array]]:
-        """WINDOW_METRICS of each bar, of each phrase, and of the window, which has no axis of chunks.
+        """Return WINDOW_METRICS of each bar, of each phrase, and of the window, which has no axis of chunks.
 
-        What is a sum is computed for the chunks of all three together: there are fewer and larger tensors so.
+        Sums are computed for the chunks of all three together, as fewer and larger arrays are faster.
         """
         voices, batch, per_bar = self.voices, self.onsets.ndim - 2, self.grid.steps_per_bar
         spans = [(1, per_bar), (self.grid.bars_per_phrase, self.grid.steps_per_phrase), (self.bars, self.steps)]
-        each_sums = [self._sums(bars) for bars, _ in spans]
-        chunks = [each.shape[-2] for each in each_sums]
+        sums_by_level = [self._sums(bars) for bars, _ in spans]
+        chunks = [sums.shape[-2] for sums in sums_by_level]
         xp = self.xp
-        sums = xp.concat(each_sums, axis=-2)
+        sums = xp.concat(sums_by_level, axis=-2)
         shares = sums[..., : voices + 3] / self._lengths([size for _, size in spans], self.steps)
         dense = sums[..., voices + 3] / self._lengths([bars for bars, _ in spans], self.bars)[:, 0]
-        most = shares[..., voices]  # of nothing
+        most = shares[..., voices]  # NaN without steps
         if self.steps:
             most = xp.concat([xp.max(_cut(self.per_step, size), axis=-1) for _, size in spans], axis=-1)
         sizes = [per_bar, self.grid.steps_per_phrase, None]
         gaps = [self.intervals.counts(size)[..., :count, :] for size, count in zip(sizes, chunks, strict=True)]
-        each_moments = [moments(each) for each in gaps]
-        of_gaps = [xp.concat(each, axis=-1).swapaxes(-1, -2) for each in zip(*each_moments, strict=True)]
-        fast = xp.concat([each[..., : self.fast_threshold + 1].sum(-1) for each in gaps], axis=-1)
-        together = {
+        moments_by_level = [moments(counts) for counts in gaps]
+        of_gaps = [xp.concat(parts, axis=-1).swapaxes(-1, -2) for parts in zip(*moments_by_level, strict=True)]
+        fast = xp.concat([counts[..., : self.fast_threshold + 1].sum(-1) for counts in gaps], axis=-1)
+        metrics = {
             "avg_hits": shares[..., voices],
             "drum_density": shares[..., :voices],
             "max_hits": most,
@@ -148,11 +150,11 @@ class _Window:
             "syncopation": ratio(sums[..., voices + 1], sums[..., voices]),
         }
         levels: list[dict[str, Array]] = [{}, {}, {}]
-        for name, values in together.items():
+        for name, values in metrics.items():
             for level, value in zip(levels, split(values, chunks, batch), strict=True):
                 level[name] = value
-        for level, each, (number, *_) in zip(levels, gaps, each_moments, strict=True):
-            level["ioi_hist"] = histogram(each, number=number).swapaxes(-2, -3)
+        for level, counts, (number, *_) in zip(levels, gaps, moments_by_level, strict=True):
+            level["ioi_hist"] = histogram(counts, number=number).swapaxes(-2, -3)
         levels[2] = {name: value.squeeze(batch) for name, value in levels[2].items()}
         levels[0]["ngrams"], levels[1]["ngrams"] = self._ngrams(spans[0][1]), self._ngrams(spans[1][1])
         levels[2]["ngrams"] = count_equal(self.codes)
@@ -162,7 +164,7 @@ class _Window:
         return as_like(self.onsets, _lengths(tuple(sizes), total))
 
     def _sums(self, bars: int) -> Float[Array, "*B chunks F"]:
-        """``sums`` of each chunk of ``bars`` bars, with the pairs over the ends of bars within it."""
+        """Return `sums` of each chunk of `bars` bars, with the pairs of hits across the bar lines within it."""
         if bars == 1:
             return self.sums
         sums, over_end = (_cut(x, bars, -2) for x in (self.sums, self.pairs_over_end))
@@ -171,25 +173,25 @@ class _Window:
         return sums
 
     def _ngrams(self, size: int) -> Float[Array, "*B chunks places"]:
-        """``ngrams`` of each chunk, from the codes of the whole window. The last chunk may be short."""
-        places, whole = max(size - NGRAM_STEPS + 1, 0), self.steps // size
+        """Return `ngrams` of each chunk, from the codes of the whole window. The last chunk may be short."""
+        places, number = max(size - NGRAM_STEPS + 1, 0), self.steps // size
         padded = pad(self.codes, -1, 0, self.steps - self.codes.shape[-1])
-        counts = count_equal(split_axis(padded[..., : whole * size], -1, (whole, size))[..., :places])
+        counts = count_equal(split_axis(padded[..., : number * size], -1, (number, size))[..., :places])
         if self.steps % size:
-            last = count_equal(self.codes[..., whole * size :])
+            last = count_equal(self.codes[..., number * size :])
             last = pad(last, -1, 0, places - last.shape[-1])
             counts = self.xp.concat([counts, last[..., None, :]], axis=-2)
         return counts
 
     def _entropies(self) -> tuple[Float[Array, "*B"], Float[Array, "*B"]]:
-        """``step_entropy`` and ``phrase_entropy``."""
-        size, classes = self.grid.steps_per_phrase, self.voices + 2  # the last class is padding
+        """Return `step_entropy` and `phrase_entropy`."""
+        size, classes = self.grid.steps_per_phrase, self.voices + 2  # The last class is padding.
         hits = cast(self.per_step, self.xp.int64)
         hits = pad(hits, -1, 0, -self.steps % size, classes - 1)
         counts = counts_of(split_axis(hits, -1, (-(-self.steps // size), size)), classes)[..., :-1]
-        whole = counts.sum(-2)
+        total = counts.sum(-2)
         of_phrases = entropy_bits(counts / counts.sum(-1, keepdims=True))
-        return entropy_bits(whole / whole.sum(-1, keepdims=True)), mean_of_defined(of_phrases)
+        return entropy_bits(total / total.sum(-1, keepdims=True)), mean_of_defined(of_phrases)
 
 
 @lru_cache(256)
@@ -199,14 +201,14 @@ def _weak_steps(grid: Grid) -> Float[np.ndarray, "steps 1"]:
 
 @lru_cache(256)
 def _lengths(sizes: tuple[int, ...], total: int) -> Float[np.ndarray, "chunks 1"]:
-    """Of all chunks of each size, one size after the other; a last chunk has what is left of ``total``."""
+    """Return the lengths of the chunks of `total` for each size, one size after the other; last chunks may be short."""
     nothing = np.zeros(1)
     lengths = [chunk_lengths(nothing, total, size) if size else nothing for size in sizes]
     return np.concatenate(lengths).astype(np.float32)[:, None]
 
 
 def _cut(x: Array, size: int, axis: int = -1) -> Array:
-    """Chunks of ``size`` on a new axis before; the last is filled up with zeros. All in one where ``size`` is 0."""
+    """Return `x` with an axis split into chunks of `size`, the last padded with zeros; size 0 is one chunk."""
     if size == 0:
         return split_axis(x, axis, (1, x.shape[axis]))
     x = fill_up(x, size, axis)
