@@ -283,11 +283,11 @@ def test_the_command_plays_what_python_does(folder):
     sampling = SamplingOptions(0.9, 0.95, {"ride": 1.0}, 2.0, seed=5)
     typed = ("--temperature", 0.9, "--top-p", 0.95, "--bias", "ride", 1, "--guidance", 2, "--seed", 5)
     wishes, asked = PlanOptions(style="funk", density=[0.1, 0.2]), ("--style", "funk", "--density", "0.1,0.2")
-    oracle = continue_groove(player, primer, 3, sampling, wishes=wishes, context=song)
+    oracle = continue_groove(player, primer, 3, sampling, plan=wishes, context=song)
     assert alike(run("--primer", "primer.mid", "--context", "song.mid", "--bars", 3, *asked, *typed), oracle)
     alone = continue_groove(player, None, 2, SamplingOptions(seed=7), tempo_bpm=90.0)
     assert alike(run("--bars", 2, "--seed", 7, "--tempo-bpm", 90), alone)
-    options = {"wishes": wishes, "infilling": InfillOptions(8), "keep": [0]}
+    options = {"plan": wishes, "infilling": InfillOptions(8), "keep": [0]}
     replaced, _ = replace_bars(player, song, [1, 3], sampling, **options)
     around = ("--primer", "song.mid", "--keep", "kick", "--particles", 8)
     assert alike(run(*around, "--replace", 2, 4, *asked, *typed), replaced)
@@ -359,7 +359,7 @@ def told(plan, name):
 
 def test_a_plan_of_new_bars_counts_from_the_first_bar_that_is_heard(asking, primer, plans):
     wishes = PlanOptions("verse:2 fill:1 chorus:1", "jazz", density=[0.1, 0.4])
-    continue_groove(asking, primer, 4, wishes=wishes)
+    continue_groove(asking, primer, 4, plan=wishes)
     (plan,) = plans
     assert told(plan, "density") == [math.nan] * 2 + [0.1, 0.2, 0.3, 0.4]
     assert told(plan, "tempo_bpm") == [math.nan] * 2 + [97] * 4
@@ -385,7 +385,7 @@ def test_wishes_tell_how_many_bars_they_are_for(asking):
 def test_what_is_asked_of_replaced_bars_leaves_the_others_as_measured(asking, folder, plans):
     song = read_midi("song.mid")
     wishes = PlanOptions(["chorus", None], density=0.9)
-    replace_bars(asking, song, [1, 3], wishes=wishes, context=song, **SMALL)
+    replace_bars(asking, song, [1, 3], plan=wishes, context=song, **SMALL)
     plan = plans[-1]
     measured = plan_of(song.hits, asking.grid).numbers[0, :, DENSITY]
     kept = np.where([False, True, False, True, False], 0.9, measured).tolist()
@@ -670,6 +670,10 @@ def test_midi_comes_from_standard_input_and_goes_to_standard_output(folder):
     assert done.stdout == Path("out.mid").read_bytes()
 
 
+def test_swing_of_text_is_refused(folder, capsys):
+    assert "--swing beside out.tidal" in refused(capsys, *MODEL, "--swing", 0.6, out="out.tidal")
+
+
 def test_seconds_give_whole_bars(folder):
     for seconds, bars in ((0.1, 1), (9, 4), (9.5, 4)):  # at 101 bpm a bar is 2.38 s long
         generate_command(
@@ -817,7 +821,7 @@ def test_a_groove_that_cannot_be_filled_is_said_before_it_is(model, primer):
         (Groove(primer.hits[:16]), locks, {}, "locks: 32 steps for a pattern of 16"),
         (nine, locks, {}, "pattern: 9 voices, expected 10"),
         (Groove(np.zeros((32, 10)), grid=Grid(2)), locks, {}, "pattern in 4/4, 8 steps a bar"),
-        (primer, locks, {"wished_bars": [2]}, "wished_bars: 2, expected bars from 0 to 1"),
+        (primer, locks, {"planned_bars": [2]}, "planned_bars: 2, expected bars from 0 to 1"),
     ):
         with pytest.raises(HypermeterError, match=words):
             fill_groove(model, pattern, told, **SMALL, **options)

@@ -25,9 +25,9 @@ from hypermeter.core.swing import apply_swing
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.play.compose import continue_groove
 from hypermeter.play.loading import load_player
-from hypermeter.play.moment import Part
 from hypermeter.play.plan import KINDS, Plan, make_plan, plan_bars
 from hypermeter.play.request import PlanOptions, SamplingOptions
+from hypermeter.play.state import Passage
 from hypermeter.share.live import (
     Engine,
     FollowedTempo,
@@ -85,7 +85,7 @@ class Steady:
         if state == 0:
             offset[0] = 0
         velocity = hits * np.float32(0.5 if settings.density is None else settings.density)
-        return Part(hits, velocity, offset), state + steps
+        return Passage(hits, velocity, offset), state + steps
 
 
 def engine_of(clock, sink, tempo=None, **options):
@@ -121,7 +121,7 @@ def player(checkpoint):
 
 
 @pytest.mark.parametrize("ahead", [16, 1])
-def test_no_note_of_ten_minutes_is_late_where_drawing_takes_nearly_all_the_time_there_is(ahead):
+def test_no_note_of_ten_minutes_is_late_where_sampling_takes_nearly_all_the_time(ahead):
     step_s = 60 / 120 / 4
     cost_s = 0.9 * step_s * (ahead - 0.5)  # a part has to be there half a step before it begins
     sink, clock = Memory(), SimulatedClock(cost_s)
@@ -136,7 +136,7 @@ def test_no_note_of_ten_minutes_is_late_where_drawing_takes_nearly_all_the_time_
     assert len(timing.costs) == 4800 // ahead and min(timing.headroom) > 0
 
 
-def test_drawing_that_is_too_slow_is_told_and_what_came_too_late_is_left_out():
+def test_sampling_that_is_too_slow_is_reported_and_late_notes_are_left_out():
     sink, clock = Memory(), SimulatedClock(2.2)  # a bar takes 2 s
     timing = engine_of(clock, sink, num_bars=20).run()
     assert timing.dropped > 20 and timing.notes + timing.dropped == 20 * 20
@@ -144,7 +144,7 @@ def test_drawing_that_is_too_slow_is_told_and_what_came_too_late_is_left_out():
     assert any("too slow" in line for line in timing.lines())
 
 
-def test_late_notes_are_told_from_late_drawing():
+def test_late_notes_are_distinguished_from_slow_sampling():
     in_time = Timing(lateness=[0.0, 0.02], headroom=[1.0])
     assert in_time.late == 1 and "other programs" in in_time.lines()[2]
     assert in_time.jitter_s == pytest.approx(0.01)
@@ -237,7 +237,7 @@ def test_an_interrupt_ends_all_notes_and_stops_the_clock():
     assert not sounding and [message for _, message in sink.sent[-2:]] == [(0xB9, 123, 0), (STOP,)]
 
 
-def test_an_error_while_drawing_ends_the_music_and_is_raised():
+def test_an_error_while_sampling_ends_the_music_and_is_raised():
     class Broken(Steady):
         def sample(self, state, *rest, **options):
             if state == 48:
@@ -250,10 +250,12 @@ def test_an_error_while_drawing_ends_the_music_and_is_raised():
     assert sink.sent[-1][1] == (0xB9, 123, 0)
 
 
-def test_channel_and_velocity_are_those_asked_for():
+def test_channel_and_velocity_are_those_of_the_options():
     sink = Memory()
     engine_of(SimulatedClock(0.01), sink, num_bars=1, channel=3, settings=LiveSettings(density=1.0)).run()
-    assert {message[0] for _, message in sink.sent} == {0x92, 0x82, 0xB2} and {each[2] for each in sink.notes} == {127}
+    assert {message[0] for _, message in sink.sent} == {0x92, 0x82, 0xB2} and {
+        velocity for _, _, velocity in sink.notes
+    } == {127}
 
 
 def test_swing_moves_the_second_half_of_each_pair_and_keeps_the_order():
@@ -269,15 +271,15 @@ def test_swing_moves_the_second_half_of_each_pair_and_keeps_the_order():
 
 
 def velocity_of_bars(sink, begun_s, bars, bar_s=2.0):
-    """Of the kicks of each bar."""
-    found = [set() for _ in range(bars)]
+    """Return the velocities of the kicks of each bar."""
+    velocities = [set() for _ in range(bars)]
     for when, pitch, velocity in sink.notes:
         if pitch == 36:
-            found[int((when - begun_s + 1e-6) / bar_s)].add(velocity)
-    return found
+            velocities[int((when - begun_s + 1e-6) / bar_s)].add(velocity)
+    return velocities
 
 
-def test_a_control_is_heard_from_the_next_bar_on_also_where_that_was_drawn_before():
+def test_a_control_sounds_from_the_next_bar_on_also_if_that_was_sampled_before():
     sink, clock = Memory(), SimulatedClock(0.1)
     engine = engine_of(clock, sink, num_bars=5, conditions=LiveConditions(LABELS, Plan.free(1)))
     clock.at(0.1 + LEAD_IN_S + 2.0 * 1 + 1.2, lambda: engine.control("/hypermeter/density", 1.0))
@@ -287,7 +289,7 @@ def test_a_control_is_heard_from_the_next_bar_on_also_where_that_was_drawn_befor
     assert timing.redrawn == 1 and timing.control_delays[0] < 1.0 and timing.late == 0
 
 
-def test_a_control_that_comes_too_late_for_the_next_bar_is_heard_from_the_one_after():
+def test_a_control_that_comes_too_late_for_the_next_bar_sounds_from_the_one_after():
     sink, clock = Memory(), SimulatedClock(0.1)
     engine = engine_of(clock, sink, num_bars=5, conditions=LiveConditions(LABELS, Plan.free(1)))
     clock.at(0.2 + LEAD_IN_S + 2.0 * 2 - 0.15, lambda: engine.control("/density", 1.0))
@@ -296,7 +298,7 @@ def test_a_control_that_comes_too_late_for_the_next_bar_is_heard_from_the_one_af
     assert timing.late == timing.dropped == 0
 
 
-def test_a_step_ahead_a_control_is_heard_within_three_steps():
+def test_a_step_ahead_a_control_sounds_within_three_steps():
     sink, clock = Memory(), SimulatedClock(0.01)
     engine = engine_of(clock, sink, num_bars=3, conditions=LiveConditions(LABELS, Plan.free(1)), ahead_steps=1)
     clock.at(3.0, lambda: engine.control("/density", 1.0))
@@ -306,12 +308,12 @@ def test_a_step_ahead_a_control_is_heard_within_three_steps():
     assert all(velocity == 127 for when, _, velocity in sink.notes if when >= loud)
 
 
-def test_a_fill_is_asked_of_one_bar_and_then_of_none():
-    asked = []
+def test_a_fill_is_planned_for_one_bar_and_then_for_none():
+    fills_at = []
 
     class Listening(Steady):
         def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
-            asked.append((state // 16, int(row.labels[0, 0, KINDS.index("fill")])))
+            fills_at.append((state // 16, int(row.labels[0, 0, KINDS.index("fill")])))
             return super().sample(state, steps, settings, row, tempo_bpm)
 
     clock = SimulatedClock(0.1)
@@ -321,21 +323,21 @@ def test_a_fill_is_asked_of_one_bar_and_then_of_none():
     clock.at(3.0, lambda: engine.control("/fill", 1))
     clock.at(8.5, lambda: engine.control("/fill"))
     engine.run()
-    assert dict(asked) == {0: 0, 1: 0, 2: 2, 3: 1, 4: 1, 5: 0}
+    assert dict(fills_at) == {0: 0, 1: 0, 2: 2, 3: 1, 4: 1, 5: 0}
 
 
-def test_a_tempo_that_changes_moves_what_was_drawn():
+def test_a_change_of_tempo_moves_notes_that_were_sampled_before():
     sink, clock = Memory(), SimulatedClock(0.05)
     engine = engine_of(clock, sink, num_bars=3)
     clock.at(0.1 + LEAD_IN_S + 1.0, lambda: engine.control("/tempo", 60))
     engine.run()
     kicks = [when - engine.begun_s for when in sink.times(36)]
-    assert kicks == pytest.approx([0, 0.5, *(1.0 + each for each in range(10))])
+    assert kicks == pytest.approx([0, 0.5, *(1.0 + second for second in range(10))])
 
 
-def test_what_cannot_be_asked_is_told_in_a_line_and_changes_nothing():
-    told, clock = [], SimulatedClock(0.01)
-    engine = engine_of(clock, Memory(), num_bars=2, report=told.append)
+def test_a_refused_control_is_reported_in_a_line_and_changes_nothing():
+    lines, clock = [], SimulatedClock(0.01)
+    engine = engine_of(clock, Memory(), num_bars=2, report=lines.append)
     for number, (address, *values) in enumerate(
         [
             ("/nothing", 1),
@@ -354,19 +356,19 @@ def test_what_cannot_be_asked_is_told_in_a_line_and_changes_nothing():
     ):
         clock.at(0.5 + number / 100, lambda address=address, values=values: engine.control(address, *values))
     timing = engine.run()
-    assert len(told) == 12 and all("\n" not in line and len(line) < 200 for line in told)
-    assert "no such control" in told[0] and "without labels" in told[5] and "no voice 'gong'" in told[6]
+    assert len(lines) == 12 and all("\n" not in line and len(line) < 200 for line in lines)
+    assert "no such control" in lines[0] and "without labels" in lines[5] and "no voice 'gong'" in lines[6]
     assert engine.settings == LiveSettings() and timing.redrawn == 0 and engine.tempo.tempo_bpm == 120
 
 
 def test_every_control_has_a_place_in_the_settings():
     for name in CONTROLS:
         example = {"bias": ("kick", 1.0), "section": ("verse",), "style": ("rock",), "fill": (1,)}.get(name, (0.5,))
-        found, change = parse_control(f"/{name}", example)
-        assert found == name and (set(change) <= set(vars(LiveSettings())) or name == "tempo")
+        control, change = parse_control(f"/{name}", example)
+        assert control == name and (set(change) <= set(vars(LiveSettings())) or name == "tempo")
 
 
-def test_osc_messages_reach_the_player():
+def test_osc_messages_reach_the_engine():
     import socket
 
     from pythonosc.osc_message_builder import OscMessageBuilder
@@ -390,7 +392,7 @@ def test_osc_messages_reach_the_player():
     assert got == [("/density", 0.25), ("/hypermeter/section", "verse"), ("/fill",)]
 
 
-# ---------------------------------------------------------------------- what is asked, as a plan that grows
+# ---------------------------------------------------------------------- conditions: a plan that grows row by row
 
 
 def test_a_row_is_the_scripts_but_for_what_was_changed():
@@ -402,7 +404,7 @@ def test_a_row_is_the_scripts_but_for_what_was_changed():
     assert row.labels[0, 0].tolist() == [2, 2, 2] and row.numbers[0, 0, :2].tolist() == pytest.approx([90, 0.4])
 
 
-def test_sections_that_are_asked_for_while_playing_keep_their_letters():
+def test_sections_that_are_set_while_playing_keep_their_letters():
     conditions = LiveConditions(LABELS, make_plan(LABELS, sections="intro:2 verse:2"), "intro:2 verse:2")
 
     def section(name, seen):
@@ -414,7 +416,7 @@ def test_sections_that_are_asked_for_while_playing_keep_their_letters():
     assert row.labels[0, 0].tolist()[:2] == [2, 2]
 
 
-def test_only_a_beginning_from_silence_is_asked_to_be_no_fill(player):
+def test_only_a_beginning_from_silence_is_planned_as_no_fill(player):
     fill = KINDS.index("fill")
     begun = LiveConditions.of(player, PlanOptions(style="jazz"), 2, 90.0)
     rows = [begun.row(bar, LiveSettings(), (), None, 90.0) for bar in range(4)]
@@ -440,11 +442,11 @@ MUSIC = ("hits", "velocity", "offset")
 
 
 def joined(parts):
-    return Part(*(np.concatenate([getattr(part, name) for part in parts]) for name in MUSIC))
+    return Passage(*(np.concatenate([getattr(part, name) for part in parts]) for name in MUSIC))
 
 
-def drawn(sampler, rows, sizes, settings=FREE, first=None):
-    """Bars one after the other in parts of the given sizes, as one."""
+def sampled(sampler, rows, sizes, settings=FREE, first=None):
+    """Return bars, sampled one after the other in parts of the given sizes, as one part."""
     point, parts = first or sampler.begin(), []
     for row in rows:
         for size in sizes:
@@ -476,7 +478,7 @@ WISHES = {
 def test_what_is_played_is_what_generate_writes(player, wishes, primer, ahead):
     tempo_bpm, heard = (93.7, 2) if primer is not None else (81.3, 0)
     sampling = SamplingOptions(temperature=0.9, bias={"kick": 1.0}, guidance=2.0, seed=2**40 + 5)
-    written = continue_groove(player, primer, 6, sampling, wishes=wishes, tempo_bpm=tempo_bpm, include_primer=False)
+    written = continue_groove(player, primer, 6, sampling, plan=wishes, tempo_bpm=tempo_bpm, include_primer=False)
     conditions = LiveConditions.of(player, wishes, 6, tempo_bpm, heard)
     parts, sampler = {}, Sampler(player)
 
@@ -512,22 +514,22 @@ def test_what_is_played_is_what_generate_writes(player, wishes, primer, ahead):
     assert sent == velocity
 
 
-def test_a_plan_that_grows_is_the_plan_as_a_whole(player):
+def test_a_plan_given_row_by_row_plays_as_the_plan_at_once(player):
     plan = make_plan(LABELS, sections="intro:2 verse:3 intro:1", style="rock", density=[0.1, 0.4])
     whole = player.generate(96, sampling=SamplingOptions(seed=5, guidance=0.0), plan=plan)[0]
-    part = drawn(Sampler(player), rows_of(plan), [16], LiveSettings(seed=5, guidance=0.0))
+    part = sampled(Sampler(player), rows_of(plan), [16], LiveSettings(seed=5, guidance=0.0))
     assert (part.hits == whole).all() and part.hits.any()
 
 
 def test_bars_and_steps_give_the_same_music(player):
     plan = make_plan(LABELS, sections="intro:1 verse:2", density=0.3)
-    bars, steps = (drawn(Sampler(player), rows_of(plan), sizes, LiveSettings(seed=1)) for sizes in ([16], [1] * 16))
+    bars, steps = (sampled(Sampler(player), rows_of(plan), sizes, LiveSettings(seed=1)) for sizes in ([16], [1] * 16))
     assert same(bars, steps)
     assert ((bars.velocity > 0) == (bars.hits > 0)).all() and (bars.offset[bars.hits == 0] == 0).all()
     assert (bars.offset[0] >= 0).all() and np.abs(bars.offset).max() <= 0.5
 
 
-def test_a_point_stays_as_it_is_so_that_a_part_can_be_drawn_again(player):
+def test_a_state_stays_as_it_is_so_that_a_part_can_be_sampled_again(player):
     sampler, row, settings = Sampler(player), Plan.free(1), LiveSettings(seed=2)
     _, point = sampler.sample(sampler.begin(), 16, settings, row)
     one, after = sampler.sample(point, 16, settings, row)
@@ -537,11 +539,17 @@ def test_a_point_stays_as_it_is_so_that_a_part_can_be_drawn_again(player):
     assert same(one, again)
 
 
-def test_another_temperature_draws_with_the_same_numbers(player):
+def test_another_temperature_samples_with_the_same_random_numbers(player):
     sampler = Sampler(player)
-    one, other = (drawn(sampler, [Plan.free(1)], [16], LiveSettings(temperature=each)) for each in (1.0, 1.0 - 1e-9))
+    one, other = (
+        sampled(sampler, [Plan.free(1)], [16], LiveSettings(temperature=temperature))
+        for temperature in (1.0, 1.0 - 1e-9)
+    )
     assert (one.hits != other.hits).mean() < 0.5  # drawn from the mixture, and from the list of its combinations
-    near, nearer = (drawn(sampler, [Plan.free(1)], [16], LiveSettings(temperature=each)) for each in (0.9, 0.9 - 1e-9))
+    near, nearer = (
+        sampled(sampler, [Plan.free(1)], [16], LiveSettings(temperature=temperature))
+        for temperature in (0.9, 0.9 - 1e-9)
+    )
     assert same(near, nearer)
 
 
@@ -549,22 +557,22 @@ def test_guidance_and_bias_are_those_of_generate(player):
     plan = make_plan(LABELS, 3, style="jazz", density=0.4)
     sampling = SamplingOptions(bias={"kick": 2.0}, guidance=2.0)
     whole = player.generate(48, sampling=sampling, plan=plan)[0]
-    part = drawn(Sampler(player), rows_of(plan), [16], LiveSettings(**vars(sampling)))
+    part = sampled(Sampler(player), rows_of(plan), [16], LiveSettings(**vars(sampling)))
     assert (part.hits == whole).all()
-    never = drawn(Sampler(player), rows_of(plan), [16], LiveSettings(bias={"kick": -100.0, "snare": 100.0}))
+    never = sampled(Sampler(player), rows_of(plan), [16], LiveSettings(bias={"kick": -100.0, "snare": 100.0}))
     assert not never.hits[:, 0].any() and never.hits[:, 1].all()
 
 
 def test_a_tempo_alone_does_not_guide(player):
-    told, asks = make_plan(LABELS, 2, tempo_bpm=90.0), make_plan(LABELS, 2, tempo_bpm=90.0, density=0.6)
-    for plan, is_guided in ((told, False), (asks, True)):
+    tempo_only, dense = make_plan(LABELS, 2, tempo_bpm=90.0), make_plan(LABELS, 2, tempo_bpm=90.0, density=0.6)
+    for plan, is_guided in ((tempo_only, False), (dense, True)):
         guided, free = (
-            drawn(Sampler(player), rows_of(plan), [16], settings) for settings in (LiveSettings(guidance=9.0), FREE)
+            sampled(Sampler(player), rows_of(plan), [16], settings) for settings in (LiveSettings(guidance=9.0), FREE)
         )
         assert (guided.hits != free.hits).any() == is_guided
 
 
-def test_a_beginning_that_nobody_wished_for_does_not_guide_until_something_is_asked():
+def test_a_plan_of_the_tempo_alone_does_not_guide_until_a_condition_is_set():
     begun = plan_bars(LABELS, PlanOptions(), 4, grid=GRID, tempo_bpm=90.0)
     conditions, settings = LiveConditions(LABELS, begun, is_wished=False), LiveSettings(guidance=2.0)
     assert begun.asks and conditions.guided(settings).guidance == 0
@@ -573,7 +581,7 @@ def test_a_beginning_that_nobody_wished_for_does_not_guide_until_something_is_as
     assert LiveConditions(LABELS, begun).guided(settings).guidance == 2
 
 
-def test_the_memory_of_what_was_asked_does_not_grow_for_ever(player):
+def test_the_number_of_rows_that_are_kept_is_bounded(player):
     row, rows = make_plan(LABELS, 1, style="rock"), None
     for _ in range(200):
         rows = with_row(rows, row, is_new_bar=True)
@@ -582,7 +590,7 @@ def test_the_memory_of_what_was_asked_does_not_grow_for_ever(player):
     assert np.allclose(player.network.embed(rows)[:, MOST_ROWS - 1], whole, atol=1e-6)
 
 
-def test_in_the_midst_of_a_bar_what_is_asked_of_it_changes():
+def test_within_a_bar_a_new_row_replaces_its_row():
     one, other = make_plan(LABELS, 1, style="rock"), make_plan(LABELS, 1, style="jazz")
     rows = with_row(with_row(None, one, True), one, True)
     assert with_row(rows, other, True).labels[0, :, 1].tolist() == [1, 1, 2]
@@ -591,7 +599,7 @@ def test_in_the_midst_of_a_bar_what_is_asked_of_it_changes():
     assert with_row(Plan.free(3), one, True).labels[0, :, 1].tolist() == [0, 0, 0, 1]
 
 
-def test_what_changes_in_the_midst_of_a_bar_is_heard_from_there_on(player):
+def test_a_change_within_a_bar_sounds_from_there_on(player):
     calm, wild = make_plan(LABELS, 1, density=0.0, tempo_bpm=90.0), make_plan(LABELS, 1, density=0.9, tempo_bpm=90.0)
     sampler, settings = Sampler(player), LiveSettings(guidance=3.0)
     _, point = sampler.sample(sampler.begin(), 8, settings, calm)
@@ -623,18 +631,18 @@ def test_a_sampler_in_a_process_of_its_own_gives_the_same_music_and_keeps_what_i
     here, there = Sampler(player), SamplerProcess(str(checkpoint), PRIMER)
     try:
         first = there.first()
-        one = drawn(here, rows_of(plan), [16], settings, here.begin(PRIMER))
-        assert same(one, drawn(there, rows_of(plan), [16], settings, first))
-        assert same(one, drawn(there, rows_of(plan), [1] * 16, settings, first))
+        one = sampled(here, rows_of(plan), [16], settings, here.begin(PRIMER))
+        assert same(one, sampled(there, rows_of(plan), [16], settings, first))
+        assert same(one, sampled(there, rows_of(plan), [1] * 16, settings, first))
         there._process.terminate()
         there._process.join()
         with pytest.raises(HypermeterError, match="the process that samples has ended"):
-            drawn(there, rows_of(plan), [16], settings, first)
+            sampled(there, rows_of(plan), [16], settings, first)
     finally:
         there.close()
 
 
-def test_a_moment_that_is_let_go_while_those_before_are_told_is_not_forgotten():
+def test_a_handle_that_dies_while_others_are_released_is_released_too():
     class Racing(list):
         """As if a handle went right after each access."""
 
@@ -662,7 +670,7 @@ def test_a_moment_that_is_let_go_while_those_before_are_told_is_not_forgotten():
     assert sorted([*sampler._connection.sent[-1], *list(sampler._released)]) == [3, 99] and handle.number == 5
 
 
-def test_what_a_process_cannot_load_is_told_here(tmp_path):
+def test_a_model_that_the_process_cannot_load_is_an_error_here(tmp_path):
     sampler = SamplerProcess(str(tmp_path / "none.safetensors"))
     try:
         with pytest.raises(HypermeterError, match=r"none.safetensors"):
@@ -841,7 +849,7 @@ def test_a_master_that_falls_silent_stops_the_music():
     assert last - 0.2 < max(sink.times()) < last + 2 * 60 / 120 / 24
 
 
-def test_messages_of_other_kinds_are_not_heard():
+def test_messages_of_other_kinds_have_no_effect():
     sink, clock = Memory(), SimulatedClock(0.05)
     engine = follower(clock, sink)
     for number, message in enumerate([(0x90, 36, 100), (0xF0, 1, 2, 0xF7), (0xFE,), (SONG_POSITION,), (CLOCK,)]):
@@ -850,7 +858,7 @@ def test_messages_of_other_kinds_are_not_heard():
     assert engine.run().notes == 0
 
 
-def test_a_part_that_has_passed_while_it_was_drawn_again_stays_as_it_was():
+def test_a_part_that_has_passed_while_it_was_sampled_again_stays_as_it_was():
     class Silent(Steady):
         def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
             part, after = super().sample(state, steps, settings, row, tempo_bpm)
@@ -870,7 +878,7 @@ def test_a_part_that_has_passed_while_it_was_drawn_again_stays_as_it_was():
 @pytest.mark.parametrize("control_s", [0.9, 3.0, 4.0005])  # drawn again until it stands still; then; as it goes on
 def test_no_note_of_a_part_that_has_begun_is_made_up_for_after_a_stop(control_s):
     class Late(Steady):
-        """A kick at step 12; with a density asked for, at every beat."""
+        """A kick at step 12; with a density set, at every beat."""
 
         def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
             part, after = super().sample(state, steps, settings, row, tempo_bpm)
@@ -889,16 +897,16 @@ def test_no_note_of_a_part_that_has_begun_is_made_up_for_after_a_stop(control_s)
     send_ticks(clock, engine, 4.2, 2 * 96, tick_s)
     engine.run()
     assert sink.times(36)[0] == pytest.approx(4.2 + 23 * tick_s, abs=0.01)
-    assert len(sink.times(36)) == 5 and [each[2] for each in sink.notes] == [64, *[127] * 4]
+    assert len(sink.times(36)) == 5 and [velocity for _, _, velocity in sink.notes] == [64, *[127] * 4]
 
 
 @pytest.mark.parametrize(("control_s", "fills"), [(1.5, [1, 1, 1]), (5.5, [2, 1, 1])])
 def test_a_fill_that_was_played_is_not_played_again_after_a_jump(control_s, fills):
-    asked = []
+    fills_at = []
 
     class Listening(Steady):
         def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
-            asked.append((clock.now(), int(row.labels[0, 0, KINDS.index("fill")])))
+            fills_at.append((clock.now(), int(row.labels[0, 0, KINDS.index("fill")])))
             return super().sample(state, steps, settings, row, tempo_bpm)
 
     clock = SimulatedClock(0.1)
@@ -912,8 +920,8 @@ def test_a_fill_that_was_played_is_not_played_again_after_a_jump(control_s, fill
     clock.at(8.0, lambda: engine.receive((CONTINUE,)))
     send_ticks(clock, engine, 8.01, 3 * 96 + 30, tick_s)
     engine.run()
-    assert [fill for when, fill in asked if when < 7].count(2) == 1
-    assert [fill for when, fill in asked if when > 7] == fills
+    assert [fill for when, fill in fills_at if when < 7].count(2) == 1
+    assert [fill for when, fill in fills_at if when > 7] == fills
 
 
 def test_own_tempo_gives_position_and_time_that_are_each_others_inverse():
@@ -972,8 +980,8 @@ def test_a_real_clock_is_woken_from_another_thread_and_works_beside():
     started = clock.now()
     clock.wait(math.inf)
     assert 0.05 < clock.now() - started < 2
-    clock.work(lambda: 1 / 0, lambda *found: got.append(found))
-    clock.work(lambda: threading.current_thread().name, lambda *found: got.append(found))
+    clock.work(lambda: 1 / 0, lambda *result: got.append(result))
+    clock.work(lambda: threading.current_thread().name, lambda *result: got.append(result))
     deadline = clock.now() + 5
     while len(got) < 2 and clock.now() < deadline:
         clock.wait(clock.now() + 0.5)
@@ -992,7 +1000,7 @@ def test_a_file_holds_what_was_sent_at_its_time(tmp_path):
     assert groove.velocity[0, 2] == pytest.approx(64 / 127)
 
 
-def test_a_file_has_the_channel_that_was_asked_for_and_the_time_of_each_message(tmp_path):
+def test_a_file_has_the_channel_and_the_time_of_each_message(tmp_path):
     grid = Grid(steps_per_beat=2, beats_per_bar=6, beat_unit=8)
     tempo = OwnTempo(90.0, grid.steps_per_quarter)
     tempo.start(0.5)
@@ -1010,17 +1018,17 @@ def test_a_file_has_the_channel_that_was_asked_for_and_the_time_of_each_message(
     metas = {message.type: message for message in midi if message.is_meta}
     assert metas["set_tempo"].tempo == round(6e7 / 90)
     assert (metas["time_signature"].numerator, metas["time_signature"].denominator) == (6, 8)
-    now, found = 0.0, []
+    now, events = 0.0, []
     for message in midi:
         now += message.time
-        found += [] if message.is_meta else [(now, message.channel, message.type, message.velocity)]
-    assert [each[1:] for each in found] == [
+        events += [] if message.is_meta else [(now, message.channel, message.type, message.velocity)]
+    assert [event[1:] for event in events] == [
         (2, "note_on", 100),
         (2, "note_off", 0),
         (2, "note_on", 50),
         (2, "note_off", 0),
     ]
-    assert [each[0] for each in found] == pytest.approx([0.5, 0.55, 0.55, 1.0], abs=0.001)
+    assert [event[0] for event in events] == pytest.approx([0.5, 0.55, 0.55, 1.0], abs=0.001)
 
 
 class Cable:
@@ -1064,7 +1072,7 @@ def test_ports_are_found_by_a_part_of_their_name(cables):
 
 
 @pytest.mark.parametrize(("option", "opening"), [("play", open_output), ("--follow", open_input)])
-def test_without_midi_the_option_that_asked_for_a_port_is_named(monkeypatch, option, opening):
+def test_without_midi_the_option_that_names_a_port_is_named(monkeypatch, option, opening):
     monkeypatch.setattr("hypermeter.share.live.ports._has_midi", lambda: False)
     with pytest.raises(HypermeterError, match=f"^{option} virtual: no MIDI"):
         opening("virtual", *[print] * (option == "--follow"))
@@ -1147,8 +1155,8 @@ def test_a_primer_is_not_played_over(capsys, tmp_path):
     song = tmp_path / "song.mid"
     hypermeter.write_midi(hypermeter.Groove(np.eye(16, 10)), song)
     before = song.read_bytes()
-    said = refused(capsys, song, "--primer", song, "--bars", 1, "--simulate")
-    assert "song.mid: one of the files that are read" in said
+    message = refused(capsys, song, "--primer", song, "--bars", 1, "--simulate")
+    assert "song.mid: one of the files that are read" in message
     assert song.read_bytes() == before
 
 
@@ -1156,10 +1164,10 @@ def test_the_command_plays_into_a_file_in_simulated_time(capsys, tmp_path):
     out = tmp_path / "out.mid"
     arguments = ["--bars", "4", "--simulate", "--style", "funk", "--seed", "4"]
     assert cli.main(["play", str(out), *arguments]) == 0
-    said = capsys.readouterr().out
-    assert "notes in 4 bars" in said and "0 left out" in said and "latency of notes" in said
+    printed = capsys.readouterr().out
+    assert "notes in 4 bars" in printed and "0 left out" in printed and "latency of notes" in printed
     groove = hypermeter.read_midi(out)
-    written = continue_groove(load_player("groove"), None, 4, SamplingOptions(seed=4), wishes=PlanOptions(style="funk"))
+    written = continue_groove(load_player("groove"), None, 4, SamplingOptions(seed=4), plan=PlanOptions(style="funk"))
     assert np.array_equal(groove.hits, written.hits) and written.hits.sum() > 20
     assert np.abs(groove.velocity - written.velocity).max() < 1 / 127
     assert np.abs(groove.offset - written.offset).max() < 1 / 120  # ticks of a step
@@ -1172,7 +1180,7 @@ def test_a_start_that_fails_leaves_the_file_that_is_there(capsys, tmp_path):
     assert out.read_bytes() == b"the best take"
 
 
-def test_where_drawing_fails_what_was_played_stands_at_its_place_in_the_file(capsys, tmp_path, monkeypatch):
+def test_if_sampling_fails_the_file_has_what_was_played_at_its_place(capsys, tmp_path, monkeypatch):
     class Broken(Steady):
         def __init__(self, player):
             pass
@@ -1215,8 +1223,8 @@ def test_ctrl_c_ends_the_command_and_keeps_what_was_played(tmp_path):
             assert "OSC on 127.0.0.1:" in playing.stderr.readline()
             time.sleep(4)
             playing.send_signal(signal.SIGINT)
-            said, err = playing.communicate(timeout=60)
+            printed, err = playing.communicate(timeout=60)
         finally:
             playing.kill()
-    assert playing.returncode == 0 and not err and "jitter" in said
+    assert playing.returncode == 0 and not err and "jitter" in printed
     assert hypermeter.read_midi(out).hits.sum() > 5

@@ -88,6 +88,8 @@ def generate_command(
         for name, value in (("bars", bars), ("swing", swing)):
             if value is not None:
                 check(name, value)
+        if locks.vary is not None:
+            check("strength", locks.vary, "--vary")
         sampling.options(plan.guidance)  # checks it before the model is loaded
         player = replace(load_player(model), name=model)
         paths = [primer, context, locks.lock, locks.ending]
@@ -142,7 +144,7 @@ def _play(
         name_planned,
         read_groove,
     )
-    from hypermeter.play.compose import after, continue_groove, fill_groove, replace_bars, vary_groove
+    from hypermeter.play.compose import continue_groove, fill_groove, join_grooves, replace_bars, vary_groove
     from hypermeter.play.loading import kit_of
     from hypermeter.play.request import InfillOptions
 
@@ -170,23 +172,23 @@ def _play(
         planned, number = plan.of_bars(None if plan.sections else len(chosen), player, read)
         if number != len(chosen):
             raise HypermeterError(f"sections: {number} bars, and {len(chosen)} to replace; expected as many")
-        options |= {"keep": keep, "wishes": planned, "infilling": infilling}
+        options |= {"keep": keep, "plan": planned, "infilling": infilling}
         groove, infill = replace_bars(player, primer, chosen, steps, **options)
         groove = name_planned(groove, chosen, planned, player)
     else:
         if lock is not None and not plan.sections:
             bars = bars or lock.num_bars
         planned, bars = plan.of_bars(bars, player, read)
-        options["wishes"] = planned
+        options["plan"] = planned
         if lock is None and ending is None:
             groove = continue_groove(player, primer, bars, steps, tempo_bpm=tempo_bpm, include_primer=False, **options)
         else:
             pattern, locked = locked_pattern(player, kit, bars, tempo_bpm, lock, keep, ending)
-            options |= {"wished_bars": range(bars), "infilling": infilling}
+            options |= {"planned_bars": range(bars), "infilling": infilling}
             groove, infill = fill_groove(player, pattern, locked, primer, steps, **options)
         groove = name_planned(groove, range(bars), planned, player)
         if primer is not None and include_primer:
-            groove, primer_steps = after(primer, groove), len(primer)
+            groove, primer_steps = join_grooves(primer, groove), len(primer)
     if infill is not None:
         sizes = infill.effective_sample_size
         print(f"effective sample size: least {infill.smallest:.1f}, mean {sizes.mean():.1f}, of {infill.particles}")
@@ -198,15 +200,21 @@ def _play(
 def _midi_of(groove: "Groove", player: "Player", paths: list[Path | None], swing: float) -> bytes:
     """Return the MIDI file of the music, whose tracks have channels and programs of those in the files."""
     from hypermeter.io.midi import to_midi_bytes
-    from hypermeter.io.midi.instruments import instruments_of, with_instruments
-    from hypermeter.io.midi.read import read_content
-    from hypermeter.io.midi.swing import swing_midi
-    from hypermeter.io.notation import is_text
     from hypermeter.play.loading import kit_of
 
-    midi = swing_midi(to_midi_bytes(groove, kit_of(player)), "swing", swing, player.grid.steps_per_quarter)
-    instruments = {}
-    for path in paths if player.tracks else ():
-        if path is not None and not is_text(path):
-            instruments |= instruments_of(read_content(path), player.tracks)
-    return with_instruments(midi, instruments)
+    midi = to_midi_bytes(groove, kit_of(player))
+    if swing != 0.5:
+        from hypermeter.io.midi.swing import swing_midi
+
+        midi = swing_midi(midi, "swing", swing, player.grid.steps_per_quarter)
+    if player.tracks:
+        from hypermeter.io.midi.instruments import instruments_of, with_instruments
+        from hypermeter.io.midi.read import read_content
+        from hypermeter.io.notation import is_text
+
+        instruments = {}
+        for path in paths:
+            if path is not None and not is_text(path):
+                instruments |= instruments_of(read_content(path), player.tracks)
+        midi = with_instruments(midi, instruments)
+    return midi
