@@ -11,29 +11,28 @@ import torch
 
 import hypermeter
 from hypermeter.core.grid import Grid
+from hypermeter.model import Parts
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.play.exported import Folder
 from hypermeter.share.export import export
 
 LABELS = {"section": ["verse", "chorus"], "style": ["rock", "jazz"], "fill": ["beat", "fill"]}
-SMALL = {"step_hidden_dim": 32, "bar_hidden_dim": 24, "phrase_hidden_dim": 16, "attention_bars": 3}
+IN_TWO = Grid(steps_per_beat=2, beats_per_bar=2, bars_per_phrase=2)
+SMALL = {"step_hidden_dim": 32, "bar_hidden_dim": 24, "phrase_hidden_dim": 16, "attention_bars": 3, "grid": IN_TWO}
 IN_THREE = Grid(steps_per_beat=2, beats_per_bar=3, bars_per_phrase=2)
 
 MODELS = {
     "groove": lambda: hypermeter.load("groove"),
     "gru": lambda: HierarchicalDrumModel(3, **SMALL, labels=LABELS, use_expression=True, num_components=4),
-    "lstm": lambda: HierarchicalDrumModel(5, **SMALL, cell="lstm", labels=LABELS, grid=IN_THREE),
+    "lstm": lambda: HierarchicalDrumModel(5, **SMALL | {"grid": IN_THREE}, cell="lstm", labels=LABELS),
     "transformer": lambda: HierarchicalDrumModel(
         7, **SMALL, use_transformer=True, attention_window=20, labels=LABELS, num_layers=1
     ),
     "plain": lambda: HierarchicalDrumModel(
-        4, **SMALL, output="sigmoid", use_bar_attention=False, use_look_back=False, use_positions=False
+        4, **SMALL, output="sigmoid", parts=Parts(bar_attention=False, look_back=False, positions=False)
     ),
 }
 """Name -> model; those with random weights are moved from where they begin, so that all their parts count."""
-
-WITH_FORWARD = ("groove", "lstm", "transformer")
-"""The others do without: to export it takes the most time."""
 
 _PLACE: list[Path] = []
 
@@ -51,14 +50,12 @@ def model(name: str) -> HierarchicalDrumModel:
     made = MODELS[name]().eval()
     if name != "groove":
         with torch.no_grad():
-            for each in made.parameters():
-                each.add_(0.2 * each.std(correction=0) * torch.randn_like(each))
+            for weights in made.parameters():
+                weights.add_(0.2 * weights.std(correction=0) * torch.randn_like(weights))
             made.output_layer.project.weight.mul_(4)
             if made.steering is not None:
                 made.steering.step.out.weight.mul_(20)
-    for each in made.parameters():
-        each.requires_grad_(False)
-    return made
+    return made.requires_grad_(False)
 
 
 @cache
@@ -69,7 +66,7 @@ def folder(name: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (path / "meta.json").exists():  # written last
             with shapes_unchecked():
-                export(model(name), path, name, forward=name in WITH_FORWARD)
+                export(model(name), path, name)
     return path
 
 

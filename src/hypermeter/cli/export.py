@@ -10,22 +10,25 @@ def export_command(
     out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
     model: str = "groove",
     int8: bool = False,
-    forward: bool = False,
 ) -> Path:
     """Write a model as ONNX graphs, for the page and for other programs.
 
     Args:
-        out: the folder that is written.
+        out: folder to write.
         model: groove, a .safetensors file, or a training run.
-        int8: weights in eight bits: a third of the size, a little less like the model.
-        forward: also forward.onnx, which scores whole sequences at once; nothing here plays it.
+        int8: store weights in eight bits: a third of the size, a little less like the model.
+
+    Raises:
+        HypermeterError: a model that cannot be read or exported, a folder that cannot be written.
     """
     from hypermeter.model.hierarchical import load
     from hypermeter.share.export import export
+    from hypermeter.share.export.command import check_folder
 
+    check_folder(out)
     path = Path(model)
     name = path.stem if path.suffix == ".safetensors" else path.name
-    meta = export(load(model), out, name, int8, forward)
+    meta = export(load(model), out, name, int8)
     for file, size in meta["files"].items():
         print(f"{file:18}{size / 1e6:6.2f} MB")
     return out

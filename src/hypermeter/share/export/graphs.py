@@ -1,7 +1,7 @@
-"""What is exported, as modules over plain tensors by name: one step of a model, its plan, and its expression.
+"""Exported modules over tensors by name: one step of a model, its plan embedding, and its expression.
 
-The model's own step is taken as it is. The memory of the bar attention is kept by the player, who gives one of its
-columns and is given one new row; the plan is kept by the player too, who gives what is asked of a step's bar.
+The model's step is used as it is. The player keeps the memory of the bar attention, of which the graph takes a column
+and returns a new row, and the embedded plan, of which the graph takes the bar of the step.
 """
 
 from dataclasses import replace
@@ -27,10 +27,10 @@ KEPT_BY_THE_PLAYER = ("memory", "plan")
 
 
 class StepGraph(nn.Module):
-    """One streaming step: hear what was just played, give the distribution of what comes next.
+    """One streaming step: takes the hits of the last step, returns the distribution of the next.
 
-    A state of zeros with position -1 has heard nothing: what is then given as played is not heard, and the
-    distribution is that of the first step.
+    A state of zeros with position -1 is the start: the hits given with it are ignored, and the distribution is that of
+    the first step.
     """
 
     def __init__(self, model: HierarchicalDrumModel):
@@ -38,7 +38,7 @@ class StepGraph(nn.Module):
         self.model = model
 
     def init_state(self, batch_size: int) -> Named:
-        """The state in which nothing was heard."""
+        """Return the state before the first step."""
         return self._named(self.model.blank_state(batch_size))
 
     def forward(
@@ -48,13 +48,13 @@ class StepGraph(nn.Module):
         memory: Float[Tensor, "B window size"] | None,
         state: Named,
     ) -> Named:
-        """The step.
+        """Run the step.
 
         Args:
-            x: what was played at the state's position.
-            asked: of the bar in which the next step stands; zeros ask nothing. None for a model without labels.
-            memory: what was remembered at the next step's place of the bar: row r of the bar whose number is r modulo
-                the window. None for a model without bar attention.
+            x: hits, and notes of tracks, at the state's position.
+            asked: embedded plan of the next step's bar; zeros leave it open. None for a model without labels.
+            memory: rows of the bar attention at the next step's place in the bar; row r is of the bar whose number is r
+                modulo the window. None for a model without bar attention.
             state: before x.
 
         Returns:
@@ -63,19 +63,19 @@ class StepGraph(nn.Module):
         """
         model = self.model
         remembered, after = model.cell(x, self._state(state))
-        heard = model.hear(after, memory)
-        free = model.distribution(after, heard)
+        inputs = model.inputs(after, memory)
+        free = model.distribution(after, inputs)
         outputs = {} if remembered is None else {"remembered": remembered}
-        outputs["features"] = heard.features
+        outputs["features"] = inputs.features
         if asked is None:
             outputs |= _mixture(free)
         else:
-            outputs |= _mixture(model.distribution(after, heard, asked))
+            outputs |= _mixture(model.distribution(after, inputs, asked))
             outputs |= {f"free_{name}": tensor for name, tensor in _mixture(free).items()}
         return outputs | {f"next_{name}": tensor for name, tensor in self._named(after).items()}
 
     def _named(self, state: State) -> Named:
-        """The tensors of a state; those of an encoder are numbered."""
+        """Return the tensors of a state by name; those of an encoder are numbered."""
         named: Named = {}
         for name, part in state.parts().items():
             if name in LEVELS:
@@ -85,14 +85,14 @@ class StepGraph(nn.Module):
         return named
 
     def _state(self, named: Named) -> State:
-        """What ``_named`` named. How much a Transformer has heard the model's position tells."""
+        """Return the state that ``_named`` named; the lengths of Transformers' inputs follow from the position."""
         grid, position = self.model.grid, named["position"]
-        heard = (position + 1, position // grid.steps_per_bar, position // grid.steps_per_phrase)
+        lengths = (position + 1, position // grid.steps_per_bar, position // grid.steps_per_phrase)
         parts: dict[str, Any] = {"history": named["hidden"][:, None, :0]}  # where the model has none
         parts |= {name: tensor for name, tensor in named.items() if not name[-1].isdigit()}
-        for name, elements in zip(LEVELS, heard, strict=True):
-            own = tuple(tensor for numbered, tensor in named.items() if numbered.rstrip("0123456789") == f"{name}_")
-            parts[name] = (elements.clamp_min(0), *own) if self._has_position(name) else own
+        for name, length in zip(LEVELS, lengths, strict=True):
+            tensors = tuple(tensor for numbered, tensor in named.items() if numbered.rstrip("0123456789") == f"{name}_")
+            parts[name] = (length.clamp_min(0), *tensors) if self._has_position(name) else tensors
         return State(**parts, memory=(), plan=named["hidden"][:, None, :0])
 
     def _has_position(self, level: str) -> bool:
@@ -105,7 +105,7 @@ def _mixture(dist: Any) -> Named:
 
 
 class PlanGraph(nn.Module):
-    """A plan's bars and SETTLED more, embedded, for any rows and bars."""
+    """The embedding of a plan's bars, and of the last bar SETTLED times more."""
 
     def __init__(self, embedding: PlanEmbedding):
         super().__init__()
@@ -116,9 +116,9 @@ class PlanGraph(nn.Module):
 
 
 class ExpressionGraph(nn.Module):
-    """One step of expression: hear how the last step was played, give how the hits of this one may be.
+    """One step of expression: takes velocity and offset of the last step, returns the distribution of this one's.
 
-    It begins with a state of zeros, and a last step without hits.
+    The first state is zeros, and the step before the first has no hits.
     """
 
     def __init__(self, expression: Expression):
@@ -135,8 +135,8 @@ class ExpressionGraph(nn.Module):
         last_offset: Float[Tensor, "B V"],
         state: Named,
     ) -> Named:
-        """The step; arguments as in ``Expression``, and a tempo that is not known is NaN."""
-        own = self.expression
-        before = replace(own.init_state(1, tempo_bpm), **state)
-        dist, after = own.step(features, hits, own.hear(last_hits, last_velocity, last_offset, before))
+        """Run the step; arguments are those of ``Expression``, and an unknown tempo is NaN."""
+        head = self.expression
+        before = replace(head.init_state(1, tempo_bpm), **state)
+        dist, after = head.step(features, hits, head.hear(last_hits, last_velocity, last_offset, before))
         return vars(dist) | {f"next_{name}": getattr(after, name) for name in state}

@@ -8,7 +8,7 @@ from hypermeter.share.export.write import quiet
 
 
 def quantized(model: Any) -> Any:
-    """The ONNX model with its linear maps in eight bits: a scale for each output, and one for all that they are given.
+    """Return the ONNX model with its linear maps in eight bits: a scale for each output, and one for all inputs.
 
     Source: ONNX Runtime's dynamic quantization.
     """
@@ -16,9 +16,8 @@ def quantized(model: Any) -> Any:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory() as folder, quiet():
-        whole, small = Path(folder) / "whole.onnx", Path(folder) / "small.onnx"
-        onnx.save(model, whole)
-        quantize_dynamic(
-            whole, small, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QUInt8
-        )
+        path, small = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        onnx.save(model, path)
+        kinds = ["MatMul", "Gemm"]
+        quantize_dynamic(path, small, op_types_to_quantize=kinds, per_channel=True, weight_type=QuantType.QUInt8)
         return onnx.load(small)

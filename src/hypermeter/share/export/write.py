@@ -1,4 +1,4 @@
-"""A module over named tensors, as an ONNX graph: its axes checked, nothing in it but what a player needs."""
+"""A module over named tensors to an ONNX graph without metadata, whose dynamic axes are checked."""
 
 import logging
 import warnings
@@ -16,7 +16,7 @@ OPSET = 18
 
 
 class _Flat(nn.Module):
-    """A module that takes tensors by name and gives a dict of them, over tensors in a row."""
+    """A module that takes its tensors by position, around one that takes them by name."""
 
     def __init__(self, module: nn.Module, names: list[str], call: Callable[[nn.Module, dict[str, Tensor]], Any]):
         super().__init__()
@@ -31,16 +31,14 @@ def to_onnx(
     call: Callable[[Any, dict[str, Tensor]], dict[str, Tensor]],
     inputs: Mapping[str, Tensor],
     axes: Mapping[str, tuple[str, ...]],
-    translations: Mapping[Any, Any] | None = None,
 ) -> Any:
-    """The ONNX model of ``call(module, inputs)``.
+    """Return the ONNX model of ``call(module, inputs)``.
 
     Args:
         module: in eval mode.
         call: gives a dict of tensors, whose keys become the names of the outputs.
         inputs: examples, by name; each dynamic axis of more than one element.
         axes: input -> the names of its first axes, which are dynamic; left out, ``("batch",)``.
-        translations: PyTorch's operator -> how it is written in ONNX.
 
     Raises:
         HypermeterError: an axis came out fixed.
@@ -53,19 +51,18 @@ def to_onnx(
     dims: dict[str, Any] = {}
     shapes = []
     for name in names:
-        own = axes.get(name, ("batch",))
-        shapes.append({place: dims.setdefault(axis, torch.export.Dim(axis)) for place, axis in enumerate(own)})
+        dynamic = enumerate(axes.get(name, ("batch",)))
+        shapes.append({place: dims.setdefault(axis, torch.export.Dim(axis)) for place, axis in dynamic})
     with torch.no_grad(), quiet():
         program = torch.onnx.export(
             _Flat(module, names, call).eval(),
-            tuple(each.clone() for each in inputs.values()),  # one tensor given twice would be one in the graph
+            tuple(tensor.clone() for tensor in inputs.values()),  # one tensor given twice would be one in the graph
             dynamo=True,
             verbose=False,
             input_names=names,
             output_names=outputs,
             dynamic_shapes={"tensors": tuple(shapes)},
             opset_version=OPSET,
-            custom_translation_table=dict(translations or {}),
         )
     assert program is not None
     graph = program.model_proto
@@ -76,22 +73,22 @@ def to_onnx(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """The exporter's and the quantizer's remarks on themselves are left out; errors are not."""
+    """Silence warnings and log lines of the exporter and the quantizer below errors."""
     loggers = [logging.getLogger(), *(logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir"))]
-    before = [each.level for each in loggers]
+    before = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for each in loggers:
-            each.setLevel(logging.ERROR)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         try:
             yield
         finally:
-            for each, level in zip(loggers, before, strict=True):
-                each.setLevel(level)
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
 
 
 def _strip(model: Any) -> None:
-    """Take out what tells of the machine and the source: places in files, names of modules."""
+    """Remove paths of source files and names of modules."""
     del model.metadata_props[:]
     model.doc_string = model.graph.doc_string = ""
     parts = [model.graph, *model.functions]
@@ -100,16 +97,13 @@ def _strip(model: Any) -> None:
         for node in part.node:
             del node.metadata_props[:]
             node.doc_string = ""
-    for each in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
-        del each.metadata_props[:]
-        each.doc_string = ""
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+        value.doc_string = ""
 
 
 def _check_axes(model: Any, axes: Mapping[str, tuple[str, ...]]) -> None:
-    for each in model.graph.input:
-        for place, axis in enumerate(axes[each.name]):
-            if not each.type.tensor_type.shape.dim[place].dim_param:
-                raise HypermeterError(f"export: axis {axis} of {each.name} came out fixed; report this with the model")
-    for each in model.graph.output:
-        if not each.type.tensor_type.shape.dim[0].dim_param:
-            raise HypermeterError(f"export: the batch of {each.name} came out fixed; report this with the model")
+    checked = [(value, place, axis) for value in model.graph.input for place, axis in enumerate(axes[value.name])]
+    for value, place, axis in checked + [(value, 0, "batch") for value in model.graph.output]:
+        if not value.type.tensor_type.shape.dim[place].dim_param:
+            raise HypermeterError(f"export: axis {axis} of {value.name} came out fixed; report this with the model")
