@@ -88,19 +88,28 @@ def chromium():
 
 
 class Session:
-    """A page, and what was said and asked for while it was open."""
+    """A page, and its errors and the hosts of its requests while it is open.
 
-    def __init__(self, browser, url, init="() => undefined", **options):
+    Args:
+        browser: opens a context for the page.
+        url: of the page.
+        init: JavaScript function that runs before the page's own.
+        context: an open context, whose cache spares the page its downloads; it stays open.
+        options: of a context of its own.
+    """
+
+    def __init__(self, browser, url, init="() => undefined", context=None, **options):
         if browser.browser_type.name == "firefox":
             options.pop("is_mobile", None)  # playwright has it for the two other browsers only
-        self.context = browser.new_context(**{"viewport": DESK, "accept_downloads": True, **options})
+        self.is_shared = context is not None
+        self.context = context or browser.new_context(**{"viewport": DESK, "accept_downloads": True, **options})
         self.page, self.url = self.context.new_page(), url
         self.errors: list[str] = []
         self.hosts: set[str] = set()
         self.page.on("console", self._hear)
-        self.page.on("pageerror", lambda each: self.errors.append(str(each)))
-        self.context.on("request", lambda each: self.hosts.add(each.url.split("/")[2] if "//" in each.url else ""))
-        self.context.add_init_script(f"({init})()")
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.context.on("request", lambda sent: self.hosts.add(sent.url.split("/")[2] if "//" in sent.url else ""))
+        self.page.add_init_script(f"({init})()")
         self.page.goto(url)
 
     def _hear(self, message):
@@ -126,8 +135,8 @@ class Session:
         self.page.wait_for_timeout(50)
 
     def click(self, *ids):
-        for each in ids:
-            self.page.click(f"#{each}")
+        for name in ids:
+            self.page.click(f"#{name}")
         self.idle()
 
     def song(self):
@@ -145,11 +154,11 @@ class Session:
         return self.page.locator("#grid [role=row]:not(.head)").nth(voice).locator("[role=gridcell]").nth(step)
 
     def play(self, kind, request, where="page"):
-        """What an engine gives: ``continue`` or ``infill``, in the page or where the page has it done."""
-        found = self.page.evaluate(ENGINE, [where, kind, request])
+        """Return what an engine gives: ``continue`` or ``infill``, in the page or where the page has it done."""
+        result = self.page.evaluate(ENGINE, [where, kind, request])
         for name in ("hits", "velocity", "offset"):
-            found[name] = np.array(found[name]).reshape(-1, 10)
-        return found
+            result[name] = np.array(result[name]).reshape(-1, 10)
+        return result
 
     def render(self):
         """(2, samples) of the song as it is, through the page's own audio graph."""
@@ -167,13 +176,21 @@ class Session:
 
     def close(self):
         errors, hosts = self.errors, self.hosts - {self.url.split("/")[2], ""}
-        self.context.close()
+        (self.page if self.is_shared else self.context).close()
         assert not errors, errors
         assert not hosts, f"requests to other hosts: {hosts}"
 
 
+@pytest.fixture(scope="module")
+def shared_context(chromium):
+    """A context for all pages of a file, which keep nothing there but the cache."""
+    context = chromium.new_context(viewport=DESK, accept_downloads=True)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def opened(chromium, host):
-    session = Session(chromium, host).ready()
+def opened(chromium, host, shared_context):
+    session = Session(chromium, host, context=shared_context).ready()
     yield session
     session.close()

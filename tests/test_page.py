@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from browsing import PAGE, ROOT, chromium, host, opened
+from browsing import PAGE, ROOT, chromium, host, opened, shared_context
 from hypermeter.core.groove import Groove
 
 WEB = ROOT / "web"

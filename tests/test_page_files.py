@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import hypermeter
-from browsing import DESK, NOTHING, PHONE, Session, UnpackingHost, chromium, host, opened, serving
+from browsing import DESK, NOTHING, PHONE, Session, UnpackingHost, chromium, host, opened, serving, shared_context
 from hypermeter.core.groove import Groove
 
 pytestmark = pytest.mark.slow

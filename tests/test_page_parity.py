@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from browsing import NOTHING, ROOT, Session, chromium, host, opened
+from browsing import NOTHING, ROOT, Session, chromium, host
 from hypermeter.core.groove import Groove
-from hypermeter.play.compose import after, continue_groove, replace_bars, vary_groove
+from hypermeter.play.compose import continue_groove, join_grooves, replace_bars, vary_groove
 from hypermeter.play.infill import infill
 from hypermeter.play.loading import load_player
 from hypermeter.play.locks import Locks
@@ -20,6 +20,14 @@ from hypermeter.play.plan import make_plan
 from hypermeter.play.request import InfillOptions, PlanOptions, SamplingOptions, bounds_record
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def opened(chromium, host):
+    """One page for all tests of this file: an engine's answers, and a song that is set anew, depend on no other."""
+    session = Session(chromium, host).ready()
+    yield session
+    session.close()
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +42,7 @@ def some_plan(player, bars):
 
 
 def asked_of(plan):
-    """A plan as the page has it."""
+    """Return a plan as the page has it."""
     if plan is None:
         return None
     numbers = [None if math.isnan(number) else number for number in plan.numbers[0].ravel().tolist()]
@@ -60,10 +68,10 @@ def check_played(found, expected):
 @pytest.mark.parametrize("temperature", [1.0, 0.8, 0.0])
 @pytest.mark.parametrize("guidance", [None, 0.0, 1.5])
 def test_the_same_seed_gives_the_hits_of_python(opened, player, temperature, guidance):
-    plan = None if guidance is None else some_plan(player, 16)
+    plan = None if guidance is None else some_plan(player, 8)
     options = {"temperature": temperature, "seed": 2**32 + 7, "guidance": guidance or 0.0}
-    found = opened.play("continue", {**NOTHING, **options, "bars": 16, "asked": asked_of(plan)})
-    assert (found["hits"] == player.generate(256, None, SamplingOptions(**options), plan=plan)[0]).all()
+    found = opened.play("continue", {**NOTHING, **options, "bars": 8, "asked": asked_of(plan)})
+    assert (found["hits"] == player.generate(128, None, SamplingOptions(**options), plan=plan)[0]).all()
 
 
 def test_top_p_and_bias_are_those_of_python(opened, player):
@@ -121,7 +129,7 @@ def test_the_same_seed_plays_as_python_does(opened, player):
     velocity, offset = player.perform(primer, 110, seed=9)
     request = {**song_of(primer, velocity, offset, 110), "temperature": 1, "seed": 12, "bars": 4}
     first = opened.play("continue", request)
-    moment = player.heard(player.moment(110), primer, velocity, offset, 110)
+    moment = player.feed(player.initial_state(110), primer, velocity, offset, 110)
     part, _ = player.play(moment, 64, player.rules(SamplingOptions(seed=12)), 110)
     assert (first["hits"] == part.hits).all()
     check_played(first, (part.velocity, part.offset))
@@ -136,14 +144,14 @@ def test_the_same_seed_plays_as_python_does(opened, player):
 def test_endless_play_remembers_what_it_no_longer_sends(opened, player):
     rules = [player.rules(SamplingOptions(seed=seed)) for seed in (1, 2)]
     first = opened.play("continue", {**NOTHING, "temperature": 1, "seed": 1, "bars": 8})
-    part, moment = player.play(player.moment(120), 128, rules[0], 120)
+    part, moment = player.play(player.initial_state(120), 128, rules[0], 120)
     assert (first["hits"] == part.hits).all()
     window = {name: values[64:] for name, values in first.items()}
     song = song_of(window["hits"], window["velocity"], window["offset"], 120)
     request = {**song, "temperature": 1, "seed": 2, "bars": 4}
     found = opened.play("continue", {**request, "mayRemember": True})
     whole, _ = player.play(moment, 64, rules[1], 120)
-    heard = player.heard(player.moment(120), *(window[name] for name in ("hits", "velocity", "offset")), 120)
+    heard = player.feed(player.initial_state(120), *(window[name] for name in ("hits", "velocity", "offset")), 120)
     alone, _ = player.play(heard, 64, rules[1], 120)
     assert (found["hits"] == whole.hits).all() and (whole.hits != alone.hits).any()
     check_played(found, (whole.velocity, whole.offset))
@@ -161,8 +169,7 @@ def test_what_is_not_within_the_bounds_is_refused(opened):
 
 
 def test_the_page_has_the_bounds_and_defaults_of_python():
-    told = json.loads((ROOT / "web" / "src" / "bounds.json").read_text())
-    assert told == bounds_record(), "make page"
+    assert json.loads((ROOT / "web" / "src" / "bounds.json").read_text()) == bounds_record(), "make page"
 
 
 # ---------------------------------------------------------------------- the server
@@ -185,11 +192,17 @@ def served():
         process.stdout.close()
 
 
-@pytest.fixture
-def on_server(chromium, served):
+def session_on_server(chromium, served):
     session = Session(chromium, served).ready()
     session.until("() => !document.getElementById('engine').hidden")
     session.page.click("#engine-server")
+    return session
+
+
+@pytest.fixture(scope="module")
+def on_server(chromium, served):
+    """One page that has the server play, for all tests of this file that leave it so."""
+    session = session_on_server(chromium, served)
     yield session
     session.close()
 
@@ -215,19 +228,20 @@ def test_the_server_fills_in_as_the_page_does(on_server, player):
     check_played(here, [there[name] for name in ("velocity", "offset")])
 
 
-def test_everything_is_done_on_the_server_where_it_is_chosen(on_server):
-    asked = []
-    on_server.page.on(
-        "request", lambda sent: asked.append(sent.url.split("/api/")[-1]) if "/api/" in sent.url else None
+def test_everything_is_done_on_the_server_where_it_is_chosen(chromium, served):
+    session, paths = session_on_server(chromium, served), []
+    session.page.on(
+        "request", lambda request: paths.append(request.url.split("/api/")[-1]) if "/api/" in request.url else None
     )
-    on_server.click("bars-4", "continue")
-    on_server.click("vary")
-    on_server.click("fill-bar")
-    assert asked == ["continue/stream", "infill", "infill"]
-    assert on_server.song()["bars"] == 8
-    on_server.page.click("#engine-page")
-    on_server.click("continue")
-    assert len(asked) == 3 and on_server.song()["bars"] == 12
+    session.click("bars-4", "continue")
+    session.click("vary")
+    session.click("fill-bar")
+    assert paths == ["continue/stream", "infill", "infill"]
+    assert session.song()["bars"] == 8
+    session.page.click("#engine-page")
+    session.click("continue")
+    assert len(paths) == 3 and session.song()["bars"] == 12
+    session.close()
 
 
 # ---------------------------------------------------------------------- what is asked
@@ -302,7 +316,7 @@ def check_equal(found, groove):
 def test_continue_gives_the_groove_of_python(anywhere, player, heard_bars):
     primer = some_groove(player, heard_bars) if heard_bars else None
     for seed, wishes in enumerate(WISHES, 2**40):
-        expected = continue_groove(player, primer, 4, SamplingOptions(seed=seed), wishes=wishes, tempo_bpm=96)
+        expected = continue_groove(player, primer, 4, SamplingOptions(seed=seed), plan=wishes, tempo_bpm=96)
         nothing = Groove(np.zeros((0, 10)), tempo_bpm=96, kit=expected.kit)
         asks = asks_of(player, wishes, 4)
         found = do(anywhere, primer or nothing, ["continue", 4], asks, seed=seed, style=asks[0]["style"])
@@ -313,7 +327,7 @@ def test_continue_gives_the_groove_of_python(anywhere, player, heard_bars):
 def test_two_bars_and_two_more_are_the_four_of_python(opened, player):
     """Endless play draws so, with the seed that it had: a style is as new as it is in one piece."""
     primer, wishes = some_groove(player, 4), PlanOptions(style="funk")
-    expected = continue_groove(player, primer, 4, SamplingOptions(seed=6), wishes=wishes)
+    expected = continue_groove(player, primer, 4, SamplingOptions(seed=6), plan=wishes)
     asks = asks_of(player, wishes, 4)
     do(opened, primer, ["continue", 2], [], seed=6, style=asks[0]["style"])
     opened.page.evaluate("async () => { hypermeter.app.set({ seed: 6 }); await hypermeter.app.continue(2) }")
@@ -327,7 +341,7 @@ def test_fill_in_gives_the_groove_of_python(anywhere, player, first):
     groove, infilling = some_groove(player, 8), InfillOptions(horizon_bars=2)
     for seed, wishes in enumerate((PlanOptions(), PlanOptions(style="funk"), PlanOptions(density=[0.15, 0.25]))):
         expected, _ = replace_bars(
-            player, groove, [first, first + 1], SamplingOptions(seed=seed), wishes=wishes, infilling=infilling
+            player, groove, [first, first + 1], SamplingOptions(seed=seed), plan=wishes, infilling=infilling
         )
         asks = asks_of(player, wishes, 2)
         options = {"seed": seed, "first": first, "selection": [first, first + 2], "style": asks[0]["style"]}
@@ -347,7 +361,7 @@ def test_vary_gives_the_groove_of_python(anywhere, player):
 def test_the_last_bars_vary_as_they_do_in_python_after_the_others(opened, player):
     context = some_groove(player, 4)
     last = continue_groove(player, context, 2, SamplingOptions(seed=32), include_primer=False)
-    groove = after(context, last)
+    groove = join_grooves(context, last)
     expected, _ = vary_groove(player, last, 0.6, SamplingOptions(seed=23), context=context)
     found = do(opened, groove, ["vary", 0.6], [], seed=23, selection=[4, 6])
     check_equal({name: values[64:] for name, values in found.items()}, expected)

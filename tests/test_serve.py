@@ -139,14 +139,14 @@ ASKED = [
 @pytest.mark.parametrize(("body", "sampling", "wishes"), ASKED)
 def test_what_is_generated_is_what_python_plays(app, player, body, sampling, wishes):
     found = played(app, "generate", {"bars": 3, "tempo_bpm": 90, **body})
-    check_same(found, continue_groove(player, None, 3, sampling, wishes=wishes, tempo_bpm=90))
+    check_same(found, continue_groove(player, None, 3, sampling, plan=wishes, tempo_bpm=90))
 
 
 @pytest.mark.parametrize(("body", "sampling", "wishes"), ASKED)
 def test_a_groove_is_continued_as_python_continues_it(app, player, body, sampling, wishes):
     found = played(app, "continue", {"groove": sent(beat(), tempo_bpm=100), "bars": 3, **body})
     primer = Groove(beat(), tempo_bpm=100, kit=KIT)
-    check_same(found, continue_groove(player, primer, 3, sampling, wishes=wishes, include_primer=False))
+    check_same(found, continue_groove(player, primer, 3, sampling, plan=wishes, include_primer=False))
 
 
 def test_the_tempo_is_told_where_no_plan_is(app, player):
@@ -189,7 +189,7 @@ def test_what_is_known_stays_and_the_rest_is_infilled_as_in_python(app, player, 
         locks,
         None,
         SamplingOptions(seed=1),
-        wishes=wishes,
+        plan=wishes,
         context=context,
         infilling=InfillOptions(8),
     )
@@ -683,7 +683,7 @@ def test_whatever_is_sent_is_answered_as_the_schema_says(player):
     from schemathesis.checks import not_a_server_error
     from schemathesis.specs.openapi import checks
 
-    app = make_app({"small": player}, limits=Limits(bars=4, particles=4, seconds=20))
+    app = make_app({"small": player}, limits=Limits(bars=2, particles=2, seconds=20))
     schema = schemathesis.openapi.from_asgi("/api/openapi.json", app)
     held = [
         not_a_server_error,
@@ -696,7 +696,7 @@ def test_whatever_is_sent_is_answered_as_the_schema_says(player):
 
     def hold(operation, mode):
         @settings(
-            max_examples=15,
+            max_examples=8,
             deadline=None,
             database=None,
             derandomize=True,

@@ -28,10 +28,6 @@ BLOCK = 2**20
 DECAYS = 8
 """A layer ends this many times its decay after its attack, at -69 dB."""
 
-CHECK_VELOCITY = 0.8
-CHECK_PLACES = (10, 100, 441, 1323, 4410, 13230)
-"""Samples of a voice whose values drums.json holds, for other programs that play it."""
-
 
 @cache
 def drums() -> dict[str, Any]:
@@ -171,14 +167,3 @@ def coefficients(shape: Mapping[str, Any]) -> tuple[tuple[float, float, float], 
         raise HypermeterError(f"sound: filter {kind!r}, expected lowpass, highpass or bandpass")
     a0 = 1 + alpha
     return (b[0] / a0, b[1] / a0, b[2] / a0), (-2 * cos / a0, (1 - alpha) / a0)
-
-
-def check_values(name: str) -> dict[str, Any]:
-    """Return what drums.json holds of a voice at velocity .8: length, peak, root mean square, and some samples."""
-    samples = voice_samples(name, CHECK_VELOCITY)
-    return {
-        "length": len(samples),
-        "peak": round(float(np.abs(samples).max()), 9),
-        "rms": round(float(np.sqrt(np.mean(samples**2))), 9),
-        "samples": {str(place): round(float(samples[place]), 9) for place in CHECK_PLACES if place < len(samples)},
-    }
