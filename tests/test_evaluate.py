@@ -2,6 +2,7 @@
 
 import json
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -58,15 +59,15 @@ def performances(*lengths):
 
 def test_a_coin_for_each_voice_costs_a_bit_a_voice_and_step():
     model = HierarchicalDrumModel(3, 8, 8, 8, output="sigmoid").eval()
-    for each in model.output_layer.parameters():
-        torch.nn.init.zeros_(each)
+    for weights in model.output_layer.parameters():
+        torch.nn.init.zeros_(weights)
     assert bits_per_step(model, performances(40, 7)) == pytest.approx(3.0, abs=1e-6)
 
 
 def test_batching_does_not_change_the_bits_of_a_performance(model):
     sequences = performances(5, 64, 1, 33, 64)
     together = performance_bits(model, sequences)
-    apart = [-model.log_prob(torch.from_numpy(each).float()[None]).sum().item() / math.log(2) for each in sequences]
+    apart = [-model.log_prob(torch.from_numpy(hits).float()[None]).sum().item() / math.log(2) for hits in sequences]
     assert together == pytest.approx(apart, rel=1e-5)
     assert performance_bits(model, sequences, batch_steps=1) == pytest.approx(apart, rel=1e-5)
 
@@ -121,14 +122,14 @@ def test_bits_of_single_voices_sum_to_those_of_independent_voices(model):
     assert sum(one_step_ahead(model, sequences)["voice_bits"]) * 29 == pytest.approx(model_bits, rel=1e-4)
 
 
-def test_the_card_groups_by_style_and_says_the_numbers(model, tmp_path):
-    for number, (each, style) in enumerate(zip(performances(16, 24, 32), ("jazz/funk", "rock", "jazz"))):
+def test_the_card_groups_by_style_and_has_the_numbers(model, tmp_path):
+    for number, (hits, style) in enumerate(zip(performances(16, 24, 32), ("jazz/funk", "rock", "jazz"))):
         meta = json.dumps({"style": style, "beat_type": "beat"})
-        np.savez(tmp_path / f"{number}.npz", sequence=each, meta=np.array(meta))
+        np.savez(tmp_path / f"{number}.npz", sequence=hits, meta=np.array(meta))
     np.savez(tmp_path / "other.npz", sequence=performances(9)[0])
     result = evaluate(model, tmp_path, pieces=2, bars=4, long_bars=8)
     assert result["all"]["performances"] == 4
-    assert {name: each["performances"] for name, each in result["groups"].items()} == {
+    assert {name: bits["performances"] for name, bits in result["groups"].items()} == {
         "beat": 3, "style: jazz": 2, "style: rock": 1,
     }  # fmt: skip
     text = card("a model", {"a model": result})
@@ -148,48 +149,95 @@ def corpus(tmp_path_factory):
     return folder
 
 
-def test_with_train_beside_it_the_card_has_floors_and_copied_bars(corpus, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def small():
+    """A model of the corpus's kit."""
     torch.manual_seed(0)
-    HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10")).save(tmp_path / "small.safetensors")
+    return HierarchicalDrumModel(10, 8, 8, 8, 1, num_components=4, kit=load_kit("gm10")).eval()
+
+
+def test_with_train_beside_it_the_card_has_floors_and_copied_bars(corpus, small, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small.save(tmp_path / "small.safetensors")
     arguments = ["small.safetensors", str(corpus / "npz" / "validation"), "--beside", str(corpus / "midi")]
     assert main(["evaluate", *arguments, "--pieces", "3", "--bars", "8", "--long-bars", "0", "--out", "card"]) == 0
     printed, result = capsys.readouterr().out, json.loads((tmp_path / "card.json").read_text())
     assert (tmp_path / "card.md").read_text() in printed
     model, music = result["small.safetensors"], result[str(corpus / "midi")]
     assert set(model["floors"]) == {"voice marginals", "step of the bar", "previous bar"}
-    for name, each in model["floors"].items():
-        assert f"| floor: {name} | - | {each['bits_per_step']:.3f} |" in printed
+    for name, bits in model["floors"].items():
+        assert f"| floor: {name} | - | {bits['bits_per_step']:.3f} |" in printed
     assert "all" not in music  # no likelihood of files
     assert music["music"]["copied"] > 0.5  # most of these files are the training files
     assert music["music"]["overlap"] > model["music"]["overlap"]  # music like it is nearer than noise
 
 
-def test_the_same_seed_gives_the_same_card(corpus):
-    torch.manual_seed(0)
-    model = HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10")).eval()
-    options = {"pieces": 2, "bars": 8, "long_bars": 0}
-    one, other, another = (evaluate(model, corpus / "npz" / "validation", seed, **options) for seed in (1, 1, 2))
+def test_the_same_seed_gives_the_same_card_and_temperature_and_seed_change_its_music(corpus, small):
+    def evaluated(seed, temperature=1.0):
+        options = {"pieces": 2, "bars": 8, "long_bars": 0, "temperature": temperature}
+        return evaluate(small, corpus / "npz" / "validation", seed, **options)
+
+    one, other, another, cool = evaluated(1), evaluated(1), evaluated(2), evaluated(1, 0.0)
     assert str(one) == str(other)
     assert one["music"]["metrics"] != another["music"]["metrics"]
+    assert one["music"]["metrics"] != cool["music"]["metrics"]
+    assert "played at temperature 0." in card("a model", {"a model": cool})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--beside", "nope"], "nope: no such checkpoint"),
+        (["--beside", "other.csv"], "other.csv: columns a, b"),
+        (["--beside", "empty"], "empty: no .mid"),
+        (["--beside", "three.safetensors"], "10 voices, the model has 3"),
+        (["--out", "other.csv/card"], "other.csv: cannot be written"),
+    ],
+)
+def test_all_arguments_are_checked_before_anything_is_computed(
+    corpus, small, model, tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.csv").write_text("a,b\n")
+    (tmp_path / "empty").mkdir()
+    small.save(tmp_path / "small.safetensors")
+    model.save(tmp_path / "three.safetensors")
+    computed = []
+    module = import_module("hypermeter.learn.evaluate.card")
+    monkeypatch.setattr(module, "performance_bits", lambda *_: computed.append(1))
+    assert main(["evaluate", "small.safetensors", str(corpus / "npz" / "validation"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1 and not computed
 
 
 def write_bits(path, folder, bits):
-    names = [each.relative_to(folder).as_posix() for each in sorted(folder.rglob("*.npz"))]
-    path.write_text("\n".join(["name,bits", *(f"{name},{each}" for name, each in zip(names, bits))]))
+    names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*.npz"))]
+    path.write_text("\n".join(["name,bits", *(f"{name},{number}" for name, number in zip(names, bits))]))
 
 
-def test_a_system_that_only_tells_its_likelihoods_is_a_row(corpus, tmp_path, monkeypatch, capsys):
+def test_a_system_of_which_only_the_likelihoods_are_known_is_a_row(corpus, small, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    model = HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10")).eval()
-    model.save(tmp_path / "small.safetensors")
+    small.save(tmp_path / "small.safetensors")
     folder = corpus / "npz" / "validation"
-    write_bits(tmp_path / "theirs.csv", folder, performance_bits(model, read_performances(folder)[0]))
+    write_bits(tmp_path / "theirs.csv", folder, performance_bits(small, read_performances(folder)[0]))
     assert main(["evaluate", "small.safetensors", str(folder), "--beside", "theirs.csv", "--pieces", "0"]) == 0
     ours, theirs = (line for line in capsys.readouterr().out.splitlines() if line.startswith(("| small", "| theirs")))
     assert ours.split("|")[3:6] == theirs.split("|")[3:6]  # bits, interval, mean
     assert theirs.split("|")[2].strip() == "-"  # nobody knows its parameters
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("file,nats\na.npz,3\n", "columns file, nats; expected name .* and bits"),
+        ("name,nats\n", "columns name, nats; expected"),
+        ("", "columns none; expected"),
+    ],
+)
+def test_a_csv_of_other_columns_is_named_with_those_that_came(corpus, tmp_path, content, message):
+    (tmp_path / "theirs.csv").write_text(content)
+    with pytest.raises(HypermeterError, match=rf"theirs\.csv: {message}"):
+        evaluate_bits(tmp_path / "theirs.csv", corpus / "npz" / "validation")
 
 
 @pytest.mark.parametrize("rows", [[], ["nan"], ["-1"], ["much"]])
@@ -197,15 +245,6 @@ def test_bits_that_do_not_fit_the_performances_are_refused(corpus, tmp_path, row
     write_bits(tmp_path / "theirs.csv", corpus / "npz" / "validation", rows)
     with pytest.raises(HypermeterError, match=r"theirs\.csv: (no finite bits for|cannot be read)"):
         evaluate_bits(tmp_path / "theirs.csv", corpus / "npz" / "validation")
-
-
-def test_the_temperature_of_the_music_is_told_and_used(corpus):
-    torch.manual_seed(0)
-    model = HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10")).eval()
-    options = {"pieces": 2, "bars": 8, "long_bars": 0}
-    cool, warm = (evaluate(model, corpus / "npz" / "validation", temperature=each, **options) for each in (0.0, 1.0))
-    assert cool["music"]["metrics"] != warm["music"]["metrics"]
-    assert "played at temperature 0." in card("a model", {"a model": cool})
 
 
 def test_a_metric_of_ones_own_is_in_the_card(corpus):
@@ -221,13 +260,13 @@ def test_human_music_is_cut_into_pieces_of_whole_bars():
     grid = Grid(1, 4, 2)
     sequence = np.arange(4 * 21 + 3)[:, None]
     pieces = cut([sequence, sequence[:7]], grid, 12)
-    assert [len(each) // 4 for each in pieces] == [12, 9]  # 21 whole bars; seven steps are too few
+    assert [len(piece) // 4 for piece in pieces] == [12, 9]  # 21 whole bars; seven steps are too few
     assert pieces[1][0] == 48
     assert [piece[0].item() // 4 for piece in cut([sequence], grid, 5)] == [0, 6, 12]  # where a phrase begins
 
 
 def test_music_is_as_near_to_itself_as_can_be():
-    pieces = [groove.hits for groove in read_corpus().values()]
+    pieces = [groove.hits for groove in read_corpus().values()][:5]
     result = compare_music(pieces, pieces, Grid(), pieces, load_kit("gm10").streams)
     assert result["overlap"] == pytest.approx(1, abs=1e-6)
     assert result["repetition_gap"] == 0
@@ -235,7 +274,7 @@ def test_music_is_as_near_to_itself_as_can_be():
     assert {"witek", "lhl", "groove_similarity"} <= set(result["metrics"])
     assert not {"offset_ms", "velocity_range", "drum_density"} & set(result["metrics"])
     assert "avg_hits" not in result["metrics"]  # it would count density twice
-    assert "witek" not in values_of(pieces, Grid())  # no streams, no polyphonic syncopation
+    assert "witek" not in values_of(pieces[:1], Grid())  # no streams, no polyphonic syncopation
 
 
 def test_lengths_are_cut_to_be_distributed_as_those_of_people():
@@ -243,18 +282,18 @@ def test_lengths_are_cut_to_be_distributed_as_those_of_people():
     human = [np.zeros((length, 1)) for length in (32, 32, 8, 8, 32, 16, 32, 20)]  # in order 8 8 16 20 32 32 32 32
     made = cut_alike(pieces, human)
     # the shortest gets the first of eight, the others the third, fifth and seventh
-    assert [len(each) for each in made] == [16, 8, 32, 32]
-    assert [each[0, 0] for each in made] == [32, 12, 32, 32]
-    assert [len(each) for each in cut_alike(human, human)] == [len(each) for each in human]
-    assert [len(each) for each in cut_alike(pieces[:1], human[:2])] == [32]
-    assert [len(each) for each in cut_alike(pieces[1:2], human[:2])] == [12]  # it has no more
+    assert [len(piece) for piece in made] == [16, 8, 32, 32]
+    assert [piece[0, 0] for piece in made] == [32, 12, 32, 32]
+    assert [len(piece) for piece in cut_alike(human, human)] == [len(piece) for piece in human]
+    assert [len(piece) for piece in cut_alike(pieces[:1], human[:2])] == [32]
+    assert [len(piece) for piece in cut_alike(pieces[1:2], human[:2])] == [12]  # it has no more
 
 
 def test_music_that_goes_on_after_the_end_is_as_near_as_what_it_goes_on_from():
     grid, random = Grid(), np.random.default_rng(0)
-    bars = random.integers(8, 32, 20)
-    human = [(random.random((16 * each, 3)) < 0.2).astype(np.uint8) for each in np.sort(bars)]
-    longer = [np.concatenate([each, np.ones((16 * 32 - len(each), 3), np.uint8)]) for each in human]
+    bars = random.integers(8, 32, 8)
+    human = [(random.random((16 * length, 3)) < 0.2).astype(np.uint8) for length in np.sort(bars)]
+    longer = [np.concatenate([hits, np.ones((16 * 32 - len(hits), 3), np.uint8)]) for hits in human]
     result = compare_music(longer, human, grid, human)
     assert result["overlap"] == pytest.approx(1, abs=1e-6)
     assert (result["repetition_gap"], result["distinct"], result["copied"]) == (0, 1, 1)
@@ -263,10 +302,10 @@ def test_music_that_goes_on_after_the_end_is_as_near_as_what_it_goes_on_from():
 
 def test_the_mean_overlap_is_of_the_metrics_that_differ_from_piece_to_piece():
     human = [groove.hits for groove in read_corpus().values()]
-    result = compare_music(human[:4], human[4:], Grid())
-    overlaps = {name: each["overlap"] for name, each in result["metrics"].items()}
+    result = compare_music(human[:4], human[4:8], Grid())
+    overlaps = {name: comparison["overlap"] for name, comparison in result["metrics"].items()}
     assert overlaps.pop("dense_frac") == 1  # no bar of either side is dense
-    overlaps = [each for each in overlaps.values() if not math.isnan(each)]
+    overlaps = [overlap for overlap in overlaps.values() if not math.isnan(overlap)]
     assert result["overlap"] == pytest.approx(sum(overlaps) / len(overlaps))
     full, empty = [np.ones((32, 2), np.uint8)] * 2, [np.zeros((32, 2), np.uint8)] * 2
     assert compare_music(full, empty, Grid())["overlap"] == 0  # all bars dense against none tells them apart
@@ -306,18 +345,18 @@ def test_copies_and_distinct_bars_by_hand():
     assert math.isnan(copied_share([], bars[0]))
 
 
-def test_drift_tells_where_a_piece_grows_denser():
+def test_drift_shows_where_a_piece_grows_denser():
     grid = Grid(1, 4, 2)
     piece = np.zeros((32 * 4, 2), np.uint8)
     piece[24 * 4 :] = 1
     stretches = drift([piece, piece], grid)
     assert list(stretches) == ["bars 1-8", "bars 25-32"]  # there are not 256 bars
-    assert [each["avg_hits"] for each in stretches.values()] == [0, 2]
+    assert [means["avg_hits"] for means in stretches.values()] == [0, 2]
 
 
 def test_pieces_are_as_many_and_as_long_as_asked(model):
     made = generated_pieces(model, model.grid, 3, 5, seed=0)
-    assert [each.shape for each in made] == [(5 * 4, 3)] * 3
+    assert [piece.shape for piece in made] == [(5 * 4, 3)] * 3
     assert not np.array_equal(made[0], made[1])
 
 
@@ -325,7 +364,7 @@ def test_floors_are_fitted_on_train_only():
     train, held_out = performances(64, 32), performances(16, 48)
     alone = floors(train, held_out, 4)
     more = floors(train, [*held_out, np.ones((16, 3), np.uint8)], 4)
-    assert all(each["performances"] == 2 for each in alone.values())
+    assert all(summary["performances"] == 2 for summary in alone.values())
     assert all(more[name]["bits_per_step"] > alone[name]["bits_per_step"] for name in alone)
 
 
@@ -368,11 +407,11 @@ def test_a_shipped_name_is_that_model_beside_a_folder_of_the_name(tmp_path, monk
     hits = np.zeros((32, 10), np.uint8)
     hits[::4, 0] = 1
     np.savez(tmp_path / "groove" / "a.npz", sequence=hits, meta=np.array('{"kit": "gm10"}'))
-    assert main(["evaluate", "groove", "groove", "--pieces", "0", "--long-bars", "0"]) == 0
+    assert main(["evaluate", "groove", "groove", "--pieces", "0"]) == 0
     assert "| groove | 968,291 |" in capsys.readouterr().out
 
 
-def test_what_cannot_be_judged_is_left_out_reported_and_counted(corpus, tmp_path, capsys):
+def test_files_that_do_not_fit_are_left_out_reported_and_counted(corpus, tmp_path, capsys):
     groove = read_corpus()["rock-1"]
     for name in ("a", "b"):
         write_midi(groove, tmp_path / "made" / f"{name}.mid")
@@ -384,7 +423,7 @@ def test_what_cannot_be_judged_is_left_out_reported_and_counted(corpus, tmp_path
     np.savez(tmp_path / "made" / "triplets.npz", sequence=np.ones((480, 10), np.uint8), meta=meta)
     result = evaluate_music(tmp_path / "made", corpus / "npz" / "validation", bars=2)
     assert str(result["music"]) == str(alone["music"])
-    assert [any(name in each for each in result["rejects"]) for name in ("bad.mid", "other.npz", "triplets.npz")]
+    assert [any(name in reason for reason in result["rejects"]) for name in ("bad.mid", "other.npz", "triplets.npz")]
     assert len(result["rejects"]) == 3
     arguments = [str(tmp_path / "made"), str(corpus / "npz" / "validation"), "--bars", "2"]
     assert main(["evaluate", *arguments]) == 0
@@ -446,12 +485,12 @@ def test_a_model_with_a_track_is_judged_by_both_and_by_each(band):
     drums, bass = (result["parts"][name]["bits_per_step"] for name in ("drums", "bass"))
     assert drums + bass == pytest.approx(result["all"]["bits_per_step"], rel=1e-5)
     by_hand = 0.0
-    for each in sequences:
-        step = torch.from_numpy(each).float()[None]
+    for hits in sequences:
+        step = torch.from_numpy(hits).float()[None]
         by_hand -= model(step).step_dist[:, :-1].voices.log_prob(step[..., :3]).sum().item() / math.log(2)
     assert drums == pytest.approx(by_hand / 72, rel=1e-5)
     assert len(result["next_step"]["voice_bits"]) == len(result["voices"]) == 3
-    assert sum(each[0] for each in result["next_step"]["calibration"]) == 3 * (31 + 39)
+    assert sum(cells[0] for cells in result["next_step"]["calibration"]) == 3 * (31 + 39)
     text = card("a band", {"band": result})
     assert f"| band: bass | - | {bass:.3f} |" in text and "of drums and tracks together" in text
 
@@ -460,15 +499,15 @@ def test_parts_of_a_track_that_is_alone_in_its_mixture_are_independent():
     torch.manual_seed(0)
     grid = Grid(2, 2, 2)
     model = HierarchicalDrumModel(3, 8, 8, 8, output="sigmoid", grid=grid, tracks=[BASS.to_dict()]).eval()
-    for each in model.output_layer.parameters():
-        torch.nn.init.zeros_(each)
+    for weights in model.output_layer.parameters():
+        torch.nn.init.zeros_(weights)
     hits = performances(8)[0]
     parts = bits_of_parts(model, [np.concatenate([hits, BASS.encode(np.full(8, 40))], 1)])
     assert parts["drums"] == pytest.approx([3 * 8])
     assert parts["bass"] == pytest.approx([8 * math.log2(1 + BASS.size)])
 
 
-def test_the_number_of_voices_is_told_without_the_columns_of_tracks(band, tmp_path):
+def test_the_number_of_voices_is_reported_without_the_columns_of_tracks(band, tmp_path):
     model, _ = band
     (tmp_path / "other").mkdir()
     np.savez(tmp_path / "other" / "a.npz", sequence=np.zeros((4, 5), np.uint8))
@@ -493,8 +532,8 @@ def test_numbers_out_of_range_are_refused_by_name(model, corpus, capsys, options
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     assert main(["evaluate", "groove", str(corpus / "npz" / "validation"), *flags]) == 2
     assert message in capsys.readouterr().err
-    for judge, own in ((evaluate_bits, {"seed"}), (evaluate_music, {"seed", "bars"})):
-        if set(options) <= own:
+    for judge, taken in ((evaluate_bits, {"seed"}), (evaluate_music, {"seed", "bars"})):
+        if set(options) <= taken:
             with pytest.raises(HypermeterError, match=message):
                 judge("theirs", corpus / "npz" / "validation", **options)
 
@@ -524,7 +563,7 @@ def test_metres_that_were_mixed_in_training_are_judged_together(tmp_path):
     assert (music["music"]["pieces"], music["rejects"]) == (2, [])
 
 
-def test_bits_of_a_name_that_stands_twice_are_refused_and_of_one_that_is_not_there_are_told(corpus, tmp_path, capsys):
+def test_a_name_twice_is_refused_and_an_unknown_name_is_reported(corpus, tmp_path, capsys):
     folder, path = corpus / "npz" / "validation", tmp_path / "theirs.csv"
     number = len(list(folder.rglob("*.npz")))
     write_bits(path, folder, [1] * number)

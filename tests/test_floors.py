@@ -33,18 +33,18 @@ def test_marginals_are_smoothed_by_half_a_hit_and_half_a_silence():
 
 def test_each_step_of_the_bar_has_its_own_probability():
     # first steps 1, 1, 0: 2.5 / 4; second steps 0, 0: .5 / 3
-    found = probabilities(step_of_bar, one_voice(1, 0, 1, 0, 0), one_voice(0, 0, 0))
-    np.testing.assert_allclose(found, [0.625, 0.5 / 3, 0.625])
+    result = probabilities(step_of_bar, one_voice(1, 0, 1, 0, 0), one_voice(0, 0, 0))
+    np.testing.assert_allclose(result, [0.625, 0.5 / 3, 0.625])
 
 
-def test_the_previous_bar_tells_hit_silent_and_not_there_apart():
+def test_the_previous_bar_distinguishes_hit_silent_and_missing():
     # first steps of the bars 1 1 0, second 0 1 1.
     train = one_voice(1, 0, 1, 1, 0, 1)
-    found = probabilities(previous_bar, train, one_voice(1, 0, 0, 1, 1, 0))
+    result = probabilities(previous_bar, train, one_voice(1, 0, 0, 1, 1, 0))
     first_bar = [1.5 / 2, 0.5 / 2]
     second_bar = [1.5 / 3, 1.5 / 2]  # a hit was followed by 1 and by 0; a silence by 1
     third_bar = [0.5, 1.5 / 2]  # a silence at the first step was never followed; a hit at the second by 1
-    np.testing.assert_allclose(found, first_bar + second_bar + third_bar)
+    np.testing.assert_allclose(result, first_bar + second_bar + third_bar)
 
 
 def test_a_file_shorter_than_a_bar_has_no_previous_bar():
@@ -57,11 +57,11 @@ def test_no_floor_looks_at_the_step_that_it_predicts_or_later():
     hits = (random.random((40, 3)) < 0.4).astype(np.uint8)
     for rule in FLOORS.values():
         table = fit(rule, [hits], 16)
-        whole = predict(rule, table, hits, 16)
+        before = predict(rule, table, hits, 16)
         for step in (0, 15, 16, 30):
             other = hits.copy()
             other[step:] ^= 1
-            np.testing.assert_array_equal(predict(rule, table, other, 16)[: step + 1], whole[: step + 1])
+            np.testing.assert_array_equal(predict(rule, table, other, 16)[: step + 1], before[: step + 1])
 
 
 def test_bits_are_summed_over_steps_and_voices():

@@ -1,4 +1,4 @@
-"""The benchmark card: how well a system predicts what it has not seen, and how near its own music is to people's."""
+"""The benchmark card: predictions of held-out performances, and the system's own music compared with people's."""
 
 from typing import TYPE_CHECKING
 

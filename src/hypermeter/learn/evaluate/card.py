@@ -3,7 +3,8 @@
 import csv
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,40 @@ from hypermeter.core.kit import Kit
 from hypermeter.core.limits import check_seed
 from hypermeter.core.tracks import Track
 from hypermeter.io.grooves import read_grooves
-from hypermeter.io.npz import are_alike
-from hypermeter.learn.dataset import common_kit_and_grid, read_folder, read_meta, with_tracks
+from hypermeter.io.npz import have_equal_steps
+from hypermeter.learn.dataset import read_folder, read_meta, read_shared_kit_and_grid, with_tracks
 from hypermeter.learn.evaluate.command import BARS, LONG_BARS, PIECES
 from hypermeter.learn.evaluate.floors import floors
 from hypermeter.learn.evaluate.likelihood import bits_of_parts, forecasts, one_step_ahead, performance_bits, summarize
-from hypermeter.learn.evaluate.music import compare_music, cut, drift, generated_pieces
+from hypermeter.learn.evaluate.music import FEWEST_BARS, compare_music, cut, drift, generated_pieces
 from hypermeter.learn.evaluate.rows import drift_rows, likelihood, metric_rows, music_rows, overview
 from hypermeter.learn.prepare import SPLITS
 from hypermeter.model.hierarchical import HierarchicalDrumModel
+
+Evaluation = Callable[[], dict[str, Any]]
+"""An evaluation whose inputs are read and checked; it returns a system's part of the card."""
+
+
+@dataclass(frozen=True)
+class CardOptions:
+    """The numbers of ``evaluate``.
+
+    Raises:
+        HypermeterError: one of them is out of range.
+    """
+
+    seed: int = 0
+    pieces: int = PIECES
+    bars: int = BARS
+    long_bars: int = LONG_BARS
+    temperature: float = 1.0
+    mix_metres: bool = False
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        for name, least in (("pieces", 0), ("bars", 1), ("long_bars", 0), ("temperature", 0)):
+            if not least <= getattr(self, name) < math.inf:
+                raise HypermeterError(f"evaluate: {name} is {getattr(self, name)}, expected at least {least}")
 
 
 def read_performances(
@@ -33,29 +59,29 @@ def read_performances(
     tracks: Sequence[Track] = (),
     mix_metres: bool = False,
 ) -> tuple[list[np.ndarray], list[list[str]], Kit | None, Grid]:
-    """Performances with a step below a folder, the groups that each belongs to, and the kit and grid of all.
+    """Return hits (T, V), T >= 1, of the performances below a folder, the groups of each, and their kit and grid.
 
     Args:
         npz_dir: the folder.
-        kit: of files that name none; None, nobody knows it.
-        grid: of files that tell none.
-        tracks: whose columns follow the voices of each performance, see ``with_tracks``.
-        mix_metres: as for ``common_kit_and_grid``.
+        kit: kit of files that name none; None, not known.
+        grid: grid of files that name none.
+        tracks: tracks whose columns follow the voices of each performance, see ``with_tracks``.
+        mix_metres: as for ``read_shared_kit_and_grid``.
 
     Raises:
-        HypermeterError: none there, a bad file, or files of different kits or grids.
+        HypermeterError: no performance there, a bad file, or files of different kits or grids.
     """
     files, sequences = read_folder(Path(npz_dir))
-    sequences = [with_tracks(*each, tracks) for each in zip(files, sequences, strict=True)]
-    return sequences, _groups_of(files), *common_kit_and_grid(files, kit, grid, mix_metres)
+    sequences = [with_tracks(path, hits, tracks) for path, hits in zip(files, sequences, strict=True)]
+    return sequences, _groups_of(files), *read_shared_kit_and_grid(files, kit, grid, mix_metres)
 
 
 def _groups_of(files: Sequence[Path]) -> list[list[str]]:
-    """What each performance is by its meta: beat or fill, and its style."""
+    """Return the groups of each performance, from its meta: beat or fill, and its style."""
     groups = []
     for meta in map(read_meta, files):
         style, beat_type = meta.get("style"), meta.get("beat_type")
-        groups.append([each for each in (beat_type, style and f"style: {style.split('/')[0]}") if each])
+        groups.append([group for group in (beat_type, style and f"style: {style.split('/')[0]}") if group])
     return groups
 
 
@@ -70,109 +96,108 @@ def evaluate(
     temperature: float = 1.0,
     mix_metres: bool = False,
 ) -> dict[str, Any]:
-    """Everything the card says of a model, as a dict that JSON can hold.
+    """Return a model's part of the card, as a dict that JSON can hold.
 
     Args:
         model: in eval mode.
         npz_dir: folder of performances that the model has not seen. Where a folder ``train`` stands beside it, the
-            floors are fitted on that, and copied bars are looked for there.
-        seed: of the bootstrap and of the music.
-        pieces: that the model plays; 0 leaves out the music.
-        bars: of each; for the comparison they are cut to lengths as people's pieces have them.
-        long_bars: of the pieces that tell whether it drifts; 0 leaves that out.
-        temperature: at which the model plays, at least 0.
-        mix_metres: take performances in several metres whose bars have as many steps, as if all were in the model's.
+            floors are fitted on that, and copied bars are counted against it.
+        seed, pieces, bars, long_bars, temperature, mix_metres: as in ``evaluate_command``.
 
     Raises:
         HypermeterError: no .npz there, a bad one, or of another kit or grid than the model's; a number out of range.
     """
-    check_numbers(seed, pieces, bars, long_bars, temperature)
+    return model_evaluation(model, npz_dir, CardOptions(seed, pieces, bars, long_bars, temperature, mix_metres))()
+
+
+def model_evaluation(model: HierarchicalDrumModel, npz_dir: str | Path, options: CardOptions) -> Evaluation:
+    """Read and check the inputs of ``evaluate``, and return what computes it."""
+    mix_metres, seed = options.mix_metres, options.seed
     sequences, groups, kit, grid = read_performances(npz_dir, model.kit, model.grid, model.tracks, mix_metres)
-    if mix_metres and are_alike(grid, model.grid):
+    if mix_metres and have_equal_steps(grid, model.grid):
         grid = model.grid
-    _check(model, sequences, kit, grid, npz_dir)
-    drums = [each[:, : model.num_drums] for each in sequences]
-    bits, steps = performance_bits(model, sequences), np.array([len(each) for each in sequences])
-    result: dict[str, Any] = {
-        "parameters": sum(each.numel() for each in model.parameters()),
-        **_bits_of_groups(bits, steps, groups, seed),
-        "forecasts": forecasts(model, sequences),
-        "next_step": one_step_ahead(model, sequences),
-        "voices": list(kit.names) if kit else [f"voice {column}" for column in range(model.num_drums)],
-        "seed": seed,
-    }
-    if model.tracks:
-        parts = bits_of_parts(model, sequences)
-        result["parts"] = {name: summarize(each, steps, seed) for name, each in parts.items()}
-    if pieces:
-        result["temperature"] = temperature
+    _check_fits(model, sequences, kit, grid, npz_dir)
+    drums = [hits[:, : model.num_drums] for hits in sequences]
     train = _train_beside(npz_dir, drums, kit, grid, mix_metres)
-    if train:
-        result["floors"] = floors(train, drums, grid.steps_per_bar, seed)
-    theirs = cut(drums, grid, bars)
-    if pieces and theirs:
-        made = generated_pieces(model, grid, pieces, bars, seed, temperature)
-        result["music"] = compare_music(made, theirs, grid, train, kit.streams if kit else None)
-    if pieces and long_bars:
-        result["long_bars"] = long_bars
-        result["drift"] = drift(generated_pieces(model, grid, pieces, long_bars, seed, temperature), grid)
-    return result
 
+    def run() -> dict[str, Any]:
+        bits, steps = performance_bits(model, sequences), np.array(list(map(len, sequences)))
+        result: dict[str, Any] = {
+            "parameters": sum(weights.numel() for weights in model.parameters()),
+            **_bits_of_groups(bits, steps, groups, seed),
+            "forecasts": forecasts(model, sequences),
+            "next_step": one_step_ahead(model, sequences),
+            "voices": list(kit.names) if kit else [f"voice {column}" for column in range(model.num_drums)],
+            "seed": seed,
+        }
+        if model.tracks:
+            parts = bits_of_parts(model, sequences)
+            result["parts"] = {name: summarize(part_bits, steps, seed) for name, part_bits in parts.items()}
+        if train:
+            result["floors"] = floors(train, drums, grid.steps_per_bar, seed)
+        if not options.pieces:
+            return result
+        result["temperature"] = options.temperature
+        if human := cut(drums, grid, options.bars):
+            generated = generated_pieces(model, grid, options.pieces, options.bars, seed, options.temperature)
+            result["music"] = compare_music(generated, human, grid, train, kit.streams if kit else None)
+        if options.long_bars:
+            generated = generated_pieces(model, grid, options.pieces, options.long_bars, seed, options.temperature)
+            result |= {"long_bars": options.long_bars, "drift": drift(generated, grid)}
+        return result
 
-def check_numbers(seed: int = 0, pieces: int = 0, bars: int = 1, long_bars: int = 0, temperature: float = 0.0) -> None:
-    check_seed(seed)
-    for name, value, least in (
-        ("pieces", pieces, 0),
-        ("bars", bars, 1),
-        ("long_bars", long_bars, 0),
-        ("temperature", temperature, 0),
-    ):
-        if not least <= value < math.inf:
-            raise HypermeterError(f"evaluate: {name} is {value}, expected at least {least}")
+    return run
 
 
 def _bits_of_groups(bits: np.ndarray, steps: np.ndarray, groups: Sequence[Sequence[str]], seed: int) -> dict[str, Any]:
-    """``summarize`` of all performances, and of each group."""
+    """Return ``summarize`` of all performances, and of each group."""
     by_group: dict[str, dict[str, float]] = {}
-    for group in sorted({each for members in groups for each in members}):
-        rows = np.array([group in members for members in groups])
+    for group in sorted({name for names in groups for name in names}):
+        rows = np.array([group in names for names in groups])
         by_group[group] = summarize(bits[rows], steps[rows], seed)
     return {"all": summarize(bits, steps, seed), "groups": by_group}
 
 
 def evaluate_bits(path: str | Path, npz_dir: str | Path, seed: int = 0, *, mix_metres: bool = False) -> dict[str, Any]:
-    """The card of a system of which only the likelihoods are known.
+    """Return the part of a system of which only the likelihoods are known.
 
     Args:
         path: CSV with the columns ``name``, a performance as its path below npz_dir, and ``bits``, -log2 of the
-            probability of all of it. Every performance with a step in it is there once. Other names are left out:
+            probability of all of it. Each performance with at least one step has one row. Other names are left out:
             ``rejects`` has them.
         npz_dir: folder of performances.
-        seed: of the bootstrap.
-        mix_metres: as for ``common_kit_and_grid``.
+        seed: seed of the bootstrap.
+        mix_metres: as for ``read_shared_kit_and_grid``.
 
     Raises:
-        HypermeterError: a file that cannot be read, without a finite number of bits for each performance, or with a
-            name twice.
+        HypermeterError: a file that cannot be read, with other columns, without a finite number of bits for each
+            performance, or with a name twice.
     """
-    check_numbers(seed)
+    check_seed(seed)
     files, sequences = read_folder(Path(npz_dir))
-    common_kit_and_grid(files, mix_metres=mix_metres)  # of several, bits would not be of one thing
-    names = [each.relative_to(npz_dir).as_posix() for each in files]
+    read_shared_kit_and_grid(files, mix_metres=mix_metres)  # bits of several could not be compared
+    names = [file.relative_to(npz_dir).as_posix() for file in files]
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = [(row["name"], float(row["bits"])) for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or ()
+            if not {"name", "bits"} <= set(columns):
+                raise HypermeterError(
+                    f"{path}: columns {', '.join(columns) or 'none'}; expected name (path of a performance below"
+                    f" {npz_dir}) and bits"
+                )
+            rows = [(row["name"], float(row["bits"])) for row in reader]
+    except (OSError, UnicodeDecodeError, TypeError, ValueError, csv.Error) as error:
         raise HypermeterError(f"{path}: cannot be read ({error}); expected CSV with name and bits") from error
-    found = dict(rows)
-    if len(found) < len(rows):
+    bits_of_name = dict(rows)
+    if len(bits_of_name) < len(rows):
         (twice, _), *_ = Counter(name for name, _ in rows).most_common(1)
         raise HypermeterError(f"{path}: {twice} more than once; expected one row for each performance")
-    rejects = [f"{path}: {name} is no performance in {npz_dir}" for name in sorted(set(found) - set(names))]
+    rejects = [f"{path}: {name} is no performance in {npz_dir}" for name in sorted(set(bits_of_name) - set(names))]
     for name in names:
-        if not 0 <= found.get(name, math.nan) < math.inf:
+        if not 0 <= bits_of_name.get(name, math.nan) < math.inf:
             raise HypermeterError(f"{path}: no finite bits for {name}; expected a row for each performance")
-    bits, steps = np.array([found[name] for name in names]), np.array([len(each) for each in sequences])
+    bits, steps = np.array([bits_of_name[name] for name in names]), np.array(list(map(len, sequences)))
     return {**_bits_of_groups(bits, steps, _groups_of(files), seed), "rejects": rejects, "seed": seed}
 
 
@@ -185,57 +210,73 @@ def evaluate_music(
     kit: str = "gm10",
     mix_metres: bool = False,
 ) -> dict[str, Any]:
-    """The card of music that some other system wrote: a folder of MIDI or .npz, without likelihoods.
+    """Return the part of a system of which only the music is known: a folder of MIDI or .npz.
 
-    What cannot be read, or is of another kit or grid than the performances, is left out: ``rejects`` has the reasons.
-    With ``mix_metres``, performances and pieces may be in several metres whose bars have as many steps.
+    Files that cannot be read, or of another kit or grid than the performances, are left out: ``rejects`` has the
+    reasons. With ``mix_metres``, performances and pieces may be in several metres whose bars have equally many steps.
+
+    ``kit`` is that of MIDI files where the performances name none; the rest is as in ``evaluate``.
 
     Raises:
-        HypermeterError: no piece that is long enough is left.
+        HypermeterError: a number out of range, or no piece that is long enough is left.
     """
-    check_numbers(seed, bars=bars)
-    sequences, _, own_kit, grid = read_performances(npz_dir, mix_metres=mix_metres)
+    return music_evaluation(folder, npz_dir, CardOptions(seed, bars=bars, mix_metres=mix_metres), kit)()
+
+
+def music_evaluation(folder: str | Path, npz_dir: str | Path, options: CardOptions, kit: str = "gm10") -> Evaluation:
+    """Read and check the inputs of ``evaluate_music``, and return what computes it."""
+    bars, mix_metres = options.bars, options.mix_metres
+    sequences, _, shared_kit, grid = read_performances(npz_dir, mix_metres=mix_metres)
     rejects: list[str] = []
     pieces = []
-    for name, groove, _ in read_grooves(folder, own_kit or kit, grid, rejects):
-        fits = groove.grid == grid or (mix_metres and are_alike(groove.grid, grid))
+    for name, groove, _ in read_grooves(folder, shared_kit or kit, grid, rejects):
+        fits = groove.grid == grid or (mix_metres and have_equal_steps(groove.grid, grid))
         if fits and groove.hits.shape[1] == sequences[0].shape[1]:
             pieces.append(groove.hits)
         else:
             rejects.append(f"{Path(folder, name)}: of another kit or grid than {npz_dir}; write it on the same")
-    made, theirs = cut(pieces, grid, bars), cut(sequences, grid, bars)
-    if not theirs:
-        raise HypermeterError(f"{npz_dir}: no performance of at least 8 bars; expected longer ones to compare with")
-    if not made:
+    generated, human = cut(pieces, grid, bars), cut(sequences, grid, bars)
+    if not human:
+        raise HypermeterError(
+            f"{npz_dir}: no performance of at least {FEWEST_BARS} bars; expected longer ones to compare with"
+        )
+    if not generated:
         reason = f" ({rejects[0]})" if rejects else ""
-        raise HypermeterError(f"{folder}: no piece of at least 8 bars; expected pieces of about {bars} bars{reason}")
-    train = _train_beside(npz_dir, sequences, own_kit, grid, mix_metres)
-    music = compare_music(made, theirs, grid, train, own_kit.streams if own_kit else None)
-    return {"music": music, "rejects": rejects, "seed": seed}
+        raise HypermeterError(
+            f"{folder}: no piece of at least {FEWEST_BARS} bars; expected pieces of about {bars} bars{reason}"
+        )
+    train = _train_beside(npz_dir, sequences, shared_kit, grid, mix_metres)
+
+    def run() -> dict[str, Any]:
+        music = compare_music(generated, human, grid, train, shared_kit.streams if shared_kit else None)
+        return {"music": music, "rejects": rejects, "seed": options.seed}
+
+    return run
 
 
 def _train_beside(
     npz_dir: str | Path, drums: Sequence[np.ndarray], kit: Kit | None, grid: Grid, mix_metres: bool
 ) -> list[np.ndarray]:
-    """Performances of the folder ``train`` beside a split; none where there is none, or where it is that one.
+    """Return the performances of the folder ``train`` beside a held-out split; none where there is no such folder.
 
     Raises:
-        HypermeterError: of other voices or another grid than the performances of the split.
+        HypermeterError: they are of other voices or another grid than the performances of the split.
     """
     folder = Path(npz_dir).resolve()
     train = folder.parent / SPLITS[0]
     if folder.name not in SPLITS[1:] or not train.is_dir():
         return []
-    sequences, _, own_kit, own_grid = read_performances(train, kit, grid, mix_metres=mix_metres)
-    fits = own_grid == grid or (mix_metres and are_alike(own_grid, grid))
-    if not fits or own_kit != kit or sequences[0].shape[1] != drums[0].shape[1]:
+    sequences, _, train_kit, train_grid = read_performances(train, kit, grid, mix_metres=mix_metres)
+    fits = train_grid == grid or (mix_metres and have_equal_steps(train_grid, grid))
+    if not fits or train_kit != kit or sequences[0].shape[1] != drums[0].shape[1]:
         raise HypermeterError(f"{train}: of another kit or grid than {folder.name} beside it; prepare both alike")
     return sequences
 
 
-def _check(
+def _check_fits(
     model: HierarchicalDrumModel, sequences: Sequence[np.ndarray], kit: Kit | None, grid: Grid, where: str | Path
 ) -> None:
+    """Raise if the performances are of other voices or another grid than the model's."""
     voices = sequences[0].shape[1] - (model.width - model.num_drums)
     if voices != model.num_drums:
         raise HypermeterError(f"{where}: {voices} voices, the model has {model.num_drums}; use its kit")
@@ -250,10 +291,10 @@ def _check(
 
 
 def card(title: str, systems: dict[str, dict[str, Any]]) -> str:
-    """Systems as Markdown: one row each in the tables that compare them, then the details of the first."""
+    """Return systems as Markdown: one row each in the tables that compare them, then the details of the first."""
     name, first = next(iter(systems.items()))
     lines = [f"# {title}", "", *overview(systems), ""]
-    if any("parts" in each for each in systems.values()):
+    if any("parts" in result for result in systems.values()):
         lines += [
             "Bits of a model with tracks are of drums and tracks together, and in the rows after it of each: of the"
             " drums, and of a track given the drums of the same step. Floors, hits, forecasts and music are of"
@@ -262,19 +303,15 @@ def card(title: str, systems: dict[str, dict[str, Any]]) -> str:
         ]
     if "next_step" in first:
         lines += likelihood(name, first)
-    if any("music" in each for each in systems.values()):
+    if any("music" in result for result in systems.values()):
         lines += ["", "## Music", "", *music_rows(systems)]
-    for system, each in systems.items():
-        if each.get("rejects"):
-            lines += ["", f"Left out of {system}: {len(each['rejects'])}, which cannot be read or do not fit."]
+    for system, result in systems.items():
+        if result.get("rejects"):
+            lines += ["", f"Left out of {system}: {len(result['rejects'])}, which cannot be read or do not fit."]
     if "music" in first:
         lines += ["", *metric_rows(name, first["music"])]
     if first.get("drift"):
-        lines += [
-            "",
-            f"Over {first['long_bars']} bars, means over the pieces of {name}:",
-            "",
-            *drift_rows(first["drift"]),
-        ]
-    played = f", and music, played at temperature {first['temperature']:g}" if "temperature" in first else ""
-    return "\n".join([*lines, "", f"Seed {first['seed']}: bootstrap over performances{played}.", ""])
+        heading = f"Over {first['long_bars']} bars, means over the pieces of {name}:"
+        lines += ["", heading, "", *drift_rows(first["drift"])]
+    music = f", and music, played at temperature {first['temperature']:g}" if "temperature" in first else ""
+    return "\n".join([*lines, "", f"Seed {first['seed']}: bootstrap over performances{music}.", ""])

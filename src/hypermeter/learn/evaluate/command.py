@@ -1,13 +1,12 @@
 """The ``evaluate`` command: one or more systems on held-out performances, as a card in Markdown and JSON."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from hypermeter.core.files import atomic_write
-from hypermeter.io.checkpoint import shipped_models
+if TYPE_CHECKING:
+    from hypermeter.learn.evaluate.card import CardOptions, Evaluation
 
 PIECES = 64
 BARS = 32
@@ -29,53 +28,66 @@ def evaluate_command(
     """Print the benchmark card of a model on held-out performances.
 
     Bits per step are summed over voices, and tracks where the model has them: lower is better. Each performance is
-    read whole, each step predicted from all before it. Then the model plays, and its music is compared with people's.
+    read as a whole, each step predicted from all before it. Then the model generates music, which is compared with
+    people's.
 
     Args:
-        model: a shipped model's name, a checkpoint, or the folder of a training run. Of some other system: a folder of
-            MIDI or .npz that it wrote, of which the music is judged, or a CSV of the bits that each performance costs
-            it, with the columns name (the path below NPZ_DIR) and bits.
+        model: a shipped model's name, a checkpoint, or the folder of a training run. Of another system: a folder of
+            MIDI or .npz that it wrote, whose music is compared, or a CSV of the bits that each performance costs it,
+            with the columns name (the path below NPZ_DIR) and bits.
         npz_dir: folder of .npz, such as the validation folder that prepare wrote, with train beside it.
-        beside: more of the same, each a row in the tables that compare systems.
-        out: where given, the card goes to OUT.md and OUT.json as well.
-        seed: of the bootstrap and of the music.
-        pieces: that a model plays; 0 leaves out the music.
-        bars: of each; for the comparison they are cut to lengths as people's pieces have them.
-        long_bars: of the pieces that tell whether it drifts; 0 leaves that out.
-        temperature: at which models play, at least 0.
-        mix_metres: take performances in several metres whose bars have as many steps, such as 3/4 and 6/8 in
+        beside: further systems, each a row in the tables that compare them.
+        out: also write the card to OUT.md and OUT.json.
+        seed: seed of the bootstrap and of the music.
+        pieces: pieces that a model generates; 0 leaves out the music.
+        bars: bars of each; for the comparison they are cut to lengths distributed as those of people's pieces.
+        long_bars: bars of the pieces that show drift; 0 leaves that out.
+        temperature: temperature of the generated music, at least 0.
+        mix_metres: take performances in several metres whose bars have equally many steps, such as 3/4 and 6/8 in
             sixteenths, as if all were in the model's, as train does.
 
     Raises:
-        HypermeterError: a model, folder or file that does not fit, or a number out of range.
+        HypermeterError: a model, folder or file that does not fit, or a number out of range; before anything is
+            computed.
     """
-    from hypermeter.learn.evaluate.card import card, check_numbers, evaluate, evaluate_bits, evaluate_music
-    from hypermeter.model.hierarchical import load
+    import json
+    from dataclasses import replace
+
+    from hypermeter.core.files import atomic_write
+    from hypermeter.learn.evaluate.card import CardOptions, card
+    from hypermeter.learn.outputs import check_folder
     from hypermeter.music.tables import to_json
 
-    check_numbers(seed, pieces, bars, long_bars, temperature)
-    systems: dict[str, dict[str, Any]] = {}
-    for name in (model, *beside):
-        if _is_music(name):
-            systems[name] = evaluate_music(name, npz_dir, bars=bars, seed=seed, mix_metres=mix_metres)
-        elif Path(name).suffix == ".csv":
-            systems[name] = evaluate_bits(name, npz_dir, seed, mix_metres=mix_metres)
-        else:
-            options: dict[str, Any] = {"pieces": pieces, "bars": bars, "temperature": temperature}
-            options |= {"long_bars": 0 if systems else long_bars, "mix_metres": mix_metres}
-            systems[name] = evaluate(load(name), npz_dir, seed, **options)
-        for reason in systems[name].get("rejects", ()):
+    options = CardOptions(seed, pieces, bars, long_bars, temperature, mix_metres)
+    if out is not None:
+        check_folder(out.parent)
+    evaluations = {model: _evaluation(model, npz_dir, options)}
+    for name in beside:
+        evaluations[name] = _evaluation(name, npz_dir, replace(options, long_bars=0))
+    systems = {name: evaluation() for name, evaluation in evaluations.items()}
+    for result in systems.values():
+        for reason in result.get("rejects", ()):
             print(f"left out: {reason}")
     text = card(f"{model} on {npz_dir.name}", systems)
     print(text)
     if out is not None:
         content = json.dumps(to_json(systems), indent=1) + "\n"
-        for path, each in ((out.with_suffix(".md"), text), (out.with_suffix(".json"), content)):
+        for path, page in ((out.with_suffix(".md"), text), (out.with_suffix(".json"), content)):
             with atomic_write(path) as temporary:
-                temporary.write_text(each, encoding="utf-8")
+                temporary.write_text(page, encoding="utf-8")
             print(path)
 
 
-def _is_music(name: str) -> bool:
-    """A folder without weights is music."""
-    return name not in shipped_models() and Path(name).is_dir() and not any(Path(name).glob("*.safetensors"))
+def _evaluation(name: str, npz_dir: Path, options: "CardOptions") -> "Evaluation":
+    """Read and check a system: a folder without weights is music, a CSV is bits, all else a model."""
+    from hypermeter.io.checkpoint import shipped_models
+    from hypermeter.learn.evaluate.card import evaluate_bits, model_evaluation, music_evaluation
+    from hypermeter.model.hierarchical import load
+
+    path = Path(name)
+    if name not in shipped_models() and path.is_dir() and not any(path.glob("*.safetensors")):
+        return music_evaluation(name, npz_dir, options)
+    if path.suffix == ".csv":
+        result = evaluate_bits(name, npz_dir, options.seed, mix_metres=options.mix_metres)
+        return lambda: result
+    return model_evaluation(load(name), npz_dir, options)

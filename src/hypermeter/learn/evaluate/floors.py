@@ -1,7 +1,7 @@
-"""What counting gives: bits per step of three tables, the floors that a model has to be well below.
+"""Floors: bits per step of three tables of counts, which a model must be well below.
 
-A predictor is a table of probabilities (rows, V) and a rule that tells which row holds at each step and voice, from
-the position and the bar before. Each table is fitted on training files and scored on whole held-out files.
+A predictor is a table of probabilities (rows, V) and a rule that chooses the row for each step and voice, from the
+position and the bar before. Each table is fitted on training files and scored on held-out files.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,21 +11,21 @@ import numpy as np
 from hypermeter.learn.evaluate.likelihood import summarize
 
 Rule = Callable[[np.ndarray, int], np.ndarray]
-"""Hits (T, V) and steps per bar to a row of the table for each step and voice, (T, V)."""
+"""Hits (T, V) and steps per bar -> row of the table for each step and voice, (T, V)."""
 
 
 def same_everywhere(hits: np.ndarray, steps_per_bar: int) -> np.ndarray:
-    """One row."""
+    """Use one row."""
     return np.zeros(hits.shape, int)
 
 
 def step_of_bar(hits: np.ndarray, steps_per_bar: int) -> np.ndarray:
-    """One row for each step of the bar."""
+    """Use one row for each step of the bar."""
     return np.broadcast_to(np.arange(len(hits))[:, None] % steps_per_bar, hits.shape)
 
 
 def previous_bar(hits: np.ndarray, steps_per_bar: int) -> np.ndarray:
-    """Three rows for each step of the bar: the cell one bar before was silent, was hit, or is before the file began."""
+    """Use three rows for each step of the bar: the cell a bar before is silent, hit, or before the file begins."""
     before = np.full(hits.shape, 2)
     before[steps_per_bar:] = hits[:-steps_per_bar]
     return step_of_bar(hits, steps_per_bar) * 3 + before
@@ -39,7 +39,7 @@ FLOORS: dict[str, Rule] = {
 
 
 def fit(rule: Rule, sequences: Sequence[np.ndarray], steps_per_bar: int) -> np.ndarray:
-    """The table of a rule, (rows, V): (hits + 1/2) / (steps + 1) of each row and voice; 1/2 in a row never seen."""
+    """Return a rule's table (rows, V): (hits + 1/2) / (steps + 1) of each row and voice; 1/2 in a row never used."""
     rows = 3 * steps_per_bar
     voices = sequences[0].shape[1]
     hits, steps = np.zeros((rows, voices)), np.zeros((rows, voices))
@@ -51,33 +51,33 @@ def fit(rule: Rule, sequences: Sequence[np.ndarray], steps_per_bar: int) -> np.n
 
 
 def predict(rule: Rule, table: np.ndarray, hits: np.ndarray, steps_per_bar: int) -> np.ndarray:
-    """Probability of a hit, (T, V) in (0, 1)."""
+    """Return the probability of a hit, (T, V) in (0, 1)."""
     return np.take_along_axis(table, rule(hits, steps_per_bar), axis=0)
 
 
 def bits(probs: np.ndarray, hits: np.ndarray) -> float:
-    """-log2 p of all cells together, each voice on its own."""
+    """Return -log2 p, summed over all cells, with independent voices."""
     return float(-np.log2(np.where(hits > 0, probs, 1 - probs)).sum())
 
 
 def floors(
     train: Sequence[np.ndarray], held_out: Sequence[np.ndarray], steps_per_bar: int, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Each of FLOORS, in bits per step summed over voices.
+    """Return each of FLOORS, in bits per step summed over voices.
 
     Args:
         train: hits (T, V) of each file to fit on.
         held_out: hits (T, V) of each file to score, T >= 1.
-        steps_per_bar: steps.
-        seed: of the bootstrap over performances.
+        steps_per_bar: steps in a bar.
+        seed: seed of the bootstrap over performances.
 
     Returns:
-        By name, as ``summarize``.
+        Name -> ``summarize``.
     """
-    steps = np.array([len(each) for each in held_out])
+    steps = np.array(list(map(len, held_out)))
     results = {}
     for name, rule in FLOORS.items():
         table = fit(rule, train, steps_per_bar)
-        total = np.array([bits(predict(rule, table, each, steps_per_bar), each) for each in held_out])
+        total = np.array([bits(predict(rule, table, hits, steps_per_bar), hits) for hits in held_out])
         results[name] = summarize(total, steps, seed)
     return results

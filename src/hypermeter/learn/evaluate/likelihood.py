@@ -1,4 +1,4 @@
-"""How well a model predicts performances that it has not seen."""
+"""Measures of a model's predictions on performances that it has not seen."""
 
 import math
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ def performance_bits(
     plans: Sequence[Plan] | None = None,
     batch_steps: int = 16_384,
 ) -> np.ndarray:
-    """-log2 p of each whole performance, each step given all before it.
+    """Return -log2 p of each performance, each step given all before it.
 
     Args:
         model: in eval mode.
         sequences: hits (T, V) of each performance, T >= 1, with the columns of the model's tracks after them.
-        plans: of each, under which it is predicted; left out, nothing is asked.
-        batch_steps: most steps that run together, padding included; it does not change the result.
+        plans: conditions of each; None, no plan.
+        batch_steps: most steps in a batch, padding included; it does not change the result.
 
     Returns:
         (performances,) bits, summed over steps, voices and tracks.
@@ -44,8 +44,8 @@ def performance_bits(
         while order and (len(batch) + 1) * len(sequences[batch[0]]) <= batch_steps:
             batch.append(order.pop())
         rows = [torch.from_numpy(sequences[index]).float() for index in batch]
-        asked = {} if plans is None else {"plan": stack([plans[index] for index in batch])}
-        log_prob = model.log_prob(pad_sequence(rows, batch_first=True).to(next(model.parameters()).device), **asked)
+        options = {} if plans is None else {"plan": stack([plans[index] for index in batch])}
+        log_prob = model.log_prob(pad_sequence(rows, batch_first=True).to(next(model.parameters()).device), **options)
         for index, row in zip(batch, log_prob.double().cpu(), strict=True):
             bits[index] = -row[: len(sequences[index])].sum().item() / math.log(2)
     return bits
@@ -53,37 +53,37 @@ def performance_bits(
 
 @torch.no_grad()
 def bits_of_parts(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """What ``performance_bits`` consist of where there are tracks: (performances,) of the drums, and of each track.
+    """Return the parts of ``performance_bits``, (performances,) each: of the drums, and of each track.
 
-    A track's are given the drums, and the tracks before it, of the same step; all of them sum to ``performance_bits``.
+    A track's bits are given the drums, and the tracks before it, of the same step.
     """
     stops = (model.num_drums, *(stop for _, stop in model.groups))
     device = next(model.parameters()).device
-    found = []
+    bits = []
     for sequence in sequences:
         step = torch.from_numpy(sequence).float()[None].to(device)
         dist = model(step).step_dist[:, :-1]
         assert isinstance(dist, Mixture)
         nats = [-dist.only(0, stop).log_prob(step[..., :stop]).double().sum().item() for stop in stops]
-        found.append(np.diff(nats, prepend=0.0) / math.log(2))
+        bits.append(np.diff(nats, prepend=0.0) / math.log(2))
     names = ("drums", *(track.name for track in model.tracks))
-    return dict(zip(names, np.array(found).T, strict=True))
+    return dict(zip(names, np.array(bits).T, strict=True))
 
 
 def bits_per_step(
     model: HierarchicalDrumModel, sequences: Sequence[np.ndarray], plans: Sequence[Plan] | None = None
 ) -> float:
-    """Bits per step, summed over voices and tracks, of all performances together (long ones weigh more)."""
+    """Return bits per step, summed over voices and tracks, of all performances together (long ones weigh more)."""
     return float(performance_bits(model, sequences, plans).sum() / sum(map(len, sequences)))
 
 
 def summarize(bits: np.ndarray, steps: np.ndarray, seed: int = 0) -> dict[str, float]:
-    """Bits per step with a 95 % interval by bootstrap over performances.
+    """Return bits per step with a 95 % interval by bootstrap over performances.
 
     Args:
-        bits: (performances,) of each.
-        steps: (performances,) of each.
-        seed: of the bootstrap.
+        bits: (performances,), in all.
+        steps: (performances,), lengths.
+        seed: seed of the bootstrap.
 
     Returns:
         ``bits_per_step`` (all steps together), ``low`` and ``high`` of it, ``mean_of_performances``, ``performances``,
@@ -103,10 +103,10 @@ def summarize(bits: np.ndarray, steps: np.ndarray, seed: int = 0) -> dict[str, f
 
 @torch.no_grad()
 def forecasts(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray]) -> dict[str, dict[str, float]]:
-    """Next bar and next phrase against repeating the last: cross entropy (nats) and squared error, a cell.
+    """Return cross entropy (nats) and squared error a cell of the next bar and phrase, beside repeating the last.
 
-    A repeated pattern is kept within .02 to .98 for the cross entropy, as its logarithm would be infinite otherwise.
-    Only whole bars and phrases that have one before them are forecast, and of those the drums; NaN where there is none.
+    For the cross entropy a repeated pattern is clipped to .02 to .98, as its logarithm would be infinite otherwise.
+    Only drums of whole bars and phrases after the first are forecast; NaN where there are none.
     """
     totals: dict[str, dict[str, float]] = {
         level: dict.fromkeys(("model_bce", "last_bce", "model_mse", "last_mse", "cells"), 0.0)
@@ -147,16 +147,16 @@ def _add_forecast(sums: dict[str, float], logits: Tensor, patterns: Tensor) -> N
 
 @torch.no_grad()
 def one_step_ahead(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray]) -> dict[str, Any]:
-    """Forecasts of single cells of the drums, one step ahead, from the second step on.
+    """Return measures of forecasts of the drums' cells, one step ahead, from the second step on.
 
     Returns:
         ``precision``, ``recall`` and ``f1`` of hits forecast with a probability of at least one half;
         ``calibration_error``, the mean distance of forecast and frequency over ``CALIBRATION_BINS`` bins of equal
         width, weighted by their cells; ``calibration``, a list of (cells, mean forecast, frequency of a hit) by bin;
-        ``voice_bits``, a list of the bits a step of each voice on its own. Their sum is more than the bits of all
-        voices together, by what the model knows of playing together.
+        ``voice_bits``, a list of the bits a step of each voice on its own. Their sum is more than the joint bits of all
+        voices, by the dependence between voices that the model has learnt.
     """
-    found = forecast = played = steps = 0.0
+    right = forecast = played = steps = 0.0
     bins = torch.zeros(CALIBRATION_BINS, 3, dtype=torch.float64)
     voice_nats = torch.zeros(model.num_drums, dtype=torch.float64)
     device = next(model.parameters()).device
@@ -164,22 +164,22 @@ def one_step_ahead(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray]
         hits = torch.from_numpy(sequence[1:, : model.num_drums]).double()
         step = torch.from_numpy(sequence).float()[None].to(device)
         probs = model(step).step_preds[0, :-1, : model.num_drums].double().cpu()
-        found += (hits * (probs >= 0.5)).sum().item()
+        right += (hits * (probs >= 0.5)).sum().item()
         forecast += (probs >= 0.5).sum().item()
         played += hits.sum().item()
         steps += len(hits)
-        of_cell = (probs * CALIBRATION_BINS).long().clamp_max(CALIBRATION_BINS - 1).flatten()
+        bin_of_cell = (probs * CALIBRATION_BINS).long().clamp_max(CALIBRATION_BINS - 1).flatten()
         cells = torch.stack([torch.ones_like(probs), probs, hits], -1).flatten(0, 1)
-        bins.index_add_(0, of_cell, cells)
+        bins.index_add_(0, bin_of_cell, cells)
         voice_nats -= torch.where(hits > 0, probs, 1 - probs).clamp_min(1e-12).log().sum(0)
-    precision, recall = found / max(forecast, 1), found / max(played, 1)
+    precision, recall = right / max(forecast, 1), right / max(played, 1)
     count = bins[:, 0].clamp_min(1)
-    apart = (bins[:, 1] - bins[:, 2]).abs().sum() / bins[:, 0].sum().clamp_min(1)
+    error = (bins[:, 1] - bins[:, 2]).abs().sum() / bins[:, 0].sum().clamp_min(1)
     return {
         "precision": precision,
         "recall": recall,
-        "f1": 2 * found / max(forecast + played, 1),
-        "calibration_error": apart.item(),
+        "f1": 2 * right / max(forecast + played, 1),
+        "calibration_error": error.item(),
         "calibration": torch.stack([bins[:, 0], bins[:, 1] / count, bins[:, 2] / count], -1).tolist(),
         "voice_bits": (voice_nats / math.log(2) / max(steps, 1)).tolist(),
     }

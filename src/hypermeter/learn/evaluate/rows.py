@@ -9,21 +9,19 @@ FORECAST_COLUMNS = {"model_bce": ".4f", "last_bce": ".4f", "model_mse": ".5f", "
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(each)} |" for each in (columns, ["---"] * len(columns), *rows)]
+    return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)]
 
 
 def overview(systems: dict[str, dict[str, Any]]) -> list[str]:
-    rows: list[Sequence[str]] = []
-    floors_found = next((each["floors"] for each in systems.values() if "floors" in each), {})
-    for name, each in floors_found.items():
-        rows.append((f"floor: {name}", "-", *bits_of(each), "-", "-"))
-    for name, each in systems.items():
-        if "all" in each:
-            step = each.get("next_step")
+    floors = next((result["floors"] for result in systems.values() if "floors" in result), {})
+    rows: list[Sequence[str]] = [(f"floor: {name}", "-", *bits_of(bits), "-", "-") for name, bits in floors.items()]
+    for name, result in systems.items():
+        if "all" in result:
+            step = result.get("next_step")
             accuracy = (f"{step['f1']:.3f}", f"{step['calibration_error']:.4f}") if step else ("-", "-")
-            parameters = f"{each['parameters']:,}" if "parameters" in each else "-"
-            rows.append((name, parameters, *bits_of(each["all"]), *accuracy))
-        rows += [(f"{name}: {part}", "-", *bits_of(bits), "-", "-") for part, bits in each.get("parts", {}).items()]
+            parameters = f"{result['parameters']:,}" if "parameters" in result else "-"
+            rows.append((name, parameters, *bits_of(result["all"]), *accuracy))
+        rows += [(f"{name}: {part}", "-", *bits_of(bits), "-", "-") for part, bits in result.get("parts", {}).items()]
     columns = ("system", "parameters", *BITS_COLUMNS, "hit F1", "calibration error")
     return table(columns, rows) if rows else []
 
@@ -31,42 +29,41 @@ def overview(systems: dict[str, dict[str, Any]]) -> list[str]:
 BITS_COLUMNS = ("bits per step", "95 % interval", "mean of performances")
 
 
-def bits_of(each: dict[str, float]) -> tuple[str, str, str]:
-    interval = f"{each['low']:.3f} to {each['high']:.3f}"
-    return f"{each['bits_per_step']:.3f}", interval, f"{each['mean_of_performances']:.3f}"
+def bits_of(summary: dict[str, float]) -> tuple[str, str, str]:
+    interval = f"{summary['low']:.3f} to {summary['high']:.3f}"
+    return f"{summary['bits_per_step']:.3f}", interval, f"{summary['mean_of_performances']:.3f}"
 
 
 def likelihood(name: str, result: dict[str, Any]) -> list[str]:
     groups = {"all": result["all"], **result["groups"]}
     rows: list[Sequence[str]] = [
-        (group, f"{each['performances']:.0f}", f"{each['steps']:.0f}", *bits_of(each)) for group, each in groups.items()
+        (group, f"{bits['performances']:.0f}", f"{bits['steps']:.0f}", *bits_of(bits)) for group, bits in groups.items()
     ]
     lines = [f"## {name}", "", *table(("performances", "number", "steps", *BITS_COLUMNS), rows), ""]
-    bits = result["next_step"]["voice_bits"]
-    voices = [*zip(result["voices"], bits, strict=True), ("sum", sum(bits))]
-    lines += [*table(("voice on its own", "bits per step"), [(voice, f"{each:.3f}") for voice, each in voices]), ""]
-    rows = []
-    for level, each in result["forecasts"].items():
-        told = [f"{each[name]:{digits}}" for name, digits in FORECAST_COLUMNS.items()]
-        rows.append((f"next {level}", *("-" if value == "nan" else value for value in told)))
-    columns = ("forecast", "cross entropy a cell", "repeating the last", "squared error a cell", "repeating the last")
     step = result["next_step"]
+    voices = [*zip(result["voices"], step["voice_bits"], strict=True), ("sum", sum(step["voice_bits"]))]
+    lines += [*table(("voice on its own", "bits per step"), [(voice, f"{bits:.3f}") for voice, bits in voices]), ""]
+    rows = []
+    for level, errors in result["forecasts"].items():
+        cells = [f"{errors[name]:{digits}}" for name, digits in FORECAST_COLUMNS.items()]
+        rows.append((f"next {level}", *("-" if cell == "nan" else cell for cell in cells)))
+    columns = ("forecast", "cross entropy a cell", "repeating the last", "squared error a cell", "repeating the last")
     f1 = f"precision {step['precision']:.3f}, recall {step['recall']:.3f}, F1 {step['f1']:.3f}"
     return [*lines, *table(columns, rows), "", f"Hits one step ahead: {f1}."]
 
 
 def music_rows(systems: dict[str, dict[str, Any]]) -> list[str]:
-    with_music = {name: each["music"] for name, each in systems.items() if "music" in each}
+    with_music = {name: result["music"] for name, result in systems.items() if "music" in result}
     first = next(iter(with_music.values()))
 
-    def row(name: str, each: dict[str, Any], who: str) -> tuple[str, ...]:
-        profile = " ".join(f"{value:.3f}".lstrip("0") for value in each[f"{who}repetition"])
-        copied = each.get(f"{who}copied")
-        shares = ["-" if copied is None else f"{100 * copied:.1f} %", f"{100 * each[f'{who}distinct']:.1f} %"]
-        gap, overlap = ("-", "-") if who else (f"{each['repetition_gap']:.3f}", f"{each['overlap']:.3f}")
-        return (name, overlap, profile, gap, *shares, f"{each[f'{who}phrase_end']:+.3f}")
+    def row(name: str, music: dict[str, Any], prefix: str) -> tuple[str, ...]:
+        profile = " ".join(f"{value:.3f}".lstrip("0") for value in music[f"{prefix}repetition"])
+        copied = music.get(f"{prefix}copied")
+        shares = ["-" if copied is None else f"{100 * copied:.1f} %", f"{100 * music[f'{prefix}distinct']:.1f} %"]
+        gap, overlap = ("-", "-") if prefix else (f"{music['repetition_gap']:.3f}", f"{music['overlap']:.3f}")
+        return (name, overlap, profile, gap, *shares, f"{music[f'{prefix}phrase_end']:+.3f}")
 
-    rows = [row("people, held out", first, "human_")] + [row(name, each, "") for name, each in with_music.items()]
+    rows = [row("people, held out", first, "human_")] + [row(name, music, "") for name, music in with_music.items()]
     columns = (
         "music of",
         "mean overlap",
@@ -81,7 +78,7 @@ def music_rows(systems: dict[str, dict[str, Any]]) -> list[str]:
 
 def metric_rows(name: str, music: dict[str, Any]) -> list[str]:
     keys = ("their_mean", "their_sd", "mean", "sd", "cohens_d", "overlap", "kl")
-    rows = [(metric, *(number(each[key], 3) for key in keys)) for metric, each in music["metrics"].items()]
+    rows = [(metric, *(number(values[key], 3) for key in keys)) for metric, values in music["metrics"].items()]
     columns = ("metric", "people: mean", "sd", f"{name}: mean", "sd", "Cohen's d", "overlap", "KL (nats)")
     return table(columns, rows)
 
