@@ -73,11 +73,11 @@ def random_hits(*shape: int) -> np.ndarray:
     ids=["default", "small", "primers and plans", "plan alone"],
 )
 @pytest.mark.parametrize("render_mode", ["ansi", "rgb_array"])
-def test_gymnasium_finds_nothing_wrong_with_it(options, render_mode):
+def test_the_checker_of_gymnasium_passes(options, render_mode):
     check_env(gymnasium.make(env.ENV_ID, render_mode=render_mode, **options).unwrapped)
 
 
-def test_gymnasium_alone_makes_it_by_a_name_that_tells_the_module():
+def test_gymnasium_alone_makes_it_by_a_name_with_the_module():
     code = (
         "import gymnasium, sys; assert not {'torch', 'hypermeter'} & set(sys.modules)\n"
         f"name = 'hypermeter.learn.rl.env:{env.ENV_ID}'\n"
@@ -98,7 +98,7 @@ def test_all_that_is_paid_is_the_reward_of_the_hits():
     assert paid == pytest.approx(expected.tolist(), abs=1e-6)
 
 
-def test_info_has_the_metrics_of_what_has_ended_also_of_weight_0():
+def test_info_has_the_metrics_of_ended_chunks_also_of_weight_0():
     one = env.DrumsEnv(**small())
     one.reset(seed=0)
     actions = random_hits(12, 2)
@@ -108,10 +108,12 @@ def test_info_has_the_metrics_of_what_has_ended_also_of_weight_0():
     assert set(infos[3]) == {"step/avg_hits", "bar/density"}, "without hits there is no syncopation"
     bar = torch.from_numpy(actions[4:8]).float()
     assert infos[7]["bar/syncopation"] == pytest.approx(METRICS["syncopation"](bar, GRID).item())
-    whole = torch.from_numpy(actions).float()
-    assert infos[7]["phrase/groove_consistency"] == pytest.approx(METRICS["groove_consistency"](whole[:8], GRID).item())
+    played = torch.from_numpy(actions).float()
+    assert infos[7]["phrase/groove_consistency"] == pytest.approx(
+        METRICS["groove_consistency"](played[:8], GRID).item()
+    )
     assert "piece/max_hits" not in infos[7]
-    assert infos[11]["piece/max_hits"] == whole.sum(1).max()
+    assert infos[11]["piece/max_hits"] == played.sum(1).max()
 
 
 def test_two_terms_of_one_metric_have_names_of_their_own():
@@ -129,14 +131,14 @@ def test_the_observation_is_the_window_the_place_and_the_plan():
     actions = random_hits(12, 2)
     seen, _, _ = play(one, actions)
     parts = {name: np.concatenate([first[None], seen])[:, place] for name, place in one.places.items()}
-    heard = np.concatenate([primer[0], actions])
+    sequence = np.concatenate([primer[0], actions])
     for step in range(12):
-        assert parts["window"][step].tolist() == heard[4 + step : 8 + step].flatten().tolist()
+        assert parts["window"][step].tolist() == sequence[4 + step : 8 + step].flatten().tolist()
         assert parts["step_of_bar"][step].argmax() == step % 4 and parts["step_of_bar"][step].sum() == 1
         assert parts["bar_of_phrase"][step].argmax() == step // 4 % 2 and parts["bar_of_phrase"][step].sum() == 1
-        asked = plans().numbers[0, step // 4]
-        assert parts["is_asked"][step].tolist() == (~asked.isnan()).float().tolist()
-        assert parts["plan"][step].tolist() == pytest.approx(asked.nan_to_num(0).tolist())
+        numbers = plans().numbers[0, step // 4]
+        assert parts["is_asked"][step].tolist() == (~numbers.isnan()).float().tolist()
+        assert parts["plan"][step].tolist() == pytest.approx(numbers.nan_to_num(0).tolist())
     assert parts["left"][:, 0] == pytest.approx(np.linspace(1, 0, 13))
 
 
@@ -145,7 +147,20 @@ def test_before_the_first_step_the_window_is_silent():
     first, _ = one.reset()
     assert not first[one.places["window"]].any()
     seen, _, _ = play(one, np.ones((12, 2), np.int8))
-    assert [int(each[one.places["window"]].sum()) for each in seen] == [2, 4, 6, 8, 10, 12, 14, 16, 16, 16, 16, 16]
+    assert [int(observation[one.places["window"]].sum()) for observation in seen] == [
+        2,
+        4,
+        6,
+        8,
+        10,
+        12,
+        14,
+        16,
+        16,
+        16,
+        16,
+        16,
+    ]
 
 
 def test_following_a_plan_is_paid_by_its_distance():
@@ -160,7 +175,7 @@ def test_following_a_plan_is_paid_by_its_distance():
     actions[[4, 5], 0] = 1
     _, paid, infos = play(one, actions)
     off_beat = METRICS["syncopation"](torch.from_numpy(actions[4:8]).float(), GRID, weak="offbeat").item()
-    scales = {name: term.scale for name, term in env.FOLLOWED.items()}
+    scales = {name: term.scale for name, term in env.PLAN_TERMS.items()}
     assert paid[3] == pytest.approx(-2 * 0.25 / scales["density"])
     assert paid[7] == pytest.approx(-2 * abs(off_beat - 0.25) / scales["offbeat"])
     assert paid[11] == -20, "a bar without hits has no off-beat share, and the plan goes on as it was"
@@ -174,7 +189,7 @@ def test_the_same_seed_gives_the_same_episode_and_seeds_choose_primers_and_plans
     assert np.array_equal(beginnings[0], beginnings[1])
     parts = one.places["window"], one.places["plan"]
     for place in parts:
-        assert any(not np.array_equal(beginnings[0][place], each[place]) for each in beginnings[2:])
+        assert any(not np.array_equal(beginnings[0][place], other[place]) for other in beginnings[2:])
     one.reset(seed=3)
     second, _ = one.reset()
     one.reset(seed=3)
@@ -193,17 +208,17 @@ def test_a_row_of_many_pieces_is_one_piece(number):
     actions = random_hits(30, number, 2)  # two episodes and the steps between
     actions[4:8] = 0  # where metrics are undefined
     for action in actions:
-        found, expected = many.step(action), apart.step(action)
-        for mine, other in zip(found[:4], expected[:4]):
+        result, expected = many.step(action), apart.step(action)
+        for mine, other in zip(result[:4], expected[:4]):
             np.testing.assert_allclose(mine, other, atol=1e-6)
-        assert {name for name in found[4]} == {name for name in expected[4]}
-        for name, values in found[4].items():
+        assert {name for name in result[4]} == {name for name in expected[4]}
+        for name, values in result[4].items():
             np.testing.assert_allclose(values, expected[4][name], atol=1e-6)
     assert np.array_equal(many.reset()[0], apart.reset()[0])
     assert np.array_equal(many.reset(seed=[*range(number)])[0], apart.reset(seed=[*range(number)])[0])
 
 
-def test_what_was_played_is_a_groove_and_can_be_seen():
+def test_an_episode_is_a_groove_and_can_be_rendered():
     one = gymnasium.make(env.ENV_ID, render_mode="ansi", **small(primers=primers(1)))
     one.reset()
     for _ in range(4):
@@ -236,7 +251,7 @@ def test_what_was_played_is_a_groove_and_can_be_seen():
         ({"render_mode": "human"}, "render_mode is 'human'"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(options, message):
+def test_options_that_do_not_fit_are_refused_in_one_line(options, message):
     with pytest.raises(HypermeterError, match=message) as caught:
         env.DrumsEnv(**small(**options))
     assert len(str(caught.value).splitlines()) == 1

@@ -12,6 +12,7 @@ from hypermeter.learn.evaluate import performance_bits
 from hypermeter.learn.rl.config import ReinforceConfig
 from hypermeter.learn.rl.reinforce import reinforce
 from hypermeter.learn.train import TrainConfig, train
+from hypermeter.model import Parts
 from hypermeter.model.hierarchical import HierarchicalDrumModel, load
 from hypermeter.model.plan import plan_of
 from hypermeter.model.playing import TorchNetwork
@@ -55,7 +56,7 @@ def model_of(**options):
     return HierarchicalDrumModel(3, 16, 8, 8, 1, dropout=0.0, **{"num_components": 4, "grid": GRID} | options).eval()
 
 
-KINDS = [{}, {"cell": "lstm"}, {"use_transformer": True}, {"output": "sigmoid"}, {"use_bar_attention": False}]
+KINDS = [{}, {"cell": "lstm"}, {"use_transformer": True}, {"output": "sigmoid"}, {"parts": Parts(bar_attention=False)}]
 
 
 @pytest.mark.parametrize("options", KINDS, ids=str)
@@ -117,7 +118,7 @@ def test_a_model_that_is_played_by_its_own_steps_there_plays_what_its_weights_do
 
 def test_training_learns_and_gives_a_model_of_the_cpu(data, tmp_path):
     options = {**SMALL, "seq_len": 32, "batch_size": 8, "learning_rate": 1e-2, "warmup_steps": 1, "accelerator": "cuda"}
-    train(TrainConfig(data, tmp_path / "run", max_steps=60, val_every=20, **options))
+    train(TrainConfig.of(data, tmp_path / "run", max_steps=60, evaluate_every=20, **options))
     model = load(tmp_path / "run")
     held = [np.load(path)["sequence"] for path in sorted((data / "validation").glob("*.npz"))]
     fresh = HierarchicalDrumModel(3, 16, 8, 8, 1, num_components=4, grid=GRID).eval()
@@ -127,7 +128,7 @@ def test_training_learns_and_gives_a_model_of_the_cpu(data, tmp_path):
     np.testing.assert_allclose(performance_bits(model.cuda(), held), bits, rtol=1e-4)
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+@pytest.mark.parametrize("algorithm", ["ppo", "psi"])
 def test_rewards_are_learnt_from(algorithm, data, tmp_path):
     model_of().save(tmp_path / "start.safetensors")
     reward = tmp_path / "reward.yaml"
@@ -141,8 +142,8 @@ def test_rewards_are_learnt_from(algorithm, data, tmp_path):
             updates=4,
             batch_size=8,
             bars=4,
-            look_every=2,
-            look_pieces=8,
+            evaluate_every=2,
+            evaluate_pieces=8,
             held_out=data / "validation",
             accelerator="cuda",
         )

@@ -14,23 +14,20 @@ from hypermeter.learn.rl.divergence import combination_log_probs, divergence_and
 from hypermeter.learn.rl.policy_gradient import (
     ValueHeads,
     advantages,
-    check_reward,
     clipped_loss,
     group_relative,
     grpo_estimate,
     leave_one_out,
     level_factors,
-    paid_by_level,
     paid_costs,
     ppo_estimate,
     reinforce_estimate,
     reinforce_loss,
     returns,
     value_loss,
-    view,
-    without_dropout,
 )
-from hypermeter.learn.rl.rollout import Rollout, rollout
+from hypermeter.learn.rl.rewards import check_reward, paid_by_level
+from hypermeter.learn.rl.rollout import Rollout, rollout, view, without_dropout
 from hypermeter.model.heads import Mixture, SoftmaxHead, combinations
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 
@@ -68,7 +65,7 @@ def reference():
 def pieces():
     """All 64 of three steps and two voices."""
     steps = combinations(VOICES).double()
-    return torch.stack([torch.stack(each) for each in itertools.product(steps, repeat=STEPS)])
+    return torch.stack([torch.stack(piece) for piece in itertools.product(steps, repeat=STEPS)])
 
 
 def flat(loss, policy):
@@ -77,7 +74,7 @@ def flat(loss, policy):
 
 
 def worth(reward, hits):
-    return sum(each.double().sum(1) for each in paid_by_level(reward, hits, GRID).values())
+    return sum(rewards.double().sum(1) for rewards in paid_by_level(reward, hits, GRID).values())
 
 
 def exact_gradient(reward, policy, reference, pieces, kl_weight=0.0, entropy_weight=0.0):
@@ -102,11 +99,11 @@ def loss_of(played, reward, reference, estimator, now, kl_weight=0.0, entropy_we
     else:
         divergence, entropy = divergence_and_entropy(now.dist, other.dist, played.hits)
     costs = kl_weight * divergence - entropy_weight * entropy
-    paid = {level: each.double() for level, each in paid_by_level(reward, played.hits, GRID).items()}
-    found = estimator(paid, paid_costs(costs, exact=not drawn), now, played).advantages
+    paid = {level: rewards.double() for level, rewards in paid_by_level(reward, played.hits, GRID).items()}
+    gains = estimator(paid, paid_costs(costs, exact=not drawn), now, played).advantages
     if weights is None:
-        return STEPS * (reinforce_loss(now.log_probs, found) + (0 if drawn else costs.mean()))
-    return ((-now.log_probs * found + (0 if drawn else costs)).sum(1) * weights).sum()
+        return STEPS * (reinforce_loss(now.log_probs, gains) + (0 if drawn else costs.mean()))
+    return ((-now.log_probs * gains + (0 if drawn else costs)).sum(1) * weights).sum()
 
 
 def of_all(pieces, policy):
@@ -193,8 +190,8 @@ def test_right_values_give_the_exact_gradient_whatever_the_lambda(gae_lambda, po
     def estimator(paid, costs, now, played):
         return ppo_estimate(paid, costs, {"bar": values, "step": 0 * values}, GRID, gae_lambda=gae_lambda)
 
-    found = -flat(loss_of(played, reward, reference, estimator, now, weights=chance), policy)
-    close(found, exact_gradient(reward, policy, reference, pieces))
+    gradient = -flat(loss_of(played, reward, reference, estimator, now, weights=chance), policy)
+    close(gradient, exact_gradient(reward, policy, reference, pieces))
 
 
 def test_clipping_at_a_ratio_of_1_changes_nothing(policy, pieces):
@@ -206,7 +203,7 @@ def test_clipping_at_a_ratio_of_1_changes_nothing(policy, pieces):
     )
 
 
-def test_a_reward_that_reaches_too_few_steps_is_found_out(policy, reference, pieces):
+def test_a_reward_that_reaches_too_few_steps_is_detected(policy, reference, pieces):
     """The proof can fail: a step changes the bars after its own too."""
     reward = REWARDS["bar"]
     exact = exact_gradient(reward, policy, reference, pieces)
@@ -216,11 +213,11 @@ def test_a_reward_that_reaches_too_few_steps_is_found_out(policy, reference, pie
         nothing = {level: costs.new_zeros(len(costs), STEPS + 1) for level in ("bar", "step")}
         return ppo_estimate(paid, costs, nothing, GRID, gae_lambda=0.0)
 
-    found = -flat(loss_of(played, reward, reference, own_bar_only, now, weights=chance), policy)
-    assert (found - exact).norm() > 0.02 * exact.norm()
+    gradient = -flat(loss_of(played, reward, reference, own_bar_only, now, weights=chance), policy)
+    assert (gradient - exact).norm() > 0.02 * exact.norm()
 
 
-def test_a_divergence_that_is_only_differentiated_at_each_step_is_found_out(policy, reference, pieces):
+def test_a_divergence_that_is_only_differentiated_at_each_step_is_detected(policy, reference, pieces):
     """What a step does to the divergence of later steps is a part of the gradient."""
     reward = Reward([Term("density", "bar", want="more", weight=0)])
     exact = exact_gradient(reward, policy, reference, pieces, kl_weight=1)
@@ -229,8 +226,8 @@ def test_a_divergence_that_is_only_differentiated_at_each_step_is_found_out(poli
     def costs_left_out(paid, costs, now, played):
         return reinforce_estimate(paid, 0 * costs, GRID, with_baseline=False)
 
-    found = -flat(loss_of(played, reward, reference, costs_left_out, now, 1.0, weights=chance), policy)
-    assert (found - exact).norm() > 0.02 * exact.norm()
+    gradient = -flat(loss_of(played, reward, reference, costs_left_out, now, 1.0, weights=chance), policy)
+    assert (gradient - exact).norm() > 0.02 * exact.norm()
 
 
 # ---------------------------------------------------------------------- by sampling, through the stream
@@ -243,7 +240,7 @@ DRAWS, BATCHES = 256, 24
 def sampled(policy):
     generator = torch.Generator().manual_seed(5)
     played = [rollout(policy, DRAWS, STEPS, generator=generator) for _ in range(BATCHES)]
-    return [(each, view(policy, each)) for each in played]
+    return [(rows, view(policy, rows)) for rows in played]
 
 
 @pytest.mark.parametrize("name", ["step", "bar", "phrase"])
@@ -267,9 +264,9 @@ def test_the_mean_of_many_rollouts_is_within_three_standard_errors(
     directions[0] = exact
     directions = F.normalize(directions, dim=1)
     losses = (loss_of(played, reward, reference, estimator, now, kl_weight) for played, now in sampled)
-    found = torch.stack([-directions @ flat(loss, policy) for loss in losses])
-    error = found.std(0) / math.sqrt(BATCHES)
-    assert ((found.mean(0) - directions @ exact).abs() < 3 * error).all()
+    gradient = torch.stack([-directions @ flat(loss, policy) for loss in losses])
+    error = gradient.std(0) / math.sqrt(BATCHES)
+    assert ((gradient.mean(0) - directions @ exact).abs() < 3 * error).all()
     assert error[0] < 0.2 * exact.norm()
 
 
@@ -302,11 +299,11 @@ def test_within_a_bar_its_reward_reaches_all_steps_whatever_lambda():
     """Two bars of two steps, paid 1 and 3, values 0: with lambda 0 each step hears of its own bar, in full."""
     grid = Grid(steps_per_beat=1, beats_per_bar=2)
     paid, nothing = torch.tensor([[0.0, 1, 0, 3]]), torch.zeros(1, 5)
-    found = ppo_estimate({"bar": paid}, torch.zeros(1, 4), {"bar": nothing, "step": nothing}, grid, gae_lambda=0.0)
-    assert found.advantages.tolist() == [[1, 1, 3, 3]]
-    found = ppo_estimate({"bar": paid}, torch.zeros(1, 4), {"bar": nothing, "step": nothing}, grid, 0.5, 1.0)
-    assert found.advantages.tolist() == [[2.5, 2.5, 3, 3]]
-    assert set(found.targets) == {"bar", "step"} and found.targets["bar"].tolist() == [[2.5, 2.5, 3, 3]]
+    estimate = ppo_estimate({"bar": paid}, torch.zeros(1, 4), {"bar": nothing, "step": nothing}, grid, gae_lambda=0.0)
+    assert estimate.advantages.tolist() == [[1, 1, 3, 3]]
+    estimate = ppo_estimate({"bar": paid}, torch.zeros(1, 4), {"bar": nothing, "step": nothing}, grid, 0.5, 1.0)
+    assert estimate.advantages.tolist() == [[2.5, 2.5, 3, 3]]
+    assert set(estimate.targets) == {"bar", "step"} and estimate.targets["bar"].tolist() == [[2.5, 2.5, 3, 3]]
 
 
 def test_baselines_by_hand():
@@ -314,8 +311,8 @@ def test_baselines_by_hand():
     assert leave_one_out(worth, 3).flatten().tolist() == [-3, -1.5, 4.5, -15, 0, 15]
     assert group_relative(worth, 3, by_spread=False).flatten().tolist() == [-2, -1, 3, -10, 0, 10]
     spread = torch.tensor([1.0, 2, 6]).std()
-    found = group_relative(worth, 3).flatten()
-    torch.testing.assert_close(found, torch.tensor([-2 / spread, -1 / spread, 3 / spread, -1, 0, 1]))
+    relative = group_relative(worth, 3).flatten()
+    torch.testing.assert_close(relative, torch.tensor([-2 / spread, -1 / spread, 3 / spread, -1, 0, 1]))
     assert group_relative(torch.full((4, 2), 3.0)).abs().max() == 0
     with pytest.raises(HypermeterError, match="6 pieces in groups of 4"):
         leave_one_out(worth, 4)
@@ -330,7 +327,7 @@ def test_the_clipped_loss_by_hand():
     assert clipped_loss(ratio.log(), torch.zeros(1, 4), gain).item() == pytest.approx(expected)
 
 
-def test_what_is_masked_does_not_count():
+def test_masked_steps_do_not_count():
     x, gain = torch.tensor([[1.0, 2], [3, math.nan]]), torch.tensor([[1.0, 1], [1, 1]])
     mask = torch.tensor([[True, True], [True, False]])
     assert reinforce_loss(x, gain, mask) == -2
@@ -345,7 +342,7 @@ def test_the_table_of_combinations_is_their_log_prob(voices):
     every = combinations(voices)
     table = combination_log_probs(dist)
     assert table.shape == (2, 3, 2**voices)
-    expected = torch.stack([dist.log_prob(each.expand(2, 3, voices)) for each in every], -1)
+    expected = torch.stack([dist.log_prob(combination.expand(2, 3, voices)) for combination in every], -1)
     torch.testing.assert_close(table, expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(table.exp().sum(-1), torch.ones(2, 3))
 
@@ -353,7 +350,7 @@ def test_the_table_of_combinations_is_their_log_prob(voices):
 def test_the_table_of_a_softmax_is_its_log_prob():
     torch.manual_seed(0)
     dist = SoftmaxHead(4, 3, [[0, 0, 0], [1, 1, 0], [0, 0, 1]])(torch.randn(2, 5, 4))
-    expected = torch.stack([dist.log_prob(each.expand(2, 5, 3)) for each in combinations(3)], -1)
+    expected = torch.stack([dist.log_prob(combination.expand(2, 5, 3)) for combination in combinations(3)], -1)
     torch.testing.assert_close(combination_log_probs(dist), expected)
 
 
@@ -361,7 +358,7 @@ def test_divergence_and_entropy_are_the_means_of_their_draws():
     torch.manual_seed(0)
     dist, other = (Mixture(torch.randn(1, 1, 3).log_softmax(-1), 2 * torch.randn(1, 1, 3, 4)) for _ in range(2))
     divergence, entropy = divergence_and_entropy(dist, other, torch.zeros(1, 1, 4))
-    many = Mixture(*(each.expand(40_000, *each.shape[1:]) for each in (dist.log_weights, dist.logits)))
+    many = Mixture(*(part.expand(40_000, *part.shape[1:]) for part in (dist.log_weights, dist.logits)))
     hits = many.sample()
     assert divergence.item() == pytest.approx((dist.log_prob(hits) - other.log_prob(hits)).mean().item(), rel=0.03)
     assert entropy.item() == pytest.approx(-dist.log_prob(hits).mean().item(), rel=0.03)
@@ -389,7 +386,7 @@ def test_costs_are_paid_by_the_steps_that_can_change_them():
     assert not paid_costs(costs, exact=True).requires_grad
 
 
-def test_value_heads_see_what_was_played_before_each_step():
+def test_value_heads_take_the_steps_before_each_step():
     hits = torch.tensor([[1.0], [0], [1], [1], [1]])[None]
     heads = ValueHeads(["bar", "phrase"], 3, 1, GRID)
     features = torch.randn(1, 6, 3, requires_grad=True)
@@ -444,9 +441,11 @@ def test_a_reward_of_the_data_has_no_gradient_and_is_refused(policy, reference, 
         check_reward(OfTheData(by_row=True), pieces, GRID)
 
 
-def test_a_reward_that_tells_no_two_pieces_of_the_policy_apart_is_refused(pieces):
+def test_a_reward_equal_for_all_pieces_of_the_policy_is_refused(pieces):
     reward = Reward([Term("density", "piece", band=(0, 0.9))])
-    with pytest.raises(HypermeterError, match="each of 63 pieces of the policy is worth -?0; nothing can be learnt"):
+    with pytest.raises(
+        HypermeterError, match="each of 63 pieces of the policy has the reward -?0; nothing can be learnt"
+    ):
         check_reward(reward, pieces[:-1], GRID)
     check_reward(reward, pieces, GRID)
 

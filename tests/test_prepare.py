@@ -102,15 +102,15 @@ def test_the_manifest_has_a_record_of_each_file(tmp_path):
     write_midi(Groove(np.ones((12, 10)), grid=Grid(beats_per_bar=3)), source / "waltz.mid")
     manifest = run(source, tmp_path / "out")
     assert manifest == json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert [each["source"] for each in manifest["files"]] == ["0.mid", "1.mid", "2.mid"]
-    reasons = {each["source"]: each["reason"] for each in manifest["rejects"]}
+    assert [record["source"] for record in manifest["files"]] == ["0.mid", "1.mid", "2.mid"]
+    reasons = {record["source"]: record["reason"] for record in manifest["rejects"]}
     assert list(reasons) == ["cut.mid", "empty.mid", "waltz.mid"]
     assert "truncated" in reasons["cut.mid"] and "empty file" in reasons["empty.mid"]
     assert reasons["waltz.mid"].startswith("metre 3/4 at bar 1 (120 hits), expected 4/4; ")
     record = manifest["files"][0]
     assert record["sha256"] == hashlib.sha256((source / "0.mid").read_bytes()).hexdigest()
     assert record["bars"] == 4 and record["hits"] == some_groove(0).hits.sum()
-    assert sum(each["files"] for each in manifest["splits"].values()) == 3
+    assert sum(total["files"] for total in manifest["splits"].values()) == 3
     assert not list((tmp_path / "out").glob("*.jsonl"))
 
 
@@ -170,7 +170,7 @@ def test_info_csv_gives_split_style_and_beat_or_fill(tmp_path):
     manifest = run(source, tmp_path / "out")
     assert manifest["split_by"] == "info.csv" and set(npz_files(tmp_path / "out")) == {"validation/0.npz", "test/1.npz"}
     assert (manifest["files"][0]["style"], manifest["files"][1]["beat_type"]) == ("funk", "fill")
-    reasons = {each["source"]: each["reason"] for each in manifest["rejects"]}
+    reasons = {record["source"]: record["reason"] for record in manifest["rejects"]}
     assert (
         "split 'dev'" in reasons["2.mid"]
         and "not in info.csv" in reasons["3.mid"]
@@ -187,7 +187,7 @@ def test_a_zip_gives_the_same_as_its_folder(tmp_path):
     manifest = run(tmp_path / "in.zip", tmp_path / "zipped")
     plain = run(source, tmp_path / "plain")
     assert manifest["split_by"] == "info.csv" and manifest["splits"] == plain["splits"]
-    assert [each["sha256"] for each in manifest["files"]] == [each["sha256"] for each in plain["files"]]
+    assert [record["sha256"] for record in manifest["files"]] == [record["sha256"] for record in plain["files"]]
 
 
 def test_a_plain_folder_is_split_by_file_and_seed(tmp_path):
@@ -205,7 +205,7 @@ def test_near_duplicates_never_straddle_a_split_of_a_plain_folder(tmp_path, seed
         write_midi(near(some_groove(number)), source / f"{number}-kick.mid")
         write_midi(Groove(np.concatenate([hits[16:], hits[:16]]), tempo_bpm=99), source / f"{number}-turned.mid")
     manifest = run(source, tmp_path / "out", seed=seed)
-    split_of = {each["source"]: each["split"] for each in manifest["files"]}
+    split_of = {record["source"]: record["split"] for record in manifest["files"]}
     assert len(manifest["near_duplicates"]) == 5 and manifest["near_duplicates_across_splits"] == 0
     for number in range(5):
         assert len({split_of[f"{number}{kind}.mid"] for kind in ("", "-kick", "-turned")}) == 1
@@ -258,14 +258,14 @@ def test_a_second_run_writes_nothing_again(tmp_path):
 
 def test_a_changed_a_missing_and_a_damaged_file_are_made_again(tmp_path):
     source, out = write_folder(tmp_path / "in"), tmp_path / "out"
-    names = [each["npz"][0] for each in run(source, out)["files"]]
-    whole = npz_files(out)
+    names = [record["npz"][0] for record in run(source, out)["files"]]
+    before = npz_files(out)
     (out / names[0]).unlink()
-    (out / names[1]).write_bytes(whole[names[1]][:100])
+    (out / names[1]).write_bytes(before[names[1]][:100])
     (source / "2.mid").write_bytes(to_midi_bytes(near(some_groove(2))))
     run(source, out)
     again = npz_files(out)
-    assert {name for name in whole if whole[name] != again[name]} == {names[2]}
+    assert {name for name in before if before[name] != again[name]} == {names[2]}
 
 
 def test_a_run_that_was_cut_off_goes_on(tmp_path, monkeypatch):
@@ -360,7 +360,7 @@ def test_files_of_one_name_are_kept_apart(tmp_path):
     for number, name in enumerate(("a/b.mid", "a-b.mid", "A-B.midi")):
         write_midi(some_groove(number), tmp_path / "in" / name)
     manifest = run(tmp_path / "in", tmp_path / "out")
-    assert len({each["npz"][0].lower() for each in manifest["files"]}) == 3
+    assert len({record["npz"][0].lower() for record in manifest["files"]}) == 3
 
 
 def test_processes_give_the_same_as_one(tmp_path):
@@ -478,8 +478,8 @@ def test_preparing_does_not_import_torch():
 def test_groove_keeps_its_official_split_and_all_its_hits(tmp_path):
     manifest = run(GROOVE, tmp_path, kit="gm10")
     assert manifest["splits"]["train"]["files"] == 887 and manifest["splits"]["validation"]["files"] == 122
-    assert manifest["unmapped"] == {} and not any(each["left_out"] for each in manifest["files"])
-    assert all("metre" in each["reason"] for each in manifest["rejects"])
+    assert manifest["unmapped"] == {} and not any(record["left_out"] for record in manifest["files"])
+    assert all("metre" in record["reason"] for record in manifest["rejects"])
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -488,18 +488,18 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     asked: list[str | None] = []
 
     def do_GET(self):
-        asked = self.headers.get("Range")
-        self.asked.append(asked)
+        range_header = self.headers.get("Range")
+        self.asked.append(range_header)
         path = Path(self.translate_path(self.path))
         if not path.exists():
             self.send_error(404)
             return
         content = path.read_bytes()
-        start = int(asked[6:-1]) if asked else 0
+        start = int(range_header[6:-1]) if range_header else 0
         if start >= len(content):
             self.send_error(416)
             return
-        self.send_response(206 if asked else 200)
+        self.send_response(206 if range_header else 200)
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         self.wfile.write(content[start:])

@@ -40,13 +40,13 @@ def test_a_bar_is_paid_at_its_last_step_and_a_short_one_at_its_own():
         ("piece", [0] * 8 + [3 / 9]),
     ],
 )
-def test_each_level_is_paid_when_what_it_judges_has_ended(level, expected):
+def test_each_level_is_paid_at_the_end_of_its_chunks(level, expected):
     piece = hits(2, 0, 2, 0, 2, 0, 0, 0, 0)
     paid = Reward([Term("density", level, want="more")])(piece, GRID)[0]
     assert paid.tolist() == pytest.approx(expected)
 
 
-def test_what_is_wanted_is_scored_by_hand():
+def test_scores_by_hand():
     values = torch.tensor([0.0, 1.0, 2.0, 5.0])
     metric = "avg_hits"
     assert Term(metric, target=2, scale=2).score(values).tolist() == [-1, -0.5, 0, -1.5]
@@ -61,7 +61,7 @@ def test_an_undefined_metric_has_the_stated_reward():
     assert Reward([Term("syncopation", want="more", undefined=-3, weight=2)])(silence, GRID).sum() == -12
 
 
-def test_levels_are_told_apart_and_sum_to_the_reward():
+def test_levels_are_separate_and_sum_to_the_reward():
     torch.manual_seed(0)
     piece = (torch.rand(3, 24, 2) < 0.5).float()
     reward = Reward([Term("density", "bar", target=0.3), Term("groove_consistency", "phrase", want="more")])
@@ -74,8 +74,8 @@ def test_levels_are_told_apart_and_sum_to_the_reward():
 def test_options_reach_the_metric():
     piece = torch.zeros(1, 4, 2)
     piece[0, 1, 0] = piece[0, 0, 1] = 1
-    whole, one = (Term("lhl", want="more", options=options).values(piece, GRID) for options in ({}, {"voices": 0}))
-    assert whole.item() == METRICS["lhl"](piece[0], GRID)
+    of_both, one = (Term("lhl", want="more", options=options).values(piece, GRID) for options in ({}, {"voices": 0}))
+    assert of_both.item() == METRICS["lhl"](piece[0], GRID)
     assert one.item() == METRICS["lhl"](piece[0], GRID, voices=0)
 
 
@@ -102,7 +102,7 @@ def test_normalised_terms_are_of_one_size():
         assert scale.normalise(scores).std().item() == pytest.approx(1, rel=0.01)
 
 
-def test_a_frozen_reward_scores_by_what_was_seen_and_sees_nothing_more():
+def test_a_frozen_reward_scores_by_its_scales_and_leaves_them():
     torch.manual_seed(0)
     seen, other = ((torch.rand(64, 8, 2) < torch.rand(64, 1, 1) * most).float() for most in (1, 0.2))
     reward = Reward([Term("density", want="more")], normalise=True)
@@ -154,7 +154,7 @@ def test_a_reward_from_yaml_is_the_one_made_in_python(tmp_path):
     assert style.terms[0].target == 2
 
 
-def test_a_term_of_some_voices_hears_no_others():
+def test_a_term_of_some_voices_ignores_the_others():
     kit = load_kit("gm10")
     (term,) = load_reward(
         {"terms": [{"metric": "avg_hits", "want": "more", "voices": ["snare", "kick"]}]}, kit=kit
@@ -188,9 +188,9 @@ def test_a_metric_of_streams_has_those_of_the_kit(name, tmp_path):
     (term,) = load_reward({"terms": [{"metric": "witek", "level": "piece", "want": "more"}]}, kit=kit).terms
     expected = METRICS["witek"](piece[0], Grid(), streams=kit.streams)
     assert term.values(piece, Grid()).item() == expected
-    own = {"streams": [[0], [1], [2]], "variant": "paper"}
-    (term,) = load_reward({"terms": [{"metric": "witek", "want": "more", "options": own}]}, kit=kit).terms
-    assert term.options == own
+    options = {"streams": [[0], [1], [2]], "variant": "paper"}
+    (term,) = load_reward({"terms": [{"metric": "witek", "want": "more", "options": options}]}, kit=kit).terms
+    assert term.options == options
     meta = np.array(json.dumps({"kit": name}))
     np.savez(tmp_path / "a.npz", sequence=piece[0].numpy().astype(np.uint8), meta=meta)
     random = np.random.default_rng(1).random((64, kit.num_voices)) < 0.3
@@ -254,7 +254,7 @@ def test_a_metric_of_ones_own_is_a_reward_at_once():
         ({"style": {"level": "bar"}}, "does not fit"),
     ],
 )
-def test_what_is_not_a_reward_is_refused_in_one_line(record, message, tmp_path):
+def test_another_record_than_a_reward_is_refused_in_one_line(record, message, tmp_path):
     (tmp_path / "reward.yaml").write_text(yaml.safe_dump(record))
     with pytest.raises(HypermeterError, match=message) as caught:
         load_reward(tmp_path / "reward.yaml")

@@ -1,13 +1,15 @@
 """Rollouts: they stream what one parallel pass would say, from silence, after primers and with plans."""
 
+import sys
+from importlib import import_module
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
-from hypermeter.learn.rl.policy_gradient import view
-from hypermeter.learn.rl.rollout import Rollout, rollout
+from hypermeter.learn.rl.rollout import Rollout, rollout, view
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.plan import Plan
 
@@ -46,18 +48,18 @@ def test_log_probs_are_those_of_one_parallel_pass(name):
 
 
 @pytest.mark.parametrize("rows", [1, 5])
-def test_a_primer_is_heard_and_not_given_back(rows):
+def test_a_primer_conditions_the_steps_and_is_not_among_them(rows):
     model = model_of()
     primer = (torch.rand(rows, 8, 3, generator=generator(1)) < 0.4).float()
     played = rollout(model, 5, STEPS, start_seq=primer, generator=generator())
-    assert played.hits.shape == (5, STEPS, 3) and played.heard == 8
-    assert_close(played.whole[:, :8], primer.expand(5, -1, -1))
+    assert played.hits.shape == (5, STEPS, 3) and played.primer_steps == 8
+    assert_close(played.sequence[:, :8], primer.expand(5, -1, -1))
     assert_close(played.log_probs, view(model, played).log_probs.detach(), rtol=1e-5, atol=1e-5)
-    assert_close(played.log_probs, model.log_prob(played.whole)[:, 8:].detach(), rtol=1e-5, atol=1e-5)
+    assert_close(played.log_probs, model.log_prob(played.sequence)[:, 8:].detach(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [1, 4])
-def test_a_plan_is_asked_of_the_stream_and_of_the_pass(rows):
+def test_a_plan_conditions_the_stream_and_the_pass_alike(rows):
     model = model_of("labels")
     plan = Plan.free(rows, 5)
     plan.labels[:, ::2, 0] = 1
@@ -86,10 +88,10 @@ def test_pieces_are_as_likely_as_the_model_says():
     assert ((share - chance).abs() < 4 * (chance * (1 - chance) / 4096).sqrt()).all()
 
 
-def test_rows_are_selected_with_what_they_heard():
+def test_rows_are_selected_with_their_primers():
     hits, primer = torch.rand(3, 4, 2), torch.rand(3, 2, 2)
     some = Rollout(hits, hits.sum(-1), primer).select(torch.tensor([2, 0]))
-    assert torch.equal(some.whole, torch.cat([primer, hits], 1)[[2, 0]])
+    assert torch.equal(some.sequence, torch.cat([primer, hits], 1)[[2, 0]])
     assert torch.equal(some.log_probs, hits.sum(-1)[[2, 0]])
 
 
@@ -102,6 +104,20 @@ def test_rows_are_selected_with_what_they_heard():
         ({"start_seq": torch.zeros(2, 4, 2)}, "expected \\(batch, steps, 3 voices\\)"),
     ],
 )
-def test_what_does_not_fit_is_refused(arguments, message):
+def test_arguments_that_do_not_fit_are_refused(arguments, message):
     with pytest.raises(HypermeterError, match=message):
         rollout(model_of(), **({"batch_size": 2, "steps": 4} | arguments))
+
+
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [("torch", "rollout"), ("torch", "load_reward"), ("gymnasium", "DrumsEnv"), ("gymnasium", "env.DrumsEnv")],
+)
+def test_without_a_package_one_line_names_the_extra_to_install(package, name, monkeypatch):
+    for module in [module for module in sys.modules if module.startswith("hypermeter.learn.rl.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+    module, _, name = f"hypermeter.learn.rl.{name}".rpartition(".")
+    with pytest.raises(ImportError, match=rf"{module}.* needs {package}.*hypermeter\[rl\]") as caught:
+        getattr(import_module(module), name)
+    assert isinstance(caught.value, HypermeterError) and len(str(caught.value).splitlines()) == 1

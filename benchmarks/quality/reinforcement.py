@@ -32,9 +32,10 @@ from hypermeter.learn.dataset import read_folder, read_meta
 from hypermeter.learn.evaluate import bits_per_step
 from hypermeter.learn.evaluate.music import repetition
 from hypermeter.learn.rl.config import ReinforceConfig
-from hypermeter.learn.rl.learners import judged
+from hypermeter.learn.rl.learners import describe_rollout
 from hypermeter.learn.rl.reinforce import reinforce
-from hypermeter.learn.rl.rewards import Reward, load_reward
+from hypermeter.learn.rl.reward_files import load_reward
+from hypermeter.learn.rl.rewards import Reward
 from hypermeter.learn.rl.rollout import rollout
 from hypermeter.music.metrics import METRICS, by_chunk
 
@@ -60,7 +61,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ppo": {"updates": 24},
     "grpo": {"updates": 24},
     "reinforce": {"updates": 40, "learning_rate": 3e-4},
-    "dqn": {"updates": 24, "learning_rate": 3e-5},
+    "psi": {"updates": 24, "learning_rate": 3e-5},
 }
 """Of each algorithm, found on the density reward with seed 0."""
 
@@ -104,7 +105,7 @@ def judge(
     generator = torch.Generator().manual_seed(FRESH_SEED)
     steps = BARS * policy.grid.steps_per_bar
     played = rollout(policy, PIECES, steps, generator=generator)
-    found: dict[str, Any] = judged(policy, reference, reward, played)
+    found: dict[str, Any] = describe_rollout(policy, reference, reward, played)
     of_pieces = quantity(reward, played.hits, policy)
     found["quantity"], found["quantity_sd"] = float(np.nanmean(of_pieces)), float(np.nanstd(of_pieces))
     found["repetition"] = repetition([each.numpy() for each in played.hits], policy.grid)
@@ -118,10 +119,10 @@ def judge(
 
 
 def curve(run: Path) -> list[tuple[float, float]]:
-    """(KL, reward) of each look of a run."""
+    """(KL, reward) of each evaluation of a run."""
     header, *rows = (run / "log.csv").read_text("utf-8").splitlines()
     names = header.split(",")
-    kl, reward = names.index("look_kl"), names.index("look_reward")
+    kl, reward = names.index("eval_kl"), names.index("eval_reward")
     cells = [row.split(",") for row in rows]
     return [(float(row[kl]), float(row[reward])) for row in cells if row[kl]]
 
@@ -134,9 +135,9 @@ def do(name: str, algorithm: str, seed: int, npz: Path, out: Path, unconstrained
     if result.exists():
         return json.loads(result.read_text("utf-8"))
     options = dict(OPTIONS[algorithm])
-    limits: dict[str, Any] = {"kl_budget": KL_BUDGET, "least_diversity": LEAST_DIVERSITY, "look_every": 4}
+    limits: dict[str, Any] = {"kl_budget": KL_BUDGET, "least_diversity": LEAST_DIVERSITY, "evaluate_every": 4}
     if unconstrained:
-        limits = {"kl_budget": 1e6, "least_diversity": 0.0, "kl_weight": 0.0, "look_every": 20}
+        limits = {"kl_budget": 1e6, "least_diversity": 0.0, "kl_weight": 0.0, "evaluate_every": 20}
         options["updates"] = UNCONSTRAINED_UPDATES
     validation = npz / "validation"
     config = ReinforceConfig(
@@ -268,7 +269,7 @@ def main(
     out: tyro.conf.Positional[Path],
     seeds: int = 3,
     rewards: tuple[str, ...] = tuple(REWARDS),
-    algorithms: tuple[str, ...] = ("ppo", "grpo", "reinforce", "dqn"),
+    algorithms: tuple[str, ...] = ("ppo", "grpo", "reinforce", "psi"),
     unconstrained: bool = False,
 ) -> None:
     """Print a table of Markdown, and save a picture.
@@ -281,8 +282,8 @@ def main(
         algorithms: which, of OPTIONS.
         unconstrained: the report on over-optimisation in place of the table.
     """
-    if unconstrained:  # dqn has no values without a price on divergence
-        algorithms = tuple(each for each in algorithms if each != "dqn")
+    if unconstrained:  # psi has no values without a price on divergence
+        algorithms = tuple(each for each in algorithms if each != "psi")
     for given, known in ((rewards, REWARDS), (algorithms, OPTIONS)):
         if unknown := set(given) - set(known):
             raise HypermeterError(f"{min(unknown)}: expected some of {', '.join(known)}")

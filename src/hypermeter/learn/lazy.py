@@ -1,4 +1,4 @@
-"""Packages whose names are imported once they are used, so that the settings of a command come without PyTorch."""
+"""Packages whose names are imported when they are first used, so that a command's help needs no PyTorch."""
 
 import ast
 import inspect
@@ -10,27 +10,30 @@ from typing import Any
 from hypermeter.core.extras import needs
 
 
-def offer(package: str) -> None:
-    """Import the names that a package imports below ``if TYPE_CHECKING`` once they are used.
+def offer(package: str, of_torch: str = "train") -> None:
+    """Import the names that a package imports below ``if TYPE_CHECKING`` when they are first used.
 
     Args:
         package: its ``__name__``.
+        of_torch: the extra that errors name where torch is missing.
     """
     module = sys.modules[package]
     tree = ast.parse(inspect.getsource(module))
     blocks = [node for node in tree.body if isinstance(node, ast.If)]
     imports = [node for node in ast.walk(blocks[0]) if isinstance(node, ast.ImportFrom)]
     module.__dict__["_homes"] = {alias.name: node.module for node in imports for alias in node.names}
+    module.__dict__["_of_torch"] = of_torch
     module.__class__ = _Package
 
 
 class _Package(ModuleType):
     _homes: dict[str, str]
+    _of_torch: str
 
     def __getattr__(self, name: str) -> Any:
         if name not in self.__dict__["_homes"]:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        with needs(f"{self.__name__}.{name}"):
+        with needs(f"{self.__name__}.{name}", self.__dict__["_of_torch"]):
             return getattr(import_module(self._homes[name]), name)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -1,7 +1,6 @@
-"""Values of what is played, as pure functions, and the replay that they are learnt from."""
+"""Values of actions as pure functions, and the replay from which they are learnt."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,51 +9,50 @@ from torch import Tensor, nn
 
 from hypermeter.core.errors import HypermeterError
 
-Kind = Literal["q", "psi", "g"]
-KINDS_OF_VALUES = ("q", "psi", "g")
-
 
 def value_targets(
-    at_chosen: Float[Tensor, "B T"],
-    of_states: Float[Tensor, "B T"],
+    action_values: Float[Tensor, "B T"],
+    state_values: Float[Tensor, "B T"],
     paid: Float[Tensor, "B T"],
-    discount: float = 1.0,
     trace: float = 0.0,
 ) -> Float[Tensor, "B T"]:
-    """What the value of each action that was played should be. A piece ends after its last step.
+    """Return the targets for the values of the actions taken. A sequence ends after its last step.
 
-    With a trace a step also hears of the error d of the value after it: y_t = r_t + discount (v_(t+1) + trace d_(t+1)),
-    d_t = y_t - values_t. What is played is all that decides what comes next, so that true values have no error on any
-    path, whoever played it, and the trace does not move what is converged to; it takes a bar's reward to the bar's
-    first step in one pass.
+    With a trace a step also takes part in the error d of the value after it: y_t = r_t + v_(t+1) + trace d_(t+1),
+    d_t = y_t - values_t. The actions alone decide what comes next, so true values have no error on any path,
+    whoever took it, and the trace does not change the fixed point; it brings a bar's reward to the bar's first step in
+    one pass.
 
     Args:
-        at_chosen: of the target network, the value of what was played.
-        of_states: likewise, what the state before each step is worth.
-        paid: after each step, in nats; for psi and q with log p of the reference in it.
-        discount: of each step.
+        action_values: of the target network, the value of each action taken.
+        state_values: likewise, the value of the state before each step.
+        paid: after each step, in nats, with log p of the reference.
         trace: from 0, the backup of one step, to 1.
 
     Source: Harutyunyan et al. 2016 for the trace, there of Q.
     """
-    follows = F.pad(of_states[:, 1:], (0, 1))
+    next_values = F.pad(state_values[:, 1:], (0, 1))
     targets = torch.empty_like(paid)
     error = torch.zeros_like(paid[:, 0])
     for step in range(paid.shape[1] - 1, -1, -1):
-        targets[:, step] = paid[:, step] + discount * (follows[:, step] + trace * error)
-        error = targets[:, step] - at_chosen[:, step]
+        targets[:, step] = paid[:, step] + next_values[:, step] + trace * error
+        error = targets[:, step] - action_values[:, step]
     return targets
 
 
 @torch.no_grad()
 def track(target: nn.Module, network: nn.Module, rate: float) -> None:
-    """Moves the target network towards the network by ``rate`` of the way (Lillicrap et al. 2016)."""
+    """Move the target network towards the network by ``rate`` of the way (Lillicrap et al. 2016)."""
     for old, new in zip(target.parameters(), network.parameters(), strict=True):
         old.lerp_(new, rate)
 
 
 class Replay:
-    """Whole pieces, the newest ``capacity``; each has tensors of the same names and shapes."""
+    """The newest ``capacity`` sequences; all have tensors of the same names and shapes.
+
+    Raises:
+        HypermeterError: a capacity below 1.
+    """
 
     def __init__(self, capacity: int):
         if capacity < 1:
@@ -65,29 +63,32 @@ class Replay:
     def __len__(self) -> int:
         return min(self.added, self.capacity)
 
-    def add(self, pieces: Mapping[str, Shaped[Tensor, "B ..."]]) -> None:
-        """Put in pieces, one a row; they take the places of the oldest.
+    def add(self, sequences: Mapping[str, Shaped[Tensor, "B ..."]]) -> None:
+        """Store sequences, one a row, in the places of the oldest.
 
         Raises:
             HypermeterError: other names or shapes than those before.
         """
         if not self.columns:
-            self.columns = {name: x.new_empty(self.capacity, *x.shape[1:]) for name, x in pieces.items()}
-        shapes = {name: tuple(x.shape[1:]) for name, x in pieces.items()}
+            self.columns = {name: x.new_empty(self.capacity, *x.shape[1:]) for name, x in sequences.items()}
+        shapes = {name: tuple(x.shape[1:]) for name, x in sequences.items()}
         expected = {name: tuple(x.shape[1:]) for name, x in self.columns.items()}
         if shapes != expected:
             raise HypermeterError(f"replay: pieces of {shapes}, expected {expected} as those before")
-        rows = len(next(iter(pieces.values())))
+        rows = len(next(iter(sequences.values())))
         for row in range(rows):
-            place = (self.added + row) % self.capacity
             for name, column in self.columns.items():
-                column[place] = pieces[name][row]
+                column[(self.added + row) % self.capacity] = sequences[name][row]
         self.added += rows
 
     def sample(self, rows: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Pieces drawn evenly, with replacement."""
+        """Return sequences sampled uniformly, with replacement.
+
+        Raises:
+            HypermeterError: the replay is empty.
+        """
         if not len(self):
-            raise HypermeterError("replay: empty, expected pieces; play before learning")
+            raise HypermeterError("replay: empty, expected pieces; add some before sampling")
         device = next(iter(self.columns.values())).device
-        which = torch.randint(len(self), (rows,), generator=generator, device=device)
-        return {name: column[which] for name, column in self.columns.items()}
+        chosen = torch.randint(len(self), (rows,), generator=generator, device=device)
+        return {name: column[chosen] for name, column in self.columns.items()}

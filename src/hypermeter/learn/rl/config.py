@@ -1,7 +1,8 @@
-"""The settings of a run of reinforcement, and what is refused before it begins."""
+"""Settings of a run of reinforcement learning, with their checks."""
 
 import dataclasses
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,40 +11,50 @@ import tyro
 
 from hypermeter.core.errors import HypermeterError
 
-Algorithm = Literal["reinforce", "ppo", "grpo", "dqn"]
+Algorithm = Literal["reinforce", "ppo", "grpo", "psi", "dqn"]
+ALGORITHMS = ("reinforce", "ppo", "grpo", "psi")
+
+NOT_COMPARED = ("reward", "out", "accelerator", "updates", "kl_budget", "least_diversity", "held_out")
+"""Settings that may change when a run continues: paths, the device, and when to stop."""
+
+EARLIER_NAMES = {"look_every": "evaluate_every", "look_pieces": "evaluate_pieces"}
+"""Name of a setting in runs of earlier versions -> its name now."""
 
 
 @dataclass(frozen=True)
 class ReinforceConfig:
-    """All that decides a run.
+    """Settings of a run.
 
     Args:
-        out: folder of the run: best.safetensors, last.safetensors, checkpoint.pt, log.csv. Given the folder of an
-            unfinished run, it goes on.
-        reward: YAML of what is wanted, terms of metrics as {metric: density, level: bar, target: 0.12}.
-        model: to start from, and to stay near: the name or path of a model, as ``load`` takes it.
-        algorithm: reinforce, with the other pieces as baseline; ppo, with a value head at each level; grpo, relative to
-            the spread of the pieces; dqn, values of voice combinations.
-        updates: rollouts that are learnt from.
-        batch_size: pieces of a rollout, at least 2.
-        bars: of a piece.
-        learning_rate: of the policy. A high one unlearns drumming before it learns what is wanted.
-        kl_weight: what a nat of divergence from the starting model costs. With kl_target, where it begins.
-        kl_target: nats per step; where given, kl_weight is moved so that the divergence comes to be about this.
-        kl_budget: nats per step; it stops when the divergence is more.
-        least_diversity: it stops when the share of distinct bars is less than this much of what it was at the start.
-        entropy_weight: what a nat of entropy is worth.
-        discount: of what comes after a bar (phrase, ...), at the end of each.
-        gae_lambda: of ppo, at the end of each bar (phrase, ...); 1 trusts what was paid, 0 the values.
-        clip: of ppo and grpo, how far the probability of a step may move in one update to gain by it.
-        epochs: of ppo and grpo, passes over a rollout.
-        minibatches: of ppo and grpo, a pass.
-        value_learning_rate: of ppo's value heads, and of what states are worth to dqn.
-        held_out: folder of .npz, whose bits per step tell whether it still drums.
-        look_every: updates between looks: pieces of one seed, scored, and the bits per step.
-        look_pieces: of a look.
-        seed: of all that is drawn, 0 to 2**31 - 1.
+        out: folder of the run: best.safetensors, last.safetensors, checkpoint.pt, log.csv. The folder of an unfinished
+            run continues it.
+        reward: YAML file of the reward: terms of metrics, as {metric: density, level: bar, target: 0.12}.
+        model: the starting model and reference of the divergence: a shipped model's name, a checkpoint or a run.
+        algorithm: reinforce, with the other pieces as baseline; ppo, with a value head for each level; grpo, relative
+            to the spread of the pieces; psi, values of voice combinations (dqn is its earlier name).
+        updates: batches of generated pieces to learn from.
+        batch_size: pieces in a batch, at least 2.
+        bars: bars in a piece.
+        learning_rate: learning rate of the policy. A high one unlearns drumming before it learns the reward.
+        kl_weight: cost of a nat of divergence from the starting model. With kl_target, its first value.
+        kl_target: divergence in nats per step that an adaptive kl_weight aims at.
+        kl_budget: divergence in nats per step beyond which the run stops.
+        least_diversity: share of the initial diversity (distinct bars) below which the run stops, in [0, 1].
+        entropy_weight: reward for a nat of entropy.
+        discount: discount at the end of each bar (phrase, ...), in [0, 1].
+        gae_lambda: lambda of ppo at the end of each bar (phrase, ...): 1 trusts the rewards, 0 the value heads.
+        clip: of ppo and grpo, largest change of a step's probability that still gains, as a ratio minus 1.
+        epochs: of ppo and grpo, passes over a batch.
+        minibatches: of ppo and grpo, minibatches in a pass.
+        value_learning_rate: learning rate of ppo's value heads and of psi's state values.
+        held_out: folder of .npz whose bits per step show how much drumming is unlearnt.
+        evaluate_every: updates between evaluations: pieces of one seed, their reward, and the held-out bits per step.
+        evaluate_pieces: pieces in an evaluation, at least 2.
+        seed: seed of all random numbers, from 0 to 2**31 - 1.
         accelerator: cpu, cuda or auto.
+
+    Raises:
+        HypermeterError: a value out of its range, or settings that exclude each other.
     """
 
     out: Annotated[Path, tyro.conf.arg(metavar="OUT")]
@@ -66,18 +77,25 @@ class ReinforceConfig:
     minibatches: int = 4
     value_learning_rate: float = 1e-3
     held_out: Path | None = None
-    look_every: int = 20
-    look_pieces: int = 64
+    evaluate_every: int = 20
+    evaluate_pieces: int = 64
     seed: int = 0
     accelerator: Literal["auto", "cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
+        if self.algorithm == "dqn":
+            print("reinforce: --algorithm dqn is psi-learning; its name is psi now", file=sys.stderr)
+            object.__setattr__(self, "algorithm", "psi")
         for names, fits, expected in (
-            (COUNTS, lambda value: value >= 1, "at least 1"),
-            (("batch_size", "look_pieces"), lambda value: value >= 2, "at least 2"),
-            (SHARES, lambda value: 0 <= value <= 1, "in [0, 1]"),
-            (AMOUNTS, lambda value: 0 <= value < math.inf, "at least 0"),
-            (ABOVE, lambda value: value is None or 0 < value < math.inf, "more than 0"),
+            (("updates", "bars", "epochs", "minibatches", "evaluate_every"), lambda value: value >= 1, "at least 1"),
+            (("batch_size", "evaluate_pieces"), lambda value: value >= 2, "at least 2"),
+            (("least_diversity", "discount", "gae_lambda"), lambda value: 0 <= value <= 1, "in [0, 1]"),
+            (("kl_weight", "entropy_weight"), lambda value: 0 <= value < math.inf, "at least 0"),
+            (
+                ("learning_rate", "kl_target", "kl_budget", "clip", "value_learning_rate"),
+                lambda value: value is None or 0 < value < math.inf,
+                "more than 0",
+            ),
             (("seed",), lambda value: 0 <= value < 2**31, "0 to 2**31 - 1"),
             (("algorithm",), lambda value: value in ALGORITHMS, f"one of {', '.join(ALGORITHMS)}"),
             (("accelerator",), lambda value: value in ("auto", "cpu", "cuda"), "auto, cpu or cuda"),
@@ -85,26 +103,18 @@ class ReinforceConfig:
             for name in names:
                 if not fits(getattr(self, name)):
                     raise HypermeterError(f"reinforce: {name} is {getattr(self, name)}, expected {expected}")
-        if self.algorithm == "dqn":
+        if self.algorithm == "psi":
             if not self.kl_weight:
-                raise HypermeterError("reinforce: dqn with a kl_weight of 0, expected more: it tells rewards in nats")
+                raise HypermeterError("reinforce: psi with a kl_weight of 0, expected more: its values are in nats")
             if self.kl_target is not None or self.entropy_weight or self.discount != 1:
-                raise HypermeterError("reinforce: dqn takes no kl_target, entropy_weight or discount; leave them out")
+                raise HypermeterError("reinforce: psi takes no kl_target, entropy_weight or discount; leave them out")
         if self.kl_target is not None and not self.kl_weight:
-            raise HypermeterError("reinforce: kl_weight is 0 with a kl_target, expected more to begin with")
+            raise HypermeterError("reinforce: kl_weight is 0 with a kl_target, expected more than 0 as its first value")
         if self.minibatches > self.batch_size:
             raise HypermeterError(
                 f"reinforce: {self.minibatches} minibatches of {self.batch_size} pieces, expected a piece in each"
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """What must agree for a run to go on: all but paths, the machine, and when to stop."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in ELSEWHERE}
-
-
-ALGORITHMS = ("reinforce", "ppo", "grpo", "dqn")
-COUNTS = ("updates", "bars", "epochs", "minibatches", "look_every")
-SHARES = ("least_diversity", "discount", "gae_lambda")
-AMOUNTS = ("kl_weight", "entropy_weight")
-ABOVE = ("learning_rate", "kl_target", "kl_budget", "clip", "value_learning_rate")
-ELSEWHERE = ("reward", "out", "accelerator", "updates", "kl_budget", "least_diversity", "held_out")
+        """Return the settings that must agree for a run to continue: all but NOT_COMPARED."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in NOT_COMPARED}

@@ -1,7 +1,7 @@
-"""Learners: the algorithms as the loop of ``reinforce`` sees them, and what is told of the pieces that they play."""
+"""Learners: the algorithms as the loop of ``reinforce`` calls them, and the measures of what they generate."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -17,27 +17,25 @@ from hypermeter.learn.rl.policy_gradient import (
     ValueHeads,
     clipped_loss,
     grpo_estimate,
-    paid_by_level,
     paid_costs,
     ppo_estimate,
     reinforce_estimate,
     reinforce_loss,
     value_loss,
-    view,
 )
-from hypermeter.learn.rl.rewards import Reward
-from hypermeter.learn.rl.rollout import STEPS_AT_ONCE, Rollout, rollout
+from hypermeter.learn.rl.rewards import Reward, paid_by_level
+from hypermeter.learn.rl.rollout import MAX_STEPS_PER_PASS, Rollout, rollout, view
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 
 GRADIENT_CLIP = 1.0
-"""Largest norm."""
+"""Largest norm of a gradient."""
 
-MOST_CHANGE = 0.1
-"""Of an adaptive kl_weight in one update, as a share of it."""
+MAX_KL_WEIGHT_CHANGE = 0.1
+"""Largest relative change of an adaptive kl_weight in one update."""
 
 
 class Learner(Protocol):
-    """An algorithm: ``update`` plays and learns once, and tells of what was played (see ``describe``)."""
+    """An algorithm: ``update`` generates a batch, learns from it, and returns measures of it (see ``describe``)."""
 
     @property
     def policy(self) -> HierarchicalDrumModel: ...
@@ -47,26 +45,26 @@ class Learner(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-# ---------------------------------------------------------------------- what is told of pieces
+# ---------------------------------------------------------------------- measures of generated pieces
 
 
 def distinct_bars(hits: Float[Tensor, "B T V"], steps_per_bar: int) -> float:
-    """Share of whole bars that are distinct; 1 without any."""
+    """Return the share of whole bars that are distinct, in (0, 1]; 1 without any."""
     bars = hits[:, : hits.shape[1] // steps_per_bar * steps_per_bar].reshape(-1, steps_per_bar * hits.shape[2])
     return len(bars.unique(dim=0)) / len(bars) if len(bars) else 1.0
 
 
 def describe(
-    paid: dict[str, Float[Tensor, "B T"]],
+    paid: Mapping[str, Float[Tensor, "B T"]],
     divergence: Float[Tensor, "B T"],
     entropy: Float[Tensor, "B T"],
     hits: Float[Tensor, "B T V"],
     steps_per_bar: int,
 ) -> dict[str, float]:
-    """``reward`` of a piece, and of each level; ``kl`` from the reference and ``entropy``, nats per step;
-    ``distinct_bars``; ``hits`` of a step.
+    """Return means over a batch: ``reward`` of a piece, in all and by level; ``kl`` from the reference and ``entropy``,
+    in nats per step; ``distinct_bars``; ``hits`` a step.
     """
-    by_level = {f"reward_{level}": each.sum(1).mean().item() for level, each in paid.items()}
+    by_level = {f"reward_{level}": rewards.sum(1).mean().item() for level, rewards in paid.items()}
     return {
         "reward": sum(by_level.values()),
         **by_level,
@@ -78,24 +76,23 @@ def describe(
 
 
 @torch.no_grad()
-def judged(
+def describe_rollout(
     policy: HierarchicalDrumModel, reference: HierarchicalDrumModel, reward: Reward, played: Rollout
 ) -> dict[str, float]:
-    """``describe`` of pieces that the policy played; the reward is not normalised, so that such rows compare."""
+    """Return ``describe`` of the policy's rollout, by a reward that is not normalised, so that results compare."""
     grid, drums = policy.grid, played.hits[..., : policy.num_drums]
     divergence, entropy = divergence_and_entropy(view(policy, played).dist, view(reference, played).dist, played.hits)
     paid = paid_by_level(replace(reward, normalise=False), drums, grid)
     return describe(paid, divergence, entropy, drums, grid.steps_per_bar)
 
 
-@torch.no_grad()
-def look(
+def evaluate_policy(
     policy: HierarchicalDrumModel, reference: HierarchicalDrumModel, reward: Reward, pieces: int, bars: int, seed: int
 ) -> dict[str, float]:
-    """What the policy plays from silence, ``judged``; the same pieces for the same weights and seed."""
+    """Return ``describe_rollout`` of pieces from silence; equal for equal weights and seed."""
     generator = torch.Generator(policy.feature_norm.weight.device).manual_seed(seed)
     played = rollout(policy, pieces, bars * policy.grid.steps_per_bar, generator=generator)
-    return judged(policy, reference, reward, played)
+    return describe_rollout(policy, reference, reward, played)
 
 
 # ---------------------------------------------------------------------- policy gradients
@@ -105,10 +102,10 @@ class PolicyLearner:
     """REINFORCE, PPO and GRPO.
 
     Args:
-        policy: learns; without dropout.
-        reference: what it was, frozen.
-        reward: what is wanted.
-        config: the settings.
+        policy: model that learns, without dropout.
+        reference: the starting model, frozen.
+        reward: reward of the generated voices.
+        config: settings of the run.
     """
 
     def __init__(
@@ -132,7 +129,7 @@ class PolicyLearner:
             self.heads_optimizer = torch.optim.Adam(self.heads.parameters(), config.value_learning_rate)
 
     def update(self, generator: torch.Generator) -> dict[str, float]:
-        """Play, judge, learn.
+        """Generate a batch and learn from it; return its measures.
 
         Raises:
             HypermeterError: the gradient is not finite.
@@ -140,24 +137,24 @@ class PolicyLearner:
         config, policy = self.config, self.policy
         played = rollout(policy, config.batch_size, self.steps, generator=generator)
         with torch.no_grad():
-            before, other = view(policy, played), view(self.reference, played)
-            divergence, entropy = divergence_and_entropy(before.dist, other.dist, played.hits)
+            before, reference = view(policy, played), view(self.reference, played)
+            divergence, entropy = divergence_and_entropy(before.dist, reference.dist, played.hits)
         drums = played.hits[..., : policy.num_drums]
         paid = paid_by_level(self.reward, drums, self.grid)
         costs = paid_costs(self.kl_weight * divergence - config.entropy_weight * entropy, is_exact(before.dist))
         estimate = self._estimate(paid, costs, before.features, played.hits)
-        found: dict[str, list[float]] = {"gradient_norm": [], "outside_clip": [], "value_error": []}
+        measures: dict[str, list[float]] = {"gradient_norm": [], "outside_clip": [], "value_error": []}
         for rows in self._minibatches(generator):
-            norm, outside = self._learn(played, rows, before.log_probs, other.dist, estimate)
-            found["gradient_norm"].append(norm)
-            found["outside_clip"].append(outside)
+            norm, outside = self._learn(played, rows, before.log_probs, reference.dist, estimate)
+            measures["gradient_norm"].append(norm)
+            measures["outside_clip"].append(outside)
             if self.heads is not None:
-                found["value_error"].append(self._learn_values(before.features, played.hits, rows, estimate))
+                measures["value_error"].append(self._learn_values(before.features, played.hits, rows, estimate))
         row = describe(paid, divergence, entropy, drums, self.grid.steps_per_bar)
         row |= {"kl_weight": self.kl_weight}
-        row |= {name: sum(values) / len(values) for name, values in found.items() if values}
+        row |= {name: sum(values) / len(values) for name, values in measures.items() if values}
         if config.kl_target is not None:
-            self.kl_weight = adapted(self.kl_weight, row["kl"], config.kl_target)
+            self.kl_weight = adapt_kl_weight(self.kl_weight, row["kl"], config.kl_target)
         return row
 
     def _estimate(self, paid: Any, costs: Tensor, features: Tensor, hits: Tensor) -> Estimate:
@@ -174,20 +171,20 @@ class PolicyLearner:
     def _minibatches(self, generator: torch.Generator) -> Iterator[Int[Tensor, " N"]]:
         config = self.config
         device = self.policy.feature_norm.weight.device
-        if config.algorithm == "reinforce":  # what has been learnt from is no longer drawn from the policy
+        if config.algorithm == "reinforce":  # after an update the batch is no longer a sample of the policy
             yield torch.arange(config.batch_size, device=device)
             return
         for _ in range(config.epochs):
             order = torch.randperm(config.batch_size, generator=generator, device=device)
-            yield from order.tensor_split(min(config.minibatches, len(order)))
+            yield from order.tensor_split(config.minibatches)
 
     def _learn(
         self, played: Rollout, rows: Int[Tensor, " N"], old: Tensor, reference: Any, estimate: Estimate
     ) -> tuple[float, float]:
-        """A step of the policy; the gradient's norm, and the share of steps whose ratio is outside the clip."""
+        """Update the policy; return the gradient's norm, and the share of steps whose ratio is outside the clip."""
         config, outside = self.config, 0.0
         self.optimizer.zero_grad()
-        for part in rows.split(max(1, STEPS_AT_ONCE // self.steps)):
+        for part in rows.split(max(1, MAX_STEPS_PER_PASS // self.steps)):
             chosen = played.select(part)
             now = view(self.policy, chosen)
             if config.algorithm == "reinforce":
@@ -199,8 +196,8 @@ class PolicyLearner:
                 loss = loss + (self.kl_weight * divergence - config.entropy_weight * entropy).mean()
             share = len(part) / len(rows)
             (loss * share).backward()
-            moved = (now.log_probs.detach() - old[part]).exp() - 1
-            outside += share * (moved.abs() > config.clip).float().mean().item()
+            ratio = (now.log_probs.detach() - old[part]).exp()
+            outside += share * ((ratio - 1).abs() > config.clip).float().mean().item()
         norm = nn.utils.clip_grad_norm_(self.policy.parameters(), GRADIENT_CLIP).item()
         if not math.isfinite(norm):
             raise HypermeterError("reinforce: the gradient is not finite; lower --learning-rate")
@@ -208,7 +205,7 @@ class PolicyLearner:
         return norm, outside
 
     def _learn_values(self, features: Tensor, hits: Tensor, rows: Int[Tensor, " N"], estimate: Estimate) -> float:
-        """A step of the value heads; their mean loss."""
+        """Update the value heads; return their mean loss."""
         assert self.heads is not None and self.heads_optimizer is not None
         values = self.heads(features[rows], hits[rows])
         losses = [value_loss(values[level][:, :-1], target[rows]) for level, target in estimate.targets.items()]
@@ -232,67 +229,9 @@ class PolicyLearner:
             self.heads_optimizer.load_state_dict(state["heads_optimizer"])
 
 
-def adapted(kl_weight: float, kl: float, target: float) -> float:
-    """A weight that brings the divergence nearer to its target, changed in proportion to how far off it is.
+def adapt_kl_weight(kl_weight: float, kl: float, target: float) -> float:
+    """Return a weight that brings the divergence nearer to its target, changed in proportion to the distance.
 
     Source: Ziegler et al. 2019, section 2.2.
     """
-    return kl_weight * (1 + MOST_CHANGE * min(max(kl / target - 1, -1), 1))
-
-
-# ---------------------------------------------------------------------- values of combinations
-
-
-class ValueLearner:
-    """Psi-learning, see ``q_learning``: an update is a batch of pieces played, and several batches learnt from.
-
-    Args:
-        reference, reward, config: as for ``PolicyLearner``.
-    """
-
-    def __init__(self, reference: HierarchicalDrumModel, reward: Reward, config: ReinforceConfig):
-        from hypermeter.learn.rl.q_learning import QLearner, QOptions
-
-        options = QOptions(
-            "psi",
-            config.bars * reference.grid.steps_per_bar,
-            config.kl_weight,
-            batch_size=config.batch_size,
-            learning_rate=config.learning_rate,
-            value_learning_rate=config.value_learning_rate,
-        )
-        self.learner = QLearner(reference, reward, options, seed=config.seed)
-
-    @property
-    def policy(self) -> HierarchicalDrumModel:
-        return self.learner.as_model()
-
-    def update(self, generator: torch.Generator) -> dict[str, float]:
-        """``generator`` is not used: the learner has its own."""
-        learner = self.learner
-        played = learner.play()
-        drums = played.hits[..., : learner.reference.num_drums]
-        row = describe(
-            dict(played.paid), played.divergence, played.entropy, drums, learner.reference.grid.steps_per_bar
-        )
-        losses = [learner.update() for _ in range(learner.options.updates_per_play)]
-        return row | {"kl_weight": learner.options.kl_weight, "value_error": sum(losses) / len(losses)}
-
-    def state_dict(self) -> dict[str, Any]:
-        learner = self.learner
-        return {
-            "network": learner.network.state_dict(),
-            "target": learner.target.state_dict(),
-            "optimizer": learner.optimizer.state_dict(),
-            "replay": learner.replay.columns,
-            "added": learner.replay.added,
-            "random": learner.generator.get_state(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        learner = self.learner
-        learner.network.load_state_dict(state["network"])
-        learner.target.load_state_dict(state["target"])
-        learner.optimizer.load_state_dict(state["optimizer"])
-        learner.replay.columns, learner.replay.added = state["replay"], state["added"]
-        learner.generator.set_state(state["random"].cpu())
+    return kl_weight * (1 + MAX_KL_WEIGHT_CHANGE * min(max(kl / target - 1, -1), 1))

@@ -1,29 +1,29 @@
-"""Rewards: a weighting of ``METRICS`` at step, bar, phrase or piece level, paid when what they judge has ended.
+"""Rewards: weighted ``METRICS`` of steps, bars, phrases or whole pieces, paid when what they measure has ended.
 
-A reward is any function of hits (B, T, V) and the grid that gives (B, T): what is paid after each step. ``Reward`` is
-one made of terms, which YAML can spell. A metric is a reward of weight 0: there is one way to score.
+A reward is any function of hits (B, T, V) and the grid that returns (B, T): what is paid after each step. ``Reward`` is
+one made of terms, which YAML can express. A metric is a term of weight 0: there is one way to score.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from inspect import signature
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
-import yaml
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
-from hypermeter.core.kit import Kit
-from hypermeter.io.npz import kit_name
-from hypermeter.learn.dataset import common_kit_and_grid, read_folder
 from hypermeter.music.metrics import METRICS, by_chunk
 
-LEVELS = ("step", "bar", "phrase", "piece")
+LEVEL_SIZES: dict[str, Callable[[Grid, int], int]] = {
+    "step": lambda grid, steps: 1,
+    "bar": lambda grid, steps: grid.steps_per_bar,
+    "phrase": lambda grid, steps: grid.steps_per_phrase,
+    "piece": lambda grid, steps: max(steps, 1),
+}
+"""Level -> its length in steps, given the grid and the steps of the piece."""
 
 RewardFunction = Callable[[Tensor, Grid], Tensor]
 """Hits (B, T, V) and the grid -> (B, T)."""
@@ -31,25 +31,25 @@ RewardFunction = Callable[[Tensor, Grid], Tensor]
 
 @dataclass(frozen=True)
 class Term:
-    """One metric and what is wanted of it.
+    """One metric and its wanted value.
 
-    Just one of ``target``, ``band`` and ``want`` is given. The reward of a value is minus its distance to the target or
-    band, or plus or minus the value itself, over ``scale``, times ``weight``.
+    Exactly one of ``target``, ``band`` and ``want`` is given. The reward of a value is minus its distance to the target
+    or band, or plus or minus the value itself, over ``scale``, times ``weight``.
 
     Args:
         metric: a key of METRICS that gives one number.
-        level: of what it is the metric: each ``step``, ``bar`` or ``phrase``, or the whole ``piece``.
-        target: the value wanted.
-        band: (low, high): any value between them is as good.
+        level: what is measured: each ``step``, ``bar`` or ``phrase``, or the whole ``piece``.
+        target: the wanted value.
+        band: (low, high), between which all values are equally good.
         want: ``more`` or ``less``.
         scale: distance that costs 1, more than 0.
-        weight: of this term.
+        weight: weight of this term.
         undefined: reward where the metric is NaN, before the weight.
-        voices: columns that the metric is shown; left out, all. Of the kick alone it is the kick's.
+        voices: columns that are measured; None, all.
         options: keywords of the metric.
 
     Raises:
-        HypermeterError: a metric that is not there, or arguments that do not fit.
+        HypermeterError: an unknown metric, or arguments that do not fit.
     """
 
     metric: str
@@ -67,9 +67,9 @@ class Term:
         where = f"reward: {self.metric}"
         if self.metric not in METRICS:
             raise HypermeterError(f"{where}: no such metric; expected one of {', '.join(METRICS)}")
-        if self.level not in LEVELS:
-            raise HypermeterError(f"{where}: level is {self.level!r}, expected one of {', '.join(LEVELS)}")
-        if sum(each is not None for each in (self.target, self.band, self.want)) != 1:
+        if self.level not in LEVEL_SIZES:
+            raise HypermeterError(f"{where}: level is {self.level!r}, expected one of {', '.join(LEVEL_SIZES)}")
+        if sum(goal is not None for goal in (self.target, self.band, self.want)) != 1:
             raise HypermeterError(f"{where}: expected just one of target, band and want")
         if self.want not in (None, "more", "less"):
             raise HypermeterError(f"{where}: want is {self.want!r}, expected more or less")
@@ -98,12 +98,12 @@ class Term:
             raise HypermeterError(f"{where}: voices are {self.voices}, expected one or more columns, from 0")
 
     def values(self, hits: Shaped[Tensor, "B T V"], grid: Grid) -> Float[Tensor, "B chunks"]:
-        """The metric of each chunk; NaN where undefined.
+        """Return the metric of each chunk (step, bar, ...); NaN where it is undefined.
 
         Raises:
-            HypermeterError: the metric gives more than one number, or there are fewer voices.
+            HypermeterError: the metric gives more than one number, or ``voices`` has a column that is not in ``hits``.
         """
-        size = self._size(hits.shape[1], grid)
+        size = LEVEL_SIZES[self.level](grid, hits.shape[1])
         if self.voices is not None:
             if max(self.voices) >= hits.shape[2]:
                 raise HypermeterError(f"reward: {self.metric} of voice {max(self.voices)}, there are {hits.shape[2]}")
@@ -114,33 +114,28 @@ class Term:
         return values.float()
 
     def score(self, values: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-        """What values of the metric are worth, weighted."""
+        """Return the weighted reward of values of the metric."""
         if self.target is not None:
-            worth = -(values - self.target).abs()
+            scores = -(values - self.target).abs()
         elif self.band is not None:
             low, high = self.band
-            worth = -torch.maximum((low - values).clamp_min(0), (values - high).clamp_min(0))
+            scores = -torch.maximum((low - values).clamp_min(0), (values - high).clamp_min(0))
         else:
-            worth = values if self.want == "more" else -values
-        worth = torch.where(values.isnan(), self.undefined, worth / self.scale)
-        return self.weight * worth
+            scores = values if self.want == "more" else -values
+        return self.weight * torch.where(values.isnan(), self.undefined, scores / self.scale)
 
     def pay(self, scores: Float[Tensor, "B chunks"], steps: int, grid: Grid) -> Float[Tensor, "B T"]:
-        """Scores at the last step of what they judge, 0 elsewhere. A last chunk may be short."""
-        size = self._size(steps, grid)
+        """Return the scores at the last step of each chunk, 0 elsewhere. A last chunk may be short."""
+        size = LEVEL_SIZES[self.level](grid, steps)
         ends = (torch.arange(1, scores.shape[1] + 1, device=scores.device) * size).clamp(max=steps) - 1
-        paid = torch.zeros(len(scores), steps, device=scores.device)
-        paid[:, ends] = scores
-        return paid
-
-    def _size(self, steps: int, grid: Grid) -> int:
-        sizes = {"step": 1, "bar": grid.steps_per_bar, "phrase": grid.steps_per_phrase, "piece": max(steps, 1)}
-        return sizes[self.level]
+        rewards = torch.zeros(len(scores), steps, device=scores.device)
+        rewards[:, ends] = scores
+        return rewards
 
 
 @dataclass
 class RunningScale:
-    """Mean and variance of all that it has seen (Chan et al. 1979), to bring rewards of any size to about one."""
+    """Mean and variance of all values so far (Chan et al. 1979), by which rewards of any size become about one."""
 
     count: float = 0.0
     mean: float = 0.0
@@ -152,18 +147,19 @@ class RunningScale:
         if not len(values):
             return
         mean, total = values.mean().item(), self.count + len(values)
-        apart = mean - self.mean
-        self.squares += (values - mean).square().sum().item() + apart**2 * self.count * len(values) / total
-        self.mean += apart * len(values) / total
+        difference = mean - self.mean
+        self.squares += (values - mean).square().sum().item() + difference**2 * self.count * len(values) / total
+        self.mean += difference * len(values) / total
         self.count = total
 
     @property
     def sd(self) -> float:
-        """1 until two different values were seen."""
+        """The standard deviation; 1 until two different values are taken in."""
         spread = math.sqrt(self.squares / self.count) if self.count else 0.0
         return spread if spread > 1e-8 else 1.0
 
     def normalise(self, values: Tensor) -> Tensor:
+        """Return the values less the mean, over the standard deviation."""
         return (values - self.mean) / self.sd
 
 
@@ -173,10 +169,13 @@ class Reward:
 
     Args:
         terms: at least one.
-        normalise: bring each term's scores to mean 0 and spread 1, by what was seen so far, before the weight.
-        scales: what was seen so far of each term's scores.
-        frozen: see nothing more. ``dataclasses.replace(reward, frozen=True)`` scores what is only evaluated by the
-            scales of ``reward`` as they are then, and leaves them alone.
+        normalise: bring the scores of each term to mean 0 and spread 1, by those so far, before the weight.
+        scales: running mean and variance of each term's scores.
+        frozen: leave the scales as they are. ``dataclasses.replace(reward, frozen=True)`` shares the scales of
+            ``reward`` without changing them, for what is only evaluated.
+
+    Raises:
+        HypermeterError: no terms.
     """
 
     terms: Sequence[Term]
@@ -193,8 +192,8 @@ class Reward:
         return torch.stack(list(self.by_level(hits, grid).values())).sum(0)
 
     def by_level(self, hits: Shaped[Tensor, "B T V"], grid: Grid) -> dict[str, Float[Tensor, "B T"]]:
-        """What is paid after each step, by the level of the terms."""
-        paid: dict[str, Tensor] = {}
+        """Return what is paid after each step, by the level of the terms."""
+        by_level: dict[str, Tensor] = {}
         for term, scale in zip(self.terms, self.scales, strict=True):
             values = term.values(hits, grid)
             scores = term.score(values)
@@ -202,140 +201,70 @@ class Reward:
                 if not self.frozen:
                     scale.update(scores[~values.isnan()])
                 scores = torch.where(values.isnan(), scores, abs(term.weight) * scale.normalise(scores))
-            each = term.pay(scores, hits.shape[1], grid)
-            paid[term.level] = paid[term.level] + each if term.level in paid else each
-        return paid
+            rewards = term.pay(scores, hits.shape[1], grid)
+            by_level[term.level] = by_level[term.level] + rewards if term.level in by_level else rewards
+        return by_level
 
 
-def style_terms(
-    npz_dir: str | Path,
-    grid: Grid,
-    metrics: Iterable[str] = ("avg_hits", "syncopation", "co_occurrence", "step_entropy"),
-    level: Literal["bar", "phrase", "piece"] = "phrase",
-    weight: float = 1.0,
-    options: Mapping[str, Mapping[str, Any]] | None = None,
-    kit: Kit | None = None,
-) -> list[Term]:
-    """Nearness to a style: for each metric, the mean over its performances as target, their spread as scale.
+def paid_by_level(
+    reward: RewardFunction | Reward, hits: Float[Tensor, "B T V"], grid: Grid
+) -> dict[str, Float[Tensor, "B T"]]:
+    """Return what is paid after each step, by level; all that a plain function pays is of level ``step``.
+
+    Raises:
+        HypermeterError: a reward that pays another shape than (pieces, steps), or values that are not finite.
+    """
+    paid = reward.by_level(hits, grid) if isinstance(reward, Reward) else {"step": reward(hits, grid)}
+    for level, rewards in paid.items():
+        if rewards.shape != hits.shape[:2]:
+            shape, expected = tuple(rewards.shape), tuple(hits.shape[:2])
+            raise HypermeterError(f"reward: paid {shape} at {level} level, expected {expected} (pieces, steps)")
+        if not rewards.isfinite().all():
+            raise HypermeterError(f"reward: paid what is not finite at {level} level; check the metric and its scale")
+    return paid
+
+
+@torch.no_grad()
+def check_reward(reward: RewardFunction | Reward, hits: Float[Tensor, "B T V"], grid: Grid) -> None:
+    """Raise if a reward does not depend on what the policy generates: nothing could be learnt from it.
+
+    The gradient of the expected return is that of the probabilities of pieces, weighted by their returns. Returns that
+    are the same for all pieces, such as metrics of the training data, have the gradient 0.
 
     Args:
-        npz_dir: folder of performances in the style.
-        grid: the metre, also of files that tell none.
-        metrics: that give one number.
-        level: of which chunks the metrics are taken.
-        weight: of all terms together.
-        options: metric -> its keywords.
-        kit: of what is to be rewarded; None, nobody knows it. Files that name none are taken to be of it.
+        reward: a function of hits and the grid.
+        hits: pieces that the policy generated.
+        grid: the grid of the hits.
 
     Raises:
-        HypermeterError: no performance there, files of different kits or of another kit or grid, or a metric that is
-            undefined in all of them.
+        HypermeterError: the return of a piece depends on its row in the batch, or is the same for all pieces.
     """
-    names = list(metrics)
-    files, sequences = read_folder(Path(npz_dir))
-    own_kit, found_grid = common_kit_and_grid(files, kit, grid)
-    if found_grid != grid:
-        raise HypermeterError(f"{npz_dir}: {found_grid}, expected {grid}; prepare it on the grid of the reward")
-    if kit is not None and own_kit != kit:
-        raise HypermeterError(f"{npz_dir}: {kit_name(own_kit)}, expected {kit_name(kit)}; prepare it with the model's")
-    terms = []
-    for name in names:
-        keywords = (_groups(name, own_kit) if own_kit else {}) | dict((options or {}).get(name, {}))
-        probe = Term(name, level, target=0.0, options=keywords)
-        found = torch.cat([probe.values(torch.from_numpy(each)[None], grid)[0] for each in sequences])
-        found = found[~found.isnan()].double()
-        if len(found) < 2:
-            raise HypermeterError(f"{npz_dir}: {name} is defined in {len(found)} {level}s, expected at least 2")
-        spread = max(found.std().item(), 1e-6)
-        terms.append(
-            Term(name, level, target=found.mean().item(), scale=spread, weight=weight / len(names), options=keywords)
+    if isinstance(reward, Reward):
+        reward = replace(reward, frozen=True)
+    totals = _totals(reward, hits, grid)
+    if not torch.allclose(_totals(reward, hits.flip(0), grid).flip(0), totals, rtol=1e-4, atol=1e-6):
+        raise HypermeterError(
+            "reward: a piece has another reward at another place of the batch, so the reward is not of what is played; "
+            "expected a function of hits, not of the data"
         )
-    return terms
+    if _differ(totals):
+        return
+    shares = torch.linspace(0, 1, len(hits), device=hits.device)[:, None, None]
+    random = (torch.rand_like(hits.float()) < shares).float()
+    if _differ(_totals(reward, torch.cat([hits.float(), random]), grid)):
+        raise HypermeterError(
+            f"reward: each of {len(hits)} pieces of the policy has the reward {totals[0]:g}; nothing can be learnt "
+            "from equal pieces: move the target, or widen the band"
+        )
+    raise HypermeterError(
+        f"reward: every piece has the reward {totals[0]:g}, whatever is played, as with metrics of the data: the "
+        "gradient is 0, which is no reinforcement; expected a function of the hits that the policy plays"
+    )
 
 
-FORM = "{metric: density, level: bar, target: 0.12, scale: 0.02, weight: 1}"
+def _totals(reward: RewardFunction | Reward, hits: Tensor, grid: Grid) -> Float[Tensor, " B"]:
+    return torch.stack([rewards.sum(1) for rewards in paid_by_level(reward, hits, grid).values()]).sum(0).double()
 
 
-def load_reward(source: str | Path | Mapping[str, Any], grid: Grid = Grid(), kit: Kit | None = None) -> Reward:
-    """A reward from YAML, or from what YAML holds.
-
-    ``terms`` is a list of terms, each with the fields of ``Term``; ``style`` has the arguments of ``style_terms``, its
-    folder as ``folder``; ``normalise`` may be true. With a kit, ``voices`` may be their names, and metrics that ask for
-    streams or cymbals have the kit's.
-
-    Raises:
-        HypermeterError: a file that cannot be read, or is not a reward.
-    """
-    where = "reward" if isinstance(source, Mapping) else str(source)
-    if isinstance(source, Mapping):
-        record: Any = source
-    else:
-        try:
-            record = yaml.safe_load(Path(source).read_text("utf-8"))
-        except OSError as error:
-            raise HypermeterError(f"{where}: the reward cannot be read ({error.strerror}); check the path") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            first = str(error).splitlines()[0]
-            raise HypermeterError(f"{where}: not YAML ({first}); expected terms, each as {FORM}") from error
-    if not isinstance(record, Mapping) or not {"terms", "style"} & set(record):
-        raise HypermeterError(f"{where}: no terms, expected a list under 'terms', each as {FORM}")
-    if unknown := set(record) - {"terms", "style", "normalise"}:
-        raise HypermeterError(f"{where}: unknown field {min(map(str, unknown))!r}; expected terms, style, normalise")
-    try:
-        terms = [_term(each, kit) for each in record.get("terms") or []]
-        if style := record.get("style"):
-            terms += style_terms(
-                style["folder"], grid, kit=kit, **{key: style[key] for key in style if key != "folder"}
-            )
-    except (TypeError, KeyError, AttributeError) as error:
-        raise HypermeterError(f"{where}: a term or style that does not fit ({error}); write terms as {FORM}") from error
-    except HypermeterError as error:
-        raise HypermeterError(f"{where}: {str(error).removeprefix('reward: ')}") from error
-    normalise = record.get("normalise", False)
-    if not isinstance(normalise, bool):
-        raise HypermeterError(f"{where}: normalise is {normalise!r}, expected true or false")
-    for term in terms:
-        voices = 1 + max(term.voices or (0,)) if kit is None else kit.num_voices
-        try:
-            term.values(torch.zeros(1, grid.steps_per_phrase, voices), grid)
-        except TypeError as error:
-            raise HypermeterError(f"{where}: {term.metric} does not take these options ({error}); mend them") from error
-        except HypermeterError as error:
-            if kit is not None:  # else nobody knows how many voices there are
-                reason = str(error).removeprefix("reward: ")
-                named = reason if reason.startswith(term.metric) else f"{term.metric}: {reason}"
-                raise HypermeterError(f"{where}: {named}") from error
-    return Reward(terms, normalise=normalise)
-
-
-def _term(record: Any, kit: Kit | None) -> Term:
-    if not isinstance(record, Mapping):
-        raise HypermeterError(f"term {record!r}, expected fields, as {FORM}")
-    if unknown := set(record) - {each.name for each in fields(Term)}:
-        raise HypermeterError(f"unknown field {min(map(str, unknown))!r} in a term; write it as {FORM}")
-    arguments: dict[str, Any] = dict(record)
-    if isinstance(band := arguments.get("band"), list):
-        try:
-            arguments["band"] = tuple(float(each) for each in band)
-        except (TypeError, ValueError):
-            arguments["band"] = tuple(band)  # and refused
-    if (voices := arguments.get("voices")) is not None:
-        voices = [voices] if isinstance(voices, str | int) else voices
-        arguments["voices"] = tuple(_column(each, kit) if isinstance(each, str) else each for each in voices)
-    if kit is not None and isinstance(options := arguments.get("options", {}), Mapping):
-        arguments["options"] = _groups(arguments.get("metric"), kit) | dict(options)
-    return Term(**arguments)
-
-
-def _groups(metric: Any, kit: Kit) -> dict[str, Any]:
-    """The groups of the kit that a metric asks for."""
-    wanted = signature(METRICS[metric]).parameters if metric in METRICS else {}
-    return {name: each for name, each in (("streams", kit.streams), ("cymbals", kit.cymbals)) if name in wanted}
-
-
-def _column(voice: str, kit: Kit | None) -> int:
-    if kit is None:
-        raise HypermeterError(f"voice {voice!r} without a kit to find it in; expected numbers of columns")
-    if voice not in kit.names:
-        raise HypermeterError(f"no voice {voice!r} in kit {kit.name}; it has {', '.join(kit.names)}")
-    return kit.names.index(voice)
+def _differ(totals: Float[Tensor, " B"]) -> bool:
+    return bool((totals - totals[0]).abs().max() > 1e-6 * totals.abs().max().clamp_min(1e-6))

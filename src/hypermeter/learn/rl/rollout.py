@@ -1,34 +1,37 @@
-"""Rollouts: a policy plays, many pieces at once, and what it thought of each step is kept.
+"""Rollouts: batches of sequences that a policy generates, and a model's view of them.
 
 Time convention of this package: ``hits[:, t]`` is step t, ``log_probs[:, t]`` is of step t given those before it, and
 ``rewards[:, t]`` is paid after step t.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.model.heads import StepDistribution
 from hypermeter.model.plan import Plan
-from hypermeter.model.playing import Streaming, check_hits, width_of
+from hypermeter.model.playing import StreamingModel, check_hits, width_of
 from hypermeter.model.stepping import Stepping
 
-STEPS_AT_ONCE = 8_192
-"""Of a parallel pass over what was played."""
+MAX_STEPS_PER_PASS = 8_192
+"""Steps of all rows together in one parallel pass."""
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """What a policy played, and what it was given.
+    """A batch that a policy generated, with its conditions.
 
     Args:
-        hits: (B, T, W), new steps, without the primer; voices, then the columns of tracks.
-        log_probs: (B, T), nats, of each step by the distribution that it was drawn from.
+        hits: (B, T, W), generated steps, without the primer: voices, then the columns of tracks.
+        log_probs: (B, T), nats, of each step under the distribution from which it was sampled.
         start_seq: (B, T0, W), the primer, or None.
-        plan: what was asked of each bar, counted from the first bar of the primer, or None.
+        plan: per-bar conditions, counted from the first bar of the primer, or None.
     """
 
     hits: Float[Tensor, "B T W"]
@@ -37,17 +40,17 @@ class Rollout:
     plan: Plan | None = None
 
     @property
-    def heard(self) -> int:
-        """Steps of the primer."""
+    def primer_steps(self) -> int:
+        """Steps in the primer."""
         return 0 if self.start_seq is None else self.start_seq.shape[1]
 
     @property
-    def whole(self) -> Float[Tensor, "B T1 W"]:
-        """The primer, then what was played."""
+    def sequence(self) -> Float[Tensor, "B T1 W"]:
+        """The primer, then the generated steps."""
         return self.hits if self.start_seq is None else torch.cat([self.start_seq, self.hits], 1)
 
     def select(self, rows: Int[Tensor, " N"]) -> "Rollout":
-        """The given rows, in that order."""
+        """Return the given rows, in that order."""
         start = None if self.start_seq is None else self.start_seq[rows]
         plan = self.plan if self.plan is None or self.plan.batch_size == 1 else self.plan.select(rows)
         return Rollout(self.hits[rows], self.log_probs[rows], start, plan)
@@ -55,7 +58,7 @@ class Rollout:
 
 @torch.no_grad()
 def rollout(
-    model: Streaming,
+    model: StreamingModel,
     batch_size: int,
     steps: int,
     *,
@@ -63,15 +66,15 @@ def rollout(
     plan: Plan | None = None,
     generator: torch.Generator | None = None,
 ) -> Rollout:
-    """``steps`` steps of ``batch_size`` pieces, streamed: a step costs the same however many came before.
+    """Sample ``steps`` steps of ``batch_size`` rows, streamed: the cost of a step does not grow with those before.
 
     Args:
-        model: anything that streams, without dropout.
-        batch_size: pieces.
-        steps: of each, at least 1.
-        start_seq: primer, one for all pieces or one for each; it is heard, and is no part of ``hits``.
-        plan: what is asked of each bar, counted from the first bar of the primer.
-        generator: of everything drawn, on the model's device.
+        model: any streaming model, without dropout.
+        batch_size: rows, at least 1.
+        steps: generated steps of each row, at least 1.
+        start_seq: primer, one for all rows or one for each.
+        plan: per-bar conditions, counted from the first bar of the primer.
+        generator: source of random numbers, on the model's device.
 
     Raises:
         HypermeterError: a number below those above, or a primer or plan that does not fit.
@@ -81,26 +84,62 @@ def rollout(
     state: Any = model.init_state(batch_size) if plan is None else model.init_state(batch_size, plan)  # pyright: ignore[reportCallIssue]
     if start_seq is not None:
         if start_seq.dim() != 3 or len(start_seq) not in (1, batch_size):
-            found = tuple(start_seq.shape)
             raise HypermeterError(
-                f"rollout: primer of shape {found}, expected 1 or {batch_size} rows of (steps, voices)"
+                f"rollout: primer of shape {tuple(start_seq.shape)}, expected 1 or {batch_size} rows of (steps, voices)"
             )
         start_seq = start_seq.expand(batch_size, -1, -1)
         check_hits(start_seq, width_of(model), "primer")
         for position, x in enumerate(start_seq.unbind(1)):
-            state = model.advance(x, state, **_at(model, position))
-    heard = 0 if start_seq is None else start_seq.shape[1]
+            state = model.advance(x, state, **_position(model, position))
+    primer_steps = 0 if start_seq is None else start_seq.shape[1]
     hits = state.hidden.new_empty(batch_size, steps, width_of(model))
     log_probs = state.hidden.new_empty(batch_size, steps)
     for step in range(steps):
-        dist = model.predict(state, **_at(model, heard + step))
+        dist = model.predict(state, **_position(model, primer_steps + step))
         hits[:, step] = x = dist.sample(generator)
         log_probs[:, step] = dist.log_prob(x)
         if step + 1 < steps:
-            state = model.advance(x, state, **_at(model, heard + step))
+            state = model.advance(x, state, **_position(model, primer_steps + step))
     return Rollout(hits, log_probs, start_seq, plan)
 
 
-def _at(model: Streaming, position: int) -> dict[str, int]:
-    """Where all rows stand, for a model that computes less when it is told."""
+def _position(model: StreamingModel, position: int) -> dict[str, int]:
+    """Return the keyword for the position that all rows share, by which a ``Stepping`` model computes less."""
     return {"place": position} if isinstance(model, Stepping) else {}
+
+
+@dataclass(frozen=True)
+class View:
+    """A model's predictions for the steps of a rollout.
+
+    Args:
+        dist: (B, T), distribution of each step.
+        log_probs: (B, T), nats, of the generated steps.
+        features: (B, T + 1, hidden), inputs of the distributions, and those of the step after the last.
+    """
+
+    dist: StepDistribution
+    log_probs: Float[Tensor, "B T"]
+    features: Float[Tensor, "B T1 hidden"]
+
+
+def view(model: Any, played: Rollout) -> View:
+    """Predict a rollout in one parallel pass; gradients flow through it, where those of the stream do not."""
+    prediction = model(played.sequence) if played.plan is None else model(played.sequence, plan=played.plan)
+    dist = prediction.step_dist[:, played.primer_steps : -1]
+    return View(dist, dist.log_prob(played.hits), prediction.features[:, played.primer_steps :])
+
+
+def without_dropout(model: M) -> M:
+    """Remove all dropout from the model, in place, and return it in training mode.
+
+    With dropout a step would have one probability when it is sampled and another when it is learnt from: ratios of the
+    same weights would not be 1, nor the divergence from the reference 0. Eval mode would serve on a CPU, but cuDNN
+    computes no gradient of a GRU in it.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(module, nn.RNNBase):
+            module.dropout = 0.0
+    return model.train()
