@@ -1,11 +1,15 @@
 """The Python in the documents runs, their links lead somewhere, and their lines are at most 120 characters long."""
 
+import contextlib
+import io
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hypermeter.cli import COMMANDS, main
 from hypermeter.cli.demo import read_corpus
 from hypermeter.io.midi import write_midi
 from hypermeter.learn.prepare import prepare
@@ -62,3 +66,35 @@ def test_lines_of_a_document_are_at_most_120_characters_long(path):
 def test_every_finding_is_in_the_table_of_the_findings():
     table = (ROOT / "findings" / "README.md").read_text("utf-8")
     assert {path.name for path in (ROOT / "findings").glob("*.sh")} == set(re.findall(r"^\| `(\S+)` \|", table, re.M))
+
+
+def commands_of(path):
+    """Return (command, rest of the line) of each `hypermeter COMMAND ...` in a document."""
+    text = path.read_text("utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.startswith("    hypermeter ")] + re.findall(
+        r"`([^`\n]+)`", text
+    )
+    matches = (re.match(rf"\s*hypermeter ({'|'.join(COMMANDS)})\b([^#]*)", line) for line in lines)
+    return [match.groups() for match in matches if match]
+
+
+@pytest.fixture(scope="module")
+def options_in_help():
+    """Return the options of each command, by its help."""
+
+    @cache
+    def options_of(command):
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
+            main([command, "--help"])
+        return {"--help", *re.findall(r"(--?[a-z][a-z0-9-]*)", output.getvalue())}
+
+    return options_of
+
+
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if commands_of(path)], ids=lambda path: path.name)
+def test_options_in_a_document_are_options_of_the_command(path, options_in_help):
+    for command, rest in commands_of(path):
+        options = set(re.findall(r"(?<!\S)(--?[a-z][a-z0-9-]*)", rest))
+        hidden = {option for option in options if option.startswith("--no-use-")}  # for ablations; the help has none
+        assert options - hidden <= options_in_help(command), f"hypermeter {command}{rest}"
