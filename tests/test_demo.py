@@ -19,6 +19,7 @@ def test_the_corpus_is_some_two_dozen_different_performances_of_four_to_sixteen_
         assert groove.hits.any(1).mean() > 0.3 and len(groove) % groove.grid.steps_per_bar == 0
 
 
+@pytest.mark.slow
 def test_without_torch_the_demo_plays_on_and_says_what_learning_needs(tmp_path):
     blocked = (
         "import sys\nclass NoTorch:\n    def find_spec(self, name, *_):\n        if name == 'torch':\n"

@@ -23,6 +23,9 @@ from hypermeter.play.request import InfillOptions, SamplingOptions
 NAMES = ("gru", "lstm", "transformer", "plain", "groove")
 
 
+pytestmark = pytest.mark.slow  # an export takes seconds
+
+
 @pytest.fixture(scope="module", params=NAMES)
 def pair(request):
     """Players of an exported folder and of the model itself."""

@@ -62,7 +62,6 @@ def test_nothing_in_the_page_names_another_host():
 # ---------------------------------------------------------------------- writing and hearing
 
 
-@pytest.mark.slow
 def test_a_beat_is_written_and_heard(opened):
     opened.click("clear-bars")
     opened.cell(0, 0).click()

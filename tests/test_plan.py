@@ -217,6 +217,7 @@ def test_step_equals_forward_under_a_plan(model):
         state = model.advance(x, state)
 
 
+@pytest.mark.slow
 def test_a_plan_of_one_bar_is_heard_as_one_that_is_written_out(model):
     """How new a style is fades after the last bar that the plan tells, too."""
     played = hits(2, 40 * GRID.steps_per_bar)

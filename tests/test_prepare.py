@@ -474,6 +474,7 @@ def test_preparing_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not GROOVE.is_dir(), reason="the Groove MIDI Dataset is not there")
 def test_groove_keeps_its_official_split_and_all_its_hits(tmp_path):
     manifest = run(GROOVE, tmp_path, kit="gm10")

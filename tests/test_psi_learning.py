@@ -168,6 +168,7 @@ def learner_of(reference, reward, seed=0, explore=0.5, warm_up=64, **options) ->
     return PsiLearner(reference, reward, config, explore=explore, warm_up=warm_up, **options)
 
 
+@pytest.mark.slow
 def test_a_drum_model_learns_the_exact_values(reference, prior):
     learner = learner_of(reference, AT_EACH_STEP, trace=0.5, batch_size=64, capacity=1024, target_rate=0.1)
     exact, mass = exact_values(prior, AT_EACH_STEP), prior.exp()
@@ -241,6 +242,7 @@ def test_the_result_is_a_drum_model_that_plays_the_policy_and_loads_as_any(refer
     assert torch.equal(again.generate(length=9, batch_size=3, seed=1), model.generate(length=9, batch_size=3, seed=1))
 
 
+@pytest.mark.slow
 def test_the_reward_rises_and_the_reference_stays_as_it_is(reference):
     before = {name: x.clone() for name, x in reference.state_dict().items()}
     silent = Reward([Term("density", "bar", target=0.0, scale=0.2)])
@@ -256,6 +258,7 @@ def test_the_reward_rises_and_the_reference_stays_as_it_is(reference):
     assert not reference.training
 
 
+@pytest.mark.slow
 def test_the_same_seed_learns_the_same_model(reference):
     state = torch.random.get_rng_state()
     weights = []

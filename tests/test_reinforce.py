@@ -104,6 +104,7 @@ def test_it_learns_the_reward_and_reports_its_cost(algorithm, folder, tmp_path):
         assert float(last[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_run_that_was_cut_continues_as_if_it_had_not_been(algorithm, folder, finished, tmp_path):
     for updates in (2, 4):
@@ -122,6 +123,7 @@ def test_dqn_is_the_earlier_name_of_psi(folder, capsys):
     assert "dqn" in line and "psi" in line
 
 
+@pytest.mark.slow
 def test_a_run_with_the_names_of_earlier_versions_continues(folder, finished, tmp_path):
     shutil.copytree(finished("psi"), tmp_path, dirs_exist_ok=True)
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
