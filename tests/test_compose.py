@@ -313,6 +313,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_generate_humanize_and_the_first_half_of_the_demo_need_no_torch(folder):
     small = "--particles 2 --no-picture"
     lines = (
@@ -518,6 +519,7 @@ def correlation(pairs):
     return np.corrcoef(one, other)[0, 1], len(one)
 
 
+@pytest.mark.slow
 def test_how_loud_a_hit_is_does_not_hang_on_what_was_drawn_before_it(expressive):
     bars = [continue_groove(expressive, None, 1, SamplingOptions(seed=seed)) for seed in range(300)]
     hits, velocity = (np.stack([getattr(groove, name)[:4] for groove in bars]) for name in ("hits", "velocity"))
@@ -758,7 +760,7 @@ def test_a_song_that_is_read_is_not_overwritten(folder, capsys, option):
         (["--primer", "song.mid", "--replace", "1", "--ending", "song.mid"], "--ending beside --replace"),
         (["--primer", "song.mid", "--vary", "1", "--no-include-primer"], "--no-include-primer beside --vary"),
         (["--primer", "song.mid", "--vary", "1", "--density", "0.1"], "--density beside --vary"),
-        (["--primer", "song.mid", "--vary", "1.5"], "strength is 1.5, expected from 0 to 1"),
+        (["--primer", "song.mid", "--vary", "1.5"], "vary is 1.5, expected from 0 to 1"),
         (["--primer", "song.mid", "--replace", "6"], "replace: 6, expected bars from 1 to 5"),
         (["--primer", "song.mid", "--replace", "3-2"], "replace: 3-2 ends before it begins, expected 2-3"),
         (["--primer", "song.mid", "--replace", "x"], "replace: 'x', expected a bar as 7 or bars as 9-10"),
@@ -771,7 +773,6 @@ def test_a_song_that_is_read_is_not_overwritten(folder, capsys, option):
         (["--bias"], "--bias with nothing after it, expected voices and numbers, as closed_hat 1 ride -2"),
         (["--lock", "song.mid", "--keep"], "--keep with nothing after it, expected voices, as kick snare"),
         (["--lock", "song.mid", "--bars", "4"], "lock: 5 bars for 4 new ones; ask for more bars, or shorten it"),
-        (["--guidance", "2"], "--guidance without a plan"),
         (["--temperature", "10.5"], "temperature is 10.5, expected from 0 to 10"),
         (["--seed", str(2**53)], f"seed is {2**53}, expected a whole number from 0 to {2**53 - 1}"),
         (["--bars", "0"], "bars is 0, expected a whole number from 1 to 10000"),

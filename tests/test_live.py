@@ -70,7 +70,7 @@ class Memory:
         return [(when, message[1], message[2]) for when, message in self.kind(0x90)]
 
     def times(self, pitch=None):
-        return [when for when, found, _ in self.notes if pitch in (None, found)]
+        return [when for when, other, _ in self.notes if pitch in (None, other)]
 
 
 class Steady:
@@ -421,11 +421,13 @@ def test_only_a_beginning_from_silence_is_planned_as_no_fill(player):
     begun = LiveConditions.of(player, PlanOptions(style="jazz"), 2, 90.0)
     rows = [begun.row(bar, LiveSettings(), (), None, 90.0) for bar in range(4)]
     assert [row.labels[0, 0, fill] for row in rows] == [1, 1, 0, 0]  # what stays after the script is open
-    assert {row.labels[0, 0, KINDS.index("style")] for row in rows} == {2} and begun.is_wished
+    assert {row.labels[0, 0, KINDS.index("style")] for row in rows} == {2} and begun.has_conditions
     after = LiveConditions.of(player, PlanOptions(sections=["verse", None, "fill"]), 3, 90.0, heard_bars=5)
     rows = [after.row(bar, LiveSettings(), (), None, 90.0) for bar in range(5)]
     assert [row.labels[0, 0, fill] for row in rows] == [1, 1, 2, 2, 2]  # as was wished
-    assert after.script_sections == "verse fill" and not LiveConditions.of(player, PlanOptions(), 4, 90.0).is_wished
+    assert (
+        after.script_sections == "verse fill" and not LiveConditions.of(player, PlanOptions(), 4, 90.0).has_conditions
+    )
 
 
 def test_the_script_ends_in_one_line_where_the_model_knows_no_such_thing():
@@ -485,7 +487,7 @@ def test_what_is_played_is_what_generate_writes(player, wishes, primer, ahead):
     class Keeping:
         def sample(self, state, *rest):
             part, after = sampler.sample(state, *rest)
-            parts[state.moment.position] = part
+            parts[state.inner.position] = part
             return part, after
 
     sink, clock = Memory(), SimulatedClock(0.01)
@@ -510,7 +512,7 @@ def test_what_is_played_is_what_generate_writes(player, wishes, primer, ahead):
         ]
         for voice in range(10)
     }
-    sent = {pitch: [found for _, at, found in sink.notes if at == pitch] for pitch in velocity}
+    sent = {pitch: [loudness for _, other, loudness in sink.notes if other == pitch] for pitch in velocity}
     assert sent == velocity
 
 
@@ -574,7 +576,7 @@ def test_a_tempo_alone_does_not_guide(player):
 
 def test_a_plan_of_the_tempo_alone_does_not_guide_until_a_condition_is_set():
     begun = plan_bars(LABELS, PlanOptions(), 4, grid=GRID, tempo_bpm=90.0)
-    conditions, settings = LiveConditions(LABELS, begun, is_wished=False), LiveSettings(guidance=2.0)
+    conditions, settings = LiveConditions(LABELS, begun, has_conditions=False), LiveSettings(guidance=2.0)
     assert begun.asks and conditions.guided(settings).guidance == 0
     assert conditions.guided(settings.change(fill=False)).guidance == 2
     assert conditions.guided(settings.change(density=0.5)).version == 1
@@ -621,7 +623,7 @@ def test_velocity_and_timing_follow_those_of_the_primer(player):
     sampler, states = Sampler(player), []
     for velocity in (0.1, 0.9):
         primer = Groove(hits, velocity=np.full(hits.shape, velocity), kit=KIT)
-        states.append(sampler.begin(primer).moment.expression.sums)
+        states.append(sampler.begin(primer).inner.expression.sums)
     assert not np.allclose(*states)
 
 
@@ -644,18 +646,18 @@ def test_a_sampler_in_a_process_of_its_own_gives_the_same_music_and_keeps_what_i
 
 def test_a_handle_that_dies_while_others_are_released_is_released_too():
     class Racing(list):
-        """As if a handle went right after each access."""
+        """A list to which a handle is added right after every access."""
 
         def __getitem__(self, key):
-            found = super().__getitem__(key)
+            item = super().__getitem__(key)
             self.append(99)
-            return found
+            return item
 
         def pop(self):
-            found = super().pop()
-            if found != 99:
+            item = super().pop()
+            if item != 99:
                 self.append(99)
-            return found
+            return item
 
     class Connection:
         def send(self, message):

@@ -115,6 +115,7 @@ RENAMED: dict[str, str] = {
     "live.asking.Settings": "share.live.conditions.LiveSettings",
     "live.drawing.Drawer": "share.live.sampler.Sampler",
     "live.engine.Draws": "share.live.engine.PassageSampler",
+    "live.engine.KEPT_MOMENTS": "share.live.engine.KEPT_STATES",
     "live.parts.Job": "share.live.parts.SamplingJob",
     "live.parts.Unit": "share.live.parts.SampledPassage",
     "live.process.Handle": "share.live.process.StateHandle",

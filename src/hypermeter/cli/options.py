@@ -76,13 +76,13 @@ class PlanArguments:
             HypermeterError: a model without labels, a text that is no condition, a file that cannot be read.
         """
         from hypermeter.play.compose import BARS
-        from hypermeter.play.plan import bars_of, no_labels
+        from hypermeter.play.plan import labels_of_bars, no_labels
 
         if self.names and player.labels is None:
             raise no_labels(f"--{self.names[0]}", player.name)
         typed = {name: _numbers(text) for name in ("density", "offbeat") if (text := getattr(self, name)) is not None}
         files = {name: self._measure(name, player, read) for name, curve in typed.items() if curve is None}
-        lengths = [len(bars_of(self.sections))] if self.sections else [len(curve) for curve in files.values()]
+        lengths = [len(labels_of_bars(self.sections))] if self.sections else [len(curve) for curve in files.values()]
         bars = bars or [*lengths, BARS][0]
         repeated = {name: [curve[bar % len(curve)] for bar in range(bars)] for name, curve in files.items()}
         curves: dict[str, Any] = typed | repeated
@@ -186,8 +186,6 @@ def refuse_contradictions(
             raise HypermeterError(f"--{plan.names[0]} beside --vary, which keeps to what the primer has; leave one out")
     if locks.keep and not (locks.lock or in_place):
         raise HypermeterError("--keep without music to keep voices of, expected --lock, --replace or --vary beside it")
-    if plan.guidance not in (0, DEFAULT_PLAN.guidance) and not plan.names:
-        raise HypermeterError("--guidance without a plan; pass --sections, --style, --density or --offbeat")
     InfillOptions(locks.particles)  # checks it
     if locks.particles != DEFAULT_LOCKS.particles and not (locks.lock or locks.ending or in_place):
         raise HypermeterError("--particles with nothing locked, expected --lock, --ending, --replace or --vary")

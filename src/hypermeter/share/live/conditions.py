@@ -75,14 +75,14 @@ class LiveConditions:
         labels: vocabulary of the model; `None` for a model without plans.
         script: rows of the first bars; the last row stays for all bars after it. No rows for a model without plans.
         script_sections: text that the script was made from, which fixes the letters of sections named in it.
-        is_wished: whether the script holds more than the tempo, so that guidance applies from the beginning; otherwise
-            it applies once a condition is set while playing.
+        has_conditions: whether the script holds more than the tempo, so that guidance applies from the beginning;
+            otherwise it applies once a condition is set while playing.
     """
 
     labels: Labels | None
     script: Plan
     script_sections: str = ""
-    is_wished: bool = True
+    has_conditions: bool = True
 
     @classmethod
     def of(
@@ -101,18 +101,18 @@ class LiveConditions:
             HypermeterError: as `plan_bars`.
         """
         rows = partial(plan_bars, player.labels, options, bars, grid=player.grid, tempo_bpm=tempo_bpm, name=player.name)
-        plan, later = rows(heard_bars=heard_bars), rows(heard_bars=1)
+        plan, later = rows(earlier_bars=heard_bars), rows(earlier_bars=1)
         if plan is None or later is None:
             return cls(player.labels, Plan.free(0))
         sections = options.sections or ""
         text = sections if isinstance(sections, str) else " ".join(filter(None, sections))
         # The row that stays lacks what only a beginning from silence has.
         script = plan.bars(heard_bars, bars).then(later.bars(bars, 1))
-        return cls(player.labels, script, text, is_wished=bool(options.names))
+        return cls(player.labels, script, text, has_conditions=bool(options.names))
 
     def guided(self, settings: LiveSettings) -> LiveSettings:
         """Return the settings, with a guidance of 0 where no condition but the tempo is set."""
-        return settings if self.is_wished or settings.conditions else replace(settings, guidance=0.0)
+        return settings if self.has_conditions or settings.conditions else replace(settings, guidance=0.0)
 
     def row(
         self, bar: int, settings: LiveSettings, sections: Sequence[str], is_fill: bool | None, tempo_bpm: float

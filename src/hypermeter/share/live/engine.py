@@ -42,7 +42,7 @@ SAFETY = 1.5
 ROUNDING = 1e-6
 """Steps by which a position may fall short of the step that was waited for."""
 
-KEPT_MOMENTS = 4
+KEPT_STATES = 4
 """Number of bar lines whose states are kept."""
 
 NO_BAR = -1
@@ -355,7 +355,7 @@ class Engine:
             self._fill_bar = bar
         if step_of_bar == 0:
             self._states[part.start] = job.before
-            for start in sorted(self._states)[:-KEPT_MOMENTS]:
+            for start in sorted(self._states)[:-KEPT_STATES]:
                 del self._states[start]
         if part.start <= self.ahead_steps and self._from == 0 and self._bar <= 0:
             self._opening = [older for older in self._opening if older.start < part.start] + [part.unsent()]

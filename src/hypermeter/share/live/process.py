@@ -9,8 +9,8 @@ from typing import Any
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
 from hypermeter.play.loading import load_player
-from hypermeter.play.moment import Part
 from hypermeter.play.plan import Plan
+from hypermeter.play.state import Passage
 from hypermeter.share.live.conditions import LiveSettings
 from hypermeter.share.live.sampler import Sampler
 
@@ -52,7 +52,7 @@ class SamplerProcess:
 
     def sample(
         self, state: StateHandle, steps: int, settings: LiveSettings, row: Plan | None = None, tempo_bpm: float = 120.0
-    ) -> tuple[Part, StateHandle]:
+    ) -> tuple[Passage, StateHandle]:
         """Return what `Sampler.sample` returns, with its errors."""
         released: list[int] = []
         while self._released:  # one by one: a handle may die at any moment, also in another thread

@@ -11,10 +11,10 @@ import numpy as np
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
-from hypermeter.play.compose import TEMPO_BPM, hear_groove
-from hypermeter.play.moment import Moment, Part
+from hypermeter.play.compose import TEMPO_BPM, feed_groove
 from hypermeter.play.plan import Plan
 from hypermeter.play.player import Player
+from hypermeter.play.state import Passage, PlayerState
 from hypermeter.play.steering import SETTLED
 from hypermeter.share.live.conditions import LiveSettings
 
@@ -27,12 +27,12 @@ class SamplerState:
     """State before a step.
 
     Args:
-        moment: of the player; the plan in it is not used.
+        inner: of the player; the plan in it is not used.
         rows: of the plan, of the bars begun, the last MOST_ROWS of them; `None` before the first.
         embedded: the last of the rows, embedded.
     """
 
-    moment: Moment
+    inner: PlayerState
     rows: Plan | None = None
     embedded: Any = None
 
@@ -59,14 +59,14 @@ class Sampler:
         Raises:
             HypermeterError: a primer of another metre or kit, or one that does not end on a bar line.
         """
-        moment = self.player.moment(tempo_bpm)
+        inner = self.player.initial_state(tempo_bpm)
         if primer is None:
-            return SamplerState(moment)
+            return SamplerState(inner)
         size = self.player.grid.steps_per_bar
         if len(primer) % size:
             raise HypermeterError(f"primer of {len(primer)} steps, expected whole bars of {size}")
-        moment = hear_groove(self.player, moment, primer, tempo_bpm, "primer")
-        return SamplerState(moment, Plan.free(primer.num_bars) if len(primer) else None)
+        inner = feed_groove(self.player, inner, primer, tempo_bpm, "primer")
+        return SamplerState(inner, Plan.free(primer.num_bars) if len(primer) else None)
 
     def sample(
         self,
@@ -75,7 +75,7 @@ class Sampler:
         settings: LiveSettings,
         row: Plan | None = None,
         tempo_bpm: float = TEMPO_BPM,
-    ) -> tuple[Part, SamplerState]:
+    ) -> tuple[Passage, SamplerState]:
         """Return steps within one bar, and the state after them; the same seed gives the same music.
 
         Args:
@@ -85,16 +85,16 @@ class Sampler:
             row: of the plan, for this bar; `None` for a model without labels.
             tempo_bpm: quarter notes a minute, which the expression depends on.
         """
-        player, moment = self.player, state.moment
-        place = moment.position % player.grid.steps_per_bar
+        player, inner = self.player, state.inner
+        place = inner.position % player.grid.steps_per_bar
         assert 0 < steps <= player.grid.steps_per_bar - place
         rows, embedded = with_row(state.rows, row, is_new_bar=place == 0), state.embedded
         if rows is None:
             embedded = None
         elif embedded is None or place == 0 or not _ends_alike(rows, state.rows):
             embedded = player.network.embed(rows)[:, rows.num_bars - 1 : rows.num_bars]
-        moment = Moment(moment.state.under(embedded), moment.expression)
-        part, after = player.play(moment, steps, player.rules(settings, row), tempo_bpm)
+        inner = PlayerState(inner.state.under(embedded), inner.expression)
+        part, after = player.play(inner, steps, player.rules(settings, row), tempo_bpm)
         return part, SamplerState(after, rows, embedded)
 
 
