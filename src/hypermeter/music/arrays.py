@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
@@ -25,16 +24,20 @@ def namespace(x: Array) -> Any:
         HypermeterError: `x` is neither an array nor a tensor.
     """
     kind = type(x)
-    if kind not in _NAMESPACES:
-        try:
-            _NAMESPACES[kind] = np if is_numpy(x) else array_api_compat.array_namespace(x)
-        except TypeError as error:
-            expected = "a NumPy array or a torch tensor; numpy.asarray(hits)"
-            raise HypermeterError(f"hits: {kind.__name__}, expected {expected}") from error
-    return _NAMESPACES[kind]
+    if kind in _NAMESPACES:
+        return _NAMESPACES[kind]
+    if is_numpy(x):
+        return np
+    import array_api_compat  # here, as only tensors need it
+
+    try:
+        return _NAMESPACES.setdefault(kind, array_api_compat.array_namespace(x))
+    except TypeError as error:
+        expected = "a NumPy array or a torch tensor; numpy.asarray(hits)"
+        raise HypermeterError(f"hits: {kind.__name__}, expected {expected}") from error
 
 
-_NAMESPACES: dict[type, Any] = {}  # A lookup in array-api-compat takes as long as adding up a small tensor.
+_NAMESPACES: dict[type, Any] = {np.ndarray: np}  # The lookup of array-api-compat is as slow as a small sum.
 
 
 def is_numpy(x: Array) -> bool:
