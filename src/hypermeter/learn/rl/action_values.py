@@ -35,7 +35,7 @@ def value_targets(
     targets = torch.empty_like(paid)
     error = torch.zeros_like(paid[:, 0])
     for step in range(paid.shape[1] - 1, -1, -1):
-        targets[:, step] = paid[:, step] + next_values[:, step] + trace * error
+        targets[:, step] = paid[:, step] + (next_values[:, step] + trace * error)
         error = targets[:, step] - action_values[:, step]
     return targets
 
