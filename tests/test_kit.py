@@ -65,7 +65,7 @@ def test_a_pitch_in_two_voices_is_an_error_that_names_both(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "expected lines"),
         ("- 36", "expected lines"),
@@ -89,10 +89,10 @@ def test_a_pitch_in_two_voices_is_an_error_that_names_both(tmp_path):
         ("kick: [36]\n? [1, 2]\n: [35]", "not YAML"),
     ],
 )
-def test_a_bad_kit_is_refused_in_one_line_that_names_the_file(tmp_path, text, told):
+def test_a_bad_kit_is_refused_in_one_line_that_names_the_file(tmp_path, text, message):
     with pytest.raises(HypermeterError) as caught:
         load_kit(write(tmp_path, text))
-    assert told in str(caught.value) and "mine" in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "mine" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_an_unknown_kit_and_a_missing_file_are_named(tmp_path):

@@ -481,8 +481,8 @@ for call in (
     except HypermeterError as error:
         print(error)
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert [line.partition(": ")[2] for line in said.splitlines()] == [
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert [line.partition(": ")[2] for line in output.splitlines()] == [
         "list, expected a NumPy array or a torch tensor; numpy.asarray(hits)",
         "list, expected a NumPy array or a torch tensor; numpy.asarray(hits)",
         "ndarray, expected a tensor; torch.from_numpy(hits).float()[None]",

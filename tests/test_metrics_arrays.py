@@ -177,5 +177,5 @@ segment(hits, Grid())
 assert values.keys() == METRICS.keys()
 print(float(values["density"]) == np.float32(hits.mean()))
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert said.stdout.strip() == "True", said.stderr
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == "True", result.stderr

@@ -132,7 +132,7 @@ def test_every_note_on_comes_out_whether_or_not_it_ends(events, end):
     assert num_read == len(events) + sum(kind == 2 for _, _, kind in events)
 
 
-def test_drums_are_channel_ten_in_format_0_and_1_whatever_the_track():
+def test_drums_are_read_from_channel_10_of_all_tracks_in_formats_0_and_1():
     both = [*hit(0), *hit(480, 38, channel=0)]
     one = read(midi(track(*both)))
     two = read(midi(track(tempo(0, 90)), track(*hit(480, 38, channel=0)), track(*hit(0)), track(*hit(960))))
@@ -155,7 +155,7 @@ def test_a_change_of_tempo_at_a_bar_line_splits_there():
     assert second.groove.offset[0, 1] == pytest.approx(-10 / 120)
 
 
-def test_a_bar_that_the_tempo_changes_within_is_left_out_and_said():
+def test_a_bar_in_which_the_tempo_changes_is_left_out_and_reported():
     content = midi(track(tempo(0, 100), *hit(0), *hit(2000), tempo(2400, 140), *hit(2880), *hit(3840)))
     pieces, left_out = parse_midi(content, "x.mid")
     assert [(each.start_tick, each.groove.tempo_bpm) for each in pieces] == [(0, 100), (3840, 140)]
@@ -180,7 +180,7 @@ def test_a_change_an_eighth_of_a_step_off_the_bar_line_is_within_the_bar():
         read(midi(track(tempo(0, 100), tempo(15, 140), *hit(0))))
 
 
-def test_only_the_stretches_in_the_metre_are_kept():
+def test_only_spans_in_the_metre_of_the_grid_are_kept():
     events = [*hit(0), metre(1920, 3, 4), *hit(1920), *hit(3360), metre(4800, 4, 4), *hit(4800, 38)]
     pieces, left_out = parse_midi(midi(track(*events)), "x.mid")
     assert [(each.start_tick, cells(each.groove)) for each in pieces] == [(0, {(0, 0)}), (4800, {(0, 1)})]
@@ -196,15 +196,15 @@ def test_a_bar_cut_short_by_a_change_of_metre_is_left_out():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (tempo(1920, 140), "tempo changes from 120 to 140 at bar 2, expected one; cut the file there$"),
         (metre(1920, 3, 4), "metre changes from 4/4 to 3/4 at bar 2"),
         (tempo(2000, 140), "changes within the bar at bar 2"),
     ],
 )
-def test_a_change_is_refused_by_option(change, told):
-    with pytest.raises(HypermeterError, match=f"x.mid: .*{told}"):
+def test_changes_can_be_refused(change, message):
+    with pytest.raises(HypermeterError, match=f"x.mid: .*{message}"):
         read(midi(track(*hit(0), change, *hit(4000))), changes="refuse")
 
 
@@ -215,13 +215,13 @@ def test_a_change_that_changes_nothing_or_comes_after_the_last_note_is_no_change
 
 
 @pytest.mark.parametrize(("grid", "beats", "unit", "tick"), [(Grid(2, 6, 4, 8), 6, 8, 120), (Grid(3), 4, 4, 160)])
-def test_other_grids_cut_the_bar_as_they_say(grid, beats, unit, tick):
+def test_the_bars_of_other_grids_are_read(grid, beats, unit, tick):
     (piece,) = read(midi(track(metre(0, beats, unit), *hit(5 * tick))), grid=grid)
     assert len(piece.groove) == grid.steps_per_bar and cells(piece.groove) == {(5, 0)}
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "empty file"),
         (b"garbage" * 100, "not a MIDI file"),
@@ -246,13 +246,13 @@ def test_other_grids_cut_the_bar_as_they_say(grid, beats, unit, tick):
         (midi(track(*hit(0), *hit(200_000_000))), "steps in, expected at most"),
     ],
 )
-def test_a_bad_file_is_one_line_that_names_it(tmp_path, content, told):
+def test_a_bad_file_is_one_line_that_names_it(tmp_path, content, message):
     path = tmp_path / "bad.mid"
     path.write_bytes(content)
     for reader in (read_midi, read_midi_pieces):
         with pytest.raises(HypermeterError) as caught:
             reader(path)
-        assert told in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+        assert message in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("junk", [b"\x00", b"\x1a" * 7, b"junk" * 10, b"MTrk\x00\x00\xff\xff"])
@@ -275,7 +275,7 @@ def test_midi_in_riff_is_read():
     assert cells(piece.groove) == {(0, 0), (4, 1)}
 
 
-def test_the_report_tells_what_of_a_file_is_not_in_its_grooves(tmp_path):
+def test_the_report_lists_what_of_a_file_is_in_no_groove(tmp_path):
     path = tmp_path / "a.mid"
     path.write_bytes(midi(track(*hit(0), *hit(20, 36, 50), *hit(0, 54), *hit(480, 56), metre(1920, 3, 4), *hit(1920))))
     pieces, losses = read_midi_report(path)
@@ -308,7 +308,7 @@ def test_a_missing_file_and_a_huge_one_are_named(tmp_path):
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 70), st.integers(0, 255))
-def test_damaged_bytes_raise_nothing_but_the_error_that_says_so(tail, at, byte):
+def test_damaged_bytes_raise_only_an_error_that_names_the_file(tail, at, byte):
     whole = bytearray(midi(track(tempo(0, 100), *hit(0), *hit(480, 38), *hit(960))))
     whole[at % len(whole)] = byte
     for content in (bytes(whole), bytes(whole[:at]) + tail, midi(b"MTrk" + len(tail).to_bytes(4, "big") + tail)):
@@ -394,7 +394,7 @@ def test_a_groove_without_hits_can_be_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("groove", "told"),
+    ("groove", "message"),
     [
         (Groove(np.zeros((4, 3))), "3 voices, but kit gm10 has 10"),
         (Groove(np.zeros((4, 10)), tempo_bpm=1), "tempo_bpm is 1, expected 3.6 to 1e6"),
@@ -403,13 +403,13 @@ def test_a_groove_without_hits_can_be_written(tmp_path):
         (Groove(np.zeros((4, 10)), grid=Grid(beats_per_bar=300)), "metre 300/4"),
     ],
 )
-def test_what_midi_cannot_hold_is_refused(tmp_path, groove, told):
-    with pytest.raises(HypermeterError, match=told):
+def test_values_that_midi_cannot_hold_are_refused(tmp_path, groove, message):
+    with pytest.raises(HypermeterError, match=message):
         write_midi(groove, tmp_path / "a.mid")
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_way_with_changes_is_refused():
+def test_an_unknown_value_of_changes_is_refused():
     with pytest.raises(HypermeterError, match="split or refuse"):
         read(midi(track(*hit(0))), changes="ignore")
 

@@ -42,7 +42,7 @@ def bass_of(path, **options):
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.sampled_from([REST, HOLD, HOLD, 24, 40, 57]), min_size=32, max_size=32))
-def test_what_is_written_is_read_again(codes):
+def test_codes_survive_midi(codes):
     codes = BASS.decode(BASS.encode(np.array(codes)))  # without holds of nothing
     groove = Groove(KICKS, tracks={"bass": codes})
     if codes.any():
@@ -98,7 +98,7 @@ def test_the_track_is_as_long_as_the_drums(tmp_path):
     assert found == [40] + [1] * 15
 
 
-def test_a_stretch_has_its_own_notes(tmp_path):
+def test_a_span_has_the_notes_that_start_in_it(tmp_path):
     path = file_of([(0, 4, 40), (16, 4, 43)], tmp_path / "a.mid")
     score = symusic.Score(path)
     score.tempos.append(symusic.Tempo(0, 100))
@@ -117,7 +117,7 @@ def test_files_with_drums_alone_are_written_as_before():
 # ---------------------------------------------------------------------- sections
 
 
-def test_markers_are_sections_where_that_is_asked_for(tmp_path):
+def test_markers_are_read_as_sections_on_request(tmp_path):
     markers = [(0, "Intro"), (16 * 120 - 30, "Verse 1")]
     path = file_of([], tmp_path / "a.mid", markers=markers)
     assert read_midi(path, with_sections=True).sections.tolist() == ["intro", "verse"]
@@ -201,7 +201,7 @@ def test_inspect_shows_the_tracks_that_play_of_a_midi_file_and_of_its_npz(tmp_pa
     assert "bass" not in capsys.readouterr().out
 
 
-def test_inspect_of_codes_that_are_none_is_one_line(tmp_path, capsys):
+def test_inspect_refuses_invalid_codes_in_one_line(tmp_path, capsys):
     np.savez(tmp_path / "a.npz", sequence=KICKS, track_bass=np.full(32, "C2"))
     assert cli.main(["inspect", str(tmp_path / "a.npz")]) == 2
     assert "a.npz: groove: track bass of <U2, expected whole numbers" in capsys.readouterr().err
@@ -224,7 +224,7 @@ def read_resting(path, **options):
     return read_midi_report(path, tracks=[BASS], may_rest=True, **options)
 
 
-def test_where_parts_may_rest_a_bass_alone_is_read_as_far_as_it_sounds(tmp_path):
+def test_with_may_rest_a_bass_alone_is_read_as_far_as_it_sounds(tmp_path):
     path = file_of([(0, 2, 40), (18, 4, 43)], tmp_path / "a.mid", drums=0)
     ((piece,), losses) = read_resting(path)
     assert not losses and len(piece.groove) == 32 and not piece.groove.hits.any()
@@ -235,7 +235,7 @@ def test_where_parts_may_rest_a_bass_alone_is_read_as_far_as_it_sounds(tmp_path)
         read_resting(file_of([], tmp_path / "c.mid", drums=0))
 
 
-def test_where_parts_may_rest_what_is_left_out_is_told(tmp_path):
+def test_with_may_rest_spans_left_out_are_reported(tmp_path):
     path = file_of([(0, 2, 40)], tmp_path / "a.mid", drums=0)
     score = symusic.Score(path)
     score.time_signatures.append(symusic.TimeSignature(0, 3, 4))
@@ -248,7 +248,7 @@ def test_where_parts_may_rest_what_is_left_out_is_told(tmp_path):
         read_resting(tmp_path / "b.mid")
 
 
-def test_a_note_just_before_a_change_of_tempo_belongs_to_the_stretch_after_it(tmp_path):
+def test_a_note_just_before_a_change_of_tempo_belongs_to_the_span_after_it(tmp_path):
     path = file_of([(0, 2, 40), (15.75, 2, 43)], tmp_path / "a.mid", drums=0)
     score = symusic.Score(path)
     score.tempos.append(symusic.Tempo(0, 120))

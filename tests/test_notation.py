@@ -262,7 +262,7 @@ def test_the_bars_are_as_many_as_it_takes_to_repeat_or_as_asked():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "tidal: nothing in it"),
         ("bd [sd", "tidal, line 1, column 7: 'the end of the pattern', expected ']'"),
@@ -308,10 +308,10 @@ def test_the_bars_are_as_many_as_it_takes_to_repeat_or_as_asked():
         ("hh [~@8 sd@4]", "column 9: 'sd' is between two steps"),
     ],
 )
-def test_what_is_not_read_is_said_in_one_line_with_its_place(text, said):
+def test_unsupported_code_is_one_line_that_has_its_position(text, message):
     with pytest.raises(HypermeterError) as caught:
         from_tidal(text)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 @settings(deadline=None, max_examples=300)
@@ -393,8 +393,8 @@ def test_text_without_a_tempo_leaves_it_to_what_tells_one(tmp_path, monkeypatch,
     (tmp_path / name).write_text(text)
     HierarchicalDrumModel(10, 8, 8, 8, kit=load_kit("gm10")).save("model.safetensors")
     command = ["generate", name, "--out", "out.mid", "--model", "model.safetensors", "--no-picture"]
-    told = () if tempo_bpm == 100 else ("--tempo-bpm", "90")
-    assert cli.main([*command, "--bars", "1", *told]) == 0
+    options = () if tempo_bpm == 100 else ("--tempo-bpm", "90")
+    assert cli.main([*command, "--bars", "1", *options]) == 0
     made = read_midi("out.mid")
     assert made.tempo_bpm == tempo_bpm and made.hits[:16, 0].sum() == 4
     write_midi(Groove(np.eye(16, 10), tempo_bpm=90), "lock.mid")
