@@ -182,8 +182,9 @@ def test_levels_of_less_than_a_bar_are_those_of_the_piece():
 
 def test_sections_are_named_bars_one_after_another():
     assert parse_sections("intro:4 verse:8 intro:2", 14) == {"intro": (0, 4), "verse": (4, 12), "intro 2": (12, 14)}
-    for wrong in ("intro", "intro:", ":4", "intro:0", "intro:x"):
-        with pytest.raises(HypermeterError, match="expected name:bars"):
+    assert parse_sections("intro, verse:2", 3) == {"intro": (0, 1), "verse": (1, 3)}
+    for wrong in ("", "intro:", ":4", "intro:0", "intro:x", "intro 4", "intro=4"):
+        with pytest.raises(HypermeterError, match="expected label:bars"):
             parse_sections(wrong, 99)
     with pytest.raises(HypermeterError, match="5 bars in 'a:5', the piece has 4"):
         parse_sections("a:5", 4)
@@ -249,7 +250,7 @@ def test_a_dot_is_the_folder_it_stands_for(folder, capsys, monkeypatch):
 
 
 def test_bad_input_is_one_line_and_exit_code_two(folder, capsys):
-    for arguments in (["nothing"], ["rock", "--sections", "a:1"], ["rock/rock-1.mid", "--sections", "a"]):
+    for arguments in (["nothing"], ["rock", "--sections", "a:1"], ["rock/rock-1.mid", "--sections", "a:"]):
         assert main(["analyse", *arguments]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
 

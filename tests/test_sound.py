@@ -387,7 +387,7 @@ def test_a_change_of_tempo_is_followed_and_flams_are_kept(tmp_path):
     score.tracks.extend([drum, piano])
     found, lines = score_of_midi(score.dumps_midi(), "a.mid")
     assert [hit.time_s for hit in found.hits] == pytest.approx([0, 20 / 960, 1.0, 2.0])
-    assert lines == ["a.mid: not heard: piano; a --sound-font plays every part"]
+    assert lines == ["a.mid: not played: piano; a --sound-font plays every part"]
     score.tracks.pop(0)
     with pytest.raises(HypermeterError, match="neither drums on channel 10 nor a bass"):
         score_of_midi(score.dumps_midi(), "a.mid")

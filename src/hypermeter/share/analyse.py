@@ -27,6 +27,7 @@ from hypermeter.io.grooves import read_grooves
 from hypermeter.music.compare import compare
 from hypermeter.music.metrics import METRICS, measure, window_metrics
 from hypermeter.music.tables import number, to_json
+from hypermeter.play.plan import section_lengths
 from hypermeter.share import report
 
 PIPE_WIDTH = 120
@@ -61,9 +62,9 @@ class Analysis:
             if value.ndim == 0:
                 columns[name] = value.item()
             elif name == "repetition_profile":
-                columns |= {f"{name}.{lag}": number for lag, number in enumerate(value.tolist(), 1)}
+                columns |= {f"{name}.{lag}": entry for lag, entry in enumerate(value.tolist(), 1)}
             elif value.shape == (len(voices),) and _axes_of(name) in ("*B V", None):
-                columns |= {f"{name}.{voice}": number for voice, number in zip(voices, value.tolist(), strict=True)}
+                columns |= {f"{name}.{voice}": entry for voice, entry in zip(voices, value.tolist(), strict=True)}
         return columns
 
 
@@ -123,17 +124,14 @@ def parse_sections(text: str, bars: int) -> dict[str, tuple[int, int]]:
     A name that comes again gets a number.
 
     Raises:
-        HypermeterError: a part that is not name:bars, or more bars than there are.
+        HypermeterError: a text that `play.plan.section_lengths` does not read, or more bars than there are.
     """
     sections: dict[str, tuple[int, int]] = {}
     start = 0
-    for part in text.split():
-        name, _, length = part.partition(":")
-        if not name or not (length.isascii() and length.isdigit()) or not int(length):
-            raise HypermeterError(f"sections: {part!r}, expected name:bars, as in 'intro:4 verse:8'")
+    for name, length in section_lengths(text):
         count = sum(section.partition(" ")[0] == name for section in sections)
-        sections[f"{name} {count + 1}" if count else name] = (start, start + int(length))
-        start += int(length)
+        sections[f"{name} {count + 1}" if count else name] = (start, start + length)
+        start += length
     if start > bars:
         raise HypermeterError(f"sections: {start} bars in {text!r}, the piece has {bars}")
     return sections
@@ -179,7 +177,7 @@ def analyse_and_write(
     }
     if len(ours) == 1:
         groove = ours[0].groove
-        result["levels"] = levels(groove, parse_sections(sections, groove.num_bars))
+        result["levels"] = levels(groove, parse_sections(sections, groove.num_bars) if sections else None)
     if theirs:
         result["against"] = {"pieces": len(theirs), "comparison": comparison}
 
@@ -226,7 +224,7 @@ def _rows(by_column: dict[str, np.ndarray], comparison: dict[str, dict[str, floa
     if comparison:
         rows = [("metric", "mean", "sd", "theirs", "sd", "d", "overlap", "KL")]
         keys = ("mean", "sd", "their_mean", "their_sd", "cohens_d", "overlap", "kl")
-        return rows + [(name, *(number(found[key], 3) for key in keys)) for name, found in comparison.items()]
+        return rows + [(name, *(number(values[key], 3) for key in keys)) for name, values in comparison.items()]
     if all(len(values) == 1 for values in by_column.values()):
         return [("metric", "value"), *((name, number(float(values[0]))) for name, values in by_column.items())]
     rows: list[tuple[str, ...]] = [("metric", "pieces", "mean", "sd", "least", "median", "greatest")]

@@ -1,4 +1,4 @@
-"""A server on one's own machine: the page, and a JSON API over HTTP."""
+"""A local server: the page, and a JSON API over HTTP."""
 
 from typing import TYPE_CHECKING
 

@@ -17,7 +17,7 @@ from hypermeter.share.serve.limits import Limits, Refused, Slots, Stopped, Watch
 
 Result = TypeVar("Result")
 
-FAILED = "the server failed; its log tells more"
+FAILED = "the server failed; see its log"
 
 _log = logging.getLogger("hypermeter.share.serve")
 

@@ -181,8 +181,8 @@ def score_of_midi(content: bytes, where: str) -> tuple[Score, list[str]]:
         parts = begin.tolist(), end.tolist(), arrays["pitch"].tolist(), (arrays["velocity"] / 127).tolist()
         notes += [Note(*part) for part in zip(*parts, strict=True)]
     if not hits and not notes:
-        raise HypermeterError(f"{where}: neither drums on channel 10 nor a bass; name a --sound-font to hear the rest")
-    lines = [f"{where}: not heard: {', '.join(other)}; a --sound-font plays every part"] if other else []
+        raise HypermeterError(f"{where}: neither drums on channel 10 nor a bass; name a --sound-font to play the rest")
+    lines = [f"{where}: not played: {', '.join(other)}; a --sound-font plays every part"] if other else []
     return Score(hits, notes), lines
 
 
