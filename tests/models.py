@@ -7,6 +7,7 @@ import torch
 
 from hypermeter.core.grid import Grid
 from hypermeter.core.tracks import Track
+from hypermeter.model import Parts
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.play.player import Player
 
@@ -30,18 +31,21 @@ MODELS = {
     "triplets of 3/4": {"labels": LABELS, "grid": Grid(3, 3, 2), "use_expression": True},
     "bars of two steps": {"labels": LABELS, "grid": Grid(1, 2, 3)},
     "thirteen voices": {"num_drums": 13, "labels": LABELS},
-    "without positions": {"labels": LABELS, "use_positions": False},
-    "without look-back": {"use_look_back": False},
-    "without bar attention": {"labels": LABELS, "use_bar_attention": False},
-    "without recalled hits": {"labels": LABELS, "use_recalled_hits": False},
-    "softmax without recalled hits": {"output": "softmax", "known": KNOWN, "use_recalled_hits": False},
-    "without levels": {"use_bar_level": False, "use_phrase_level": False},
+    "without positions": {"labels": LABELS, "parts": Parts(positions=False)},
+    "without look-back": {"parts": Parts(look_back=False)},
+    "without bar attention": {"labels": LABELS, "parts": Parts(bar_attention=False)},
+    "without recalled hits": {"labels": LABELS, "parts": Parts(recalled_hits=False)},
+    "softmax without recalled hits": {"output": "softmax", "known": KNOWN, "parts": Parts(recalled_hits=False)},
+    "without levels": {"parts": Parts(bar_level=False, phrase_level=False)},
     "without anything": {
-        "use_positions": False,
-        "use_look_back": False,
-        "use_bar_attention": False,
-        "use_bar_level": False,
-        "use_phrase_level": False,
+        "parts": Parts(
+            bar_attention=False,
+            recalled_hits=False,
+            positions=False,
+            look_back=False,
+            bar_level=False,
+            phrase_level=False,
+        ),
         "output": "sigmoid",
     },
 }

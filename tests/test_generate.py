@@ -11,7 +11,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.model.heads import Mixture
 from hypermeter.model.plan import Plan, make_plan
-from hypermeter.model.playing import Streaming, generate, listen, player_of
+from hypermeter.model.playing import StreamingModel, generate, listen, player_of
 from hypermeter.play.infill import infill
 from hypermeter.play.locks import lock_voices
 from hypermeter.play.plan import make_plan as make_arrays
@@ -125,7 +125,7 @@ class Urn:
 
 
 def test_a_model_of_ones_own_plays_by_its_steps():
-    assert isinstance(Urn(), Streaming)
+    assert isinstance(Urn(), StreamingModel)
     played = player_of(Urn(), "urn")
     hits = np.array([[1, 0], [1, 0], [0, 1]], np.uint8)
     wanted = [(1 / 3) * (2 / 3), (2 / 4) * (3 / 4), (2 / 5) * (1 / 5)]

@@ -8,26 +8,32 @@ import inspect
 import itertools
 import json
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.nn.parallel import scatter_gather
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten, treespec_dumps, treespec_loads
 
+import hypermeter
 from hypermeter import HierarchicalDrumModel, load
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import load_kit
+from hypermeter.model import Parts
 from hypermeter.model.encoders import RecurrentEncoder, TransformerEncoder
+from hypermeter.model.expression import Expression
 from hypermeter.model.losses import compute_loss
-from hypermeter.model.plan import Plan
+from hypermeter.model.plan import Plan, make_plan
 from hypermeter.model.playing import listen
-from hypermeter.model.state import State
+from hypermeter.model.state import Prediction, State
 from hypermeter.music.metrics import chunk_means
 
 VOICES, STEPS = 3, 27
@@ -43,17 +49,17 @@ VARIANTS = {
     f"{encoder}-{output}{'' if attends else '-without attention'}": {
         **ENCODERS[encoder],
         **OUTPUTS[output],
-        "use_bar_attention": attends,
+        "parts": Parts(bar_attention=attends),
     }
     for encoder, output, attends in itertools.product(ENCODERS, OUTPUTS, (True, False))
 }
 ABLATIONS = {
-    "no positions": {"use_positions": False},
-    "no bar level": {"use_bar_level": False},
-    "no phrase level": {"use_phrase_level": False},
-    "no look-back": {"use_look_back": False},
-    "no recalled hits": {"use_recalled_hits": False},
-    "nothing above": {"use_bar_level": False, "use_phrase_level": False, "use_bar_attention": False},
+    "no positions": {"parts": Parts(positions=False)},
+    "no bar level": {"parts": Parts(bar_level=False)},
+    "no phrase level": {"parts": Parts(phrase_level=False)},
+    "no look-back": {"parts": Parts(look_back=False)},
+    "no recalled hits": {"parts": Parts(recalled_hits=False)},
+    "nothing above": {"parts": Parts(bar_level=False, phrase_level=False, bar_attention=False)},
 }
 SHORT = {"attention_window": 5, "attention_bars": 3}
 METRES = {
@@ -186,34 +192,28 @@ def test_nothing_leaks_in_other_metres(grid, level):
 
 
 # Encoders that see one element only leave one way to what is further back, so that each way can be seen alone.
-ALONE = {
-    "use_transformer": True,
-    "attention_window": 1,
-    "use_bar_level": False,
-    "use_phrase_level": False,
-    "use_bar_attention": False,
-    "use_look_back": False,
-}
+ALONE = {"use_transformer": True, "attention_window": 1}
+NOTHING = Parts(bar_level=False, phrase_level=False, bar_attention=False, look_back=False)
 
 
 def test_the_look_back_reaches_its_place_and_what_followed_one_two_and_four_bars_ago():
-    found = reach(make(**ALONE | {"use_look_back": True}), 0)[0]
+    found = reach(make(**ALONE, parts=replace(NOTHING, look_back=True)), 0)[0]
     age = torch.arange(STEPS)[:, None] + 1 - torch.arange(STEPS)  # of step s, for the step t + 1 that is predicted
     seen = {bars * 4 - step for bars in (1, 2, 4) for step in range(4)}
     assert torch.equal(found, torch.isin(age, torch.tensor(sorted(seen | {1}))))
 
 
 def test_the_bar_attention_reaches_the_same_step_of_earlier_bars():
-    found = reach(make(**ALONE | {"use_bar_attention": True, "attention_bars": 4}), 0)[0]
+    found = reach(make(**ALONE, attention_bars=4, parts=replace(NOTHING, bar_attention=True)), 0)[0]
     age = torch.arange(STEPS)[:, None] + 1 - torch.arange(STEPS)  # of step s, for the step t + 1 that is predicted
     played = (age > 0) & (age % 4 == 0) & (age <= 16)
     before_it = (age > 1) & (age % 4 == 1) & (age <= 17)  # the state before a step has seen the step before
     assert torch.equal(found, (age == 1) | played | before_it)
 
 
-@pytest.mark.parametrize(("part", "size"), [("use_bar_level", 4), ("use_phrase_level", 8)])
+@pytest.mark.parametrize(("part", "size"), [("bar_level", 4), ("phrase_level", 8)])
 def test_the_levels_above_reach_the_last_chunk_that_has_ended(part, size):
-    model = make(**ALONE | {part: True})
+    model = make(**ALONE, parts=replace(NOTHING, **{part: True}))
     now, then = torch.arange(STEPS)[:, None], torch.arange(STEPS)
     chunk = (now + 1) // size - 1
     own = now == then
@@ -298,6 +298,7 @@ def test_rows_that_begin_again_in_a_batch_play_as_they_do_alone(model):
                 torch.testing.assert_close(dist.probs[row], wanted[row][position - begin + 1], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("grid", [GRID, *METRES.values()], ids=["2/4", *METRES])
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -326,6 +327,7 @@ def state_of(model, heard):
     return state
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if "mixture" in name])
 def test_a_step_makes_no_choice_by_a_value(variant, without_shape_checks):
@@ -400,7 +402,9 @@ def test_the_signature_is_the_contract():
         "dropout": 0.1,
         "use_transformer": False,
     }
-    assert all(each.kind is each.KEYWORD_ONLY for name, each in found.items() if name not in positional)
+    further = {name: each for name, each in found.items() if name not in positional}
+    assert further.pop("unknown").kind is inspect.Parameter.VAR_KEYWORD  # refused, with a hint
+    assert all(each.kind is each.KEYWORD_ONLY for each in further.values()) and len(further) <= 12
     assert list(inspect.signature(HierarchicalDrumModel.forward).parameters)[1:] == [
         "step_seq",
         "bar_seq",
@@ -438,6 +442,42 @@ def test_a_prediction_takes_what_a_tuple_takes():
         assert all(torch.equal(*pair) for pair in zip(prediction[part], whole[part], strict=True))
     with pytest.raises(IndexError):
         prediction[3]
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_a_prediction_is_a_pytree_of_its_tensors(output):
+    prediction = make(**OUTPUTS[output])(hits())
+    leaves, structure = tree_flatten(prediction)
+    assert all(isinstance(leaf, torch.Tensor) for leaf in leaves)
+    again = tree_unflatten(leaves, structure)
+    assert isinstance(again, Prediction) and torch.equal(
+        again.step_dist.log_prob(hits(steps=STEPS + 1)), (prediction.step_dist.log_prob(hits(steps=STEPS + 1)))
+    )
+    assert treespec_loads(treespec_dumps(structure)) == structure
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore:The tensor attributes")  # of torch's own recurrent layers
+@pytest.mark.parametrize("output", ["mixture", "softmax"])
+def test_a_model_is_exported_by_torch_and_its_program_gives_a_prediction(output, without_shape_checks):
+    model, x = make(**OUTPUTS[output]), hits()
+    found = torch.export.export(model, (x,)).module()(x)
+    assert isinstance(found, Prediction)
+    for part, expected in zip(found, model(x), strict=True):
+        torch.testing.assert_close(part, expected)
+    following = hits(steps=STEPS + 1)
+    torch.testing.assert_close(found.step_dist.log_prob(following), model(x).step_dist.log_prob(following))
+
+
+def test_predictions_of_several_devices_are_gathered_as_the_tuple_of_probabilities(monkeypatch):
+    model, x = make(), hits(4)
+    concatenate = SimpleNamespace(apply=lambda device, axis, *parts: torch.cat(parts, axis))
+    monkeypatch.setattr(scatter_gather, "Gather", concatenate)  # torch's own takes no tensors on the CPU
+    found = scatter_gather.gather([model(part) for part in x.split(2)], "cpu")
+    assert type(found) is tuple
+    for part, expected in zip(found, model(x), strict=True):
+        torch.testing.assert_close(part, expected)
+    assert compute_loss(found, tuple(inputs_of(x)), grid=GRID).isfinite()
 
 
 def test_step_preds_at_t_are_the_marginals_of_the_next_step(model):
@@ -548,7 +588,33 @@ def test_sections_are_refused_as_there_are_none(without_shape_checks):
 )
 def test_options_that_do_not_fit_are_said_in_one_line(options, words):
     with pytest.raises(HypermeterError, match=words):
-        HierarchicalDrumModel(**{"num_drums": VOICES, "use_bar_attention": True} | options)
+        HierarchicalDrumModel(**{"num_drums": VOICES} | options)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("num_component", "did you mean num_components"),
+        ("use_positions", r"pass parts=Parts\(positions=...\)"),
+        ("colour", "expected some of num_drums"),
+    ],
+)
+def test_an_unknown_argument_is_named_with_the_model_and_what_to_write(name, advice):
+    with pytest.raises(HypermeterError, match=rf"HierarchicalDrumModel: no argument {name}\b.*{advice}"):
+        HierarchicalDrumModel(VOICES, **{name: 1})
+
+
+@torch.no_grad()
+def test_a_plan_of_arrays_conditions_a_model_as_one_of_tensors():
+    labels = {"style": ["rock", "jazz"]}
+    model, x = make(labels=labels), hits()
+    plan = hypermeter.make_plan(model.labels, 7, style="jazz", density=0.3)
+    assert type(plan) is hypermeter.Plan and isinstance(plan.labels, np.ndarray)
+    expected = model(x, plan=make_plan(model.labels, 7, style="jazz", density=0.3)).step_preds
+    assert torch.equal(model(x, plan=plan).step_preds, expected)
+    assert torch.equal(
+        model.init_state(2, plan).plan, model.init_state(2, make_plan(model.labels, 7, style="jazz", density=0.3)).plan
+    )
 
 
 # ---------------------------------------------------------------------- states
@@ -653,9 +719,9 @@ def test_an_encoder_of_ones_own_takes_a_place_at_any_level():
 
 FILED = {
     "gru": {},
-    "lstm": {"cell": "lstm", "output": "sigmoid", "use_bar_attention": False},
+    "lstm": {"cell": "lstm", "output": "sigmoid", "parts": Parts(bar_attention=False)},
     "transformer": {"use_transformer": True, "output": "softmax", **SHORT},
-    "ablated": {"use_positions": False, "use_bar_level": False, "use_phrase_level": False, "num_components": 2},
+    "ablated": {"parts": Parts(positions=False, bar_level=False, phrase_level=False), "num_components": 2},
 }
 
 
@@ -673,6 +739,28 @@ def test_a_saved_model_is_loaded_as_it_was(options, tmp_path):
         assert torch.equal(one, other)
     assert torch.equal(model.log_prob(x), loaded.log_prob(x))
     assert torch.equal(model.generate(x, 20, seed=1), loaded.generate(x, 20, seed=1))
+
+
+def test_an_expression_that_is_assigned_afterwards_is_played_and_saved(tmp_path):
+    torch.manual_seed(0)
+    model = make()
+    assert model.player().network.expression is None
+    model.expression = Expression(16, VOICES, steps_per_bar=GRID.steps_per_bar)
+    assert model.player().network.expression is not None
+    model.save(tmp_path / "a.safetensors")
+    loaded = load(tmp_path / "a.safetensors").expression
+    assert torch.equal(loaded.out.bias, model.expression.out.bias)
+    model.expression = None
+    assert model.player().network.expression is None
+
+
+@torch.no_grad()
+def test_a_checkpoint_without_the_options_of_parts_has_all_of_them(tmp_path):
+    model = make()
+    options = {name: value for name, value in model.config.items() if not name.startswith("use_")}
+    assert HierarchicalDrumModel.from_config(options, GRID, None).config == model.config
+    with_look_back = HierarchicalDrumModel.from_config(options | {"use_positions": False}, GRID, None)
+    assert with_look_back.position_embedding is None and with_look_back.look_back
 
 
 class LeakyEncoder(torch.nn.Module):

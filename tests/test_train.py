@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import stat
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,7 +37,7 @@ def data(tmp_path_factory):
 
 @pytest.mark.slow
 def test_it_learns(data, tmp_path):
-    train(config_of(data, tmp_path, max_steps=60, val_every=20, learning_rate=1e-2))
+    train(config_of(data, tmp_path, max_steps=60, evaluate_every=20, learning_rate=1e-2))
     held_out = [float(row["held_out_bits_per_step"]) for row in read_log(tmp_path) if row["held_out_bits_per_step"]]
     assert held_out[-1] < held_out[0] - 0.1
     assert held_out[-1] < 3 * 0.88  # less than the entropy of three voices that hit 30 % of the time
@@ -45,7 +46,7 @@ def test_it_learns(data, tmp_path):
 
 
 def test_the_run_loads_as_a_model_with_its_settings_in_the_notes(data, tmp_path):
-    folder = train(config_of(data, tmp_path, max_steps=2, val_every=2, dropout=0.3))
+    folder = train(config_of(data, tmp_path, max_steps=2, evaluate_every=2, dropout=0.3))
     assert load(folder).config["dropout"] == 0.3
     with safe_open(folder / "best.safetensors", "pt") as file:
         notes = json.loads(file.metadata()["hypermeter"])["notes"]
@@ -53,6 +54,7 @@ def test_the_run_loads_as_a_model_with_its_settings_in_the_notes(data, tmp_path)
     assert notes["held_out_bits_per_step"] > 0
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(data, tmp_path):
     one, two = (load_file(train(config_of(data, tmp_path / name)) / "last.safetensors") for name in "ab")
     other = load_file(train(config_of(data, tmp_path / "c", seed=1)) / "last.safetensors")
@@ -61,12 +63,12 @@ def test_the_same_seed_gives_the_same_weights(data, tmp_path):
 
 
 def test_it_stops_by_itself_when_nothing_improves(data, tmp_path):
-    train(config_of(data, tmp_path, max_steps=100, val_every=1, patience=2, learning_rate=0.0, warmup_steps=0))
+    train(config_of(data, tmp_path, max_steps=100, evaluate_every=1, patience=2, learning_rate=0.0, warmup_steps=0))
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["update"] == 3
 
 
 def test_a_folder_without_validation_trains_to_the_end(data, tmp_path):
-    train(config_of(data / "train", tmp_path, max_steps=8, val_every=2, patience=1))
+    train(config_of(data / "train", tmp_path, max_steps=8, evaluate_every=2, patience=1))
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["update"] == 8
     load(tmp_path)
 
@@ -90,10 +92,9 @@ def test_every_kind_of_model_trains(data, tmp_path, options):
         ({"learning_rate": float("nan")}, "learning_rate is nan, expected at least 0"),
         ({"learning_rate": float("inf")}, "learning_rate is inf"),
         ({"warmup_steps": -1}, "warmup_steps is -1"),
-        ({"gradient_clip": -1.0}, "gradient_clip is -1.0, expected more than 0"),
-        ({"gradient_clip": float("nan")}, "gradient_clip is nan"),
         ({"dropout": 1.0}, r"dropout is 1.0, expected in \[0, 1\)"),
-        ({"ema_decay": float("nan")}, "ema_decay is nan"),
+        ({"teacher_weight": float("nan")}, "teacher_weight is nan"),
+        ({"learning_rates": 1e-3}, "no option learning_rates, did you mean learning_rate"),
         ({"seed": -1}, r"seed is -1, expected 0 to 2\*\*31 - 1"),
         ({"seed": 2**31}, "seed is 2147483648"),
         ({"accelerator": "foo"}, "accelerator is foo, expected auto, cpu or cuda"),
@@ -123,7 +124,7 @@ def test_a_model_that_cannot_be_is_refused(data, tmp_path, options, message):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
 def test_cuda_without_a_device_is_refused(data, tmp_path):
-    with pytest.raises(HypermeterError, match="1 CUDA devices asked for, 0 here; pass --accelerator cpu"):
+    with pytest.raises(HypermeterError, match="CUDA devices.*0 here; pass --accelerator cpu"):
         train(config_of(data, tmp_path, accelerator="cuda"))
 
 
@@ -330,3 +331,11 @@ def test_a_file_of_midi_or_a_zip_is_prepared_as_a_folder_is(tmp_path):
     (tmp_path / "notes.txt").write_text("no MIDI")
     with pytest.raises(HypermeterError, match="notes.txt: neither a .mid file nor a whole .zip"):
         train_command(config_of(tmp_path / "notes.txt", tmp_path / "run"))
+
+
+def test_options_are_found_by_name_in_their_groups(tmp_path):
+    config = config_of(tmp_path, tmp_path / "run", learning_rate=1e-3, dropout=0.1, metric_weight=0.2, kit="gm10")
+    assert (config.optimizer.learning_rate, config.model.dropout, config.loss.metric_weight) == (1e-3, 0.1, 0.2)
+    assert config.replace(dropout=0.2).model == replace(config.model, dropout=0.2)
+    assert config.options().items() >= {"learning_rate": 1e-3, "dropout": 0.1, "metric_weight": 0.2}.items()
+    assert "kit" not in config.to_dict() and config.to_dict()["use_positions"] is True

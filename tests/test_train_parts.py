@@ -40,8 +40,8 @@ def data(tmp_path_factory):
 
 
 def config_of(data, out, **options):
-    settings = {"max_steps": 6, "batch_size": 4, "val_every": 3, "warmup_steps": 2, "accelerator": "cpu", **SMALL}
-    return TrainConfig(npz_dir=data, out=out, **(settings | options))
+    settings = {"max_steps": 6, "batch_size": 4, "evaluate_every": 3, "warmup_steps": 2, "accelerator": "cpu", **SMALL}
+    return TrainConfig.of(data, out, **(settings | options))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_what_is_asked_is_learnt(data, start, tmp_path):
 
 
 def test_how_hits_are_played_is_learnt(data, start, tmp_path):
-    short = config_of(data, tmp_path / "short", init=str(start), only="expression", max_steps=2, val_every=1)
+    short = config_of(data, tmp_path / "short", init=str(start), only="expression", max_steps=2, evaluate_every=1)
     long = config_of(data, tmp_path / "long", init=str(start), only="expression", max_steps=60, learning_rate=2e-2)
     bits = []
     for config in (short, long):

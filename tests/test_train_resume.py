@@ -69,7 +69,7 @@ def test_ctrl_c_keeps_what_was_done_and_the_same_command_goes_on(data, tmp_path)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "the same command goes on" in " ".join(output.split())
+    assert "the same command continues" in " ".join(output.split())
     assert 10 <= torch.load(tmp_path / CHECKPOINT, weights_only=True)["update"] < 2000
 
 
@@ -83,7 +83,7 @@ def test_a_finished_run_is_left_as_it_is(data, tmp_path):
 
 def test_a_folder_with_another_run_is_refused(data, tmp_path):
     train(config_of(data, tmp_path, max_steps=1))
-    with pytest.raises(HypermeterError, match="a run with learning_rate 0.008, asked for 0.1"):
+    with pytest.raises(HypermeterError, match="a run with learning_rate 0.008, now 0.1"):
         train(config_of(data, tmp_path, max_steps=1, learning_rate=0.1))
 
 
@@ -115,14 +115,23 @@ def test_a_run_of_a_build_without_newer_options_goes_on_as_if_it_had_not_been_cu
 
     def age(state):
         del state["version"], state["config"]["drums_weight"], state["config"]["hop_bars"]
+        state["config"] |= {
+            "gradient_clip": 1.0,
+            "ema_decay": 0.998,
+            "val_every": state["config"].pop("evaluate_every"),
+        }
         del state["model"]["use_recalled_hits"], state["model"]["tracks"]
         state["grid"] = {"steps_per_beat": 4}
         state["random"] = torch.stack([each["torch"] for each in state["random"]])
         state["random_cuda"] = []
 
     rewrite(parts.out / CHECKPOINT, age)
-    with pytest.raises(HypermeterError, match=r"a run with drums_weight 1\.0, asked for 0\.5"):
-        train(replace(parts, drums_weight=0.5))
+    rewrite(parts.out / CHECKPOINT, lambda state: state["config"].update(ema_decay=0.9))
+    with pytest.raises(HypermeterError, match="a run with ema_decay 0.9"):
+        train(parts)
+    rewrite(parts.out / CHECKPOINT, lambda state: state["config"].update(ema_decay=0.998))
+    with pytest.raises(HypermeterError, match=r"a run with drums_weight 1\.0, now 0\.5"):
+        train(parts.replace(drums_weight=0.5))
     train(parts)
     assert read_log(parts.out) == read_log(whole.out)
 
@@ -215,7 +224,7 @@ def test_a_run_that_was_given_a_model_goes_on_without_it_as_if_it_had_not_been_c
     assert read_log(parts.out) == read_log(whole.out)
     one, two = (load_file(each.out / "last.safetensors") for each in (whole, parts))
     assert all(torch.equal(one[name], two[name]) for name in one)
-    with pytest.raises(HypermeterError, match="a run with init .*start.safetensors, asked for None"):
+    with pytest.raises(HypermeterError, match="a run with init .*start.safetensors, now None"):
         train(replace(parts, init=None))
 
 
@@ -229,7 +238,7 @@ def test_being_asked_to_stop_saves_and_then_interrupts(data, tmp_path, monkeypat
     monkeypatch.setattr(DrumModule, "training_step", stop)
     with pytest.raises(KeyboardInterrupt):
         train(config_of(data, tmp_path))
-    assert "Stopped at update 1 of 8; the same command goes on." in capsys.readouterr().out
+    assert "Stopped at update 1 of 8; the same command continues." in capsys.readouterr().out
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["update"] == 1
     assert not (tmp_path / "best.safetensors").exists()
 
@@ -272,7 +281,8 @@ def noisy(self, *arguments):
 
 DrumModule.training_step = noisy
 try:
-    train(TrainConfig(data, out, max_steps=4, val_every=2, batch_size=4, devices=2, accelerator="cpu", **options))
+    options |= {"max_steps": 4, "evaluate_every": 2, "batch_size": 4, "devices": 2, "accelerator": "cpu"}
+    train(TrainConfig.of(data, out, **options))
 except KeyboardInterrupt:
     pass
 """
@@ -300,8 +310,8 @@ def test_two_processes_train_together_and_go_on_as_if_they_had_not_been_interrup
     whole, parts = (load_file(tmp_path / out / "last.safetensors") for out in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     assert read_log(tmp_path / "whole") == read_log(tmp_path / "parts")
-    alone = config_of(data, tmp_path / "parts", max_steps=4, val_every=2, warmup_steps=100)
-    with pytest.raises(HypermeterError, match="a run with devices 2, asked for 1; .*--devices 2"):
+    alone = config_of(data, tmp_path / "parts", max_steps=4, evaluate_every=2, warmup_steps=100)
+    with pytest.raises(HypermeterError, match="a run with devices 2, now 1; .*--devices 2"):
         train(alone)
 
 

@@ -185,7 +185,7 @@ def test_a_model_comes_near_to_its_teacher(prepared, tmp_path):
     teacher = some_model(tmp_path / "teacher.safetensors", cell="gru")
     with torch.no_grad():
         teacher.output_layer.project.bias.add_(3)  # it plays far more than the data
-    options = {"learning_rate": 2e-2, "max_steps": 40, "val_every": 40, "teacher_weight": 0.9}
+    options = {"learning_rate": 2e-2, "max_steps": 40, "evaluate_every": 40, "teacher_weight": 0.9}
     teacher.save(tmp_path / "teacher.safetensors")
     teachers = (str(tmp_path / "teacher.safetensors"),)
     taught = load(train(config_of(prepared, tmp_path / "taught", teachers=teachers, **options)))

@@ -29,8 +29,8 @@ def write_data(folder):
 
 
 def config_of(data, out, **options):
-    settings = {"max_steps": 8, "batch_size": 4, "val_every": 4, "warmup_steps": 2, "accelerator": "cpu", **SMALL}
-    return TrainConfig(npz_dir=data, out=out, **(settings | options))
+    settings = {"max_steps": 8, "batch_size": 4, "evaluate_every": 4, "warmup_steps": 2, "accelerator": "cpu", **SMALL}
+    return TrainConfig.of(data, out, **(settings | options))
 
 
 def read_log(folder):

@@ -42,8 +42,9 @@ from hypermeter.learn.dataset import read_kit_and_grid, read_meta
 from hypermeter.learn.evaluate import performance_bits
 from hypermeter.learn.evaluate.music import cut, generated_pieces, phrase_end
 from hypermeter.learn.train import TrainConfig, train
+from hypermeter.learn.train.run import EMA_DECAY
 
-BASE: dict[str, Any] = {"val_every": 50, "patience": 99, "learning_rate": 8e-3}
+BASE: dict[str, Any] = {"evaluate_every": 50, "patience": 99, "learning_rate": 8e-3}
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Row:
         what: in words.
         options: of training.
         model: its class.
-        batches: what gives the batches, in place of the training's own.
+        batches: function of the batches, in place of the training's own.
+        ema_decay: of the averaged weights.
         bars_per_phrase: 4 is the data's.
         with_more: learn from the folder ``more`` too.
     """
@@ -63,6 +65,7 @@ class Row:
     options: dict[str, Any] = field(default_factory=dict)
     model: type[HierarchicalDrumModel] = HierarchicalDrumModel
     batches: Any = None
+    ema_decay: float = EMA_DECAY
     bars_per_phrase: int = 4
     with_more: bool = False
 
@@ -103,7 +106,7 @@ CHOICES = {
     "lstm": Row("LSTM cells", {"cell": "lstm"}),
     "hidden64": Row("levels of 64", {f"{level}_hidden_dim": 64 for level in ("step", "bar", "phrase")}),
     "hidden256": Row("levels of 256", {f"{level}_hidden_dim": 256 for level in ("step", "bar", "phrase")}),
-    "noema": Row("last weights, not averaged", {"ema_decay": 0.0}),
+    "noema": Row("last weights, not averaged", ema_decay=0.0),
     "decay0": Row("no weight decay", {"weight_decay": 0.0}),
     "dropout0": Row("no dropout", {"dropout": 0.0}),
     "dropout.5": Row("dropout .5", {"dropout": 0.5}),
@@ -159,14 +162,15 @@ def run(
     start = time.monotonic()
     with ExitStack() as changed:
         changed.enter_context(mock.patch("hypermeter.learn.train.run.HierarchicalDrumModel", row.model))
+        changed.enter_context(mock.patch("hypermeter.learn.train.run.EMA_DECAY", row.ema_decay))
         if row.batches is not None:
             changed.enter_context(mock.patch("hypermeter.learn.train.run.batches", row.batches))
         options = BASE | {"max_steps": updates, "accelerator": accelerator} | row.options
-        train(TrainConfig(npz_dir, folder, seed=seed, **options))
+        train(TrainConfig.of(npz_dir, folder, seed=seed, **options))
     seconds = time.monotonic() - start
     checkpoint = read_checkpoint(find_checkpoint(folder))
     config = {name: value for name, value in checkpoint.config.items() if name != "encoders"}  # a variant makes its own
-    model = row.model(**config, grid=checkpoint.grid, kit=checkpoint.kit)
+    model = row.model.from_config(config, checkpoint.grid, checkpoint.kit)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.tensors.items()})
     bits = performance_bits(model.eval(), held_out)
     parameters = sum(each.numel() for each in model.parameters())

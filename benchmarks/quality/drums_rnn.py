@@ -27,6 +27,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.learn.dataset import CompleteHierarchicalDrumDataset
 from hypermeter.learn.evaluate import performance_bits
 from hypermeter.learn.train import DrumModule, TrainConfig, batches
+from hypermeter.learn.train.run import EMA_DECAY, GRADIENT_CLIP
 from hypermeter.model.heads import SoftmaxHead, SoftmaxWithEscape, find_known, known_combinations
 from hypermeter.model.losses import masked_mean
 
@@ -84,7 +85,7 @@ def main(
     dropout: float = 0.5,
     weight_decay: float = 0.05,
     max_steps: int = 600,
-    val_every: int = 100,
+    evaluate_every: int = 100,
     seed: int = 0,
 ) -> None:
     """Train, and write the bits of each held-out performance at the best look.
@@ -96,11 +97,11 @@ def main(
         dropout: before, between and after the layers.
         weight_decay: of AdamW, on matrices.
         max_steps: updates of 16 windows of 512 steps.
-        val_every: updates between looks.
+        evaluate_every: updates between looks.
         seed: of weights, order and dropout.
     """
     torch.manual_seed(seed)
-    config = TrainConfig(
+    config = TrainConfig.of(
         npz_dir, out, learning_rate=learning_rate, weight_decay=weight_decay, max_steps=max_steps, seed=seed
     )
     names, held_out = read(npz_dir / "validation")
@@ -118,14 +119,14 @@ def main(
         batch = next(source)
         loss = masked_mean(-model.log_prob(batch["step"]), batch["mask"])
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+        nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
         optimizer.step()
         optimizer.zero_grad()
         scheduler.step()
         with torch.no_grad():
             for mean, now in zip(average.parameters(), model.parameters(), strict=True):
-                mean.lerp_(now, 1 - min(config.ema_decay, update / (update + 9)))
-        if update % val_every == 0 or update == max_steps:
+                mean.lerp_(now, 1 - min(EMA_DECAY, update / (update + 9)))
+        if update % evaluate_every == 0 or update == max_steps:
             bits = performance_bits(average, held_out)  # type: ignore[arg-type]
             print(
                 f"{update}: training {loss.item() / math.log(2):.3f}, held out {bits.sum() / steps:.3f} bits per step"

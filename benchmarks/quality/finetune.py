@@ -65,7 +65,8 @@ def main(
 
     def learn(name: str, **options) -> tuple[Path, float]:
         start = time.monotonic()
-        config = TrainConfig(out / "npz", out / name, val_every=20, patience=4, accelerator="cpu", seed=seed, **options)
+        options |= {"evaluate_every": 20, "patience": 4, "accelerator": "cpu", "seed": seed}
+        config = TrainConfig.of(out / "npz", out / name, **options)
         return train(config), time.monotonic() - start
 
     tuned, seconds = learn("tuned", init=init, learning_rate=learning_rate, warmup_steps=10, max_steps=max_steps)

@@ -32,13 +32,13 @@ from hypermeter.learn.dataset import read_folder, read_kit_and_grid, read_meta, 
 from hypermeter.learn.evaluate import bits_of_parts, summarize
 from hypermeter.learn.train import TrainConfig, train
 from hypermeter.model.heads import Mixture
-from hypermeter.music.duplicates import bar_digests, together
+from hypermeter.music.duplicates import bar_digests, group_near_duplicates
 
 BASE: dict[str, Any] = {
     "max_steps": 1200,
     "augment": True,  # songs are few, and in twelve keys they are more
     "num_components": 16,
-    "val_every": 150,
+    "evaluate_every": 150,
     "patience": 9,
     "tracks": ("bass",),
 }
@@ -57,7 +57,7 @@ def songs_of(npz_dir: Path) -> list[list[Path]]:
         source = meta["source"]
         parts.setdefault(source, []).append(path)
         digests.setdefault(source, []).append(bar_digests(hits[: len(hits) // bar * bar], bar))
-    groups = together(parts, {source: np.concatenate(found) for source, found in digests.items()})
+    groups = group_near_duplicates(parts, {source: np.concatenate(found) for source, found in digests.items()})
     return [[path for source in group for path in parts[source]] for group in groups]
 
 
@@ -118,7 +118,7 @@ def run(fold: int, name: str, data: Path, out: Path, seed: int, accelerator: str
     if result.exists():
         return json.loads(result.read_text("utf-8"))
     options = BASE | {"accelerator": accelerator, "drums_weight": DRUMS_WEIGHT[name], "seed": seed}
-    train(TrainConfig(data / name, folder, **options))
+    train(TrainConfig.of(data / name, folder, **options))
     found = bits(load(folder), data / name / "test")
     sources = [read_meta(path)["source"] for path in read_folder(data / name / "test")[0]]
     song_of = np.unique(sources, return_inverse=True)[1]

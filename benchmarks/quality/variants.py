@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hypermeter import HierarchicalDrumModel
 from hypermeter.learn.train.config import TrainConfig
 from hypermeter.learn.train.material import batches
-from hypermeter.model.encoders import BarAttention, Recalled, TransformerEncoder
+from hypermeter.model.encoders import AttentionOutput, BarAttention, TransformerEncoder
 from hypermeter.model.heads import REPEAT, Mixture, MixtureHead
 
 # ---------------------------------------------------------------------- bar attention
@@ -62,7 +62,7 @@ class NoDistance(HierarchicalDrumModel):
 
 
 class _ReadsHits(BarAttention):
-    def _remember(self, states: Tensor, played: Tensor) -> Tensor:
+    def element(self, states: Tensor, played: Tensor) -> Tensor:
         value = self.value(torch.cat([torch.zeros_like(states), played], -1))
         return torch.cat([self.key(states), value, played], -1)
 
@@ -83,10 +83,10 @@ class _TwoDeep(nn.Module):
         super().__init__()
         self.first, self.second, self.num_heads = first, second, second.num_heads
 
-    def forward(self, states: Tensor, played: Tensor) -> Recalled:
+    def forward(self, states: Tensor, played: Tensor) -> AttentionOutput:
         read = self.first(states, played).state
         again = self.second(states + read, played)
-        return Recalled(read + again.state, again.hits)
+        return AttentionOutput(read + again.state, again.hits)
 
 
 class TwoDeep(HierarchicalDrumModel):
@@ -225,8 +225,8 @@ class _Sometimes(nn.Module):
         if not self.training:
             return out
         kept = (torch.rand(len(inputs[0]), device=inputs[0].device) >= DEPTH_SHARE) / (1 - DEPTH_SHARE)
-        if isinstance(out, Recalled):
-            return Recalled(out.state * kept[:, None, None], out.hits * (kept > 0)[:, None, None, None])
+        if isinstance(out, AttentionOutput):
+            return AttentionOutput(out.state * kept[:, None, None], out.hits * (kept > 0)[:, None, None, None])
         return out * kept[:, None, None]
 
 

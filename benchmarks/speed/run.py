@@ -30,6 +30,7 @@ from hypermeter.core.files import atomic_write
 from hypermeter.core.grid import Grid
 from hypermeter.learn.dataset import get_complete_rl_dataloader
 from hypermeter.learn.prepare import prepare
+from hypermeter.model import Parts
 from hypermeter.model.heads import StepDistribution
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.playing import listen
@@ -42,7 +43,7 @@ TARGETS = {"training": 0.45, "generation": 20.0}
 """Least ratio that we want."""
 
 MODELS: dict[str, dict[str, Any]] = {
-    "recurrent": {"use_bar_attention": False},
+    "recurrent": {"parts": Parts(bar_attention=False)},
     "recurrent + bar attention": {},
     "Transformer + bar attention": {"use_transformer": True},
 }

@@ -41,8 +41,8 @@ _HOMES = {
     "compute_loss": "model.losses",
     "HierarchicalDrumModel": "model.hierarchical",
     "load": "model.hierarchical",
-    "Plan": "model.plan",
-    "make_plan": "model.plan",
+    "Plan": "play.plan",
+    "make_plan": "play.plan",
 }
 """Public name -> module that defines it."""
 

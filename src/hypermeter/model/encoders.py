@@ -1,7 +1,7 @@
-"""Causal sequence encoders: ``forward`` over a whole sequence, or ``init_state`` and ``step``, one element at a time.
+"""Causal sequence encoders: ``forward`` takes a whole sequence; ``init_state`` and ``step``, one element at a time.
 
-A state is a tuple of tensors whose first axis is the batch. ``step`` never writes into the state that it was given, so
-a state can be kept, forked and compared. Both ways of running give the same outputs.
+A state is a tuple of tensors whose first axis is the batch. ``step`` never writes into the state that it is given, so
+states can be kept, forked and compared. Both ways give the same outputs.
 """
 
 import math
@@ -28,16 +28,17 @@ class RecurrentEncoder(nn.Module):
         cell: ``gru`` or ``lstm``.
 
     Raises:
-        HypermeterError: another ``cell``.
+        HypermeterError: ``cell`` is neither.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int, num_layers: int = 2, dropout: float = 0.1, cell: str = "gru"):
         super().__init__()
         if cell not in ("gru", "lstm"):
             raise HypermeterError(f"encoder: cell is {cell!r}, expected gru or lstm")
-        kind = {"gru": nn.GRU, "lstm": nn.LSTM}[cell]
+        layers = {"gru": nn.GRU, "lstm": nn.LSTM}[cell]
         self.cell = cell
-        self.rnn = kind(input_dim, hidden_dim, num_layers, batch_first=True, dropout=dropout if num_layers > 1 else 0.0)
+        between = dropout if num_layers > 1 else 0.0
+        self.rnn = layers(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
 
     def forward(self, x: Float[Tensor, "B T input"]) -> Float[Tensor, "B T hidden"]:
         return self.rnn(x)[0]
@@ -47,34 +48,17 @@ class RecurrentEncoder(nn.Module):
         return (zeros,) if self.cell == "gru" else (zeros, zeros)
 
     def step(self, x: Float[Tensor, "B input"], state: EncoderState) -> tuple[Float[Tensor, "B hidden"], EncoderState]:
-        """Written in linear maps: ONNX Runtime would keep the weights of its own recurrent layers out of int8."""
-        cell = _gru_cell if self.cell == "gru" else _lstm_cell
-        after: list[tuple[Tensor, ...]] = []
+        # Single cells, not `self.rnn`: they are quicker, and ONNX Runtime keeps its recurrent layers out of int8.
+        next_states: list[tuple[Tensor, ...]] = []
         for layer in range(self.rnn.num_layers):
             if layer:
                 x = F.dropout(x, self.rnn.dropout, self.training)
-            ways = []
-            for way, heard in (("ih", x), ("hh", state[0][:, layer])):
-                weight, bias = (getattr(self.rnn, f"{kind}_{way}_l{layer}") for kind in ("weight", "bias"))
-                ways.append(F.linear(heard, weight, bias))
-            after.append(cell(*ways, *(part[:, layer] for part in state)))
-            x = after[-1][0]
-        return x, tuple(torch.stack(parts, 1) for parts in zip(*after, strict=True))
-
-
-def _gru_cell(into: Tensor, back: Tensor, hidden: Tensor) -> tuple[Tensor]:
-    """The next hidden state, from the linear maps of the input and of the hidden state, in the order of ``nn.GRU``."""
-    into_reset, into_update, into_new = into.chunk(3, -1)
-    back_reset, back_update, back_new = back.chunk(3, -1)
-    new = (into_new + (into_reset + back_reset).sigmoid() * back_new).tanh()
-    return (new + (into_update + back_update).sigmoid() * (hidden - new),)
-
-
-def _lstm_cell(into: Tensor, back: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """The next hidden state and cell, likewise, in the order of ``nn.LSTM``."""
-    write, keep, new, read = (into + back).chunk(4, -1)
-    cell = keep.sigmoid() * cell + write.sigmoid() * new.tanh()
-    return read.sigmoid() * cell.tanh(), cell
+            hidden, *cell = (tensor[:, layer] for tensor in state)
+            weights = [getattr(self.rnn, f"{kind}_{of}_l{layer}") for kind in ("weight", "bias") for of in ("ih", "hh")]
+            after = torch.lstm_cell(x, (hidden, *cell), *weights) if cell else (torch.gru_cell(x, hidden, *weights),)
+            next_states.append(after)
+            x = after[0]
+        return x, tuple(torch.stack(layers, 1) for layers in zip(*next_states, strict=True))
 
 
 def rotate(x: Float[Tensor, "B heads T size"], position: Int[Tensor, "#B T"]) -> Float[Tensor, "B heads T size"]:
@@ -86,15 +70,15 @@ def rotate(x: Float[Tensor, "B heads T size"], position: Int[Tensor, "#B T"]) ->
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
-BEGIN_SMALL = 0.1
-"""Share of their usual size at which the last weights of a Transformer's layers begin."""
+INIT_SCALE = 0.1
+"""Factor on the initial weights of a Transformer layer's two output projections."""
 
 
 class TransformerLayer(nn.Module):
     """Pre-norm self-attention over a sliding window, and a feed-forward part.
 
-    Queries and keys are of one length (Henry et al. 2020) and both parts begin small, so that the layer bears the
-    learning rate of a recurrent one.
+    Queries and keys are normalised (Henry et al. 2020) and output projections are scaled by INIT_SCALE, so that the
+    layer is stable at the learning rate of a recurrent one.
     """
 
     def __init__(self, dim: int, num_heads: int, dropout: float):
@@ -107,11 +91,11 @@ class TransformerLayer(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.query_gain, self.key_gain = (nn.Parameter(torch.ones(dim // num_heads)) for _ in range(2))
         with torch.no_grad():
-            for each in (self.out, back):
-                each.weight.mul_(BEGIN_SMALL)
+            for layer in (self.out, back):
+                layer.weight.mul_(INIT_SCALE)
 
     def project(self, x: Float[Tensor, "B T dim"], position: Int[Tensor, "#B T"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (B, heads, T, size), the first two of one length and rotated."""
+        """Return queries, keys and values (B, heads, T, size), the first two normalised and rotated."""
         q, k, v = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         q = F.rms_norm(q, q.shape[-1:]) * self.query_gain
         k = F.rms_norm(k, k.shape[-1:]) * self.key_gain
@@ -131,7 +115,10 @@ class TransformerEncoder(nn.Module):
         num_layers: layers.
         dropout: on attention and feed-forward outputs.
         num_heads: attention heads.
-        window: an element sees itself and window - 1 before it, in each layer.
+        window: an element attends to itself and the window - 1 before it, in each layer.
+
+    Raises:
+        HypermeterError: ``hidden_dim`` is no such multiple.
     """
 
     def __init__(
@@ -168,7 +155,7 @@ class TransformerEncoder(nn.Module):
         return self.norm(x)
 
     def init_state(self, batch_size: int) -> EncoderState:
-        """Position (B,), then per layer the keys and values (B, heads, window - 1, size) of what came before."""
+        """Return the position (B,), then each layer's keys and values (B, heads, window - 1, size) of past elements."""
         like = self.embed.weight
         heads = self.num_heads
         empty = like.new_zeros(batch_size, heads, self.window - 1, self.hidden_dim // heads)
@@ -179,29 +166,29 @@ class TransformerEncoder(nn.Module):
         position, *caches = state
         ages = torch.arange(self.window - 1, -1, -1, device=x.device)
         mask = (ages <= position[:, None])[:, None, None]
-        x, kept = self.embed(x)[:, None], []
+        x, next_caches = self.embed(x)[:, None], []
         for layer, past_k, past_v in zip(self.layers, caches[::2], caches[1::2], strict=True):
             q, k, v = layer.project(x, position[:, None])
             k, v = torch.cat([past_k, k], 2), torch.cat([past_v, v], 2)
-            kept += [k[:, :, 1:], v[:, :, 1:]]
+            next_caches += [k[:, :, 1:], v[:, :, 1:]]
             x = layer.finish(x, F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
-        return self.norm(x)[:, 0], (position + 1, *kept)
+        return self.norm(x)[:, 0], (position + 1, *next_caches)
 
 
 BarMemory = tuple[Tensor, ...]
-"""What stood at each step of the last bars: a column for each step of the bar, (B, window, 2 * hidden + V).
+"""Past keys, values and hits: a column for each step of the bar, (B, window, 2 * hidden + V).
 
-The first column is of the step of the bar at which a row stands, the second of the step after it, and so on: rows that
-stand at different steps use the same column. Row r of a column belongs to the bar whose number is r modulo the window.
-A new element is put into a copy of the first column, which then becomes the last; the others are shared.
+The first column is of the current step of the bar, the second of the next step, and so on, so that rows at different
+steps use the same column. Row r of a column is of the bar whose number is r modulo the window. A new element replaces a
+row of a copy of the first column, which then becomes the last; the other columns are shared between states.
 """
 
 
-class Recalled(NamedTuple):
-    """What the bar attention reads.
+class AttentionOutput(NamedTuple):
+    """Output of the bar attention.
 
     Args:
-        state: from the states and hits of earlier bars.
+        state: projected values: of states and hits of earlier bars.
         hits: for each head, the hits of earlier bars at this step, weighted by its attention; in [0, 1].
     """
 
@@ -212,17 +199,20 @@ class Recalled(NamedTuple):
 class BarAttention(nn.Module):
     """Attention from step i of a bar to step i of all earlier bars in a window.
 
-    The state about to predict step i of bar b asks; the states that stood before step i of bars b - 1, b - 2, ...
-    answer, each with what was then played. A learnt bias by distance in bars, and a null key for "none of them".
-    What is read comes twice: mixed into a state, and as the hits themselves.
+    The query is of the state before step i of bar b; keys are of the states before step i of bars b - 1, b - 2, ...,
+    and values of these states and the hits of step i. There is a learnt bias by distance in bars, and a null key for
+    "no earlier bar". The output is a state and the attended hits themselves.
 
     Args:
         hidden_dim: size of a state, a multiple of ``num_heads``.
-        num_drums: voices of what was played.
+        num_drums: columns of a step's hits.
         steps_per_bar: steps in a bar.
         num_heads: attention heads.
-        window: bars that can be seen.
-        dropout: on the output.
+        window: bars that it attends to.
+        dropout: on the output state.
+
+    Raises:
+        HypermeterError: ``hidden_dim`` is no such multiple.
     """
 
     def __init__(
@@ -250,11 +240,11 @@ class BarAttention(nn.Module):
 
     @property
     def memory_size(self) -> int:
-        """Elements of what is remembered of a step."""
+        """Size of a step's element of the memory."""
         return self.value.in_features + self.key.out_features
 
     def element(self, states: Float[Tensor, "*B hidden"], played: Float[Tensor, "*B V"]) -> Float[Tensor, "*B keys"]:
-        """What is remembered of steps: their keys, values and hits."""
+        """Return the memory's elements of steps: their keys, values and hits."""
         return torch.cat([self.key(states), self.value(torch.cat([states, played], -1)), played], -1)
 
     def _attend(
@@ -262,23 +252,23 @@ class BarAttention(nn.Module):
         states: Float[Tensor, "N q hidden"],
         memory: Float[Tensor, "N k keys"],
         bias: Float[Tensor, "#N heads q k"],
-    ) -> Recalled:
-        rows, hidden = memory.shape[0], self.key.out_features
+    ) -> AttentionOutput:
+        hidden = self.key.out_features
         q = self.query(states).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         k, v = memory[..., : 2 * hidden].unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        k = torch.cat([self.null_key[None, :, None].expand(rows, -1, -1, -1), k], 2)
-        v = torch.cat([self.null_value[None, :, None].expand(rows, -1, -1, -1), v], 2)
+        k = torch.cat([self.null_key[None, :, None].expand(len(k), -1, -1, -1), k], 2)
+        v = torch.cat([self.null_value[None, :, None].expand(len(v), -1, -1, -1), v], 2)
         weights = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + F.pad(bias, (1, 0))).softmax(-1)
         state = self.drop(self.out((weights @ v).transpose(1, 2).flatten(-2)))
-        return Recalled(state, (weights[..., 1:] @ memory[:, None, :, 2 * hidden :]).transpose(1, 2))
+        return AttentionOutput(state, (weights[..., 1:] @ memory[:, None, :, 2 * hidden :]).transpose(1, 2))
 
     def _bias(self, distance: Int[Tensor, "*S"], seen: Bool[Tensor, "*S"]) -> Float[Tensor, "heads *S"]:  # noqa: F821
-        """Bias by distance in bars (1 is the bar before), -inf where not ``seen``."""
+        """Return the bias by distance in bars (1 is the bar before), -inf where not ``seen``."""
         bias = self.distance_bias[:, (distance - 1).clamp(0, self.window - 1)]
         return bias.masked_fill(~(seen & (distance >= 1) & (distance <= self.window)), -math.inf)
 
-    def forward(self, states: Float[Tensor, "B T hidden"], played: Float[Tensor, "B T V"]) -> Recalled:
-        """States before each step, and what was played at that step (read from later bars only)."""
+    def forward(self, states: Float[Tensor, "B T hidden"], played: Float[Tensor, "B T V"]) -> AttentionOutput:
+        """Attend from each step, given the states before the steps and the hits of the steps (for later bars only)."""
         batch, steps, _ = states.shape
         per_bar = self.steps_per_bar
         bars = -(-steps // per_bar)
@@ -292,20 +282,21 @@ class BarAttention(nn.Module):
         distance = bar[:, None] - bar[None]
         bias = self._bias(distance, torch.ones_like(distance, dtype=torch.bool))[None]
         states = by_step_of_bar(states)
-        recalled = self._attend(states, self.element(states, by_step_of_bar(played)), bias)
-        return Recalled(*(x.unflatten(0, (batch, per_bar)).transpose(1, 2).flatten(1, 2)[:, :steps] for x in recalled))
+        output = self._attend(states, self.element(states, by_step_of_bar(played)), bias)
+        by_row = (x.unflatten(0, (batch, per_bar)).transpose(1, 2).flatten(1, 2)[:, :steps] for x in output)
+        return AttentionOutput(*by_row)
 
     def init_memory(self, batch_size: int) -> BarMemory:
         empty = self.key.weight.new_zeros(batch_size, self.window, self.memory_size)
         return (empty,) * self.steps_per_bar
 
     def remember(self, element: Float[Tensor, "B keys"], position: Int[Tensor, " #B"], memory: BarMemory) -> BarMemory:
-        """The memory at the step after ``position``, with the ``element`` of step ``position`` in it.
+        """Return the memory at step ``position`` + 1.
 
         Args:
-            element: of the state before that step, and what was played there.
-            position: steps before it; one for all rows, or one for each.
-            memory: at that step.
+            element: of the state before step ``position`` and the hits of that step.
+            position: number of the step; one for all rows, or one for each.
+            memory: at step ``position``.
         """
         column, *others = memory
         rows = torch.arange(column.shape[0], device=column.device)
@@ -314,15 +305,24 @@ class BarAttention(nn.Module):
 
     def recall(
         self, state: Float[Tensor, "B hidden"], position: Int[Tensor, " #B"], column: Float[Tensor, "B window keys"]
-    ) -> Recalled:
-        """What ``forward`` gives at step ``position``, before anything is played there.
+    ) -> AttentionOutput:
+        """Return what ``forward`` gives at step ``position``.
 
         Args:
             state: before that step.
-            position: steps before it; one for all rows, or one for each.
+            position: number of the step; one for all rows, or one for each.
             column: of the memory at that step, the first.
         """
         bar = (position // self.steps_per_bar)[:, None]
         distance = (bar - 1 - torch.arange(self.window, device=state.device)) % self.window + 1
-        bias = self._bias(distance, distance <= bar).transpose(0, 1)[:, :, None]
-        return Recalled(*(x[:, 0] for x in self._attend(state[:, None], column, bias)))
+        bias = self._bias(distance, distance <= bar).transpose(0, 1)
+        heads, hidden = self.num_heads, self.key.out_features
+        q = self.query(state).unflatten(-1, (heads, -1)) / math.sqrt(hidden // heads)
+        # Each head's query is padded with zeros to all heads, so that keys and values are read in place, not copied.
+        padded = (q[:, None] * torch.eye(heads, dtype=q.dtype, device=q.device)[..., None]).flatten(2)
+        null_score = (q * self.null_key).sum(-1, keepdim=True)
+        weights = torch.cat([null_score, padded @ column[..., :hidden].transpose(1, 2) + bias], -1).softmax(-1)
+        attended = weights[..., 1:] @ column[..., hidden:]
+        values = attended[..., :hidden].unflatten(-1, (heads, -1)).diagonal(dim1=1, dim2=2).transpose(1, 2)
+        values = values + weights[..., :1] * self.null_value
+        return AttentionOutput(self.drop(self.out(values.flatten(1))), attended[..., hidden:])

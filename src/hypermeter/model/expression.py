@@ -1,10 +1,8 @@
-"""Velocity and microtiming of each hit, given which voices a step hits and how the steps before it were played.
+"""Velocity and offset of each hit, given the hits of its step and the expression of the steps before it.
 
-A mixture whose components are shared by all voices of a step and by velocity and offset, so that the kick and the hat
-of a step are late together. In each component a voice has a discretised logistic for its velocity and one for its
-offset. Bins and not a density, as files are quantised: a density would grow without bound at the grid line and at the
-velocities that a pad gives. Logistics and not a table of bins, as two numbers say where a hit lies and how surely, near
-bins are alike, and the count of bins costs nothing.
+The output is a mixture whose components are shared by the voices of a step and by velocity and offset, so that the kick
+and the hat of a step can be late together. In each component a voice has a discretised logistic for its velocity and
+one for its offset. Files are quantised, so a density would be unbounded at the grid line and at a pad's velocities.
 
 Source: Salimans et al. 2017, PixelCNN++, for mixtures of discretised logistics.
 """
@@ -21,16 +19,16 @@ from hypermeter.model.encoders import RecurrentEncoder
 from hypermeter.play.expressing import MEMORY_BARS, OFFSET, PLACE_BARS, PRIOR_HITS, VELOCITY, Bins
 
 CHUNK = 64
-"""Elements that discounted sums take at once."""
+"""Elements in a chunk of discounted sums."""
 
 FAR = 1e4
-"""Stands for infinity at the outer edges of the first and the last bin, where infinity would give no gradient."""
+"""Outer edges of the first and last bin, finite so that there is a gradient."""
 
 
 def bin_log_prob(bins: Bins, value: Float[Tensor, "*S"], mean: Tensor, scale: Tensor) -> Tensor:
-    """Nats of the bins that values are in, under logistics, whose shapes go with that of value.
+    """Return the log probability of the bins of values, in nats, under logistics of broadcastable shapes.
 
-    The first bin has all that lies below it, the last all above: log(s(b) - s(a)), which is
+    The first bin includes everything below it, the last everything above: log(s(b) - s(a)), which is
     log s(b) + log s(-a) + log(1 - exp(a - b)).
     """
     number = (value * bins.per_unit - bins.lowest + 0.5).floor().clamp(0, bins.count - 1)
@@ -43,7 +41,7 @@ def bin_log_prob(bins: Bins, value: Float[Tensor, "*S"], mean: Tensor, scale: Te
 
 @dataclass(frozen=True)
 class ExpressionDistribution:
-    """How the hits of a step are played. Velocity in (0, 1], offset in [-.5, .5) steps.
+    """Distribution of velocity, in (0, 1], and offset, in [-.5, .5) steps, of a step's hits.
 
     Args:
         log_weights: of the components, normalised.
@@ -58,35 +56,35 @@ class ExpressionDistribution:
     offset_scale: Float[Tensor, "*B K V"]
 
     def __getitem__(self, index) -> "ExpressionDistribution":
-        """Of the leading axes."""
-        return ExpressionDistribution(*(each[index] for each in vars(self).values()))
+        """Index the leading axes."""
+        return ExpressionDistribution(*(tensor[index] for tensor in vars(self).values()))
 
     def log_prob(
         self, hits: Float[Tensor, "*B V"], velocity: Float[Tensor, "*B V"], offset: Float[Tensor, "*B V"]
     ) -> Float[Tensor, "*B"]:
-        """Of how the step's hits were played, in nats; 0 where there is none.
+        """Return the log probability of a step's velocities and offsets, in nats; 0 without hits.
 
         Args:
             hits: 0 or 1.
-            velocity: read where there is a hit, each in its bin; NaN is not told, and left out of the probability.
-            offset: likewise.
+            velocity: in (0, 1], read at hits; NaN is unknown, and marginalised out.
+            offset: in [-.5, .5) steps, likewise.
         """
         total = self.log_weights.new_zeros(self.log_weights.shape[:-1].numel(), self.log_weights.shape[-1])
         for bins, value, mean, scale in (
             (VELOCITY, velocity, self.velocity_mean, self.velocity_scale),
             (OFFSET, offset, self.offset_mean, self.offset_scale),
         ):
-            is_told = (hits > 0) & ~value.isnan()  # one cell in six, and the only ones that are computed
-            mean, scale = (each.transpose(-1, -2)[is_told] for each in (mean, scale))
-            of_cells = bin_log_prob(bins, value[is_told][:, None], mean, scale)
-            total = total.index_add(0, is_told.flatten(0, -2).nonzero()[:, 0], of_cells)
+            is_known = (hits > 0) & ~value.isnan()  # one cell in six, and the only ones that are computed
+            mean, scale = (tensor.transpose(-1, -2)[is_known] for tensor in (mean, scale))
+            log_probs = bin_log_prob(bins, value[is_known][:, None], mean, scale)
+            total = total.index_add(0, is_known.flatten(0, -2).nonzero()[:, 0], log_probs)
         joint = (self.log_weights + total.view_as(self.log_weights)).logsumexp(-1)
         return torch.where((hits > 0).any(-1), joint, 0)
 
 
 @dataclass(frozen=True)
 class ExpressionState:
-    """What ``Expression`` remembers of each row, as a value.
+    """State of ``Expression``, as a value.
 
     Args:
         hidden: of the recurrent layer.
@@ -102,39 +100,38 @@ class ExpressionState:
     tempo: Float[Tensor, "B 2"]
 
     def select(self, rows: Int[Tensor, " N"]) -> "ExpressionState":
-        """The state of the given rows, in that order."""
-        return ExpressionState(*(each[rows] for each in vars(self).values()))
+        """Return the state of the given rows, in that order."""
+        return ExpressionState(*(tensor[rows] for tensor in vars(self).values()))
 
 
 def discounted_sums(
     x: Float[Tensor, "B T kinds"], discount: Float[Tensor, " spans"]
 ) -> Float[Tensor, "B T spans kinds"]:
-    """s_t = discount * s_{t-1} + x_t, CHUNK elements at a time."""
+    """Return s_t = discount * s_{t-1} + x_t, computed CHUNK elements at a time."""
     carried, parts = x.new_zeros(len(x), len(discount), x.shape[-1]), []
     for chunk in x.split(CHUNK, 1):
-        place = torch.arange(chunk.shape[1], device=x.device)
-        age = place[:, None] - place
+        index = torch.arange(chunk.shape[1], device=x.device)
+        age = index[:, None] - index
         weights = discount[:, None, None] ** age.clamp_min(0) * (age >= 0)
-        faded = carried[:, None] * (discount ** (place[:, None] + 1))[..., None]
-        parts.append(torch.einsum("sij,bjk->bisk", weights, chunk) + faded)
+        earlier = carried[:, None] * (discount ** (index[:, None] + 1))[..., None]
+        parts.append(torch.einsum("sij,bjk->bisk", weights, chunk) + earlier)
         carried = parts[-1][:, -1]
     return torch.cat(parts, 1)
 
 
 class Expression(nn.Module):
-    """How hits are played: velocity and offset, one step after another.
+    """Model of velocity and offset, step after step.
 
-    At each step it is given the drum model's features, the hits of the step, the tempo, and the expression of the steps
-    before: the last one, averages over MEMORY_BARS, averages over the same step of earlier bars, and what its recurrent
-    layer made of them all. The features are detached, so that training this output leaves the drum model, and the
-    likelihood of its hits, as they are.
+    Its inputs at a step are the drum model's features, the hits of the step, the tempo, and the expression of the steps
+    before: of the last one, and averages over MEMORY_BARS and over the same step of earlier bars. The features are
+    detached, so that training this output does not change the drum model.
 
     Args:
         hidden_dim: of the features.
         num_drums: voices V.
         state_dim: of the recurrent layer; the layers around it are twice as wide.
         num_components: of the mixture, K.
-        dropout: on what the layers take in, in [0, 1).
+        dropout: on inputs of the layers, in [0, 1).
         steps_per_bar: of the grid.
     """
 
@@ -158,7 +155,7 @@ class Expression(nn.Module):
         self.inner = nn.Linear(state_dim + wide, wide)
         self.out = nn.Linear(wide, num_components * (1 + 4 * num_drums))
         self.activation, self.drop = nn.GELU("tanh"), nn.Dropout(dropout)
-        with torch.no_grad():  # components begin apart
+        with torch.no_grad():  # Components start apart.
             self.out.bias.normal_(0, 0.5)
         discount = [0.0] + [math.exp(-1 / (bars * steps_per_bar)) for bars in MEMORY_BARS]
         self.discount: Tensor
@@ -174,24 +171,24 @@ class Expression(nn.Module):
         offset: Float[Tensor, "B T V"],
         tempo_bpm: Float[Tensor, " B"] | None = None,
     ) -> ExpressionDistribution:
-        """The distribution of each step, given the expression of the steps before it.
+        """Return the distribution of each step, given the expression of the steps before it.
 
         Args:
             features: of the drum model, before each step: ``Prediction.features`` without the last.
             hits: 0 or 1.
-            velocity: in (0, 1], read where there is a hit; NaN is not told, and read as 0.
+            velocity: in (0, 1], read at hits; NaN is unknown, and read as 0.
             offset: in [-.5, .5) steps, likewise.
-            tempo_bpm: quarter notes a minute; NaN or None is not known.
+            tempo_bpm: quarter notes per minute; NaN or None is unknown.
         """
         steps, per_bar = hits.shape[1], self.steps_per_bar
         x = self._kinds(hits, velocity, offset)
         past = F.pad(x, (0, 0, 1, 0))[:, :-1]
         bars = F.pad(x, (0, 0, 0, -steps % per_bar)).unflatten(1, (-1, per_bar))
-        by_place = discounted_sums(bars.flatten(2), self.place_discount).unflatten(-1, (per_bar, -1)).transpose(2, 3)
-        places = F.pad(by_place, (0, 0, 0, 0, 0, 0, 1, 0))[:, :-1].flatten(1, 2)[:, :steps]
-        heard = self._heard(discounted_sums(past, self.discount), places)
-        given = self._given(features, hits, self._tempo(tempo_bpm, len(hits))[:, None].expand(-1, steps, -1))
-        x = self.drop(self.activation(given + heard))
+        by_step = discounted_sums(bars.flatten(2), self.place_discount).unflatten(-1, (per_bar, -1)).transpose(2, 3)
+        places = F.pad(by_step, (0, 0, 0, 0, 0, 0, 1, 0))[:, :-1].flatten(1, 2)[:, :steps]
+        memory = self._memory(discounted_sums(past, self.discount), places)
+        inputs = self._inputs(features, hits, self._tempo(tempo_bpm, len(hits))[:, None].expand(-1, steps, -1))
+        x = self.drop(self.activation(inputs + memory))
         return self._distribution(self.rnn(x), x)
 
     def log_prob(
@@ -202,13 +199,13 @@ class Expression(nn.Module):
         offset: Float[Tensor, "B T V"],
         tempo_bpm: Float[Tensor, " B"] | None = None,
     ) -> Float[Tensor, "B T"]:
-        """Of each step's expression given that of the steps before, in nats; arguments as in ``forward``."""
+        """Return log p of each step's expression given the steps before, in nats; arguments as in ``forward``."""
         return self(features, hits, velocity, offset, tempo_bpm).log_prob(hits, velocity, offset)
 
     # ------------------------------------------------------------------ one step at a time
 
     def init_state(self, batch_size: int, tempo_bpm: Float[Tensor, " B"] | None = None) -> ExpressionState:
-        """The state before the first step."""
+        """Return the state before the first step."""
         like, kinds = self.out.weight, self.kinds
         return ExpressionState(
             hidden=self.rnn.init_state(batch_size)[0],
@@ -220,15 +217,15 @@ class Expression(nn.Module):
     def step(
         self, features: Float[Tensor, "B hidden"], hits: Float[Tensor, "B V"], state: ExpressionState
     ) -> tuple[ExpressionDistribution, ExpressionState]:
-        """The distribution of the next step's expression; then ``hear`` how it was played.
+        """Return the distribution of the next step's expression, and a state for ``hear``.
 
         Args:
             features: of the drum model before the step, ``model.features(state)``.
             hits: of the step.
             state: before it.
         """
-        given = self._given(features, hits, state.tempo)
-        x = self.drop(self.activation(given + self._heard(state.sums, state.places[:, 0])))
+        inputs = self._inputs(features, hits, state.tempo)
+        x = self.drop(self.activation(inputs + self._memory(state.sums, state.places[:, 0])))
         output, (hidden,) = self.rnn.step(x, (state.hidden,))
         return self._distribution(output, x), replace(state, hidden=hidden)
 
@@ -239,7 +236,7 @@ class Expression(nn.Module):
         offset: Float[Tensor, "B V"],
         state: ExpressionState,
     ) -> ExpressionState:
-        """The state once the step was played so."""
+        """Return the state after a step with this expression."""
         x = self._kinds(hits, velocity, offset)
         sums = state.sums * self.discount[:, None] + x[:, None]
         place = state.places[:, :1] * self.place_discount[:, None] + x[:, None, None]
@@ -248,18 +245,18 @@ class Expression(nn.Module):
     # ------------------------------------------------------------------ shared by both
 
     def _kinds(self, hits: Tensor, velocity: Tensor, offset: Tensor) -> Float[Tensor, "*B kinds"]:
-        """Hits, velocity and offset, each of all voices and then summed over them; 0 where there is no hit."""
+        """Return hits, velocity and offset, each of all voices and then summed over them; 0 without a hit."""
         is_hit = hits > 0
         x = torch.stack([is_hit.to(self.out.weight.dtype), velocity, offset], -2)
         x = torch.where(is_hit[..., None, :] & ~x.isnan(), x, 0).to(self.out.weight.dtype)
         return torch.cat([x, x.sum(-1, keepdim=True)], -1).flatten(-2)
 
-    def _heard(self, sums: Tensor, places: Tensor) -> Float[Tensor, "*B wide"]:
-        """From sums of hits, velocity and offset: shares and means."""
+    def _memory(self, sums: Tensor, places: Tensor) -> Float[Tensor, "*B wide"]:
+        """Return a layer of shares and means, from sums of hits, velocity and offset."""
         x = torch.cat([sums, places], -2).unflatten(-1, (3, -1))
         return self.heard((x / (x[..., :1, :] + float(PRIOR_HITS))).flatten(-3))
 
-    def _given(self, features: Tensor, hits: Tensor, tempo: Tensor) -> Float[Tensor, "*B wide"]:
+    def _inputs(self, features: Tensor, hits: Tensor, tempo: Tensor) -> Float[Tensor, "*B wide"]:
         dtype = self.out.weight.dtype
         return self.given(torch.cat([self.drop(features.detach().to(dtype)), hits.to(dtype), tempo], -1))
 
@@ -283,5 +280,5 @@ class Expression(nn.Module):
 
 
 def _scale(raw: Tensor) -> Tensor:
-    """Of a logistic: .05 to begin with, between .0025 and 1."""
+    """Return the scale of a logistic, between .0025 and 1; .05 for 0."""
     return (3 * (raw / 3).tanh() - 3).exp()

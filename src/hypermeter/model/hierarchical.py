@@ -1,9 +1,9 @@
-"""``HierarchicalDrumModel``: step, bar and phrase levels, one causal order, two ways of running it.
+"""``HierarchicalDrumModel``: step, bar and phrase levels, in a parallel pass or one step at a time.
 
-Position t predicts step t and has seen the steps before it. The step level runs over positions; its states are gathered
-into bars, those into phrases; what a bar (phrase) gathered is heard by the positions after its end. The bar attention
-looks from step i of a bar at step i of earlier bars. All of it meets in the features from which the output
-distribution is made, so that training is one parallel pass and streaming needs one step of each level.
+Position t predicts step t from the steps before it. The step level runs over positions; the means of its outputs over
+bars are inputs of the bar level, whose means over phrases are inputs of the phrase level. The outputs of a bar (phrase)
+are added to the positions after its end. The bar attention attends from step i of a bar to step i of earlier bars.
+The sum of all gives the features, and these the output distribution.
 """
 
 from collections.abc import Mapping
@@ -16,10 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
-from hypermeter.io.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, reading, write_checkpoint
+from hypermeter.io.checkpoint import Checkpoint, checkpoint_errors, find_checkpoint, read_checkpoint, write_checkpoint
+from hypermeter.model.expression import Expression
+from hypermeter.model.levels import Parts
 from hypermeter.model.losses import compute_loss
-from hypermeter.model.plan import Plan, fitting_plan
+from hypermeter.model.plan import AnyPlan, check_plan
 from hypermeter.model.playing import check_hits, generate, player_of
 from hypermeter.model.state import Prediction
 from hypermeter.model.stepping import Stepping
@@ -30,6 +33,13 @@ from hypermeter.play.player import Player
 class HierarchicalDrumModel(Stepping):
     """Causal drum model with step, bar and phrase levels. Its arguments are those of ``Levels``."""
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], grid: Grid, kit: Kit | None) -> "HierarchicalDrumModel":
+        """Return a model with new weights of a ``config`` as models and checkpoints have it."""
+        parts = Parts.from_options(config)
+        options = {name: value for name, value in config.items() if name not in parts.options()}
+        return cls(**options, grid=grid, kit=kit, parts=parts)
+
     # ------------------------------------------------------------------ whole sequences
 
     def forward(
@@ -39,23 +49,23 @@ class HierarchicalDrumModel(Stepping):
         phrase_seq: Float[Tensor, "B phrases V"] | None = None,
         *,
         sections: Int[Tensor, "B given"] | None = None,
-        plan: Plan | None = None,
+        plan: AnyPlan | None = None,
     ) -> Prediction:
         """Predict the next step, bar and phrase at every step, bar and phrase.
 
         Args:
             step_seq: hits, T >= 1; a last bar or phrase may be short.
-            bar_seq: mean pattern of each bar; left out, computed from step_seq, with the same result.
+            bar_seq: mean pattern of each bar; None computes it from step_seq, with the same result.
             phrase_seq: mean pattern of each phrase, likewise.
-            sections: label of each bar's section, 1 + its place in the model's vocabulary or 0 for unknown; in a plan
-                that asks for more, left out.
-            plan: what is asked of each bar, from the first on; after its last bar it stays as it is. Step t sees
-                the plan of its own bar.
+            sections: label of each bar's section, 1 + its index in the model's vocabulary or 0 for unknown; not beside
+                a plan.
+            plan: per-bar conditions, from the first bar on; the last bar's hold for all after it. Step t is given
+                those of its own bar.
 
         Raises:
             HypermeterError: a shape or label that does not fit, or a plan for a model that was made without labels.
         """
-        plan = fitting_plan(len(step_seq), self.labels, sections, plan)
+        plan = check_plan(len(step_seq), self.labels, sections, plan)
         self._check(step_seq, "step_seq")
         dtype, batch = self.feature_norm.weight.dtype, len(step_seq)
         step_seq = step_seq.to(dtype)
@@ -71,53 +81,55 @@ class HierarchicalDrumModel(Stepping):
 
         position = torch.arange(steps + 1, device=step_seq.device)
         past = F.pad(step_seq, (0, 0, self.past, 0))
-        earlier = [past[:, place : place + steps + 1] for place in self.look_back]
+        earlier = [past[:, start : start + steps + 1] for start in self.look_back]
         hidden = self.step_rnn(self._step_input(F.pad(step_seq, (0, 0, 1, 0)), earlier, position[None]))
-        gathered = torch.cat([chunk_means(hidden[:, 1:], per_bar), bar_seq], -1)
-        bars = self.bar_rnn(self.drop(self.step_to_bar(gathered)))
-        gathered = torch.cat([chunk_means(bars, per_phrase), phrase_seq], -1)
-        phrases = self.phrase_rnn(self.drop(self.bar_to_phrase(gathered)))
+        bar_means = torch.cat([chunk_means(hidden[:, 1:], per_bar), bar_seq], -1)
+        bars = self.bar_rnn(self.drop(self.step_to_bar(bar_means)))
+        phrase_means = torch.cat([chunk_means(bars, per_phrase), phrase_seq], -1)
+        phrases = self.phrase_rnn(self.drop(self.bar_to_phrase(phrase_means)))
 
-        recalled = None
+        attended = None
         if self.bar_attention is not None:
-            recalled = self.bar_attention(hidden, F.pad(step_seq, (0, 0, 0, 1)))
-        heard = hidden
-        for hear, said, size in (
+            attended = self.bar_attention(hidden, F.pad(step_seq, (0, 0, 0, 1)))
+        for layer, outputs, size in (
             (self.hear_bar, bars, per_bar),
             (self.hear_phrase, phrases, self.grid.steps_per_phrase),
         ):
-            if hear is not None:  # heard once a chunk, then by all positions after its end
-                heard = heard + hear(self.drop(F.pad(said, (0, 0, 1, 0))))[:, position // size]
-        last_phrase = F.pad(phrases, (0, 0, 1, 0))[
-            :, (torch.arange(bars.shape[1], device=bars.device) + 1) // per_phrase
-        ]
-        features = self._features(heard, recalled, position[None])
+            if layer is not None:  # Computed once for a chunk, then added to all positions after its end.
+                hidden = hidden + layer(self.drop(F.pad(outputs, (0, 0, 1, 0))))[:, position // size]
+        phrase_of_bar = (torch.arange(bars.shape[1], device=bars.device) + 1) // per_phrase
+        last_phrase = F.pad(phrases, (0, 0, 1, 0))[:, phrase_of_bar]
+        features = self._features(hidden, attended, position[None])
         bar_logits = self.bar_output(torch.cat([bars, last_phrase], -1)) + self.bar_persistence * _log_odds(bar_seq)
         phrase_logits = self.phrase_output(phrases) + self.phrase_persistence * _log_odds(phrase_seq)
-        asked_now = so_far = None
+        condition = bar_hits = None
         if plan is not None:
             assert self.steering is not None
-            so_far = sums_so_far(step_seq, per_bar)
-            asked = self._asked(plan.bars(0, phrases.shape[1] * per_phrase + 1))
-            asked_now = asked[:, position // per_bar]
+            bar_hits = sums_so_far(step_seq, per_bar)
+            by_bar = self._embed(plan.bars(0, phrases.shape[1] * per_phrase + 1))
+            condition = by_bar[:, position // per_bar]
             steer_bars, steer_phrases = self.steering.forecasts
-            bar_logits = bar_logits + steer_bars(bars, asked[:, 1 : bars.shape[1] + 1])
-            phrase_logits = phrase_logits + steer_phrases(phrases, asked[:, per_phrase::per_phrase])
-        dist = self._distribution(features, recalled, position[None], so_far, asked_now)
+            bar_logits = bar_logits + steer_bars(bars, by_bar[:, 1 : bars.shape[1] + 1])
+            phrase_logits = phrase_logits + steer_phrases(phrases, by_bar[:, per_phrase::per_phrase])
+        dist = self._distribution(features, attended, position[None], bar_hits, condition)
         return Prediction(dist, bar_logits, phrase_logits, features)
 
-    def log_prob(self, step_seq: Float[Tensor, "B T V"], **asked: Any) -> Float[Tensor, "B T"]:
-        """log p(x_t | x_<t) in nats, summed over voices; t = 0 from the start state. ``asked`` is as in ``forward``.
+    def log_prob(self, step_seq: Float[Tensor, "B T V"], **conditions: Any) -> Float[Tensor, "B T"]:
+        """Return log p(x_t | x_<t) in nats, summed over voices; t = 0 from the start state.
+
+        Args:
+            step_seq: hits, 0 or 1.
+            conditions: as in ``forward``.
 
         Raises:
             HypermeterError: as ``forward``; values other than 0 and 1.
         """
         check_hits(step_seq, self.width, "step_seq")
-        dist = self(step_seq, **asked).step_dist
+        dist = self(step_seq, **conditions).step_dist
         return dist.log_prob(F.pad(step_seq, (0, 0, 0, 1)))[:, :-1]
 
     def compute_loss(self, preds: Any, targets: Any, metrics: Any = None, **options: Any) -> Tensor:
-        """``losses.compute_loss`` on this model's grid."""
+        """Return ``losses.compute_loss`` on this model's grid."""
         return compute_loss(preds, targets, metrics, grid=self.grid, **options)
 
     generate = generate
@@ -125,11 +137,12 @@ class HierarchicalDrumModel(Stepping):
 
     @property
     def is_stock(self) -> bool:
-        """Whether all parts are of the package, so that the engine plays the model from its weights."""
-        return type(self) is HierarchicalDrumModel and not self.own_encoders
+        """Whether all parts are of the package, so that the engine can play the model from its weights."""
+        is_known = self.expression is None or type(self.expression) is Expression
+        return type(self) is HierarchicalDrumModel and not self.custom_encoders and is_known
 
     def player(self, name: str = "model") -> Player:
-        """The engine's player of this model as it is now: it infills, varies, performs; see ``play.player``."""
+        """Return the engine's player of this model with its present weights; see ``play.player``."""
         return player_of(self, name)
 
     # ------------------------------------------------------------------ files
@@ -140,13 +153,21 @@ class HierarchicalDrumModel(Stepping):
         Args:
             path: of the file, by custom ``.safetensors``.
             notes: anything JSON can hold (data, seed, result), kept beside the configuration.
+
+        Raises:
+            HypermeterError: a path that cannot be written.
         """
-        own = {"encoders": self.own_encoders} if self.own_encoders else {}
-        write_checkpoint(path, Checkpoint(self.config | own, self.grid, self.kit, self.state_dict()), notes or {})
+        config = self.config | ({"encoders": self.custom_encoders} if self.custom_encoders else {})
+        write_checkpoint(path, Checkpoint(config, self.grid, self.kit, self.state_dict()), notes or {})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "expression" and "config" in self.__dict__:  # It may be assigned to a model that was made without.
+            self.config["use_expression"] = value is not None
 
 
 def _log_odds(mean_pattern: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:
-    """Of a mean pattern, kept finite: .02 to .98."""
+    """Return the log odds of a mean pattern, clamped to .02 to .98."""
     return mean_pattern.clamp(0.02, 0.98).logit()
 
 
@@ -156,26 +177,29 @@ def load(
     device: str | torch.device = "cpu",
     encoders: Mapping[str, nn.Module] | None = None,
 ) -> HierarchicalDrumModel:
-    """A model in eval mode.
+    """Load a model in eval mode.
 
     Args:
         name_or_path: ``groove`` (shipped), a ``.safetensors`` file, or the folder of a training run (its best
             weights, or its last before there are any).
-        kit: where given, the name of the kit that the model must have.
-        device: where the weights go.
-        encoders: by level (``step_rnn``, ``bar_rnn``, ``phrase_rnn``), where the model was saved with encoders of one's
-            own: modules as they were made for it, which become parts of the model and take its weights.
+        kit: name of the kit that the model must have; None takes any.
+        device: of the weights.
+        encoders: level (``step_rnn``, ``bar_rnn``, ``phrase_rnn``) -> module, for a model that was saved with encoders
+            of one's own: modules made as they were for it, which become parts of the model and take its weights.
 
     Raises:
-        HypermeterError: not there, damaged, not a Hypermeter checkpoint, or of another kit; ``encoders`` are not those
-            that the model was saved with.
+        HypermeterError: no such file, a damaged one, no Hypermeter checkpoint, or one of another kit; ``encoders`` are
+            not those that the model was saved with.
     """
     path = find_checkpoint(name_or_path)
-    with reading(path):
+    with checkpoint_errors(path):
         checkpoint = read_checkpoint(path, kit)
         config, encoders = dict(checkpoint.config), dict(encoders or {})
         _check_encoders(path, config.pop("encoders", {}), encoders)
-        model = HierarchicalDrumModel(**config, grid=checkpoint.grid, kit=checkpoint.kit)
+        try:
+            model = HierarchicalDrumModel.from_config(config, checkpoint.grid, checkpoint.kit)
+        except HypermeterError as error:
+            raise HypermeterError(f"{path}: not a readable Hypermeter checkpoint; {error}") from error
         for level, encoder in encoders.items():
             setattr(model, level, encoder)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.tensors.items()})
@@ -183,22 +207,22 @@ def load(
 
 
 def _check_encoders(path: Path, saved: Mapping[str, str], given: Mapping[str, nn.Module]) -> None:
-    """Refuse encoders that are not those of one's own that the checkpoint was saved with."""
+    """Raise if the encoders are not those of one's own that the checkpoint was saved with."""
     if wrong := sorted({*given} - {*saved}):
         raise HypermeterError(
             f"{path}: encoders given for {', '.join(wrong)}, where the checkpoint has the package's own; leave them out"
         )
     if missing := {level: name for level, name in saved.items() if level not in given}:
-        named = ", ".join(f"{level} is a {name}" for level, name in missing.items())
+        names = ", ".join(f"{level} is a {name}" for level, name in missing.items())
         example = ", ".join(f"'{level}': {name}(...)" for level, name in missing.items())
-        raise HypermeterError(f"{path}: {named}, no encoder of the package; load it with encoders={{{example}}}")
+        raise HypermeterError(f"{path}: {names}, no encoder of the package; load it with encoders={{{example}}}")
 
 
 def kit_of(model: HierarchicalDrumModel, name: str) -> Kit:
-    """The model's kit.
+    """Return the model's kit.
 
     Raises:
-        HypermeterError: the checkpoint holds none.
+        HypermeterError: it has none.
     """
     if model.kit is None:
         raise HypermeterError(f"{name}: no kit in the checkpoint, so its voices have no pitches; train it with --kit")

@@ -1,6 +1,9 @@
-"""What a drum model is made of: its levels, the ways between them, and what both ways of running it share."""
+"""Layers of the drum model, and what its two ways of running share."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 import torch
@@ -11,13 +14,43 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
 from hypermeter.core.tracks import Track, track_groups
-from hypermeter.model.encoders import BarAttention, Recalled, RecurrentEncoder, TransformerEncoder
+from hypermeter.model.encoders import AttentionOutput, BarAttention, RecurrentEncoder, TransformerEncoder
 from hypermeter.model.expression import Expression
 from hypermeter.model.heads import MixtureHead, SoftmaxHead, StepDistribution
 from hypermeter.model.plan import KINDS, Labels, Plan, PlanEmbedding, Steering
 from hypermeter.play.network import LOOK_BACK_BARS, LOOK_BACK_STEPS
 
 ENCODERS = ("step_rnn", "bar_rnn", "phrase_rnn")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Parts that a model may lack, for ablations. Checkpoints hold them as options ``use_...``.
+
+    Args:
+        bar_attention: attention to the same step of earlier bars.
+        recalled_hits: the hits that the bar attention reads move the output's log odds directly.
+        positions: step-of-bar and bar-of-phrase embeddings.
+        look_back: inputs of the step level from LOOK_BACK_BARS ago, at its step of the bar and just after it.
+        bar_level: the bar level's output at the step level. The bar forecast is made in any case.
+        phrase_level: likewise for phrases.
+    """
+
+    bar_attention: bool = True
+    recalled_hits: bool = True
+    positions: bool = True
+    look_back: bool = True
+    bar_level: bool = True
+    phrase_level: bool = True
+
+    def options(self) -> dict[str, bool]:
+        """Return the parts by the names that checkpoints have for them."""
+        return {f"use_{name}": value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> "Parts":
+        """Return the parts of a checkpoint's options; what they lack has its default."""
+        return cls(**{name: options[f"use_{name}"] for name in vars(cls()) if f"use_{name}" in options})
 
 
 class Levels(nn.Module):
@@ -33,24 +66,18 @@ class Levels(nn.Module):
         output: ``mixture``, ``sigmoid`` or ``softmax``.
         num_components: of the mixture.
         known: combinations of the softmax, see ``heads.known_combinations``.
-        use_bar_attention: attend to the same step of earlier bars.
-        use_recalled_hits: the hits that the bar attention reads move the output's log odds as they are.
-        use_positions: step-of-bar and bar-of-phrase embeddings.
-        use_look_back: the step level is given what stood at its place, and just after it, LOOK_BACK_BARS ago.
-        use_bar_level: hear the bar level at the step level. Its forecast is made in any case.
-        use_phrase_level: likewise for phrases.
-        attention_bars: bars that the bar attention sees.
-        attention_window: steps (bars, phrases) that Transformer encoders see.
-        labels: kind (section, style, fill) -> the labels that a ``Plan`` may ask of a bar; left out, the model takes
-            no plans.
-        tracks: pitched tracks beside the drums, each a record of ``Track``: their columns follow those of the drums.
-        use_expression: also tell velocity and offset of each hit, see ``Expression``.
-        grid: the metre.
+        attention_bars: window of the bar attention, in bars.
+        attention_window: window of Transformer encoders, in elements of their level.
+        labels: kind (section, style, fill) -> the labels that a ``Plan`` may have; None makes a model without plans.
+        tracks: pitched tracks beside the drums, each a record of ``Track``; their columns follow those of the drums.
+        use_expression: with an output for velocity and offset of each hit, see ``Expression``.
+        grid: steps per beat, beats per bar, bars per phrase.
         kit: the voices, kept in the checkpoint.
+        parts: parts to leave out, for ablations.
 
     Raises:
-        HypermeterError: a size below 1, a dropout outside [0, 1), an unknown cell or output, a size that the heads of
-            the attention do not divide, a kit of another number of voices.
+        HypermeterError: an unknown argument, a size below 1, a dropout outside [0, 1), an unknown cell or output, a
+            size that the number of attention heads does not divide, a kit of another number of voices.
     """
 
     def __init__(
@@ -67,12 +94,6 @@ class Levels(nn.Module):
         output: str = "mixture",
         num_components: int = 32,
         known: list[list[int]] | None = None,
-        use_bar_attention: bool = True,
-        use_recalled_hits: bool = True,
-        use_positions: bool = True,
-        use_look_back: bool = True,
-        use_bar_level: bool = True,
-        use_phrase_level: bool = True,
         attention_bars: int = 32,
         attention_window: int = 256,
         labels: Labels | None = None,
@@ -80,8 +101,12 @@ class Levels(nn.Module):
         use_expression: bool = False,
         grid: Grid = Grid(),
         kit: Kit | None = None,
+        parts: Parts = Parts(),
+        **unknown: Any,
     ):
         super().__init__()
+        for name in unknown:
+            raise HypermeterError(f"{type(self).__name__}: no argument {name}{_advice(name)}")
         if kit is not None and kit.num_voices != num_drums:
             raise HypermeterError(f"model: {num_drums} drums, kit {kit.name} has {kit.num_voices}: expected the same")
         self.config = {
@@ -96,16 +121,11 @@ class Levels(nn.Module):
             "output": output,
             "num_components": num_components,
             "known": known,
-            "use_bar_attention": use_bar_attention,
-            "use_recalled_hits": use_recalled_hits,
-            "use_positions": use_positions,
-            "use_look_back": use_look_back,
-            "use_bar_level": use_bar_level,
-            "use_phrase_level": use_phrase_level,
+            **parts.options(),
             "attention_bars": attention_bars,
             "attention_window": attention_window,
             "use_expression": use_expression,
-            "tracks": [dict(each) for each in tracks],
+            "tracks": [dict(track) for track in tracks],
             "labels": None if labels is None else {kind: list(labels.get(kind, ())) for kind in KINDS},
         }
         for name, value in self.config.items():
@@ -114,12 +134,11 @@ class Levels(nn.Module):
         if not 0 <= dropout < 1:
             raise HypermeterError(f"model: dropout is {dropout}, expected in [0, 1)")
         self.num_drums, self.grid, self.kit = num_drums, grid, kit
-        self.tracks = tuple(Track.from_dict(each) for each in tracks)
+        self.tracks = tuple(Track.from_dict(track) for track in tracks)
         self.groups = track_groups(num_drums, self.tracks)
         self.width = width = num_drums + sum(track.size for track in self.tracks)
         """Columns of a step: voices, then those of the tracks."""
         self.labels: Labels | None = self.config["labels"]
-        self.use_bar_level, self.use_phrase_level = use_bar_level, use_phrase_level
 
         def encoder(input_dim: int, hidden_dim: int, layers: int) -> RecurrentEncoder | TransformerEncoder:
             if use_transformer:
@@ -129,16 +148,16 @@ class Levels(nn.Module):
             built.is_of_config = True  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
             return built
 
-        position_dim = 32 if use_positions else 0
+        position_dim = 32 if parts.positions else 0
         self.position_embedding = None
-        if use_positions:
+        if parts.positions:
             self.position_embedding = nn.Embedding(grid.steps_per_phrase, position_dim)
-            with torch.no_grad():  # a sum of step-of-bar and bar-of-phrase parts to begin with
+            with torch.no_grad():  # Initially a sum of step-of-bar and bar-of-phrase embeddings.
                 step_part = torch.randn(1, grid.steps_per_bar, position_dim)
                 bar_part = 0.3 * torch.randn(grid.bars_per_phrase, 1, position_dim)
                 self.position_embedding.weight.copy_((step_part + bar_part).flatten(0, 1))
         self.plan_embedding = None if self.labels is None else PlanEmbedding(self.labels, num_drums)
-        lags = LOOK_BACK_BARS if use_look_back else ()
+        lags = LOOK_BACK_BARS if parts.look_back else ()
         ahead = min(LOOK_BACK_STEPS, grid.steps_per_bar)  # no further than the step before
         self.past = max(lags, default=0) * grid.steps_per_bar
         self.look_back = [self.past - bars * grid.steps_per_bar + step for bars in lags for step in range(ahead)]
@@ -149,25 +168,23 @@ class Levels(nn.Module):
         self.bar_to_phrase = nn.Linear(bar_hidden_dim + width, phrase_hidden_dim)
         self.phrase_rnn = encoder(phrase_hidden_dim, phrase_hidden_dim, 1)
         self.bar_attention = None
-        if use_bar_attention:
+        if parts.bar_attention:
             self.bar_attention = BarAttention(
                 step_hidden_dim, width, grid.steps_per_bar, window=attention_bars, dropout=dropout
             )
-        self.hear_bar = nn.Linear(bar_hidden_dim, step_hidden_dim, bias=False) if use_bar_level else None
-        self.hear_phrase = nn.Linear(phrase_hidden_dim, step_hidden_dim, bias=False) if use_phrase_level else None
+        self.hear_bar = nn.Linear(bar_hidden_dim, step_hidden_dim, bias=False) if parts.bar_level else None
+        self.hear_phrase = nn.Linear(phrase_hidden_dim, step_hidden_dim, bias=False) if parts.phrase_level else None
         self.feature_norm = nn.LayerNorm(step_hidden_dim)
         self.mix = nn.Linear(step_hidden_dim + position_dim, 2 * step_hidden_dim)
         self.activation = nn.GELU()
         self.unmix = nn.Linear(2 * step_hidden_dim, step_hidden_dim)
         self.drop = nn.Dropout(dropout)
-        recalled = 0 if self.bar_attention is None or not use_recalled_hits else self.bar_attention.num_heads
-        self.output_layer = self._head(output, step_hidden_dim, num_components, known, recalled)
+        heads = 0 if self.bar_attention is None or not parts.recalled_hits else self.bar_attention.num_heads
+        self.output_layer = self._head(output, step_hidden_dim, num_components, known, heads)
         self.steering = None
         if self.labels is not None:
             scores, dims = self.output_layer.num_scores, (bar_hidden_dim, phrase_hidden_dim)
-            self.steering = Steering(
-                position_dim, num_drums, width, scores, recalled, dims, grid.steps_per_bar, dropout
-            )
+            self.steering = Steering(position_dim, num_drums, width, scores, heads, dims, grid.steps_per_bar, dropout)
         self.bar_output = nn.Linear(bar_hidden_dim + phrase_hidden_dim, width)
         self.phrase_output = nn.Linear(phrase_hidden_dim, width)
         self.bar_persistence = nn.Parameter(torch.full((width,), 0.7))
@@ -180,26 +197,26 @@ class Levels(nn.Module):
         )
 
     @property
-    def own_encoders(self) -> dict[str, str]:
-        """Levels whose encoder was put in place of the one that the configuration tells, and its class."""
-        parts = {name: getattr(self, name) for name in ENCODERS}
-        return {name: type(part).__name__ for name, part in parts.items() if not getattr(part, "is_of_config", False)}
+    def custom_encoders(self) -> dict[str, str]:
+        """Levels whose encoder was replaced by another than that of the configuration -> its class."""
+        encoders = {name: getattr(self, name) for name in ENCODERS}
+        return {
+            name: type(encoder).__name__
+            for name, encoder in encoders.items()
+            if not getattr(encoder, "is_of_config", False)
+        }
 
     def _head(
-        self, output: str, hidden_dim: int, num_components: int, known: list[list[int]] | None, recalled: int
+        self, output: str, hidden_dim: int, num_components: int, known: list[list[int]] | None, num_recalled: int
     ) -> MixtureHead | SoftmaxHead:
         if output == "softmax":
             if self.tracks:
                 raise HypermeterError("model: a softmax has no tracks; pass output mixture, or leave the tracks out")
-            return SoftmaxHead(hidden_dim, self.num_drums, known, recalled)
+            return SoftmaxHead(hidden_dim, self.num_drums, known, num_recalled)
         if output not in ("mixture", "sigmoid"):
             raise HypermeterError(f"model: output is {output!r}, expected mixture, sigmoid or softmax")
         components = 1 if output == "sigmoid" else num_components
-        return MixtureHead(hidden_dim, self.width, components, recalled, self.groups)
-
-    def _earlier(self, history: Float[Tensor, "B past V"]) -> list[Float[Tensor, "B V"]]:
-        """What the look-back sees, from the last steps played."""
-        return [history[:, place] for place in self.look_back]
+        return MixtureHead(hidden_dim, self.width, components, num_recalled, self.groups)
 
     def _step_input(
         self,
@@ -207,49 +224,58 @@ class Levels(nn.Module):
         earlier: list[Float[Tensor, "*B V"]],
         position: Int[Tensor, "*#B"],
     ) -> Float[Tensor, "*B input"]:
-        """What was played before each position and bars ago, whether there was anything before, and where it stands."""
+        """Return the hits before each position and bars ago, whether it is the first, and the embedded position."""
         is_first = (position == 0).to(before.dtype)[..., None].expand(*before.shape[:-1], 1)
-        return torch.cat([before, *earlier, is_first, *self._places(before, position)], -1)
+        return torch.cat([before, *earlier, is_first, *self._positions(before, position)], -1)
 
-    def _places(self, beside: Float[Tensor, "*B any"], position: Int[Tensor, "*#B"]) -> list[Float[Tensor, "*B dim"]]:
-        """The embedded place of each position in its phrase, to be joined to what stands there; none without."""
+    def _positions(self, like: Float[Tensor, "*B any"], position: Int[Tensor, "*#B"]) -> list[Float[Tensor, "*B dim"]]:
+        """Return the embedding of each position in its phrase, in the batch shape of ``like``; none without."""
         if self.position_embedding is None:
             return []
-        return [self.position_embedding(position % self.grid.steps_per_phrase).expand(*beside.shape[:-1], -1)]
+        return [self.position_embedding(position % self.grid.steps_per_phrase).expand(*like.shape[:-1], -1)]
 
     def _features(
-        self, heard: Float[Tensor, "*B hidden"], recalled: Recalled | None, position: Int[Tensor, "*#B"]
+        self, hidden: Float[Tensor, "*B hidden"], attended: AttentionOutput | None, position: Int[Tensor, "*#B"]
     ) -> Float[Tensor, "*B hidden"]:
-        if recalled is not None:
-            heard = heard + recalled.state
-        features = self.drop(self.feature_norm(heard))
-        mixed = self.mix(torch.cat([features, *self._places(features, position)], -1))
+        if attended is not None:
+            hidden = hidden + attended.state
+        features = self.drop(self.feature_norm(hidden))
+        mixed = self.mix(torch.cat([features, *self._positions(features, position)], -1))
         return features + self.unmix(self.activation(mixed))
 
     def _distribution(
         self,
         features: Float[Tensor, "*B hidden"],
-        recalled: Recalled | None,
+        attended: AttentionOutput | None,
         position: Int[Tensor, "*#B"],
-        so_far: Float[Tensor, "*B W"] | None = None,
-        asked: Float[Tensor, "*B plan_dim"] | None = None,
+        bar_hits: Float[Tensor, "*B W"] | None = None,
+        condition: Float[Tensor, "*B plan_dim"] | None = None,
     ) -> StepDistribution:
-        """The output; with ``asked`` and what was played in the bar ``so_far``, under a plan."""
-        hits, steered = None if recalled is None else recalled.hits, None
-        if asked is not None:
+        """Return the output; with a ``condition`` and the sum of the bar's hits so far, under a plan."""
+        hits, steered = None if attended is None else attended.hits, None
+        if condition is not None:
             assert self.steering is not None
-            steered, louder = self.steering(self._places(features, position), so_far, position, asked)
-            if hits is not None and louder.shape[-1]:
-                hits = hits * (1 + louder[..., None])
+            steered, gain = self.steering(self._positions(features, position), bar_hits, position, condition)
+            if hits is not None and gain.shape[-1]:
+                hits = hits * (1 + gain[..., None])
         return self.output_layer(self.drop(features), hits, steered)
 
-    def _asked(self, plan: Plan) -> Float[Tensor, "B bars plan_dim"]:
+    def _embed(self, plan: Plan) -> Float[Tensor, "B bars plan_dim"]:
         assert self.plan_embedding is not None
         return self.plan_embedding(plan.to(self.feature_norm.weight.device))
 
     def _check(self, x: Tensor, name: str, batch: int | None = None, length: int | None = None) -> None:
-        """Refuse what is not (batch, length, V); left out, any of at least 1 will do."""
+        """Raise if x is not (batch, length, W); None stands for any size of at least 1."""
         fits = x.dim() == 3 and x.shape[2] == self.width and min(x.shape) > 0
         if not fits or batch not in (None, x.shape[0]) or length not in (None, x.shape[1]):
             expected = f"({batch or 'batch'}, {length or 'steps'}, {self.width} voices)"
             raise HypermeterError(f"model: {name} of shape {tuple(x.shape)}, expected {expected}")
+
+
+def _advice(name: str) -> str:
+    """Return what to write in place of an argument that the model does not have."""
+    if name in Parts().options():
+        return f"; pass parts=Parts({name.removeprefix('use_')}=...), of hypermeter.model"
+    names = [parameter for parameter in signature(Levels).parameters if parameter != "unknown"]
+    near = get_close_matches(name, names, 1)
+    return f", did you mean {near[0]}?" if near else f"; expected some of {', '.join(names)}"

@@ -1,8 +1,8 @@
 """The training loss: predictions and targets in, scalars out.
 
 Time convention: position t of a ``Prediction``'s ``step_dist`` is for step t (0 from the start state); of a plain
-tuple's ``step_preds``, for step t + 1. ``bar_preds[:, k]`` is for bar k + 1, phrases likewise. Every mean is over what
-is real, so padding changes nothing, and a term with nothing to predict is 0.
+tuple's ``step_preds``, for step t + 1. ``bar_preds[:, k]`` is for bar k + 1, phrases likewise. Means are over unpadded
+steps, and a term with nothing to predict is 0.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,12 +23,12 @@ LONGEST_INTERVAL = 16
 
 
 def masked_mean(values: Float[Tensor, "*S"], mask: Bool[Tensor, "*S"]) -> Float[Tensor, ""]:
-    """Mean over where the mask is true, 0 if nowhere. Values elsewhere may be anything, NaN too."""
+    """Return the mean over where the mask is true, 0 if nowhere. Other values may be anything, also NaN."""
     return torch.where(mask, values, 0).sum() / mask.sum().clamp_min(1)
 
 
 def bernoulli_nll(probs: Float[Tensor, "*B V"], targets: Float[Tensor, "*B V"]) -> Float[Tensor, "*B"]:
-    """Cross entropy of on and off in nats, summed over voices."""
+    """Return the cross entropy of hits and silences in nats, summed over voices."""
     probs = probs.float()
     on, off = probs.clamp_min(TINY).log(), (1 - probs).clamp_min(TINY).log()
     return -(targets * on + (1 - targets) * off).sum(-1)
@@ -41,17 +41,17 @@ def level_loss(
     kind: str = "bce",
     is_logits: bool = False,
 ) -> Float[Tensor, ""]:
-    """Loss of the mean pattern of the next bar (or phrase): sum over voices, mean over the real ones after the first.
+    """Return the loss of the next bar's (phrase's) mean pattern, summed over voices, mean over bars but the first.
 
     Args:
         preds: position k is for bar k + 1; the last, for the bar after the end, is not used.
         targets: means in [0, 1].
-        mask: true on real bars.
-        kind: ``bce`` in nats, whose least value is the entropy of the targets, or ``mse``.
+        mask: true on unpadded bars.
+        kind: ``bce`` in nats, whose minimum is the entropy of the targets, or ``mse``.
         is_logits: preds are logits, otherwise probabilities.
 
     Raises:
-        HypermeterError: another ``kind``.
+        HypermeterError: ``kind`` is neither.
     """
     if kind not in ("bce", "mse"):
         raise HypermeterError(f"bar_loss is {kind!r}, expected 'bce' or 'mse'")
@@ -78,9 +78,7 @@ METRIC_TERMS: dict[str, Callable[[Tensor, Grid], Tensor]] = {
     "ioi_hist": _ioi_hist_per_step,
     "ioi_mean": lambda hits, grid: METRICS["ioi_mean"](hits, grid) / grid.steps_per_bar,
 }
-"""Metrics that take probabilities, of one order of magnitude: shares, counts a step, lengths in bars.
-
-Each looks its metric up when it is called, so one that was replaced in METRICS is the one that the loss takes."""
+"""Metrics that take probabilities, scaled to one order of magnitude; each takes what METRICS has when it is called."""
 
 
 def metric_loss(
@@ -90,10 +88,10 @@ def metric_loss(
     grid: Grid,
     names: Iterable[str] = tuple(METRIC_TERMS),
 ) -> Float[Tensor, ""]:
-    """Mean squared difference of the named METRIC_TERMS between predictions and targets, summed over names.
+    """Return the mean squared difference of METRIC_TERMS between predictions and targets, summed over names.
 
-    Each sample is measured over its own real steps. The mean is over all values that the targets define; a sample
-    without any takes no part, and what is undefined in the predictions counts as 0.
+    Each sample is measured over its unpadded steps. The mean is over the values that are defined for the targets;
+    undefined values of predictions count as 0.
 
     Raises:
         HypermeterError: an unknown name.
@@ -108,10 +106,10 @@ def metric_loss(
         errors, defined = [], []
         for length in lengths.unique().tolist():
             rows = lengths == length
-            wanted = METRIC_TERMS[name](step[rows, :length].float(), grid)
-            found = METRIC_TERMS[name](probs[rows, :length].float(), grid)
-            errors.append((found.nan_to_num(0) - wanted.nan_to_num(0)).square().flatten())
-            defined.append(~wanted.isnan().flatten())
+            expected = METRIC_TERMS[name](step[rows, :length].float(), grid)
+            predicted = METRIC_TERMS[name](probs[rows, :length].float(), grid)
+            errors.append((predicted.nan_to_num(0) - expected.nan_to_num(0)).square().flatten())
+            defined.append(~expected.isnan().flatten())
         total = total + masked_mean(torch.cat(errors), torch.cat(defined))
     return total
 
@@ -129,25 +127,21 @@ def loss_terms(
     metric_weight: float = 0.1,
     grid: Grid | None = None,
 ) -> dict[str, Tensor]:
-    """Step NLL, bar and phrase losses, the metric term, and their weighted sum.
+    """Return the step, bar, phrase and metric terms of the loss, and their weighted sum.
 
     Args:
-        preds: the model's ``Prediction``, whose ``step_dist`` gives the exact likelihood of every step; or
-            (step_preds, bar_preds, phrase_preds), probabilities, scored as independent voices from the second step on.
-        targets: the loader's batch, or (step, bar, phrase) without padding. The shift to what is next is made here.
+        preds: the model's ``Prediction``, with the exact likelihood of every step; or probabilities (step_preds,
+            bar_preds, phrase_preds), scored as independent voices from the second step on.
+        targets: the loader's batch, or (step, bar, phrase) without padding. The shift to the next is made here.
         metrics: None or False, no metric term; True, or the batch's own ``metrics``, all METRIC_TERMS; or their names.
         bar_loss: ``bce`` or ``mse``, for bars and phrases, see ``level_loss``.
-        step_weight: of ``step_nll``.
-        drums_weight: in it, of -log p(drums); that of -log p(tracks | drums) is 1. For models with tracks.
-        bar_weight: of ``bar``.
-        phrase_weight: of ``phrase``.
-        metric_weight: of ``metric``.
-        grid: the metre; left out, 4/4 in sixteenths. It tells where the beats are, and the real bars of targets
-            that have ``mask`` alone.
+        step_weight, bar_weight, phrase_weight, metric_weight: of the terms.
+        drums_weight: of -log p(drums) in ``step_nll``, where -log p(tracks | drums) has 1. For models with tracks.
+        grid: for beats, and for the bars of targets that have no other mask than ``mask``; None is 4/4 in sixteenths.
 
     Returns:
-        Scalars: ``loss``; ``step_nll``, nats per real step, summed over voices; ``bar`` and ``phrase``, summed over
-        voices, per real bar and phrase; ``metric``. The parts are not weighted.
+        Scalars: ``loss``; ``step_nll``, nats per step, summed over voices; ``bar`` and ``phrase``, summed over voices,
+        per bar and phrase; ``metric``. The terms are not weighted.
 
     Raises:
         HypermeterError: step predictions and targets of different shapes, an unknown metric term or ``bar_loss``.
@@ -156,14 +150,14 @@ def loss_terms(
     step, bar, phrase, mask, bar_mask, phrase_mask = _targets(targets, grid)
 
     dist = getattr(preds, "step_dist", None)
-    if dist is not None:  # one position more than targets: the last predicts the step after the end
+    if dist is not None:  # It has one position more than the targets: that of the step after the end.
         bar_preds, phrase_preds = preds.bar_logits, preds.phrase_logits
         step_nll = masked_mean(-dist.log_prob(F.pad(step, (0, 0, 0, 1)))[:, :-1].float(), mask)
     else:
         step_preds, bar_preds, phrase_preds = preds
         if step_preds.shape != step.shape:
-            found, wanted = tuple(step_preds.shape), tuple(step.shape)
-            raise HypermeterError(f"step predictions of shape {found}, targets of {wanted}: expected the same")
+            shape, expected = tuple(step_preds.shape), tuple(step.shape)
+            raise HypermeterError(f"step predictions of shape {shape}, targets of {expected}: expected the same")
         step_nll = masked_mean(bernoulli_nll(step_preds[:, :-1], step[:, 1:]), mask[:, 1:])
 
     losses: dict[str, Tensor] = {
@@ -192,17 +186,10 @@ def compute_loss(
     metrics: bool | Iterable[str] | list[dict] | None = None,
     **options: Any,
 ) -> Float[Tensor, ""]:
-    """The training loss: ``loss_terms(...)["loss"]``.
+    """Return the training loss, a scalar: ``loss_terms(...)["loss"]``.
 
     Args:
-        preds: the model's ``Prediction``, or (step_preds, bar_preds, phrase_preds), probabilities.
-        targets: the loader's batch, or (step, bar, phrase) without padding.
-        metrics: None or False, no metric term; True, or the batch's own ``metrics``, all METRIC_TERMS; or their names.
-        options: ``bar_loss``, the weights and ``grid`` of ``loss_terms``.
-
-    Returns:
-        A scalar: nats per real step, summed over voices, times ``step_weight``, plus the bar, phrase and metric terms
-        times their weights.
+        preds, targets, metrics, options: as of ``loss_terms``.
 
     Raises:
         HypermeterError: step predictions and targets of different shapes, an unknown metric term or ``bar_loss``.
@@ -211,7 +198,7 @@ def compute_loss(
 
 
 def _targets(targets: Mapping[str, Any] | tuple[Tensor, Tensor, Tensor], grid: Grid) -> tuple[Tensor, ...]:
-    """step, bar, phrase and their masks."""
+    """Return step, bar, phrase and their masks."""
     if not isinstance(targets, Mapping):
         targets = dict(zip(("step", "bar", "phrase"), targets, strict=True))
     step, bar, phrase = (targets[level] for level in ("step", "bar", "phrase"))

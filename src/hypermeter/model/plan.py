@@ -1,13 +1,12 @@
-"""What is asked of each bar: its section, style, whether it is a fill, its tempo, how dense and how off the beat it is.
+"""Plans in PyTorch: per-bar conditions (section, style, fill, tempo, density, off-beat share) and how they steer.
 
-All of it is known before the bar is played, and any of it may be left open. A model that was made with ``labels`` is
-trained with parts of the plan hidden at random, so that it plays with all, some or none of it.
+Each condition may be left open. A model that was made with ``labels`` is trained with conditions hidden at random, so
+that it plays under all, some or none of them.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any, NamedTuple, ParamSpec
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,19 +20,17 @@ from hypermeter.play import plan as arrays
 from hypermeter.play.plan import KINDS, NUMBERS, Labels
 from hypermeter.play.steering import FADES, KNOTS
 
-P = ParamSpec("P")
-
 HIDDEN_DIM = 256
-"""Of what a plan changes in a step."""
+"""Of the layer by which a plan changes a step."""
 PLAN_DIM = 48
-"""Size of an embedded bar of a plan; the last element tells whether anything is asked."""
+"""Size of an embedded bar of a plan; the last element is 1 where the bar has any condition, else 0."""
 
 
 class Plan(NamedTuple):
-    """What is asked of the bars of B pieces, from their first bar on. After its last bar a plan stays as it is.
+    """Per-bar conditions of B rows, from their first bar on. The last bar's hold for all bars after it.
 
     Args:
-        labels: for each of KINDS 1 + the place in the model's vocabulary, 0 where it is left open.
+        labels: for each of KINDS 1 + the index in the model's vocabulary, 0 where it is left open.
         numbers: NUMBERS, NaN where left open.
     """
 
@@ -42,7 +39,7 @@ class Plan(NamedTuple):
 
     @classmethod
     def free(cls, batch_size: int = 1, bars: int = 1) -> "Plan":
-        """A plan that leaves everything open."""
+        """Return a plan that leaves everything open."""
         labels = torch.zeros(batch_size, bars, len(KINDS), dtype=torch.long)
         return cls(labels, torch.full((batch_size, bars, len(NUMBERS)), math.nan))
 
@@ -55,11 +52,11 @@ class Plan(NamedTuple):
         return self.labels.shape[0]
 
     def select(self, rows: Int[Tensor, " N"]) -> "Plan":
-        """The plan of the given rows, in that order."""
+        """Return the plan of the given rows, in that order."""
         return Plan(self.labels[rows], self.numbers[rows])
 
     def bars(self, first: int, number: int) -> "Plan":
-        """``number`` bars from bar ``first`` on."""
+        """Return ``number`` bars from bar ``first`` on."""
         index = torch.arange(first, first + number, device=self.labels.device).clamp(max=self.num_bars - 1)
         return Plan(self.labels[:, index], self.numbers[:, index])
 
@@ -67,57 +64,58 @@ class Plan(NamedTuple):
         return Plan(self.labels.to(device), self.numbers.to(device))
 
     def by_phrase(self, bars_per_phrase: int) -> "Plan":
-        """Numbers as means over each phrase's bars that have them; labels as they are."""
+        """Return the plan with each number as its mean over the phrase, over the bars that have it."""
         numbers = self.numbers.clone()
         for start in range(0, self.num_bars, bars_per_phrase):
-            part = numbers[:, start : start + bars_per_phrase]
-            part.copy_(part.nanmean(1, keepdim=True).expand_as(part))
+            phrase = numbers[:, start : start + bars_per_phrase]
+            phrase.copy_(phrase.nanmean(1, keepdim=True).expand_as(phrase))
         return Plan(self.labels, numbers)
 
 
 def join(*plans: Plan) -> Plan:
-    """One plan after the other; each is of one piece, or of as many as the others."""
+    """Return one plan after the other; each has one row, or as many as the others."""
     rows = max(plan.batch_size for plan in plans)
     labels = torch.cat([plan.labels.expand(rows, -1, -1) for plan in plans], 1)
     return Plan(labels, torch.cat([plan.numbers.expand(rows, -1, -1) for plan in plans], 1))
 
 
 def stack(plans: Sequence[Plan]) -> Plan:
-    """The plans of single pieces as one of them all; a shorter one is followed by what is open."""
+    """Return plans of one row each as the rows of one plan; shorter ones are padded with open bars."""
     labels = pad_sequence([plan.labels[0] for plan in plans], batch_first=True)
     return Plan(labels, pad_sequence([plan.numbers[0] for plan in plans], batch_first=True, padding_value=math.nan))
 
 
-def _in_tensors(make: Callable[P, arrays.Plan]) -> Callable[P, Plan]:
-    """What makes a plan of arrays as what makes one of tensors, on the CPU; its arguments are the same."""
-
-    @wraps(make)
-    def in_tensors(*args: P.args, **options: P.kwargs) -> Plan:
-        return Plan(*map(torch.from_numpy, make(*args, **options)))
-
-    return in_tensors
+AnyPlan = Plan | arrays.Plan
+"""A plan of tensors or of arrays; models take both."""
 
 
-make_plan = _in_tensors(arrays.make_plan)
+def as_tensors(plan: AnyPlan) -> Plan:
+    """Return the plan in tensors."""
+    return Plan(*map(torch.as_tensor, plan))
+
+
+def make_plan(*args: Any, **options: Any) -> Plan:
+    """Return `play.plan.make_plan` of the same arguments, in tensors."""
+    return as_tensors(arrays.make_plan(*args, **options))
 
 
 def plan_of(hits: Float[Tensor, "B T V"], grid: Grid) -> Plan:
-    """`play.plan.plan_of` of hits on any device; the plan is on the CPU."""
-    return _in_tensors(arrays.plan_of)(hits.detach().cpu().numpy(), grid)
+    """Return `play.plan.plan_of` of hits on any device; the plan is on the CPU."""
+    return as_tensors(arrays.plan_of(hits.detach().cpu().numpy(), grid))
 
 
-def fitting_plan(
+def check_plan(
     batch: int,
     labels: Labels | None,
     sections: Int[Tensor, "B bars"] | None = None,
-    plan: Plan | None = None,
+    plan: AnyPlan | None = None,
 ) -> Plan | None:
-    """What is asked of a batch, a row for each piece; None where nothing is.
+    """Return the plan of a batch, one row for each of its rows; None where neither sections nor a plan are given.
 
     Args:
         batch: rows.
         labels: the model's vocabulary.
-        sections: labels of sections, 0 for unknown: a plan that asks for no more.
+        sections: labels of sections, 0 for unknown; a plan of sections alone.
         plan: of one row, or ``batch``.
 
     Raises:
@@ -134,9 +132,10 @@ def fitting_plan(
         plan.labels[..., KINDS.index("section")] = sections
     elif sections is not None:
         raise HypermeterError("model: sections and a plan given, expected one; put the sections into the plan")
+    plan = as_tensors(plan)
     if plan.batch_size not in (1, batch) or plan.num_bars < 1:
-        found = f"{plan.batch_size} rows, {plan.num_bars} bars"
-        raise HypermeterError(f"model: a plan of {found}, expected 1 or {batch} rows and at least 1 bar")
+        size = f"{plan.batch_size} rows, {plan.num_bars} bars"
+        raise HypermeterError(f"model: a plan of {size}, expected 1 or {batch} rows and at least 1 bar")
     sizes = torch.tensor([len(labels[kind]) for kind in KINDS], device=plan.labels.device)
     if not ((plan.labels >= 0) & (plan.labels <= sizes)).all():
         most = ", ".join(f"{size} for {kind}" for size, kind in zip(sizes.tolist(), KINDS, strict=True))
@@ -145,7 +144,7 @@ def fitting_plan(
 
 
 def hide(plan: Plan, share: float = 0.5) -> Plan:
-    """The plan with each kind and number of each piece left open by that chance, for training."""
+    """Return the plan with each kind and number of each row left open with that probability, for training."""
     rows, device = plan.batch_size, plan.labels.device
     open_kinds = torch.rand(rows, 1, len(KINDS), device=device) < share
     open_numbers = torch.rand(rows, 1, len(NUMBERS), device=device) < share
@@ -153,15 +152,14 @@ def hide(plan: Plan, share: float = 0.5) -> Plan:
 
 
 class PlanEmbedding(nn.Module):
-    """Bars of a plan to vectors of PLAN_DIM, of which all elements are 0 where nothing is asked.
+    """Bars of a plan to vectors of PLAN_DIM, which are 0 for a bar without conditions.
 
-    A number is read at KNOTS: it lies between two of them and has a share of each. The last elements are how new the
-    style and section are, for each of FADES, the hits a step that are asked for, or 0, whether they are, and whether
-    anything is asked.
+    A number is interpolated linearly between KNOTS. The last elements are how new the style and section are, for each
+    of FADES; the wanted hits per step, or 0; whether a density is wanted; and whether the bar has any condition.
 
     Args:
         labels: the vocabulary.
-        num_drums: voices, which bring densities of all kits to hits a step.
+        num_drums: voices, by which a density becomes hits per step.
     """
 
     def __init__(self, labels: Labels, num_drums: int):
@@ -174,25 +172,25 @@ class PlanEmbedding(nn.Module):
 
     def forward(self, plan: Plan) -> Float[Tensor, "B bars dim"]:
         numbers = plan.numbers.to(self.numbers.weight.dtype)
-        known = ~numbers.isnan()
+        is_given = ~numbers.isnan()
         tempo, density, offbeat = numbers.unbind(-1)
-        wanted = density * self.num_drums
-        places = torch.stack([((tempo / 120).log2() + 1.5) / 3, wanted / 4, offbeat], -1)
-        places = torch.where(known, places.clamp(0, 1), 0)[..., None] * (KNOTS - 1)
-        shares = (1 - (places - torch.arange(KNOTS, device=places.device)).abs()).clamp_min(0)
-        read = torch.cat([shares, torch.ones_like(shares[..., :1])], -1) * known[..., None]
-        total = self.numbers(read.flatten(-2))
+        wanted_hits = density * self.num_drums
+        scaled = torch.stack([((tempo / 120).log2() + 1.5) / 3, wanted_hits / 4, offbeat], -1)
+        scaled = torch.where(is_given, scaled.clamp(0, 1), 0)[..., None] * (KNOTS - 1)
+        shares = (1 - (scaled - torch.arange(KNOTS, device=scaled.device)).abs()).clamp_min(0)
+        inputs = torch.cat([shares, torch.ones_like(shares[..., :1])], -1) * is_given[..., None]
+        total = self.numbers(inputs.flatten(-2))
         for embed, codes in zip(self.embed, plan.labels.unbind(-1), strict=True):
             total = total + embed(codes)
-        is_asked = (known.any(-1) | (plan.labels > 0).any(-1)).to(total.dtype)[..., None]
-        is_dense = known[..., NUMBERS.index("density")]
-        beside = torch.stack([torch.where(is_dense, wanted, 0), is_dense.to(total.dtype)], -1)
+        is_any = (is_given.any(-1) | (plan.labels > 0).any(-1)).to(total.dtype)[..., None]
+        has_density = is_given[..., NUMBERS.index("density")]
+        hits = torch.stack([torch.where(has_density, wanted_hits, 0), has_density.to(total.dtype)], -1)
         newness = (-bars_since_change(plan)[..., None] / total.new_tensor(FADES)).exp()
-        return torch.cat([self.norm(total + self.between(total)) * is_asked, newness * is_asked, beside, is_asked], -1)
+        return torch.cat([self.norm(total + self.between(total)) * is_any, newness * is_any, hits, is_any], -1)
 
 
 def bars_since_change(plan: Plan) -> Float[Tensor, "B bars"]:
-    """How many bars ago the section or the style that a bar is asked for was new, 0 in the first bar of the plan."""
+    """Return the number of bars since the plan's section or style last changed, 0 in the first bar of the plan."""
     labels = plan.labels[..., [KINDS.index("section"), KINDS.index("style")]]
     bar = torch.arange(plan.num_bars, device=labels.device)
     is_new = F.pad((labels[:, 1:] != labels[:, :-1]).any(-1), (1, 0), value=True)
@@ -202,7 +200,7 @@ def bars_since_change(plan: Plan) -> Float[Tensor, "B bars"]:
 
 
 class Change(nn.Module):
-    """What a plan changes in something: nothing where nothing is asked, exactly."""
+    """An output that depends on an input and a condition; exactly 0 where there is no condition."""
 
     def __init__(self, input_dim: int, output_dim: int, hidden_dim: int, dropout: float):
         super().__init__()
@@ -212,28 +210,26 @@ class Change(nn.Module):
         with torch.no_grad():
             self.out.weight.mul_(0.1)
 
-    def forward(
-        self, beside: Float[Tensor, "*B input"], asked: Float[Tensor, "*B plan_dim"]
-    ) -> Float[Tensor, "*B out"]:
-        changed = self.out(self.drop(self.activation(self.inner(torch.cat([beside, asked], -1)))))
-        return changed * asked[..., -1:]
+    def forward(self, x: Float[Tensor, "*B input"], condition: Float[Tensor, "*B plan_dim"]) -> Float[Tensor, "*B out"]:
+        changed = self.out(self.drop(self.activation(self.inner(torch.cat([x, condition], -1)))))
+        return changed * condition[..., -1:]
 
 
 class Steering(nn.Module):
-    """The way of a plan into a model: it changes what the output distribution is made from, and the forecasts.
+    """Steering by a plan: changes of the output distribution's scores and of the forecasts.
 
-    The encoders do not hear the plan, only what was played under it. So a model that is asked nothing plays what it
-    would play without this part, to the last bit, and one that was trained before can be taught to take plans. It is
-    told the place in the phrase, what has been played in the bar so far and, where a density is asked for, how many
-    hits are left to play. The model's features it is not told: with them it learnt the training pieces by heart.
+    The encoders do not take the plan, only the hits that were played under it. So without conditions a model is exactly
+    what it is without this part, and a trained model can be taught to take plans. Its inputs are the position in the
+    phrase, the hits of the bar so far and, where a density is wanted, how many hits are left to play. The model's
+    features are no input: with them it memorised the training data.
 
     Args:
-        position_dim: of the embedded place in the phrase.
+        position_dim: of the position embedding.
         num_drums: voices.
         width: voices, and columns of tracks.
-        scores: numbers that the output distribution is made from.
-        num_recalled: patterns that are recalled; each can be heard more or less.
-        level_dims: of the states of bars and phrases.
+        scores: inputs of the output distribution.
+        num_recalled: recalled patterns, each with a gain.
+        level_dims: of the outputs of the bar and phrase levels.
         steps_per_bar: steps.
         dropout: of the hidden layers.
     """
@@ -256,22 +252,22 @@ class Steering(nn.Module):
 
     def forward(
         self,
-        places: Sequence[Float[Tensor, "*B dim"]],
-        so_far: Float[Tensor, "*B W"],
+        positions: Sequence[Float[Tensor, "*B dim"]],
+        bar_hits: Float[Tensor, "*B W"],
         position: Int[Tensor, "*#B"],
-        asked: Float[Tensor, "*B plan_dim"],
+        condition: Float[Tensor, "*B plan_dim"],
     ) -> tuple[Float[Tensor, "*B scores"], Float[Tensor, "*B recalled"]]:
-        """What to add to the scores of a step, and by how much more each recalled pattern is heard, from -1 on.
+        """Return what to add to the scores of a step, and the relative gain of each recalled pattern, at least -1.
 
         Args:
-            places: the embedded place in the phrase, where the model has one.
-            so_far: what has been played in its bar before it, summed.
-            position: steps before it.
-            asked: of its bar.
+            positions: the position embedding, where the model has one.
+            bar_hits: sum of the hits of the bar before this step.
+            position: number of the step.
+            condition: embedded plan of its bar.
         """
-        wanted, is_dense = asked[..., -3], asked[..., -2]
-        left = (wanted * self.steps_per_bar - so_far[..., : self.num_drums].sum(-1)) * is_dense
+        wanted, has_density = condition[..., -3], condition[..., -2]
+        left = (wanted * self.steps_per_bar - bar_hits[..., : self.num_drums].sum(-1)) * has_density
         steps_left = self.steps_per_bar - position % self.steps_per_bar
-        beside = [*places, 0.1 * so_far, (0.1 * left)[..., None], (left / steps_left)[..., None]]
-        scores, louder = self.step(torch.cat(beside, -1), asked).split(self.sizes, -1)
-        return scores, louder.clamp_min(-1)
+        inputs = [*positions, 0.1 * bar_hits, (0.1 * left)[..., None], (left / steps_left)[..., None]]
+        scores, gain = self.step(torch.cat(inputs, -1), condition).split(self.sizes, -1)
+        return scores, gain.clamp_min(-1)

@@ -1,7 +1,4 @@
-"""Models in PyTorch, played by the engine: one of the package's parts from its weights, any other by its steps.
-
-The rules of sampling, the random numbers and the ways of playing stand in `play`; here is only the way to it.
-"""
+"""Models in PyTorch, played by the engine of `play`: those of the package from their weights, others by their steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +16,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.tracks import Track
 from hypermeter.io.checkpoint import Checkpoint
 from hypermeter.model import heads
-from hypermeter.model.plan import Plan as TorchPlan
+from hypermeter.model.plan import AnyPlan, as_tensors
 from hypermeter.play.arithmetic import log_softmax
 from hypermeter.play.distribution import Categorical, Distribution, Mixture
 from hypermeter.play.expressing import ExpressionNetwork
@@ -31,13 +28,13 @@ from hypermeter.play.request import SamplingOptions
 
 
 @runtime_checkable
-class Streaming(Protocol):
-    """What the engine and rollouts ask of a model in PyTorch.
+class StreamingModel(Protocol):
+    """Interface of a model in PyTorch for the engine and for rollouts.
 
-    `init_state(rows)` gives the state before the first step, a value with `select(rows)`; `predict` the distribution of
-    the next step (a `heads.Mixture` or `heads.SoftmaxWithEscape`), `advance` the state after a step. What a model may
-    have beside: `width` (columns of a step, where there are tracks), `grid`, `kit`, `labels`, `tracks`, `features`,
-    `plan_embedding` with `init_state(rows, plan)`, `expression`.
+    `init_state(rows)` returns the state before the first step, a value with `select(rows)`; `predict` returns the
+    distribution of the next step (a `heads.Mixture` or `heads.SoftmaxWithEscape`), `advance` the state after a step.
+    Optional: `width` (columns of a step, with tracks), `grid`, `kit`, `labels`, `tracks`, `features`, `plan_embedding`
+    with `init_state(rows, plan)`, `expression`.
     """
 
     num_drums: int
@@ -47,13 +44,13 @@ class Streaming(Protocol):
     def advance(self, x: Tensor, state: Any) -> Any: ...
 
 
-def width_of(model: Streaming) -> int:
+def width_of(model: StreamingModel) -> int:
     """Return the columns of a step: the drum voices, and those of pitched tracks where the model has any."""
     return getattr(model, "width", model.num_drums)
 
 
 def check_hits(hits: Any, width: int, what: str) -> None:
-    """Raise `HypermeterError` if these are not hits for a model: a tensor (batch, steps, width) of 0 and 1."""
+    """Raise `HypermeterError` if `hits` is not a tensor (batch, steps, width) of 0 and 1; `what` names it."""
     if not isinstance(hits, Tensor):
         raise HypermeterError(f"{what}: {type(hits).__name__}, expected a tensor; torch.from_numpy(hits).float()[None]")
     if hits.dim() != 3 or hits.shape[2] != width:
@@ -63,8 +60,8 @@ def check_hits(hits: Any, width: int, what: str) -> None:
 
 
 @torch.no_grad()
-def listen(model: Streaming, start_seq: Float[Tensor, "B T V"], state: Any = None) -> Any:
-    """Return the state of a model in PyTorch after `start_seq`, of any length, from `state` on where one is given.
+def listen(model: StreamingModel, start_seq: Float[Tensor, "B T V"], state: Any = None) -> Any:
+    """Return the state of a model after `start_seq`, of any length, from `state` or else from the start.
 
     Raises:
         HypermeterError: start_seq is not (batch, steps, columns of the model), or not of 0 and 1.
@@ -81,11 +78,19 @@ def listen(model: Streaming, start_seq: Float[Tensor, "B T V"], state: Any = Non
 
 @dataclass(frozen=True)
 class TorchState:
-    """What a `TorchNetwork` remembers of pieces side by side, as a value; see `play.network.State`."""
+    """State of a `TorchNetwork`, as a value; see `play.network.State`.
+
+    Args:
+        network: whose state it is.
+        position: number of the next step.
+        model_state: state of the model in PyTorch.
+        rows: batch size.
+        asked: (1 or rows, bars, dim), the embedded plan; `None` without.
+    """
 
     network: "TorchNetwork"
     position: int
-    own: Any
+    model_state: Any
     rows: int
     asked: Any = None
 
@@ -95,39 +100,39 @@ class TorchState:
     @cached_property
     def features(self) -> NDArray[np.float32]:
         with torch.no_grad():
-            return self.network.model.features(self.own).float().cpu().numpy()
+            return self.network.model.features(self.model_state).float().cpu().numpy()
 
     @cached_property
     def free(self) -> Distribution:
         with torch.no_grad():
-            return distribution_of(self.network.model.predict(self.own))
+            return distribution_of(self.network.model.predict(self.model_state))
 
     @cached_property
     def dist(self) -> Distribution:
         if self.asked is None:
             return self.free
         with torch.no_grad():
-            like = self.own.hidden
+            like = self.model_state.hidden
             plan = torch.from_numpy(np.ascontiguousarray(self.asked)).to(like).expand(self.rows, -1, -1)
-            return distribution_of(self.network.model.predict(replace(self.own, plan=plan)))
+            return distribution_of(self.network.model.predict(replace(self.model_state, plan=plan)))
 
     def select(self, rows: NDArray[np.int64]) -> "TorchState":
-        own = self.own.select(torch.from_numpy(np.asarray(rows, np.int64)).to(self.network.device))
+        model_state = self.model_state.select(torch.from_numpy(np.asarray(rows, np.int64)).to(self.network.device))
         asked = self.asked if self.asked is None or len(self.asked) == 1 else self.asked[rows]
-        return TorchState(self.network, self.position, own, len(rows), asked)
+        return TorchState(self.network, self.position, model_state, len(rows), asked)
 
     def under(self, asked: Any) -> "TorchState":
         return replace(self, asked=asked)
 
 
 class TorchNetwork:
-    """A model in PyTorch as a stepper over arrays, on whatever device it is; see `play.network.Network`.
+    """A model in PyTorch as a stepper over arrays, on any device; see `play.network.Network`.
 
     Args:
         model: in eval mode.
     """
 
-    def __init__(self, model: Streaming):
+    def __init__(self, model: StreamingModel):
         self.model: Any = model
         self.num_drums, self.width = model.num_drums, width_of(model)
         self.tracks: tuple[Track, ...] = tuple(getattr(model, "tracks", ()))
@@ -147,20 +152,21 @@ class TorchNetwork:
 
     def hear(self, x: NDArray[Any], state: TorchState) -> TorchState:
         with torch.no_grad():
-            heard = torch.tensor(np.asarray(x), dtype=self.dtype, device=self.device)
-            return TorchState(self, state.position + 1, self.model.advance(heard, state.own), state.rows, state.asked)
+            hits = torch.tensor(np.asarray(x), dtype=self.dtype, device=self.device)
+            after = self.model.advance(hits, state.model_state)
+            return TorchState(self, state.position + 1, after, state.rows, state.asked)
 
     def embed(self, plan: Plan) -> NDArray[np.float32]:
-        tensors = TorchPlan(*(torch.from_numpy(np.ascontiguousarray(part)) for part in plan)).to(self.device)
         with torch.no_grad():
-            return self.model.init_state(len(plan.labels), tensors).plan.float().cpu().numpy()
+            state = self.model.init_state(len(plan.labels), as_tensors(plan).to(self.device))
+            return state.plan.float().cpu().numpy()
 
 
 def distribution_of(dist: Any) -> Distribution:
     """Return a distribution of `heads` as the engine's, in NumPy."""
     if isinstance(dist, heads.Mixture):
         log_weights, logits = (tensor.double().cpu().numpy() for tensor in (dist.log_weights, dist.logits))
-        return Mixture.of(log_weights, logits, dist.groups)
+        return Mixture(log_weights, logits, dist.groups)
     if isinstance(dist, heads.SoftmaxWithEscape):
         log_probs, logits = (tensor.double().cpu().numpy() for tensor in (dist.log_probs_known, dist.logits))
         return Categorical(log_softmax(log_probs), logits, dist.known.cpu().numpy().astype(np.uint8))
@@ -168,7 +174,7 @@ def distribution_of(dist: Any) -> Distribution:
 
 
 def network_expression(model: Any) -> Any:
-    """Return the expression of a model, played from its weights."""
+    """Return the engine's expression network with the weights of a model's."""
     weights = {f"expression.{name}": array for name, array in arrays_of(model.expression).items()}
     return ExpressionNetwork(weights, "expression", model.num_drums, model.grid.steps_per_bar)
 
@@ -182,8 +188,8 @@ def arrays_of(module: torch.nn.Module) -> dict[str, NDArray[Any]]:
 def player_of(model: Any, name: str = "model") -> Player:
     """Return the engine's player of a model in PyTorch.
 
-    A `HierarchicalDrumModel` of the package's parts is played from its weights as they are now, in NumPy on the CPU.
-    Any other model that is `Streaming` is played by its own steps, on its device.
+    A `HierarchicalDrumModel` of the package's parts is played from its present weights, in NumPy on the CPU. Any other
+    model that is a `StreamingModel` is played by its own steps, on its device.
 
     Args:
         model: in eval mode.
@@ -195,14 +201,14 @@ def player_of(model: Any, name: str = "model") -> Player:
 
 
 def generate(
-    model: Streaming,
+    model: StreamingModel,
     start_seq: Float[Tensor, "#B T0 V"] | None = None,
     length: int = 512,
     temperature: float = 1.0,
     *,
     include_primer: bool = True,
     context: Float[Tensor, "#B T1 V"] | None = None,
-    plan: Any = None,
+    plan: AnyPlan | None = None,
     guidance: float = 1.0,
     locks: Locks | None = None,
     top_p: float = 1.0,
@@ -210,33 +216,33 @@ def generate(
     seed: int | None = 0,
     batch_size: int = 1,
 ) -> Float[Tensor, "B T V"]:
-    """Return `length` steps of music after the primer, drawn by the engine.
+    """Return `length` steps of music after the primer, sampled by the engine.
 
     Args:
         model: in eval mode, see `player_of`.
         start_seq: primer, of any length; `None` starts from nothing.
         length: new steps, at least 0.
         temperature: see `SamplingOptions`, also for top_p, guidance and seed.
-        include_primer: give the primer back before the new steps: T0 + length in all. A context is never given back.
-        context: music heard before the primer.
-        plan: what is asked of each bar, counted from the first bar of all that is heard, for a model with labels: a
+        include_primer: return the primer before the new steps: T0 + length in all. A context is never returned.
+        context: music before the primer.
+        plan: per-bar conditions, counted from the first bar of context and primer, for a model with labels: a
             `model.plan.Plan` or a `play.plan.Plan`.
-        guidance: how much further the plan is followed than the model does by itself.
+        guidance: strength of the plan beyond that of the model itself.
         locks: cells that are fixed, from the first new step on.
         top_p: see `SamplingOptions`.
-        voice_bias: added to each voice's log odds, V values; more than 0 is busier.
-        seed: the same seed gives the same music.
-        batch_size: pieces side by side, where neither primer nor context tells it.
+        voice_bias: V values, added to the log odds of a hit of each voice.
+        seed: the same seed gives the same music; `None` chooses one at random.
+        batch_size: rows, where neither primer nor context has several.
 
     Raises:
         HypermeterError: an argument that does not fit.
     """
-    player, heard = player_of(model), []
+    player, arrays = player_of(model), []
     for name, hits in (("context", context), ("primer", start_seq)):
         if hits is not None:
             check_hits(hits, width_of(model), name)
-        heard.append(None if hits is None else hits.detach().cpu().numpy())
-    rows = max([len(hits) for hits in heard if hits is not None], default=batch_size)
+        arrays.append(None if hits is None else hits.detach().cpu().numpy())
+    rows = max([len(hits) for hits in arrays if hits is not None], default=batch_size)
     bias: dict[str, float] = {}
     if voice_bias is not None:
         values = [float(value) for value in voice_bias]
@@ -245,19 +251,19 @@ def generate(
         bias = dict(zip(player.voices, values, strict=True))
     if plan is not None:
         plan = Plan(*(np.asarray(part.cpu() if isinstance(part, Tensor) else part) for part in plan))
-    made = player.generate(
+    generated = player.generate(
         length,
-        heard[1],
+        arrays[1],
         SamplingOptions(temperature, top_p, bias, guidance, seed),
-        context=heard[0],
+        context=arrays[0],
         plan=plan,
         locks=locks,
         rows=batch_size if rows == 1 else rows,
     )
-    like = (
-        start_seq if start_seq is not None else next(iter(getattr(model, "parameters", lambda: ())()), torch.zeros(0))
-    )
-    new = torch.from_numpy(made).to(like)
+    like = start_seq
+    if like is None:
+        like = next(iter(getattr(model, "parameters", lambda: ())()), torch.zeros(0))
+    new = torch.from_numpy(generated).to(like)
     if not include_primer or start_seq is None:
         return new
     return torch.cat([start_seq.expand(len(new), -1, -1), new], 1)

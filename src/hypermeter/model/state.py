@@ -1,30 +1,31 @@
-"""What the model gives and what it remembers, as values: ``Prediction`` of whole sequences, ``State`` between steps."""
+"""Values that the model returns: ``Prediction`` of whole sequences, ``State`` between steps."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, overload
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.utils._pytree import register_pytree_node
 
 from hypermeter.model.encoders import BarMemory, EncoderState
-from hypermeter.model.heads import StepDistribution
+from hypermeter.model.heads import Mixture, SoftmaxWithEscape, StepDistribution
 
 PARTS = ("step_preds", "bar_preds", "phrase_preds")
-"""Of a prediction, in the order in which it unpacks."""
+"""Elements of a prediction, in the order in which it unpacks."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What ``forward`` gives; like a tuple it unpacks into ``step_preds, bar_preds, phrase_preds``, probabilities, and
-    takes an index or a slice.
+    """Output of ``forward``. It unpacks, like a tuple, into the probabilities ``step_preds, bar_preds, phrase_preds``,
+    and takes an index or a slice. It is a pytree of its tensors; ``torch.nn.DataParallel`` gathers the plain tuple.
 
     Args:
         step_dist: distribution at positions 0..T; position t is for step t.
         bar_logits: (B, bars, V), position k for the mean pattern of bar k + 1.
         phrase_logits: (B, phrases, V), likewise.
-        features: (B, T + 1, hidden), what the distribution of each position was made from.
+        features: (B, T + 1, hidden), input of the distribution of each position.
     """
 
     step_dist: StepDistribution
@@ -32,9 +33,13 @@ class Prediction:
     phrase_logits: Float[Tensor, "B phrases V"]
     features: Float[Tensor, "B positions hidden"]
 
+    def __new__(cls, *values: Any, **fields: Any) -> Any:
+        # DataParallel passes an iterable of what it gathered, element by element: those are the probabilities.
+        return object.__new__(cls) if len(values) != 1 or fields else tuple(values[0])
+
     @property
     def step_preds(self) -> Float[Tensor, "B T V"]:
-        """Position t is for step t + 1."""
+        """Probabilities of hits; position t is for step t + 1."""
         return self.step_dist[:, 1:].probs
 
     @property
@@ -60,21 +65,42 @@ class Prediction:
         return getattr(self, names) if isinstance(names, str) else tuple(getattr(self, name) for name in names)
 
 
+def _register(kind: type) -> None:
+    """Register a dataclass as a pytree of its fields, but for ``groups``, which are constants."""
+    names = [field.name for field in fields(kind) if field.name != "groups"]
+
+    def flatten(value: Any) -> tuple[list[Any], list[list[int]]]:
+        return [getattr(value, name) for name in names], [list(group) for group in getattr(value, "groups", ())]
+
+    def unflatten(parts: Iterable[Any], groups: list[list[int]]) -> Any:
+        value = object.__new__(kind)  # While torch traces, fields may hold other things than tensors.
+        value.__dict__.update(zip(names, parts, strict=True))
+        if kind is Mixture:
+            value.__dict__["groups"] = tuple((start, stop) for start, stop in groups)
+        return value
+
+    register_pytree_node(kind, flatten, unflatten, serialized_type_name=f"{kind.__module__}.{kind.__qualname__}")
+
+
+for _kind in (Mixture, SoftmaxWithEscape, Prediction):
+    _register(_kind)
+
+
 @dataclass(frozen=True)
 class State:
-    """All that the model remembers of each row, as a value: ``step`` gives a new one and leaves the old as it was.
+    """State of each row between steps, as a value: ``step`` returns a new one and does not change the old one.
 
     Args:
-        position: steps seen; -1 before the beginning, when there is not even a distribution of the first step.
+        position: number of the next step; -1 before the beginning, when there is no distribution of step 0 yet.
         hidden: the step level's output at this position.
         step, bar, phrase: encoder states.
-        bar_output, phrase_output: what those levels said last, 0 before the first.
-        bar_states, bar_hits: gathered since the bar began: summed states of its steps, and summed hits.
-        phrase_states, phrase_hits: gathered since the phrase began: summed states of its bars, and summed hits.
-        history: the last steps played, as many as the look-back needs.
+        bar_output, phrase_output: last outputs of these levels, 0 before the first.
+        bar_states, bar_hits: sums of the step level's outputs and of the hits since the bar began.
+        phrase_states, phrase_hits: sums of the bar level's outputs and of the hits since the phrase began.
+        history: the last steps' hits, as many as the look-back needs.
         memory: of the bar attention, empty without.
-        plan: of all bars, embedded; of size 0 where nothing is asked.
-        start: the state before the first step, one row or as many as here, or None in that state itself.
+        plan: of all bars, embedded; of size 0 without a plan.
+        start: the state before the first step, of one row or as many as here; None in that state itself.
     """
 
     position: Int[Tensor, " B"]
@@ -94,40 +120,39 @@ class State:
     start: "State | None" = None
 
     def parts(self) -> dict[str, Any]:
-        """All but the start, by name: tensors, and tuples of tensors."""
+        """Return all fields but ``start`` by name: tensors, and tuples of tensors."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "start"}
 
+    def map(self, function: Callable[[Tensor], Tensor], start: "State | None") -> "State":
+        """Return the state with ``function`` applied to each tensor, and with this ``start``."""
+        return State(**{name: map_tensors(function, part) for name, part in self.parts().items()}, start=start)
+
     def select(self, rows: Int[Tensor, " N"]) -> "State":
-        """The state of the given rows, in that order; a row may come more than once."""
+        """Return the state of the given rows, in that order; a row may come more than once."""
         start = self.start
         if start is not None and len(start.position) > 1:
             start = start.select(rows)
-        return State(**{name: map_tensors(lambda x: x[rows], part) for name, part in self.parts().items()}, start=start)
+        return self.map(lambda x: x[rows], start)
 
     def reset(self, mask: Bool[Tensor, " B"]) -> "State":
-        """Rows where the mask is true go back to before the first step."""
-        if self.start is None:
-            return self
-        return self.change(mask, **self.start.parts())
+        """Return the state in which rows where the mask is true are before the first step again."""
+        return self if self.start is None else self.change(mask, **self.start.parts())
 
     def change(self, mask: Bool[Tensor, " B"] | bool, **parts: Any) -> "State":
-        """Rows where the mask is true, or all or none, take the given parts; the rest stays."""
+        """Return the state whose rows have the given parts where the mask is true; a bool is for all rows."""
         return replace(self, **{name: choose(mask, part, getattr(self, name)) for name, part in parts.items()})
 
     def detach(self) -> "State":
-        start = None if self.start is None else self.start.detach()
-        return State(**{name: map_tensors(torch.detach, part) for name, part in self.parts().items()}, start=start)
+        return self.map(torch.detach, None if self.start is None else self.start.detach())
 
 
-def map_tensors(change: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """``change`` on each tensor of nested tuples."""
-    if isinstance(value, tuple):
-        return tuple(map_tensors(change, part) for part in value)
-    return change(value)
+def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """Return nested tuples of tensors with ``function`` applied to each tensor."""
+    return tuple(map_tensors(function, part) for part in value) if isinstance(value, tuple) else function(value)
 
 
 def choose(mask: Bool[Tensor, " B"] | bool, chosen: Any, other: Any) -> Any:
-    """Rows of nested tuples of tensors: ``chosen`` where the mask is true; either may have one row for all."""
+    """Return nested tuples of tensors, of ``chosen`` where the mask is true; either may have one row for all."""
     if isinstance(mask, bool):
         return chosen if mask else other
     if isinstance(other, tuple):

@@ -1,4 +1,4 @@
-"""Performances as .npz: reading them, and the windows and batches that a model learns from."""
+"""Performances from .npz, in windows and batches."""
 
 from hypermeter.core.extras import needs
 from hypermeter.io.npz import (

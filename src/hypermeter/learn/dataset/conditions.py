@@ -1,4 +1,4 @@
-"""What stands beside the hits of a performance: what could have been asked for, and how the hits were played."""
+"""Plans, tracks and expression of performances in .npz."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from hypermeter.play.plan import FILL, LETTERS
 
 
 def read_sections(path: Path, bars: int) -> list[str] | None:
-    """The label of each bar under the key ``section`` of a .npz, "" for unknown; None where there is no such key.
+    """Return the section label of each bar of a .npz, "" for unknown; None without the key ``section``.
 
     Raises:
         HypermeterError: not a .npz, or another number of labels than of bars.
@@ -27,18 +27,18 @@ def read_sections(path: Path, bars: int) -> list[str] | None:
     with open_npz(path) as arrays:
         if "section" not in arrays:
             return None
-        found = np.asarray(arrays["section"])
-    if found.shape != (bars,):
-        raise HypermeterError(f"{path}: section of shape {found.shape}, expected ({bars},), a label for each bar")
-    if found.dtype.kind == "S":
-        found = np.char.decode(found, "utf-8")
-    return ["" if each == "nan" and found.dtype.kind == "f" else each for each in map(str, found.tolist())]
+        labels = np.asarray(arrays["section"])
+    if labels.shape != (bars,):
+        raise HypermeterError(f"{path}: section of shape {labels.shape}, expected ({bars},), a label for each bar")
+    if labels.dtype.kind == "S":
+        labels = np.char.decode(labels, "utf-8")
+    return ["" if label == "nan" and labels.dtype.kind == "f" else label for label in map(str, labels.tolist())]
 
 
 def find_labels(files: Sequence[Path], bars: Sequence[int]) -> Labels:
-    """The vocabulary of some files: the sections that they name, or letters where they name none; and their styles.
+    """Return the vocabulary of files: their sections, or letters if they name none; and their styles.
 
-    A style is the first word of ``style`` in the meta, up to a ``/``.
+    A style is ``style`` of the meta up to a ``/``.
     """
     sections: Counter[str] = Counter()
     styles: Counter[str] = Counter()
@@ -54,11 +54,11 @@ def _style(meta: dict) -> str:
 
 
 def read_plan(path: Path, hits: np.ndarray, grid: Grid, labels: Labels) -> Plan:
-    """The plan that a performance would have fulfilled, of one piece.
+    """Return the plan that a performance fulfils, of one row.
 
-    Density, off-beat share and fills are measured; all bars of a file whose meta calls it a fill are fills. Style and
-    tempo are as the meta tells. Sections are those that the file names; where the vocabulary is letters, those that
-    ``segment`` finds. What is not in the vocabulary is left open.
+    Density, off-beat share and fills are measured; all bars of a file whose meta has ``beat_type`` fill are fills.
+    Style and tempo are from the meta; sections from the file or, if the vocabulary is letters, from ``segment``. Labels
+    that are not in the vocabulary are left open.
     """
     meta = read_meta(path)
     grid = read_kit_and_grid(path, grid=grid, meta=meta)[1]
@@ -70,11 +70,11 @@ def read_plan(path: Path, hits: np.ndarray, grid: Grid, labels: Labels) -> Plan:
         plan.labels[..., KINDS.index("style")] = 1 + list(labels["style"]).index(style)
     if tempo := meta.get("tempo_bpm"):
         plan.numbers[..., NUMBERS.index("tempo_bpm")] = float(tempo)
-    named = read_sections(path, plan.num_bars)
-    if named is not None:
-        names = dict.fromkeys(name for name in named if name) if is_lettered(labels) else labels["section"]
-        known = {name: place for place, name in enumerate(names, 1) if place <= len(labels["section"])}
-        plan.labels[0, :, KINDS.index("section")] = torch.tensor([known.get(name, 0) for name in named])
+    sections = read_sections(path, plan.num_bars)
+    if sections is not None:
+        names = dict.fromkeys(name for name in sections if name) if is_lettered(labels) else labels["section"]
+        numbers = {name: number for number, name in enumerate(names, 1) if number <= len(labels["section"])}
+        plan.labels[0, :, KINDS.index("section")] = torch.tensor([numbers.get(name, 0) for name in sections])
     elif is_lettered(labels):
         plan.labels[0, :, KINDS.index("section")] = segment(steps, grid, len(LETTERS))
     return plan
@@ -85,17 +85,17 @@ def is_lettered(labels: Labels) -> bool:
 
 
 def letter_anew(plan: Plan) -> Plan:
-    """Sections numbered in the order in which they first come."""
-    found, first = plan.labels[..., KINDS.index("section")], {0: 0}
-    numbers = [first.setdefault(each, len(first)) for each in found.flatten().tolist()]
-    found.copy_(torch.tensor(numbers).view_as(found))
+    """Number the plan's sections anew, in place, in the order in which they first come."""
+    sections, new = plan.labels[..., KINDS.index("section")], {0: 0}
+    numbers = [new.setdefault(section, len(new)) for section in sections.flatten().tolist()]
+    sections.copy_(torch.tensor(numbers).view_as(sections))
     return plan
 
 
 def measured_anew(plan: Plan, hits: Float[Tensor, "B T V"], grid: Grid) -> Plan:
-    """The plan with density, off-beat share and fills as they are in these hits; the rest stays.
+    """Return the plan with density, off-beat share and fills measured in these hits.
 
-    A piece whose bars are all fills is one that is told to be a fill, and stays one.
+    A plan whose bars are all fills is of a file that is a fill, and stays so.
     """
     measured, tempo, fill = plan_of(hits, grid), NUMBERS.index("tempo_bpm"), KINDS.index("fill")
     measured.numbers[..., tempo] = plan.numbers[..., tempo]
@@ -106,20 +106,21 @@ def measured_anew(plan: Plan, hits: Float[Tensor, "B T V"], grid: Grid) -> Plan:
 
 
 def with_tracks(path: Path, hits: np.ndarray, tracks: Sequence[Track]) -> np.ndarray:
-    """Hits (T, V) with the columns of each track after them; a track that the file does not have rests.
+    """Return hits (T, V) with the columns of each track after them; a track that the file lacks rests.
 
     Raises:
-        HypermeterError: not a .npz, or codes that are none or not as many as steps.
+        HypermeterError: not a .npz, or invalid codes, or another number of codes than of steps.
     """
     if not tracks:
         return hits
     with open_npz(path) as arrays:
         keys = {track.name: f"track_{track.name}" for track in tracks}
         codes = {name: np.asarray(arrays[key]) for name, key in keys.items() if key in arrays}
-    for name, each in codes.items():
-        if each.shape != (len(hits),):
-            found = f"{keys[name]} of shape {each.shape}"
-            raise HypermeterError(f"{path}: {found}, expected ({len(hits)},), a code for each step")
+    for name, array in codes.items():
+        if array.shape != (len(hits),):
+            raise HypermeterError(
+                f"{path}: {keys[name]} of shape {array.shape}, expected ({len(hits)},), a code for each step"
+            )
     try:
         return with_columns(hits, codes, tracks)
     except HypermeterError as error:
@@ -127,26 +128,26 @@ def with_tracks(path: Path, hits: np.ndarray, tracks: Sequence[Track]) -> np.nda
 
 
 def read_expression(path: Path, hits: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Velocity in [0, 1] and offset in [-.5, .5] steps (T, V), float32, and tempo; NaN where the file does not tell.
+    """Return velocity in [0, 1] and offset in [-.5, .5] steps, (T, V) float32, and tempo; NaN where unknown.
 
     Raises:
         HypermeterError: not a .npz, an array of another shape than the hits, or a value at a hit outside its range.
     """
-    told: list[np.ndarray] = []
+    expression: list[np.ndarray] = []
     steps, voices = hits.shape
     with open_npz(path) as arrays:
         for name, low, high, hint in (
             ("velocity", 0, 1, "divide MIDI's by 127"),
             ("offset", -0.5, 0.5, "count it in steps"),
         ):
-            found = arrays[name] if name in arrays else np.full((steps, voices), np.nan)
-            if found.shape != (steps, voices):
-                raise HypermeterError(f"{path}: {name} of shape {found.shape}, expected {(steps, voices)} as the hits")
-            values = np.asarray(found, np.float32)
+            array = arrays[name] if name in arrays else np.full((steps, voices), np.nan)
+            if array.shape != (steps, voices):
+                raise HypermeterError(f"{path}: {name} of shape {array.shape}, expected {(steps, voices)} as the hits")
+            values = np.asarray(array, np.float32)
             wrong = (hits > 0) & ((values < low) | (values > high))
             if wrong.any():
                 raise HypermeterError(
                     f"{path}: {name} {values[wrong][0]:g} at a hit, expected {low:g} to {high:g}; {hint}"
                 )
-            told.append(values)
-    return told[0], told[1], float(read_meta(path).get("tempo_bpm") or np.nan)
+            expression.append(values)
+    return expression[0], expression[1], float(read_meta(path).get("tempo_bpm") or np.nan)

@@ -1,4 +1,4 @@
-"""A folder of .npz as windows that start on bar lines, and the loader that batches them."""
+"""Windows of a folder of .npz, which start on bar lines, and their loader."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ DROP_OUT = 0.02
 
 
 class WindowMetrics(dict):
-    """The metrics of a window. Pickled as numpy: each tensor that a loader's worker sends costs an open file."""
+    """Metrics of a window. Pickled as NumPy: each tensor that a loader's worker sends costs an open file."""
 
     def __reduce__(self) -> tuple:
         return _tensors, (_map(dict(self), lambda value: value.numpy()),)
@@ -49,19 +49,16 @@ def _tensors(tree: dict) -> WindowMetrics:
 class CompleteHierarchicalDrumDataset(Dataset):
     """Windows of all .npz under a folder, each with its bar and phrase means and its metrics.
 
-    All files are read at the start into one packed uint8 array. An item is a dict:
-    ``step`` (steps, V) float32 in {0, 1}; ``bar`` (bars, V) and ``phrase`` (phrases, V), means in [0, 1] over the
-    chunk, where a last one may be short; ``metrics``, the levels of ``window_metrics`` (empty dicts without
-    ``with_metrics``). With ``labels`` also ``plan``, what could have been asked of its bars, see ``read_plan``; with
-    ``with_expression`` also ``velocity`` and ``offset`` (steps, V) and ``tempo_bpm``, NaN where a file does not tell.
-    Windows start on bar lines, ``hop`` steps apart; the last one of a file covers its end and may be shorter than
-    ``seq_len``. A file shorter than ``seq_len`` is one item of its own length.
+    All files are read once into a packed uint8 array. An item is a dict: ``step`` (steps, V) float32 in {0, 1}; ``bar``
+    (bars, V) and ``phrase`` (phrases, V), means in [0, 1], of which the last may be of a shorter chunk; ``metrics``, a
+    dict by level, see ``window_metrics`` (of empty dicts without ``with_metrics``). With ``labels`` also ``plan``, see
+    ``read_plan``; with ``with_expression`` also ``velocity`` and ``offset`` (steps, V) and ``tempo_bpm``, NaN where
+    unknown. Windows are ``hop`` steps apart; the last one of a file covers its end and may be shorter than ``seq_len``.
 
-    Augmentation moves the window to a random bar of the same performance, going on from its first bar after its last
-    whole one, and silences ``DROP_OUT`` of the hits. With tracks, it moves them by one interval of at most half an
-    octave, and hides from them which song it is: in half of the windows the drums exchange their voices, and any number
-    of voices falls silent, more often many than few. Bar phase is kept. The augmentation depends on (seed, epoch,
-    index) only: call ``set_epoch`` before each epoch, before the loader's workers start.
+    Augmentation moves a window to a random bar of its performance, where the first bar follows the last whole one, and
+    drops ``DROP_OUT`` of the hits. Tracks are transposed by at most half an octave; beside them, in half of the windows
+    the drums exchange their voices, and any number of voices is silenced. It depends on (seed, epoch, index) only: call
+    ``set_epoch`` before each epoch, before the loader's workers start.
 
     Args:
         npz_dir: folder, searched with its subfolders in sorted order.
@@ -71,19 +68,18 @@ class CompleteHierarchicalDrumDataset(Dataset):
         sections: (start, end) in steps of the window, for the section metrics.
         augment: whether to augment.
         fast_threshold: steps, for the metric ``fast_patterns``.
-        hop: steps between windows, whole bars; left out, one bar.
+        hop: steps between windows, whole bars; None is one bar.
         with_metrics: False for faster training.
         seed: of the augmentation.
         labels: vocabulary of the plans, see ``find_labels``.
-        tracks: beside the drums, whose columns follow the voices in ``step``, ``bar`` and ``phrase``; the metrics are
-            of the drums alone.
+        tracks: tracks whose columns follow the voices in ``step``, ``bar`` and ``phrase``; metrics are of the drums.
         with_expression: read velocity, offset and tempo.
-        mix_metres: take files in several metres, where their meta tells them, whose bars have ``steps_per_bar`` steps.
+        mix_metres: accept files in several metres whose bars have ``steps_per_bar`` steps.
 
     Raises:
-        HypermeterError: no such folder, no .npz or none with a step in it, a bad file, files with different numbers
-            of voices, a file whose meta tells bars of other lengths, files in different metres without ``mix_metres``,
-            or an argument outside its range. Files without steps are left out with one warning.
+        HypermeterError: no such folder, no .npz or none with a step in it, a bad file, different numbers of voices,
+            bars of other lengths, different metres without ``mix_metres``, or an argument outside its range. Files
+            without steps are left out with one warning.
     """
 
     def __init__(
@@ -122,33 +118,29 @@ class CompleteHierarchicalDrumDataset(Dataset):
         self.files, sequences = read_folder(Path(npz_dir))
         self.grids = self._grids(mix_metres)
         self.num_drums, self.tracks = sequences[0].shape[1], tuple(tracks)
-        both = [with_tracks(*each, tracks) for each in zip(self.files, sequences, strict=True)]
-        self.packed = np.concatenate(both)
+        pairs = list(zip(self.files, sequences, strict=True))
+        self.packed = np.concatenate([with_tracks(*pair, tracks) for pair in pairs])
         """(all steps, V and the columns of tracks) uint8, file after file."""
-        lengths = [len(each) for each in sequences]
+        lengths = [len(sequence) for sequence in sequences]
         self.bounds = np.cumsum([0, *lengths])
         """Where each file begins in ``packed``, and its end."""
         self.windows = np.array([(file, start) for file, steps in enumerate(lengths) for start in self._starts(steps)])
         """(items, 2): number of the file, first step of the window in it."""
         self.labels, self.plans = labels, []
         if labels is not None:
-            self.plans = [read_plan(*each, self.grid, labels) for each in zip(self.files, sequences, strict=True)]
-        self.expression: list[tuple[np.ndarray, np.ndarray, float]] = []
-        if with_expression:
-            self.expression = [
-                read_expression(path, sequence) for path, sequence in zip(self.files, sequences, strict=True)
-            ]
+            self.plans = [read_plan(*pair, self.grid, labels) for pair in pairs]
+        self.expression = [read_expression(*pair) for pair in pairs] if with_expression else []
 
     def _grids(self, mix_metres: bool) -> list[Grid]:
-        """Of the files. The data set itself has no metre, but a file that tells its own must fit."""
+        """Return the grid of each file; that of the data set where a file has none."""
         grids: list[Grid] = []
         first: tuple[Path, Grid] | None = None
         for path in self.files:
-            grids.append(self.grid)  # where the file tells none
+            grids.append(self.grid)
             try:
                 meta = read_meta(path)
                 grid = read_kit_and_grid(path, meta=meta)[1]
-            except HypermeterError:  # hits are all that is needed here; a meta that cannot be read tells nothing
+            except HypermeterError:  # Only hits are needed here; a meta that cannot be read is ignored.
                 continue
             if "grid" not in meta:
                 continue
@@ -170,7 +162,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
         return [*range(0, last, self.hop), last]
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw the augmentation anew. A loader's running workers do not see it: call it before they start."""
+        """Set the epoch of the augmentation. Call it before a loader's workers start, which do not see it later."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -180,7 +172,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Several items; a loader asks for a batch in this way. Windows of one length are measured together."""
+        """Return several items, as a loader fetches a batch; windows of one length are measured together."""
         items: list[dict[str, Any]] = []
         for index in indices:
             file, rows, hits = self._window(int(index))
@@ -188,19 +180,19 @@ class CompleteHierarchicalDrumDataset(Dataset):
             bar, phrase = (chunk_means(step, size) for size in (self.grid.steps_per_bar, self.grid.steps_per_phrase))
             metrics = WindowMetrics(step={}, bar={}, phrase={}, section=[], song={})
             items.append(
-                {"step": step, "bar": bar, "phrase": phrase, "metrics": metrics} | self._beside(file, rows, step)
+                {"step": step, "bar": bar, "phrase": phrase, "metrics": metrics} | self._extras(file, rows, step)
             )
         if self.with_metrics:
             for length in {len(item["step"]) for item in items}:
-                alike = [item for item in items if len(item["step"]) == length]
-                steps = torch.stack([item["step"][:, : self.num_drums] for item in alike])
-                measured = window_metrics(steps, self.grid, self.sections, self.fast_threshold)
-                for row, item in enumerate(alike):
-                    item["metrics"] = WindowMetrics(_map(measured, lambda value, row=row: value[row]))
+                same_length = [item for item in items if len(item["step"]) == length]
+                steps = torch.stack([item["step"][:, : self.num_drums] for item in same_length])
+                metrics = window_metrics(steps, self.grid, self.sections, self.fast_threshold)
+                for row, item in enumerate(same_length):
+                    item["metrics"] = WindowMetrics(_map(metrics, lambda value, row=row: value[row]))
         return items
 
     def _window(self, index: int) -> tuple[int, np.ndarray, np.ndarray]:
-        """The number of its file, the rows of the file that it takes, and its hits."""
+        """Return the number of the window's file, its steps of the file, and its hits."""
         file, start = self.windows[index].tolist()
         sequence = self.packed[self.bounds[file] : self.bounds[file + 1]]
         rows = np.arange(start, min(start + self.seq_len, len(sequence)))
@@ -214,7 +206,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
         drums = hits[:, : self.num_drums]
         drums *= random.random(drums.shape) >= DROP_OUT
         if self.tracks:
-            if random.random() < 0.5 and not self.expression:  # which is of each voice as it was played
+            if random.random() < 0.5 and not self.expression:  # Expression is of the voice that was played.
                 drums[:] = drums[:, random.permutation(self.num_drums)]
             drums *= random.random(self.num_drums) < random.random() ** 2
             interval = int(random.integers(-5, 7))
@@ -222,28 +214,28 @@ class CompleteHierarchicalDrumDataset(Dataset):
                 hits[:, slice(*group)] = track.transpose(hits[:, slice(*group)], interval)
         return file, rows, hits
 
-    def _beside(self, file: int, rows: np.ndarray, step: Tensor) -> dict[str, Any]:
-        """What stands beside the hits of a window."""
-        beside: dict[str, Any] = {}
+    def _extras(self, file: int, rows: np.ndarray, step: Tensor) -> dict[str, Any]:
+        """Return the plan and expression of a window, where the data set has them."""
+        extras: dict[str, Any] = {}
         if self.labels is not None:
             bars = torch.from_numpy(rows[:: self.grid.steps_per_bar] // self.grid.steps_per_bar)
-            plan = Plan(*(each[:, bars] for each in self.plans[file]))
+            plan = Plan(*(part[:, bars] for part in self.plans[file]))
             if self.augment and self.tracks:
                 plan = measured_anew(plan, step[None, :, : self.num_drums], self.grids[file])
-            beside["plan"] = letter_anew(plan) if is_lettered(self.labels) else plan
+            extras["plan"] = letter_anew(plan) if is_lettered(self.labels) else plan
         if self.expression:
             velocity, offset, tempo_bpm = self.expression[file]
-            beside |= {"velocity": torch.from_numpy(velocity[rows]), "offset": torch.from_numpy(offset[rows])}
-            beside["tempo_bpm"] = torch.tensor(tempo_bpm)
-        return beside
+            extras |= {"velocity": torch.from_numpy(velocity[rows]), "offset": torch.from_numpy(offset[rows])}
+            extras["tempo_bpm"] = torch.tensor(tempo_bpm)
+        return extras
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """A batch, padded with zeros to its longest item.
+    """Return a batch, padded with zeros to its longest item.
 
     ``step`` (B, T, V), ``bar`` (B, bars, V), ``phrase`` (B, phrases, V), and ``mask`` (B, T), ``bar_mask`` (B, bars),
-    ``phrase_mask`` (B, phrases), true where real; ``metrics``: the items' dicts, in a list. Where the items have them:
-    ``plan`` of B pieces, padded with what is open; ``velocity`` and ``offset`` (B, T, V); ``tempo_bpm`` (B,).
+    ``phrase_mask`` (B, phrases), false where padded; ``metrics``: a list of the items' dicts by level. Where items have
+    them: ``plan`` of B rows, padded with open bars; ``velocity`` and ``offset`` (B, T, V); ``tempo_bpm`` (B,).
     """
     batch: dict[str, Any] = {}
     for level, mask in (("step", "mask"), ("bar", "bar_mask"), ("phrase", "phrase_mask")):
@@ -273,22 +265,15 @@ def get_complete_rl_dataloader(
     hop: int | None = None,
     seed: int = 0,
 ) -> DataLoader:
-    """A loader of ``CompleteHierarchicalDrumDataset`` in batches as of ``collate``.
+    """Return a loader of ``CompleteHierarchicalDrumDataset`` in batches as of ``collate``.
 
-    For several processes, give the data set and ``collate`` to a loader with a DistributedSampler (Lightning does so by
-    itself).
+    For several processes, give the data set and ``collate`` to a loader with a DistributedSampler.
 
     Args:
-        npz_dir: folder, searched with its subfolders in sorted order.
-        seq_len: steps in a window, at least a bar.
-        steps_per_bar: steps, at least 1.
-        bars_per_phrase: bars, at least 1.
+        npz_dir, seq_len, steps_per_bar, bars_per_phrase, augment, with_metrics, hop: as of the data set.
         batch_size: windows in a batch, at least 1; the last batch may have fewer.
-        shuffle: whether each pass has an order of its own; otherwise files and their windows come in order.
-        augment: whether to augment, see the data set.
-        num_workers: processes that load; 0 loads in this one.
-        with_metrics: False for faster training.
-        hop: steps between windows, whole bars; left out, one bar.
+        shuffle: whether each epoch has a random order; otherwise files and their windows come in order.
+        num_workers: loading processes; 0 loads in this one.
         seed: of the augmentation and of the order, at least 0.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Training: a Lightning module, and one loop around it (Lightning Fabric) that resumes exactly where it stopped.
+"""Training: a Lightning module, and a loop (Lightning Fabric) that continues exactly where it stopped.
 
-The order of the data is a function of the seed and the update's number, so that nothing but the state of the model,
-the optimiser and the random generators has to be kept.
+The order of the data is a function of the seed and the update's number, so that the state of a run is that of the
+model, the optimizer and the random generators.
 """
 
 from typing import TYPE_CHECKING

@@ -4,7 +4,7 @@ from hypermeter.learn.train.config import TrainConfig
 
 
 def train_command(config: TrainConfig) -> None:
-    """Train a model on a prepared folder, or on MIDI; the same command goes on with an interrupted run.
+    """Train a model on a prepared folder, or on MIDI; the same command continues an interrupted run.
 
     Under torchrun, or with --devices, several processes share each batch.
     """

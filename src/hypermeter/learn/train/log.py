@@ -8,7 +8,7 @@ from hypermeter.core.files import atomic_write
 
 
 def write_log(history: list[dict[str, float]], path: Path) -> None:
-    """The history as CSV, one row an update logged; columns that a row lacks are empty."""
+    """Write the history as CSV, a row for each logged update; columns that a row lacks are empty."""
     columns = list(dict.fromkeys(name for row in history for name in row))
     with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
@@ -17,7 +17,7 @@ def write_log(history: list[dict[str, float]], path: Path) -> None:
 
 
 def plot_curves(history: list[dict[str, float]], path: Path) -> None:
-    """Training and held-out bits per step over updates, as PNG."""
+    """Draw training and held-out bits per step over updates, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

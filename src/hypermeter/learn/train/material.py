@@ -1,4 +1,4 @@
-"""What a run learns from: the performances, the models that it starts from or that teach it, and its batches."""
+"""Data of a run: performances, models to start from or to learn from, and batches."""
 
 import hashlib
 import json
@@ -18,13 +18,13 @@ from hypermeter.core.tracks import TRACKS, Track, track_groups
 from hypermeter.learn.dataset import (
     CompleteHierarchicalDrumDataset,
     collate,
-    common_kit_and_grid,
     find_labels,
     kit_name,
     read_expression,
     read_folder,
     read_plan,
     read_sequence,
+    read_shared_kit_and_grid,
     with_tracks,
 )
 from hypermeter.learn.train.config import TrainConfig
@@ -34,10 +34,16 @@ from hypermeter.model.plan import Labels, Plan
 
 @dataclass(frozen=True)
 class Material:
-    """What a run learns from, and what it is judged by: held-out hits (T, V) of each performance, and their plans.
+    """Training and held-out data of a run.
 
-    ``held_out_items`` are whole performances as the data set has them, velocity and offset included; only where those
-    are learnt.
+    Args:
+        folder: of the training data.
+        dataset: windows of the training data.
+        held_out: hits (T, V) of each held-out performance.
+        held_out_plans: their plans, where plans are learnt.
+        held_out_items: held-out performances as items of the data set, where expression is learnt.
+        kit: of all data, None where no file names one.
+        grid: of all data.
     """
 
     folder: Path
@@ -49,7 +55,7 @@ class Material:
     grid: Grid
 
     def fingerprint(self) -> str:
-        """A digest that other performances do not have."""
+        """Return a digest of all performances."""
         digest = hashlib.sha256()
         for array in (self.dataset.packed, self.dataset.bounds, *self.held_out):
             digest.update(f"{array.shape}".encode() + array.tobytes())
@@ -63,12 +69,14 @@ class Material:
 
 
 def read_material(config: TrainConfig, model: Mapping[str, Any] | None = None) -> Material:
-    """Every performance of the folder, read and checked.
+    """Read and check all performances of the folder.
 
     Args:
         config: of the run.
-        model: the options of a model that is there already, whose labels and tracks these must be; left out, that to
-            start from, where there is one.
+        model: configuration of the run's model, for its labels and tracks; None takes that of the model to start from.
+
+    Raises:
+        HypermeterError: data that cannot be read or does not fit together, or lacks what is to be learnt.
     """
     if model is None and config.init is not None:
         model = load(config.init).config
@@ -79,7 +87,7 @@ def read_material(config: TrainConfig, model: Mapping[str, Any] | None = None) -
         folder = config.npz_dir
     held_out = sorted(validation.rglob("*.npz"))
     paths = sorted(folder.rglob("*.npz")) + held_out
-    kit, grid = common_kit_and_grid(paths, config.kit, mix_metres=config.mix_metres) if paths else (None, Grid())
+    kit, grid = read_shared_kit_and_grid(paths, config.kit, mix_metres=config.mix_metres) if paths else (None, Grid())
     dataset = CompleteHierarchicalDrumDataset(
         folder,
         config.seq_len,
@@ -106,49 +114,52 @@ def read_material(config: TrainConfig, model: Mapping[str, Any] | None = None) -
                 f"{path}: {sequence.shape[1]} voices, expected {voices} as in {folder}; prepare all with one kit"
             )
     if tracks:
-        _refuse_silence(dataset, tracks)
+        _check_tracks(dataset, tracks)
     judged = [(path, sequence) for path, sequence in zip(held_out, sequences, strict=True) if len(sequence)]
-    plans = [] if dataset.labels is None else [read_plan(*each, grid, dataset.labels) for each in judged]
-    items = [_played(*each, tracks) for each in judged] if config.only == "expression" else []
+    plans = [] if dataset.labels is None else [read_plan(*pair, grid, dataset.labels) for pair in judged]
+    items = [_item(*pair, tracks) for pair in judged] if config.only == "expression" else []
     for where, played in (
         (folder, [(velocity, offset) for velocity, offset, _ in dataset.expression]),
-        (validation, [(each["velocity"].numpy(), each["offset"].numpy()) for each in items]),
+        (validation, [(item["velocity"].numpy(), item["offset"].numpy()) for item in items]),
     ):
         if played and all((np.isnan(velocity) | np.isnan(offset)).all() for velocity, offset in played):
             raise HypermeterError(
                 f"{where}: no .npz with both velocity and offset, so there is nothing to learn; prepare from MIDI"
             )
-    if model is not None and model.get("labels") is not None:  # others were found in the data itself
-        _tell_unknown_styles(config, dataset)
-    return Material(folder, dataset, [with_tracks(*each, tracks) for each in judged], plans, items, kit, grid)
+    if model is not None and model.get("labels") is not None:  # Others are of the data itself.
+        _warn_of_unknown_styles(config, dataset)
+    return Material(folder, dataset, [with_tracks(*pair, tracks) for pair in judged], plans, items, kit, grid)
 
 
-def _tell_unknown_styles(config: TrainConfig, dataset: CompleteHierarchicalDrumDataset) -> None:
-    """A warning where a model to start from does not know styles of the data: they are left open."""
+def _warn_of_unknown_styles(config: TrainConfig, dataset: CompleteHierarchicalDrumDataset) -> None:
+    """Warn if the data has styles that the labels of the model lack: they are left open."""
     assert dataset.labels is not None
-    found = find_labels(dataset.files, [plan.num_bars for plan in dataset.plans])["style"]
-    if unknown := set(found) - set(dataset.labels["style"]):
+    styles = find_labels(dataset.files, [plan.num_bars for plan in dataset.plans])["style"]
+    if unknown := set(styles) - set(dataset.labels["style"]):
         names = ", ".join(sorted(unknown))
         warnings.warn(f"{config.init} does not know these styles of the data, which stay open: {names}", stacklevel=3)
 
 
-def _played(path: Path, hits: np.ndarray, tracks: Sequence[Track]) -> dict[str, Any]:
-    """A whole performance with its velocity and offset, as an item of the data set."""
+def _item(path: Path, hits: np.ndarray, tracks: Sequence[Track]) -> dict[str, Any]:
+    """Return a whole performance with its velocity and offset, as an item of the data set."""
     velocity, offset, tempo_bpm = read_expression(path, hits)
-    told = {"velocity": torch.from_numpy(velocity), "offset": torch.from_numpy(offset)}
-    columns = with_tracks(path, hits, tracks)
-    return {"step": torch.from_numpy(columns).float(), "tempo_bpm": torch.tensor(tempo_bpm)} | told
+    return {
+        "step": torch.from_numpy(with_tracks(path, hits, tracks)).float(),
+        "velocity": torch.from_numpy(velocity),
+        "offset": torch.from_numpy(offset),
+        "tempo_bpm": torch.tensor(tempo_bpm),
+    }
 
 
 def _tracks(config: TrainConfig, model: Mapping[str, Any] | None) -> tuple[Track, ...]:
-    """The tracks of the model that is there, or those that are asked for."""
+    """Return the tracks of the model, else those of the settings."""
     if model is not None:
-        return tuple(Track.from_dict(each) for each in model.get("tracks", ()))
+        return tuple(Track.from_dict(track) for track in model.get("tracks", ()))
     return tuple(TRACKS[name] for name in config.tracks)
 
 
-def _refuse_silence(dataset: CompleteHierarchicalDrumDataset, tracks: Sequence[Track]) -> None:
-    """A track that no file has would be learnt as one that always rests."""
+def _check_tracks(dataset: CompleteHierarchicalDrumDataset, tracks: Sequence[Track]) -> None:
+    """Raise if no file has notes of a track: it would be learnt as one that always rests."""
     for track, (start, stop) in zip(tracks, track_groups(dataset.num_drums, tracks), strict=True):
         if not dataset.packed[:, start:stop].any():
             raise HypermeterError(
@@ -157,17 +168,21 @@ def _refuse_silence(dataset: CompleteHierarchicalDrumDataset, tracks: Sequence[T
 
 
 def _labels(config: TrainConfig, model: Mapping[str, Any] | None, folder: Path, grid: Grid) -> Labels | None:
-    """The vocabulary of the plans: that of the model that is there, or that of the data; None without plans."""
-    if model is not None and (known := model.get("labels")) is not None:
-        return known
+    """Return the vocabulary of the plans: that of the model, else that of the data; None without plans."""
+    if model is not None and (labels := model.get("labels")) is not None:
+        return labels
     if not (config.use_plan or config.only == "plan"):
         return None
     files, sequences = read_folder(folder)
-    return find_labels(files, [-(-len(each) // grid.steps_per_bar) for each in sequences])
+    return find_labels(files, [-(-len(sequence) // grid.steps_per_bar) for sequence in sequences])
 
 
 def read_start(name: str, material: Material) -> HierarchicalDrumModel:
-    """A trained model to start from, or to learn from, on the kit and grid of the data."""
+    """Load a model to start from, or to learn from.
+
+    Raises:
+        HypermeterError: it cannot be loaded, or has another kit, grid or tracks than the data.
+    """
     model, folder = load(name), material.folder
     if model.kit != material.kit:
         found, expected = kit_name(model.kit), kit_name(material.kit)
@@ -188,7 +203,7 @@ def read_start(name: str, material: Material) -> HierarchicalDrumModel:
 def batches(
     dataset: CompleteHierarchicalDrumDataset, config: TrainConfig, first: int = 0, rank: int = 0, processes: int = 1
 ) -> Iterator[dict[str, Any]]:
-    """Batches from update ``first`` on, without end: each epoch its own permutation of the windows."""
+    """Yield batches from update ``first`` on, without end; each epoch has its own permutation of the windows."""
     per_epoch = max(len(dataset) // config.batch_size, 1)
     epoch = -1
     order = np.arange(0)

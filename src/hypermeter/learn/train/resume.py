@@ -1,10 +1,9 @@
-"""The folder of a run, what it keeps there so that it can go on, and the check that it is the same run that goes on."""
+"""Folder and state of a run, and the check that a run continues with the same settings and data."""
 
 import dataclasses
 import io
 import random
 from collections.abc import Container, Iterable, Sequence
-from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,17 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write, remove_leftovers
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
-from hypermeter.learn.train.config import TrainConfig
+from hypermeter.learn.train.config import CONSTANTS, EARLIER_NAMES, TrainConfig
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 
 CHECKPOINT = "checkpoint.pt"
 
 VERSION = 1
-"""Of what a run keeps. A run of an earlier build has none, and goes on: what its record lacks has its default."""
+"""Version of a run's state. Runs of earlier builds have none, and continue: missing settings have their defaults."""
 
 
 def write_state(state: dict[str, Any], path: Path) -> None:
-    """Write a run's state, with the version, whole or not at all."""
+    """Write a run's state with its version, atomically."""
     content = io.BytesIO()
     torch.save({"version": VERSION, **state}, content)
     with atomic_write(path) as temporary:
@@ -33,10 +32,10 @@ def write_state(state: dict[str, Any], path: Path) -> None:
 
 
 def read_state(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """What a run has kept, or None where there is no run yet.
+    """Return the state of a run, or None where there is none yet.
 
     Raises:
-        HypermeterError: a file that cannot be read, or of a later version.
+        HypermeterError: a file that cannot be read, or of another version.
     """
     if not path.exists():
         return None
@@ -56,7 +55,7 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any] | None:
 
 
 def check_folders(config: TrainConfig) -> None:
-    """Refuse a folder of the run that is the folder of the data, or lies in what is read as data."""
+    """Raise if the folder of the run is the folder of the data, or is in what is read as data."""
     data, out = config.npz_dir.resolve(), config.out.resolve()
     read = [data / "train", data / "validation"] if (data / "train").is_dir() else [data]
     if out == data or any(folder in (out, *out.parents) for folder in read):
@@ -66,7 +65,7 @@ def check_folders(config: TrainConfig) -> None:
 
 
 def make_folder(out: Path, files: Sequence[str]) -> None:
-    """The folder of a run, without what a killed process left of its files.
+    """Make the folder of a run, and remove temporary files of a killed process.
 
     Raises:
         HypermeterError: a path that cannot be a folder.
@@ -82,37 +81,36 @@ def make_folder(out: Path, files: Sequence[str]) -> None:
 
 
 def defaults_of(settings: type) -> dict[str, Any]:
-    """The defaults of a dataclass, by name; fields without one are left out."""
-    found = {}
+    """Return the defaults of a dataclass, by name, of the fields that have one."""
+    defaults = {}
     for field in dataclasses.fields(settings):
         if field.default_factory is not dataclasses.MISSING:
-            found[field.name] = field.default_factory()
+            defaults[field.name] = field.default_factory()
         elif field.default is not dataclasses.MISSING:
-            found[field.name] = field.default
-    return found
+            defaults[field.name] = field.default
+    return defaults
 
 
 def check_same_settings(path: Path, before: dict[str, Any], now: dict[str, Any], defaults: dict[str, Any]) -> None:
-    """Refuse other settings than those that the run in ``path`` was kept with; what it lacks has its default."""
+    """Raise if settings differ from those ``before`` of the run in ``path``; missing ones have their defaults."""
     _check_known(path, before, now)
     before = defaults | before
     for name, value in now.items():
         if value != before[name]:
             raise HypermeterError(
-                f"{path}: a run with {name} {before[name]}, asked for {value}; choose another folder, or its settings"
+                f"{path}: a run with {name} {before[name]}, now {value}; choose another folder, or the same settings"
             )
 
 
-def model_options(path: Path, kept: dict[str, Any]) -> dict[str, Any]:
-    """The options of the model that the run in ``path`` has kept; what it lacks has its default."""
-    parameters = signature(HierarchicalDrumModel).parameters.values()
-    _check_known(path, kept, [parameter.name for parameter in parameters])
-    defaults = {each.name: each.default for each in parameters if each.default is not Parameter.empty}
-    return {name: value for name, value in (defaults | kept).items() if name not in ("grid", "kit")}
+def model_options(path: Path, saved: dict[str, Any]) -> dict[str, Any]:
+    """Return the model's configuration that the run in ``path`` has saved; missing options have their defaults."""
+    defaults = HierarchicalDrumModel(1).config
+    _check_known(path, saved, defaults)
+    return defaults | saved
 
 
-def _check_known(path: Path, kept: Iterable[str], known: Container[str]) -> None:
-    for name in kept:
+def _check_known(path: Path, saved: Iterable[str], known: Container[str]) -> None:
+    for name in saved:
         if name not in known:
             raise HypermeterError(
                 f"{path}: a run with {name}, which this version of hypermeter does not know; update hypermeter, or"
@@ -120,33 +118,43 @@ def _check_known(path: Path, kept: Iterable[str], known: Container[str]) -> None
             )
 
 
-def check_same_run(config: TrainConfig, kept: dict[str, Any], now: dict[str, Any], processes: int) -> None:
-    """Refuse other settings, another kit or grid, other performances or another number of processes than were kept."""
+def earlier_settings(path: Path, saved: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run by their names of today."""
+    settings = {EARLIER_NAMES.get(name, name): value for name, value in saved.items()}
+    for name, constant in CONSTANTS.items():
+        if (value := settings.pop(name, constant)) != constant:
+            raise HypermeterError(f"{path}: a run with {name} {value}, which is {constant} now; choose another folder")
+    return settings
+
+
+def check_same_run(config: TrainConfig, saved: dict[str, Any], now: dict[str, Any], processes: int) -> None:
+    """Raise if settings, kit, grid, performances or number of processes differ from those of the saved run."""
     path = config.out / CHECKPOINT
-    check_same_settings(path, kept["config"], now["config"], defaults_of(TrainConfig))
+    defaults = TrainConfig(config.npz_dir, config.out).to_dict()
+    check_same_settings(path, earlier_settings(path, saved["config"]), now["config"], defaults)
     for name, read in (("kit", Kit.from_dict), ("grid", Grid.from_dict), ("data", str)):
-        before, found = (None if record[name] is None else read(record[name]) for record in (kept, now))
-        if found != before:
+        before, current = (None if record[name] is None else read(record[name]) for record in (saved, now))
+        if current != before:
             what = "other performances" if name == "data" else f"another {name}"
             raise HypermeterError(
                 f"{path}: a run on {what} than in {config.npz_dir}; choose another folder, or the data it began with"
             )
-    if (before := len(kept["random"])) != processes:  # each has its share of a batch, and its own random numbers
+    if (before := len(saved["random"])) != processes:  # Each has its share of a batch, and its own random numbers.
         raise HypermeterError(
-            f"{path}: a run with devices {before}, asked for {processes}; choose another folder, or --devices {before}"
+            f"{path}: a run with devices {before}, now {processes}; choose another folder, or --devices {before}"
         )
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """The state of each random generator of this process: of Python, NumPy, PyTorch, and its CUDA device."""
+    """Return the states of this process's random generators: of Python, NumPy, PyTorch, and its CUDA device."""
     name, key, *rest = np.random.get_state(legacy=True)
-    numpy = (name, np.asarray(key).tolist(), *rest)  # an array is more than torch.load reads
+    numpy = (name, np.asarray(key).tolist(), *rest)  # torch.load reads no arrays
     state = {"python": random.getstate(), "numpy": numpy, "torch": torch.get_rng_state()}
     return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Set the generators that the state tells; one of an earlier build tells PyTorch's alone."""
+    """Set the random generators; a state of an earlier build has PyTorch's alone."""
     torch.set_rng_state(state["torch"].to("cpu", torch.uint8))
     if "python" in state:
         random.setstate(state["python"])
@@ -155,10 +163,10 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
 
 
-def gather(own: Any) -> list[Any]:
-    """What each process has, in the order of their ranks."""
+def gather(value: Any) -> list[Any]:
+    """Return the value of each process, in the order of their ranks."""
     if not torch.distributed.is_initialized():
-        return [own]
-    found = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(found, own)
-    return found
+        return [value]
+    values = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values

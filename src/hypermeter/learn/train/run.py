@@ -1,4 +1,4 @@
-"""The loop: updates, looks at the held-out performances, and what it saves so that it can go on."""
+"""The training loop: updates, evaluations on held-out performances, and the state by which a run continues."""
 
 import contextlib
 import dataclasses
@@ -36,27 +36,31 @@ from hypermeter.model.heads import known_combinations
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 
 FILES = (CHECKPOINT, "best.safetensors", "last.safetensors", "log.csv", "curves.png")
-"""What a run writes, beside ``tensorboard``."""
+"""Files that a run writes, beside ``tensorboard``."""
 LOG_EVERY = 20
 """Updates between rows of the log."""
+GRADIENT_CLIP = 1.0
+"""Largest norm of the gradient."""
+EMA_DECAY = 0.998
+"""Of the averaged weights, which are the ones that are evaluated and saved."""
 
 
 def train(config: TrainConfig) -> Path:
-    """Train a model, or go on with an unfinished run; the folder of the run is the result.
+    """Train a model, or continue an unfinished run, and return the folder of the run.
 
     Raises:
         HypermeterError: data that cannot be read, files of different kits or grids, an unwritable folder, an
-            accelerator that is not there, or a run of other settings or data in ``out``.
-        KeyboardInterrupt: the run was asked to stop (Ctrl-C, SIGTERM), and has saved what it takes to go on.
+            unavailable accelerator, or a run of other settings or data in ``out``.
+        KeyboardInterrupt: a signal stopped the run (Ctrl-C, SIGTERM); its state is saved.
     """
     check_folders(config)
     on_cuda = config.accelerator != "cpu" and torch.cuda.is_available()
     if config.accelerator == "cuda" and config.devices > torch.cuda.device_count():
-        found = torch.cuda.device_count()
+        count = torch.cuda.device_count()
         raise HypermeterError(
-            f"train: {config.devices} CUDA devices asked for, {found} here; pass --accelerator cpu or fewer --devices"
+            f"train: {config.devices} CUDA devices wanted, {count} here; pass --accelerator cpu or fewer --devices"
         )
-    devices = max(config.devices, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # as torchrun says, where it runs this
+    devices = max(config.devices, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # of torchrun
     fabric = Fabric(
         accelerator=config.accelerator,
         devices=devices,
@@ -70,14 +74,14 @@ def train(config: TrainConfig) -> Path:
 
 
 class _Run:
-    """One training run: what is loaded, what is remembered, what is written."""
+    """A training run."""
 
     def __init__(self, fabric: Fabric, config: TrainConfig):
         self.fabric = fabric
-        self.kept = read_state(config.out / CHECKPOINT, fabric.device)
+        self.saved = read_state(config.out / CHECKPOINT, fabric.device)
         options = None
-        if self.kept is not None:
-            options = model_options(config.out / CHECKPOINT, self.kept["model"])
+        if self.saved is not None:
+            options = model_options(config.out / CHECKPOINT, self.saved["model"])
         material = read_material(config, options)
         self.dataset, self.held_out = material.dataset, material.held_out
         self.plans = material.held_out_plans if config.only == "plan" else None
@@ -85,18 +89,20 @@ class _Run:
         start = None
         if options is None and config.init is not None:
             start = read_start(config.init, material)
-            options = start.config | {"dropout": config.dropout, "labels": material.dataset.labels}
+            options = start.config | {"dropout": config.model.dropout, "labels": material.dataset.labels}
             options["use_expression"] = options.get("use_expression", False) or config.only == "expression"
         elif options is None:
-            options = {name: getattr(config, name) for name in (*SHAPE_FIELDS, "dropout")}
-            options |= {"num_drums": material.dataset.num_drums, "labels": material.dataset.labels}
-            options["tracks"] = [each.to_dict() for each in material.dataset.tracks]
-            if config.output == "softmax":
+            options = dataclasses.asdict(config.model) | {
+                "num_drums": material.dataset.num_drums,
+                "labels": material.dataset.labels,
+                "tracks": [track.to_dict() for track in material.dataset.tracks],
+            }
+            if config.model.output == "softmax":
                 options["known"] = known_combinations(torch.from_numpy(material.dataset.packed).float())
         if config.init is not None:
             shape = {name: options[name] for name in SHAPE_FIELDS}
-            names = tuple(each["name"] for each in options["tracks"])
-            config = dataclasses.replace(config, **shape, tracks=names, use_plan=options["labels"] is not None)
+            names = tuple(track["name"] for track in options["tracks"])
+            config = config.replace(**shape, tracks=names, use_plan=options["labels"] is not None)
         self.config = config
         self.identity = {
             "config": config.to_dict(),
@@ -104,25 +110,25 @@ class _Run:
             "grid": material.grid.to_dict(),
             "data": material.fingerprint(),
         }
-        if self.kept is not None:
-            check_same_run(config, self.kept, self.identity, fabric.world_size)
+        if self.saved is not None:
+            check_same_run(config, self.saved, self.identity, fabric.world_size)
         fabric.seed_everything(config.seed, verbose=False)
         self.model, self.average = (
-            HierarchicalDrumModel(**options, grid=material.grid, kit=material.kit) for _ in range(2)
+            HierarchicalDrumModel.from_config(options, material.grid, material.kit) for _ in range(2)
         )
         if start is not None:
             self.model.load_state_dict(self.model.state_dict() | start.state_dict())
         self.average.eval().load_state_dict(self.model.state_dict())
         teachers = [read_start(name, material).to(fabric.device) for name in config.teachers]
         module = DrumModule(self.model, config, teachers)
-        made = module.configure_optimizers()
-        self.scheduler = made["lr_scheduler"]["scheduler"]
-        self.module, self.optimizer = fabric.setup(module, made["optimizer"])
+        optimizers = module.configure_optimizers()
+        self.scheduler = optimizers["lr_scheduler"]["scheduler"]
+        self.module, self.optimizer = fabric.setup(module, optimizers["optimizer"])
         self.module.mark_forward_method("training_step")
         self.average.to(fabric.device)
         self.update, self.best, self.since_best = 0, math.inf, 0
         self.history: list[dict[str, float]] = []
-        self.stop_asked = False
+        self.is_stopping = False
 
     def run(self) -> Path:
         config, fabric = self.config, self.fabric
@@ -131,40 +137,38 @@ class _Run:
         if not self._restore():
             fabric.seed_everything(config.seed + 1 + fabric.global_rank, verbose=False)
         data = batches(self.dataset, config, self.update, fabric.global_rank, fabric.world_size)
-        handlers = {each: signal.signal(each, self._ask_to_stop) for each in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         console = Console(quiet=not fabric.is_global_zero)
-        asked = False
+        is_stopping = False
         try:
             with Progress(*columns, console=console) as progress, self._tensorboard() as board:
                 task = progress.add_task("training", total=config.max_steps, completed=self.update)
                 self.module.train()
-                while self.update < config.max_steps and self.since_best < config.patience and not asked:
+                while self.update < config.max_steps and self.since_best < config.patience and not is_stopping:
                     terms = self._update(next(data))
-                    asked = self._is_asked_to_stop()
+                    is_stopping = self._any_is_stopping()
                     if self.update % LOG_EVERY == 0 or self.update == config.max_steps:
                         row = {"update": self.update, "learning_rate": self.scheduler.get_last_lr()[0]}
                         self._log(row | {name: value.item() for name, value in terms.items()}, board)
-                    if self.update % config.val_every == 0 or self.update == config.max_steps:
-                        self._look(board)
+                    if self.update % config.evaluate_every == 0 or self.update == config.max_steps:
+                        self._evaluate(board)
                         self._save()
-                    elif asked:
+                    elif is_stopping:
                         self._save()
                     best = f", best held-out {self.best:.3f} bits per step" if self.best < math.inf else ""
                     progress.update(task, completed=self.update, description=f"loss {terms['loss'].item():.3f}{best}")
         finally:
-            for each, handler in handlers.items():
-                signal.signal(each, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         fabric.barrier()
-        is_unfinished = asked and self.update < config.max_steps and self.since_best < config.patience
+        is_unfinished = is_stopping and self.update < config.max_steps and self.since_best < config.patience
         if fabric.is_global_zero:
             plot_curves(self.history, config.out / "curves.png")
             if is_unfinished:
-                console.print(f"Stopped at update {self.update} of {config.max_steps}; the same command goes on.")
+                console.print(f"Stopped at update {self.update} of {config.max_steps}; the same command continues.")
             elif self.since_best >= config.patience:
-                console.print(
-                    f"Stopped at update {self.update}: no better on held-out data for {config.patience} looks."
-                )
+                console.print(f"Stopped at update {self.update}: {config.patience} evaluations without improvement.")
             console.print(
                 f"Run in {config.out}: best.safetensors, last.safetensors, log.csv, curves.png", soft_wrap=True
             )
@@ -176,27 +180,26 @@ class _Run:
         batch = {name: value.to(self.fabric.device) if hasattr(value, "to") else value for name, value in batch.items()}
         terms = self.module.training_step(batch, self.update)
         self.fabric.backward(terms["loss"] * self._share(batch))
-        most = self.config.gradient_clip
-        norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=most, error_if_nonfinite=False)
+        norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=GRADIENT_CLIP, error_if_nonfinite=False)
         if not bool(torch.isfinite(torch.as_tensor(norm))):
             raise HypermeterError(f"train: the gradient is not finite at update {self.update}; lower --learning-rate")
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.scheduler.step()
         self.update += 1
-        decay = min(self.config.ema_decay, self.update / (self.update + 9))
+        decay = min(EMA_DECAY, self.update / (self.update + 9))
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(now, 1 - decay)
         return {name: value.detach() for name, value in terms.items()}
 
     def _share(self, batch: dict[str, Any]) -> Tensor | float:
-        """What this process's mean counts in the mean over processes: as many times as it has more steps than they."""
+        """Return the weight of this process's mean in the mean over processes: its steps by their mean number."""
         if self.fabric.world_size == 1:
             return 1.0
-        own = batch["mask"].sum().float()
-        mean: Any = self.fabric.all_reduce(own.clone(), reduce_op="mean")
-        return own / mean
+        steps = batch["mask"].sum().float()
+        mean: Any = self.fabric.all_reduce(steps.clone(), reduce_op="mean")
+        return steps / mean
 
     def _log(self, row: dict[str, float], board: Any) -> None:
         self.history.append(row)
@@ -204,8 +207,8 @@ class _Run:
             for name, value in row.items():
                 board.add_scalar(name, value, row["update"])
 
-    def _look(self, board: Any) -> None:
-        """Evaluate the averaged weights on held-out performances, and keep them where they are the best."""
+    def _evaluate(self, board: Any) -> None:
+        """Evaluate the averaged weights on held-out performances, and save them if they are the best."""
         if not self.held_out:
             improved = True
         else:
@@ -218,24 +221,23 @@ class _Run:
 
     @torch.no_grad()
     def _held_out_bits(self) -> float:
-        """Bits per step; where expression is learnt, of a hit's velocity and offset."""
+        """Return bits per step; where expression is learnt, bits per hit of velocity and offset."""
         if self.config.only != "expression":
             return bits_per_step(self.average, self.held_out, self.plans)
         nats = hits = 0.0
         for item in self.items:
-            found = expression_nats(
-                self.average, {name: self.fabric.to_device(each[None]) for name, each in item.items()}
-            )
-            nats, hits = nats + found[0].item(), hits + found[1].item()
+            batch = {name: self.fabric.to_device(tensor[None]) for name, tensor in item.items()}
+            item_nats, item_hits = expression_nats(self.average, batch)
+            nats, hits = nats + item_nats.item(), hits + item_hits.item()
         return nats / max(hits, 1) / math.log(2)
 
     def _save_weights(self, name: str) -> None:
-        looks = (row for row in self.history if row["update"] == self.update and "held_out_bits_per_step" in row)
-        notes = {"update": self.update, "held_out_bits_per_step": next(looks, {}).get("held_out_bits_per_step")}
+        bits = [row.get("held_out_bits_per_step") for row in self.history if row["update"] == self.update]
+        notes = {"update": self.update, "held_out_bits_per_step": bits[-1] if bits else None}
         self.average.save(self.config.out / name, notes | {"config": self.config.to_dict()})
 
     def _save(self) -> None:
-        """The last weights, the log, and all that it takes to go on."""
+        """Save the last weights, the log, and the state by which the run continues."""
         random = gather(random_state(self.fabric.device))
         if not self.fabric.is_global_zero:
             return
@@ -257,8 +259,8 @@ class _Run:
         write_state(state, self.config.out / CHECKPOINT)
 
     def _restore(self) -> bool:
-        """Whether there was a run to go on with."""
-        state, self.kept = self.kept, None
+        """Restore the saved state; return whether there was one."""
+        state, self.saved = self.saved, None
         if state is None:
             return False
         self.model.load_state_dict(state["module"])
@@ -267,23 +269,23 @@ class _Run:
         self.scheduler.load_state_dict(state["scheduler"])
         self.update, self.best, self.since_best = state["update"], state["best"], state["since_best"]
         self.history = state["history"]
-        own = state["random"][self.fabric.global_rank]
-        if isinstance(own, Tensor):  # a run of an earlier build, which kept the rest of the first process alone
-            own = {"torch": own}
+        random = state["random"][self.fabric.global_rank]
+        if isinstance(random, Tensor):  # of an earlier build, which saved no other generators of all processes
+            random = {"torch": random}
             if self.fabric.device.type == "cuda" and state["random_cuda"]:
-                own["cuda"] = state["random_cuda"][self.fabric.device.index or 0]
-        set_random_state(own, self.fabric.device)
+                random["cuda"] = state["random_cuda"][self.fabric.device.index or 0]
+        set_random_state(random, self.fabric.device)
         return True
 
-    def _ask_to_stop(self, *_: Any) -> None:
-        self.stop_asked = True
+    def _stop(self, *_: Any) -> None:
+        self.is_stopping = True
 
-    def _is_asked_to_stop(self) -> bool:
-        """Whether any process was, so that all stop at the same update."""
+    def _any_is_stopping(self) -> bool:
+        """Return whether any process is to stop, so that all stop at the same update."""
         if self.fabric.world_size == 1:
-            return self.stop_asked
-        asked: Any = self.fabric.all_reduce(torch.tensor(float(self.stop_asked)), reduce_op="sum")
-        return bool(asked > 0)
+            return self.is_stopping
+        stopping: Any = self.fabric.all_reduce(torch.tensor(float(self.is_stopping)), reduce_op="sum")
+        return bool(stopping > 0)
 
     def _tensorboard(self) -> Any:
         if not self.fabric.is_global_zero:

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from hypermeter.core.errors import HypermeterError
 
 REPEAT = 0.5
-"""Log odds that a recalled hit adds, before training."""
+"""Initial weight of recalled hits in the log odds."""
 
 Groups = tuple[tuple[int, int], ...]
-"""First column of each track, and the one after its last; they follow the voices without a gap."""
+"""First column of each track, and the one after its last; tracks follow the voices."""
 
 
 def log_norm(logits: Float[Tensor, "*B W"], groups: Groups = ()) -> Float[Tensor, "*B"]:
-    """log of the sum of exp(x . logits) over all x that can be: of voices, and of tracks."""
+    """Return the log of the sum of exp(x . logits) over all possible x."""
     voices = logits[..., : groups[0][0]] if groups else logits
     total = F.softplus(voices).sum(-1)
     for group in groups:
@@ -26,12 +26,12 @@ def log_norm(logits: Float[Tensor, "*B W"], groups: Groups = ()) -> Float[Tensor
 
 
 def draw_hits(probs: Float[Tensor, "*S"], generator: torch.Generator | None) -> Float[Tensor, "*S"]:
-    """1 with each probability, else 0."""
+    """Return samples of Bernoullis."""
     return (torch.rand(probs.shape, generator=generator, device=probs.device) < probs).to(probs.dtype)
 
 
 def choose(log_weights: Float[Tensor, "*B K"], generator: torch.Generator | None) -> Int[Tensor, "*B"]:
-    """One of K by weights that need not be normalised."""
+    """Return an index in 0..K - 1 for each row; weights need not be normalised."""
     flat = log_weights.softmax(-1).reshape(-1, log_weights.shape[-1])
     return torch.multinomial(flat, 1, generator=generator).view(log_weights.shape[:-1])
 
@@ -59,28 +59,28 @@ class Mixture:
 
     @property
     def voices(self) -> "Mixture":
-        """The voices alone, tracks summed out."""
+        """Return the distribution of the voices, with tracks marginalised out."""
         return self.only(0, self.num_voices)
 
     def only(self, start: int, stop: int) -> "Mixture":
-        """Some voices, whole tracks, or both alone, by their columns; all others are summed out."""
+        """Return the distribution of some columns, with all others marginalised out; tracks must be whole."""
         groups = tuple((first - start, last - start) for first, last in self.groups if start <= first and last <= stop)
         return Mixture(self.log_weights, self.logits[..., start:stop], groups)
 
     def log_prob(self, x: Float[Tensor, "*B W"]) -> Float[Tensor, "*B"]:
-        """Nats. A product of Bernoullis is linear in x: sum_v x_v logit_v - softplus(logit_v)."""
+        """Return log p(x) in nats. For each component it is linear in x: sum_v x_v logit_v - softplus(logit_v)."""
         scores = (self.logits @ x.to(self.logits.dtype)[..., None])[..., 0] - log_norm(self.logits, self.groups)
         return (self.log_weights + scores).logsumexp(-1)
 
     @property
     def probs(self) -> Float[Tensor, "*B W"]:
-        """Marginal probability of a hit of each voice, and of each column of a track."""
+        """Marginal probability of each column."""
         parts = [self.logits[..., : self.num_voices].sigmoid()]
         parts += [F.pad(self.logits[..., slice(*group)], (1, 0)).softmax(-1)[..., 1:] for group in self.groups]
         return (self.log_weights.exp()[..., None] * torch.cat(parts, -1)).sum(-2)
 
     def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "*B W"]:
-        """One draw of each row."""
+        """Return a sample of each row."""
         component = choose(self.log_weights, generator)
         logits = self.logits.gather(-2, component[..., None, None].expand(*component.shape, 1, self.logits.shape[-1]))
         logits = logits[..., 0, :]
@@ -98,7 +98,7 @@ class MixtureHead(nn.Module):
         hidden_dim: size of the features.
         num_drums: voices, and columns of tracks.
         num_components: K.
-        num_recalled: patterns recalled with the features, each of which moves the voices' log odds in each component.
+        num_recalled: recalled patterns, each with a weight in the log odds of each component.
         groups: the columns of tracks.
     """
 
@@ -116,7 +116,7 @@ class MixtureHead(nn.Module):
         self.num_drums, self.num_components, self.groups = num_drums, num_components, groups
         self.num_scores = num_components * (1 + num_drums)
         self.project = nn.Linear(hidden_dim, self.num_scores)
-        with torch.no_grad():  # components that start alike stay alike; drums are mostly silent
+        with torch.no_grad():  # Components that start alike stay alike; drums are mostly silent.
             self.project.bias[num_components:].uniform_(-4, 0)
         self.repeat = None
         if num_recalled:

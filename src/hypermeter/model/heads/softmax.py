@@ -1,4 +1,4 @@
-"""A categorical over the combinations that were seen, and an escape for the others."""
+"""A categorical over known combinations, and an escape for the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class SoftmaxWithEscape:
         return weights[..., :-1] @ self.known.to(weights.dtype) + weights[..., -1:] * self.logits.sigmoid()
 
     def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "*B V"]:
-        """One draw of each row."""
+        """Return a sample of each row."""
         which = choose(self.log_probs_known, generator)
         escape = draw_hits(self.logits.sigmoid(), generator)
         escaped = which == len(self.known)
@@ -58,12 +58,12 @@ class SoftmaxHead(nn.Module):
     Args:
         hidden_dim: size of the features.
         num_drums: voices.
-        known: combinations, each a sequence of V values 0 or 1 (``known_combinations`` finds them in training data);
-            left out, all of them, for at most MOST_ENUMERATED_VOICES voices.
-        num_recalled: patterns recalled with the features, each of which moves the voices' log odds.
+        known: combinations, each a sequence of V values 0 or 1 (see ``known_combinations``); None is all of them, for
+            at most MOST_ENUMERATED_VOICES voices.
+        num_recalled: recalled patterns, each with a weight in the log odds.
 
     Raises:
-        HypermeterError: known is left out with more voices, or is not distinct combinations of the voices.
+        HypermeterError: ``known`` is None with more voices, or is not distinct combinations of the voices.
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class SoftmaxHead(nn.Module):
         if known is None and num_drums > MOST_ENUMERATED_VOICES:
             raise HypermeterError(f"softmax over {num_drums} voices: give the combinations in use as known=")
         listed = combinations(num_drums).clone() if known is None else torch.as_tensor(known, dtype=torch.float32)
-        sound = listed.dim() == 2 and listed.shape[1] == num_drums and len(listed) > 0
-        if not (sound and ((listed == 0) | (listed == 1)).all() and len(listed.unique(dim=0)) == len(listed)):
+        fits = listed.dim() == 2 and listed.shape[1] == num_drums and len(listed) > 0
+        if not (fits and ((listed == 0) | (listed == 1)).all() and len(listed.unique(dim=0)) == len(listed)):
             raise HypermeterError(
                 f"softmax: known of shape {tuple(listed.shape)}, expected one or more combinations, each once, "
                 f"of {num_drums} values 0 or 1"
