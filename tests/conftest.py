@@ -7,6 +7,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 CHECKED = (
@@ -15,3 +16,6 @@ CHECKED = (
 )  # fmt: skip
 
 install_import_hook([f"hypermeter.{module}" for module in CHECKED], "beartype.beartype")
+
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
