@@ -811,9 +811,9 @@ def test_the_command_serves_and_ends_on_ctrl_c(player):
             )
             guide = (Path(__file__).parents[1] / "docs" / "server.md").read_text("utf-8")
             (code,) = re.findall(r"^```py\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
-            told = {}
-            exec(code.replace("http://127.0.0.1:8000", address.rstrip("/")), told)
-            assert len(told["new"]["hits"][0]) == 64 and told["other"]["hits"][0][:4] == [1, 0, 0, 0]
+            names = {}
+            exec(code.replace("http://127.0.0.1:8000", address.rstrip("/")), names)
+            assert len(names["new_bars"]["hits"][0]) == 64 and names["varied"]["hits"][0][:4] == [1, 0, 0, 0]
             with httpx.stream("POST", f"{address}api/generate/stream", json={"bars": 200}, timeout=20) as streaming:
                 assert json.loads(next(streaming.iter_lines()))["bar"] == 0
             until = time.monotonic() + 20  # what was streamed ends with its client
