@@ -30,7 +30,7 @@ from hypermeter.play.humanize import humanize
 from hypermeter.play.loading import load_player
 from hypermeter.play.locks import lock_all_but, lock_voices
 from hypermeter.play.plan import FILL, KINDS, NUMBERS, make_plan, plan_bars, plan_of
-from hypermeter.play.request import InfillOptions, PlanOptions, SamplingOptions
+from hypermeter.play.request import InfillOptions, PlanOptions, SamplingOptions, check
 
 
 @pytest.fixture(scope="module")
@@ -826,3 +826,18 @@ def test_a_groove_that_cannot_be_filled_is_said_before_it_is(model, primer):
     ):
         with pytest.raises(HypermeterError, match=words):
             fill_groove(model, pattern, told, **SMALL, **options)
+
+
+def test_what_is_no_groove_is_refused_in_one_line(asking):
+    with pytest.raises(HypermeterError, match="primer is 'beat.mid', expected a Groove; .*read_midi"):
+        continue_groove(asking, "beat.mid", 1)
+
+
+def test_guidance_without_conditions_changes_nothing(asking):
+    first, second = (continue_groove(asking, None, 2, SamplingOptions(guidance=guidance)) for guidance in (0.0, 2.0))
+    assert first == second
+
+
+def test_an_error_names_the_option_as_it_was_given():
+    with pytest.raises(HypermeterError, match="^--vary is 1.3, expected from 0 to 1$"):
+        check("strength", 1.3, "--vary")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.play.infill import Infilled, _resample, effective_sample_size, infill, vary
+from hypermeter.play.infill import InfillResult, _resample, effective_sample_size, infill, vary
 from hypermeter.play.locks import Locks, lock_ending
 from hypermeter.play.plan import Plan, make_plan, plan_of
 from hypermeter.play.request import InfillOptions, SamplingOptions
@@ -226,10 +226,10 @@ def test_the_effective_sample_size_is_between_one_and_the_particles():
 
 def test_too_few_effective_particles_are_told():
     sizes = np.full(4, 9.0)
-    assert Infilled(hits(4), sizes, 0.0, 16).warning == ""
+    assert InfillResult(hits(4), sizes, 0.0, 16).warning == ""
     sizes[2] = 1.25
-    assert "effective sample size 1.2 of 16 particles at step 2" in Infilled(hits(4), sizes, 0.0, 16).warning
-    assert Infilled(hits(4), np.ones(4), 0.0, 1).warning == ""  # one was asked for
+    assert "effective sample size 1.2 of 16 particles at step 2" in InfillResult(hits(4), sizes, 0.0, 16).warning
+    assert InfillResult(hits(4), np.ones(4), 0.0, 1).warning == ""  # one was asked for
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from hypermeter.core.errors import HypermeterError
 from hypermeter.model import expression as in_torch
 from hypermeter.model.playing import TorchNetwork
-from hypermeter.play.expressing import OFFSET, VELOCITY, Performer
+from hypermeter.play.expressing import OFFSET, VELOCITY, ExpressionSampler
 from hypermeter.play.player import Player
 from models import make, model, music, player
 
@@ -53,7 +53,7 @@ class Fixed:
 
 def drawn(dist, temperature=1.0, hits=None, known=None, seed=0, position=1):
     rows = len(dist.log_weights)
-    performer = Performer(dist, rows, 100.0, seed, temperature)
+    performer = ExpressionSampler(dist, rows, 100.0, seed, temperature)
     hits = np.ones((rows, dist.num_drums)) if hits is None else hits
     return performer.play(np.zeros((rows, 1), np.float32), hits, position, known)
 

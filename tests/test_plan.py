@@ -118,7 +118,11 @@ def test_what_is_not_said_is_open():
     [
         ({"sections": "verse:x"}, "label:bars"),
         ({"sections": "verse:0"}, "label:bars"),
-        ({"sections": " "}, "no label in it"),
+        ({"sections": " "}, "no label"),
+        ({"sections": "verse 4 chorus 4"}, "'4', expected label:bars, as in verse:4, chorus:4"),
+        ({"sections": "verse=2 fill=1"}, "'verse=2', expected label:bars, as in verse:4, chorus:4"),
+        ({"sections": "rok:2"}, "'rok'.* rock.*expected label:bars"),
+        ({"sections": "fil:1"}, "'fil'.* fill.*expected label:bars"),
         ({"sections": "bridge:2"}, "verse, chorus, rock, jazz, beat, fill"),
         ({"sections": "verse:2", "bars": 3}, "2 bars, bars is 3"),
         ({"style": "polka"}, "rock, jazz"),
@@ -357,3 +361,9 @@ def test_a_text_of_more_bars_than_anyone_plays_is_refused_before_it_is_read_out(
         with pytest.raises(HypermeterError, match="sections: ") as caught:
             make_plan({"section": list(LETTERS)}, sections=text)
         assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("text", ["rok:2", "fil:1", "verse:1 Rocks:1"])
+def test_a_misspelt_label_is_no_name_of_a_section(text):
+    with pytest.raises(HypermeterError, match="did you mean"):
+        make_plan({"section": list(LETTERS), "style": ["rock"], "fill": ["beat", "fill"]}, sections=text)

@@ -11,7 +11,7 @@ from hypermeter.model import heads
 from hypermeter.model.playing import distribution_of
 from hypermeter.play.arithmetic import first_above, gelu, gelu_tanh, logsumexp, one_over_one_plus_exp, softplus
 from hypermeter.play.distribution import CANDIDATES, Categorical, Mixture, combinations
-from hypermeter.play.random import HITS, Stream
+from hypermeter.play.random import HITS, RandomStream
 
 ROWS, DRAWS = 3, 20_000
 KNOWN = np.array([[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 1, 0], [1, 1, 0, 1]], np.uint8)
@@ -87,7 +87,7 @@ def assert_drawn_as(found, every, wanted, errors=5.0):
 
 
 def uniforms_for(dist, draws=DRAWS):
-    return Stream(1, HITS, draws, dist.num_uniforms).at(0)
+    return RandomStream(1, HITS, draws, dist.num_uniforms).at(0)
 
 
 def repeated(dist, row=0, draws=DRAWS):

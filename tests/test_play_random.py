@@ -15,7 +15,7 @@ from hypermeter.play.random import (
     MOST_ROWS,
     RESAMPLING,
     VARIATION,
-    Stream,
+    RandomStream,
     choose_seed,
     generator,
     threefry,
@@ -57,7 +57,7 @@ def test_known_answers_of_threefry(key, counter, answer):
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1, 2**32 + 7, MOST_SEED])
 @pytest.mark.parametrize("purpose", [HITS, EXPRESSION, RESAMPLING, VARIATION])
 def test_numbers_are_those_of_the_counter_in_the_documents(seed, purpose):
-    stream = Stream(seed, purpose, 3, 5)
+    stream = RandomStream(seed, purpose, 3, 5)
     for step in (0, 1, 1000, 2**31):
         wanted = [[reference(seed, purpose, row, step, index) for index in range(5)] for row in range(3)]
         assert stream.at(step).tolist() == wanted
@@ -65,23 +65,23 @@ def test_numbers_are_those_of_the_counter_in_the_documents(seed, purpose):
 
 def test_numbers_do_not_depend_on_what_else_is_asked_for():
     """On more rows or numbers, on the order of the steps, and on where blocks of them begin."""
-    few, many = Stream(5, HITS, 2, 3), Stream(5, HITS, 700, 11)
+    few, many = RandomStream(5, HITS, 2, 3), RandomStream(5, HITS, 700, 11)
     steps = [0, 1, BLOCK, BLOCK - 1, 3 * BLOCK + 1, 2, *range(BLOCK // 4 - 2, BLOCK // 4 + 2), 0]
     kept = {step: few.at(step).copy() for step in steps}
     for step in steps:
         assert np.array_equal(many.at(step)[:2, :3], kept[step])
-        assert np.array_equal(Stream(5, HITS, 2, 3).at(step), kept[step]) and np.array_equal(few.at(step), kept[step])
+        assert np.array_equal(RandomStream(5, HITS, 2, 3).at(step), kept[step]) and np.array_equal(few.at(step), kept[step])
 
 
 def test_numbers_of_a_row_go_on_at_the_next_step():
-    wanted = np.concatenate([Stream(9, VARIATION, 3, MOST_NUMBERS).at(step)[2] for step in range(2)])
+    wanted = np.concatenate([RandomStream(9, VARIATION, 3, MOST_NUMBERS).at(step)[2] for step in range(2)])
     assert np.array_equal(uniforms(9, VARIATION, MOST_NUMBERS + 40, row=2), wanted[: MOST_NUMBERS + 40])
     assert len(uniforms(9, VARIATION, 0)) == 0
 
 
 def test_numbers_are_uniform():
-    drawn = Stream(3, HITS, 100, 11).at(0).ravel()
-    drawn = np.concatenate([drawn, *(Stream(3, HITS, 100, 11).at(step).ravel() for step in range(1, 60))])
+    drawn = RandomStream(3, HITS, 100, 11).at(0).ravel()
+    drawn = np.concatenate([drawn, *(RandomStream(3, HITS, 100, 11).at(step).ravel() for step in range(1, 60))])
     assert drawn.min() >= 0 and drawn.max() < 1
     counts, expected = np.histogram(drawn, 64, (0, 1))[0], len(drawn) / 64
     chi_square = ((counts - expected) ** 2 / expected).sum()
@@ -93,13 +93,13 @@ def spread(**varied):
     fixed = {"seed": 7, "purpose": HITS, "row": 0, "step": 0, "index": 0}
     (name, values), length = next(iter(varied.items())), 4000
     if name in ("row", "index"):
-        rows = Stream(7, HITS, 12, 12)
+        rows = RandomStream(7, HITS, 12, 12)
         every = np.stack([rows.at(step) for step in range(length)])
         return every[:, list(values), 0].T if name == "row" else every[:, 0, list(values)].T
     found = []
     for value in values:
         own = fixed | {name: value}
-        stream = Stream(own["seed"], own["purpose"], 1, 1)
+        stream = RandomStream(own["seed"], own["purpose"], 1, 1)
         found.append([stream.at(own["step"] + step)[0, 0] for step in range(length)])
     return np.array(found)
 
@@ -146,7 +146,7 @@ def test_a_seed_is_chosen_where_none_is_given():
 
 @pytest.mark.parametrize("seed", [-1, MOST_SEED + 1, 0.5, "1", True])
 def test_what_is_no_seed_is_said_in_one_line(seed):
-    for call in (lambda: choose_seed(seed), lambda: Stream(seed, HITS, 1, 1)):
+    for call in (lambda: choose_seed(seed), lambda: RandomStream(seed, HITS, 1, 1)):
         with pytest.raises(HypermeterError, match="seed is "):
             call()
 
@@ -154,10 +154,10 @@ def test_what_is_no_seed_is_said_in_one_line(seed):
 @pytest.mark.parametrize(("rows", "numbers"), [(0, 1), (1, 0), (MOST_ROWS + 1, 1), (1, MOST_NUMBERS + 1)])
 def test_too_many_rows_or_numbers_are_said_in_one_line(rows, numbers):
     with pytest.raises(HypermeterError, match=f"{rows} rows of {numbers} numbers, expected 1 to {MOST_ROWS}"):
-        Stream(1, HITS, rows, numbers)
+        RandomStream(1, HITS, rows, numbers)
 
 
 def test_the_last_row_and_number_have_counters_of_their_own():
-    stream = Stream(2, VARIATION, MOST_ROWS, 2)
+    stream = RandomStream(2, VARIATION, MOST_ROWS, 2)
     assert stream.at(3)[-1].tolist() == [reference(2, VARIATION, MOST_ROWS - 1, 3, index) for index in range(2)]
     assert uniforms(2, VARIATION, MOST_NUMBERS)[-1] == reference(2, VARIATION, 0, 0, MOST_NUMBERS - 1)

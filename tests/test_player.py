@@ -10,9 +10,9 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.kit import load_kit
 from hypermeter.play.loading import kit_of, load_player
 from hypermeter.play.locks import Locks, lock_ending
-from hypermeter.play.moment import Moment
 from hypermeter.play.plan import Plan, make_plan
 from hypermeter.play.request import SamplingOptions
+from hypermeter.play.state import PlayerState
 from models import LABELS, MODELS, PLANNED, make, music, player
 from test_play_distribution import all_steps, assert_drawn_as, table
 
@@ -208,13 +208,13 @@ def test_locks_of_later_steps_do_not_change_the_draws_before_them(made):
 def test_music_in_parts_of_any_length_is_the_music_at_once_with_velocity_and_timing(name):
     own = player(name)
     rules = own.rules(SamplingOptions(0.9, seed=6), PLAN)
-    start = own.moment(100.0, PLAN)
+    start = own.initial_state(100.0, PLAN)
     whole, end = own.play(start, 24, rules, 100.0)
     parts, moment = [], start
     for steps in (1, 7, 0, 12, 4):
         part, moment = own.play(moment, steps, rules, 100.0)
         parts.append(part)
-        assert isinstance(moment, Moment)
+        assert isinstance(moment, PlayerState)
     for field in ("hits", "velocity", "offset"):
         assert np.array_equal(np.concatenate([getattr(part, field) for part in parts]), getattr(whole, field))
     assert moment.position == end.position == 24 and start.position == 0
@@ -222,7 +222,7 @@ def test_music_in_parts_of_any_length_is_the_music_at_once_with_velocity_and_tim
     if own.has_expression:
         velocity, offset = own.perform(whole.hits, 100.0, seed=6)
         assert np.allclose(whole.velocity, velocity, atol=1e-6) and np.allclose(whole.offset, offset, atol=1e-6)
-        heard = own.heard(start, whole.hits[:9], whole.velocity[:9], whole.offset[:9], 100.0)
+        heard = own.feed(start, whole.hits[:9], whole.velocity[:9], whole.offset[:9], 100.0)
         rest, _ = own.play(heard, 15, rules, 100.0)
         assert np.array_equal(rest.velocity, whole.velocity[9:]) and np.array_equal(rest.hits, whole.hits[9:])
     else:
@@ -249,13 +249,13 @@ def test_work_that_is_watched_can_be_ended():
     ("options", "words"),
     [
         ({"length": -1}, "length is -1, expected 0 steps or more"),
-        ({"rows": 0}, "rows is 0, expected at least 1 piece"),
+        ({"rows": 0}, "rows is 0, expected at least 1"),
         ({"primer": np.zeros((4, 9))}, r"primer of shape \(4, 9\), expected \(steps, 3\)"),
         ({"primer": np.zeros(4)}, r"primer of shape \(4,\)"),
         ({"primer": np.full((4, 3), 0.5)}, "primer: values other than 0 and 1"),
         ({"primer": np.full((4, 3), math.nan)}, "primer: values other than 0 and 1"),
         ({"context": np.full((4, 3), 2)}, "context: values other than 0 and 1"),
-        ({"context": np.zeros((3, 4, 3)), "primer": PRIMER}, r"primer of shape \(2, 13, 3\), .* each of 3 pieces"),
+        ({"context": np.zeros((3, 4, 3)), "primer": PRIMER}, r"primer of shape \(2, 13, 3\), .* each of 3 rows"),
         ({"sampling": SamplingOptions(bias={"cowbell": 1.0})}, "bias: no voice 'cowbell' in the model; it has 0, 1, 2"),
         ({"locks": Locks(np.ones((3, 2, 3)), np.ones((3, 2, 3)))}, "locks: 3 rows of 3 columns, expected 1 or 1"),
         ({"locks": Locks(np.ones((2, 4)), np.ones((2, 4)))}, "locks: 1 rows of 4 columns"),
@@ -270,11 +270,11 @@ def test_what_does_not_fit_is_said_in_one_line(options, words):
 
 def test_parts_that_do_not_fit_are_said_in_one_line():
     own = player("gru")
-    moment, rules = own.moment(100.0), own.rules(SamplingOptions())
+    moment, rules = own.initial_state(100.0), own.rules(SamplingOptions())
     with pytest.raises(HypermeterError, match="steps is -1"):
         own.play(moment, -1, rules, 100.0)
     with pytest.raises(HypermeterError, match=r"velocity or offset of shape \(3, 3\), expected \(4, 3\)"):
-        own.heard(moment, PRIMER[0, :4], np.zeros((3, 3)), np.zeros((4, 3)), 100.0)
+        own.feed(moment, PRIMER[0, :4], np.zeros((3, 3)), np.zeros((4, 3)), 100.0)
     with pytest.raises(HypermeterError, match="a state of 2 rows, expected 3"):
         own.generate(2, state=own.start(2), rows=3)
 

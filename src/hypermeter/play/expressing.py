@@ -14,7 +14,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.limits import LEAST_TEMPERATURE
 from hypermeter.play.arithmetic import gelu_tanh, log_softmax, sigmoid, softplus
 from hypermeter.play.layers import Linear, Recurrent, Weights
-from hypermeter.play.random import EXPRESSION, Stream
+from hypermeter.play.random import EXPRESSION, RandomStream
 from hypermeter.play.request import check
 
 Array = NDArray[np.float64]
@@ -73,7 +73,7 @@ VELOCITY, OFFSET = Bins(1, 127, 127), Bins(-32, 64, 64)
 """Of MIDI velocity but 0, which is silence; of a step, 2 ms in sixteenths at 120 bpm, less than anybody hears."""
 
 
-class Played(Protocol):
+class ExpressionDistribution(Protocol):
     """How the hits of a step may be played: weights of components (B, K), and the logistics of velocity and offset.
 
     `logistics` gives mean and scale of each component, (B, K, V); `of` those of one component a row, (B, V).
@@ -179,7 +179,7 @@ class ExpressionNetwork:
 
 
 class Logistics:
-    """`Played` of an `ExpressionNetwork`, made as far as it is asked for."""
+    """`ExpressionDistribution` of an `ExpressionNetwork`, made as far as it is asked for."""
 
     def __init__(self, network: ExpressionNetwork, inner: Single):
         self._network, self._inner = network, inner
@@ -212,7 +212,7 @@ Known = tuple[Array, Array]
 """Velocity and offset (B, V) of hits that are played already, NaN where they are to be drawn."""
 
 
-class Performer:
+class ExpressionSampler:
     """Draws how the hits of pieces side by side are played, one step after another.
 
     Args:
@@ -238,7 +238,7 @@ class Performer:
         self.expression, self.temperature = expression, temperature
         self.state = expression.start(rows) if state is None else state
         self.tempo = np.full(rows, tempo_bpm, np.float32)
-        self.stream = Stream(seed, EXPRESSION, rows, 1 + 2 * expression.num_drums)
+        self.stream = RandomStream(seed, EXPRESSION, rows, 1 + 2 * expression.num_drums)
 
     def play(
         self, features: Single, hits: NDArray[Any], position: int, known: Known | None = None
@@ -272,7 +272,9 @@ class Performer:
         _, state = self.expression.listen(features, hits, self.tempo, self.state, position)
         self.state = self.expression.hear(hits, velocity, offset, state, position)
 
-    def _draw(self, dist: Played, hits: NDArray[Any], uniforms: Array, known: Known | None) -> list[Array]:
+    def _draw(
+        self, dist: ExpressionDistribution, hits: NDArray[Any], uniforms: Array, known: Known | None
+    ) -> list[Array]:
         log_weights = dist.log_weights
         if known is not None:
             log_weights = _given(dist, hits, known)
@@ -289,7 +291,7 @@ class Performer:
         return values
 
 
-def _given(dist: Played, hits: NDArray[Any], known: Known) -> Array:
+def _given(dist: ExpressionDistribution, hits: NDArray[Any], known: Known) -> Array:
     """Return the weights of the components given how some hits are played."""
     total = dist.log_weights
     if all(np.isnan(value[hits > 0]).all() for value in known):

@@ -1,4 +1,4 @@
-"""Infill: music around cells that are fixed, also where these come later. Sequential Monte Carlo on the model's state.
+"""Infill: sample the free cells given the locked ones, earlier and later, by sequential Monte Carlo on model states.
 
 The piece is one of many particles that are played side by side. A step's free cells are drawn given its locked ones; a
 particle weighs as much as the model finds the locked cells likely after what that particle has played. Where few
@@ -19,7 +19,7 @@ from hypermeter.play.arithmetic import log_softmax, logsumexp
 from hypermeter.play.locks import Locks
 from hypermeter.play.plan import Plan, plan_of
 from hypermeter.play.player import Player
-from hypermeter.play.random import RESAMPLING, VARIATION, Stream, choose_seed, uniforms
+from hypermeter.play.random import RESAMPLING, VARIATION, RandomStream, choose_seed, uniforms
 from hypermeter.play.request import InfillOptions, SamplingOptions, check
 
 FEWEST_EFFECTIVE = 2
@@ -27,16 +27,16 @@ FEWEST_EFFECTIVE = 2
 
 
 @dataclass(frozen=True)
-class Infilled:
-    """Music around locks, and how well the particles stood for it.
+class InfillResult:
+    """Result of an infill.
 
     Args:
         hits: (T, W), T the steps of the locks.
         effective_sample_size: (T,), 1 / sum of squared weights of the particles when the step had been weighed and
-            before any were forked; `particles` where there was nothing to weigh.
+            before any were forked; `particles` where nothing was locked.
         log_evidence: estimate of log p(locked cells | what was heard), nats; its exponential is unbiased. Cells beyond
             the horizon are not in it.
-        particles: played side by side.
+        particles: number of particles.
     """
 
     hits: NDArray[np.uint8]
@@ -46,12 +46,12 @@ class Infilled:
 
     @property
     def smallest(self) -> float:
-        """The least of the effective sample sizes."""
+        """The smallest effective sample size of any step."""
         return float(self.effective_sample_size.min(initial=self.particles))
 
     @property
     def warning(self) -> str:
-        """One line where the particles were too few, otherwise nothing."""
+        """One line if the particles were too few, otherwise ""."""
         if self.smallest >= min(FEWEST_EFFECTIVE, self.particles):
             return ""
         return (
@@ -70,7 +70,7 @@ def infill(
     context: ArrayLike | None = None,
     plan: Plan | None = None,
     infilling: InfillOptions = InfillOptions(),
-) -> Infilled:
+) -> InfillResult:
     """Fill the free cells of one piece, given the locked ones of the same, earlier and later steps.
 
     As it stands the target is the model's own posterior, p(free cells | locked cells, what was heard), which the
@@ -87,23 +87,23 @@ def infill(
     Args:
         player: a model.
         locks: of one row, from the first new step on; they end the piece.
-        primer: hits (T0, W); heard, not given back.
-        sampling: how free cells are drawn.
-        context: hits heard before the primer.
-        plan: what is asked of each bar, from the first of all that is heard.
-        infilling: how many particles, and how far they look ahead. One particle does not know of later locks.
+        primer: hits (T0, W) before the locks; not in the result.
+        sampling: how free cells are sampled.
+        context: hits before the primer.
+        plan: counted from the first bar of context and primer.
+        infilling: number of particles and horizon. One particle does not depend on later locks.
 
     Raises:
         HypermeterError: an argument that does not fit.
     """
-    locks.check(1, player.width)
+    locks.check(1, player.width, track_groups(player.num_drums, player.tracks))
     rules, particles = player.rules(sampling, plan), infilling.particles
     first, last, weighed = _span(locks, infilling.horizon_bars, player.grid.steps_per_bar)
     state = player.start(1, plan)
     for hits in (context, primer):
         if hits is not None:
             state = player.listen(hits, state)
-    hits_of, resampling = rules.stream(particles, player.width), Stream(rules.seed, RESAMPLING, 1, 1)
+    hits_of, resampling = rules.stream(particles, player.width), RandomStream(rules.seed, RESAMPLING, 1, 1)
     steps = locks.num_steps
     made = np.zeros((1, steps, player.width), np.uint8)
     sizes = np.full(steps, float(particles))
@@ -131,7 +131,7 @@ def infill(
         made[:, step] = x
         if step + 1 < steps:
             state = player.hear(x, state)
-    return Infilled(made[0], sizes, log_evidence + float(log_weights[0]), particles)
+    return InfillResult(made[0], sizes, log_evidence + float(log_weights[0]), particles)
 
 
 def _span(locks: Locks, horizon_bars: int | None, steps_per_bar: int) -> tuple[int, int, int]:
@@ -165,21 +165,21 @@ def vary(
     context: ArrayLike | None = None,
     plan: Plan | None = None,
     infilling: InfillOptions = InfillOptions(),
-) -> Infilled:
-    """Play a groove a little or quite differently.
+) -> InfillResult:
+    """Return a variation of a groove.
 
-    A share `strength` of its chunks, of one beat and one voice (or track) each, is drawn anew given all others. With
+    A share `strength` of its chunks, of one beat and one voice (or track) each, is sampled anew given all others. With
     the same seed the chunks of a smaller strength are among those of a larger.
 
     Args:
         player: a model.
         hits: (T, W), the groove, from a bar line on.
-        strength: 0 gives the groove itself, 1 a new one.
-        sampling: how cells are drawn; its seed also orders the chunks. Guidance counts for nothing.
+        strength: in [0, 1]; 0 returns the groove itself, 1 a new one.
+        sampling: how cells are sampled; its seed also orders the chunks. Guidance has no effect.
         keep: columns that stay as they are.
-        context: hits heard before.
-        plan: what is asked of each bar; left out, of a model with labels, what is measured in the groove.
-        infilling: how many particles, and how far they look ahead.
+        context: hits before the groove.
+        plan: counted from the first bar of the context; for a model with labels, by default what is measured in it.
+        infilling: number of particles and horizon.
 
     Raises:
         HypermeterError: as `infill`; a strength outside [0, 1], a column that the model does not have, no steps.

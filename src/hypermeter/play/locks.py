@@ -1,6 +1,6 @@
-"""Cells that are fixed, hit or silence: a kick that stays, bars that are written anew, an ending to lead to."""
+"""Locks, cells that stay fixed: a kick that stays, all bars but those to replace, an ending."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,11 @@ from hypermeter.core.grid import Grid
 
 @dataclass(frozen=True)
 class Locks:
-    """Cells that are fixed, from the first new step on. After the last step nothing is locked.
+    """Cells that are fixed, hit or silence, from the first new step on. After the last step nothing is locked.
 
     Args:
-        known: (T, W) or (B, T, W), which cells are.
-        values: of the same shape, 0 or 1; read where known.
+        known: (T, W) or (B, T, W), whether a cell is locked.
+        values: of the same shape, 0 or 1; read where `known`.
 
     Raises:
         HypermeterError: shapes that differ, a locked cell that is neither 0 nor 1.
@@ -29,32 +29,37 @@ class Locks:
     def __post_init__(self) -> None:
         known, values = np.asarray(self.known, bool), np.asarray(self.values)
         if known.ndim not in (2, 3) or known.shape != values.shape:
-            found = f"known {known.shape}, values {values.shape}"
-            raise HypermeterError(f"locks: {found}, expected both (steps, columns) or (pieces, steps, columns)")
+            shapes = f"known {known.shape}, values {values.shape}"
+            raise HypermeterError(f"locks: {shapes}, expected both (steps, columns) or (rows, steps, columns)")
         fixed = values[known]
         if not ((fixed == 0) | (fixed == 1)).all():
             raise HypermeterError("locks: a locked cell that is neither 0 nor 1; lock hits or silence")
         object.__setattr__(self, "known", known if known.ndim == 3 else known[None])
-        whole = np.where(known, values, 0).astype(np.uint8)
-        object.__setattr__(self, "values", whole if whole.ndim == 3 else whole[None])
+        values = np.where(known, values, 0).astype(np.uint8)
+        object.__setattr__(self, "values", values if values.ndim == 3 else values[None])
 
     @property
     def num_steps(self) -> int:
         return self.known.shape[1]
 
-    def check(self, rows: int, width: int) -> None:
-        """Raise `HypermeterError` if the locks are not for 1 or `rows` pieces of `width` columns."""
-        if self.known.shape[0] not in (1, rows) or self.known.shape[2] != width:
-            found = f"{self.known.shape[0]} rows of {self.known.shape[2]} columns"
-            raise HypermeterError(f"locks: {found}, expected 1 or {rows} rows of {width} columns, as the model plays")
+    def check(self, rows: int, width: int, groups: Iterable[tuple[int, int]] = ()) -> None:
+        """Raise `HypermeterError` if the locks do not fit a model.
 
-    def row(self, number: int) -> "Locks":
-        """Return the locks of one piece."""
-        own = slice(None) if len(self.known) == 1 else slice(number, number + 1)
-        return Locks(self.known[own], self.values[own])
+        Args:
+            rows: batch size; locks of 1 row fit any.
+            width: columns of a step.
+            groups: first column of each track and the one after its last, of which a step locks one to a note at most.
+        """
+        if self.known.shape[0] not in (1, rows) or self.known.shape[2] != width:
+            shape = f"{self.known.shape[0]} rows of {self.known.shape[2]} columns"
+            raise HypermeterError(f"locks: {shape}, expected 1 or {rows} rows of {width} columns, as the model has")
+        for start, stop in groups:
+            if (steps := np.argwhere(self.values[..., start:stop].sum(-1) > 1)).size:
+                where = f"step {steps[0, 1]}, columns {start} to {stop - 1}"
+                raise HypermeterError(f"locks: two notes of one track at {where}, counted from 0; lock one of them")
 
     def at(self, step: int, rows: int) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | None:
-        """Return which cells of a step are locked, and to what, for so many rows; `None` where none is."""
+        """Return whether each cell of a step is locked, and the values, both (rows, W); `None` where none is."""
         if step >= self.num_steps or not self.known[:, step].any():
             return None
         shape = (rows, self.known.shape[2])
@@ -62,7 +67,7 @@ class Locks:
 
 
 def lock_voices(hits: ArrayLike, columns: Sequence[int]) -> Locks:
-    """Lock the given columns of hits (T, W) or (B, T, W) as they are; the others are free: keep my kick.
+    """Lock the given columns of hits (T, W) or (B, T, W) as they are; the others are free.
 
     Raises:
         HypermeterError: a column that the hits do not have.
@@ -76,7 +81,7 @@ def lock_voices(hits: ArrayLike, columns: Sequence[int]) -> Locks:
 
 
 def lock_all_but(hits: ArrayLike, bars: Sequence[int], grid: Grid) -> Locks:
-    """Lock all as it is but the given bars, counted from 0, which are free.
+    """Lock all bars of hits (T, W) or (B, T, W) as they are but the given ones, counted from 0, which are free.
 
     Raises:
         HypermeterError: a bar that the hits do not have.
@@ -86,13 +91,13 @@ def lock_all_but(hits: ArrayLike, bars: Sequence[int], grid: Grid) -> Locks:
     size, length = grid.steps_per_bar, -(-values.shape[-2] // grid.steps_per_bar)
     for bar in bars:
         if not 0 <= bar < length:
-            raise HypermeterError(f"locks: bar {bar}, counted from 0, expected one of the {length} that there are")
+            raise HypermeterError(f"locks: bar {bar}, counted from 0, expected 0 to {length - 1}")
         known[..., bar * size : (bar + 1) * size, :] = False
     return Locks(known, values)
 
 
 def lock_ending(length: int, hits: ArrayLike) -> Locks:
-    """Lock hits (T, W) or (B, T, W) that follow `length` free steps: continue to this ending.
+    """Lock an ending, hits (T, W) or (B, T, W), after `length` free steps.
 
     Raises:
         HypermeterError: a length below 0.
@@ -107,10 +112,10 @@ def lock_ending(length: int, hits: ArrayLike) -> Locks:
 
 
 def combine(*locks: Locks) -> Locks:
-    """Return what any of them locks, as long as the longest.
+    """Return the union of locks, as long as the longest.
 
     Raises:
-        HypermeterError: nothing given, or a cell that two of them lock to different values.
+        HypermeterError: no locks, or a cell that two of them lock to different values.
     """
     if not locks:
         raise HypermeterError("locks: none to combine, expected at least one")

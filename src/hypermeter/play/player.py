@@ -1,7 +1,7 @@
-"""A model that plays: hits drawn after what was heard, with the velocity and timing of a drummer.
+"""The player: samples hits from a model, step by step, and their velocity and offset.
 
-Every door plays through `Player`: the command line, Python, the server, live playing, notebooks. The same seed, model
-and request give the same music in all of them.
+Command line, Python, server, live playing and notebooks use `Player`; the same seed, model and options give the same
+music in all of them.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,25 +16,25 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.groove import DEFAULT_VELOCITY
 from hypermeter.core.kit import Kit
 from hypermeter.core.tracks import Track, track_groups
-from hypermeter.play.expressing import Performer
+from hypermeter.play.expressing import ExpressionSampler
 from hypermeter.play.locks import Locks
-from hypermeter.play.moment import Hits, Moment, Part, Single
 from hypermeter.play.network import Network, State
 from hypermeter.play.plan import Labels, Plan
 from hypermeter.play.random import choose_seed
 from hypermeter.play.request import SamplingOptions
 from hypermeter.play.rules import Rules
+from hypermeter.play.state import Hits, Passage, PlayerState, Single
 from hypermeter.play.steering import check_plan
 
 
 @dataclass(frozen=True)
 class Player:
-    """A model and what it needs to play.
+    """The engine with a model.
 
     Args:
-        network: computes.
+        network: the model.
         name: of the model, for messages.
-        before_step: called before each step that is heard; it may raise to end the work.
+        before_step: called before each step; it may raise to end the work.
     """
 
     network: Network
@@ -74,7 +74,7 @@ class Player:
 
     @property
     def has_expression(self) -> bool:
-        """Whether it has learnt velocity and offset."""
+        """Whether the model has learnt velocity and offset."""
         return self.network.expression is not None
 
     # ------------------------------------------------------------------ hearing
@@ -83,18 +83,18 @@ class Player:
         """Return the state before the first step.
 
         Args:
-            rows: pieces side by side.
-            plan: what is asked of each bar from the first on, of 1 row or `rows`.
+            rows: batch size.
+            plan: of 1 row or `rows`, from the first bar on.
 
         Raises:
             HypermeterError: a plan that does not fit.
         """
         if rows < 1:
-            raise HypermeterError(f"rows is {rows}, expected at least 1 piece")
+            raise HypermeterError(f"rows is {rows}, expected at least 1")
         return self.under(self.network.start(rows), plan)
 
     def under(self, state: State, plan: Plan | None) -> State:
-        """Return the state under another plan, whose first bar is the first that was ever heard."""
+        """Return the state under another plan, which is counted from the first bar of all."""
         if plan is None:
             return state.under(None)
         return state.under(self.network.embed(check_plan(plan, self.labels, len(state))))
@@ -130,7 +130,7 @@ class Player:
         array = np.asarray(hits)
         whole = array[None] if array.ndim == 2 else array
         if whole.ndim != 3 or whole.shape[2] != self.width or len(whole) not in (1, rows):
-            expected = f"(steps, {self.width}), or one for each of {rows} pieces"
+            expected = f"(steps, {self.width}), or as many for each of {rows} rows"
             raise HypermeterError(f"{what} of shape {array.shape}, expected {expected}")
         if not ((whole == 0) | (whole == 1)).all():
             raise HypermeterError(f"{what}: values other than 0 and 1, expected hits and silences")
@@ -144,7 +144,7 @@ class Player:
 
         Args:
             hits: (T, W) or (B, T, W).
-            plan: what is asked, of 1 row or B.
+            plan: of 1 row or B.
 
         Returns:
             (T,) or (B, T).
@@ -162,7 +162,7 @@ class Player:
     # ------------------------------------------------------------------ drawing hits
 
     def rules(self, sampling: SamplingOptions, plan: Plan | None = None) -> Rules:
-        """Return the rules that a request asks for, its seed chosen; guidance counts where the plan asks anything.
+        """Return the sampling rules, with a seed; the guidance is 0 unless the plan has conditions beside the tempo.
 
         Raises:
             HypermeterError: a bias of a voice that the model does not have.
@@ -188,25 +188,25 @@ class Player:
         rows: int | None = None,
         state: State | None = None,
     ) -> Iterator[Hits]:
-        """Yield steps (rows, W) without end, each drawn from the model given all before it.
+        """Yield steps (rows, W) without end, each sampled given all before it.
 
         The cost of a step does not grow with what came before.
 
         Args:
-            primer: hits, (T, W) or (rows, T, W); heard, not given back. It should begin on a bar line.
-            sampling: how steps are drawn.
-            context: hits heard before the primer, of any length.
-            plan: what is asked of each bar, counted from the first bar of all that is heard.
-            locks: cells that are fixed, from the first new step on. The other cells of their step are drawn given them,
-                exactly; steps before them do not know of them, for which there is `infill`.
-            rows: pieces side by side; left out, as many as there are primers, contexts or rows of the state.
-            state: to go on from, with the plan that it has; a plan beside it takes the place of that one. Guidance
-                counts only where the plan is given here.
+            primer: hits, (T, W) or (rows, T, W), of music to continue; not yielded. It should begin on a bar line.
+            sampling: how steps are sampled.
+            context: hits before the primer, of any length.
+            plan: counted from the first bar of context and primer.
+            locks: from the first new step on. The other cells of a step are sampled given its locks, exactly; earlier
+                steps do not depend on them, for which there is `infill`.
+            rows: batch size; by default that of the state, else of primer and context.
+            state: to continue from, with its plan, which `plan` replaces if given. Guidance has an effect only with
+                `plan`.
 
         Raises:
             HypermeterError: an argument that does not fit.
         """
-        rows = rows_of(rows, state, primer, context)
+        rows = batch_size_of(rows, state, primer, context)
         if state is None:
             state = self.start(rows, plan)
         elif plan is not None:
@@ -215,7 +215,7 @@ class Player:
             raise HypermeterError(f"a state of {len(state)} rows, expected {rows}")
         rules = self.rules(sampling, plan)
         if locks is not None:
-            locks.check(rows, self.width)
+            locks.check(rows, self.width, track_groups(self.num_drums, self.tracks))
         heard = [
             self.columns(hits, rows, name)
             for name, hits in (("context", context), ("primer", primer))
@@ -252,19 +252,13 @@ class Player:
 
         Args:
             length: at least 0.
-            primer: heard, not given back.
-            sampling: how steps are drawn.
-            context: heard before the primer.
-            plan: what is asked.
-            locks: cells that are fixed.
-            rows: pieces side by side.
-            state: to go on from.
+            primer, sampling, context, plan, locks, rows, state: see `stream`.
             on_step: called with the number of each new step, from 0, and the step (rows, W).
         """
         if length < 0:
             raise HypermeterError(f"length is {length}, expected 0 steps or more")
         steps = self.stream(primer, sampling, context=context, plan=plan, locks=locks, rows=rows, state=state)
-        made = np.zeros((rows_of(rows, state, primer, context), length, self.width), np.uint8)
+        made = np.zeros((batch_size_of(rows, state, primer, context), length, self.width), np.uint8)
         for number in range(length):
             made[:, number] = next(steps)
             if on_step is not None:
@@ -273,24 +267,24 @@ class Player:
 
     # ------------------------------------------------------------------ music with velocity and timing, part by part
 
-    def moment(self, tempo_bpm: float, plan: Plan | None = None, expression: bool = True) -> Moment:
-        """Return the moment before the first step of one piece.
+    def initial_state(self, tempo_bpm: float, plan: Plan | None = None, expression: bool = True) -> PlayerState:
+        """Return the player state before the first step of one piece.
 
         Args:
             tempo_bpm: quarter notes a minute, NaN where unknown.
-            plan: what is asked of each bar.
-            expression: whether hits are played with the velocity and offset that the model has learnt, if it has.
+            plan: of 1 row.
+            expression: whether hits get velocity and offset from the model, if it has learnt them.
         """
         own = self.network.expression
-        return Moment(self.start(1, plan), own.start(1) if expression and own is not None else None)
+        return PlayerState(self.start(1, plan), own.start(1) if expression and own is not None else None)
 
-    def heard(
-        self, moment: Moment, hits: ArrayLike, velocity: ArrayLike, offset: ArrayLike, tempo_bpm: float
-    ) -> Moment:
-        """Return the moment after music was heard, with its velocity and timing.
+    def feed(
+        self, player_state: PlayerState, hits: ArrayLike, velocity: ArrayLike, offset: ArrayLike, tempo_bpm: float
+    ) -> PlayerState:
+        """Return the player state after music, with its velocity and offset.
 
         Args:
-            moment: before it.
+            player_state: before it.
             hits: (T, W).
             velocity: (T, V), NaN where unknown.
             offset: (T, V), likewise, in steps.
@@ -300,25 +294,27 @@ class Player:
             HypermeterError: hits, velocity or offset of another shape.
         """
         columns = self.columns(hits, 1, "primer")[0]
-        state, voices = moment.state, self.num_drums
-        performer = self._performer(moment, tempo_bpm, 0)
+        state, voices = player_state.state, self.num_drums
+        expression_sampler = self._performer(player_state, tempo_bpm, 0)
         loudness, shift = np.asarray(velocity, np.float32), np.asarray(offset, np.float32)
         if wrong := [values.shape for values in (loudness, shift) if values.shape != (len(columns), voices)]:
             raise HypermeterError(f"velocity or offset of shape {wrong[0]}, expected ({len(columns)}, {voices})")
         for step, x in enumerate(columns[:, None]):
-            if performer is not None:
+            if expression_sampler is not None:
                 own = loudness[None, step], shift[None, step]
-                performer.hear(state.features, x[:, :voices], state.position, *own)
+                expression_sampler.hear(state.features, x[:, :voices], state.position, *own)
             state = self.hear(x, state)
-        return Moment(state, None if performer is None else performer.state)
+        return PlayerState(state, None if expression_sampler is None else expression_sampler.state)
 
-    def play(self, moment: Moment, steps: int, rules: Rules, tempo_bpm: float) -> tuple[Part, Moment]:
-        """Return the next steps of one piece, and the moment after them.
+    def play(
+        self, player_state: PlayerState, steps: int, rules: Rules, tempo_bpm: float
+    ) -> tuple[Passage, PlayerState]:
+        """Return the next steps of one piece, and the player state after them.
 
         Args:
-            moment: before them; it stays as it is.
+            player_state: before them; it stays as it is.
             steps: at least 0.
-            rules: of the hits; its seed is that of velocity and timing too.
+            rules: of sampling; their seed is also that of velocity and offset.
             tempo_bpm: quarter notes a minute, NaN where unknown.
 
         Raises:
@@ -326,25 +322,29 @@ class Player:
         """
         if steps < 0:
             raise HypermeterError(f"steps is {steps}, expected 0 or more")
-        state, voices = moment.state, self.num_drums
-        performer = self._performer(moment, tempo_bpm, rules.seed)
+        state, voices = player_state.state, self.num_drums
+        expression_sampler = self._performer(player_state, tempo_bpm, rules.seed)
         uniforms = rules.stream(1, self.width)
         hits = np.zeros((steps, self.width), np.uint8)
         velocity, offset = np.zeros((2, steps, voices), np.float32)
         for step in range(steps):
             x = self.draw(state, rules, uniforms.at(state.position))
             hits[step] = x[0]
-            if performer is None:
+            if expression_sampler is None:
                 velocity[step] = DEFAULT_VELOCITY * x[0, :voices]
             else:
-                (velocity[step],), (offset[step],) = performer.play(state.features, x[:, :voices], state.position)
+                (velocity[step],), (offset[step],) = expression_sampler.play(
+                    state.features, x[:, :voices], state.position
+                )
             state = self.hear(x, state)
-        return Part(hits, velocity, offset), Moment(state, None if performer is None else performer.state)
+        return Passage(hits, velocity, offset), PlayerState(
+            state, None if expression_sampler is None else expression_sampler.state
+        )
 
-    def _performer(self, moment: Moment, tempo_bpm: float, seed: int) -> Performer | None:
-        if moment.expression is None:
+    def _performer(self, player_state: PlayerState, tempo_bpm: float, seed: int) -> ExpressionSampler | None:
+        if player_state.expression is None:
             return None
-        return Performer(self.network.expression, 1, tempo_bpm, seed, state=moment.expression)
+        return ExpressionSampler(self.network.expression, 1, tempo_bpm, seed, state=player_state.expression)
 
     def perform(
         self,
@@ -355,7 +355,7 @@ class Player:
         temperature: float = 1.0,
         known: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> tuple[Single, Single]:
-        """Return velocity and offset of all hits, each step drawn after the steps before.
+        """Return velocity and offset of all hits, sampled step by step.
 
         Args:
             hits: (T, W) or (B, T, W); or of the voices alone, where tracks are silent.
@@ -377,7 +377,7 @@ class Player:
             array = np.concatenate([array, np.zeros((*array.shape[:-1], self.width - self.num_drums))], -1)
         rows = len(array) if array.ndim == 3 else 1
         columns, voices = self.columns(array, rows, "hits"), self.num_drums
-        performer = Performer(self.network.expression, rows, tempo_bpm, choose_seed(seed), temperature)
+        expression_sampler = ExpressionSampler(self.network.expression, rows, tempo_bpm, choose_seed(seed), temperature)
         shape = (rows, columns.shape[1], voices)
         told = None
         if known is not None:
@@ -389,7 +389,7 @@ class Player:
         state, played = self.network.start(rows), np.zeros((2, *shape), np.float32)
         for step in range(shape[1]):
             own = None if told is None else (told[0][:, step], told[1][:, step])
-            played[:, :, step] = performer.play(state.features, columns[:, step, :voices], step, own)
+            played[:, :, step] = expression_sampler.play(state.features, columns[:, step, :voices], step, own)
             if step + 1 < shape[1]:
                 state = self.hear(columns[:, step], state)
         velocity, offset = played if array.ndim == 3 else played[:, 0]
@@ -400,7 +400,7 @@ class Player:
         return replace(self, before_step=before_step)
 
 
-def rows_of(rows: int | None, state: State | None, *heard: ArrayLike | None) -> int:
+def batch_size_of(rows: int | None, state: State | None, *heard: ArrayLike | None) -> int:
     """Return the batch size: that which is given, else of the state, else of what is heard, else 1."""
     if rows is not None:
         return rows

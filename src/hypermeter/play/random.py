@@ -15,7 +15,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.limits import MOST_SEED, check_seed
 
 HITS, EXPRESSION, RESAMPLING, VARIATION, CANDIDATES = range(5)
-"""What a number is drawn for."""
+"""Purposes of random numbers."""
 
 MOST_ROWS = 2**16
 MOST_NUMBERS = 2**13
@@ -56,7 +56,7 @@ def choose_seed(seed: int | None) -> int:
     return int(seed)
 
 
-class Stream:
+class RandomStream:
     """The uniform numbers of one purpose, for rows side by side.
 
     Args:
@@ -104,7 +104,7 @@ def uniforms(seed: int, purpose: int, number: int, row: int = 0) -> NDArray[np.f
     parts = []
     for step in range(-(-number // MOST_NUMBERS)):
         length = min(number - step * MOST_NUMBERS, MOST_NUMBERS)
-        parts.append(Stream(seed, purpose, row + 1, length).at(step)[row])
+        parts.append(RandomStream(seed, purpose, row + 1, length).at(step)[row])
     return np.concatenate(parts) if parts else np.zeros(0)
 
 

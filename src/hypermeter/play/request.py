@@ -1,4 +1,4 @@
-"""What a user may ask of music that is drawn, with its bounds and defaults: the one home of both.
+"""Options of sampling, infill and plans, with their bounds and defaults.
 
 The command line, the server's JSON, OSC and the page take names, bounds and defaults from here.
 """
@@ -13,12 +13,12 @@ from hypermeter.core.limits import MOST_BIAS, MOST_GUIDANCE, MOST_SEED
 
 @dataclass(frozen=True)
 class Bound:
-    """The least and the greatest value of a number.
+    """Range of a number.
 
     Args:
-        least, most: both may be taken.
-        is_open: the least may not be taken.
-        is_whole: whole numbers only.
+        least, most: both included.
+        is_open: whether `least` is excluded.
+        is_whole: whether only whole numbers are allowed.
     """
 
     least: float
@@ -57,24 +57,24 @@ BOUNDS = {
     "horizon_bars": Bound(0, 65_536, is_whole=True),
     "bars": Bound(1, 10_000, is_whole=True),
 }
-"""Name of a number that can be asked for -> its bounds."""
+"""Name of an option that is a number -> its bounds."""
 
 
-def check(name: str, value: Any) -> None:
-    """Raise `HypermeterError` if a number that can be asked for is out of its bounds."""
-    BOUNDS[name].check(name, value)
+def check(name: str, value: Any, shown: str | None = None) -> None:
+    """Raise `HypermeterError` if an option is out of its `BOUNDS`; the message calls it `shown`, by default `name`."""
+    BOUNDS[name].check(shown or name, value)
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How steps are drawn.
+    """How steps are sampled.
 
     Args:
-        temperature: 1 plays as learnt, less is safer, more is wilder, 0 always takes the likeliest.
-        top_p: keep only the likeliest combinations of voices that together hold this probability.
-        bias: voice -> number added to its log odds; more than 0 is busier.
-        guidance: how much further a plan is followed than the model does by itself: 0 is as learnt, 2 is strict. It
-            counts only where something beyond the tempo is asked of some bar.
+        temperature: in [0, 10]; 1 samples from the model's distribution, 0 takes the likeliest combination of voices.
+        top_p: in (0, 1]; sample among the likeliest combinations that together have this probability.
+        bias: voice -> number added to the log odds of its hits; above 0 there are more of them.
+        guidance: in [0, 100], strength of the plan: 0 follows it as learnt, 2 strictly. Any value is allowed without a
+            plan; it has an effect only if the plan sets a condition beside the tempo for some bar.
         seed: the same seed gives the same music; `None` chooses one at random.
 
     Raises:
@@ -98,12 +98,12 @@ class SamplingOptions:
 
 @dataclass(frozen=True)
 class InfillOptions:
-    """How much work is spent on what is locked at later steps.
+    """How infill takes locks of later steps into account.
 
     Args:
-        particles: played side by side where something later is locked. More come closer to the model's own choice and
-            take longer; the effective sample size tells whether they are enough.
-        horizon_bars: bars after the last free one that have a say in it; `None` takes all, which is exact.
+        particles: number of particles. More approximate the model's distribution better and take longer; the effective
+            sample size says whether they are enough.
+        horizon_bars: bars after the last free one whose locks count; `None` counts all, which is exact.
 
     Raises:
         HypermeterError: a number out of its bounds.
@@ -120,12 +120,12 @@ class InfillOptions:
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What is asked of the new bars, of a model that was trained with labels; what is left out is open.
+    """Conditions of the new bars, for a model that was trained with labels; those that are `None` are open.
 
     Args:
         sections: a text of labels with numbers of bars, "intro:4 verse:8 fill:1 chorus:8", or the label of each bar;
             see `plan.make_plan`.
-        style: one of the model's styles, for all bars that name none.
+        style: one of the model's styles, for all bars for which `sections` has none.
         fill: whether each bar is a fill.
         density: share of cells with a hit, of all bars, or a curve over them.
         offbeat: share of hits off the beat, likewise.
@@ -149,7 +149,7 @@ class PlanOptions:
                 continue
             points = [value] if isinstance(value, int | float) else list(value)
             if not points:
-                raise HypermeterError(f"{name} of no numbers, expected at least one")
+                raise HypermeterError(f"{name} has no numbers, expected at least one")
             for point in points:
                 check(name, point)
         if self.tempo_bpm is not None:
@@ -157,16 +157,16 @@ class PlanOptions:
 
     @property
     def names(self) -> list[str]:
-        """The wishes that are given, but the tempo, which is told in any case."""
+        """Names of the conditions that are set, without the tempo, which is set in any case."""
         return [item.name for item in fields(self) if getattr(self, item.name) is not None and item.name != "tempo_bpm"]
 
 
 def bounds_record() -> dict[str, Any]:
-    """Return `BOUNDS` by the names of their fields, and the defaults of what is asked, as JSON holds them."""
+    """Return `BOUNDS` by the names of their fields, and the defaults of the options, for JSON."""
     defaults = {
         item.name: item.default
-        for request in (SamplingOptions, InfillOptions)
-        for item in fields(request)
+        for options in (SamplingOptions, InfillOptions)
+        for item in fields(options)
         if isinstance(item.default, int | float)
     }
     return {"bounds": {name: asdict(bound) for name, bound in BOUNDS.items()}, "defaults": defaults}

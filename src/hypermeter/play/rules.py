@@ -9,7 +9,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.limits import LEAST_TEMPERATURE
 from hypermeter.play.arithmetic import first_above, log_softmax
 from hypermeter.play.distribution import Distribution, Mixture
-from hypermeter.play.random import CANDIDATES, HITS, Stream, generator
+from hypermeter.play.random import CANDIDATES, HITS, RandomStream, generator
 from hypermeter.play.request import SamplingOptions
 
 Array = NDArray[np.float64]
@@ -57,9 +57,9 @@ class Rules:
         """Whether a draw from the distribution itself will do, so that combinations need not be listed."""
         return self.temperature == self.top_p == 1 and self.guidance == 0
 
-    def stream(self, rows: int, width: int) -> Stream:
+    def stream(self, rows: int, width: int) -> RandomStream:
         """Return the numbers of hits that `draw` takes, for so many rows."""
-        return Stream(self.seed, HITS, rows, 1 + width)
+        return RandomStream(self.seed, HITS, rows, 1 + width)
 
     def weigh(self, dist: Distribution, lock: Lock) -> tuple[Array, Distribution]:
         """Return log p(locked cells), (B,), and the distribution given them, which a plain draw may take.

@@ -1,4 +1,4 @@
-"""Music of one piece, part by part: what was played, and the moment after it."""
+"""Music of one piece, passage by passage, and the player state after each."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ Single = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Part:
+class Passage:
     """Some steps of music of one piece.
 
     Args:
@@ -28,12 +28,12 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Moment:
-    """All that a model remembers of one piece before a step, as a value: it can be kept, and played on from again.
+class PlayerState:
+    """All that a player remembers of one piece before a step, as a value: it can be kept, and continued from again.
 
     Args:
         state: of the network.
-        expression: state of its expression; `None` where hits are played without.
+        expression: state of its expression; `None` without.
     """
 
     state: State
@@ -41,5 +41,5 @@ class Moment:
 
     @property
     def position(self) -> int:
-        """Steps heard since the beginning."""
+        """Number of steps so far."""
         return self.state.position
