@@ -62,6 +62,11 @@ bench: .venv/stamp
 	$(BIN)/python benchmarks/speed/run.py --npz-dir bench/out/npz/train --plot bench/out/cost_per_step.png
 	$(BIN)/python benchmarks/speed/metrics.py
 
+# A sample of mutants of each group of modules, and the score; MUTATION="losses --sample 0" takes all of one group.
+mutation: .venv/stamp
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[mutation]"
+	$(BIN)/python tests/mutation.py $(MUTATION)
+
 clean:
 	rm -rf .venv .venv-player .pytest_cache .ruff_cache .hypothesis bench/out demo
 

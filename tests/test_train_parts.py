@@ -66,6 +66,7 @@ def test_a_model_can_learn_one_part_after_the_other(data, start, tmp_path):
     assert second.expression is not None
 
 
+@pytest.mark.slow
 def test_what_is_asked_is_learnt(data, start, tmp_path):
     taught = load(train(config_of(data, tmp_path, init=str(start), only="plan", max_steps=60, learning_rate=2e-2)))
     counts = {}
@@ -76,6 +77,7 @@ def test_what_is_asked_is_learnt(data, start, tmp_path):
     assert counts["rock"] > 1.3 * counts["jazz"]
 
 
+@pytest.mark.slow
 def test_how_hits_are_played_is_learnt(data, start, tmp_path):
     short = config_of(data, tmp_path / "short", init=str(start), only="expression", max_steps=2, evaluate_every=1)
     long = config_of(data, tmp_path / "long", init=str(start), only="expression", max_steps=60, learning_rate=2e-2)

@@ -94,6 +94,7 @@ def batch_of(steps):
     return {"step": hits, "bar": bar, "phrase": phrase, "mask": mask}
 
 
+@pytest.mark.slow
 def test_the_likelihood_of_what_teachers_draw_is_the_cross_entropy_with_their_mean(tmp_path):
     teachers = [some_model(tmp_path / f"{seed}.safetensors", seed, grid=Grid()) for seed in (1, 2)]
     module, batch = taught_module(teachers), batch_of(16)
