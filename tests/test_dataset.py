@@ -15,11 +15,11 @@ from hypermeter.core.kit import Kit, Voice, load_kit
 from hypermeter.learn.dataset import (
     CompleteHierarchicalDrumDataset,
     collate,
-    common_kit_and_grid,
     get_complete_rl_dataloader,
     read_kit_and_grid,
     read_meta,
     read_sequence,
+    read_shared_kit_and_grid,
 )
 
 
@@ -243,6 +243,7 @@ def test_the_loader_gives_the_same_order_for_the_same_seed_and_another_each_epoc
     assert not torch.equal(one[0], other[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["spawn", "fork"])
 def test_workers_give_what_the_process_itself_gives(tmp_path, way):
     save(tmp_path, sequence=random_hits(200))
@@ -366,7 +367,7 @@ def test_an_unknown_kit_or_a_bad_grid_in_meta_is_refused_by_file_name(tmp_path):
 def test_the_kit_and_grid_of_many_files_are_one(tmp_path):
     paths = [save(tmp_path, f"{name}.npz", **meta(kit="gm10", grid=Grid(3).to_dict())) for name in "ab"]
     paths.append(save(tmp_path, "c.npz", **meta(kit=load_kit("gm10").to_dict(), grid=Grid(3).to_dict())))
-    assert common_kit_and_grid(paths) == (load_kit("gm10"), Grid(3))
+    assert read_shared_kit_and_grid(paths) == (load_kit("gm10"), Grid(3))
 
 
 @pytest.mark.parametrize(
@@ -384,12 +385,12 @@ def test_the_kit_and_grid_of_many_files_are_one(tmp_path):
 def test_a_file_of_another_kit_or_grid_is_named(tmp_path, values, message):
     paths = [save(tmp_path, "a.npz", **meta(kit="gm10")), save(tmp_path, "b.npz", **meta(**values))]
     with pytest.raises(HypermeterError, match=r"b\.npz: " + message):
-        common_kit_and_grid(paths)
+        read_shared_kit_and_grid(paths)
 
 
 def test_a_kit_given_is_that_of_files_that_name_none(tmp_path):
     paths = [save(tmp_path, "a.npz", **meta(kit="gm10")), save(tmp_path, "b.npz")]
-    assert common_kit_and_grid(paths, "gm10") == (load_kit("gm10"), Grid())
+    assert read_shared_kit_and_grid(paths, "gm10") == (load_kit("gm10"), Grid())
 
 
 # Metres.
@@ -409,10 +410,10 @@ def test_metres_of_one_length_of_bar_are_mixed_only_where_that_is_asked_for(tmp_
     with pytest.raises(HypermeterError, match=r"b\.npz: 6/8, and .*a\.npz is 3/4; keep metres apart"):
         CompleteHierarchicalDrumDataset(tmp_path, steps_per_bar=12)
     with pytest.raises(HypermeterError, match="prepare all on one grid, or train and evaluate with --mix-metres"):
-        common_kit_and_grid(sorted(tmp_path.glob("*.npz")))
+        read_shared_kit_and_grid(sorted(tmp_path.glob("*.npz")))
     mixed = CompleteHierarchicalDrumDataset(tmp_path, steps_per_bar=12, mix_metres=True)
     assert collate([mixed[0], mixed[1]])["bar"].shape == (2, 4, 2)
-    assert common_kit_and_grid(sorted(tmp_path.glob("*.npz")), mix_metres=True)[1] == three
+    assert read_shared_kit_and_grid(sorted(tmp_path.glob("*.npz")), mix_metres=True)[1] == three
 
 
 def test_bars_of_different_lengths_are_never_mixed(tmp_path):
@@ -421,4 +422,4 @@ def test_bars_of_different_lengths_are_never_mixed(tmp_path):
     with pytest.raises(HypermeterError, match=r"b\.npz: bars of 12 steps, expected 16; pass its steps_per_bar"):
         CompleteHierarchicalDrumDataset(tmp_path, mix_metres=True)
     with pytest.raises(HypermeterError, match="prepare all on one grid$"):
-        common_kit_and_grid(sorted(tmp_path.glob("*.npz")), mix_metres=True)
+        read_shared_kit_and_grid(sorted(tmp_path.glob("*.npz")), mix_metres=True)
