@@ -3,7 +3,6 @@
 The shipped model is taken from the page, which has it gzipped; the others are exported, which takes seconds each.
 """
 
-import fcntl
 import gzip
 import shutil
 from functools import cache
@@ -13,6 +12,7 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 import hypermeter
 from hypermeter.core.grid import Grid
@@ -68,8 +68,7 @@ def model(name: str) -> HierarchicalDrumModel:
 def folder(name: str) -> Path:
     path = _PLACE[0] / "exports" / name
     path.parent.mkdir(exist_ok=True)
-    with open(path.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(path.with_suffix(".lock")):
         if not (path / "meta.json").exists() and name == "groove":
             path.mkdir()
             for zipped in PAGE_MODEL.glob("*.gz"):

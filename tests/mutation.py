@@ -69,7 +69,7 @@ def exit_codes(folder: Path) -> dict[str, int | None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Change one place of the source; report what no test notices.")
     parser.add_argument("groups", nargs="*", default=list(GROUPS), help=f"of {', '.join(GROUPS)}")
     parser.add_argument("--sample", type=int, default=50, help="mutants of each group; 0 takes all")
     parser.add_argument("--seed", type=int, default=18, help="of the sample")
