@@ -89,7 +89,9 @@ def test_a_running_scale_has_the_mean_and_spread_of_all_values():
     assert scale.mean == pytest.approx(together.mean().item())
     assert scale.sd == pytest.approx(together.std(correction=0).item())
     assert RunningScale().sd == 1
-    assert scale.normalise(together).std(correction=0).item() == pytest.approx(1)
+    normalised = scale.normalise(together)
+    assert normalised.std(correction=0).item() == pytest.approx(1)
+    assert normalised.mean().item() == pytest.approx(0, abs=1e-6)
 
 
 def test_normalised_terms_are_of_one_size():
