@@ -213,6 +213,7 @@ def test_the_command_writes_a_table_csv_json_and_a_report_that_needs_nothing_els
         xml.dom.minidom.parseString(drawing)
 
 
+@pytest.mark.slow
 def test_the_same_folder_gives_the_same_report(folder):
     for out in ("one", "two"):
         assert main(["analyse", "rock", "--out", out]) == 0
@@ -229,6 +230,7 @@ def test_two_folders_are_compared(folder, capsys):
     assert "2 more pieces" in (folder / "both" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_folders_of_one_name_are_told_apart_by_their_paths(folder, capsys):
     for name in ("rock", "jazz"):
         (folder / name / "train").mkdir()
@@ -341,6 +343,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "made"),
     [

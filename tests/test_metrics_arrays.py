@@ -11,6 +11,7 @@ import torch
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.music.metrics import METRICS, bar_f1, by_chunk, measure, ngram_patterns, sums_so_far, window_metrics
+from hypermeter.music.metrics.onsets import latest_before
 from hypermeter.music.segment import segment
 
 GRID = Grid()
@@ -179,3 +180,10 @@ print(float(values["density"]) == np.float32(hits.mean()))
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stdout.strip() == "True", result.stderr
+
+
+def test_sums_so_far_and_latest_onsets_by_hand():
+    hits = np.array([[1.0], [1.0], [0.0], [1.0]])
+    assert sums_so_far(hits, 2)[:, 0].tolist() == [0, 1, 0, 0, 0]
+    assert latest_before(hits[:, 0] > 0).tolist() == [-1, 0, 1, 1]
+    assert latest_before(np.zeros((2, 0), bool)).shape == (2, 0)
