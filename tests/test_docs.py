@@ -96,5 +96,4 @@ def options_in_help():
 def test_options_in_a_document_are_options_of_the_command(path, options_in_help):
     for command, rest in commands_of(path):
         options = set(re.findall(r"(?<!\S)(--?[a-z][a-z0-9-]*)", rest))
-        hidden = {option for option in options if option.startswith("--no-use-")}  # for ablations; the help has none
-        assert options - hidden <= options_in_help(command), f"hypermeter {command}{rest}"
+        assert options <= options_in_help(command), f"hypermeter {command}{rest}"
