@@ -365,7 +365,14 @@ def test_each_song_is_held_out_once_with_what_is_like_it(tmp_path):
 
 @pytest.mark.slow
 def test_drums_and_bass_are_compared_song_by_song(tmp_path, monkeypatch, capsys):
-    small = {"max_steps": 2, "evaluate_every": 2, "num_components": 2, "seq_len": 32, "batch_size": 2, "step_hidden_dim": 8}
+    small = {
+        "max_steps": 2,
+        "evaluate_every": 2,
+        "num_components": 2,
+        "seq_len": 32,
+        "batch_size": 2,
+        "step_hidden_dim": 8,
+    }
     monkeypatch.setattr(tracks, "BASE", {**tracks.BASE, **small, "bar_hidden_dim": 8, "phrase_hidden_dim": 8})
     random = np.random.default_rng(0)
     for number in range(4):

@@ -473,7 +473,7 @@ def test_two_notes_at_once_both_keep_their_length():
         (b"\x00\x99\x24\x40\x81", "cut off"),
         (b"\x00\x24\x40\x00\x99\x24\x40" + END, "cut off"),
         (b"\x00\x99\x24\x40\x00\xf0\x7f\xf7" + END, "cut off"),
-        (b"\x08\x99\x24\x40\xff\xff\xff\x7f\xff\x2f\x00", "later after another"),
+        (b"\x08\x99\x24\x40\xff\xff\xff\x7f\xff\x2f\x00", "further from"),
     ],
 )
 def test_damaged_events_are_refused(track, what):

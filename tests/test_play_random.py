@@ -70,7 +70,9 @@ def test_numbers_do_not_depend_on_what_else_is_asked_for():
     kept = {step: few.at(step).copy() for step in steps}
     for step in steps:
         assert np.array_equal(many.at(step)[:2, :3], kept[step])
-        assert np.array_equal(RandomStream(5, HITS, 2, 3).at(step), kept[step]) and np.array_equal(few.at(step), kept[step])
+        assert np.array_equal(RandomStream(5, HITS, 2, 3).at(step), kept[step]) and np.array_equal(
+            few.at(step), kept[step]
+        )
 
 
 def test_numbers_of_a_row_go_on_at_the_next_step():

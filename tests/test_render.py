@@ -186,13 +186,13 @@ def test_a_track_of_any_name_is_read_back():
 @pytest.mark.parametrize("note", ["C_", "c_", "a9"])
 def test_a_note_that_midi_does_not_have_or_that_is_a_code_is_said_in_one_line(note):
     text = f"kick        |x...|\nbass        |{note[0]}...|\nbass-octave |{note[1]}...|\n"
-    with pytest.raises(HypermeterError, match=f"'{note}' at step 1, expected a note as C2"):
+    with pytest.raises(HypermeterError, match=f"'{note}' at step 1, expected a note such as C2"):
         read_ascii("tempo 120, metre 2/4, 2 steps a beat, phrases of 4\n" + text)
 
 
 def test_a_note_that_is_none_is_said_in_one_line():
     text = "kick        |x...|\nbass        |H...|\nbass-octave |2...|\n"
-    with pytest.raises(HypermeterError, match="expected a note as C2"):
+    with pytest.raises(HypermeterError, match="expected a note such as C2"):
         read_ascii("tempo 120, metre 2/4, 2 steps a beat, phrases of 4\n" + text)
     with pytest.raises(HypermeterError, match="its octaves of 0"):
         read_ascii("tempo 120, metre 2/4, 2 steps a beat, phrases of 4\n" + text.rpartition("bass-")[0])

@@ -159,7 +159,7 @@ def test_expression_is_not_learnt_from_one_of_velocity_and_offset(data, start, t
 def test_what_expression_would_not_read_is_refused(options):
     (name,) = options
     with pytest.raises(HypermeterError, match=f"only expression takes no {name}"):
-        TrainConfig(npz_dir="npz", out="out", init="groove", only="expression", **options)
+        TrainConfig.of(npz_dir="npz", out="out", init="groove", only="expression", **options)
 
 
 def test_all_that_is_trained_has_a_gradient(data, start, tmp_path):

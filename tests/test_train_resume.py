@@ -60,7 +60,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(data, tmp_path, monkey
 
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_was_done_and_the_same_command_goes_on(data, tmp_path):
-    arguments = ["--max-steps", "2000", "--batch-size", "2", "--val-every", "10", "--seq-len", "32"]
+    arguments = ["--max-steps", "2000", "--batch-size", "2", "--evaluate-every", "10", "--seq-len", "32"]
     command = [sys.executable, "-m", "hypermeter.cli", "train", str(data), str(tmp_path), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 100

@@ -25,9 +25,9 @@ EXAMPLES = {
         "hypermeter generate --bars 8 --tempo-bpm 96 --seed 7 -o new.mid",
     ),
     "play": (
-        "hypermeter play",
-        "hypermeter play --port virtual --primer beat.mid --osc 9000",
-        "hypermeter play --port session.mid --bars 32 --sections verse:8,fill:1",
+        "hypermeter play --list",
+        "hypermeter play virtual --primer beat.mid --osc 9000",
+        "hypermeter play session.mid --bars 32 --sections verse:8,fill:1",
     ),
     "humanize": (
         "hypermeter humanize flat.mid human.mid",
@@ -55,6 +55,6 @@ EXAMPLES = {
         "hypermeter serve",
         "hypermeter serve --model runs/mine --port 9000",
     ),
-    "demo": ("hypermeter demo", "hypermeter demo --out my_demo"),
+    "demo": ("hypermeter demo", "hypermeter demo my_demo"),
 }
 """Command -> command lines. A test parses each of them."""

@@ -110,7 +110,7 @@ class ReinforceConfig:
                 raise HypermeterError("reinforce: psi takes no kl_target, entropy_weight or discount; leave them out")
         if self.kl_target is not None and not self.kl_weight:
             raise HypermeterError("reinforce: kl_weight is 0 with a kl_target, expected more than 0 as its first value")
-        if self.minibatches > self.batch_size:
+        if self.algorithm in ("ppo", "grpo") and self.minibatches > self.batch_size:
             raise HypermeterError(
                 f"reinforce: {self.minibatches} minibatches of {self.batch_size} pieces, expected a piece in each"
             )

@@ -196,7 +196,7 @@ def _add_queries(app: FastAPI, server: Server) -> None:
                 voices=list(kit_of(player).names),
                 pitches=[list(voice.pitches) for voice in kit_of(player).voices],
                 grid=GridMessage.model_validate(player.grid.to_dict()),
-                labels=player.labels and {kind: list(names) for kind, names in player.labels.items()},
+                labels={kind: list(names) for kind, names in player.labels.items()} if player.labels else None,
                 has_expression=player.has_expression,
             )
             for name, player in server.players.items()
