@@ -1,8 +1,8 @@
 """The distribution of a step, in doubles: a mixture of products, or a categorical over combinations with an escape.
 
 p(x) = sum_k w_k prod_v Bernoulli(x_v; p_kv). Beside the voices there may be tracks: groups of columns of which at most
-one is 1, with a categorical over "none" and their columns in each component. Arrays: x and known (B, W) of columns,
-uniforms (B, numbers) in [0, 1).
+one is 1, with a categorical over "none" and their columns in each component. Shapes: `x`, `known` and `values` are
+(B, W), `uniforms` (B, numbers) in [0, 1).
 """
 
 from dataclasses import dataclass
@@ -17,37 +17,37 @@ from hypermeter.play.arithmetic import first_above, log_softmax, logsumexp, sigm
 
 Array = NDArray[np.float64]
 Groups = tuple[tuple[int, int], ...]
-"""First column of each track and the one after its last; they follow the voices without a gap."""
+"""First column of each track, and the one after its last. Tracks follow the voices without gaps."""
 
 CANDIDATES = 1_024
-"""Combinations that are drawn where there are too many to list."""
+"""Number of combinations to draw if there are too many to list."""
 
 CERTAIN = 1e9
-"""Log odds against "none" of a track's column that is known: finite, so that it can be normalised."""
+"""Log odds, against "none", of a track's column that is known to be 1; finite, so that they can be normalised."""
 
 TINY = 1e-300
-"""Stands for a probability of 0 where its logarithm is taken."""
+"""Lower bound of probabilities before their logarithm is taken."""
 
 
 @lru_cache(8)
 def combinations(voices: int) -> NDArray[np.uint8]:
-    """Return all combinations, (2**V, V); bit v of a combination's number is the hit of voice v."""
+    """Return all combinations, (2**V, V); bit v of a combination's index is the hit of voice v."""
     return (np.arange(2**voices)[:, None] >> np.arange(voices) & 1).astype(np.uint8)
 
 
 def _with_none(logits: Array) -> Array:
-    """Put the log odds of "none", 0, before those of a track's columns."""
+    """Prepend the log odds of "none", 0, to those of a track's columns."""
     return np.concatenate([np.zeros((*logits.shape[:-1], 1)), logits], -1)
 
 
 class Mixture:
-    """A mixture of products of Bernoullis, and of categoricals where there are tracks. It is a value.
+    """A mixture of products of Bernoullis, and of categoricals for tracks; immutable.
 
     Args:
         scores: (B, K), log weights of the components, each row up to a constant.
-        logits: (B, K, W), of a hit; of a track's column against "none". Single precision is enough: they become doubles
-            where they are computed with.
-        groups: the columns of tracks.
+        logits: (B, K, W), log odds of a hit, or of a track's column against "none". They may be in single precision;
+            computations convert them to doubles.
+        groups: columns of the tracks.
     """
 
     logits: Any
@@ -57,18 +57,18 @@ class Mixture:
 
     @cached_property
     def log_weights(self) -> Array:
-        """(B, K), normalised."""
+        """(B, K), log weights of the components, normalised."""
         return log_softmax(self.scores.astype(np.float64))
 
     def logits_of(self, component: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the logits (B, W) of one component of each row."""
+        """Return the logits (B, W) of one component per row."""
         return self.logits[np.arange(len(component)), component]
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def select(self, rows: NDArray[np.int64]) -> "Mixture":
-        """Return the given rows, in that order."""
+        """Return the distribution of these rows, in this order."""
         return Mixture(self.scores[rows], self.logits[rows], self.groups)
 
     @property
@@ -77,52 +77,52 @@ class Mixture:
 
     @property
     def num_uniforms(self) -> int:
-        """Numbers that a draw takes: the component's, one for each voice, one for each track."""
+        """Number of uniforms that `draw` takes: one for the component, one per voice and one per track."""
         return 1 + self.num_voices + len(self.groups)
 
     @property
     def is_listed(self) -> bool:
-        """Whether `candidates` are all the combinations."""
+        """Whether `candidates` returns all combinations."""
         return not self.groups and self.width <= MOST_ENUMERATED_VOICES
 
     @property
     def voices(self) -> "Mixture":
-        """The voices alone, tracks summed out."""
+        """The distribution of the voices, with tracks marginalised out."""
         return Mixture(self.scores, self.logits[..., : self.num_voices])
 
     @property
     def probs(self) -> Array:
-        """(B, W), the marginal probability of each voice's hit and of each column of a track."""
+        """(B, W), marginal probabilities of hits and of the columns of tracks."""
         logits = self.logits.astype(np.float64)
         parts = [sigmoid(logits[..., : self.num_voices])]
         parts += [np.exp(log_softmax(_with_none(logits[..., slice(*group)])))[..., 1:] for group in self.groups]
         return (np.exp(self.log_weights)[..., None] * np.concatenate(parts, -1)).sum(-2)
 
     def log_prob(self, x: NDArray[Any]) -> Array:
-        """(B,), nats, of steps (B, W)."""
+        """Return log p(x), (B,) in nats, of steps `x`."""
         return self.log_prob_of(np.ones(x.shape, bool), x)
 
     def log_prob_of(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
-        """(B,), nats, of the known cells, all others summed out."""
+        """Return the marginal log p(known cells), (B,) in nats."""
         return logsumexp(self.log_weights + self._evidence(known, values))
 
     def tilt(self, bias: Array) -> "Mixture":
-        """Return p(x) exp(bias . x), normalised; `bias` is (W,)."""
-        own = self.logits.astype(np.float64)
-        tilted, voices = own + bias, slice(0, self.num_voices)
-        gain = (softplus(tilted[..., voices]) - softplus(own[..., voices])).sum(-1)
+        """Return the distribution proportional to p(x) exp(bias . x); `bias` is (W,)."""
+        untilted = self.logits.astype(np.float64)
+        tilted, voices = untilted + bias, slice(0, self.num_voices)
+        gain = (softplus(tilted[..., voices]) - softplus(untilted[..., voices])).sum(-1)
         for group in self.groups:
-            before, after = (logsumexp(_with_none(logits[..., slice(*group)])) for logits in (own, tilted))
+            before, after = (logsumexp(_with_none(logits[..., slice(*group)])) for logits in (untilted, tilted))
             gain = gain + after - before
         return Mixture(self.log_weights + gain, tilted, self.groups)
 
     def weigh(self, known: NDArray[np.bool_], values: NDArray[Any]) -> tuple[Array, "Mixture"]:
-        """Return log p(known cells), (B,), and the distribution given them but for the known cells of a draw."""
+        """Return log p(known cells), (B,), and the distribution of the other cells given them."""
         joint = self.log_weights + self._evidence(known, values)
         return logsumexp(joint), Mixture(joint, self.logits, self.groups)
 
     def condition(self, known: NDArray[np.bool_], values: NDArray[Any]) -> "Mixture":
-        """Return the distribution given the known cells, which a draw has for certain."""
+        """Return the distribution given the known cells, which keep their values in every draw."""
         logits = np.where(known[:, None], np.where(values[:, None] > 0, np.inf, -np.inf), self.logits)
         for start, stop in self.groups:
             is_chosen, is_out = _known_of_track(known[:, start:stop], values[:, start:stop])
@@ -131,8 +131,8 @@ class Mixture:
         return Mixture(self.log_weights + self._evidence(known, values), logits, self.groups)
 
     def _evidence(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
-        """(B, K), log p(known cells) of each component."""
-        voices = np.flatnonzero(known[:, : self.num_voices].any(0))  # the others say nothing
+        """Return log p(known cells) under each component, (B, K)."""
+        voices = np.flatnonzero(known[:, : self.num_voices].any(0))  # the others contribute 0
         logits = self.logits[..., voices].astype(np.float64)
         against = np.where(values[:, None, voices] > 0, -logits, logits)
         total = -np.where(known[:, None, voices], softplus(against), 0.0).sum(-1)
@@ -144,7 +144,7 @@ class Mixture:
         return total
 
     def draw(self, uniforms: Array) -> NDArray[np.uint8]:
-        """(B, W), a step of each row, from (B, `num_uniforms`) numbers."""
+        """Return a step (B, W) sampled with uniforms (B, `num_uniforms`)."""
         weights = np.exp(self.scores - np.maximum.reduce(self.scores, -1, keepdims=True))
         component = first_above(weights, uniforms[:, 0])
         chosen = self.logits_of(component).astype(np.float64)
@@ -158,7 +158,11 @@ class Mixture:
         return np.concatenate(parts, -1)
 
     def candidates(self, rng: np.random.Generator | None = None) -> tuple[NDArray[np.uint8], Array]:
-        """Return combinations (C, W), or (B, C, W) where these are drawn, and their log probabilities (B, C)."""
+        """Return all combinations (C, W), or some that `rng` draws (B, C, W), and their log probabilities (B, C).
+
+        Raises:
+            ValueError: there are too many to list, and `rng` is None.
+        """
         if self.is_listed:
             return combinations(self.width), self._log_probs_of_all()
         if rng is None:
@@ -167,20 +171,21 @@ class Mixture:
         rows, width = len(combos), self.width
         flat = self.select(np.arange(rows).repeat(CANDIDATES))
         log_probs = flat.log_prob(combos.reshape(-1, width)).reshape(rows, CANDIDATES)
-        for row, own in enumerate(combos):  # one that was drawn twice counts once
+        for row, row_combos in enumerate(combos):  # a combination that was drawn twice counts once
             is_twin = np.ones(CANDIDATES, bool)
-            is_twin[np.unique(np.packbits(own, axis=-1), axis=0, return_index=True)[1]] = False
+            is_twin[np.unique(np.packbits(row_combos, axis=-1), axis=0, return_index=True)[1]] = False
             log_probs[row, is_twin] = -np.inf
         return combos, log_probs
 
     def _draw_many(self, number: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-        many = self.select(np.arange(len(self)).repeat(number))
-        return many.draw(rng.random((len(many), self.num_uniforms))).reshape(len(self), number, self.width)
+        repeated = self.select(np.arange(len(self)).repeat(number))
+        return repeated.draw(rng.random((len(repeated), self.num_uniforms))).reshape(len(self), number, self.width)
 
     def _log_probs_of_all(self) -> Array:
-        """(B, 2**V), of all combinations.
+        """Return the log probabilities (B, 2**V) of all combinations.
 
-        The voices' halves are independent in a component, so that 2 * 2**(V/2) products stand for 2**V of them.
+        Two halves of the voices are independent given the component, so that a matrix product of two tables of
+        2**(V/2) columns gives all 2**V probabilities.
         """
         half = self.width // 2
         logits = self.logits.astype(np.float64)
@@ -190,24 +195,24 @@ class Mixture:
 
 
 def _known_of_track(known: NDArray[np.bool_], values: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which column of a track is known to be 1, and which are therefore, or by themselves, known to be 0."""
+    """Return which columns of a track are known to be 1, and which to be 0, given or since another column is 1."""
     is_chosen = known & (values > 0)
     return is_chosen, (known | is_chosen.any(-1, keepdims=True)) & ~is_chosen
 
 
 def _draw_voices(logits: Array, uniforms: Array) -> NDArray[np.uint8]:
-    """Return hits (B, V); what is impossible is silent where the number is 0, too."""
+    """Return hits (B, V). `<` keeps a hit of probability 0 silent when the uniform is 0."""
     return (uniforms < sigmoid(logits)).astype(np.uint8)
 
 
 def _draw_track(logits: Array, uniform: Array) -> NDArray[np.uint8]:
-    """Return the columns (B, size) of a track, of log odds (B, 1 + size) whose first is "none"."""
+    """Return the columns (B, size) of a track, sampled from log odds (B, 1 + size) whose first is "none"."""
     chosen = first_above(np.exp(logits - logits.max(-1, keepdims=True)), uniform)
     return (np.arange(1, logits.shape[-1]) == chosen[:, None]).astype(np.uint8)
 
 
 def _products(logits: Array) -> Array:
-    """(B, K, 2**V), the probability of each combination of independent voices."""
+    """Return the probability of each combination of independent voices, (B, K, 2**V)."""
     table = np.ones((*logits.shape[:-1], 1))
     for voice in range(logits.shape[-1]):
         logit = logits[..., voice, None]
@@ -220,9 +225,10 @@ class Categorical:
     """A categorical over known combinations and an escape: p(x) = p(known x) + p(escape) prod_v Bernoulli(x_v; p_v).
 
     Args:
-        log_probs_known: (B, C + 1), normalised; the last is the escape.
-        logits: (B, V), of a hit after the escape.
+        log_probs_known: (B, C + 1), normalised log probabilities of the combinations and, last, of the escape.
+        logits: (B, V), log odds of a hit after the escape.
         known: (C, V), the combinations.
+        groups: always empty: such a distribution has no tracks.
     """
 
     log_probs_known: Array
@@ -234,7 +240,7 @@ class Categorical:
         return len(self.logits)
 
     def select(self, rows: NDArray[np.int64]) -> "Categorical":
-        """Return the given rows, in that order."""
+        """Return the distribution of these rows, in this order."""
         return Categorical(self.log_probs_known[rows], self.logits[rows], self.known)
 
     @property
@@ -245,37 +251,37 @@ class Categorical:
 
     @property
     def num_uniforms(self) -> int:
-        """Numbers that a draw takes: that of the combination, and one for each voice after the escape."""
+        """Number of uniforms that `draw` takes: one for the combination, and one per voice for the escape."""
         return 1 + self.num_voices
 
     @property
     def is_listed(self) -> bool:
-        """Whether `candidates` need no generator."""
+        """Whether `candidates` needs no generator."""
         return True
 
     @property
     def probs(self) -> Array:
-        """(B, V), the marginal probability of each voice's hit."""
+        """(B, V), marginal probabilities of hits."""
         weights = np.exp(self.log_probs_known)
         return weights[:, :-1] @ self.known.astype(np.float64) + weights[:, -1:] * sigmoid(self.logits)
 
     def log_prob(self, x: NDArray[Any]) -> Array:
-        """(B,), nats, of steps (B, V)."""
+        """Return log p(x), (B,) in nats, of steps `x`."""
         return self.log_prob_of(np.ones(x.shape, bool), x)
 
     def log_prob_of(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
-        """(B,), nats, of the known cells, all others summed out."""
+        """Return the marginal log p(known cells), (B,) in nats."""
         return logsumexp(self.log_probs_known + self._evidence(known, values))
 
     def _evidence(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
-        """(B, C + 1), log p(known cells) of each known combination and of the escape."""
+        """Return log p(known cells) under each known combination and under the escape, (B, C + 1)."""
         agrees = ((self.known == values[:, None]) | ~known[:, None]).all(-1)
         signed = np.where(values > 0, self.logits, -self.logits)
         of_escape = np.where(known, -softplus(-signed), 0.0).sum(-1, keepdims=True)
         return np.concatenate([np.where(agrees, 0.0, -np.inf), of_escape], -1)
 
     def tilt(self, bias: Array) -> "Categorical":
-        """Return p(x) exp(bias . x), normalised; `bias` is (V,)."""
+        """Return the distribution proportional to p(x) exp(bias . x); `bias` is (V,)."""
         of_known = np.broadcast_to(self.known @ bias, self.log_probs_known[:, :-1].shape)
         of_escape = (softplus(self.logits + bias) - softplus(self.logits)).sum(-1, keepdims=True)
         gain = np.concatenate([of_known, of_escape], -1)
@@ -286,31 +292,31 @@ class Categorical:
         return self.log_prob_of(known, values), self.condition(known, values)
 
     def condition(self, known: NDArray[np.bool_], values: NDArray[Any]) -> "Categorical":
-        """Return the distribution given the known cells, which a draw has for certain."""
+        """Return the distribution given the known cells, which keep their values in every draw."""
         log_probs = log_softmax(self.log_probs_known + self._evidence(known, values))
         logits = np.where(known, np.where(values > 0, np.inf, -np.inf), self.logits)
         return Categorical(log_probs, logits, self.known)
 
     def draw(self, uniforms: Array) -> NDArray[np.uint8]:
-        """(B, V), a step of each row, from (B, `num_uniforms`) numbers."""
-        which = first_above(np.exp(self.log_probs_known), uniforms[:, 0])
+        """Return a step (B, V) sampled with uniforms (B, `num_uniforms`)."""
+        index = first_above(np.exp(self.log_probs_known), uniforms[:, 0])
         escape = _draw_voices(self.logits, uniforms[:, 1 : 1 + self.num_voices])
-        listed = self.known[np.minimum(which, len(self.known) - 1)]
-        return np.where((which == len(self.known))[:, None], escape, listed)
+        listed = self.known[np.minimum(index, len(self.known) - 1)]
+        return np.where((index == len(self.known))[:, None], escape, listed)
 
     def candidates(self, rng: np.random.Generator | None = None) -> tuple[NDArray[np.uint8], Array]:
-        """Return the known combinations (C, V) and their log probabilities (B, C).
+        """Return the known combinations (C, V) and their log probabilities (B, C), given that there is no escape.
 
-        What only the escape gives is left out; where no known combination has the cells that are given, what is
-        likeliest after the escape is all there is.
+        If no known combination is possible in some row, the combinations are (B, C, V), and the only one of such a row
+        is the likeliest after the escape.
         """
         scores = self.log_probs_known[:, :-1]
-        none = np.isneginf(scores.max(-1, keepdims=True))
-        if not none.any():
+        is_impossible = np.isneginf(scores.max(-1, keepdims=True))
+        if not is_impossible.any():
             return self.known, log_softmax(scores)
         combos = np.broadcast_to(self.known, (len(self), *self.known.shape)).copy()
-        combos[:, 0] = np.where(none, self.logits > 0, combos[:, 0])
-        scores = np.where(none & (np.arange(scores.shape[-1]) == 0), 0.0, scores)
+        combos[:, 0] = np.where(is_impossible, self.logits > 0, combos[:, 0])
+        scores = np.where(is_impossible & (np.arange(scores.shape[-1]) == 0), 0.0, scores)
         return combos, log_softmax(scores)
 
 

@@ -1,4 +1,4 @@
-"""A model that `hypermeter export` wrote, as a stepper over arrays: its graphs are run by ONNX Runtime."""
+"""A model that `hypermeter export` wrote, played step by step in ONNX Runtime."""
 
 import json
 from dataclasses import dataclass, replace
@@ -20,13 +20,13 @@ from hypermeter.play.plan import Labels, Plan
 from hypermeter.play.steering import check_plan
 
 FORMAT = 1
-"""Of the folder; others are refused."""
+"""Format of the folder that can be read."""
 
 META_FIELDS = {
     "name", "num_drums", "width", "tracks", "kit", "grid", "plan_dim", "labels", "kinds", "state", "memory",
     "expression",
 }  # fmt: skip
-"""What `meta.json` must hold."""
+"""Required fields of `meta.json`."""
 
 GRID_FIELDS = ("steps_per_beat", "beats_per_bar", "bars_per_phrase", "beat_unit")
 
@@ -36,9 +36,9 @@ class Folder:
     """An exported model.
 
     Args:
-        path: of the folder.
-        meta: what its `meta.json` says.
-        threads: of ONNX Runtime, for each graph.
+        path: path of the folder.
+        meta: content of its `meta.json`.
+        threads: threads of ONNX Runtime per graph.
     """
 
     path: Path
@@ -47,23 +47,23 @@ class Folder:
 
     @classmethod
     def read(cls, path: str | Path, threads: int = 1) -> "Folder":
-        """Read the folder's description, and check it.
+        """Read and check the folder's `meta.json`.
 
         Raises:
-            HypermeterError: there is none, it cannot be read, or it is of another format.
+            HypermeterError: the file is missing, cannot be read, has another format or lacks a field.
         """
         path = Path(path)
         where = path / "meta.json"
         try:
             meta = json.loads(where.read_text("utf-8"))
         except OSError as error:
-            reason = f"{path}: no meta.json to be read there ({error.strerror}); write the folder by hypermeter export"
+            reason = f"{path}: no meta.json to be read there ({error.strerror}); make it with hypermeter export"
             raise HypermeterError(reason) from error
         except ValueError as error:
-            raise HypermeterError(f"{where}: not JSON; write the folder again by hypermeter export") from error
+            raise HypermeterError(f"{where}: not JSON; export the model again") from error
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-            found = meta.get("format") if isinstance(meta, dict) else type(meta).__name__
-            raise HypermeterError(f"{where}: format {found}, expected {FORMAT}; export the model again")
+            version = meta.get("format") if isinstance(meta, dict) else type(meta).__name__
+            raise HypermeterError(f"{where}: format {version}, expected {FORMAT}; export the model again")
         if missing := sorted(META_FIELDS - set(meta)):
             raise HypermeterError(f"{where}: nothing of {', '.join(missing)}; export the model again")
         if not isinstance(meta["grid"], dict) or (missing := sorted(set(GRID_FIELDS) - set(meta["grid"]))):
@@ -72,7 +72,7 @@ class Folder:
         return cls(path, meta, threads)
 
     def session(self, file: str) -> Any:
-        """Return a graph that is ready to run, an `onnxruntime.InferenceSession`.
+        """Return an `onnxruntime.InferenceSession` for a graph of the folder.
 
         Raises:
             HypermeterError: the file is missing or damaged.
@@ -87,46 +87,46 @@ class Folder:
             return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except OSError as error:
             raise HypermeterError(f"{self.path / file}: cannot be read ({error.strerror}); export again") from error
-        except Exception as error:  # ONNX Runtime has an exception for each kind of damage, and no common name for them
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise HypermeterError(f"{self.path / file}: not a graph that can be run ({first}); export again") from error
+        except Exception as error:  # the exceptions of ONNX Runtime have no common base class
+            line = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise HypermeterError(f"{self.path / file}: not a graph that can be run ({line}); export again") from error
 
     def step_session(self) -> Any:
-        """Return `step.onnx`, checked against the description.
+        """Return the session of `step.onnx`, with its inputs checked against `meta.json`.
 
         Raises:
-            HypermeterError: as `session`; its inputs are not those that are described.
+            HypermeterError: as `session`, or an input differs from `meta.json`.
         """
         session, meta = self.session("step.onnx"), self.meta
-        wanted = {f"state_{tensor['name']}": tensor["shape"] for tensor in meta["state"]} | {"x": [meta["width"]]}
+        expected = {f"state_{tensor['name']}": tensor["shape"] for tensor in meta["state"]} | {"x": [meta["width"]]}
         if meta["plan_dim"]:
-            wanted["asked"] = [meta["plan_dim"]]
+            expected["asked"] = [meta["plan_dim"]]
         if meta["memory"]:
-            wanted["memory"] = [meta["memory"]["window"], meta["memory"]["size"]]
-        found = {tensor.name: tensor.shape[1:] for tensor in session.get_inputs()}
-        if found != wanted:
-            name = min(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
-            reason = f"input {name} is {found.get(name)}, meta.json says {wanted.get(name)}"
+            expected["memory"] = [meta["memory"]["window"], meta["memory"]["size"]]
+        inputs = {tensor.name: tensor.shape[1:] for tensor in session.get_inputs()}
+        if inputs != expected:
+            name = min(name for name in {*inputs, *expected} if inputs.get(name) != expected.get(name))
+            reason = f"input {name} is {inputs.get(name)}, meta.json says {expected.get(name)}"
             raise HypermeterError(f"{self.path / 'step.onnx'}: {reason}; the files are of two models, export again")
         return session
 
 
 def _zeros(tensors: list[dict[str, Any]], rows: int) -> dict[str, NDArray[Any]]:
-    """Return the tensors that `meta.json` lists, of so many rows, zero."""
+    """Return zeros for tensors listed in `meta.json`; `rows` is the batch size."""
     return {tensor["name"]: np.zeros((rows, *tensor["shape"]), tensor["dtype"]) for tensor in tensors}
 
 
 @dataclass(frozen=True)
 class OnnxState:
-    """What an `OnnxNetwork` remembers of pieces side by side, as a value. The graph is run when its result is read.
+    """State of an `OnnxNetwork` for a batch; immutable. It runs the graph when a result is first read.
 
     Args:
-        network: whose state it is.
-        position: steps heard.
-        before: tensors of the graph before its last step.
-        memory: (rows, steps of a bar, window, size), of the bar attention before the last step; `None` without.
+        network: the network that this is a state of.
+        position: number of past steps.
+        before: state tensors of the graph before the last step.
+        memory: (rows, steps per bar, window, size), bar attention's memory before the last step; `None` without one.
         x: (rows, W), the last step.
-        asked: (1 or rows, bars, dim), the embedded plan; `None` where nothing is asked.
+        asked: (1 or rows, bars, dim), the embedded plan; `None` without a plan.
     """
 
     network: "OnnxNetwork"
@@ -140,41 +140,41 @@ class OnnxState:
         return len(self.x)
 
     @cached_property
-    def _found(self) -> dict[str, NDArray[Any]]:
+    def _results(self) -> dict[str, NDArray[Any]]:
         return self.network.run(self)
 
     @property
     def features(self) -> Array:
-        return self._found["features"]
+        return self._results["features"]
 
     @property
     def dist(self) -> Mixture:
-        return Mixture(self._found["log_weights"], self._found["logits"])
+        return Mixture(self._results["log_weights"], self._results["logits"])
 
     @property
     def free(self) -> Mixture:
-        if "free_logits" not in self._found:
+        if "free_logits" not in self._results:
             return self.dist
-        return Mixture(self._found["free_log_weights"], self._found["free_logits"])
+        return Mixture(self._results["free_log_weights"], self._results["free_logits"])
 
     def select(self, rows: NDArray[np.int64]) -> "OnnxState":
         before = {name: tensor[rows] for name, tensor in self.before.items()}
         memory = None if self.memory is None else self.memory[rows]
-        asked = self.asked if self.asked is None or len(self.asked) == 1 else self.asked[rows]
-        chosen = OnnxState(self.network, self.position, before, memory, self.x[rows], asked)
-        if "_found" in vars(self):
-            vars(chosen)["_found"] = {name: tensor[rows] for name, tensor in self._found.items()}
-        return chosen
+        plan = self.asked if self.asked is None or len(self.asked) == 1 else self.asked[rows]
+        selected = OnnxState(self.network, self.position, before, memory, self.x[rows], plan)
+        if "_results" in vars(self):
+            vars(selected)["_results"] = {name: tensor[rows] for name, tensor in self._results.items()}
+        return selected
 
     def under(self, asked: Array | None) -> "OnnxState":
         return replace(self, asked=asked)
 
 
 class OnnxNetwork:
-    """An exported folder that plays.
+    """The `Network` of an exported folder.
 
     Args:
-        folder: its files.
+        folder: the exported model.
 
     Raises:
         HypermeterError: a file is missing or damaged, or the model has tracks beside the drums.
@@ -201,12 +201,12 @@ class OnnxNetwork:
         """Read a folder.
 
         Raises:
-            HypermeterError: as the class; the model has another kit than that of the name given.
+            HypermeterError: as the class and `Folder.read`, or the model's kit is not the kit named `kit`.
         """
         network = cls(Folder.read(path, threads))
         if kit is not None and (network.kit is None or network.kit.name != kit):
-            found = "no kit" if network.kit is None else f"kit {network.kit.name}"
-            raise HypermeterError(f"{path}: {found} in the export, expected kit {kit}; use its kit or another model")
+            actual = "no kit" if network.kit is None else f"kit {network.kit.name}"
+            raise HypermeterError(f"{path}: {actual} in the export, expected kit {kit}; use its kit or another model")
         return network
 
     @cached_property
@@ -222,25 +222,25 @@ class OnnxNetwork:
         return OnnxState(self, 0, before, memory, np.zeros((rows, self.width), np.float32))
 
     def run(self, state: OnnxState) -> dict[str, NDArray[Any]]:
-        """Run the step graph: what comes after the state's last step."""
+        """Return the outputs of the step graph after the state's last step."""
         rows, size = len(state), self.grid.steps_per_bar
         feeds = {f"state_{name}": tensor for name, tensor in state.before.items()} | {"x": state.x}
         if state.memory is not None:
             feeds["memory"] = np.ascontiguousarray(state.memory[:, state.position % size])
         if self.meta["plan_dim"]:
-            asked = np.zeros((rows, self.meta["plan_dim"]), np.float32)
+            plan = np.zeros((rows, self.meta["plan_dim"]), np.float32)
             if state.asked is not None:
-                asked[:] = state.asked[:, min(state.position // size, state.asked.shape[1] - 1)]
-            feeds["asked"] = asked
+                plan[:] = state.asked[:, min(state.position // size, state.asked.shape[1] - 1)]
+            feeds["asked"] = plan
         return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
 
     def hear(self, x: NDArray[Any], state: OnnxState) -> OnnxState:
-        found, memory, size = state._found, state.memory, self.grid.steps_per_bar
+        outputs, memory, size = state._results, state.memory, self.grid.steps_per_bar
         if memory is not None and state.position > 0:
             last = state.position - 1
             memory = memory.copy()
-            memory[:, last % size, last // size % memory.shape[2]] = found["remembered"]
-        before = {name: found[f"next_{name}"] for name in state.before}
+            memory[:, last % size, last // size % memory.shape[2]] = outputs["remembered"]
+        before = {name: outputs[f"next_{name}"] for name in state.before}
         return OnnxState(self, state.position + 1, before, memory, np.asarray(x, np.float32), state.asked)
 
     def embed(self, plan: Plan) -> Array:
@@ -250,7 +250,7 @@ class OnnxNetwork:
 
 
 class OnnxExpression:
-    """The expression of an exported folder."""
+    """`ExpressionNetwork` of an exported folder, in ONNX Runtime."""
 
     def __init__(self, folder: Folder):
         self.folder, self.about = folder, folder.meta["expression"]
@@ -270,9 +270,9 @@ class OnnxExpression:
     ) -> tuple["OnnxLogistics", dict[str, NDArray[Any]]]:
         feeds = state | {"features": features, "hits": np.asarray(hits, np.float32), "tempo_bpm": tempo_bpm}
         names = [tensor.name for tensor in self._session.get_outputs()]
-        found = dict(zip(names, self._session.run(names, feeds), strict=True))
-        after = {name: found.pop(name.replace("state_", "next_")) for name in state if name.startswith("state_")}
-        return OnnxLogistics({name: tensor.astype(np.float64) for name, tensor in found.items()}), after
+        outputs = dict(zip(names, self._session.run(names, feeds), strict=True))
+        after = {name: outputs.pop(name.replace("state_", "next_")) for name in state if name.startswith("state_")}
+        return OnnxLogistics({name: tensor.astype(np.float64) for name, tensor in outputs.items()}), after
 
     def hear(
         self, hits: NDArray[Any], velocity: Array, offset: Array, state: dict[str, NDArray[Any]], position: int
@@ -282,7 +282,7 @@ class OnnxExpression:
 
 
 class OnnxLogistics:
-    """How the hits of a step may be played, as the graph gives it."""
+    """`ExpressionDistribution` from the outputs of the graph."""
 
     def __init__(self, found: dict[str, NDArray[Any]]):
         self.log_weights = log_softmax(found["log_weights"])

@@ -1,6 +1,7 @@
-"""Velocity and microtiming of hits, drawn step by step: the network, and the rules by which its steps are drawn.
+"""Velocity and offset of hits, sampled step by step: the network and its sampler.
 
-A component for all voices of a step, then a logistic for the velocity and one for the offset of each, rounded to bins.
+Each step has one mixture component for all voices; given it, each hit has a discretised logistic for its velocity and
+one for its offset.
 """
 
 import math
@@ -21,43 +22,43 @@ Array = NDArray[np.float64]
 Single = NDArray[np.float32]
 
 EDGE = 1e-6
-"""Of uniform numbers, where their logits are taken."""
+"""Distance that uniform numbers keep from 0 and 1 before their logits are computed."""
 
 MEMORY_BARS = (0.25, 1.0, 4.0, 16.0)
-"""Time constants of the averages of what was played. Drummers' deviations are alike over all these spans."""
+"""Time constants, in bars, of running averages of past hits. Drummers' deviations correlate over all these spans."""
 
 PLACE_BARS = (1.0, 8.0)
-"""Likewise for averages over the same step of earlier bars."""
+"""Time constants, in bars, of the running averages over the same step of earlier bars."""
 
 PRIOR_HITS = np.float32(0.25)
-"""Added to the count of hits in an average, which is near 0 where hardly any was heard."""
+"""Added to the denominator of an average, the discounted count of hits, which may be 0."""
 
 
 @dataclass(frozen=True)
 class Bins:
-    """Equal bins by their centres: lowest / per_unit, (lowest + 1) / per_unit, ...; the outer ones have all beyond."""
+    """Equal bins with centres lowest / per_unit, (lowest + 1) / per_unit, ...; the outermost bins are unbounded."""
 
     lowest: int
     count: int
     per_unit: int
 
     def nearest(self, value: Array) -> Array:
-        """Return the number of the bin that a value is in, from 0."""
+        """Return the index, from 0, of the bin that holds each value."""
         return np.floor(value * self.per_unit - self.lowest + 0.5).clip(0, self.count - 1)
 
     def centre(self, number: Array) -> Array:
-        """Return the centre of a bin by its number."""
+        """Return the centre of the bin with index `number`."""
         return (number + self.lowest) / self.per_unit
 
     def log_prob(self, value: Array, mean: Array, scale: Array) -> Array:
-        """Return log p of the bins that values (B, 1, V) are in, under logistics (B, K, V), in nats."""
+        """Return the log probability, (B, K, V) in nats, of the bins of values (B, 1, V) under logistics (B, K, V)."""
         number = self.nearest(value)
         below = np.where(number <= 0, -np.inf, (self.centre(number - 0.5) - mean) / scale)
         above = np.where(number >= self.count - 1, np.inf, (self.centre(number + 0.5) - mean) / scale)
         return -softplus(-above) - softplus(below) + np.log(-np.expm1(below - above))
 
     def median(self, weights: Array, mean: Array, scale: Array) -> Array:
-        """Return the centre of the first bin at whose upper edge the mixture has come to a half, (B, V)."""
+        """Return the centre of the bin that holds the median of each mixture of logistics, (B, V)."""
         low = np.zeros((len(mean), mean.shape[2]))
         high = np.full_like(low, self.count - 1)
         for _ in range(math.ceil(math.log2(self.count))):
@@ -70,13 +71,14 @@ class Bins:
 
 
 VELOCITY, OFFSET = Bins(1, 127, 127), Bins(-32, 64, 64)
-"""Of MIDI velocity but 0, which is silence; of a step, 2 ms in sixteenths at 120 bpm, less than anybody hears."""
+"""Bins of MIDI velocities 1 to 127, and of 1/64 step: 2 ms at sixteenths and 120 bpm, which is inaudible."""
 
 
 class ExpressionDistribution(Protocol):
-    """How the hits of a step may be played: weights of components (B, K), and the logistics of velocity and offset.
+    """Distribution of the velocities and offsets of a step, given its hits.
 
-    `logistics` gives mean and scale of each component, (B, K, V); `of` those of one component a row, (B, V).
+    `log_weights` are those of the components, (B, K). `logistics` holds (mean, scale) of the velocity and of the offset
+    in every component, each (B, K, V); `of` returns those of one component per row, each (B, V).
     """
 
     @property
@@ -88,12 +90,12 @@ class ExpressionDistribution(Protocol):
 
 @dataclass(frozen=True)
 class ExpressionState:
-    """What an `ExpressionNetwork` remembers of pieces side by side, as a value.
+    """State of an `ExpressionNetwork` for a batch; immutable.
 
     Args:
-        hidden: (B, H), of the recurrent layer.
-        sums: (B, spans, 3, V + 1), hits, velocity and offset of each voice and of all together, discounted.
-        places: (steps of a bar, B, spans, 3, V + 1), the same over the same step of earlier bars.
+        hidden: (B, H), state of the recurrent layer.
+        sums: (B, spans, 3, V + 1), discounted sums of hits, velocities and offsets, per voice and over all voices.
+        places: (steps per bar, B, spans, 3, V + 1), the same sums over one step of the bar only.
     """
 
     hidden: Single
@@ -101,18 +103,18 @@ class ExpressionState:
     places: tuple[Single, ...]
 
     def select(self, rows: NDArray[np.int64]) -> "ExpressionState":
-        """Return the state of the given rows, in that order."""
+        """Return the state of these batch rows, in this order."""
         return ExpressionState(self.hidden[rows], self.sums[rows], tuple(place[rows] for place in self.places))
 
 
 class ExpressionNetwork:
-    """How hits are played, straight from the weights of a checkpoint; as `model.expression.Expression`.
+    """`model.expression.Expression` in NumPy, with the weights of a checkpoint.
 
     Args:
-        weights: of a checkpoint.
-        prefix: of the expression in it.
-        num_drums: voices V.
-        steps_per_bar: of the grid.
+        weights: arrays of the checkpoint.
+        prefix: prefix of the names of the expression's arrays.
+        num_drums: number of voices V.
+        steps_per_bar: steps per bar of the grid.
     """
 
     def __init__(self, weights: Weights, prefix: str, num_drums: int, steps_per_bar: int):
@@ -132,7 +134,7 @@ class ExpressionNetwork:
         self.place_discount = np.exp(-1 / np.array(PLACE_BARS)).astype(np.float32)[:, None, None]
 
     def start(self, rows: int) -> ExpressionState:
-        """Return the state before the first step."""
+        """Return the state before the first step; `rows` is the batch size."""
         shape = (rows, len(self.discount), 3, self.num_drums + 1)
         place = np.zeros((rows, len(PLACE_BARS), *shape[2:]), np.float32)
         hidden = np.zeros((rows, self.rnn.size), np.float32)
@@ -141,21 +143,21 @@ class ExpressionNetwork:
     def listen(
         self, features: Single, hits: NDArray[Any], tempo_bpm: Single, state: ExpressionState, position: int
     ) -> tuple["Logistics", ExpressionState]:
-        """Return how the hits (B, V) of a step may be played, and the state; then `hear` how they were.
+        """Return the distribution of velocities and offsets of a step, and the state to call `hear` with.
 
         Args:
-            features: (B, H), of the network before the step.
-            hits: 0 or 1.
-            tempo_bpm: (B,), quarter notes a minute, NaN where unknown.
-            state: before it.
-            position: steps before it.
+            features: (B, H), features of the drum network before the step.
+            hits: (B, V), 0 or 1.
+            tempo_bpm: (B,), quarter notes per minute, NaN where unknown.
+            state: state before the step.
+            position: number of steps before this one.
         """
         tempo = np.log2(np.where(np.isnan(tempo_bpm), 120, tempo_bpm) / 120)
-        given = np.concatenate([features, hits, tempo[:, None], ~np.isnan(tempo_bpm)[:, None]], 1, dtype=np.float32)
-        heard = np.concatenate([state.sums, state.places[position % self.steps_per_bar]], 1)
-        heard = heard / (heard[:, :, :1] + PRIOR_HITS)
-        x = self.given(given)
-        x += self.heard(heard.reshape(len(heard), -1))
+        inputs = np.concatenate([features, hits, tempo[:, None], ~np.isnan(tempo_bpm)[:, None]], 1, dtype=np.float32)
+        averages = np.concatenate([state.sums, state.places[position % self.steps_per_bar]], 1)
+        averages = averages / (averages[:, :, :1] + PRIOR_HITS)
+        x = self.given(inputs)
+        x += self.heard(averages.reshape(len(averages), -1))
         x = gelu_tanh(x)
         hidden, _ = self.rnn.step(x, (state.hidden,), position)
         inner = gelu_tanh(self.inner(np.concatenate([hidden, x], 1)))
@@ -164,22 +166,22 @@ class ExpressionNetwork:
     def hear(
         self, hits: NDArray[Any], velocity: Single, offset: Single, state: ExpressionState, position: int
     ) -> ExpressionState:
-        """Return the state once the step was played so; a NaN is heard as 0."""
-        kinds = np.zeros((len(hits), 1, 3, self.num_drums + 1), np.float32)
+        """Return the state after a step with these hits, velocities and offsets, each (B, V); NaN counts as 0."""
+        values = np.zeros((len(hits), 1, 3, self.num_drums + 1), np.float32)
         is_hit = hits > 0
-        kinds[:, 0, 0, :-1] = is_hit
-        kinds[:, 0, 1, :-1] = np.where(is_hit & ~np.isnan(velocity), velocity, 0)
-        kinds[:, 0, 2, :-1] = np.where(is_hit & ~np.isnan(offset), offset, 0)
-        kinds[..., -1] = kinds[..., :-1].sum(-1)
+        values[:, 0, 0, :-1] = is_hit
+        values[:, 0, 1, :-1] = np.where(is_hit & ~np.isnan(velocity), velocity, 0)
+        values[:, 0, 2, :-1] = np.where(is_hit & ~np.isnan(offset), offset, 0)
+        values[..., -1] = values[..., :-1].sum(-1)
         place, places = position % self.steps_per_bar, state.places
-        own = places[place] * self.place_discount + kinds
+        place_sums = places[place] * self.place_discount + values
         return replace(
-            state, sums=state.sums * self.discount + kinds, places=(*places[:place], own, *places[place + 1 :])
+            state, sums=state.sums * self.discount + values, places=(*places[:place], place_sums, *places[place + 1 :])
         )
 
 
 class Logistics:
-    """`ExpressionDistribution` of an `ExpressionNetwork`, made as far as it is asked for."""
+    """`ExpressionDistribution` of an `ExpressionNetwork`; computes logistics only when they are read."""
 
     def __init__(self, network: ExpressionNetwork, inner: Single):
         self._network, self._inner = network, inner
@@ -205,26 +207,26 @@ def _scale(raw: Array) -> Array:
     return np.exp(3 * np.tanh(raw / 3) - 3)
 
 
-# ---------------------------------------------------------------------- drawing
+# ---------------------------------------------------------------------- sampling
 
 
 Known = tuple[Array, Array]
-"""Velocity and offset (B, V) of hits that are played already, NaN where they are to be drawn."""
+"""Fixed velocities and offsets, each (B, V); NaN where they are to be sampled."""
 
 
 class ExpressionSampler:
-    """Draws how the hits of pieces side by side are played, one step after another.
+    """Samples the velocities and offsets of a batch, one step after another.
 
     Args:
-        expression: of a network.
-        rows: pieces.
-        tempo_bpm: quarter notes a minute, NaN where unknown.
-        seed: of what is drawn.
-        temperature: 1 plays as learnt, less is steadier, more is wilder, 0 is the median.
-        state: to go on from; left out, the start.
+        expression: `expression` of a `Network`.
+        rows: batch size.
+        tempo_bpm: quarter notes per minute, NaN if unknown.
+        seed: seed of the random numbers.
+        temperature: 1 samples the learnt distribution, less varies less, 0 takes the median.
+        state: state to continue from; `None` starts at the first step.
 
     Raises:
-        HypermeterError: no expression, a temperature or tempo out of range.
+        HypermeterError: `expression` is None, or the temperature or tempo is out of range.
     """
 
     def __init__(
@@ -243,15 +245,15 @@ class ExpressionSampler:
     def play(
         self, features: Single, hits: NDArray[Any], position: int, known: Known | None = None
     ) -> tuple[Single, Single]:
-        """Return velocity and offset of a step's hits (B, V); every step is given in order, those without hits too.
+        """Return sampled velocities in (0, 1] and offsets in [-.5, .5) steps, each (B, V), both 0 without a hit.
 
-        Nothing sounds before the first beat. Velocity is in (0, 1], offset in [-.5, .5) steps, both 0 without a hit.
+        Call it for every step in order, also for steps without hits. Offsets of the first step are not negative.
 
         Args:
-            features: of the network before the step.
-            hits: 0 or 1.
-            position: steps before it.
-            known: what is played already, which stays.
+            features: (B, H), features of the drum network before the step.
+            hits: (B, V), 0 or 1.
+            position: number of steps before this one.
+            known: fixed velocities and offsets, which the rest is conditioned on.
         """
         dist, state = self.expression.listen(features, hits, self.tempo, self.state, position)
         is_hit = hits > 0
@@ -262,13 +264,13 @@ class ExpressionSampler:
             if position == 0:
                 values[1] = values[1].clip(0)
         if known is not None:
-            values = [np.where(np.isnan(own), new, own) for own, new in zip(known, values, strict=True)]
+            values = [np.where(np.isnan(fixed), new, fixed) for fixed, new in zip(known, values, strict=True)]
         velocity, offset = (np.where(is_hit, value, 0).astype(np.float32) for value in values)
         self.state = self.expression.hear(hits, velocity, offset, state, position)
         return velocity, offset
 
     def hear(self, features: Single, hits: NDArray[Any], position: int, velocity: Single, offset: Single) -> None:
-        """Hear a step as it was played; a NaN is not known."""
+        """Update the state with a step's velocities and offsets, each (B, V); NaN where unknown."""
         _, state = self.expression.listen(features, hits, self.tempo, self.state, position)
         self.state = self.expression.hear(hits, velocity, offset, state, position)
 
@@ -277,27 +279,27 @@ class ExpressionSampler:
     ) -> list[Array]:
         log_weights = dist.log_weights
         if known is not None:
-            log_weights = _given(dist, hits, known)
+            log_weights = _log_weights_given(dist, hits, known)
         if self.temperature < LEAST_TEMPERATURE:
             weights = np.exp(log_weights)
-            return [bins.median(weights, *way) for bins, way in zip((VELOCITY, OFFSET), dist.logistics, strict=True)]
-        below = np.exp(log_softmax(log_weights / self.temperature)).cumsum(1)[:, :-1]
-        component = (uniforms[:, :1] >= below).sum(1)
+            return [bins.median(weights, *pair) for bins, pair in zip((VELOCITY, OFFSET), dist.logistics, strict=True)]
+        cumulative = np.exp(log_softmax(log_weights / self.temperature)).cumsum(1)[:, :-1]
+        component = (uniforms[:, :1] >= cumulative).sum(1)
         inside = uniforms[:, 1:].clip(EDGE, 1 - EDGE)
-        noise = np.split(np.log(inside / (1 - inside)) * self.temperature, 2, 1)
+        noises = np.split(np.log(inside / (1 - inside)) * self.temperature, 2, 1)
         values = []
-        for bins, (mean, scale), own in zip((VELOCITY, OFFSET), dist.of(component), noise, strict=True):
-            values.append(bins.centre(bins.nearest(mean + scale * own)))
+        for bins, (mean, scale), noise in zip((VELOCITY, OFFSET), dist.of(component), noises, strict=True):
+            values.append(bins.centre(bins.nearest(mean + scale * noise)))
         return values
 
 
-def _given(dist: ExpressionDistribution, hits: NDArray[Any], known: Known) -> Array:
-    """Return the weights of the components given how some hits are played."""
+def _log_weights_given(dist: ExpressionDistribution, hits: NDArray[Any], known: Known) -> Array:
+    """Return the log weights (B, K) of the components given the known velocities and offsets."""
     total = dist.log_weights
     if all(np.isnan(value[hits > 0]).all() for value in known):
         return total
     for bins, (mean, scale), value in zip((VELOCITY, OFFSET), dist.logistics, known, strict=True):
         is_known = (hits > 0) & ~np.isnan(value)
-        of_cells = bins.log_prob(np.where(is_known, value, 0)[:, None], mean, scale)
-        total = total + np.where(is_known[:, None], of_cells, 0.0).sum(-1)
+        log_probs = bins.log_prob(np.where(is_known, value, 0)[:, None], mean, scale)
+        total = total + np.where(is_known[:, None], log_probs, 0.0).sum(-1)
     return log_softmax(total)

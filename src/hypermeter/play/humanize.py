@@ -1,4 +1,4 @@
-"""Hits that stand already, played anew: the velocity and timing of a drummer, as much of them as one likes."""
+"""Humanization: velocity and timing from a model for the hits of a given groove, by an adjustable amount."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from hypermeter.play.random import choose_seed
 from hypermeter.play.request import BOUNDS, SamplingOptions, check
 
 LATEST = np.nextafter(np.float32(0.5), np.float32(0))
-"""Of offsets, in steps."""
+"""Greatest offset, in steps."""
 
 
 def humanize(
@@ -30,32 +30,32 @@ def humanize(
     temperature: float = SamplingOptions.temperature,
     which: NDArray[np.bool_] | None = None,
 ) -> Groove:
-    """Return the groove with the velocity and offset that the model gives its hits. The hits stay.
+    """Return the groove with velocities and offsets from the model. The hits stay the same.
 
     Args:
-        groove: on the model's grid and kit.
-        player: a `Player`, or what `load_player` takes.
-        amount: from 0, as it was, to 1, all the model's.
-        timing: likewise, of offsets alone; it and amount are multiplied.
-        velocity: likewise, of velocities alone.
-        seed: the same seed gives the same; `None` chooses one at random.
-        temperature: 1 plays as learnt, less is steadier, more is wilder.
-        which: (T, V), the hits to play; the others stay, and are heard. `None` for all.
+        groove: a groove on the model's grid and kit.
+        player: a `Player`, or a name or path for `load_player`.
+        amount: share of the model's values in the result, in [0, 1]; 0 changes nothing.
+        timing: factor of `amount` for offsets, in [0, 1].
+        velocity: factor of `amount` for velocities, in [0, 1].
+        seed: the same seed gives the same result; `None` chooses one at random.
+        temperature: 1 samples the learnt distribution, less varies less, more varies more.
+        which: (T, V), the hits to change; the model is conditioned on the others. `None` changes all.
 
     Returns:
-        A new groove in which nothing sounds before the first step. With an amount of 0, the groove as it was.
+        A new groove whose changed hits at the first step are not early; with an amount of 0, the same groove.
 
     Raises:
-        HypermeterError: an amount, seed or temperature out of range, a model without expression, a groove of another
-            metre or kit, which of another shape than the hits.
+        HypermeterError: an amount, the seed or the temperature is out of range, the model has no expression, the groove
+            has another metre or kit, or `which` has another shape than the hits.
     """
     seed = choose_seed(seed)
     check("temperature", temperature)
     for name, value in (("amount", amount), ("timing", timing), ("velocity", velocity)):
         BOUNDS["amount"].check(name, value)
-    drummer = load_player(player) if isinstance(player, str | Path) else player
-    check_expression(drummer)
-    _check_groove(groove, drummer)
+    loaded = load_player(player) if isinstance(player, str | Path) else player
+    check_expression(loaded)
+    _check_groove(groove, loaded)
     which = groove.hits > 0 if which is None else np.asarray(which)
     if which.shape != groove.hits.shape:
         raise HypermeterError(f"which of shape {which.shape}, hits of {groove.hits.shape}: expected the same")
@@ -63,36 +63,40 @@ def humanize(
     shares = {"velocity": amount * velocity, "offset": amount * timing}
     if not which.any() or not any(shares.values()):
         return groove
-    own = {name: getattr(groove, name) for name in shares}
-    stays = (groove.hits > 0) & ~which
-    loudness, shift = (np.where(stays & (name not in groove.unknown), own[name], np.nan) for name in shares)
-    columns = with_columns(groove.hits, groove.tracks, drummer.tracks)
+    before = {name: getattr(groove, name) for name in shares}
+    is_fixed = (groove.hits > 0) & ~which
+    fixed_velocity, fixed_offset = (
+        np.where(is_fixed & (name not in groove.unknown), before[name], np.nan) for name in shares
+    )
+    columns = with_columns(groove.hits, groove.tracks, loaded.tracks)
     tempo_bpm = np.nan if "tempo_bpm" in groove.unknown else groove.tempo_bpm
-    played = drummer.perform(columns, tempo_bpm, seed=seed, temperature=temperature, known=(loudness, shift))
+    played = loaded.perform(
+        columns, tempo_bpm, seed=seed, temperature=temperature, known=(fixed_velocity, fixed_offset)
+    )
     mixed = {
-        name: np.where(which, (1 - share) * own[name] + share * new, own[name]).astype(np.float32)
+        name: np.where(which, (1 - share) * before[name] + share * new, before[name]).astype(np.float32)
         for (name, share), new in zip(shares.items(), played, strict=True)
     }
     mixed["velocity"] = mixed["velocity"].clip(0, 1)
     mixed["offset"] = mixed["offset"].clip(-0.5, LATEST)
     if shares["offset"]:
         mixed["offset"][0] = np.where(which[0], mixed["offset"][0].clip(0), mixed["offset"][0])
-    known_now = set() if stays.any() else {name for name, share in shares.items() if share}
-    return replace(groove, **mixed, unknown=groove.unknown - known_now)
+    filled = set() if is_fixed.any() else {name for name, share in shares.items() if share}
+    return replace(groove, **mixed, unknown=groove.unknown - filled)
 
 
 def check_expression(player: Player) -> None:
-    """Raise `HypermeterError` if the model has learnt no velocity and timing; it says how to teach it."""
+    """Raise `HypermeterError` if the model has no expression; the message says how to train one."""
     if not player.has_expression:
         advice = f"hypermeter train NPZ OUT --init {player.name} --only expression"
-        raise HypermeterError(f"{player.name}: the model plays hits only; teach it velocity and timing by {advice}")
+        raise HypermeterError(f"{player.name}: the model plays hits only; add velocity and timing with {advice}")
 
 
 def _check_groove(groove: Groove, player: Player) -> None:
     check_metre(groove.grid, player.grid, "groove")
     names = None if player.kit is None else player.kit.names
-    own = load_kit(groove.kit).names if names is not None else None
-    if own != names or groove.hits.shape[1] != player.num_drums:
+    groove_names = load_kit(groove.kit).names if names is not None else None
+    if groove_names != names or groove.hits.shape[1] != player.num_drums:
         raise HypermeterError(
             f"groove of {groove.hits.shape[1]} voices, expected the {player.num_drums} of the model's kit;"
             " read it with that kit"

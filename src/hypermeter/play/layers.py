@@ -1,7 +1,6 @@
-"""Layers of a trained model over NumPy arrays, in single precision: linear maps, encoders, attention over bars.
+"""Layers of a trained model in NumPy, in single precision: linear maps, encoders, attention over bars.
 
-A state is a value: a step gives a new one and leaves the old as it was. Rows are pieces side by side, all at the same
-step.
+States are immutable: a step returns a new one. The pieces of a batch (rows) are all at the same step.
 """
 
 import math
@@ -15,13 +14,13 @@ from numpy.typing import NDArray
 from hypermeter.play.arithmetic import gelu, one_over_one_plus_exp
 
 Array = NDArray[Any]
-"""In single precision."""
+"""An array in single precision."""
 Weights = Mapping[str, NDArray[Any]]
-"""Names of a checkpoint -> arrays."""
+"""Arrays of a checkpoint by name."""
 
 
 def part(weights: Weights, prefix: str) -> dict[str, Array]:
-    """Return the weights of a module, by their names below it, in single precision."""
+    """Return the arrays below `prefix` in single precision, named without the prefix."""
     start = f"{prefix}."
     return {
         name.removeprefix(start): np.asarray(array, np.float32)
@@ -31,7 +30,7 @@ def part(weights: Weights, prefix: str) -> dict[str, Array]:
 
 
 class Linear:
-    """x W + b."""
+    """Affine map x W + b."""
 
     def __init__(self, weight: Array, bias: Array | None = None):
         self.weight = np.ascontiguousarray(weight.T)
@@ -39,9 +38,9 @@ class Linear:
 
     @classmethod
     def of(cls, weights: Weights, prefix: str) -> "Linear":
-        """Read a `nn.Linear`, with its bias or without."""
-        own = part(weights, prefix)
-        return cls(own["weight"], own.get("bias"))
+        """Return the map of an `nn.Linear`, with or without a bias."""
+        arrays = part(weights, prefix)
+        return cls(arrays["weight"], arrays.get("bias"))
 
     def __call__(self, x: Array) -> Array:
         out = x.dot(self.weight)
@@ -50,11 +49,11 @@ class Linear:
 
 
 class LayerNorm:
-    """Mean 0 and variance 1 over the last axis, then a gain and a bias."""
+    """Normalisation to mean 0 and variance 1 over the last axis, then a gain and a bias."""
 
     def __init__(self, weights: Weights, prefix: str, epsilon: float = 1e-5):
-        own = part(weights, prefix)
-        self.gain, self.bias, self.epsilon = own["weight"], own["bias"], np.float32(epsilon)
+        arrays = part(weights, prefix)
+        self.gain, self.bias, self.epsilon = arrays["weight"], arrays["bias"], np.float32(epsilon)
         self.mean = np.full((len(self.gain), 1), 1 / len(self.gain), np.float32)
 
     def __call__(self, x: Array) -> Array:
@@ -68,15 +67,15 @@ class LayerNorm:
 
 
 class Tape:
-    """A sequence (rows, length, size) as a value: `append` returns a longer one and `select` one of other rows.
+    """An immutable sequence (rows, length, size): `append` and `select` return a new tape.
 
-    Tapes that grow from one another share a buffer, into which each element is written once. A tape whose place in the
-    buffer is taken, and one of selected rows, copies its elements when it is next used.
+    Tapes made by `append` share one buffer, into which each element is written once. A tape copies its elements when it
+    is next used if another tape has taken its next place in the buffer, or if it holds selected rows.
 
     Args:
-        rows, size: of an element.
-        window: elements at the end that are kept; older ones may be forgotten.
-        capacity: elements for which there is room at first.
+        rows, size: shape of an element.
+        window: number of last elements that are kept; older ones may be dropped.
+        capacity: initial length of the buffer.
     """
 
     __slots__ = ("_buffer", "_filled", "_lock", "_rows", "_stop", "window")
@@ -90,7 +89,7 @@ class Tape:
         return self
 
     def append(self, *parts: Array) -> "Tape":
-        """Return the tape with one more element, whose parts (rows, part of the size) stand side by side."""
+        """Return the tape with one more element: `parts`, each (rows, columns), concatenated along the columns."""
         self._copy_rows()
         with self._lock:
             is_next = self._filled[0] == self._stop < len(self._buffer)
@@ -105,7 +104,7 @@ class Tape:
 
     @property
     def last(self) -> Array:
-        """The last elements (rows, up to `window`, size), the latest at the end; not to be written into."""
+        """The last elements (rows, up to `window`, size) in order. It is a view: do not write into it."""
         self._copy_rows()
         return self._kept.swapaxes(0, 1)
 
@@ -114,17 +113,17 @@ class Tape:
         return self._buffer[max(self._stop - self.window, 0) : self._stop]
 
     def back(self, steps: NDArray[np.int64]) -> Array:
-        """Return the elements (rows, steps, size) that stand so many steps before the next one; 1 is the last."""
+        """Return the elements `steps` before the next one, (rows, len(steps), size); 1 is the last element."""
         self._copy_rows()
         return self._buffer.take(self._stop - steps, 0).swapaxes(0, 1)
 
     def select(self, rows: NDArray[np.int64]) -> "Tape":
-        """Return the given rows, in that order."""
+        """Return the tape of these rows, in this order."""
         rows = rows if self._rows is None else self._rows[rows]
         return Tape.__new__(Tape)._set(self.window, self._buffer, self._stop, [], threading.Lock(), rows)
 
     def _copy_rows(self) -> None:
-        """Copy the rows that were selected, if any, into a buffer with room for as much again."""
+        """Copy the selected rows, if any, into a new buffer of twice their length."""
         if self._rows is None:
             return
         with self._lock:
@@ -141,28 +140,28 @@ class Tape:
 
 
 class Recurrent:
-    """Stacked GRU or LSTM layers. A state is a tuple of arrays (rows, hidden): one or two of each layer.
+    """Stacked GRU or LSTM layers. The state is a tuple of arrays (rows, hidden): one per GRU layer, two per LSTM layer.
 
     Args:
-        weights: of a checkpoint.
-        prefix: of the encoder in it.
-        cell: gru or lstm.
+        weights: arrays of the checkpoint.
+        prefix: prefix of the names of the encoder's arrays.
+        cell: "gru" or "lstm".
     """
 
     def __init__(self, weights: Weights, prefix: str, cell: str = "gru"):
-        own = part(weights, f"{prefix}.rnn")
+        arrays = part(weights, f"{prefix}.rnn")
         self.cell = cell
-        self.num_layers = sum(name.startswith("weight_ih") for name in own)
-        self.size = own["weight_hh_l0"].shape[1]
+        self.num_layers = sum(name.startswith("weight_ih") for name in arrays)
+        self.size = arrays["weight_hh_l0"].shape[1]
         self.into, self.back = [], []
         # a gate is 1 / (1 + exp(-x)), and tanh(x) = 2 / (1 + exp(-2 x)) - 1: the factors of x go into the maps
         factors = {"gru": (-1, -1, -2), "lstm": (-1, -1, -2, -1)}[cell]
         factor = np.repeat(np.array(factors, np.float32), self.size)
         for layer in range(self.num_layers):
-            for maps, way in ((self.into, "ih"), (self.back, "hh")):
-                weight, bias = own[f"weight_{way}_l{layer}"], own[f"bias_{way}_l{layer}"]
+            for maps, direction in ((self.into, "ih"), (self.back, "hh")):
+                weight, bias = arrays[f"weight_{direction}_l{layer}"], arrays[f"bias_{direction}_l{layer}"]
                 maps.append(Linear(weight * factor[:, None], bias * factor))
-            # the biases of both maps are added at once, but for that of the new state's part, which a gate multiplies
+            # both biases are added at once, except that of the GRU's candidate state, which a gate multiplies
             both = 4 * self.size if cell == "lstm" else 2 * self.size
             self.into[-1].bias[:both] += self.back[-1].bias[:both]
         self.input_weight = self.into[0].weight
@@ -173,11 +172,11 @@ class Recurrent:
         return (zeros,) * (self.num_layers * (1 if self.cell == "gru" else 2))
 
     def step(self, x: Array, state: tuple[Any, ...], position: int) -> tuple[Array, tuple[Any, ...]]:
-        """Hear an element (rows, input); return the output (rows, hidden) and the new state."""
+        """Return the output (rows, hidden) and the state after an element (rows, input)."""
         return self.step_from(self.into[0](x), state, position)
 
     def step_from(self, into: Array, state: tuple[Any, ...], position: int) -> tuple[Array, tuple[Any, ...]]:
-        """As `step`, of what the first layer's input map made of the element; `into` is written over."""
+        """Do the same as `step`, given the first layer's input map of the element. `into` is overwritten."""
         after: list[Array] = []
         for layer in range(self.num_layers):
             if layer:
@@ -211,13 +210,13 @@ class Recurrent:
 
 
 class Transformer:
-    """A causal Transformer with rotary positions and a sliding window. A state is a tape of keys and values a layer.
+    """A causal Transformer with rotary positions and a sliding window. Its state is one tape per layer.
 
     Args:
-        weights: of a checkpoint.
-        prefix: of the encoder in it.
-        window: an element sees itself and window - 1 before it, in each layer.
-        num_heads: attention heads.
+        weights: arrays of the checkpoint.
+        prefix: prefix of the names of the encoder's arrays.
+        window: in each layer, an element attends to itself and to the window - 1 elements before it.
+        num_heads: number of attention heads.
     """
 
     def __init__(self, weights: Weights, prefix: str, window: int, num_heads: int = 4):
@@ -233,11 +232,11 @@ class Transformer:
         return tuple(Tape(rows, 2 * self.size, self.window) for _ in self.layers)
 
     def step(self, x: Array, state: tuple[Any, ...], position: int) -> tuple[Array, tuple[Any, ...]]:
-        """Hear an element (rows, input) after `position` others; return the output (rows, hidden) and the new state."""
+        """Return the output (rows, hidden) and the state after element `position`, (rows, input)."""
         return self.step_from(self.embed(x), state, position)
 
     def step_from(self, into: Array, state: tuple[Any, ...], position: int) -> tuple[Array, tuple[Any, ...]]:
-        """As `step`, of what the input map made of the element."""
+        """Do the same as `step`, given the input map of the element."""
         x, after = into, []
         for layer, tape in zip(self.layers, state, strict=True):
             x, tape = layer.step(x, tape, position)
@@ -261,8 +260,10 @@ class _Layer:
         rows, heads, size = len(x), self.num_heads, self.head_size
         query, key, value = self.qkv(self.attention_norm(x)).reshape(rows, 3, heads, size).swapaxes(0, 1)
         angle = np.float32(position) * self.frequency
-        turn = np.cos(angle), np.sin(angle)
-        query, key = (self._turned(vector, gain, turn) for vector, gain in zip((query, key), self.gains, strict=True))
+        rotation = np.cos(angle), np.sin(angle)
+        query, key = (
+            self._turned(vector, gain, rotation) for vector, gain in zip((query, key), self.gains, strict=True)
+        )
         tape = tape.append(key.reshape(rows, -1), value.reshape(rows, -1))
         keys, values = tape.last.reshape(rows, -1, 2, heads, size).transpose(2, 0, 3, 1, 4)
         weights = softmax((keys @ query[..., None])[..., 0] / np.float32(math.sqrt(size)))
@@ -271,7 +272,7 @@ class _Layer:
         return x + self.feed[1](gelu(self.feed[0](self.feed_norm(x)))), tape
 
     def _turned(self, vector: Array, gain: Array, turn: tuple[Array, Array]) -> Array:
-        """Bring a query or key to one length, and rotate it by its position (Su et al. 2021, equation 34)."""
+        """Return a query or key with RMS norm and gain, rotated by its position (Su et al. 2021, equation 34)."""
         epsilon = np.finfo(np.float32).eps
         vector = vector / np.sqrt(np.square(vector).mean(-1, keepdims=True) + epsilon) * gain
         first, second = np.split(vector, 2, -1)
@@ -280,7 +281,7 @@ class _Layer:
 
 
 def softmax(x: Array) -> Array:
-    """Return shares over the last axis."""
+    """Return the softmax over the last axis."""
     x = np.exp(x - x.max(-1, keepdims=True))
     x /= x.sum(-1, keepdims=True)
     return x
@@ -290,47 +291,47 @@ def softmax(x: Array) -> Array:
 
 
 class BarAttention:
-    """Attention from a step of the bar to the same step of earlier bars.
+    """Attention from a step to the same step of earlier bars.
 
-    The memory of a step of the bar is a tape whose elements are keys, values and what was played, one a bar.
+    The memory of each step of the bar is a tape with one element per bar: key, value and hits, concatenated.
 
     Args:
-        weights: of a checkpoint.
-        prefix: of the attention in it.
+        weights: arrays of the checkpoint.
+        prefix: prefix of the names of the attention's arrays.
         width: columns of a step.
-        window: bars that can be seen.
+        window: number of earlier bars that it attends to.
     """
 
     def __init__(self, weights: Weights, prefix: str, width: int, window: int):
-        own = part(weights, prefix)
-        self.num_heads, head_size = own["null_key"].shape
-        self.hidden, self.width, self.window = own["query.weight"].shape[0], width, window
+        arrays = part(weights, prefix)
+        self.num_heads, head_size = arrays["null_key"].shape
+        self.hidden, self.width, self.window = arrays["query.weight"].shape[0], width, window
         self.heads = [slice(head * head_size, (head + 1) * head_size) for head in range(self.num_heads)]
         blocks = np.repeat(np.eye(self.num_heads), head_size, 1)  # (heads, hidden)
-        query, query_bias = (own[f"query.{name}"] / math.sqrt(head_size) for name in ("weight", "bias"))
-        null_key, null_value = (blocks * own[f"null_{name}"].reshape(-1) for name in ("key", "value"))
-        key, value = own["key.weight"], own["value.weight"]
-        # of a state: its query, what it adds to the key and the value that it is remembered by, its null key's scores
+        query, query_bias = (arrays[f"query.{name}"] / math.sqrt(head_size) for name in ("weight", "bias"))
+        null_key, null_value = (blocks * arrays[f"null_{name}"].reshape(-1) for name in ("key", "value"))
+        key, value = arrays["key.weight"], arrays["value.weight"]
+        # one map of the state to its query, its key, its part of the value and its scores with the null keys
         maps = [query, key, value[:, : self.hidden], null_key @ query]
-        biases = [query_bias, own["key.bias"], own["value.bias"], null_key @ query_bias]
+        biases = [query_bias, arrays["key.bias"], arrays["value.bias"], null_key @ query_bias]
         self.of_state = Linear(*(np.concatenate(parts).astype(np.float32) for parts in (maps, biases)))
         self.of_played = np.ascontiguousarray(value[:, self.hidden :].T)
-        out = np.concatenate([own["out.weight"], own["out.weight"] @ null_value.T], 1)
-        self.out = Linear(out.astype(np.float32), own["out.bias"])
-        self.bias = np.ascontiguousarray(own["distance_bias"][:, ::-1])  # (heads, window), the latest bar last
+        out = np.concatenate([arrays["out.weight"], arrays["out.weight"] @ null_value.T], 1)
+        self.out = Linear(out.astype(np.float32), arrays["out.bias"])
+        self.bias = np.ascontiguousarray(arrays["distance_bias"][:, ::-1])  # (heads, window), the most recent bar last
 
     def new_tape(self, rows: int) -> Tape:
         """Return the empty memory of a step of the bar."""
         return Tape(rows, 2 * self.hidden + self.width, self.window)
 
     def remember(self, of_state: Array, played: Array, tape: Tape) -> Tape:
-        """Return the memory with what stood before a step, as `of_state` gives it, and what was played there."""
+        """Return the memory with one more bar: what `of_state` maps the state before a step to, and the step."""
         value = played.dot(self.of_played)
         value += of_state[:, 2 * self.hidden : 3 * self.hidden]
         return tape.append(of_state[:, self.hidden : 2 * self.hidden], value, played)
 
     def recall(self, of_state: Array, tape: Tape) -> tuple[Array, Array]:
-        """Return what is read of earlier bars: a state (rows, hidden), and hits (rows, heads, width)."""
+        """Return the attention's output (rows, hidden), and the hits averaged by its weights (rows, heads, width)."""
         rows, hidden, memory = len(of_state), self.hidden, tape.last
         bars = memory.shape[1]
         query = np.zeros((rows, self.num_heads, hidden), np.float32)

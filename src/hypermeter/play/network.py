@@ -1,8 +1,7 @@
-"""A trained model as a stepper over arrays: hear a step, give the distribution of the next one.
+"""A trained model in NumPy, step by step: `NumpyNetwork` returns the distribution of the next step after each step.
 
-It computes what `model.HierarchicalDrumModel` computes one step at a time, straight from the weights of a checkpoint,
-for pieces side by side that are all at the same step. What a step's input, its place and its plan add to the first
-maps is found once and looked up.
+It computes the same as `model.HierarchicalDrumModel`, from the weights of a checkpoint, for a batch of pieces that are
+all at the same step. The contributions of the position in the phrase to the first maps are computed once.
 """
 
 from dataclasses import dataclass, replace
@@ -26,14 +25,15 @@ from hypermeter.play.steering import SETTLED, PlanEmbedding, Steering, check_pla
 
 LOOK_BACK_BARS = (1, 2, 4)
 LOOK_BACK_STEPS = 4
-"""From the place that is about to be played on; only what has been played is seen."""
+"""Steps of an earlier bar that are an input, from the step of the bar that is predicted onwards."""
 
 
 class State(Protocol):
-    """What a network remembers of pieces side by side, as a value.
+    """State of a `Network` for a batch; immutable.
 
-    `position` is the number of steps heard; `features` (rows, H) is what the distribution of the next step is made
-    from; `dist` is that distribution under the plan, and `free` under no plan.
+    `position` is the number of past steps; `features` (rows, H) determine the distribution of the next step; `dist` is
+    that distribution under the plan, and `free` without a plan. `select` returns the state of some rows, `under` that
+    with another embedded plan.
     """
 
     @property
@@ -50,10 +50,11 @@ class State(Protocol):
 
 
 class Network(Protocol):
-    """A model that can be played: from weights, from an exported folder, or in PyTorch.
+    """A model that a player can use: in NumPy, in ONNX Runtime or in PyTorch.
 
-    `start` gives the state before the first step, `hear` that after a step (rows, width); `embed` makes of a plan what
-    `State.under` takes, (1 or rows, bars, dim), whose last bar stays. `expression` is None where the model has none.
+    `start` returns the state before the first step, `hear` the state after a step (rows, width). `embed` returns the
+    embedded plan (1 or rows, bars, dim) that `State.under` takes; its last bar holds for all later bars. `expression`
+    is None if the model has none.
     """
 
     num_drums: int
@@ -71,18 +72,18 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class NumpyState:
-    """What a `NumpyNetwork` remembers of pieces side by side, as a value.
+    """State of a `NumpyNetwork` for a batch; immutable.
 
     Args:
-        network: whose state it is.
-        position: steps heard.
-        hidden: (rows, H), the step level's output.
+        network: the network that this is a state of.
+        position: number of past steps.
+        hidden: (rows, H), output of the step encoder.
         step, bar, phrase: states of the encoders.
-        levels: (rows, H), what is heard of the bar and phrase levels.
-        sums: of states and hits since the bar began, then since the phrase began.
-        history: tape of what was played.
-        memory: tapes of the bar attention, one for each step of the bar.
-        asked: (1 or rows, bars, dim), the embedded plan; `None` where nothing is asked.
+        levels: two of (rows, H), contributions of the bar and phrase levels to the features.
+        sums: sums of step outputs and hits since the bar began, then of bar outputs and hits since the phrase began.
+        history: tape of past steps.
+        memory: tapes of the bar attention, one per step of the bar.
+        asked: (1 or rows, bars, dim), the embedded plan; `None` without a plan.
     """
 
     network: "NumpyNetwork"
@@ -102,40 +103,40 @@ class NumpyState:
 
     @cached_property
     def of_state(self) -> Array:
-        """What the bar attention makes of the state: a query, a key and a value."""
+        """(rows, columns), the bar attention's query, key and value of the state."""
         attention = self.network.attention
         return self.hidden if attention is None else attention.of_state(self.hidden)
 
     @cached_property
-    def _heard(self) -> tuple[Array, Array | None]:
+    def _outputs(self) -> tuple[Array, Array | None]:
         return self.network.read(self)
 
     @property
     def features(self) -> Array:
-        """(rows, H), what the distribution of the next step is made from, the same under any plan."""
-        return self._heard[0]
+        """(rows, H), features that determine the distribution of the next step, the same under any plan."""
+        return self._outputs[0]
 
     @cached_property
     def free(self) -> Distribution:
-        """The distribution of the next step under no plan."""
-        return self.network.head(*self._heard)
+        """The distribution of the next step without a plan."""
+        return self.network.head(*self._outputs)
 
     @cached_property
     def dist(self) -> Distribution:
         """The distribution of the next step under the plan."""
         if self.asked is None:
             return self.free
-        network, (features, recalled) = self.network, self._heard
+        network, (features, recalled) = self.network, self._outputs
         assert network.steering is not None
         bar = min(self.position // network.grid.steps_per_bar, self.asked.shape[1] - 1)
-        asked = np.broadcast_to(self.asked[:, bar], (len(self), self.asked.shape[2]))
-        steering, louder = network.steering(asked, self.sums[1], self.position)
-        if recalled is not None and louder.shape[1]:
-            recalled = recalled * (1 + louder[..., None])
+        bar_plan = np.broadcast_to(self.asked[:, bar], (len(self), self.asked.shape[2]))
+        steering, changes = network.steering(bar_plan, self.sums[1], self.position)
+        if recalled is not None and changes.shape[1]:
+            recalled = recalled * (1 + changes[..., None])
         return network.head(features, recalled, steering)
 
     def select(self, rows: NDArray[np.int64]) -> "NumpyState":
-        """Return the state of the given rows, in that order; a row may come more than once."""
+        """Return the state of these rows, in this order; a row may occur more than once."""
 
         def chosen(part: Any) -> Any:
             if isinstance(part, tuple):
@@ -144,24 +145,24 @@ class NumpyState:
 
         names = ("hidden", "step", "bar", "phrase", "levels", "sums", "history", "memory")
         parts = {name: chosen(getattr(self, name)) for name in names}
-        asked = self.asked if self.asked is None or len(self.asked) == 1 else self.asked[rows]
-        return NumpyState(self.network, self.position, asked=asked, **parts)
+        plan = self.asked if self.asked is None or len(self.asked) == 1 else self.asked[rows]
+        return NumpyState(self.network, self.position, asked=plan, **parts)
 
     def under(self, asked: Array | None) -> "NumpyState":
-        """Return the state under another plan, which no encoder hears."""
+        """Return the state with another embedded plan. Plans are no input of the encoders, so nothing else changes."""
         return replace(self, asked=asked)
 
 
 class Head:
-    """Features to the distribution of a step.
+    """Map from features to the distribution of a step.
 
     Args:
-        weights: of a checkpoint.
-        prefix: of the head in it.
-        kind: mixture, sigmoid or softmax.
+        weights: arrays of the checkpoint.
+        prefix: prefix of the names of the head's arrays.
+        kind: "mixture", "sigmoid" or "softmax".
         width: columns of a step.
-        groups: the columns of tracks.
-        steering: map of what a plan gives to scores, (dim, scores or more); `None` for a model that takes no plans.
+        groups: columns of the tracks.
+        steering: (dim, scores), map from the steering of a plan to scores; `None` for a model without plans.
     """
 
     def __init__(
@@ -186,7 +187,7 @@ class Head:
             return None if array is None else array.reshape(-1, split, width).swapaxes(0, 1).copy()
 
         self.of_component: Any = tuple(map(by_component, self.of_logits))
-        if self.repeat is not None:  # (K, recalled, W), as a map of what is recalled to all log odds
+        if self.repeat is not None:  # (K, recalled, W) as one map from the recalled hits to all log odds
             full = np.zeros((self.repeat.shape[1], width, split, width), np.float32)
             voices = np.arange(width)
             full[:, voices, :, voices] = self.repeat.transpose(2, 1, 0)
@@ -213,7 +214,7 @@ def _scores(part: Any, features: Array, steering: Array | None) -> Array:
 
 
 class _HeadMixture(Mixture):
-    """The mixture of a head, whose log odds are computed of all components, or only of those that are drawn."""
+    """The mixture of a head. It computes the log odds of all components, or only of those that are drawn."""
 
     def __init__(self, head: Head, features: Array, recalled: Array | None, steering: Array | None):
         self.scores, self.groups, self.width = _scores(head.of_weights, features, steering), head.groups, head.width
@@ -240,13 +241,13 @@ class _HeadMixture(Mixture):
 
 
 class NumpyNetwork:
-    """A checkpoint that plays.
+    """The network of a checkpoint in NumPy.
 
     Args:
-        checkpoint: of `model.HierarchicalDrumModel`.
+        checkpoint: a checkpoint of `model.HierarchicalDrumModel`.
 
     Raises:
-        HypermeterError: an encoder that is not of the package.
+        HypermeterError: the model has custom encoders.
     """
 
     def __init__(self, checkpoint: Checkpoint):
@@ -263,18 +264,16 @@ class NumpyNetwork:
                 return Transformer(weights, name, config["attention_window"])
             return Recurrent(weights, name, config.get("cell", "gru"))
 
-        if own := config.get("encoders"):
+        if custom := config.get("encoders"):
             reason = "play it through PyTorch: hypermeter.load(path, encoders=...).player()"
-            raise HypermeterError(
-                f"encoders of one's own ({', '.join(own)}), which the checkpoint does not hold; {reason}"
-            )
+            raise HypermeterError(f"the checkpoint lacks its custom encoders ({', '.join(custom)}); {reason}")
         self.step_rnn, self.bar_rnn, self.phrase_rnn = map(encoder, ("step_rnn", "bar_rnn", "phrase_rnn"))
         self.step_to_bar, self.bar_to_phrase = (Linear.of(weights, name) for name in ("step_to_bar", "bar_to_phrase"))
         lags = LOOK_BACK_BARS if config.get("use_look_back", True) else ()
         ahead = min(LOOK_BACK_STEPS, grid.steps_per_bar)
         self.past = max(lags, default=0) * grid.steps_per_bar
         back = [bars * grid.steps_per_bar - step for bars in lags for step in range(ahead)]
-        self.look_back = np.array([1, *back])  # elements before the next step; the first is the last that was played
+        self.look_back = np.array([1, *back])  # steps before the next one; 1 is the last step
         self._read_input(weights)
         self.attention = None
         if config.get("use_bar_attention", True):
@@ -301,7 +300,7 @@ class NumpyNetwork:
             self.expression = ExpressionNetwork(weights, "expression", self.num_drums, grid.steps_per_bar)
 
     def _read_input(self, weights: Weights) -> None:
-        """Cut the step level's input map by what it hears: what was played, whether it is the first, and the place."""
+        """Split the step encoder's input map by input: past hits, position in the phrase, flag of the first step."""
         size = self.width * len(self.look_back)
         weight = self.step_rnn.input_weight
         bias = (self.step_rnn.into[0] if isinstance(self.step_rnn, Recurrent) else self.step_rnn.embed).bias
@@ -316,7 +315,7 @@ class NumpyNetwork:
     # ------------------------------------------------------------------ stepping
 
     def start(self, rows: int) -> NumpyState:
-        """Return the state before the first step, of so many pieces."""
+        """Return the state before the first step; `rows` is the batch size."""
         bar_dim = self.bar_rnn.size
         hidden, step = self.step_rnn.step_from(
             np.repeat((self.into_of_place[0] + self.into_of_first)[None], rows, 0), self.step_rnn.init_state(rows), 0
@@ -359,19 +358,19 @@ class NumpyNetwork:
         bar_states, bar_hits, phrase_states, phrase_hits = state.sums
         bar_states, bar_hits, phrase_hits = bar_states + hidden, bar_hits + x, phrase_hits + x
         if position % grid.steps_per_bar == 0:
-            gathered = np.concatenate([bar_states, bar_hits], 1) / np.float32(grid.steps_per_bar)
+            bar_means = np.concatenate([bar_states, bar_hits], 1) / np.float32(grid.steps_per_bar)
             number = position // grid.steps_per_bar - 1
-            output, bar = self.bar_rnn.step(self.step_to_bar(gathered), bar, number)
+            output, bar = self.bar_rnn.step(self.step_to_bar(bar_means), bar, number)
             phrase_states = phrase_states + output
             bar_states, bar_hits = np.zeros_like(bar_states), np.zeros_like(bar_hits)
             levels = (levels[0] if self.hear_bar is None else self.hear_bar(output), levels[1])
             if position % grid.steps_per_phrase == 0:
-                shares = (
+                means = (
                     phrase_states / np.float32(grid.bars_per_phrase),
                     phrase_hits / np.float32(grid.steps_per_phrase),
                 )
                 number = position // grid.steps_per_phrase - 1
-                output, phrase = self.phrase_rnn.step(self.bar_to_phrase(np.concatenate(shares, 1)), phrase, number)
+                output, phrase = self.phrase_rnn.step(self.bar_to_phrase(np.concatenate(means, 1)), phrase, number)
                 phrase_states, phrase_hits = np.zeros_like(phrase_states), np.zeros_like(phrase_hits)
                 levels = (levels[0], levels[1] if self.hear_phrase is None else self.hear_phrase(output))
         return NumpyState(
@@ -389,24 +388,24 @@ class NumpyNetwork:
         )
 
     def read(self, state: NumpyState) -> tuple[Array, Array | None]:
-        """Return the features of the next step (rows, H), and the hits that are recalled (rows, heads, W)."""
+        """Return the features of the next step (rows, H), and the hits recalled from earlier bars (rows, heads, W)."""
         recalled = None
-        heard = state.hidden + state.levels[0] + state.levels[1]
+        hidden = state.hidden + state.levels[0] + state.levels[1]
         if self.attention is not None:
             tape = state.memory[state.position % self.grid.steps_per_bar]
-            of_bars, recalled = self.attention.recall(state.of_state, tape)
-            heard += of_bars
-        features = self.feature_norm(heard)
+            attended, recalled = self.attention.recall(state.of_state, tape)
+            hidden += attended
+        features = self.feature_norm(hidden)
         mixed = features.dot(self.mix)
         mixed += self.mix_of_place[state.position % len(self.mix_of_place)]
         features = features + self.unmix(gelu(mixed))
         return features, recalled if self.head.repeat is not None else None
 
     def embed(self, plan: Plan) -> Array:
-        """Return a plan as `State.under` takes it, (1 or rows, bars, dim), with bars after its last until none is new.
+        """Return the embedded plan for `State.under`, (1 or rows, bars + SETTLED, dim).
 
         Raises:
-            HypermeterError: the model takes no plans, or a label is outside its vocabulary.
+            HypermeterError: the model was made without labels, or a label is outside its vocabulary.
         """
         plan = check_plan(plan, self.labels, len(plan[0]))
         assert self.embedding is not None

@@ -1,7 +1,7 @@
-"""Random numbers without state: each is a function of seed, purpose, row, step and index, here and on the page.
+"""Counter-based random numbers: a function of seed, purpose, row, step and index, in Python and on the web page.
 
-Hits, expression, resampling and the order of variation draw from streams of their own, so that none tells anything of
-another. As nothing is kept between draws, a state of music can be saved, forked and drawn from again.
+Hits, expression, resampling and the order of variation have independent streams. As the generator has no state, player
+states can be saved, forked and continued from again.
 
 Source: Salmon, Moraes, Dror & Shaw, SC 2011, Parallel random numbers: as easy as 1, 2, 3 (Threefry-2x32, 20 rounds).
 """
@@ -19,13 +19,13 @@ HITS, EXPRESSION, RESAMPLING, VARIATION, CANDIDATES = range(5)
 
 MOST_ROWS = 2**16
 MOST_NUMBERS = 2**13
-"""Of one step of one row."""
+"""Greatest number of random numbers per step and row."""
 
 BLOCK = 4096
-"""Pairs of numbers that are made at once, about, at the most."""
+"""Approximate greatest number of pairs that are computed at once."""
 
 FIRST_BLOCK = 16
-"""Steps whose numbers are made first; then twice as many each time, as who draws one part may not draw the next."""
+"""Number of steps computed first, which doubles each time: short uses compute few numbers that they do not need."""
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
@@ -34,7 +34,7 @@ _PARITY = np.uint32(0x1BD11BDA)
 def threefry(
     key: tuple[int, int], first: NDArray[np.uint32], second: NDArray[np.uint32]
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """Encrypt counters, each of two 32-bit words, by a key of two words."""
+    """Return the two words of each counter (first, second) encrypted with a key of two 32-bit words."""
     words = [np.uint32(key[0]), np.uint32(key[1])]
     words.append(words[0] ^ words[1] ^ _PARITY)
     x, y = first + words[0], second + words[1]
@@ -49,7 +49,7 @@ def threefry(
 
 
 def choose_seed(seed: int | None) -> int:
-    """Return the seed, checked; `None` chooses one at random."""
+    """Return the seed after a check of its range, or a random seed for `None`."""
     if seed is None:
         return secrets.randbelow(MOST_SEED + 1)
     check_seed(seed)
@@ -57,22 +57,22 @@ def choose_seed(seed: int | None) -> int:
 
 
 class RandomStream:
-    """The uniform numbers of one purpose, for rows side by side.
+    """Uniform random numbers of one purpose, for a batch.
 
     Args:
         seed: in [0, 2**53).
         purpose: HITS, EXPRESSION, RESAMPLING, VARIATION or CANDIDATES.
-        rows: at most MOST_ROWS.
-        numbers: of each row at each step, at most MOST_NUMBERS.
+        rows: batch size, at most MOST_ROWS.
+        numbers: numbers per row and step, at most MOST_NUMBERS.
 
     Raises:
-        HypermeterError: a seed or a number of rows or numbers out of range.
+        HypermeterError: seed, rows or numbers are out of range.
     """
 
     def __init__(self, seed: int, purpose: int, rows: int, numbers: int):
         check_seed(seed)
         if not (1 <= rows <= MOST_ROWS and 1 <= numbers <= MOST_NUMBERS):
-            raise HypermeterError(f"{rows} rows of {numbers} numbers, expected 1 to {MOST_ROWS} and to {MOST_NUMBERS}")
+            raise HypermeterError(f"{rows} rows of {numbers} numbers, expected 1 to {MOST_ROWS} of 1 to {MOST_NUMBERS}")
         self.numbers = numbers
         self._key = (int(seed) % 2**32, int(seed) // 2**32)
         pairs = np.arange(-(-numbers // 2), dtype=np.uint32)
@@ -82,7 +82,7 @@ class RandomStream:
         self._first, self._block = -1, np.zeros(0)
 
     def at(self, step: int) -> NDArray[np.float64]:
-        """Return the numbers of a step, (rows, numbers), in [0, 1)."""
+        """Return the numbers of a step, (rows, numbers) in [0, 1)."""
         place = step - self._first
         if self._first < 0 or not 0 <= place < self._steps:
             self._steps = min(FIRST_BLOCK if self._first < 0 else 2 * self._steps, self._most)
@@ -91,7 +91,7 @@ class RandomStream:
         return self._block[place, :, : self.numbers]
 
     def _make(self, step: int) -> NDArray[np.float64]:
-        """Return the numbers of `_steps` steps, (steps, rows, numbers)."""
+        """Return the numbers of `_steps` steps from `step` on, (steps, rows, numbers)."""
         first = (step + np.arange(self._steps, dtype=np.int64)).astype(np.uint32)
         shape = (self._steps, *self._second.shape)
         counters = np.broadcast_to(first[:, None, None], shape), np.broadcast_to(self._second, shape)
@@ -100,7 +100,7 @@ class RandomStream:
 
 
 def uniforms(seed: int, purpose: int, number: int, row: int = 0) -> NDArray[np.float64]:
-    """Return `number` uniforms in [0, 1) of a row: MOST_NUMBERS of each step, from step 0 on."""
+    """Return `number` uniforms in [0, 1) of one row: the first MOST_NUMBERS are those of step 0, and so on."""
     parts = []
     for step in range(-(-number // MOST_NUMBERS)):
         length = min(number - step * MOST_NUMBERS, MOST_NUMBERS)
@@ -109,5 +109,5 @@ def uniforms(seed: int, purpose: int, number: int, row: int = 0) -> NDArray[np.f
 
 
 def generator(seed: int, purpose: int, step: int) -> np.random.Generator:
-    """Return a generator of its own for a step that takes more numbers than a stream has."""
+    """Return a NumPy generator for a step that needs more numbers than a stream has."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, purpose, step])))

@@ -1,4 +1,4 @@
-"""The rules by which a step is drawn: temperature, top-p, bias, guidance and locked cells, in one place."""
+"""Sampling of a step: temperature, top-p, bias, guidance and locked cells."""
 
 from dataclasses import dataclass
 
@@ -14,17 +14,16 @@ from hypermeter.play.request import SamplingOptions
 
 Array = NDArray[np.float64]
 Lock = tuple[NDArray[np.bool_], NDArray[np.uint8]]
-"""Which cells of a step are locked (B, W), and their values."""
+"""Which cells of a step are locked, and their values, each (B, W)."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How the steps of a model are drawn.
+    """Sampling rules for the steps of a model.
 
     Args:
-        temperature, top_p, guidance, seed: see `SamplingOptions`; the guidance is 0 where no plan is followed.
-        bias: (W,), added to log odds; None is none.
-        groups: columns of tracks.
+        temperature, top_p, guidance, seed: see `SamplingOptions`; the guidance is 0 without a plan.
+        bias: (W,), added to log odds; `None` adds nothing.
     """
 
     temperature: float
@@ -35,14 +34,17 @@ class Rules:
 
     @classmethod
     def of(cls, sampling: SamplingOptions, seed: int, names: tuple[str, ...], width: int, is_guided: bool) -> "Rules":
-        """Make the rules that a request asks for.
+        """Return the rules for sampling options.
 
         Args:
-            sampling: the request.
-            seed: its seed, chosen.
-            names: of the model's voices; a bias of another raises.
+            sampling: the options.
+            seed: the seed to use; that of the options may be None.
+            names: names of the model's voices.
             width: columns of a step.
-            is_guided: whether a plan is followed.
+            is_guided: whether there is a plan.
+
+        Raises:
+            HypermeterError: the bias names a voice that the model does not have.
         """
         bias = np.zeros(width) if any(sampling.bias.values()) else None
         for name, value in sampling.bias.items():
@@ -54,17 +56,17 @@ class Rules:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a draw from the distribution itself will do, so that combinations need not be listed."""
+        """Whether steps are drawn from the distribution itself, so that combinations need not be listed."""
         return self.temperature == self.top_p == 1 and self.guidance == 0
 
     def stream(self, rows: int, width: int) -> RandomStream:
-        """Return the numbers of hits that `draw` takes, for so many rows."""
+        """Return the stream whose numbers `draw` takes; `rows` is the batch size."""
         return RandomStream(self.seed, HITS, rows, 1 + width)
 
     def weigh(self, dist: Distribution, lock: Lock) -> tuple[Array, Distribution]:
-        """Return log p(locked cells), (B,), and the distribution given them, which a plain draw may take.
+        """Return log p(locked cells), (B,), and the distribution given them, which `draw` takes as `given`.
 
-        Both are with the bias but at temperature 1 and without guidance: see `infill`.
+        Both include the bias, but neither temperature nor guidance: see `infill`.
         """
         return (dist if self.bias is None else dist.tilt(self.bias)).weigh(*lock)
 
@@ -77,18 +79,18 @@ class Rules:
         lock: Lock | None = None,
         given: Distribution | None = None,
     ) -> NDArray[np.uint8]:
-        """(B, W), a step given its locked cells.
+        """Return a sampled step (B, W), given its locked cells.
 
-        Bias, guidance and temperature weigh each combination by itself, so that it is one whether they come before or
-        after the locks. `top_p` comes after: of the combinations that have the locked cells the likeliest stay.
+        Bias, guidance and temperature reweight each combination separately, so that their order relative to the locks
+        does not matter. `top_p` comes last: it keeps the likeliest of the combinations that have the locked cells.
 
         Args:
-            dist: of the step, under the plan.
-            free: of the step without a plan; read with guidance.
-            uniforms: of `stream` at the step.
-            step: steps heard before; names the numbers that are drawn where there are too many voices to list.
-            lock: the locked cells.
-            given: what `weigh` gave of these cells, where it was asked before.
+            dist: distribution of the step under the plan.
+            free: distribution of the step without a plan; used with guidance.
+            uniforms: numbers of `stream` at the step.
+            step: index of the step; seeds the candidates if there are too many voices to list all combinations.
+            lock: the locked cells; `None` locks nothing.
+            given: the distribution that `weigh` returned for these cells, if it was called.
         """
         if self.is_plain and given is not None and not dist.groups:
             return self._with_locked(given.draw(uniforms), lock)
@@ -109,50 +111,50 @@ class Rules:
     def _draw_listed(
         self, dist: Distribution, free: Distribution | None, uniform: Array, step: int, lock: Lock | None
     ) -> NDArray[np.uint8]:
-        """Choose among the combinations, or among many that are drawn."""
+        """Choose among all combinations, or among sampled candidates if there are too many to list."""
         if not dist.is_listed and lock is not None:
             dist, free = dist.condition(*lock), None if free is None else free.condition(*lock)
         combos, scores = dist.candidates(None if dist.is_listed else generator(self.seed, CANDIDATES, step))
         if self.guidance and free is not None:
             scores = guided(scores, log_probs_of(free, combos, dist.is_listed), self.guidance)
         if dist.is_listed and lock is not None:
-            known, values = lock
-            agrees = ((combos == values[:, None]) | ~known[:, None]).all(-1)
+            is_locked, values = lock
+            agrees = ((combos == values[:, None]) | ~is_locked[:, None]).all(-1)
             scores = np.where(agrees, scores, -np.inf)
-            lost = np.isneginf(scores.max(-1, keepdims=True))
-            if lost.any():  # a softmax knows no combination that has the locked cells: the escape has
+            is_lost = np.isneginf(scores.max(-1, keepdims=True))
+            if is_lost.any():  # no listed combination of a softmax has the locked cells, but the escape does
                 others, of_escape = dist.condition(*lock).candidates()
-                combos = np.where(lost[..., None], others, combos)
-                scores = np.where(lost, of_escape, scores)
+                combos = np.where(is_lost[..., None], others, combos)
+                scores = np.where(is_lost, of_escape, scores)
         place = self.choose(scores, uniform)
         return combos[place] if combos.ndim == 2 else combos[np.arange(len(place)), place]
 
     def _draw_with_tracks(self, dist: Mixture, uniforms: Array, step: int, lock: Lock | None) -> NDArray[np.uint8]:
-        """Draw the voices first, then each track given what is drawn before it."""
+        """Draw the voices first, then each track given the columns before it."""
         x = np.zeros((len(dist), dist.width), np.uint8)
-        known = np.zeros(x.shape, bool)
+        is_drawn = np.zeros(x.shape, bool)
         voices = dist.num_voices
         if lock is not None:
             dist = dist.condition(*lock)
         of_voices = None if lock is None else (lock[0][:, :voices], lock[1][:, :voices])
         x[:, :voices] = self._draw_listed(dist.voices, None, uniforms[:, 0], step, of_voices)
-        known[:, :voices] = True
+        is_drawn[:, :voices] = True
         for number, (start, stop) in enumerate(dist.groups):
-            given = dist.condition(known, x)
-            shares = np.concatenate([np.zeros((*given.logits.shape[:-1], 1)), given.logits[..., start:stop]], -1)
-            shares = np.clip(shares, -700, 700)
-            log_probs = np.logaddexp.reduce(given.log_weights[..., None] + log_softmax(shares), axis=-2)
+            rest = dist.condition(is_drawn, x)
+            logits = np.concatenate([np.zeros((*rest.logits.shape[:-1], 1)), rest.logits[..., start:stop]], -1)
+            logits = np.clip(logits, -700, 700)
+            log_probs = np.logaddexp.reduce(rest.log_weights[..., None] + log_softmax(logits), axis=-2)
             chosen = self.choose(log_probs, uniforms[:, 1 + voices + number])
             x[:, start:stop] = np.arange(1, stop - start + 1) == chosen[:, None]
-            known[:, start:stop] = True
+            is_drawn[:, start:stop] = True
         return x
 
     def choose(self, log_probs: Array, uniform: Array) -> NDArray[np.int64]:
-        """(B,), one of C outcomes by p^(1/temperature), of the likeliest that hold `top_p` of that."""
+        """Return the index (B,) of one of C outcomes, sampled from `temper(log_probs)`."""
         return first_above(np.exp(self.temper(log_probs)), uniform)
 
     def temper(self, log_probs: Array) -> Array:
-        """(B, C), normalised log probabilities at the temperature, cut to the likeliest."""
+        """Return normalised log probabilities (B, C) at the temperature, cut to the likeliest that hold `top_p`."""
         if self.temperature < LEAST_TEMPERATURE:
             return np.where(np.arange(log_probs.shape[-1]) == log_probs.argmax(-1)[:, None], 0.0, -np.inf)
         log_probs = log_softmax(log_probs / self.temperature)
@@ -166,9 +168,9 @@ class Rules:
 
 
 def guided(asked: Array, free: Array, guidance: float) -> Array:
-    """Return log of p(x | plan)^(1 + g) / p(x | no plan)^g, not normalised; -inf where `asked` is.
+    """Return log of p(x | plan)^(1 + g) / p(x | no plan)^g, not normalised; -inf where `asked` is -inf.
 
-    Source: Ho & Salimans 2022, there for scores of a diffusion model; here for each step's combinations of voices.
+    Source: Ho & Salimans 2022, for the scores of a diffusion model; here for the combinations of voices of a step.
     """
     is_possible = ~np.isneginf(asked)
     with np.errstate(invalid="ignore"):
@@ -176,7 +178,7 @@ def guided(asked: Array, free: Array, guidance: float) -> Array:
 
 
 def log_probs_of(dist: Distribution, combos: NDArray[np.uint8], is_listed: bool) -> Array:
-    """(B, C), of combinations (C, W) that `dist` lists too, or of (B, C, W) that another drew."""
+    """Return the log probabilities (B, C) of combinations: the listed ones of `dist`, (C, W), or others, (B, C, W)."""
     if is_listed:
         return dist.candidates()[1]
     rows, number, width = combos.shape

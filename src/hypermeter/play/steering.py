@@ -1,4 +1,4 @@
-"""The way of a plan into a network: its bars embedded, and what they change in a step."""
+"""Conditioning of a network on a plan: the embedding of its bars, and how they change the scores of a step."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,22 +12,22 @@ from hypermeter.play.layers import Array, LayerNorm, Linear, Weights
 from hypermeter.play.plan import KINDS, NUMBERS, Plan
 
 KNOTS = 9
-"""Values at which a number is read, evenly from the least to the greatest."""
+"""Number of evenly spaced knots between which a plan's number is interpolated linearly."""
 
 FADES = (1.0, 4.0)
-"""Bars over which what is new becomes old: once a style is played, what was played tells it."""
+"""Time constants, in bars, of the features that say how recently section or style changed."""
 
 SETTLED = 64
-"""Bars after which nothing that is asked is new any more, as far as single precision can tell."""
+"""Bars after which a change no longer shows in these features: exp(-64 / 4) is below 2**-23."""
 
 
 class PlanEmbedding:
-    """Bars of a plan to vectors, all of whose elements are 0 where nothing is asked; as `model.plan.PlanEmbedding`.
+    """`model.plan.PlanEmbedding` in NumPy: a vector per bar of a plan, 0 where the bar has no condition.
 
     Args:
-        weights: of a checkpoint.
-        prefix: of the embedding in it.
-        num_drums: voices.
+        weights: arrays of the checkpoint.
+        prefix: prefix of the names of the embedding's arrays.
+        num_drums: number of voices.
     """
 
     def __init__(self, weights: Weights, prefix: str, num_drums: int):
@@ -38,28 +38,28 @@ class PlanEmbedding:
         self.between = Linear.of(weights, f"{prefix}.between.1"), Linear.of(weights, f"{prefix}.between.3")
 
     def __call__(self, plan: Plan) -> Array:
-        """Return (B, bars, dim)."""
+        """Return the embedded plan, (B, bars, dim)."""
         numbers = plan.numbers.astype(np.float32)
-        known = ~np.isnan(numbers)
-        tempo, density, offbeat = np.moveaxis(np.where(known, numbers, 1), -1, 0)
-        wanted = density * np.float32(self.num_drums)
-        places = np.stack([(np.log2(tempo / 120) + np.float32(1.5)) / 3, wanted / 4, offbeat], -1)
-        places = np.where(known, places.clip(0, 1), 0)[..., None] * np.float32(KNOTS - 1)
-        shares: Array = (1 - np.abs(places - np.arange(KNOTS, dtype=np.float32))).clip(0)
-        read: Array = np.concatenate([shares, np.ones_like(shares[..., :1])], -1) * known[..., None]
-        total = self.numbers(read.reshape(*read.shape[:-2], -1).astype(np.float32))
+        is_given = ~np.isnan(numbers)
+        tempo, density, offbeat = np.moveaxis(np.where(is_given, numbers, 1), -1, 0)
+        hits_per_step = density * np.float32(self.num_drums)
+        knots = np.stack([(np.log2(tempo / 120) + np.float32(1.5)) / 3, hits_per_step / 4, offbeat], -1)
+        knots = np.where(is_given, knots.clip(0, 1), 0)[..., None] * np.float32(KNOTS - 1)
+        weights: Array = (1 - np.abs(knots - np.arange(KNOTS, dtype=np.float32))).clip(0)
+        interpolated: Array = np.concatenate([weights, np.ones_like(weights[..., :1])], -1) * is_given[..., None]
+        total = self.numbers(interpolated.reshape(*interpolated.shape[:-2], -1).astype(np.float32))
         for table, codes in zip(self.tables, np.moveaxis(plan.labels, -1, 0), strict=True):
             total = total + table[codes]
-        is_asked = np.asarray(known.any(-1) | (plan.labels > 0).any(-1), np.float32)[..., None]
-        is_dense = known[..., NUMBERS.index("density")]
-        beside = np.stack([np.where(is_dense, wanted, 0), is_dense.astype(np.float32)], -1)
+        is_any = np.asarray(is_given.any(-1) | (plan.labels > 0).any(-1), np.float32)[..., None]
+        is_dense = is_given[..., NUMBERS.index("density")]
+        hits = np.stack([np.where(is_dense, hits_per_step, 0), is_dense.astype(np.float32)], -1)
         newness: Array = np.exp(-_bars_since_change(plan)[..., None] / np.array(FADES, np.float32))
         total = total + self.between[1](gelu(self.between[0](self.between_norm(total))))
-        return np.concatenate([self.norm(total) * is_asked, newness * is_asked, beside, is_asked], -1, dtype=np.float32)
+        return np.concatenate([self.norm(total) * is_any, newness * is_any, hits, is_any], -1, dtype=np.float32)
 
 
 def _bars_since_change(plan: Plan) -> Array:
-    """(B, bars), how many bars ago the section or style that a bar is asked for was new; 0 in the first bar."""
+    """Return the bars since the plan's section or style last changed, (B, bars); 0 in the first bar."""
     labels = plan.labels[..., [KINDS.index("section"), KINDS.index("style")]]
     is_new = np.ones(labels.shape[:2], bool)
     is_new[:, 1:] = (labels[:, 1:] != labels[:, :-1]).any(-1)
@@ -68,16 +68,16 @@ def _bars_since_change(plan: Plan) -> Array:
 
 
 class Steering:
-    """What a plan changes in the scores of a step, and by how much more each recalled pattern is heard.
+    """How a plan changes the scores of a step and the weights of recalled patterns.
 
     Args:
-        weights: of a checkpoint.
-        prefix: of the steering in it.
-        places: (steps of a phrase, dim), the embedded places of the phrase; of dim 0 where the model has none.
-        num_drums: voices.
+        weights: arrays of the checkpoint.
+        prefix: prefix of the names of the steering's arrays.
+        places: (steps per phrase, dim), embedded positions in the phrase; dim is 0 if the model has none.
+        num_drums: number of voices.
         width: columns of a step.
-        num_scores: of the output.
-        steps_per_bar: of the grid.
+        num_scores: scores of the output layer.
+        steps_per_bar: steps per bar of the grid.
     """
 
     def __init__(
@@ -102,20 +102,23 @@ class Steering:
         self.num_drums, self.width, self.steps_per_bar = num_drums, width, steps_per_bar
 
     def __call__(self, asked: Array, so_far: Array, position: int) -> tuple[Array, Array]:
-        """Return what `to_scores` maps to what is added to the scores (B, dim), and to the recalled patterns' weights.
+        """Return the steering (B, inner dim + 1), and the relative change of each recalled pattern's weight (B, heads).
+
+        The steering times `to_scores` is added to the scores of the step. Each change is at least -1.
 
         Args:
-            asked: (B, dim), of the bar.
-            so_far: (B, W), what has been played in it before the step, summed.
-            position: steps before it.
+            asked: (B, dim), the embedded bar of the plan.
+            so_far: (B, W), hits of the bar before the step, summed over its steps.
+            position: number of steps before this one.
         """
-        wanted, is_dense = asked[:, -3], asked[:, -2]
-        left = (wanted * np.float32(self.steps_per_bar) - so_far[:, : self.num_drums].sum(-1)) * is_dense
+        hits_per_step, is_dense = asked[:, -3], asked[:, -2]
+        hits_left = (hits_per_step * np.float32(self.steps_per_bar) - so_far[:, : self.num_drums].sum(-1)) * is_dense
         steps_left = self.steps_per_bar - position % self.steps_per_bar
-        beside = np.empty((len(asked), self.width + 2), np.float32)
-        beside[:, :-2], beside[:, -2], beside[:, -1] = so_far, np.float32(0.1) * left, left / np.float32(steps_left)
+        played = np.empty((len(asked), self.width + 2), np.float32)
+        played[:, :-2] = so_far
+        played[:, -2], played[:, -1] = np.float32(0.1) * hits_left, hits_left / np.float32(steps_left)
         inner = asked @ self.of_plan
-        inner += beside @ self.of_played
+        inner += played @ self.of_played
         inner += self.of_place[position % len(self.of_place)]
         out = np.empty((len(asked), inner.shape[1] + 1), np.float32)
         np.multiply(gelu(inner), asked[:, -1:], out=out[:, :-1])
@@ -124,24 +127,24 @@ class Steering:
 
 
 def check_plan(plan: Any, labels: Any, rows: int) -> Plan:
-    """Return a plan as arrays of `rows` rows.
+    """Return the plan as NumPy arrays, checked.
 
     Args:
-        plan: a `Plan`, or anything with labels and numbers of 1 or `rows` rows.
-        labels: the model's vocabulary; `None` for a model that takes no plans.
-        rows: pieces.
+        plan: a `Plan` or another pair (labels, numbers), each (1 or `rows`, bars, 3).
+        labels: the model's vocabulary; `None` if it was made without labels.
+        rows: batch size.
 
     Raises:
-        HypermeterError: the model takes no plans, a shape that does not fit, a label outside the vocabulary.
+        HypermeterError: the model was made without labels, a shape is wrong, or a label is outside the vocabulary.
     """
     if labels is None:
-        raise HypermeterError("a plan given, but this model was made without labels; leave the plan out")
+        raise HypermeterError("plan: the model was made without labels; leave the plan out")
     codes: NDArray[np.int64] = np.asarray(plan[0], np.int64)
     numbers: NDArray[np.float32] = np.asarray(plan[1], np.float32)
-    found = f"labels {codes.shape}, numbers {numbers.shape}"
+    shapes = f"labels {codes.shape}, numbers {numbers.shape}"
     fits = codes.ndim == numbers.ndim == 3 and codes.shape[:2] == numbers.shape[:2] and codes.shape[1] > 0
     if not fits or (codes.shape[2], numbers.shape[2]) != (len(KINDS), len(NUMBERS)) or len(codes) not in (1, rows):
-        raise HypermeterError(f"plan: {found}, expected both (1 or {rows}, bars, 3), of at least 1 bar")
+        raise HypermeterError(f"plan: {shapes}, expected both (1 or {rows}, bars, 3), of at least 1 bar")
     sizes: Sequence[int] = [len(labels[kind]) for kind in KINDS]
     if not ((codes >= 0) & (codes <= sizes)).all():
         most = ", ".join(f"{size} for {kind}" for size, kind in zip(sizes, KINDS, strict=True))
