@@ -1,7 +1,8 @@
 """Changing the times and velocities of a MIDI file's drum notes, with all else in the file kept."""
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -39,12 +40,13 @@ def replay_drums(content: bytes, where: str, retime: Retime) -> bytes:
     Raises:
         HypermeterError: a damaged file.
     """
+    retime_track = partial(_retime_track, retime=retime)
     try:
         if content[:4] != b"RIFF":
-            return _retime(content, retime)
+            return map_tracks(content, retime_track)
         start = content.find(b"MThd")
         size = int.from_bytes(content[start - 4 : start], "little")
-        midi = _retime(content[start : start + size], retime)
+        midi = map_tracks(content[start : start + size], retime_track)
         if midi == content[start : start + size]:
             return content
         rest = content[start + size + size % 2 :]  # Chunks have an even size.
@@ -55,20 +57,35 @@ def replay_drums(content: bytes, where: str, retime: Retime) -> bytes:
         raise HypermeterError(f"{where}: damaged MIDI file (an event is {what}); get a whole copy") from error
 
 
-def _retime(midi: bytes, retime: Retime) -> bytes:
+def map_tracks(midi: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """Return a MIDI file in which the content of each track is what `change` returns for it.
+
+    Raises:
+        IndexError: a chunk that is cut off.
+    """
+    parts, end = [], 0
+    for start, stop in track_places(midi):
+        track = change(midi[start:stop])
+        parts += midi[end : start - 4], len(track).to_bytes(4, "big"), track
+        end = stop
+    return b"".join([*parts, midi[end:]])
+
+
+def track_places(midi: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where the events of each track of a MIDI file begin and end.
+
+    Raises:
+        IndexError: a chunk that is cut off.
+    """
     at, num_tracks = 8 + int.from_bytes(midi[4:8], "big"), int.from_bytes(midi[10:12], "big")
-    parts = [midi[:at]]
     while num_tracks and at + 8 <= len(midi):
-        kind, size = midi[at : at + 4], int.from_bytes(midi[at + 4 : at + 8], "big")
-        chunk = midi[at + 8 : at + 8 + size]
-        if len(chunk) < size:
+        start, stop = at + 8, at + 8 + int.from_bytes(midi[at + 4 : at + 8], "big")
+        if stop > len(midi):
             raise IndexError
-        if kind == b"MTrk":
+        if midi[at : at + 4] == b"MTrk":
             num_tracks -= 1
-            chunk = _retime_track(chunk, retime)
-        parts += kind, len(chunk).to_bytes(4, "big"), chunk
-        at += 8 + size
-    return b"".join([*parts, midi[at:]])
+            yield start, stop
+        at = stop
 
 
 def _retime_track(track: bytes, retime: Retime) -> bytes:
@@ -94,7 +111,7 @@ def _retime_track(track: bytes, retime: Retime) -> bytes:
     if events[-1].content.startswith(_END_OF_TRACK):
         ticks[-1], rank[-1] = ticks.max(), _LAST
     order = np.lexsort((rank, ticks)).tolist()
-    return _join_events([events[number]._replace(tick=int(ticks[number])) for number in order]) + rest
+    return join_events([events[number]._replace(tick=int(ticks[number])) for number in order]) + rest
 
 
 def _next_of_pitch(ticks: np.ndarray, pitches: np.ndarray) -> np.ndarray:
@@ -156,7 +173,7 @@ def parse_events(track: bytes) -> tuple[list[_Event], bytes]:
     return events, track[at:]
 
 
-def _join_events(events: list[_Event]) -> bytes:
+def join_events(events: list[_Event]) -> bytes:
     """Return the bytes of a track. An event in running status stays so where it can."""
     track, tick, running = bytearray(), 0, 0
     for event in events:
