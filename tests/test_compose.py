@@ -783,6 +783,7 @@ def test_a_song_that_is_read_is_not_overwritten(folder, capsys, option):
         (["--primer", "song.mid", "--vary", "1", "--seconds", "4"], "--seconds beside --vary"),
         (["--bars", "4", "--seconds", "4"], "--bars beside --seconds"),
         (["--seconds", "-1"], "seconds is -1"),
+        (["--seconds", "inf"], "seconds is inf"),
         (["--swing", "0.9"], "swing is 0.9"),
         (["none.mid"], "none.mid: no such primer"),
         (["--style", "jazz"], "--style: model.safetensors was made without labels"),

@@ -404,7 +404,7 @@ def test_the_signature_is_the_contract():
     }
     further = {name: each for name, each in found.items() if name not in positional}
     assert further.pop("unknown").kind is inspect.Parameter.VAR_KEYWORD  # refused, with a hint
-    assert all(each.kind is each.KEYWORD_ONLY for each in further.values()) and len(further) <= 12
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in further.values()) and len(further) <= 12
     assert list(inspect.signature(HierarchicalDrumModel.forward).parameters)[1:] == [
         "step_seq",
         "bar_seq",

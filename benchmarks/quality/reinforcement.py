@@ -283,7 +283,7 @@ def main(
         unconstrained: the report on over-optimisation in place of the table.
     """
     if unconstrained:  # psi has no values without a price on divergence
-        algorithms = tuple(each for each in algorithms if each != "psi")
+        algorithms = tuple(algorithm for algorithm in algorithms if algorithm != "psi")
     for given, known in ((rewards, REWARDS), (algorithms, OPTIONS)):
         if unknown := set(given) - set(known):
             raise HypermeterError(f"{min(unknown)}: expected some of {', '.join(known)}")

@@ -21,9 +21,9 @@ def export_command(
     Raises:
         HypermeterError: a model that cannot be read or exported, a folder that cannot be written.
     """
+    from hypermeter.core.files import check_folder
     from hypermeter.model.hierarchical import load
     from hypermeter.share.export import export
-    from hypermeter.share.export.command import check_folder
 
     check_folder(out)
     path = Path(model)

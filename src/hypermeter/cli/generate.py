@@ -1,5 +1,6 @@
 """The `generate` command: MIDI in, MIDI and a picture out."""
 
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -156,8 +157,8 @@ def _play(
     files, tempo_bpm = in_one_tempo([None if path is None else read(path) for path in paths], tempo_bpm)
     primer, context, lock, ending = files
     if seconds is not None:
-        if not seconds > 0:
-            raise HypermeterError(f"seconds is {seconds:g}, expected more than 0")
+        if not 0 < seconds < math.inf:
+            raise HypermeterError(f"seconds is {seconds:g}, expected a finite number above 0")
         bars = max(round(seconds * tempo_bpm / 60 * grid.steps_per_quarter / grid.steps_per_bar), 1)
         check("bars", bars)
     steps, infilling = sampling.options(plan.guidance), InfillOptions(locks.particles)

@@ -59,6 +59,20 @@ def check_out(out: str | Path, suffixes: Sequence[str], read: Iterable[str | Pat
             raise HypermeterError(f"{out}: one of the files that are read; choose another path for the new one")
 
 
+def check_folder(folder: str | Path) -> None:
+    """Raise if a folder cannot be made or written.
+
+    Raises:
+        HypermeterError: a file stands in its place or above it, or the rights do not suffice.
+    """
+    folder = Path(folder)
+    nearest = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if not nearest.is_dir():
+        raise HypermeterError(f"{folder}: cannot be written ({nearest} is no folder); choose another folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise HypermeterError(f"{folder}: cannot be written ({nearest} is read-only); choose another folder")
+
+
 def remove_leftovers(path: str | Path) -> None:
     """Remove the temporary files of killed processes that wrote `path`. No process may be writing it."""
     path = Path(path)

@@ -42,7 +42,7 @@ def download(
     """
     import hashlib
 
-    from hypermeter.learn.outputs import check_folder
+    from hypermeter.core.files import check_folder
 
     if name not in ARCHIVES and not (sha256 and (url or from_file)):
         raise HypermeterError(f"download {name}: unknown; expected {', '.join(ARCHIVES)}, or give url and sha256")

@@ -53,9 +53,8 @@ def evaluate_command(
     import json
     from dataclasses import replace
 
-    from hypermeter.core.files import atomic_write
+    from hypermeter.core.files import atomic_write, check_folder
     from hypermeter.learn.evaluate.card import CardOptions, card
-    from hypermeter.learn.outputs import check_folder
     from hypermeter.music.tables import to_json
 
     options = CardOptions(seed, pieces, bars, long_bars, temperature, mix_metres)

@@ -54,10 +54,10 @@ def prepare(
             or metre. A bad file among others is a reject in the manifest.
     """
     # Imported here, so that the help is quick.
+    from hypermeter.core.files import check_folder
     from hypermeter.core.kit import load_kit
     from hypermeter.core.limits import check_seed
     from hypermeter.core.tracks import TRACKS
-    from hypermeter.learn.outputs import check_folder
     from hypermeter.learn.prepare.convert import ConversionSettings
     from hypermeter.learn.prepare.manifest import VERSION, clear, earlier_records, totals, write_manifest
     from hypermeter.learn.prepare.source import assign_splits, find_files

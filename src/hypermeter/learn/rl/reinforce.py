@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.files import check_folder
 from hypermeter.learn.dataset import kit_name, read_folder, read_shared_kit_and_grid, with_tracks
 from hypermeter.learn.evaluate import bits_per_step
-from hypermeter.learn.outputs import check_folder
 from hypermeter.learn.rl.config import EARLIER_NAMES, ReinforceConfig
 from hypermeter.learn.rl.learners import Learner, PolicyLearner, evaluate_policy
 from hypermeter.learn.rl.psi_learning import PsiLearner

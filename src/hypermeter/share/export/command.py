@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.files import atomic_write
+from hypermeter.core.files import atomic_write, check_folder
 from hypermeter.model.expression import Expression
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.plan import KINDS, NUMBERS, PLAN_DIM
@@ -75,14 +74,6 @@ def export(model: HierarchicalDrumModel, out: str | Path, name: str, int8: bool 
         if file not in files:
             (Path(out) / file).unlink(missing_ok=True)
     return meta
-
-
-def check_folder(out: str | Path) -> None:
-    """Raise ``HypermeterError`` if ``out`` cannot be a folder that is written."""
-    out = Path(out)
-    above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise HypermeterError(f"{out}: cannot be written, expected a folder, or none yet; choose another path")
 
 
 def describe(model: HierarchicalDrumModel, name: str, state: dict[str, Tensor]) -> dict[str, Any]:
