@@ -121,9 +121,9 @@ class Playing:
         self.memory, size = None, self.meta["memory"]
         if size:
             self.memory = np.zeros((rows, size["steps_per_bar"], size["window"], size["size"]), np.float32)
-        self.hear(np.ones((rows, self.meta["width"]), np.float32))  # at position -1 nothing is heard
+        self.advance(np.ones((rows, self.meta["width"]), np.float32))  # at position -1 nothing is heard
 
-    def hear(self, x):
+    def advance(self, x):
         position, size = self.state["position"], self.meta["grid"]["steps_per_bar"]
         rows = np.arange(len(position))
         feeds = {f"state_{name}": tensor for name, tensor in self.state.items()} | {"x": np.asarray(x, np.float32)}

@@ -14,7 +14,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, Voice, load_kit
 from hypermeter.share import display
-from hypermeter.share.display import MOST_BARS_SHOWN, MOST_SECONDS_PLAYED, groove_html, groove_svg
+from hypermeter.share.display import MAX_BARS_SHOWN, MAX_SECONDS_PLAYED, groove_html, groove_svg
 from hypermeter.share.pictures import PRIMER_COLOUR, STREAM_COLOURS, draw_groove, layout, plot, to_svg, voice_colours
 from hypermeter.share.sound.wav import from_wav_bytes
 
@@ -60,11 +60,11 @@ def test_a_long_groove_is_cut_and_says_so():
         np.tile(np.eye(16, 10), (100, 1)), tracks={"bass": np.full(steps, 40)}, sections=np.array(["a"] * 100)
     )
     shown = groove_html(groove)
-    assert f"100 bars of 4/4, 120 bpm, 1000 hits; the first {MOST_BARS_SHOWN} bars are shown" in shown
-    assert f"the first {MOST_SECONDS_PLAYED // 2} bars are played" in shown
+    assert f"100 bars of 4/4, 120 bpm, 1000 hits; the first {MAX_BARS_SHOWN} bars are shown" in shown
+    assert f"the first {MAX_SECONDS_PLAYED // 2} bars are played" in shown
     assert len(shown) < 3_000_000
-    assert len(rectangles(groove)) == 10 * MOST_BARS_SHOWN
-    assert len(player(groove)[0]) < (MOST_SECONDS_PLAYED + 4) * 22050
+    assert len(rectangles(groove)) == 10 * MAX_BARS_SHOWN
+    assert len(player(groove)[0]) < (MAX_SECONDS_PLAYED + 4) * 22050
     assert "are shown" not in groove_html(groove_of((0, 0, 1, 0)))
 
 
@@ -97,7 +97,7 @@ def test_a_groove_of_any_length_is_shown(steps):
 
 
 def test_a_groove_that_cannot_be_heard_is_still_seen(monkeypatch):
-    monkeypatch.setattr(display, "MOST_SECONDS_PLAYED", 10_000)
+    monkeypatch.setattr(display, "MAX_SECONDS_PLAYED", 10_000)
     shown = groove_html(Groove(np.zeros((16 * 700, 10)), tempo_bpm=120))
     assert "<audio" not in shown and "no sound: a piece of 23.3 minutes" in shown and "<svg" in shown
 

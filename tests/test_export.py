@@ -76,7 +76,7 @@ def test_steps_are_those_of_pytorch_in_rows_at_different_positions(name):
         assert difference(playing.expected["logits"], dist.logits) < TOLERANCE
         assert difference(playing.expected["features"], features) < TOLERANCE
         state = own.advance(hits[:, step], state)
-        playing.hear(hits[:, step].numpy())
+        playing.advance(hits[:, step].numpy())
         if step in begin_again:
             row = begin_again[step]
             state = state.reset(torch.arange(3) == row)
@@ -95,7 +95,7 @@ def test_a_row_that_asks_nothing_has_the_free_distribution_to_the_last_bit(name)
         for of_plan, free in (("log_weights", "free_log_weights"), ("logits", "free_logits")):
             assert (found[of_plan][2] == found[free][2]).all()
             assert np.abs(found[of_plan][:2] - found[free][:2]).max() > 1e-3
-        playing.hear(hits[:, step])
+        playing.advance(hits[:, step])
 
 
 @pytest.mark.parametrize("name", WITH_PLANS)
@@ -136,7 +136,7 @@ def test_expression_is_that_of_pytorch(name):
         for each, wanted in vars(dist).items():
             assert difference(found[each], wanted) < TOLERANCE
         carried = {each: found[each.replace("state_", "next_")] for each in carried}
-        state = own.hear(hits[:, step], velocity[:, step], offset[:, step], state)
+        state = own.advance(hits[:, step], velocity[:, step], offset[:, step], state)
         last = torch.stack([hits[:, step], velocity[:, step], offset[:, step]])
 
 

@@ -116,12 +116,12 @@ def known_of(hits):
 
 def test_states_are_values_and_go_on(pair):
     hits, plan = pair[1].generate(21, rows=2), plan_for(pair[0])
-    state = pair[0].listen(hits[:, :11], pair[0].start(2, plan))
-    pair[0].listen(1 - hits[:, 11:], state)
-    again = pair[0].listen(hits[:, 11:], state.select(np.array([1, 0, 1])).select(np.array([1, 2])))
-    straight = pair[0].listen(hits, pair[0].start(2, plan))
+    state = pair[0].consume(hits[:, :11], pair[0].start(2, plan))
+    pair[0].consume(1 - hits[:, 11:], state)
+    again = pair[0].consume(hits[:, 11:], state.select(np.array([1, 0, 1])).select(np.array([1, 2])))
+    straight = pair[0].consume(hits, pair[0].start(2, plan))
     np.testing.assert_allclose(again.dist.probs, straight.dist.probs, atol=1e-5)
-    np.testing.assert_allclose(again.free.probs, pair[1].listen(hits, pair[1].start(2)).dist.probs, atol=1e-5)
+    np.testing.assert_allclose(again.free.probs, pair[1].consume(hits, pair[1].start(2)).dist.probs, atol=1e-5)
 
 
 # ---------------------------------------------------------------------- what does not fit

@@ -104,7 +104,7 @@ def test_step_equals_forward(expression):
         dist, state = expression.step(features[:, place], hits[:, place], state)
         for one, other in zip(vars(dist).values(), vars(every[:, place]).values(), strict=True):
             assert torch.allclose(one, other, atol=1e-5)
-        state = expression.hear(hits[:, place], velocity[:, place], offset[:, place], state)
+        state = expression.advance(hits[:, place], velocity[:, place], offset[:, place], state)
 
 
 def test_a_state_can_be_kept_and_its_rows_chosen(expression):
@@ -113,7 +113,7 @@ def test_a_state_can_be_kept_and_its_rows_chosen(expression):
     state = expression.init_state(ROWS)
     for place in range(10):
         state = expression.step(features[:, place], hits[:, place], state)[1]
-        state = expression.hear(hits[:, place], velocity[:, place], offset[:, place], state)
+        state = expression.advance(hits[:, place], velocity[:, place], offset[:, place], state)
     both = expression.step(features[:, 10], hits[:, 10], state)[0]
     one = expression.step(features[1:, 10], hits[1:, 10], state.select(torch.tensor([1])))[0]
     again = expression.step(features[:, 10], hits[:, 10], state)[0]

@@ -11,7 +11,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.model.heads import Mixture
 from hypermeter.model.plan import Plan, make_plan
-from hypermeter.model.playing import StreamingModel, generate, listen, player_of
+from hypermeter.model.playing import StreamingModel, consume, generate, player_of
 from hypermeter.play.infill import infill
 from hypermeter.play.locks import lock_voices
 from hypermeter.play.plan import make_plan as make_arrays
@@ -69,8 +69,8 @@ def test_the_global_seed_is_neither_read_nor_moved(own):
 
 def test_listening_in_parts_is_listening_at_once():
     own = model("gru")
-    halves = listen(own, PRIMER[:, 6:], listen(own, PRIMER[:, :6]))
-    assert torch.equal(own.predict(halves).probs, own.predict(listen(own, PRIMER)).probs)
+    halves = consume(own, PRIMER[:, 6:], consume(own, PRIMER[:, :6]))
+    assert torch.equal(own.predict(halves).probs, own.predict(consume(own, PRIMER)).probs)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_with_a_temperature_the_target_is_the_one_that_is_stated():
         chosen = (combos == PIECES[:, step, None]).all(-1)
         free = np.exp(given / temperature)
         total += evidence + np.log((free * chosen).sum(-1) / free.sum(-1) + 1e-300)
-        state = PLAIN.hear(PIECES[:, step], state)
+        state = PLAIN.advance(PIECES[:, step], state)
     assert not far_off(
         drawn(PLAIN, sampling=SamplingOptions(temperature), infilling=InfillOptions(16)), shares_of(total)
     )

@@ -32,7 +32,7 @@ from hypermeter.model.encoders import RecurrentEncoder, TransformerEncoder
 from hypermeter.model.expression import Expression
 from hypermeter.model.losses import compute_loss
 from hypermeter.model.plan import Plan, make_plan
-from hypermeter.model.playing import listen
+from hypermeter.model.playing import consume
 from hypermeter.model.state import Prediction, State
 from hypermeter.music.metrics import chunk_means
 
@@ -537,7 +537,7 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another():
 def test_dropout_acts_in_training_only(encoder):
     model, x = make(**ENCODERS[encoder], dropout=0.5), hits()
     assert torch.equal(model.log_prob(x), model.log_prob(x))
-    state = listen(model, x)
+    state = consume(model, x)
     assert torch.equal(model.predict(state).probs, model.predict(state).probs)
     model.train()
     assert not torch.allclose(model.log_prob(x), model.log_prob(x), atol=1e-4)
@@ -636,9 +636,9 @@ def test_a_step_leaves_the_old_state_as_it_was(encoder):
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_state_can_be_forked(encoder):
     model, x = make(**ENCODERS[encoder]), hits(3)
-    state = listen(model, x[:, :11])
+    state = consume(model, x[:, :11])
     first, second = (hits(3, 12, seed=seed) for seed in (2, 3))
-    ends = [listen(model, each, state) for each in (first, second, first)]
+    ends = [consume(model, each, state) for each in (first, second, first)]
     assert_same_state(ends[0], ends[2])
     for end, each in zip(ends, (first, second)):
         wanted = model(torch.cat([x[:, :11], each], 1)).step_preds[:, -1]
@@ -650,10 +650,10 @@ def test_a_state_can_be_forked(encoder):
 def test_selected_rows_play_on_as_these_rows(encoder):
     model, x = make(**ENCODERS[encoder]), hits(3)
     rows = torch.tensor([2, 0, 0, 1])
-    state = listen(model, x[:, :11]).select(rows)
+    state = consume(model, x[:, :11]).select(rows)
     on = hits(4, 12, seed=2)
     wanted = model(torch.cat([x[rows, :11], on], 1)).step_preds[:, -1]
-    torch.testing.assert_close(model.predict(listen(model, on, state)).probs, wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(model.predict(consume(model, on, state)).probs, wanted, atol=1e-5, rtol=0)
     assert_same_state(state.reset(torch.ones(4, dtype=torch.bool)), model.init_state(4))
 
 
@@ -661,7 +661,7 @@ def test_selected_rows_play_on_as_these_rows(encoder):
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_reset_takes_the_given_rows_to_the_beginning_and_no_others(encoder):
     model = make(**ENCODERS[encoder])
-    state = listen(model, hits(3))
+    state = consume(model, hits(3))
     mask = torch.tensor([False, True, False])
     after, before = state.reset(mask), [tensor.clone() for tensor in tensors(state)]
     assert after.position.tolist() == [STEPS, 0, STEPS]
@@ -677,7 +677,7 @@ def test_reset_takes_the_given_rows_to_the_beginning_and_no_others(encoder):
 def test_a_state_does_not_grow(encoder):
     model = make(**ENCODERS[encoder], **SHORT)
     sizes = [
-        [each.shape for each in tensors(state)] for state in (model.init_state(2), listen(model, hits(2, 4 * STEPS)))
+        [each.shape for each in tensors(state)] for state in (model.init_state(2), consume(model, hits(2, 4 * STEPS)))
     ]
     assert sizes[0] == sizes[1]
 

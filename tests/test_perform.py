@@ -44,10 +44,10 @@ class Fixed:
     def start(self, rows):
         return ()
 
-    def listen(self, features, hits, tempo_bpm, state, position):
+    def predict(self, features, hits, tempo_bpm, state, position):
         return self, state
 
-    def hear(self, hits, velocity, offset, state, position):
+    def advance(self, hits, velocity, offset, state, position):
         return state
 
 

@@ -33,7 +33,7 @@ def states(made: Player, hits, plan=None):
     """The states before each step and after the last."""
     found = [made.start(len(hits), plan)]
     for x in hits.swapaxes(0, 1):
-        found.append(made.hear(x, found[-1]))
+        found.append(made.advance(x, found[-1]))
     return found
 
 
@@ -95,13 +95,13 @@ def test_how_hits_are_played_is_distributed_as_in_the_model(name):
         wanted = own.expression(features, *map(torch.from_numpy, (onsets, velocity, offset, tempo)))
     expression, state = player(name).network.expression, player(name).network.expression.start(2)
     for step in range(hits.shape[1]):
-        dist, state = expression.listen(features[:, step].numpy(), onsets[:, step], tempo, state, step)
+        dist, state = expression.predict(features[:, step].numpy(), onsets[:, step], tempo, state, step)
         (mean, scale), (shift, spread) = dist.logistics
         for found, tensor in zip((dist.log_weights, mean, scale, shift, spread), vars(wanted).values(), strict=True):
             np.testing.assert_allclose(found, tensor[:, step].numpy(), atol=2e-5, rtol=1e-4)
         of_one = dist.of(np.array([0, 2]))
         np.testing.assert_allclose(of_one[1][0], shift[[0, 1], [0, 2]], atol=1e-6)
-        state = expression.hear(onsets[:, step], velocity[:, step], offset[:, step], state, step)
+        state = expression.advance(onsets[:, step], velocity[:, step], offset[:, step], state, step)
 
 
 @pytest.mark.parametrize("name", ["gru", "transformer", "softmax", "tracks", "without bar attention"])
@@ -111,8 +111,8 @@ def test_a_model_that_is_played_by_its_own_steps_in_pytorch_is_the_same(name):
         np.testing.assert_allclose(
             stepped.log_prob(hits, plan), player(name).log_prob(hits, plan), atol=5e-5, rtol=1e-5
         )
-    swapped = stepped.listen(hits, stepped.start(2)).select(np.array([1, 0, 1]))
-    expected = player(name).listen(hits, player(name).start(2)).dist.probs
+    swapped = stepped.consume(hits, stepped.start(2)).select(np.array([1, 0, 1]))
+    expected = player(name).consume(hits, player(name).start(2)).dist.probs
     assert len(swapped) == 3 and swapped.position == 30
     np.testing.assert_allclose(swapped.dist.probs, expected[[1, 0, 1]], **NEAR)
 
@@ -164,7 +164,7 @@ def test_log_prob_of_a_prefix_is_the_prefix_of_log_prob(name):
 def test_what_was_played_before_any_window_still_counts():
     for name in ("gru", "transformer"):
         loud, quiet, alike = np.ones((40, 3)), np.zeros((40, 3)), np.zeros((6, 3))
-        after = [player(name).listen(np.concatenate([first, alike]), player(name).start()) for first in (loud, quiet)]
+        after = [player(name).consume(np.concatenate([first, alike]), player(name).start()) for first in (loud, quiet)]
         assert np.abs(after[0].dist.probs - after[1].dist.probs).max() > 1e-7
 
 
@@ -178,8 +178,8 @@ def test_a_state_gives_the_same_after_it_was_played_on_from_twice(name):
     whole = states(player(name), hits, plan)
     kept, probs = whole[11], whole[11].dist.probs.copy()
     for other_seed in (2, 3):  # two other ways on
-        player(name).listen(music(name, 15, seed=other_seed), kept)
-    again = player(name).listen(hits[:, 11:], kept)
+        player(name).consume(music(name, 15, seed=other_seed), kept)
+    again = player(name).consume(hits[:, 11:], kept)
     assert np.array_equal(kept.dist.probs, probs) and kept.position == 11
     assert same(again, whole[-1])
 
@@ -188,30 +188,30 @@ def test_a_state_gives_the_same_after_it_was_played_on_from_twice(name):
 def test_rows_are_chosen_in_any_order_and_do_not_hear_each_other(name):
     hits = music(name, 26, rows=3)
     plan = plans(1) if name in PLANNED else None
-    whole, rows = player(name).listen(hits[:, :13], player(name).start(3, plan)), np.array([2, 0, 2, 1])
-    chosen = player(name).listen(hits[rows, 13:], whole.select(rows))
-    straight = player(name).listen(hits[rows], player(name).start(4, plan))
+    whole, rows = player(name).consume(hits[:, :13], player(name).start(3, plan)), np.array([2, 0, 2, 1])
+    chosen = player(name).consume(hits[rows, 13:], whole.select(rows))
+    straight = player(name).consume(hits[rows], player(name).start(4, plan))
     np.testing.assert_allclose(chosen.dist.probs, straight.dist.probs, atol=1e-6)
-    one = player(name).listen(hits[2:], player(name).start(1, plan))
+    one = player(name).consume(hits[2:], player(name).start(1, plan))
     np.testing.assert_allclose(one.dist.probs[0], straight.dist.probs[0], atol=1e-6)
 
 
 def test_rows_of_a_state_keep_their_plans():
-    state = player("gru").listen(music("gru", 5), player("gru").start(2, plans()))
+    state = player("gru").consume(music("gru", 5), player("gru").start(2, plans()))
     swapped = state.select(np.array([1, 0]))
     np.testing.assert_allclose(swapped.dist.probs, state.dist.probs[::-1], atol=1e-6)
     assert np.abs(state.dist.probs[0] - state.free.probs[0]).max() > 1e-3
-    assert np.array_equal(player("gru").under(state, None).dist.probs, state.free.probs)
+    assert np.array_equal(player("gru").with_plan(state, None).dist.probs, state.free.probs)
 
 
 def test_two_threads_play_on_from_one_state():
     made, hits = player("transformer"), music("transformer", 40)
-    start = made.listen(hits[:, :7], made.start(2))
+    start = made.consume(hits[:, :7], made.start(2))
     ways = [music("transformer", 33, seed=seed) for seed in range(2, 10)]
-    wanted = [made.listen(way, start).dist.probs for way in ways]
+    wanted = [made.consume(way, start).dist.probs for way in ways]
     with ThreadPoolExecutor(8) as threads:
         for _ in range(5):
-            found = list(threads.map(lambda way: made.listen(way, start).dist.probs, ways))
+            found = list(threads.map(lambda way: made.consume(way, start).dist.probs, ways))
             assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 
@@ -260,4 +260,4 @@ def test_a_step_that_does_not_fit_is_said_in_one_line():
     for made in (player("gru"), Player(TorchNetwork(model("gru")))):
         for x in (np.zeros((1, 3)), np.zeros((2, 4)), np.zeros(3)):
             with pytest.raises(HypermeterError, match=r"step of shape .*, expected \(2, 3\)"):
-                made.hear(x, made.start(2))
+                made.advance(x, made.start(2))

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.limits import MOST_SEED
+from hypermeter.core.limits import MAX_SEED
 from hypermeter.play.random import (
     BLOCK,
     EXPRESSION,
     HITS,
-    MOST_NUMBERS,
-    MOST_ROWS,
+    MAX_NUMBERS,
+    MAX_ROWS,
     RESAMPLING,
     VARIATION,
     RandomStream,
@@ -54,7 +54,7 @@ def test_known_answers_of_threefry(key, counter, answer):
     assert tuple(int(words[0]) for words in found) == answer
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1, 2**32 + 7, MOST_SEED])
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1, 2**32 + 7, MAX_SEED])
 @pytest.mark.parametrize("purpose", [HITS, EXPRESSION, RESAMPLING, VARIATION])
 def test_numbers_are_those_of_the_counter_in_the_documents(seed, purpose):
     stream = RandomStream(seed, purpose, 3, 5)
@@ -76,8 +76,8 @@ def test_numbers_do_not_depend_on_what_else_is_asked_for():
 
 
 def test_numbers_of_a_row_go_on_at_the_next_step():
-    wanted = np.concatenate([RandomStream(9, VARIATION, 3, MOST_NUMBERS).at(step)[2] for step in range(2)])
-    assert np.array_equal(uniforms(9, VARIATION, MOST_NUMBERS + 40, row=2), wanted[: MOST_NUMBERS + 40])
+    wanted = np.concatenate([RandomStream(9, VARIATION, 3, MAX_NUMBERS).at(step)[2] for step in range(2)])
+    assert np.array_equal(uniforms(9, VARIATION, MAX_NUMBERS + 40, row=2), wanted[: MAX_NUMBERS + 40])
     assert len(uniforms(9, VARIATION, 0)) == 0
 
 
@@ -112,7 +112,7 @@ def spread(**varied):
         {"row": range(12)},
         {"index": range(12)},
         {"purpose": (HITS, EXPRESSION, RESAMPLING, VARIATION)},
-        {"seed": (0, 1, 2, 2**32, 2**32 + 1, MOST_SEED)},
+        {"seed": (0, 1, 2, 2**32, 2**32 + 1, MAX_SEED)},
         {"step": (0, 1, 2, 16)},  # the same row of numbers, some steps later
     ],
     ids=lambda varied: next(iter(varied)),
@@ -143,23 +143,23 @@ def test_a_generator_of_a_step_is_its_own():
 def test_a_seed_is_chosen_where_none_is_given():
     assert choose_seed(5) == 5 and choose_seed(np.int64(6)) == 6
     chosen = {choose_seed(None) for _ in range(20)}
-    assert len(chosen) == 20 and all(0 <= seed <= MOST_SEED for seed in chosen)
+    assert len(chosen) == 20 and all(0 <= seed <= MAX_SEED for seed in chosen)
 
 
-@pytest.mark.parametrize("seed", [-1, MOST_SEED + 1, 0.5, "1", True])
+@pytest.mark.parametrize("seed", [-1, MAX_SEED + 1, 0.5, "1", True])
 def test_what_is_no_seed_is_said_in_one_line(seed):
     for call in (lambda: choose_seed(seed), lambda: RandomStream(seed, HITS, 1, 1)):
         with pytest.raises(HypermeterError, match="seed is "):
             call()
 
 
-@pytest.mark.parametrize(("rows", "numbers"), [(0, 1), (1, 0), (MOST_ROWS + 1, 1), (1, MOST_NUMBERS + 1)])
+@pytest.mark.parametrize(("rows", "numbers"), [(0, 1), (1, 0), (MAX_ROWS + 1, 1), (1, MAX_NUMBERS + 1)])
 def test_too_many_rows_or_numbers_are_said_in_one_line(rows, numbers):
-    with pytest.raises(HypermeterError, match=f"{rows} rows of {numbers} numbers, expected 1 to {MOST_ROWS}"):
+    with pytest.raises(HypermeterError, match=f"{rows} rows of {numbers} numbers, expected 1 to {MAX_ROWS}"):
         RandomStream(1, HITS, rows, numbers)
 
 
 def test_the_last_row_and_number_have_counters_of_their_own():
-    stream = RandomStream(2, VARIATION, MOST_ROWS, 2)
-    assert stream.at(3)[-1].tolist() == [reference(2, VARIATION, MOST_ROWS - 1, 3, index) for index in range(2)]
-    assert uniforms(2, VARIATION, MOST_NUMBERS)[-1] == reference(2, VARIATION, 0, 0, MOST_NUMBERS - 1)
+    stream = RandomStream(2, VARIATION, MAX_ROWS, 2)
+    assert stream.at(3)[-1].tolist() == [reference(2, VARIATION, MAX_ROWS - 1, 3, index) for index in range(2)]
+    assert uniforms(2, VARIATION, MAX_NUMBERS)[-1] == reference(2, VARIATION, 0, 0, MAX_NUMBERS - 1)

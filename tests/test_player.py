@@ -80,17 +80,17 @@ def test_a_state_stands_for_the_music_that_made_it(name):
     own, primer = player(name), music(name, 13)
     plan = PLAN if name in PLANNED else None
     whole = own.generate(25, primer, seeded(2), plan=plan)
-    state = own.listen(primer[:, 6:], own.listen(primer[:, :6], own.start(2, plan)))
+    state = own.consume(primer[:, 6:], own.consume(primer[:, :6], own.start(2, plan)))
     for _ in range(2):
         assert np.array_equal(own.generate(25, sampling=seeded(2), plan=plan, state=state), whole)
-    later = own.listen(whole[:, :10], state)
+    later = own.consume(whole[:, :10], state)
     assert np.array_equal(own.generate(15, sampling=seeded(2), plan=plan, state=later), whole[:, 10:])
     assert np.array_equal(own.generate(15, whole[:, :10], seeded(2), plan=plan, state=state), whole[:, 10:])
 
 
 def test_a_plan_beside_a_state_takes_the_place_of_its_own():
     own, other = player("gru"), make_plan(LABELS, 3, density=0.9)
-    state = own.listen(PRIMER, own.start(2, PLAN))
+    state = own.consume(PRIMER, own.start(2, PLAN))
     wanted = own.generate(20, PRIMER, seeded(1, guidance=0.0), plan=other)
     assert np.array_equal(own.generate(20, sampling=seeded(1, guidance=0.0), state=state, plan=other), wanted)
     kept = own.generate(20, PRIMER, seeded(1, guidance=0.0), plan=PLAN)
@@ -100,7 +100,7 @@ def test_a_plan_beside_a_state_takes_the_place_of_its_own():
 @pytest.mark.parametrize("name", ["gru", "softmax", "tracks"])
 def test_steps_are_drawn_from_the_models_own_distribution(name):
     rows, own, primer = 8000, player(name), music(name, 6, rows=1)
-    dist = own.listen(primer, own.start(1)).dist
+    dist = own.consume(primer, own.start(1)).dist
     found = own.generate(1, primer[0], rows=rows)[:, 0]
     if name == "tracks":
         assert np.abs(found.mean(0) - dist.probs[0]).max() < 5 * 0.5 / math.sqrt(rows)
@@ -113,11 +113,11 @@ def test_steps_are_drawn_from_the_models_own_distribution(name):
 
 
 def test_temperature_zero_plays_the_likeliest_combination_each_time(made):
-    new, state = made.generate(12, PRIMER, SamplingOptions(0.0)), made.listen(PRIMER, made.start(2))
+    new, state = made.generate(12, PRIMER, SamplingOptions(0.0)), made.consume(PRIMER, made.start(2))
     for x in new.swapaxes(0, 1):
         combos, log_probs = state.dist.candidates()
         assert np.array_equal(x, combos[log_probs.argmax(-1)])
-        state = made.hear(x, state)
+        state = made.advance(x, state)
 
 
 def test_a_bias_makes_its_voice_busier_and_no_other_silent(made):

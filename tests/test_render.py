@@ -14,7 +14,7 @@ from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, Voice, load_kit
 from hypermeter.core.tracks import BASS, HOLD, REST
 from hypermeter.io.ascii import LEVELS, ascii_grid, read_ascii
-from hypermeter.share.pictures import MOST_BARS, draw_groove, layout, plot_groove, show_picture
+from hypermeter.share.pictures import MAX_BARS, draw_groove, layout, plot_groove, show_picture
 
 
 def some_groove(steps=80, kit="gm10", grid=Grid(), density=0.2, seed=0):
@@ -109,11 +109,9 @@ def test_a_picture_is_drawn_at_any_length(tmp_path, steps):
 
 
 def test_a_picture_of_a_long_piece_stops_growing():
-    pictures = [layout(some_groove(bars * 16)) for bars in (MOST_BARS, 200)]
+    pictures = [layout(some_groove(bars * 16)) for bars in (MAX_BARS, 200)]
     assert pictures[0].height == pictures[1].height
-    assert (
-        "200 bars" in pictures[1].labels[0].text and f"first {MOST_BARS} bars are shown" in pictures[1].labels[0].text
-    )
+    assert "200 bars" in pictures[1].labels[0].text and f"first {MAX_BARS} bars are shown" in pictures[1].labels[0].text
 
 
 def test_a_picture_that_cannot_be_written_is_refused(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hypermeter.core.grid import Grid
-from hypermeter.music.segment import LEAST_PHRASES, phrase_likeness, segment
+from hypermeter.music.segment import MIN_PHRASES, phrase_likeness, segment
 
 GRID = Grid(2, 2, 2)  # phrases of 8 steps
 
@@ -35,8 +35,8 @@ def test_a_phrase_that_is_nearly_another_is_of_its_section():
 
 
 def test_a_piece_of_few_phrases_has_no_sections():
-    assert not segment(torch.cat([A] * (LEAST_PHRASES - 1)), GRID).any()
-    assert segment(torch.cat([A] * LEAST_PHRASES), GRID).tolist() == [1] * 2 * LEAST_PHRASES
+    assert not segment(torch.cat([A] * (MIN_PHRASES - 1)), GRID).any()
+    assert segment(torch.cat([A] * MIN_PHRASES), GRID).tolist() == [1] * 2 * MIN_PHRASES
 
 
 def test_there_are_no_more_sections_than_asked_for():

@@ -3,7 +3,7 @@
     python benchmarks/quality/reinforcement.py NPZ OUT [--seeds 3] [--algorithms ppo grpo] [--rewards density]
     python benchmarks/quality/reinforcement.py NPZ OUT --unconstrained
 
-Each run is one of ``hypermeter reinforce`` from the shipped model, with KL_BUDGET as its budget and LEAST_DIVERSITY as
+Each run is one of ``hypermeter reinforce`` from the shipped model, with KL_BUDGET as its budget and MIN_DIVERSITY as
 its least diversity; the best weights within both are judged on pieces of seeds that no run has seen. What is done is
 in OUT and is not done again, so that the command may be stopped, and asked for more.
 
@@ -43,7 +43,7 @@ BARS = 8
 PIECES = 256
 FRESH_SEED = 1_000_000
 KL_BUDGET = 0.1
-LEAST_DIVERSITY = 0.8
+MIN_DIVERSITY = 0.8
 
 REWARDS: dict[str, dict[str, Any]] = {
     "density": {"terms": [{"metric": "avg_hits", "level": "bar", "target": 1.6, "scale": 0.5}]},
@@ -135,7 +135,7 @@ def do(name: str, algorithm: str, seed: int, npz: Path, out: Path, unconstrained
     if result.exists():
         return json.loads(result.read_text("utf-8"))
     options = dict(OPTIONS[algorithm])
-    limits: dict[str, Any] = {"kl_budget": KL_BUDGET, "least_diversity": LEAST_DIVERSITY, "evaluate_every": 4}
+    limits: dict[str, Any] = {"kl_budget": KL_BUDGET, "least_diversity": MIN_DIVERSITY, "evaluate_every": 4}
     if unconstrained:
         limits = {"kl_budget": 1e6, "least_diversity": 0.0, "kl_weight": 0.0, "evaluate_every": 20}
         options["updates"] = UNCONSTRAINED_UPDATES

@@ -35,7 +35,7 @@ from hypermeter.music.metrics import METRICS, bar_novelty, by_chunk
 from hypermeter.play.plan import FILL
 
 BARS = 8
-LEAST_WINDOWS = 8
+MIN_WINDOWS = 8
 """Of a style, in training and in validation, for the classifier to know it."""
 FEATURES = ("density", "syncopation", "lhl", "groove_consistency", "ioi_entropy", "co_occurrence")
 
@@ -177,7 +177,7 @@ def styles(model: HierarchicalDrumModel, folder: Path, pieces: int, seed: int, g
     """How often the classifier names the style: of held-out people, and of pieces that were asked for it."""
     size = BARS * model.grid.steps_per_bar
     (train, of_train), (test, of_test) = (windows(folder / split, size) for split in ("train", "validation"))
-    known = [name for name, count in Counter(of_train).most_common() if count >= LEAST_WINDOWS]
+    known = [name for name, count in Counter(of_train).most_common() if count >= MIN_WINDOWS]
     known = sorted(name for name in known if name in model.labels["style"])
     place = {name: number for number, name in enumerate(known)}
 

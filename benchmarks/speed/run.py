@@ -33,7 +33,7 @@ from hypermeter.learn.prepare import prepare
 from hypermeter.model import Parts
 from hypermeter.model.heads import StepDistribution
 from hypermeter.model.hierarchical import HierarchicalDrumModel
-from hypermeter.model.playing import listen
+from hypermeter.model.playing import consume
 
 BATCH, STEPS, VOICES = 16, 512, 10
 TIMED_STEPS = 64
@@ -160,7 +160,7 @@ class Player:
 
     def __init__(self, model: HierarchicalDrumModel, primer: Tensor | None = None):
         self.model = model
-        self.state = model.init_state(1) if primer is None else listen(model, primer)
+        self.state = model.init_state(1) if primer is None else consume(model, primer)
         self.dist: StepDistribution = model.predict(self.state)
 
     def play(self, steps: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from hypermeter.cli.results import free_path, open_output
-from hypermeter.core.limits import MOST_SEED
+from hypermeter.core.limits import MAX_SEED
 from hypermeter.play.request import BOUNDS, SamplingOptions, check
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def humanize_command(
             print(f"{file}: left as they are: {unmapped} hits that no voice of kit {kit.name} reads")
         options: dict[str, Any] = {"amount": amount, "timing": timing, "velocity": velocity, "temperature": temperature}
         played = [
-            humanize(piece.groove, player, seed=(seed + number) % (MOST_SEED + 1), **options)
+            humanize(piece.groove, player, seed=(seed + number) % (MAX_SEED + 1), **options)
             for number, piece in enumerate(pieces)
         ]
         ticks_per_quarter = load_score(content, str(file))[0].ticks_per_quarter

@@ -32,6 +32,7 @@ class Groove:
         hits: (T, V), 0 or 1; stored as uint8.
         velocity: (T, V) in [0, 1], read where there is a hit; stored as float32. Default: DEFAULT_VELOCITY at each hit.
         offset: (T, V) in [-.5, .5) steps, late is positive, read where there is a hit; stored as float32. Default: 0.
+            A hit on step t is played at t + shift + offset.
         tempo_bpm: quarter notes a minute.
         kit: the name of a kit, the path of its YAML file, a `Kit`, or a kit's record.
         grid: the metre and its steps.
@@ -39,6 +40,8 @@ class Groove:
         unknown: which of velocity, offset and tempo_bpm have default values because their source lacks them; metrics
             that depend on them are NaN.
         tracks: name -> codes (T,) of a track beside the drums, see `core.tracks`; stored as int16.
+        shift: in [-.5, .5) steps: the steady distance of the player from the written grid, late is positive. Steps
+            and offsets are counted on the player's own grid, which is the written one moved by the shift.
 
     Raises:
         HypermeterError: arrays of different shapes, or values outside these ranges.
@@ -53,6 +56,7 @@ class Groove:
     sections: np.ndarray | None = None
     unknown: frozenset[str] = frozenset()
     tracks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    shift: float = 0.0
 
     def __post_init__(self) -> None:
         hits = np.asarray(self.hits)
@@ -84,6 +88,9 @@ class Groove:
             self._set("sections", sections)
         if not (math.isfinite(self.tempo_bpm) and self.tempo_bpm > 0):
             raise HypermeterError(f"groove: tempo_bpm is {self.tempo_bpm}, expected a finite number above 0")
+        if not -0.5 <= self.shift < 0.5:
+            raise HypermeterError(f"groove: shift is {self.shift}, expected [-.5, .5) steps")
+        self._set("shift", float(self.shift))
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -104,7 +111,8 @@ class Groove:
         if not isinstance(other, Groove):
             return NotImplemented
         return (
-            (self.tempo_bpm, self.grid, self.unknown) == (other.tempo_bpm, other.grid, other.unknown)
+            (self.tempo_bpm, self.grid, self.shift, self.unknown)
+            == (other.tempo_bpm, other.grid, other.shift, other.unknown)
             and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in _ARRAYS)
             and self.tracks.keys() == other.tracks.keys()
             and all(np.array_equal(codes, other.tracks[name]) for name, codes in self.tracks.items())
@@ -112,7 +120,7 @@ class Groove:
         )
 
     def __hash__(self) -> int:
-        return hash((self.tempo_bpm, self.grid, self.hits.shape, self.hits.tobytes()))
+        return hash((self.tempo_bpm, self.grid, self.shift, self.hits.shape, self.hits.tobytes()))
 
     def __repr__(self) -> str:
         steps, voices = self.hits.shape
@@ -121,6 +129,7 @@ class Groove:
         short_last_bar = f" ({steps} steps)" if steps % self.grid.steps_per_bar else ""
         parts = [f"{bars} of {self.grid.metre}{short_last_bar}", f"{self.tempo_bpm:g} bpm"]
         parts += [f"{voices} voices of {kit}", f"{self.hits.sum()} hits"]
+        parts += [f"shift {self.shift_ms:+.0f} ms"] if self.shift else []
         sections = [] if self.sections is None else [name for name in self.sections.tolist() if name]
         lists = {"sections": dict.fromkeys(sections), "tracks": self.tracks, "unknown": sorted(self.unknown)}
         parts += [f"{field} {' '.join(names)}" for field, names in lists.items() if names]
@@ -139,6 +148,10 @@ class Groove:
     @property
     def step_duration_s(self) -> float:
         return 60.0 / self.tempo_bpm / self.grid.steps_per_quarter
+
+    @property
+    def shift_ms(self) -> float:
+        return self.shift * self.step_duration_s * 1000
 
     def _repr_html_(self) -> str | None:
         """Return the display in a notebook, the drum grid and a player; `None` where `notebook.groove_html` is."""

@@ -2,26 +2,23 @@
 
 from hypermeter.core.errors import HypermeterError
 
-LEAST_TEMPERATURE = 1e-6
+MIN_TEMPERATURE = 1e-6
 """A lower temperature counts as 0: the most probable outcome is chosen."""
 
-MOST_TEMPERATURE = 1e6
-"""Of velocity and timing: at this temperature their distributions are practically uniform."""
-
-MOST_BIAS = 100
+MAX_BIAS = 100
 """Of a voice, in log odds."""
 
-MOST_GUIDANCE = 100
+MAX_GUIDANCE = 100
 
-MOST_ENUMERATED_VOICES = 12
+MAX_ENUMERATED_VOICES = 12
 """With more voices than these, combinations of hits are sampled, not enumerated."""
 
 
-MOST_SEED = 2**53 - 1
+MAX_SEED = 2**53 - 1
 """The largest whole number that JavaScript represents exactly, so that the page takes every seed."""
 
 
 def check_seed(seed: int | None) -> None:
     """Raise `HypermeterError` if `seed` is not a whole number in [0, 2**53); `None`, which chooses one, passes."""
-    if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= seed <= MOST_SEED):
+    if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= seed <= MAX_SEED):
         raise HypermeterError(f"seed is {seed}, expected a whole number from 0 to 2**53 - 1")

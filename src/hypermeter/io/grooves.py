@@ -73,7 +73,7 @@ def _read(file: Path, kit: str | Kit | None, grid: Grid) -> tuple[list[Groove], 
 
 
 def read_npz(path: Path, kit: str | Path | Kit | None = None, grid: Grid = Grid()) -> Groove:
-    """Return the drums of a .npz: `sequence` (T, V), and `velocity`, `offset` and `meta` if it has them.
+    """Return the drums of a .npz: `sequence` (T, V), and `velocity`, `offset`, `shift` and `meta` if it has them.
 
     Velocity, offset and tempo that the file does not hold are `unknown` in the groove.
 
@@ -89,7 +89,7 @@ def read_npz(path: Path, kit: str | Path | Kit | None = None, grid: Grid = Grid(
     file_kit, grid = read_kit_and_grid(path, kit, grid, meta)
     file_kit = file_kit or make_numbered_kit(hits.shape[1])
     with open_npz(path) as arrays:
-        values: dict[str, Any] = {key: arrays[key] for key in ("velocity", "offset") if key in arrays}
+        values: dict[str, Any] = {key: arrays[key] for key in ("velocity", "offset", "shift") if key in arrays}
     if "tempo_bpm" in meta:
         values["tempo_bpm"] = meta["tempo_bpm"]
     unknown = frozenset(("velocity", "offset", "tempo_bpm")).difference(values)

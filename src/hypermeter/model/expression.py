@@ -217,7 +217,7 @@ class Expression(nn.Module):
     def step(
         self, features: Float[Tensor, "B hidden"], hits: Float[Tensor, "B V"], state: ExpressionState
     ) -> tuple[ExpressionDistribution, ExpressionState]:
-        """Return the distribution of the next step's expression, and a state for ``hear``.
+        """Return the distribution of the next step's expression, and a state for ``advance``.
 
         Args:
             features: of the drum model before the step, ``model.features(state)``.
@@ -229,7 +229,7 @@ class Expression(nn.Module):
         output, (hidden,) = self.rnn.step(x, (state.hidden,))
         return self._distribution(output, x), replace(state, hidden=hidden)
 
-    def hear(
+    def advance(
         self,
         hits: Float[Tensor, "B V"],
         velocity: Float[Tensor, "B V"],

@@ -60,7 +60,7 @@ def check_hits(hits: Any, width: int, what: str) -> None:
 
 
 @torch.no_grad()
-def listen(model: StreamingModel, start_seq: Float[Tensor, "B T V"], state: Any = None) -> Any:
+def consume(model: StreamingModel, start_seq: Float[Tensor, "B T V"], state: Any = None) -> Any:
     """Return the state of a model after `start_seq`, of any length, from `state` or else from the start.
 
     Raises:
@@ -85,14 +85,14 @@ class TorchState:
         position: number of the next step.
         model_state: state of the model in PyTorch.
         rows: batch size.
-        asked: (1 or rows, bars, dim), the embedded plan; `None` without.
+        plan: (1 or rows, bars, dim), the embedded plan; `None` without.
     """
 
     network: "TorchNetwork"
     position: int
     model_state: Any
     rows: int
-    asked: Any = None
+    plan: Any = None
 
     def __len__(self) -> int:
         return self.rows
@@ -109,20 +109,20 @@ class TorchState:
 
     @cached_property
     def dist(self) -> Distribution:
-        if self.asked is None:
+        if self.plan is None:
             return self.free
         with torch.no_grad():
             like = self.model_state.hidden
-            plan = torch.from_numpy(np.ascontiguousarray(self.asked)).to(like).expand(self.rows, -1, -1)
+            plan = torch.from_numpy(np.ascontiguousarray(self.plan)).to(like).expand(self.rows, -1, -1)
             return distribution_of(self.network.model.predict(replace(self.model_state, plan=plan)))
 
     def select(self, rows: NDArray[np.int64]) -> "TorchState":
         model_state = self.model_state.select(torch.from_numpy(np.asarray(rows, np.int64)).to(self.network.device))
-        asked = self.asked if self.asked is None or len(self.asked) == 1 else self.asked[rows]
-        return TorchState(self.network, self.position, model_state, len(rows), asked)
+        plan = self.plan if self.plan is None or len(self.plan) == 1 else self.plan[rows]
+        return TorchState(self.network, self.position, model_state, len(rows), plan)
 
-    def under(self, asked: Any) -> "TorchState":
-        return replace(self, asked=asked)
+    def with_plan(self, plan: Any) -> "TorchState":
+        return replace(self, plan=plan)
 
 
 class TorchNetwork:
@@ -150,11 +150,11 @@ class TorchNetwork:
         with torch.no_grad():
             return TorchState(self, 0, self.model.init_state(rows), rows)
 
-    def hear(self, x: NDArray[Any], state: TorchState) -> TorchState:
+    def advance(self, x: NDArray[Any], state: TorchState) -> TorchState:
         with torch.no_grad():
             hits = torch.tensor(np.asarray(x), dtype=self.dtype, device=self.device)
             after = self.model.advance(hits, state.model_state)
-            return TorchState(self, state.position + 1, after, state.rows, state.asked)
+            return TorchState(self, state.position + 1, after, state.rows, state.plan)
 
     def embed(self, plan: Plan) -> NDArray[np.float32]:
         with torch.no_grad():

@@ -8,7 +8,7 @@ import numpy as np
 NEAR = 0.5
 """Share of common bars from which performances are near-duplicates."""
 
-MOST_COMPARED = 64
+MAX_COMPARED = 64
 """Number of following bars with which each bar is compared."""
 
 
@@ -46,7 +46,7 @@ def group_near_duplicates(names: Iterable[str], bars: dict[str, np.ndarray]) -> 
 def near_duplicates(bars: dict[str, np.ndarray]) -> list[list[str]]:
     """Return groups of two or more names whose performances share at least NEAR of their unique bars.
 
-    Bars count as shared if they differ in one voice at most. Each bar is compared with the next MOST_COMPARED similar
+    Bars count as shared if they differ in one voice at most. Each bar is compared with the next MAX_COMPARED similar
     ones, in order of the size of their performances, so that the time stays linear for a bar that all of them contain.
 
     Args:
@@ -64,7 +64,7 @@ def near_duplicates(bars: dict[str, np.ndarray]) -> list[list[str]]:
     order = np.argsort(digests, kind="stable")
     digests, row, file = digests[order], row[order], file[order]
     matches = []
-    for distance in range(1, MOST_COMPARED + 1):
+    for distance in range(1, MAX_COMPARED + 1):
         first = np.flatnonzero(digests[:-distance] == digests[distance:])
         if not len(first):
             break

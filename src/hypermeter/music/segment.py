@@ -9,7 +9,7 @@ from hypermeter.music.metrics.onsets import as_float, chunk_means, fill_up
 
 SAME_SECTION = 0.4
 """Mean similarity above which phrases belong to one section."""
-LEAST_PHRASES = 4
+MIN_PHRASES = 4
 """Fewest phrases of a piece that is segmented."""
 
 
@@ -28,7 +28,7 @@ def phrase_likeness(hits: Shaped[Array, "T V"], grid: Grid) -> Float[Array, "phr
 
 
 def segment(hits: Shaped[Array, "T V"], grid: Grid, most: int = 8) -> Int[Array, " bars"]:
-    """Return the section of each bar: 1, 2, ... in order of first occurrence; 0 in a piece below LEAST_PHRASES.
+    """Return the section of each bar: 1, 2, ... in order of first occurrence; 0 in a piece below MIN_PHRASES.
 
     Phrases are clustered with average linkage by `phrase_likeness`, until no two clusters are more similar than
     SAME_SECTION and there are at most `most`. A section that recurs keeps its number.
@@ -40,7 +40,7 @@ def segment(hits: Shaped[Array, "T V"], grid: Grid, most: int = 8) -> Int[Array,
     """
     bars = -(-len(hits) // grid.steps_per_bar)
     likeness = to_numpy(phrase_likeness(hits, grid))
-    if len(likeness) < LEAST_PHRASES:
+    if len(likeness) < MIN_PHRASES:
         return as_like(hits, np.zeros(bars, np.int64))
     cluster = np.arange(len(likeness))
     sizes = np.ones(len(likeness), np.float32)

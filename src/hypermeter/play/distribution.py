@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hypermeter.core.limits import MOST_ENUMERATED_VOICES
+from hypermeter.core.limits import MAX_ENUMERATED_VOICES
 from hypermeter.play.arithmetic import first_above, log_softmax, logsumexp, sigmoid, softplus
 
 Array = NDArray[np.float64]
@@ -83,7 +83,7 @@ class Mixture:
     @property
     def is_listed(self) -> bool:
         """Whether `candidates` returns all combinations."""
-        return not self.groups and self.width <= MOST_ENUMERATED_VOICES
+        return not self.groups and self.width <= MAX_ENUMERATED_VOICES
 
     @property
     def voices(self) -> "Mixture":

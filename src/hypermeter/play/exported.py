@@ -126,7 +126,7 @@ class OnnxState:
         before: state tensors of the graph before the last step.
         memory: (rows, steps per bar, window, size), bar attention's memory before the last step; `None` without one.
         x: (rows, W), the last step.
-        asked: (1 or rows, bars, dim), the embedded plan; `None` without a plan.
+        plan: (1 or rows, bars, dim), the embedded plan; `None` without a plan.
     """
 
     network: "OnnxNetwork"
@@ -134,7 +134,7 @@ class OnnxState:
     before: dict[str, NDArray[Any]]
     memory: Array | None
     x: Array
-    asked: Array | None = None
+    plan: Array | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -160,14 +160,14 @@ class OnnxState:
     def select(self, rows: NDArray[np.int64]) -> "OnnxState":
         before = {name: tensor[rows] for name, tensor in self.before.items()}
         memory = None if self.memory is None else self.memory[rows]
-        plan = self.asked if self.asked is None or len(self.asked) == 1 else self.asked[rows]
+        plan = self.plan if self.plan is None or len(self.plan) == 1 else self.plan[rows]
         selected = OnnxState(self.network, self.position, before, memory, self.x[rows], plan)
         if "_results" in vars(self):
             vars(selected)["_results"] = {name: tensor[rows] for name, tensor in self._results.items()}
         return selected
 
-    def under(self, asked: Array | None) -> "OnnxState":
-        return replace(self, asked=asked)
+    def with_plan(self, plan: Array | None) -> "OnnxState":
+        return replace(self, plan=plan)
 
 
 class OnnxNetwork:
@@ -229,19 +229,19 @@ class OnnxNetwork:
             feeds["memory"] = np.ascontiguousarray(state.memory[:, state.position % size])
         if self.meta["plan_dim"]:
             plan = np.zeros((rows, self.meta["plan_dim"]), np.float32)
-            if state.asked is not None:
-                plan[:] = state.asked[:, min(state.position // size, state.asked.shape[1] - 1)]
+            if state.plan is not None:
+                plan[:] = state.plan[:, min(state.position // size, state.plan.shape[1] - 1)]
             feeds["asked"] = plan
         return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
 
-    def hear(self, x: NDArray[Any], state: OnnxState) -> OnnxState:
+    def advance(self, x: NDArray[Any], state: OnnxState) -> OnnxState:
         outputs, memory, size = state._results, state.memory, self.grid.steps_per_bar
         if memory is not None and state.position > 0:
             last = state.position - 1
             memory = memory.copy()
             memory[:, last % size, last // size % memory.shape[2]] = outputs["remembered"]
         before = {name: outputs[f"next_{name}"] for name in state.before}
-        return OnnxState(self, state.position + 1, before, memory, np.asarray(x, np.float32), state.asked)
+        return OnnxState(self, state.position + 1, before, memory, np.asarray(x, np.float32), state.plan)
 
     def embed(self, plan: Plan) -> Array:
         plan = check_plan(plan, self.labels, len(plan[0]))
@@ -265,7 +265,7 @@ class OnnxExpression:
         silence = {f"last_{name}": zeros for name in ("hits", "velocity", "offset")}
         return {f"state_{name}": tensor for name, tensor in _zeros(self.about["state"], rows).items()} | silence
 
-    def listen(
+    def predict(
         self, features: Array, hits: NDArray[Any], tempo_bpm: Array, state: dict[str, NDArray[Any]], position: int
     ) -> tuple["OnnxLogistics", dict[str, NDArray[Any]]]:
         feeds = state | {"features": features, "hits": np.asarray(hits, np.float32), "tempo_bpm": tempo_bpm}
@@ -274,7 +274,7 @@ class OnnxExpression:
         after = {name: outputs.pop(name.replace("state_", "next_")) for name in state if name.startswith("state_")}
         return OnnxLogistics({name: tensor.astype(np.float64) for name, tensor in outputs.items()}), after
 
-    def hear(
+    def advance(
         self, hits: NDArray[Any], velocity: Array, offset: Array, state: dict[str, NDArray[Any]], position: int
     ) -> dict[str, NDArray[Any]]:
         last = {"hits": np.asarray(hits, np.float32), "velocity": velocity, "offset": offset}

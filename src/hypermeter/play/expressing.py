@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.limits import LEAST_TEMPERATURE
+from hypermeter.core.limits import MIN_TEMPERATURE
 from hypermeter.play.arithmetic import gelu_tanh, log_softmax, sigmoid, softplus
 from hypermeter.play.layers import Linear, Recurrent, Weights
 from hypermeter.play.random import EXPRESSION, RandomStream
@@ -140,10 +140,10 @@ class ExpressionNetwork:
         hidden = np.zeros((rows, self.rnn.size), np.float32)
         return ExpressionState(hidden, np.zeros(shape, np.float32), (place,) * self.steps_per_bar)
 
-    def listen(
+    def predict(
         self, features: Single, hits: NDArray[Any], tempo_bpm: Single, state: ExpressionState, position: int
     ) -> tuple["Logistics", ExpressionState]:
-        """Return the distribution of velocities and offsets of a step, and the state to call `hear` with.
+        """Return the distribution of velocities and offsets of a step, and the state to call `advance` with.
 
         Args:
             features: (B, H), features of the drum network before the step.
@@ -163,7 +163,7 @@ class ExpressionNetwork:
         inner = gelu_tanh(self.inner(np.concatenate([hidden, x], 1)))
         return Logistics(self, inner), replace(state, hidden=hidden)
 
-    def hear(
+    def advance(
         self, hits: NDArray[Any], velocity: Single, offset: Single, state: ExpressionState, position: int
     ) -> ExpressionState:
         """Return the state after a step with these hits, velocities and offsets, each (B, V); NaN counts as 0."""
@@ -255,7 +255,7 @@ class ExpressionSampler:
             position: number of steps before this one.
             known: fixed velocities and offsets, which the rest is conditioned on.
         """
-        dist, state = self.expression.listen(features, hits, self.tempo, self.state, position)
+        dist, state = self.expression.predict(features, hits, self.tempo, self.state, position)
         is_hit = hits > 0
         is_open = is_hit if known is None else is_hit & (np.isnan(known[0]) | np.isnan(known[1]))
         values = [np.zeros(hits.shape), np.zeros(hits.shape)]
@@ -266,13 +266,13 @@ class ExpressionSampler:
         if known is not None:
             values = [np.where(np.isnan(fixed), new, fixed) for fixed, new in zip(known, values, strict=True)]
         velocity, offset = (np.where(is_hit, value, 0).astype(np.float32) for value in values)
-        self.state = self.expression.hear(hits, velocity, offset, state, position)
+        self.state = self.expression.advance(hits, velocity, offset, state, position)
         return velocity, offset
 
-    def hear(self, features: Single, hits: NDArray[Any], position: int, velocity: Single, offset: Single) -> None:
+    def advance(self, features: Single, hits: NDArray[Any], position: int, velocity: Single, offset: Single) -> None:
         """Update the state with a step's velocities and offsets, each (B, V); NaN where unknown."""
-        _, state = self.expression.listen(features, hits, self.tempo, self.state, position)
-        self.state = self.expression.hear(hits, velocity, offset, state, position)
+        _, state = self.expression.predict(features, hits, self.tempo, self.state, position)
+        self.state = self.expression.advance(hits, velocity, offset, state, position)
 
     def _draw(
         self, dist: ExpressionDistribution, hits: NDArray[Any], uniforms: Array, known: Known | None
@@ -280,7 +280,7 @@ class ExpressionSampler:
         log_weights = dist.log_weights
         if known is not None:
             log_weights = _log_weights_given(dist, hits, known)
-        if self.temperature < LEAST_TEMPERATURE:
+        if self.temperature < MIN_TEMPERATURE:
             weights = np.exp(log_weights)
             return [bins.median(weights, *pair) for bins, pair in zip((VELOCITY, OFFSET), dist.logistics, strict=True)]
         cumulative = np.exp(log_softmax(log_weights / self.temperature)).cumsum(1)[:, :-1]

@@ -102,7 +102,7 @@ def infill(
     state = player.start(1, plan)
     for hits in (context, primer):
         if hits is not None:
-            state = player.listen(hits, state)
+            state = player.consume(hits, state)
     hits_of, resampling = rules.stream(particles, player.width), RandomStream(rules.seed, RESAMPLING, 1, 1)
     steps = locks.num_steps
     made = np.zeros((1, steps, player.width), np.uint8)
@@ -130,7 +130,7 @@ def infill(
         x = player.draw(state, rules, hits_of.at(state.position)[: len(state)], lock, given)
         made[:, step] = x
         if step + 1 < steps:
-            state = player.hear(x, state)
+            state = player.advance(x, state)
     return InfillResult(made[0], sizes, log_evidence + float(log_weights[0]), particles)
 
 

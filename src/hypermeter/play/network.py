@@ -32,8 +32,8 @@ class State(Protocol):
     """State of a `Network` for a batch; immutable.
 
     `position` is the number of past steps; `features` (rows, H) determine the distribution of the next step; `dist` is
-    that distribution under the plan, and `free` without a plan. `select` returns the state of some rows, `under` that
-    with another embedded plan.
+    that distribution under the plan, and `free` without a plan. `select` returns the state of some rows,
+    `with_plan` the state with another embedded plan.
     """
 
     @property
@@ -46,15 +46,15 @@ class State(Protocol):
     def free(self) -> Any: ...
     def __len__(self) -> int: ...
     def select(self, rows: NDArray[np.int64]) -> Any: ...
-    def under(self, asked: Array | None) -> Any: ...
+    def with_plan(self, plan: Array | None) -> Any: ...
 
 
 class Network(Protocol):
     """A model that a player can use: in NumPy, in ONNX Runtime or in PyTorch.
 
-    `start` returns the state before the first step, `hear` the state after a step (rows, width). `embed` returns the
-    embedded plan (1 or rows, bars, dim) that `State.under` takes; its last bar holds for all later bars. `expression`
-    is None if the model has none.
+    `start` returns the state before the first step, `advance` the state after a step (rows, width). `embed` returns the
+    embedded plan (1 or rows, bars, dim) that `State.with_plan` takes; its last bar holds for all later bars.
+    `expression` is None if the model has none.
     """
 
     num_drums: int
@@ -66,7 +66,7 @@ class Network(Protocol):
     expression: Any
 
     def start(self, rows: int) -> Any: ...
-    def hear(self, x: NDArray[Any], state: Any) -> Any: ...
+    def advance(self, x: NDArray[Any], state: Any) -> Any: ...
     def embed(self, plan: Plan) -> Array: ...
 
 
@@ -83,7 +83,7 @@ class NumpyState:
         sums: sums of step outputs and hits since the bar began, then of bar outputs and hits since the phrase began.
         history: tape of past steps.
         memory: tapes of the bar attention, one per step of the bar.
-        asked: (1 or rows, bars, dim), the embedded plan; `None` without a plan.
+        plan: (1 or rows, bars, dim), the embedded plan; `None` without a plan.
     """
 
     network: "NumpyNetwork"
@@ -96,7 +96,7 @@ class NumpyState:
     sums: tuple[Array, Array, Array, Array]
     history: Tape
     memory: tuple[Tape, ...]
-    asked: Array | None = None
+    plan: Array | None = None
 
     def __len__(self) -> int:
         return len(self.hidden)
@@ -124,12 +124,12 @@ class NumpyState:
     @cached_property
     def dist(self) -> Distribution:
         """The distribution of the next step under the plan."""
-        if self.asked is None:
+        if self.plan is None:
             return self.free
         network, (features, recalled) = self.network, self._outputs
         assert network.steering is not None
-        bar = min(self.position // network.grid.steps_per_bar, self.asked.shape[1] - 1)
-        bar_plan = np.broadcast_to(self.asked[:, bar], (len(self), self.asked.shape[2]))
+        bar = min(self.position // network.grid.steps_per_bar, self.plan.shape[1] - 1)
+        bar_plan = np.broadcast_to(self.plan[:, bar], (len(self), self.plan.shape[2]))
         steering, changes = network.steering(bar_plan, self.sums[1], self.position)
         if recalled is not None and changes.shape[1]:
             recalled = recalled * (1 + changes[..., None])
@@ -145,12 +145,12 @@ class NumpyState:
 
         names = ("hidden", "step", "bar", "phrase", "levels", "sums", "history", "memory")
         parts = {name: chosen(getattr(self, name)) for name in names}
-        plan = self.asked if self.asked is None or len(self.asked) == 1 else self.asked[rows]
-        return NumpyState(self.network, self.position, asked=plan, **parts)
+        plan = self.plan if self.plan is None or len(self.plan) == 1 else self.plan[rows]
+        return NumpyState(self.network, self.position, plan=plan, **parts)
 
-    def under(self, asked: Array | None) -> "NumpyState":
+    def with_plan(self, plan: Array | None) -> "NumpyState":
         """Return the state with another embedded plan. Plans are no input of the encoders, so nothing else changes."""
-        return replace(self, asked=asked)
+        return replace(self, plan=plan)
 
 
 class Head:
@@ -341,7 +341,7 @@ class NumpyNetwork:
             memory=memory,
         )
 
-    def hear(self, x: NDArray[Any], state: NumpyState) -> NumpyState:
+    def advance(self, x: NDArray[Any], state: NumpyState) -> NumpyState:
         """Return the state after a step (rows, width) of 0 and 1."""
         x = np.asarray(x, np.float32)
         position, grid = state.position + 1, self.grid
@@ -384,7 +384,7 @@ class NumpyNetwork:
             sums=(bar_states, bar_hits, phrase_states, phrase_hits),
             history=history,
             memory=memory,
-            asked=state.asked,
+            plan=state.plan,
         )
 
     def read(self, state: NumpyState) -> tuple[Array, Array | None]:
@@ -402,7 +402,7 @@ class NumpyNetwork:
         return features, recalled if self.head.repeat is not None else None
 
     def embed(self, plan: Plan) -> Array:
-        """Return the embedded plan for `State.under`, (1 or rows, bars + SETTLED, dim).
+        """Return the embedded plan for `State.with_plan`, (1 or rows, bars + SETTLED, dim).
 
         Raises:
             HypermeterError: the model was made without labels, or a label is outside its vocabulary.

@@ -23,7 +23,7 @@ NUMBERS = ("tempo_bpm", "density", "offbeat")
 """Numbers, in the order of `Plan.numbers`: quarter notes a minute, share of cells with a hit, of hits off the beat."""
 FILL_NOVELTY = 0.2
 """A bar with a `bar_novelty` above this is measured as a fill."""
-MOST_BARS = 10_000
+MAX_BARS = 10_000
 """Greatest number of bars of a text of sections."""
 
 Labels = Mapping[str, Sequence[str]]
@@ -151,17 +151,17 @@ def section_lengths(text: str) -> list[tuple[str, int]]:
     """Return the labels of sections and their numbers of bars: ``intro:4, verse`` -> [("intro", 4), ("verse", 1)].
 
     Raises:
-        HypermeterError: another form, such as a number or ``=`` in place of a label; more than MOST_BARS bars.
+        HypermeterError: another form, such as a number or ``=`` in place of a label; more than MAX_BARS bars.
     """
     sections: list[tuple[str, int]] = []
     for item in text.replace(",", " ").split():
         match = _ITEM.fullmatch(item)
         if match is None or (match[2] or "1").strip("0") == "" or any(map(_is_number, match[1].split("+"))):
             raise HypermeterError(f"sections: {item!r}, {_FORM}")
-        bars = int(match[2] or 1) if len(match[2] or "") < 9 else MOST_BARS + 1
+        bars = int(match[2] or 1) if len(match[2] or "") < 9 else MAX_BARS + 1
         sections.append((match[1], bars))
-        if sum(length for _, length in sections) > MOST_BARS:
-            raise HypermeterError(f"sections: more than {MOST_BARS} bars at {item[:40]!r}, expected at most as many")
+        if sum(length for _, length in sections) > MAX_BARS:
+            raise HypermeterError(f"sections: more than {MAX_BARS} bars at {item[:40]!r}, expected at most as many")
     if not sections:
         raise HypermeterError(f"sections: no label in {text!r}, {_FORM}")
     return sections

@@ -91,15 +91,15 @@ class Player:
         """
         if rows < 1:
             raise HypermeterError(f"rows is {rows}, expected at least 1")
-        return self.under(self.network.start(rows), plan)
+        return self.with_plan(self.network.start(rows), plan)
 
-    def under(self, state: State, plan: Plan | None) -> State:
+    def with_plan(self, state: State, plan: Plan | None) -> State:
         """Return the state under another plan, which is counted from the first bar of all."""
         if plan is None:
-            return state.under(None)
-        return state.under(self.network.embed(check_plan(plan, self.labels, len(state))))
+            return state.with_plan(None)
+        return state.with_plan(self.network.embed(check_plan(plan, self.labels, len(state))))
 
-    def hear(self, x: NDArray[Any], state: State) -> State:
+    def advance(self, x: NDArray[Any], state: State) -> State:
         """Return the state after a step (rows, width).
 
         Raises:
@@ -109,16 +109,16 @@ class Player:
             raise HypermeterError(f"step of shape {np.shape(x)}, expected ({len(state)}, {self.width})")
         if self.before_step is not None:
             self.before_step()
-        return self.network.hear(x, state)
+        return self.network.advance(x, state)
 
-    def listen(self, hits: ArrayLike, state: State) -> State:
+    def consume(self, hits: ArrayLike, state: State) -> State:
         """Return the state after hits (T, W) or (rows, T, W).
 
         Raises:
             HypermeterError: hits of another shape, or not of 0 and 1.
         """
         for x in self.columns(hits, len(state), "primer").swapaxes(0, 1):
-            state = self.hear(x, state)
+            state = self.advance(x, state)
         return state
 
     def columns(self, hits: ArrayLike, rows: int, what: str) -> Hits:
@@ -156,7 +156,7 @@ class Player:
         for step in range(heard.shape[1]):
             found[:, step] = state.dist.log_prob(heard[:, step])
             if step + 1 < heard.shape[1]:
-                state = self.hear(heard[:, step], state)
+                state = self.advance(heard[:, step], state)
         return found if np.ndim(hits) == 3 else found[0]
 
     # ------------------------------------------------------------------ drawing hits
@@ -210,7 +210,7 @@ class Player:
         if state is None:
             state = self.start(rows, plan)
         elif plan is not None:
-            state = self.under(state, plan)
+            state = self.with_plan(state, plan)
         if len(state) != rows:
             raise HypermeterError(f"a state of {len(state)} rows, expected {rows}")
         rules = self.rules(sampling, plan)
@@ -226,13 +226,13 @@ class Player:
     def _stream(self, heard: list[Hits], rules: Rules, locks: Locks | None, state: State) -> Iterator[Hits]:
         for hits in heard:
             for x in hits.swapaxes(0, 1):
-                state = self.hear(x, state)
+                state = self.advance(x, state)
         uniforms, step = rules.stream(len(state), self.width), 0
         while True:
             lock = None if locks is None else locks.at(step, len(state))
             x = self.draw(state, rules, uniforms.at(state.position), lock)
             yield x
-            state = self.hear(x, state)
+            state = self.advance(x, state)
             step += 1
 
     def generate(
@@ -302,8 +302,8 @@ class Player:
         for step, x in enumerate(columns[:, None]):
             if expression_sampler is not None:
                 own = loudness[None, step], shift[None, step]
-                expression_sampler.hear(state.features, x[:, :voices], state.position, *own)
-            state = self.hear(x, state)
+                expression_sampler.advance(state.features, x[:, :voices], state.position, *own)
+            state = self.advance(x, state)
         return PlayerState(state, None if expression_sampler is None else expression_sampler.state)
 
     def play(
@@ -336,7 +336,7 @@ class Player:
                 (velocity[step],), (offset[step],) = expression_sampler.play(
                     state.features, x[:, :voices], state.position
                 )
-            state = self.hear(x, state)
+            state = self.advance(x, state)
         return Passage(hits, velocity, offset), PlayerState(
             state, None if expression_sampler is None else expression_sampler.state
         )
@@ -391,7 +391,7 @@ class Player:
             own = None if told is None else (told[0][:, step], told[1][:, step])
             played[:, :, step] = expression_sampler.play(state.features, columns[:, step, :voices], step, own)
             if step + 1 < shape[1]:
-                state = self.hear(columns[:, step], state)
+                state = self.advance(columns[:, step], state)
         velocity, offset = played if array.ndim == 3 else played[:, 0]
         return velocity, offset
 

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.limits import MOST_SEED, check_seed
+from hypermeter.core.limits import MAX_SEED, check_seed
 
 HITS, EXPRESSION, RESAMPLING, VARIATION, CANDIDATES = range(5)
 """Purposes of random numbers."""
 
-MOST_ROWS = 2**16
-MOST_NUMBERS = 2**13
+MAX_ROWS = 2**16
+MAX_NUMBERS = 2**13
 """Greatest number of random numbers per step and row."""
 
 BLOCK = 4096
@@ -51,7 +51,7 @@ def threefry(
 def choose_seed(seed: int | None) -> int:
     """Return the seed after a check of its range, or a random seed for `None`."""
     if seed is None:
-        return secrets.randbelow(MOST_SEED + 1)
+        return secrets.randbelow(MAX_SEED + 1)
     check_seed(seed)
     return int(seed)
 
@@ -62,8 +62,8 @@ class RandomStream:
     Args:
         seed: in [0, 2**53).
         purpose: HITS, EXPRESSION, RESAMPLING, VARIATION or CANDIDATES.
-        rows: batch size, at most MOST_ROWS.
-        numbers: numbers per row and step, at most MOST_NUMBERS.
+        rows: batch size, at most MAX_ROWS.
+        numbers: numbers per row and step, at most MAX_NUMBERS.
 
     Raises:
         HypermeterError: seed, rows or numbers are out of range.
@@ -71,8 +71,8 @@ class RandomStream:
 
     def __init__(self, seed: int, purpose: int, rows: int, numbers: int):
         check_seed(seed)
-        if not (1 <= rows <= MOST_ROWS and 1 <= numbers <= MOST_NUMBERS):
-            raise HypermeterError(f"{rows} rows of {numbers} numbers, expected 1 to {MOST_ROWS} of 1 to {MOST_NUMBERS}")
+        if not (1 <= rows <= MAX_ROWS and 1 <= numbers <= MAX_NUMBERS):
+            raise HypermeterError(f"{rows} rows of {numbers} numbers, expected 1 to {MAX_ROWS} of 1 to {MAX_NUMBERS}")
         self.numbers = numbers
         self._key = (int(seed) % 2**32, int(seed) // 2**32)
         pairs = np.arange(-(-numbers // 2), dtype=np.uint32)
@@ -100,10 +100,10 @@ class RandomStream:
 
 
 def uniforms(seed: int, purpose: int, number: int, row: int = 0) -> NDArray[np.float64]:
-    """Return `number` uniforms in [0, 1) of one row: the first MOST_NUMBERS are those of step 0, and so on."""
+    """Return `number` uniforms in [0, 1) of one row: the first MAX_NUMBERS are those of step 0, and so on."""
     parts = []
-    for step in range(-(-number // MOST_NUMBERS)):
-        length = min(number - step * MOST_NUMBERS, MOST_NUMBERS)
+    for step in range(-(-number // MAX_NUMBERS)):
+        length = min(number - step * MAX_NUMBERS, MAX_NUMBERS)
         parts.append(RandomStream(seed, purpose, row + 1, length).at(step)[row])
     return np.concatenate(parts) if parts else np.zeros(0)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.limits import MOST_BIAS, MOST_GUIDANCE, MOST_SEED
+from hypermeter.core.limits import MAX_BIAS, MAX_GUIDANCE, MAX_SEED
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Bound:
 BOUNDS = {
     "temperature": Bound(0, 10),
     "top_p": Bound(0, 1, is_open=True),
-    "bias": Bound(-MOST_BIAS, MOST_BIAS),
-    "guidance": Bound(0, MOST_GUIDANCE),
-    "seed": Bound(0, MOST_SEED, is_whole=True),
+    "bias": Bound(-MAX_BIAS, MAX_BIAS),
+    "guidance": Bound(0, MAX_GUIDANCE),
+    "seed": Bound(0, MAX_SEED, is_whole=True),
     "density": Bound(0, 1),
     "offbeat": Bound(0, 1),
     "tempo_bpm": Bound(20, 400),

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.limits import LEAST_TEMPERATURE
+from hypermeter.core.limits import MIN_TEMPERATURE
 from hypermeter.play.arithmetic import first_above, log_softmax
 from hypermeter.play.distribution import Distribution, Mixture
 from hypermeter.play.random import CANDIDATES, HITS, RandomStream, generator
@@ -155,7 +155,7 @@ class Rules:
 
     def temper(self, log_probs: Array) -> Array:
         """Return normalised log probabilities (B, C) at the temperature, cut to the likeliest that hold `top_p`."""
-        if self.temperature < LEAST_TEMPERATURE:
+        if self.temperature < MIN_TEMPERATURE:
             return np.where(np.arange(log_probs.shape[-1]) == log_probs.argmax(-1)[:, None], 0.0, -np.inf)
         log_probs = log_softmax(log_probs / self.temperature)
         if self.top_p < 1:

@@ -9,8 +9,8 @@ from hypermeter.core.groove import Groove
 from hypermeter.share.pictures import layout, to_svg
 from hypermeter.share.sound import to_wav
 
-MOST_BARS_SHOWN = 16
-MOST_SECONDS_PLAYED = 30
+MAX_BARS_SHOWN = 16
+MAX_SECONDS_PLAYED = 30
 RATE_HZ = 22050
 """Sample rate of the sound, which is mono: a second takes 60 kB of a page."""
 
@@ -40,7 +40,7 @@ def groove_svg(groove: Groove) -> str:
     Raises:
         HypermeterError: hits of another number of voices than the kit has.
     """
-    return to_svg(layout(groove, bars=MOST_BARS_SHOWN, phrases_per_row=1, row_width=768), is_inline=True)
+    return to_svg(layout(groove, bars=MAX_BARS_SHOWN, phrases_per_row=1, row_width=768), is_inline=True)
 
 
 def audio_html(wav: bytes) -> str:
@@ -55,7 +55,7 @@ def audio_html(wav: bytes) -> str:
 def _beginning(groove: Groove) -> Groove:
     """Return as many whole bars from the start as are played, at least one; all of a short groove is itself."""
     size = groove.grid.steps_per_bar
-    steps = max(int(MOST_SECONDS_PLAYED / groove.step_duration_s) // size, 1) * size
+    steps = max(int(MAX_SECONDS_PLAYED / groove.step_duration_s) // size, 1) * size
     if steps >= len(groove):
         return groove
     tracks = {name: codes[:steps] for name, codes in groove.tracks.items()}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PICTURE_SUFFIXES = (".svg", ".png", ".pdf")
 
-MOST_BARS = 64
+MAX_BARS = 64
 """Bars in a picture."""
 
 STRIP = 4
@@ -84,7 +84,7 @@ def layout(
     groove: Groove,
     title: str = "",
     primer_steps: int = 0,
-    bars: int = MOST_BARS,
+    bars: int = MAX_BARS,
     phrases_per_row: int = 2,
     row_width: float = 1280,
 ) -> Layout:

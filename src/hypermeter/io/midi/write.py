@@ -66,10 +66,10 @@ def to_midi_bytes(
     if ticks_per_step < 2:
         raise HypermeterError(f"groove: {grid.steps_per_quarter:g} steps a quarter, MIDI is written with at most 240")
     steps, columns = np.nonzero(groove.hits)
-    low = np.ceil((steps - 0.5) * ticks_per_step)
-    high = np.ceil((steps + 0.5) * ticks_per_step) - 1
-    ticks = np.rint((steps + groove.offset[steps, columns].astype(np.float64)) * ticks_per_step)
-    ticks = np.clip(ticks, np.maximum(low, 0), high).astype(np.int32)
+    own = steps + groove.shift
+    low, high = np.ceil((own - 0.5) * ticks_per_step), np.ceil((own + 0.5) * ticks_per_step) - 1
+    ticks = np.rint((own + groove.offset[steps, columns].astype(np.float64)) * ticks_per_step)
+    ticks = np.maximum(np.clip(ticks, low, high), 0).astype(np.int32)
     velocities = np.clip(np.rint(groove.velocity[steps, columns] * 127), 1, 127).astype(np.int8)
     durations = np.empty(len(ticks), np.int32)
     for column in range(kit.num_voices):  # A note ends before the next of its pitch starts.

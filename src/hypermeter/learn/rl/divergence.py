@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from hypermeter.core.limits import MOST_ENUMERATED_VOICES
+from hypermeter.core.limits import MAX_ENUMERATED_VOICES
 from hypermeter.model.heads import Mixture, StepDistribution, combinations
 
 STEPS_PER_CHUNK = 1_024
@@ -13,8 +13,8 @@ STEPS_PER_CHUNK = 1_024
 
 
 def is_exact(dist: StepDistribution) -> bool:
-    """Return whether all combinations of a step can be listed: no tracks, at most MOST_ENUMERATED_VOICES voices."""
-    return dist.logits.shape[-1] <= MOST_ENUMERATED_VOICES and not (isinstance(dist, Mixture) and dist.groups)
+    """Return whether all combinations of a step can be listed: no tracks, at most MAX_ENUMERATED_VOICES voices."""
+    return dist.logits.shape[-1] <= MAX_ENUMERATED_VOICES and not (isinstance(dist, Mixture) and dist.groups)
 
 
 def combination_log_probs(dist: StepDistribution) -> Float[Tensor, "*B combinations"]:

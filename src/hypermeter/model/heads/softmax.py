@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.limits import MOST_ENUMERATED_VOICES
+from hypermeter.core.limits import MAX_ENUMERATED_VOICES
 from hypermeter.model.heads.combinations import combinations, find_known
 from hypermeter.model.heads.mixture import REPEAT, choose, draw_hits
 
@@ -59,7 +59,7 @@ class SoftmaxHead(nn.Module):
         hidden_dim: size of the features.
         num_drums: voices.
         known: combinations, each a sequence of V values 0 or 1 (see ``known_combinations``); None is all of them, for
-            at most MOST_ENUMERATED_VOICES voices.
+            at most MAX_ENUMERATED_VOICES voices.
         num_recalled: recalled patterns, each with a weight in the log odds.
 
     Raises:
@@ -70,7 +70,7 @@ class SoftmaxHead(nn.Module):
         self, hidden_dim: int, num_drums: int, known: Sequence[Sequence[int]] | None = None, num_recalled: int = 0
     ):
         super().__init__()
-        if known is None and num_drums > MOST_ENUMERATED_VOICES:
+        if known is None and num_drums > MAX_ENUMERATED_VOICES:
             raise HypermeterError(f"softmax over {num_drums} voices: give the combinations in use as known=")
         listed = combinations(num_drums).clone() if known is None else torch.as_tensor(known, dtype=torch.float32)
         fits = listed.dim() == 2 and listed.shape[1] == num_drums and len(listed) > 0

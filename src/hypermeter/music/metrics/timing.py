@@ -25,7 +25,7 @@ DFA_FEWEST = 128
 DFA_SHORTEST = 8
 """Onsets in the shortest windows of `timing_dfa`; the longest are a quarter of the series."""
 
-LEAST_DEVIATION = 1e-6
+MIN_DEVIATION = 1e-6
 """Steps up to which fluctuations count as rounding errors."""
 
 Tempo = int | float | Float[Array, "*B"]
@@ -116,7 +116,7 @@ def dfa(series: Float[Array, " N"]) -> float:
         centred = windows - windows.mean(-1, keepdims=True)
         slope = (centred * x).sum(-1, keepdims=True) / (x**2).sum()
         fluctuations.append(math.sqrt(((centred - slope * x) ** 2).mean()))
-    if min(fluctuations) <= LEAST_DEVIATION:
+    if min(fluctuations) <= MIN_DEVIATION:
         return math.nan
     x, y = np.log(lengths), np.log(fluctuations)
     x = x - x.mean()

@@ -138,5 +138,5 @@ class ExpressionGraph(nn.Module):
         """Run the step; arguments are those of ``Expression``, and an unknown tempo is NaN."""
         head = self.expression
         before = replace(head.init_state(1, tempo_bpm), **state)
-        dist, after = head.step(features, hits, head.hear(last_hits, last_velocity, last_offset, before))
+        dist, after = head.step(features, hits, head.advance(last_hits, last_velocity, last_offset, before))
         return vars(dist) | {f"next_{name}": getattr(after, name) for name in state}

@@ -93,7 +93,7 @@ class Sampler:
             embedded = None
         elif embedded is None or place == 0 or not _ends_alike(rows, state.rows):
             embedded = player.network.embed(rows)[:, rows.num_bars - 1 : rows.num_bars]
-        inner = PlayerState(inner.state.under(embedded), inner.expression)
+        inner = PlayerState(inner.state.with_plan(embedded), inner.expression)
         part, after = player.play(inner, steps, player.rules(settings, row), tempo_bpm)
         return part, SamplerState(after, rows, embedded)
 

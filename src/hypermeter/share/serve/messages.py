@@ -19,7 +19,7 @@ from hypermeter.play.request import BOUNDS, InfillOptions, PlanOptions, Sampling
 
 Request = TypeVar("Request", SamplingOptions, InfillOptions)
 
-MOST_STEPS = 2**16
+MAX_STEPS = 2**16
 DIGITS = 6
 """Decimal digits of velocities and offsets in answers."""
 
@@ -36,12 +36,12 @@ def _number(name: str) -> Any:
 
 
 Cell = Annotated[int, Field(ge=0, le=1)]
-Text = Annotated[str, Field(pattern=r"^[xX1.\-0]*$", max_length=MOST_STEPS)]
-Row = Annotated[list[Cell], Field(max_length=MOST_STEPS)] | Text
+Text = Annotated[str, Field(pattern=r"^[xX1.\-0]*$", max_length=MAX_STEPS)]
+Row = Annotated[list[Cell], Field(max_length=MAX_STEPS)] | Text
 Rows = Annotated[list[Row], Field(min_length=1, max_length=128)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
-Velocity = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(max_length=MOST_STEPS)]
-Offset = Annotated[list[Annotated[float, Field(ge=-0.5, lt=0.5)]], Field(max_length=MOST_STEPS)]
+Velocity = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(max_length=MAX_STEPS)]
+Offset = Annotated[list[Annotated[float, Field(ge=-0.5, lt=0.5)]], Field(max_length=MAX_STEPS)]
 Codes = Annotated[list[Annotated[int, Field(ge=0, le=1024)]], Field(min_length=len(KINDS), max_length=len(KINDS))]
 Numbers = Annotated[list[float | None], Field(min_length=len(NUMBERS), max_length=len(NUMBERS))]
 
