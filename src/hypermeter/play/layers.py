@@ -306,10 +306,9 @@ class BarAttention:
         arrays = part(weights, prefix)
         self.num_heads, head_size = arrays["null_key"].shape
         self.hidden, self.width, self.window = arrays["query.weight"].shape[0], width, window
-        self.heads = [slice(head * head_size, (head + 1) * head_size) for head in range(self.num_heads)]
-        blocks = np.repeat(np.eye(self.num_heads), head_size, 1)  # (heads, hidden)
+        self.blocks = np.repeat(np.eye(self.num_heads, dtype=np.float32), head_size, 1)  # (heads, hidden): its columns
         query, query_bias = (arrays[f"query.{name}"] / math.sqrt(head_size) for name in ("weight", "bias"))
-        null_key, null_value = (blocks * arrays[f"null_{name}"].reshape(-1) for name in ("key", "value"))
+        null_key, null_value = (self.blocks * arrays[f"null_{name}"].reshape(-1) for name in ("key", "value"))
         key, value = arrays["key.weight"], arrays["value.weight"]
         # one map of the state to its query, its key, its part of the value and its scores with the null keys
         maps = [query, key, value[:, : self.hidden], null_key @ query]
@@ -334,9 +333,7 @@ class BarAttention:
         """Return the attention's output (rows, hidden), and the hits averaged by its weights (rows, heads, width)."""
         rows, hidden, memory = len(of_state), self.hidden, tape.last
         bars = memory.shape[1]
-        query = np.zeros((rows, self.num_heads, hidden), np.float32)
-        for head, columns in enumerate(self.heads):
-            query[:, head, columns] = of_state[:, columns]
+        query = of_state[:, None, :hidden] * self.blocks
         scores = np.empty((rows, self.num_heads, 1 + bars), np.float32)
         scores[..., 0] = of_state[:, 3 * hidden :]
         np.matmul(query, memory[..., :hidden].swapaxes(1, 2), out=scores[..., 1:])
@@ -346,7 +343,6 @@ class BarAttention:
         scores /= np.add.reduce(scores, -1, keepdims=True)
         read = scores[..., 1:] @ memory[..., hidden:]
         state = np.empty((rows, hidden + self.num_heads), np.float32)
-        for head, columns in enumerate(self.heads):
-            state[:, columns] = read[:, head, columns]
+        np.add.reduce(read[..., :hidden] * self.blocks, 1, out=state[:, :hidden])
         state[:, hidden:] = scores[..., 0]
         return self.out(state), read[..., hidden:]
