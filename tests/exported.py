@@ -23,15 +23,18 @@ from hypermeter.share.export import export
 
 LABELS = {"section": ["verse", "chorus"], "style": ["rock", "jazz"], "fill": ["beat", "fill"]}
 IN_TWO = Grid(steps_per_beat=2, beats_per_bar=2, bars_per_phrase=2)
-SMALL = {"step_hidden_dim": 32, "bar_hidden_dim": 24, "phrase_hidden_dim": 16, "attention_bars": 3, "grid": IN_TWO}
+SMALL = {"step_hidden_dim": 32, "bar_hidden_dim": 24, "phrase_hidden_dim": 16, "grid": IN_TWO}
+SHORT = Parts(attention_bars=3, attention_window=20)
 IN_THREE = Grid(steps_per_beat=2, beats_per_bar=3, bars_per_phrase=2)
 
 MODELS = {
     "groove": lambda: hypermeter.load("groove"),
-    "gru": lambda: HierarchicalDrumModel(3, **SMALL, labels=LABELS, use_expression=True, num_components=4),
-    "lstm": lambda: HierarchicalDrumModel(5, **SMALL | {"grid": IN_THREE}, cell="lstm", labels=LABELS, num_layers=1),
+    "gru": lambda: HierarchicalDrumModel(3, **SMALL, labels=LABELS, use_expression=True, num_components=4, parts=SHORT),
+    "lstm": lambda: HierarchicalDrumModel(
+        5, **SMALL | {"grid": IN_THREE}, cell="lstm", labels=LABELS, num_layers=1, parts=SHORT
+    ),
     "transformer": lambda: HierarchicalDrumModel(
-        7, **SMALL, use_transformer=True, attention_window=20, labels=LABELS, num_layers=1
+        7, **SMALL, use_transformer=True, labels=LABELS, num_layers=1, parts=SHORT
     ),
     "plain": lambda: HierarchicalDrumModel(
         4, **SMALL, output="sigmoid", num_layers=1, parts=Parts(bar_attention=False, look_back=False, positions=False)

@@ -1,5 +1,6 @@
 """Small models with weights at random, and the engine's players of them, made once for all tests that play them."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -15,7 +16,7 @@ LABELS = {"section": ["verse", "chorus"], "style": ["rock", "jazz"], "fill": ["b
 GRID = Grid(steps_per_beat=2, beats_per_bar=2, bars_per_phrase=2)
 """Bars of 4 steps, phrases of 8."""
 
-SMALL = {"step_hidden_dim": 16, "bar_hidden_dim": 16, "phrase_hidden_dim": 8, "attention_bars": 3, "num_components": 3}
+SMALL = {"step_hidden_dim": 16, "bar_hidden_dim": 16, "phrase_hidden_dim": 8, "num_components": 3}
 KNOWN = [[0, 0, 0], [1, 0, 0], [0, 1, 1], [1, 0, 1]]
 BASS = Track("bass", 36, 48, 33, (32, 39))
 
@@ -27,7 +28,7 @@ MODELS = {
     "sigmoid": {"labels": LABELS, "output": "sigmoid"},
     "softmax": {"labels": LABELS, "output": "softmax", "known": KNOWN},
     "tracks": {"labels": LABELS, "tracks": [BASS.to_dict()], "use_expression": True},
-    "tracks of a transformer": {"tracks": [BASS.to_dict()], "use_transformer": True, "attention_window": 7},
+    "tracks of a transformer": {"tracks": [BASS.to_dict()], "use_transformer": True},
     "triplets of 3/4": {"labels": LABELS, "grid": Grid(3, 3, 2), "use_expression": True},
     "bars of two steps": {"labels": LABELS, "grid": Grid(1, 2, 3)},
     "thirteen voices": {"num_drums": 13, "labels": LABELS},
@@ -58,7 +59,9 @@ EXPRESSIVE = tuple(name for name, options in MODELS.items() if "use_expression" 
 def make(num_drums: int = 3, **options) -> HierarchicalDrumModel:
     """A model whose weights are moved from where they begin, so that each of its parts counts."""
     torch.manual_seed(0)
-    made = HierarchicalDrumModel(num_drums, **{"grid": GRID} | SMALL | options).eval()
+    window = options.pop("attention_window", 7)
+    parts = replace(options.pop("parts", Parts()), attention_bars=3, attention_window=window)
+    made = HierarchicalDrumModel(num_drums, parts=parts, **{"grid": GRID} | SMALL | options).eval()
     with torch.no_grad():
         for weights in made.parameters():
             weights.add_(0.2 * weights.std(correction=0) * torch.randn_like(weights) + 0.02 * torch.randn_like(weights))

@@ -22,6 +22,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.core.swing import apply_swing
+from hypermeter.model import Parts
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.play.compose import continue_groove
 from hypermeter.play.loading import load_player
@@ -102,7 +103,7 @@ def expected_hats(steps, step_s, begun_s):
 def checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     made = HierarchicalDrumModel(
-        10, 16, 16, 16, 1, kit=KIT, labels=LABELS, use_expression=True, num_components=4, attention_bars=4
+        10, 16, 16, 16, 1, kit=KIT, labels=LABELS, use_expression=True, num_components=4, parts=Parts(attention_bars=4)
     )
     with torch.no_grad():
         made.output_layer.project.bias.normal_(0, 1)

@@ -74,7 +74,9 @@ METRES = {
 def make(num_drums=VOICES, grid=GRID, seed=0, **options):
     """A small model in eval mode; the parts that start at zero are moved from it."""
     torch.manual_seed(seed)
-    model = HierarchicalDrumModel(num_drums, 16, 8, 8, grid=grid, **options).eval()
+    windows = {name: options.pop(name) for name in SHORT if name in options}
+    parts = replace(options.pop("parts", Parts()), **windows)
+    model = HierarchicalDrumModel(num_drums, 16, 8, 8, grid=grid, parts=parts, **options).eval()
     if model.bar_attention is not None:
         with torch.no_grad():
             model.bar_attention.null_key.normal_()
@@ -404,7 +406,7 @@ def test_the_signature_is_the_contract():
     }
     further = {name: each for name, each in found.items() if name not in positional}
     assert further.pop("unknown").kind is inspect.Parameter.VAR_KEYWORD  # refused, with a hint
-    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in further.values()) and len(further) <= 12
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in further.values()) and len(further) <= 10
     assert list(inspect.signature(HierarchicalDrumModel.forward).parameters)[1:] == [
         "step_seq",
         "bar_seq",
@@ -596,6 +598,7 @@ def test_options_that_do_not_fit_are_said_in_one_line(options, words):
     [
         ("num_component", "did you mean num_components"),
         ("use_positions", r"pass parts=Parts\(positions=...\)"),
+        ("attention_bars", r"pass parts=Parts\(attention_bars=...\)"),
         ("colour", "expected some of num_drums"),
     ],
 )

@@ -28,6 +28,7 @@ from hypermeter.learn.rl.policy_gradient import (
 )
 from hypermeter.learn.rl.rewards import check_reward, paid_by_level
 from hypermeter.learn.rl.rollout import Rollout, rollout, view, without_dropout
+from hypermeter.model import Parts
 from hypermeter.model.heads import Mixture, SoftmaxHead, combinations
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 
@@ -47,7 +48,9 @@ REWARDS = {
 
 def tiny(seed=0):
     torch.manual_seed(seed)
-    model = HierarchicalDrumModel(VOICES, 4, 4, 4, 1, num_components=2, attention_bars=2, grid=GRID).double()
+    model = HierarchicalDrumModel(
+        VOICES, 4, 4, 4, 1, num_components=2, parts=Parts(attention_bars=2), grid=GRID
+    ).double()
     return without_dropout(model)
 
 

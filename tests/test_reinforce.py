@@ -21,6 +21,7 @@ from hypermeter.learn.rl.config import ALGORITHMS, ReinforceConfig
 from hypermeter.learn.rl.learners import PolicyLearner, adapt_kl_weight, distinct_bars, evaluate_policy
 from hypermeter.learn.rl.reinforce import FILES, reinforce
 from hypermeter.learn.train.resume import CHECKPOINT
+from hypermeter.model import Parts
 from hypermeter.model.hierarchical import HierarchicalDrumModel, load
 
 GRID = Grid(steps_per_beat=1, beats_per_bar=4, bars_per_phrase=2)
@@ -32,7 +33,8 @@ def folder(tmp_path_factory):
     """A small model, a reward of bars and phrases, and held-out performances."""
     folder = tmp_path_factory.mktemp("reinforce")
     torch.manual_seed(0)
-    model = HierarchicalDrumModel(3, 16, 8, 8, 1, dropout=0.5, num_components=4, attention_bars=4, grid=GRID)
+    parts = Parts(attention_bars=4)
+    model = HierarchicalDrumModel(3, 16, 8, 8, 1, dropout=0.5, num_components=4, parts=parts, grid=GRID)
     model.save(folder / "start.safetensors")
     (folder / "reward.yaml").write_text(
         "terms:\n"

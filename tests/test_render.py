@@ -81,7 +81,7 @@ def test_the_grid_may_be_given_where_the_first_line_is_left_out():
     ("text", "said"),
     [
         ("", "no rows"),
-        ("snar |x...............|", "line 1: no voice 'snar' in gm10, expected one of kick, snare"),
+        ("snar |x...............|", "line 1: no voice 'snar' in kit gm10; it has kick, snare"),
         ("\nkick |x..y............|", "line 2: symbol 'y', expected one of o x X"),
         ("kick x...", "line 1: 'kick x...', expected a row"),
         ("kick |x...............|\nkick |x...............|", "line 2: kick is there twice"),

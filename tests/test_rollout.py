@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.learn.rl.rollout import Rollout, rollout, view
+from hypermeter.model import Parts
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.plan import Plan
 
@@ -26,7 +27,7 @@ MODELS = {
 
 def model_of(name="recurrent"):
     torch.manual_seed(0)
-    options = {"num_components": 3, "attention_bars": 4, "grid": GRID}
+    options = {"num_components": 3, "parts": Parts(attention_bars=4), "grid": GRID}
     return HierarchicalDrumModel(3, 8, 8, 8, 1, **options, **MODELS[name]).eval()
 
 

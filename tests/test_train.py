@@ -94,7 +94,7 @@ def test_every_kind_of_model_trains(data, tmp_path, options):
         ({"warmup_steps": -1}, "warmup_steps is -1"),
         ({"dropout": 1.0}, r"dropout is 1.0, expected in \[0, 1\)"),
         ({"teacher_weight": float("nan")}, "teacher_weight is nan"),
-        ({"learning_rates": 1e-3}, "no option learning_rates, did you mean learning_rate"),
+        ({"learning_rates": 1e-3}, "no option learning_rates; did you mean learning_rate"),
         ({"seed": -1}, r"seed is -1, expected 0 to 2\*\*31 - 1"),
         ({"seed": 2**31}, "seed is 2147483648"),
         ({"accelerator": "foo"}, "accelerator is foo, expected auto, cpu or cuda"),

@@ -15,14 +15,13 @@ the table has the phrase's end: how much more the last bars of phrases break wit
 than the other bars do, with an interval over pieces and seeds. The first line says what it is in people's playing.
 """
 
-import dataclasses
 import json
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
@@ -43,6 +42,7 @@ from hypermeter.learn.evaluate import performance_bits
 from hypermeter.learn.evaluate.music import cut, generated_pieces, phrase_end
 from hypermeter.learn.train import TrainConfig, train
 from hypermeter.learn.train.run import EMA_DECAY
+from hypermeter.model import Parts
 
 BASE: dict[str, Any] = {"evaluate_every": 50, "patience": 99, "learning_rate": 8e-3}
 
@@ -73,17 +73,17 @@ class Row:
 PARTS = {
     "full": Row("the model"),
     "nophrases": Row(
-        "no phrases: neither heard, nor forecast, nor the bar's place in one",
-        {"use_phrase_level": False, "phrase_weight": 0.0, "hop_bars": 4},
+        "no phrases: no input, no forecast, no place of the bar in its phrase",
+        {"parts": Parts(phrase_level=False), "phrase_weight": 0.0, "hop_bars": 4},
         bars_per_phrase=1,
     ),
-    "nophrase": Row("phrase level not heard", {"use_phrase_level": False}),
-    "nobar": Row("bar level not heard", {"use_bar_level": False}),
-    "nolevels": Row("neither heard", {"use_bar_level": False, "use_phrase_level": False}),
-    "noatt": Row("no bar attention", {"use_bar_attention": False}),
-    "norecall": Row("bar attention, but its hits only through the features", {"use_recalled_hits": False}),
-    "nolook": Row("no look-back inputs", {"use_look_back": False}),
-    "nopos": Row("no step-of-bar and bar-of-phrase embeddings", {"use_positions": False}),
+    "nophrase": Row("no input from the phrase level", {"parts": Parts(phrase_level=False)}),
+    "nobar": Row("no input from the bar level", {"parts": Parts(bar_level=False)}),
+    "nolevels": Row("no input from either level", {"parts": Parts(bar_level=False, phrase_level=False)}),
+    "noatt": Row("no bar attention", {"parts": Parts(bar_attention=False)}),
+    "norecall": Row("bar attention, but its hits only through the features", {"parts": Parts(recalled_hits=False)}),
+    "nolook": Row("no look-back inputs", {"parts": Parts(look_back=False)}),
+    "nopos": Row("no step-of-bar and bar-of-phrase embeddings", {"parts": Parts(positions=False)}),
     "sigmoid": Row("independent voices", {"output": "sigmoid"}),
 }
 
@@ -116,12 +116,12 @@ CHOICES = {
     "more": Row("drums of games beside Groove", with_more=True),
 }
 
+NO_AIDS = Parts(bar_attention=False, positions=False, look_back=False)
 FLAT: dict[str, Any] = {
-    "use_bar_attention": False, "use_positions": False, "use_look_back": False, "use_bar_level": False,
-    "use_phrase_level": False, "bar_weight": 0.0, "phrase_weight": 0.0,
+    "parts": replace(NO_AIDS, bar_level=False, phrase_level=False), "bar_weight": 0.0, "phrase_weight": 0.0,
 }  # fmt: skip
-PLAIN: dict[str, Any] = {"use_bar_attention": False, "use_positions": False, "use_look_back": False}
-AIDED: dict[str, Any] = {**FLAT, "use_positions": True, "use_look_back": True}
+PLAIN: dict[str, Any] = {"parts": NO_AIDS}
+AIDED: dict[str, Any] = {**FLAT, "parts": Parts(bar_attention=False, bar_level=False, phrase_level=False)}
 FLAT_TRANSFORMER: dict[str, Any] = {**FLAT, "use_transformer": True, "num_layers": 4}
 
 
@@ -209,7 +209,7 @@ def data_of(row: Row, npz_dir: Path, out: Path, more: Path | None) -> Path:
         shutil.copytree(npz_dir / split, half / split)
     for path in sorted(half.rglob("*.npz") if row.bars_per_phrase != 4 else ()):
         meta = read_meta(path)
-        grid = dataclasses.replace(read_kit_and_grid(path, meta=meta)[1], bars_per_phrase=row.bars_per_phrase)
+        grid = replace(read_kit_and_grid(path, meta=meta)[1], bars_per_phrase=row.bars_per_phrase)
         with np.load(path, allow_pickle=False) as arrays:
             kept = {name: arrays[name] for name in arrays.files}
         np.savez(path, **(kept | {"meta": np.array(json.dumps(meta | {"grid": grid.to_dict()}))}))

@@ -139,7 +139,6 @@ def _play(
     """
     from hypermeter.cli.material import (
         columns_named,
-        find_column,
         in_one_tempo,
         locked_pattern,
         name_planned,
@@ -151,7 +150,7 @@ def _play(
 
     kit, grid = kit_of(player), player.grid
     for voice in sampling.bias or ():
-        find_column(kit, voice, "bias")
+        kit.column_of(voice, "bias")
     keep = columns_named(player, kit, locks.keep or ())
     read = partial(read_groove, player=player, kit=kit)
     files, tempo_bpm = in_one_tempo([None if path is None else read(path) for path in paths], tempo_bpm)

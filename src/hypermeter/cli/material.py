@@ -80,20 +80,11 @@ def in_one_tempo(grooves: Sequence[Groove | None], tempo_bpm: float | None) -> t
     return [in_tempo(groove) for groove in grooves], tempo
 
 
-def find_column(kit: Kit, voice: str, option: str, also: Sequence[str] = ()) -> int:
-    """Return the column of a voice; raise `HypermeterError` with all names, and those of `also`, if there is none."""
-    if voice not in kit.names:
-        raise HypermeterError(
-            f"{option}: no voice {voice!r} in kit {kit.name}; it has {', '.join([*kit.names, *also])}"
-        )
-    return kit.names.index(voice)
-
-
 def columns_named(player: Player, kit: Kit, names: Sequence[str]) -> list[int]:
     """Return the columns of voices, and of tracks by their names."""
     groups = track_groups(player.num_drums, player.tracks)
     tracks = {track.name: range(*group) for track, group in zip(player.tracks, groups, strict=True)}
-    chosen = (tracks.get(name) or [find_column(kit, name, "keep", tuple(tracks))] for name in names)
+    chosen = (tracks.get(name) or [kit.column_of(name, "keep", tuple(tracks))] for name in names)
     return [column for columns in chosen for column in columns]
 
 

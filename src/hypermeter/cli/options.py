@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from hypermeter.core.groove import Groove
     from hypermeter.play.player import Player
 
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
-"""An option without a value, and without a form that begins with --no."""
-
 
 @dataclass(frozen=True)
 class SamplingArguments:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from hypermeter.cli.options import DEFAULT_PLAN, DEFAULT_SAMPLING, Flag, PlanArguments, SamplingArguments
+from hypermeter.cli.options import DEFAULT_PLAN, DEFAULT_SAMPLING, PlanArguments, SamplingArguments
+from hypermeter.core.arguments import Flag
 from hypermeter.core.errors import HypermeterError
 from hypermeter.play.request import check
 

@@ -1,7 +1,7 @@
 """Drum kits: the MIDI pitches that each voice is read from, and the one it is written with."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -81,6 +81,22 @@ class Kit:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(voice.name for voice in self.voices)
+
+    def column_of(self, voice: str, where: str, others: Sequence[str] = ()) -> int:
+        """Return the column of a voice.
+
+        Args:
+            voice: its name.
+            where: the start of the message, such as the name of the option.
+            others: names that are also allowed there, for the message.
+
+        Raises:
+            HypermeterError: no voice of that name.
+        """
+        if voice not in self.names:
+            expected = ", ".join([*self.names, *others])
+            raise HypermeterError(f"{where}: no voice {voice!r} in kit {self.name}; it has {expected}")
+        return self.names.index(voice)
 
     @cached_property
     def pitch_to_voice(self) -> dict[int, int]:

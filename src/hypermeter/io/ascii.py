@@ -146,11 +146,10 @@ def read_ascii(text: str, kit: str | Path | Kit = "gm10", grid: Grid | None = No
 
 
 def _column(voice: str, bars: str, kit: Kit, where: str) -> int:
-    if voice not in kit.names:
-        raise HypermeterError(f"{where}: no voice {voice!r} in {kit.name}, expected one of {', '.join(kit.names)}")
+    column = kit.column_of(voice, where)
     if unknown := set(bars) - {*LEVELS, ".", "|"}:
         raise HypermeterError(f"{where}: symbol {min(unknown)!r}, expected one of {' '.join(LEVELS)} or a dot")
-    return kit.names.index(voice)
+    return column
 
 
 def _bars(block: dict[int, str], kit: Kit) -> list[np.ndarray]:

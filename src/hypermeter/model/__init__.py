@@ -3,6 +3,6 @@
 from hypermeter.core.extras import needs
 
 with needs("hypermeter.model", of_torch="torch"):
+    from hypermeter.core.parts import Parts
     from hypermeter.model.hierarchical import HierarchicalDrumModel, kit_of, load
-    from hypermeter.model.levels import Parts
     from hypermeter.model.state import Prediction, State

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
+from hypermeter.core.parts import Parts
 from hypermeter.io.checkpoint import Checkpoint, checkpoint_errors, find_checkpoint, read_checkpoint, write_checkpoint
 from hypermeter.model.expression import Expression
-from hypermeter.model.levels import Parts
 from hypermeter.model.losses import compute_loss
 from hypermeter.model.plan import AnyPlan, check_plan
 from hypermeter.model.playing import check_hits, generate, player_of

@@ -1,7 +1,6 @@
 """Layers of the drum model, and what its two ways of running share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from inspect import signature
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
+from hypermeter.core.parts import Parts, describe_part
 from hypermeter.core.tracks import Track, track_groups
 from hypermeter.model.encoders import AttentionOutput, BarAttention, RecurrentEncoder, TransformerEncoder
 from hypermeter.model.expression import Expression
@@ -21,36 +21,6 @@ from hypermeter.model.plan import KINDS, Labels, Plan, PlanEmbedding, Steering
 from hypermeter.play.network import LOOK_BACK_BARS, LOOK_BACK_STEPS
 
 ENCODERS = ("step_rnn", "bar_rnn", "phrase_rnn")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Parts that a model may lack, for ablations. Checkpoints hold them as options ``use_...``.
-
-    Args:
-        bar_attention: attention to the same step of earlier bars.
-        recalled_hits: the hits that the bar attention reads move the output's log odds directly.
-        positions: step-of-bar and bar-of-phrase embeddings.
-        look_back: inputs of the step level from LOOK_BACK_BARS ago, at its step of the bar and just after it.
-        bar_level: the bar level's output at the step level. The bar forecast is made in any case.
-        phrase_level: likewise for phrases.
-    """
-
-    bar_attention: bool = True
-    recalled_hits: bool = True
-    positions: bool = True
-    look_back: bool = True
-    bar_level: bool = True
-    phrase_level: bool = True
-
-    def options(self) -> dict[str, bool]:
-        """Return the parts by the names that checkpoints have for them."""
-        return {f"use_{name}": value for name, value in vars(self).items()}
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> "Parts":
-        """Return the parts of a checkpoint's options; what they lack has its default."""
-        return cls(**{name: options[f"use_{name}"] for name in vars(cls()) if f"use_{name}" in options})
 
 
 class Levels(nn.Module):
@@ -66,14 +36,12 @@ class Levels(nn.Module):
         output: ``mixture``, ``sigmoid`` or ``softmax``.
         num_components: of the mixture.
         known: combinations of the softmax, see ``heads.known_combinations``.
-        attention_bars: window of the bar attention, in bars.
-        attention_window: window of Transformer encoders, in elements of their level.
         labels: kind (section, style, fill) -> the labels that a ``Plan`` may have; None makes a model without plans.
         tracks: pitched tracks beside the drums, each a record of ``Track``; their columns follow those of the drums.
         use_expression: with an output for velocity and offset of each hit, see ``Expression``.
         grid: steps per beat, beats per bar, bars per phrase.
         kit: the voices, kept in the checkpoint.
-        parts: parts to leave out, for ablations.
+        parts: parts to leave out, and windows of attention, for ablations.
 
     Raises:
         HypermeterError: an unknown argument, a size below 1, a dropout outside [0, 1), an unknown cell or output, a
@@ -94,8 +62,6 @@ class Levels(nn.Module):
         output: str = "mixture",
         num_components: int = 32,
         known: list[list[int]] | None = None,
-        attention_bars: int = 32,
-        attention_window: int = 256,
         labels: Labels | None = None,
         tracks: Sequence[Mapping[str, Any]] = (),
         use_expression: bool = False,
@@ -122,8 +88,6 @@ class Levels(nn.Module):
             "num_components": num_components,
             "known": known,
             **parts.options(),
-            "attention_bars": attention_bars,
-            "attention_window": attention_window,
             "use_expression": use_expression,
             "tracks": [dict(track) for track in tracks],
             "labels": None if labels is None else {kind: list(labels.get(kind, ())) for kind in KINDS},
@@ -142,7 +106,7 @@ class Levels(nn.Module):
 
         def encoder(input_dim: int, hidden_dim: int, layers: int) -> RecurrentEncoder | TransformerEncoder:
             if use_transformer:
-                built = TransformerEncoder(input_dim, hidden_dim, layers, dropout, window=attention_window)
+                built = TransformerEncoder(input_dim, hidden_dim, layers, dropout, window=parts.attention_window)
             else:
                 built = RecurrentEncoder(input_dim, hidden_dim, layers, dropout, cell)
             built.is_of_config = True  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
@@ -170,7 +134,7 @@ class Levels(nn.Module):
         self.bar_attention = None
         if parts.bar_attention:
             self.bar_attention = BarAttention(
-                step_hidden_dim, width, grid.steps_per_bar, window=attention_bars, dropout=dropout
+                step_hidden_dim, width, grid.steps_per_bar, window=parts.attention_bars, dropout=dropout
             )
         self.hear_bar = nn.Linear(bar_hidden_dim, step_hidden_dim, bias=False) if parts.bar_level else None
         self.hear_phrase = nn.Linear(phrase_hidden_dim, step_hidden_dim, bias=False) if parts.phrase_level else None
@@ -274,8 +238,8 @@ class Levels(nn.Module):
 
 def _advice(name: str) -> str:
     """Return what to write in place of an argument that the model does not have."""
-    if name in Parts().options():
-        return f"; pass parts=Parts({name.removeprefix('use_')}=...), of hypermeter.model"
+    if part := describe_part(name):
+        return f"; {part}"
     names = [parameter for parameter in signature(Levels).parameters if parameter != "unknown"]
     near = get_close_matches(name, names, 1)
     return f", did you mean {near[0]}?" if near else f"; expected some of {', '.join(names)}"

@@ -149,6 +149,4 @@ def _voice_groups(metric: Any, kit: Kit) -> dict[str, Any]:
 def _column(voice: str, kit: Kit | None) -> int:
     if kit is None:
         raise HypermeterError(f"voice {voice!r} without a kit to find it in; expected numbers of columns")
-    if voice not in kit.names:
-        raise HypermeterError(f"no voice {voice!r} in kit {kit.name}; it has {', '.join(kit.names)}")
-    return kit.names.index(voice)
+    return kit.column_of(voice, "voices")

@@ -9,10 +9,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from hypermeter.core.arguments import Flag
 from hypermeter.core.errors import HypermeterError
-
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
-Hidden = Annotated[bool, tyro.conf.Suppress]
+from hypermeter.core.parts import Parts, describe_part
 
 
 @dataclass(frozen=True)
@@ -24,13 +23,12 @@ class ModelOptions:
         bar_hidden_dim: size of the bar level.
         phrase_hidden_dim: size of the phrase level.
         num_layers: layers of the step level.
-        dropout: dropout in and between levels, in [0, 1).
-        use_transformer: Transformer encoders in place of recurrent ones.
-        cell: cell of recurrent encoders.
-        output: distribution over the voices of a step: mixture, sigmoid or softmax.
+        dropout: in and between levels, below 1.
+        use_transformer: Transformers at all levels.
+        cell: cell of recurrent layers.
+        output: mixture, sigmoid or softmax.
         num_components: components of the mixture.
-        use_bar_attention, use_recalled_hits, use_positions, use_look_back, use_bar_level, use_phrase_level: for
-            ablations, see ``model.Parts``.
+        parts: parts to leave out, for ablations in Python.
     """
 
     step_hidden_dim: int = 128
@@ -42,12 +40,12 @@ class ModelOptions:
     cell: Literal["gru", "lstm"] = "gru"
     output: Annotated[Literal["mixture", "sigmoid", "softmax"], tyro.conf.arg(metavar="NAME")] = "mixture"
     num_components: int = 32
-    use_bar_attention: Hidden = True
-    use_recalled_hits: Hidden = True
-    use_positions: Hidden = True
-    use_look_back: Hidden = True
-    use_bar_level: Hidden = True
-    use_phrase_level: Hidden = True
+    parts: Annotated[Parts, tyro.conf.Suppress] = Parts()
+
+    def options(self) -> dict[str, Any]:
+        """Return the options by the names that checkpoints have for them."""
+        options = {name: value for name, value in vars(self).items() if name != "parts"}
+        return options | self.parts.options()
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,9 @@ class OptimizerOptions:
     """Options of the optimizer, AdamW.
 
     Args:
-        learning_rate: learning rate after the warm-up; a cosine decreases it to 2 % of that.
+        learning_rate: the highest, after the warm-up.
         warmup_steps: updates of the warm-up.
-        weight_decay: weight decay of matrices, without the plan's embedding.
+        weight_decay: of matrices, but the plan's.
     """
 
     learning_rate: float = 8e-3
@@ -70,11 +68,11 @@ class LossOptions:
     """Weights of the parts of the loss.
 
     Args:
-        drums_weight: weight of the drums beside tracks; below 1 tracks count more.
-        bar_weight: weight of the forecast of the next bar.
-        phrase_weight: weight of the forecast of the next phrase.
-        metric_weight: weight of the metric term; 0 leaves it out.
-        teacher_weight: share of the teachers in the step loss, in [0, 1).
+        drums_weight: of the drums beside tracks.
+        bar_weight: of the forecast of the next bar.
+        phrase_weight: likewise for phrases.
+        metric_weight: of the metrics; 0 leaves them out.
+        teacher_weight: of the teachers, in [0, 1).
     """
 
     drums_weight: float = 1.0
@@ -99,26 +97,23 @@ class TrainConfig:
 
     Args:
         npz_dir: folder that prepare wrote, or a folder, .zip or .mid of MIDI, which is prepared into OUT.
-        out: folder of the run: best.safetensors, last.safetensors, checkpoint.pt, log.csv, curves.png. With the folder
-            of an unfinished run, it continues.
-        init: model to start from: a name or path as of ``load``, with the kit and grid of the data.
-        only: teach the model of init plans, or velocity and microtiming (expression), and change nothing else in it.
-            Held-out data is scored under its plans, or in bits per hit.
-        use_plan: learn per-bar conditions (section, style, fill, tempo, density, off-beat share), hidden at random, so
-            that the model plays without them too.
-        teachers: trained models to distil. A plan is given to those with the model's labels.
+        out: folder of the run. An unfinished run in it continues.
+        init: model to start from: a name or path.
+        only: teach the model of --init this, and change nothing else in it.
+        use_plan: learn to follow plans: section, style, fill, tempo, density and off-beat share of each bar.
+        teachers: trained models to distil.
         kit: kit of files that name none: gm10, magenta9, gm, or a YAML file.
         tracks: tracks to learn beside the drums: bass. They must be in the .npz (``prepare --tracks``).
-        mix_metres: learn metres with equally many steps in a bar, such as 3/4 and 6/8, as one.
-        augment: rotate by bars and drop hits; transpose tracks, and exchange and silence drums beside them.
+        mix_metres: treat 3/4, 6/8 and such as one.
+        augment: vary windows at random: their start, hits, drums and key.
         max_steps: updates.
-        batch_size: windows in an update, over all processes.
+        batch_size: windows in an update.
         seq_len: steps in a window.
         hop_bars: bars between the starts of windows; None is a phrase.
-        evaluate_every: updates between evaluations on held-out data.
-        patience: evaluations without improvement before the run stops.
-        seed: seed of all random numbers, from 0 to 2**31 - 1.
-        devices: processes; torchrun has its own number.
+        evaluate_every: updates between evaluations.
+        patience: evaluations without gain to stop at.
+        seed: of all random numbers, below 2**31.
+        devices: processes; torchrun has its own.
         accelerator: cpu, cuda or auto.
         model: Of a new model; with --init, only dropout counts.
         optimizer: Of AdamW.
@@ -172,7 +167,8 @@ class TrainConfig:
                 changed[name] = value
             else:
                 near = get_close_matches(name, (*homes, *vars(self)), 1)
-                raise HypermeterError(f"train: no option {name}{f', did you mean {near[0]}?' if near else ''}")
+                advice = describe_part(name) or (f"did you mean {near[0]}?" if near else "see hypermeter train --help")
+                raise HypermeterError(f"train: no option {name}; {advice}")
         return dataclasses.replace(self, **changed)
 
     def __post_init__(self) -> None:
@@ -200,19 +196,17 @@ class TrainConfig:
             raise HypermeterError(f"train: only expression takes no {name}, which are of the hits; leave it out")
 
     def options(self) -> dict[str, Any]:
-        """Return all options by the names of the command line, without their groups."""
-        options = dataclasses.asdict(self)
-        for group in GROUPS:
-            options |= options.pop(group)
-        return options
+        """Return all options by the names of the command line and of checkpoints, without their groups."""
+        options = {name: value for name, value in vars(self).items() if name not in GROUPS}
+        return options | self.model.options() | vars(self.optimizer) | vars(self.loss)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options that must agree for a run to continue: all but NOT_COMPARED."""
         return {name: value for name, value in self.options().items() if name not in NOT_COMPARED}
 
 
-SHAPE_FIELDS = tuple(option.name for option in dataclasses.fields(ModelOptions) if option.name != "dropout")
-"""Options of the model on which the shapes of its weights depend."""
+SHAPE_FIELDS = tuple(name for name in vars(ModelOptions()) if name not in ("dropout", "parts"))
+"""Options of the model, beside its parts, on which the shapes of its weights depend."""
 
 COUNTS = (
     "max_steps", "batch_size", "seq_len", "evaluate_every", "patience", "devices", "step_hidden_dim",

@@ -1,7 +1,6 @@
 """The training loop: updates, evaluations on held-out performances, and the state by which a run continues."""
 
 import contextlib
-import dataclasses
 import math
 import os
 import signal
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.parts import Parts
 from hypermeter.learn.evaluate import bits_per_step
 from hypermeter.learn.train.config import SHAPE_FIELDS, TrainConfig
 from hypermeter.learn.train.log import plot_curves, write_log
@@ -92,7 +92,7 @@ class _Run:
             options = start.config | {"dropout": config.model.dropout, "labels": material.dataset.labels}
             options["use_expression"] = options.get("use_expression", False) or config.only == "expression"
         elif options is None:
-            options = dataclasses.asdict(config.model) | {
+            options = config.model.options() | {
                 "num_drums": material.dataset.num_drums,
                 "labels": material.dataset.labels,
                 "tracks": [track.to_dict() for track in material.dataset.tracks],
@@ -102,7 +102,8 @@ class _Run:
         if config.init is not None:
             shape = {name: options[name] for name in SHAPE_FIELDS}
             names = tuple(track["name"] for track in options["tracks"])
-            config = config.replace(**shape, tracks=names, use_plan=options["labels"] is not None)
+            with_plan = options["labels"] is not None
+            config = config.replace(**shape, parts=Parts.from_options(options), tracks=names, use_plan=with_plan)
         self.config = config
         self.identity = {
             "config": config.to_dict(),

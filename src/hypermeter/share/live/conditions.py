@@ -59,8 +59,7 @@ class LiveSettings(SamplingOptions):
     def check_voices(self, kit: Kit) -> None:
         """Raise `HypermeterError` if the bias names a voice that the kit does not have."""
         for voice in self.bias:
-            if voice not in kit.names:
-                raise HypermeterError(f"bias: no voice {voice!r} in kit {kit.name}; it has {', '.join(kit.names)}")
+            kit.column_of(voice, "bias")
 
 
 CONDITIONS = tuple(item.name for item in fields(LiveSettings) if item.default is None)

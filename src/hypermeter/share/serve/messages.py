@@ -298,12 +298,10 @@ def cells_of(rows: Sequence[list[int] | str], what: str) -> np.ndarray:
 
 def columns_named(names: Sequence[str], kit: Kit, what: str) -> list[int]:
     """Return the columns of voices; raise ``HypermeterError`` for one that the kit does not have, or one twice."""
-    for name in names:
-        if name not in kit.names:
-            raise HypermeterError(f"{what}: no voice {name!r} in kit {kit.name}; it has {', '.join(kit.names)}")
+    columns = [kit.column_of(name, what) for name in names]
     if len(set(names)) < len(names):
         raise HypermeterError(f"{what}: a voice twice, expected each once")
-    return [kit.names.index(name) for name in names]
+    return columns
 
 
 def from_groove(groove: Groove) -> GrooveAnswer:
