@@ -1,0 +1,182 @@
+"""Finding a player's own grid: how far it is from the written one, how clear it is, and its kind."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+BINS = 12
+"""Bins of a step in which onsets are counted."""
+
+SHIFT_SD_S, PRIOR_HITS = 0.020, 16
+"""Standard deviation of players' shifts in seconds; this prior counts as one hit of so many, or of all if fewer."""
+
+SWING = (0.54, 0.57, 0.60, 0.63, 0.66, 0.69, 0.72, 0.75)
+"""Ratios of swing that are compared."""
+
+WEAK_SHARES = (0.2, 0.6)
+"""Shares of the hits on the weak slots of a grid that are compared."""
+
+SPREAD, WIDE_SPREAD = 0.10, 0.20
+"""Standard deviations of hits about their slot, in steps. The wide one is compared for straight steps only."""
+
+STRAY_SHARE = 0.06
+"""Share of the hits that are anywhere."""
+
+MIN_SHIFT = 0.01
+"""Smallest shift in steps; a smaller one is 0."""
+
+
+@dataclass(frozen=True)
+class OwnGrid:
+    """The grid on which a piece is played.
+
+    Args:
+        shift: in [-.5, .5) steps, late is positive: what is taken out of the onsets before cells are chosen. It is the
+            `player_shift`, unless hits between steps, such as those of a swing, are then on the edge of cells: the
+            cells are moved by up to a quarter of a step, so that their edges are where few hits are.
+        clarity: in [0, 1], how close hits are to the player's grid: the mean cosine of their distance from it, where
+            one turn is the distance between two slots. It is 1 if all are on it, and 0 if there is no grid.
+        kind: "straight": steps or their halves. "triplet": three slots in the time of two steps or of a beat. "swing":
+            the second of two steps, or the second half of a beat, is late.
+        swing: where the second begins, as a share of the pair; .5 unless the kind is "swing".
+        player_shift: distance of the player from the written grid, in [-.5, .5) steps.
+    """
+
+    shift: float = 0.0
+    clarity: float = 0.0
+    kind: Literal["straight", "triplet", "swing"] = "straight"
+    swing: float = 0.5
+    player_shift: float = 0.0
+
+
+class _Template(NamedTuple):
+    """A grid: the slots of a period in steps, of which the strong ones have most hits, and the spread of hits."""
+
+    kind: Literal["straight", "triplet", "swing"]
+    swing: float
+    strong: tuple[float, ...]
+    weak: tuple[float, ...] = ()
+    spread: float = SPREAD
+    slots_per_step: float = 1.0
+    pair_steps: int = 2  # steps of a pair that swings
+    num_parameters: int = 0  # more than those of straight steps, each of which costs log N
+
+
+def find_own_grid(onsets: NDArray[np.float64], steps_per_beat: int, step_duration_s: float) -> OwnGrid:
+    """Return the grid on which a piece is played.
+
+    Templates of straight, triplet and swung grids, at shifts of a twelfth of a step, are compared by the likelihood of
+    the onsets, a prior of the shift, and a penalty of log N for a parameter. A parabola through the score of the best
+    shift and its neighbours refines it. A piece that has most of its hits exactly on steps or thirds of steps is from a
+    sequencer: its shift is 0.
+
+    Args:
+        onsets: (N,) times of hits in steps from any beat.
+        steps_per_beat: number of steps in a beat. The kind is "straight" if it is odd.
+        step_duration_s: duration of a step in seconds.
+    """
+    if not len(onsets):
+        return OwnGrid()
+    period = 4 if steps_per_beat % 4 == 0 else 2 if steps_per_beat % 2 == 0 else 1
+    templates, table, num_parameters = _table(period)
+    bins = onsets * BINS
+    nearest = np.rint(bins)
+    rest = bins - nearest
+    remainder = float(rest.mean())  # what counting in bins loses of the mean
+    nearest = nearest.astype(np.int64)
+    is_sequenced = np.count_nonzero((abs(rest) < 1e-6) & (nearest % 4 == 0)) > len(onsets) / 2
+    counts = np.bincount(nearest % (period * BINS), minlength=period * BINS).astype(np.float64)
+    prior = 0.5 * (_SHIFTS / BINS * step_duration_s / SHIFT_SD_S) ** 2 * max(1.0, len(onsets) / PRIOR_HITS)
+    scores = (table @ counts).reshape(len(templates), -1) - prior - np.log(len(onsets)) * num_parameters
+    best, column = divmod(int(scores[:, 1:-1].argmax()), BINS)
+    player_shift = 0.0
+    if not is_sequenced:
+        vertex = _vertex(*scores[best, column : column + 3].tolist())
+        player_shift = round((float(_SHIFTS[column + 1]) + vertex + remainder) / BINS, 6)
+        if abs(player_shift) < MIN_SHIFT:
+            player_shift = 0.0
+    template = templates[best]
+    phases = (np.arange(period * BINS) + remainder) / BINS - player_shift
+    clarity = max(float(counts @ np.cos(2 * np.pi * _in_slots(phases, template))) / len(onsets), 0.0)
+    shift = player_shift
+    if template.kind != "straight" and not is_sequenced:
+        shift = round(shift + _displacement(phases, counts / len(onsets)), 6)
+    return OwnGrid(_wrap(shift), clarity, template.kind, template.swing, _wrap(player_shift))
+
+
+_SHIFTS = np.arange(-BINS // 2 - 1, BINS // 2 + 1, dtype=np.float64)  # in bins; the first and the last are neighbours
+
+
+def _vertex(before: float, top: float, after: float) -> float:
+    """Return where the parabola through values at -1, 0 and 1 is highest, in [-.5, .5]; 0 if it has no top."""
+    curvature = before - 2 * top + after
+    return min(max(0.5 * (before - after) / curvature, -0.5), 0.5) if curvature < 0 else 0.0
+
+
+def _wrap(shift: float) -> float:
+    """Return a shift that is less than a step out of [-.5, .5) in this range."""
+    return shift - 1 if shift >= 0.5 else shift + 1 if shift < -0.5 else shift
+
+
+@lru_cache
+def _table(period: int) -> tuple[list[_Template], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the K templates, the log-likelihood (K * shifts, bins) of an onset, and numbers of parameters (K, 1)."""
+    rows, kept = [], []
+    bins = np.arange(period * BINS) / BINS
+    for template in _templates(period):
+        for share in WEAK_SHARES if template.weak else (0.0,):
+            density = np.zeros(len(bins))
+            for slots, weight in ((template.strong, 1 - share), (template.weak, share)):
+                for slot in slots:
+                    distance = (bins - slot + period / 2) % period - period / 2
+                    density += weight / len(slots) * np.exp(-0.5 * (distance / template.spread) ** 2)
+            density = (1 - STRAY_SHARE) * density / density.sum() + STRAY_SHARE / len(bins)
+            rows += [np.roll(np.log(density), int(shift)) for shift in _SHIFTS]
+            kept.append(template)
+    return kept, np.array(rows), np.array([[float(template.num_parameters)] for template in kept])
+
+
+def _templates(period: int) -> list[_Template]:
+    if period == 1:
+        return [_Template("straight", 0.5, (0.0,), spread=spread) for spread in (SPREAD, WIDE_SPREAD)]
+    even = tuple(float(step) for step in range(0, period, 2))
+    odd = tuple(step + 1 for step in even)
+    others = odd + tuple(step + 0.5 for step in range(period))
+    templates = [_Template("straight", 0.5, even, odd, spread) for spread in (SPREAD, WIDE_SPREAD)]
+    if period == 4:
+        templates.append(_Template("straight", 0.5, (0.0,), (2.0,)))
+    templates.append(_Template("straight", 0.5, even, others, slots_per_step=2, num_parameters=1))
+    triplets = tuple(step + third for step in even for third in (2 / 3, 4 / 3))
+    templates.append(_Template("triplet", 0.5, even, triplets, slots_per_step=1.5, num_parameters=1))
+    templates += [_Template("swing", r, even, tuple(step + 2 * r for step in even), num_parameters=2) for r in SWING]
+    if period == 4:
+        templates.append(_Template("triplet", 0.5, (0.0,), (4 / 3, 8 / 3), slots_per_step=1.5, num_parameters=1))
+        templates += [_Template("swing", r, (0.0,), (4 * r,), pair_steps=4, num_parameters=2) for r in SWING]
+    return templates
+
+
+def _in_slots(phases: NDArray[np.float64], template: _Template) -> NDArray[np.float64]:
+    """Return phases, in steps, as numbers of slots of a template: whole numbers are on the grid."""
+    if template.kind != "swing":
+        return phases * template.slots_per_step
+    first = template.pair_steps * template.swing
+    second = template.pair_steps - first
+    inside = phases % template.pair_steps
+    return np.where(inside < first, inside / first, 1 + (inside - first) / second) * (template.pair_steps / 2)
+
+
+def _displacement(phases: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
+    """Return by how much cells are moved, in steps, so that few hits are near their edges.
+
+    Args:
+        phases: (bins,) in steps from the player's grid.
+        shares: (bins,) of the hits.
+    """
+    near_edge = np.exp(16 * (np.cos(2 * np.pi * (phases - 0.5 - _DISPLACEMENTS[:, None])) - 1)) @ shares
+    return float(_DISPLACEMENTS[(near_edge + 0.05 * abs(_DISPLACEMENTS)).argmin()])
+
+
+_DISPLACEMENTS = np.arange(12, -13, -1) / 48  # Of equally good ones the late one: a swung step stays before the next.
