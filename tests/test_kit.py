@@ -96,7 +96,7 @@ def test_a_bad_kit_is_refused_in_one_line_that_names_the_file(tmp_path, text, me
 
 
 def test_an_unknown_kit_and_a_missing_file_are_named(tmp_path):
-    with pytest.raises(HypermeterError, match="gm11.*gm10, magenta9, gm"):
+    with pytest.raises(HypermeterError, match="gm11.*gm10, gm16, magenta9, gm"):
         load_kit("gm11")
     with pytest.raises(HypermeterError, match="absent.yaml"):
         load_kit(tmp_path / "absent.yaml")

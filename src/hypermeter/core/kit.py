@@ -1,4 +1,7 @@
-"""Drum kits: the MIDI pitches that each voice is read from, and the one it is written with."""
+"""Drum kits: the MIDI pitches that each voice is read from, and the one it is written with.
+
+The pitches of a kit are those of General MIDI; a map (`core.pitch_map`) puts those of a device in their place.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.pitch_map import MAPS, PitchMap, instruments, is_pitch, load_map
+from hypermeter.core.yaml_file import parse_yaml
 
-KITS = ("gm10", "magenta9", "gm")
+KITS = ("gm10", "gm16", "magenta9", "gm")
 """Names of the shipped kits."""
 
 _BASS_DRUMS = {35, 36}
@@ -40,6 +45,11 @@ class Voice:
 class Kit:
     """Voices in the order of a groove's columns.
 
+    Args:
+        name: the name; of a kit with a map, as gm10:td17.
+        voices: the voices.
+        base: of a kit with a map, the kit without it.
+
     Raises:
         HypermeterError: no voices; a name that occurs twice or that the ASCII grid could not read back; a pitch outside
             0-127 or of two voices; a voice whose written pitch is not one of its pitches.
@@ -47,6 +57,7 @@ class Kit:
 
     name: str
     voices: tuple[Voice, ...]
+    base: "Kit | None" = None
 
     def __post_init__(self) -> None:
         where = f"kit {self.name}"
@@ -64,7 +75,7 @@ class Kit:
             if not voice.pitches:
                 raise HypermeterError(f"{where}: {voice.name} has no pitches; write them as {_FORM}")
             for pitch in voice.pitches:
-                if not _is_pitch(pitch):
+                if not is_pitch(pitch):
                     raise HypermeterError(f"{where}: {voice.name} has pitch {pitch!r}, expected a whole number 0-127")
                 if pitch in owners:
                     raise HypermeterError(
@@ -73,6 +84,8 @@ class Kit:
                 owners[pitch] = voice.name
             if voice.write not in voice.pitches:
                 raise HypermeterError(f"{where}: {voice.name} writes pitch {voice.write!r}, not one of its pitches")
+        if self.base is not None and self.base.names != self.names:
+            raise HypermeterError(f"{where}: its voices are not those of {self.base.name}; make it by load_kit")
 
     @property
     def num_voices(self) -> int:
@@ -98,6 +111,16 @@ class Kit:
             raise HypermeterError(f"{where}: no voice {voice!r} in kit {self.name}; it has {expected}")
         return self.names.index(voice)
 
+    @property
+    def without_map(self) -> "Kit":
+        """The kit without its map. Kits of models and data are the same kit where these are equal."""
+        return self.base or self
+
+    @property
+    def gm_pitches(self) -> tuple[int, ...]:
+        """The General MIDI pitch of each voice, which says what it is; it is written with `Voice.write`."""
+        return tuple(voice.write for voice in self.without_map.voices)
+
     @cached_property
     def pitch_to_voice(self) -> dict[int, int]:
         """MIDI pitch -> column of its voice."""
@@ -112,23 +135,29 @@ class Kit:
     def streams(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Columns of the low (bass drums), mid (snares, toms, hand drums) and high (all other) voices."""
         low, mid, high = [], [], []
-        for column, voice in enumerate(self.voices):
-            (low if voice.write in _BASS_DRUMS else mid if voice.write in _SKINS else high).append(column)
+        for column, pitch in enumerate(self.gm_pitches):
+            (low if pitch in _BASS_DRUMS else mid if pitch in _SKINS else high).append(column)
         return tuple(low), tuple(mid), tuple(high)
 
     @property
     def cymbals(self) -> tuple[int, ...]:
         """Columns of the hi-hats and cymbals."""
-        return tuple(column for column, voice in enumerate(self.voices) if voice.write in _CYMBALS)
+        return tuple(column for column, pitch in enumerate(self.gm_pitches) if pitch in _CYMBALS)
 
     @property
     def record(self) -> str | dict[str, Any]:
-        """The form in which files store a kit and `load_kit` takes it: the name of a shipped kit, else `to_dict`."""
-        return self.name if self.name in KITS and self == _shipped(self.name) else self.to_dict()
+        """The form in which files store a kit and `load_kit` takes it.
+
+        The name of a shipped kit, also with a shipped map, as gm10:td17; else `to_dict`.
+        """
+        kit, _, pitch_map = self.name.partition(":")
+        is_shipped = kit in KITS and pitch_map in ("", *MAPS) and self == load_kit(self.name)
+        return self.name if is_shipped else self.to_dict()
 
     def to_dict(self) -> dict[str, Any]:
         voices = [{"name": v.name, "pitches": list(v.pitches), "write": v.write} for v in self.voices]
-        return {"name": self.name, "voices": voices}
+        base = {} if self.base is None else {"base": self.base.record}
+        return {"name": self.name, "voices": voices, **base}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Kit":
@@ -139,29 +168,55 @@ class Kit:
         """
         try:
             voices = tuple(Voice(v["name"], tuple(v["pitches"]), v["write"]) for v in values["voices"])
-            return cls(values["name"], voices)
+            return cls(values["name"], voices, load_kit(values["base"]) if "base" in values else None)
         except (KeyError, TypeError) as error:
             raise HypermeterError(f"kit: not a kit's record ({error}); expected name and voices") from error
 
 
 def load_kit(kit: str | Path | Kit | Mapping[str, Any] = "gm10") -> Kit:
-    """Return a kit by its name, by its record, or from a YAML file with lines `voice: {class_id: 3, pitches: [46]}`.
+    """Return a kit by its text, by its record, or from a YAML file with lines `voice: {class_id: 3, pitches: [46]}`.
 
     `class_id` is the column; without it in any line, columns follow the order of the lines. `write` is the pitch that
     is written, the first by default. A list of pitches alone also defines a voice.
 
+    A text is KIT or KIT:MAP. KIT is one of `KITS`, or the path of a YAML file; MAP is one of `MAPS`, or the path of a
+    YAML file (`load_map`). A kit with a map reads and writes the pitches of the map's device.
+
     Args:
-        kit: gm10, magenta9 or gm; the path of a YAML file; a `Kit`, which is returned; or what `Kit.to_dict` returned.
+        kit: a text; a `Kit`, which is returned; or what `Kit.to_dict` returned.
 
     Raises:
-        HypermeterError: no such kit or file, or a record or file that defines no kit.
+        HypermeterError: no such kit, map or file, a record or file that defines no kit, or the map auto, which only
+            `resolve_kit` chooses.
     """
     if isinstance(kit, Kit):
         return kit
     if isinstance(kit, Mapping):
         return Kit.from_dict(kit)
-    if str(kit) in KITS:
-        return _shipped(str(kit))
+    kit, pitch_map = split_kit(str(kit))
+    if pitch_map == "auto":
+        raise HypermeterError(f"kit {kit}:auto: the map can be chosen only for MIDI files; name one, as {kit}:td17")
+    if pitch_map not in ("", "gm"):
+        return _with_map(_load_base(kit), load_map(pitch_map))
+    return _load_base(kit)
+
+
+def split_kit(text: str) -> tuple[str, str]:
+    """Return KIT and MAP of the text of a kit; no map is "", and auto alone is the map of gm10.
+
+    The colon after the letter of a Windows drive belongs to the path, and one in the path of a file that is there too.
+    """
+    if text == "auto":
+        return "gm10", "auto"
+    if text.lower().endswith((".yaml", ".yml")) and Path(text).is_file():
+        return text, ""
+    kit, pitch_map = re.fullmatch(r"((?:[A-Za-z]:(?=[\\/]))?[^:]*):?(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    return kit or "gm10", pitch_map
+
+
+def _load_base(kit: str) -> Kit:
+    if kit in KITS:
+        return _shipped(kit)
     path = Path(kit)
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise HypermeterError(f"kit {kit}: no such kit; expected {', '.join(KITS)}, or the path of a .yaml file")
@@ -171,6 +226,41 @@ def load_kit(kit: str | Path | Kit | Mapping[str, Any] = "gm10") -> Kit:
         raise HypermeterError(f"{path}: the kit cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
         raise HypermeterError(f"{path}: the kit is not text in UTF-8; save it as UTF-8") from error
+
+
+def _with_map(kit: Kit, pitch_map: PitchMap) -> Kit:
+    """Return a kit that reads and writes the pitches of a map.
+
+    A pitch belongs to the voice that reads the first General MIDI pitch of its instrument that the kit reads. A voice
+    is written with the pitch of the instrument that its own written pitch is, else of the first of its other pitches
+    that the map has. A voice that the map lacks keeps its pitches where the map leaves them free, else a free one.
+
+    Raises:
+        HypermeterError: too few free pitches for the voices that the map lacks.
+    """
+    ranked: list[list[tuple[int, int]]] = [[] for _ in kit.voices]
+    for pitch, name in pitch_map.instruments.items():
+        gm = next((gm for gm in instruments()[name.partition("/")[0]].gm if gm in kit.pitch_to_voice), None)
+        if gm is not None:
+            voice = kit.voices[column := kit.pitch_to_voice[gm]]
+            ranked[column].append((-1 if gm == voice.write else voice.pitches.index(gm), pitch))
+    free = [pitch for pitch in range(128) if pitch not in pitch_map.instruments]
+    voices = []
+    for voice, pairs in zip(kit.voices, ranked, strict=True):
+        pitches = tuple(pitch for _, pitch in sorted(pairs, key=lambda pair: pair[0]))
+        own = sorted((pitch for pitch in voice.pitches if pitch in free), key=lambda pitch: pitch != voice.write)
+        voices.append((voice.name, pitches or tuple(own)))
+    unused = [pitch for pitch in free if pitch not in kit.pitch_to_voice]
+    lacking = sum(not pitches for _, pitches in voices)
+    if lacking > len(unused):
+        names = [name for name, pitches in voices if not pitches]
+        raise HypermeterError(
+            f"kit {kit.name}:{pitch_map.name}: the map has no {', '.join(names[:3])} and {lacking - 3} more voices, and"
+            f" leaves {len(unused)} pitches free for them; take gm10:{pitch_map.name} or gm16:{pitch_map.name}"
+        )
+    placed = tuple(Voice(name, pitches or (unused.pop(),), 0) for name, pitches in voices)
+    written = tuple(Voice(voice.name, voice.pitches, voice.pitches[0]) for voice in placed)
+    return Kit(f"{kit.name}:{pitch_map.name}", written, kit)
 
 
 def check_voices(kit: Kit, num_voices: int) -> None:
@@ -192,27 +282,7 @@ def _shipped(name: str) -> Kit:
 
 
 def _parse_kit(name: str, text: str, where: str) -> Kit:
-    import yaml  # here, since most modules that import this one read no kit
-
-    class NoDuplicates(yaml.SafeLoader):
-        """Raise for a key that occurs twice: YAML keeps the last one in silence, and a voice would be lost."""
-
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            for number, key in enumerate(keys):
-                if key in keys[:number]:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key} is there twice", node.start_mark)
-            return super().construct_mapping(node, deep)
-
-    try:
-        entries = yaml.load(text, Loader=NoDuplicates)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" at line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "bad characters"
-        raise HypermeterError(f"{where}: not YAML{line} ({problem}); expected lines as {_FORM}") from error
-    if not isinstance(entries, dict) or not entries:
-        raise HypermeterError(f"{where}: expected lines as {_FORM}")
+    entries = parse_yaml(text, where, _FORM)
     columns, voices = [], []
     for voice_name, entry in entries.items():
         entry = {"pitches": entry} if isinstance(entry, list) else entry
@@ -232,7 +302,3 @@ def _parse_kit(name: str, text: str, where: str) -> Kit:
             )
         voices = [voice for _, voice in sorted(zip(columns, voices, strict=True), key=lambda pair: pair[0])]
     return Kit(name, tuple(voices))
-
-
-def _is_pitch(value: object) -> bool:
-    return type(value) is int and 0 <= value <= 127
