@@ -47,7 +47,8 @@ def continue_groove(
 
     Args:
         player: the result has its kit, or the primer's if the model has none.
-        primer: on the model's grid and kit; its hits keep velocity and offset. `None` generates from nothing.
+        primer: on the model's grid and kit; its hits keep velocity and offset, and the new bars have its shift. `None`
+            generates from nothing.
         bars: number of new bars, at least 1.
         sampling: how steps are sampled.
         plan: conditions of the new bars; or a `Plan` of all bars from the first of context and primer on. Guidance
@@ -70,6 +71,7 @@ def continue_groove(
     kit = primer.kit if player.kit is None and primer is not None else kit_of(player)
     tempo_bpm = primer.tempo_bpm if primer is not None else tempo_bpm
     earlier = _present(context, primer)
+    shift = earlier[-1].shift if earlier else 0.0
     plan = PlanOptions() if plan is None else plan
     if isinstance(plan, PlanOptions):
         num_earlier = sum(groove.num_bars for groove in earlier)
@@ -87,9 +89,9 @@ def continue_groove(
         passage, player_state = player.play(player_state, size, rules, tempo_bpm)
         passages.append(passage)
         if on_bar is not None:
-            on_bar(bar, _groove_of(player, passage, tempo_bpm, kit, ()))
+            on_bar(bar, _groove_of(player, passage, tempo_bpm, kit, (), shift))
     arrays = (np.concatenate([getattr(passage, name) for passage in passages]) for name in MUSIC)
-    new = _groove_of(player, Passage(*arrays), tempo_bpm, kit, earlier)
+    new = _groove_of(player, Passage(*arrays), tempo_bpm, kit, earlier, shift)
     return join_grooves(primer, new) if primer is not None and include_primer else new
 
 
@@ -305,7 +307,7 @@ def _known_values(groove: Groove, kind: str) -> NDArray[np.float32]:
 
 
 def _groove_of(
-    player: Player, passage: Passage, tempo_bpm: float, kit: Any, earlier: Sequence[Groove | None]
+    player: Player, passage: Passage, tempo_bpm: float, kit: Any, earlier: Sequence[Groove | None], shift: float
 ) -> Groove:
     """Return the groove of a passage; a note of a track that sounds at the end of the earlier music may continue."""
     last = next((groove.tracks for groove in reversed(earlier) if groove is not None and len(groove)), {})
@@ -315,7 +317,7 @@ def _groove_of(
         track.name: track.decode(passage.hits[:, start:stop], track.name in sounding) for track, (start, stop) in groups
     }
     hits = passage.hits[:, : player.num_drums]
-    return Groove(hits, passage.velocity, passage.offset, tempo_bpm, kit, player.grid, tracks=tracks)
+    return Groove(hits, passage.velocity, passage.offset, tempo_bpm, kit, player.grid, tracks=tracks, shift=shift)
 
 
 def _in_place(
@@ -326,7 +328,7 @@ def _in_place(
     seed: int | None,
     earlier: Sequence[Groove | None],
 ) -> Groove:
-    """Return the groove of an infill of a pattern, with the pattern's sections.
+    """Return the groove of an infill of a pattern, with the pattern's sections and shift.
 
     Hits of the pattern keep their velocity and offset; the others get them from the model, or DEFAULT_VELOCITY and 0.
     """
@@ -335,7 +337,7 @@ def _in_place(
     stays = (pattern.hits > 0) & (hits > 0)
     velocity = np.where(stays, pattern.velocity, np.float32(DEFAULT_VELOCITY) * hits)
     offset = np.where(stays, pattern.offset, np.float32(0))
-    groove = _groove_of(player, Passage(result.hits, velocity, offset), pattern.tempo_bpm, kit, earlier)
+    groove = _groove_of(player, Passage(result.hits, velocity, offset), pattern.tempo_bpm, kit, earlier, pattern.shift)
     groove = replace(groove, sections=pattern.sections)
     is_new = (hits > 0) & (pattern.hits == 0)
     return _play_expressively(player, groove, is_new, seed, earlier) if expression else groove
@@ -362,7 +364,7 @@ def _play_expressively(
 
 
 def join_grooves(primer: Groove, groove: Groove) -> Groove:
-    """Return the primer followed by the groove, at the tempo of the primer."""
+    """Return the primer followed by the groove, at the tempo and shift of the primer."""
     hits, velocity, offset = (np.concatenate([getattr(primer, name), getattr(groove, name)]) for name in MUSIC)
     both = primer, groove
     tracks = {
@@ -374,4 +376,5 @@ def join_grooves(primer: Groove, groove: Groove) -> Groove:
         names = [np.full(part.num_bars, "") if part.sections is None else part.sections for part in both]
         sections = np.concatenate(names)
     unknown = primer.unknown | groove.unknown
-    return Groove(hits, velocity, offset, primer.tempo_bpm, groove.kit, groove.grid, sections, unknown, tracks)
+    values = hits, velocity, offset, primer.tempo_bpm, groove.kit, groove.grid, sections, unknown, tracks
+    return Groove(*values, primer.shift)

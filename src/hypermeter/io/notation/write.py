@@ -76,7 +76,7 @@ def _layers(groove: Groove, with_gain: bool, with_timing: bool) -> list[list[tup
     kit = load_kit(groove.kit)
     check_voices(kit, groove.hits.shape[1])
     samples, layers = samples_of(kit), []
-    seconds = groove.offset.astype(np.float64) * groove.step_duration_s
+    seconds = (groove.offset.astype(np.float64) + groove.shift) * groove.step_duration_s
     for column in np.flatnonzero(groove.hits.any(0)):
         hits = groove.hits[:, column] > 0
         layer = [("s", _pattern(hits, lambda step, sample=samples[column]: sample, groove.grid))]

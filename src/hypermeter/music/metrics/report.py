@@ -71,7 +71,8 @@ def measure(groove: Groove, names: Iterable[str] | None = None, size: int | None
     """Return metrics of a groove by name, as NumPy arrays.
 
     A metric gets those of velocity, offset, tempo, streams and cymbals of the groove and its kit that it has as
-    parameters. It is NaN if one of them is `unknown` in the groove.
+    parameters; offsets are counted from the written grid, so they include the shift. It is NaN if one of them is
+    `unknown` in the groove.
 
     Args:
         groove: the groove.
@@ -86,7 +87,7 @@ def measure(groove: Groove, names: Iterable[str] | None = None, size: int | None
     kit = load_kit(groove.kit)
     properties = {
         "velocity": groove.velocity,
-        "offset": groove.offset,
+        "offset": groove.offset + np.float32(groove.shift),
         "tempo_bpm": groove.tempo_bpm,
         "streams": kit.streams,
         "cymbals": kit.cymbals,

@@ -68,6 +68,7 @@ class GrooveMessage(Message):
     voices: Annotated[list[Name], Field(min_length=1, max_length=128)] | None = None
     velocity: Annotated[list[Velocity], Field(max_length=128)] | None = None
     offset: Annotated[list[Offset], Field(max_length=128)] | None = None
+    shift: float = Field(0.0, ge=-0.5, lt=0.5)
     tempo_bpm: float = Field(TEMPO_BPM, **_bounds("tempo_bpm"))
     grid: GridMessage | None = None
 
@@ -79,6 +80,7 @@ class GrooveAnswer(Message):
     hits: list[list[Cell]]
     velocity: list[list[float]]
     offset: list[list[float]]
+    shift: float
     tempo_bpm: float
     grid: GridMessage
 
@@ -284,7 +286,7 @@ def to_groove(message: GrooveMessage, player: Player, most_bars: int, what: str 
         by_kit[name][:, columns] = rows.T
     if "offset" in by_kit:
         by_kit["offset"] = by_kit["offset"].clip(-0.5, np.nextafter(np.float32(0.5), np.float32(0)))
-    return Groove(**by_kit, tempo_bpm=message.tempo_bpm, kit=kit, grid=player.grid)
+    return Groove(**by_kit, tempo_bpm=message.tempo_bpm, kit=kit, grid=player.grid, shift=message.shift)
 
 
 def cells_of(rows: Sequence[list[int] | str], what: str) -> np.ndarray:
@@ -312,6 +314,7 @@ def from_groove(groove: Groove) -> GrooveAnswer:
         hits=groove.hits.T.tolist(),
         velocity=groove.velocity.astype(float).round(DIGITS).T.tolist(),
         offset=groove.offset.astype(float).round(DIGITS).clip(-0.5, 0.5 - 10**-DIGITS).T.tolist(),
+        shift=groove.shift,
         tempo_bpm=groove.tempo_bpm,
         grid=GridMessage.model_validate(groove.grid.to_dict()),
     )

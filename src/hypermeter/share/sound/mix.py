@@ -68,7 +68,7 @@ class Score:
 
 
 def score_of(groove: Groove) -> Score:
-    """Return a groove's hits at their steps and offsets, none before time zero, and the notes of its tracks.
+    """Return a groove's hits and the notes of its tracks as they are played, none before time zero.
 
     Raises:
         HypermeterError: hits of another number of voices than the kit has.
@@ -77,7 +77,7 @@ def score_of(groove: Groove) -> Score:
     check_voices(kit, groove.hits.shape[1])
     sounds = sounds_of(kit)
     steps, columns = np.nonzero(groove.hits)
-    times = np.maximum(steps + groove.offset[steps, columns].astype(np.float64), 0) * step_s
+    times = np.maximum(steps + groove.shift + groove.offset[steps, columns].astype(np.float64), 0) * step_s
     velocities = groove.velocity[steps, columns].tolist()
     hits = [Hit(t, sounds[c], v) for t, c, v in zip(times.tolist(), columns.tolist(), velocities, strict=True)]
     notes = []
@@ -86,7 +86,8 @@ def score_of(groove: Groove) -> Score:
             end = step + 1
             while end < len(codes) and codes[end] == HOLD:
                 end += 1
-            notes.append(Note(step * step_s, end * step_s, int(codes[step])))
+            begin_s, end_s = (max(at + groove.shift, 0) * step_s for at in (step, end))
+            notes.append(Note(begin_s, end_s, int(codes[step])))
     return Score(hits, notes, len(groove) * step_s)
 
 
