@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.pitch_map import MAPS, PitchMap, instruments, is_pitch, load_map
+from hypermeter.core.pitch_map import MAPS, instruments, is_pitch, load_map
 from hypermeter.core.yaml_file import parse_yaml
 
 KITS = ("gm10", "gm16", "magenta9", "gm")
@@ -196,9 +196,7 @@ def load_kit(kit: str | Path | Kit | Mapping[str, Any] = "gm10") -> Kit:
     kit, pitch_map = split_kit(str(kit))
     if pitch_map == "auto":
         raise HypermeterError(f"kit {kit}:auto: the map can be chosen only for MIDI files; name one, as {kit}:td17")
-    if pitch_map not in ("", "gm"):
-        return _with_map(_load_base(kit), load_map(pitch_map))
-    return _load_base(kit)
+    return with_map(_load_base(kit), pitch_map or "gm")
 
 
 def split_kit(text: str) -> tuple[str, str]:
@@ -228,16 +226,24 @@ def _load_base(kit: str) -> Kit:
         raise HypermeterError(f"{path}: the kit is not text in UTF-8; save it as UTF-8") from error
 
 
-def _with_map(kit: Kit, pitch_map: PitchMap) -> Kit:
-    """Return a kit that reads and writes the pitches of a map.
+def with_map(kit: Kit, map_name: str) -> Kit:
+    """Return a kit that reads and writes the pitches of a map; with gm, the kit without a map.
 
     A pitch belongs to the voice that reads the first General MIDI pitch of its instrument that the kit reads. A voice
     is written with the pitch of the instrument that its own written pitch is, else of the first of its other pitches
     that the map has. A voice that the map lacks keeps its pitches where the map leaves them free, else a free one.
 
+    Args:
+        kit: the kit; a map that it has is left out.
+        map_name: one of `MAPS`, or the path of a YAML file.
+
     Raises:
-        HypermeterError: too few free pitches for the voices that the map lacks.
+        HypermeterError: as `load_map`; too few free pitches for the voices that the map lacks.
     """
+    kit = kit.without_map
+    if map_name == "gm":
+        return kit
+    pitch_map = load_map(map_name)
     ranked: list[list[tuple[int, int]]] = [[] for _ in kit.voices]
     for pitch, name in pitch_map.instruments.items():
         gm = next((gm for gm in instruments()[name.partition("/")[0]].gm if gm in kit.pitch_to_voice), None)

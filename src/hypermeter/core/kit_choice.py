@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hypermeter.core.kit import Kit, load_kit, split_kit
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.kit import Kit, load_kit, split_kit, with_map
 from hypermeter.core.pitch_map import MAPS, instruments, load_map
 
 PitchCounts = Mapping[int, int] | np.ndarray
@@ -47,10 +48,10 @@ def best_map(pitch_counts: PitchCounts, names: Iterable[str] = ()) -> MapFit:
 
     The score of a map is the log likelihood of the pitches: each of its instruments is played in proportion to the
     square root of its share (kits/instruments.yaml), its first pitch twice as often as its second and three times as
-    often as its third, and pitches that the map lacks hardly ever. Hits of one drum are not independent, so each pitch counts with the
-    square root of its hits, and all pitches together count as often as there are different ones. General MIDI is taken
-    unless another map is better by 4 nats; a word of the map in one of the names is worth 5. Of equal maps the first in
-    `MAPS` is taken, and General MIDI without hits.
+    often as its third, and pitches that the map lacks hardly ever. Hits of one drum are not independent: each pitch
+    counts with the square root of its hits, and all pitches together as often as there are different ones. General MIDI
+    is taken unless another map is better by 4 nats; a word of the map in one of the names is worth 5. Of equal maps the
+    first in `MAPS` is taken, and General MIDI if there are no hits.
 
     Args:
         pitch_counts: hits of each pitch of the drums.
@@ -71,7 +72,7 @@ def best_map(pitch_counts: PitchCounts, names: Iterable[str] = ()) -> MapFit:
         scores[name] = float(weights @ _log_probability(name)[pitches]) + _HINT * is_named
     scores["gm"] += _NEED
     best = max(MAPS, key=lambda name: scores[name]) if total else "gm"
-    read = [pitch for pitch in pitches if (instrument := load_map(best).instrument(pitch)) and instrument.gm]
+    read = [pitch for pitch in pitches.tolist() if (instrument := load_map(best).instrument(pitch)) and instrument.gm]
     return MapFit(best, total - int(counts[read].sum()), total, scores)
 
 
@@ -81,24 +82,28 @@ def is_auto(kit: Any) -> bool:
 
 
 def resolve_kit(
-    kit: str | Path | Kit | Mapping[str, Any], pitch_counts: PitchCounts, names: Iterable[str] = ()
+    kit: str | Path | Kit | Mapping[str, Any],
+    pitch_counts: PitchCounts,
+    names: Iterable[str] = (),
+    map_name: str | None = None,
 ) -> tuple[Kit, str | None]:
-    """Return a kit, with the best map if its text asks for it, and then a line that reports the choice.
+    """Return a kit, with the best map if that is asked for, and then a line that reports the choice.
 
     Args:
         kit: an argument of `load_kit`, or a text with the map auto: auto, gm16:auto.
         pitch_counts, names: as in `best_map`.
+        map_name: a map in place of the kit's: auto, or an argument of `with_map`.
 
     Raises:
         HypermeterError: as `load_kit`.
     """
-    if not isinstance(kit, str) or not is_auto(kit):
-        return load_kit(kit), None
-    base = split_kit(kit)[0]
+    if isinstance(kit, str) and is_auto(kit):
+        kit, map_name = split_kit(kit)[0], map_name or "auto"
+    if map_name != "auto":
+        return load_kit(kit) if map_name is None else with_map(load_kit(kit), map_name), None
     fit = best_map(pitch_counts, names)
-    chosen = load_kit(f"{base}:{fit.map}")
-    counts = _array(pitch_counts)
-    left_out = int(counts[chosen.columns < 0].sum())
+    chosen = with_map(load_kit(kit), fit.map)
+    left_out = int(_array(pitch_counts)[chosen.columns < 0].sum())
     title = load_map(fit.map).title
     return chosen, f"kit {chosen.name} ({title} fits best) leaves out {left_out:,} of {fit.total:,} hits"
 
@@ -140,8 +145,6 @@ def describe_unmapped(counts: Mapping[int, int], kit: Kit, total: int | None = N
 @lru_cache
 def _too_large() -> frozenset[tuple[str, str]]:
     """Return the kits with the maps that leave too few pitches for their voices."""
-    from hypermeter.core.errors import HypermeterError
-
     refused = set()
     for name in MAPS:
         try:

@@ -14,7 +14,7 @@ MAPS = (
     "addictive2", "addictive2_brushes", "bfd3", "ssd5", "ggd_invasion", "ggd_modern_massive", "ggd_p4", "logic",
     "logic_brushes", "hydrogen",
 )  # fmt: skip
-"""Names of the shipped maps. `gm` is General MIDI, in which kits are defined. Of maps that fit equally, the first is best."""
+"""Names of the shipped maps. `gm` is General MIDI, in which kits are defined."""
 
 _FORM = "pitches: {snare: [38], snare/rim: [40]}"
 _KITS = Path(__file__).parents[1] / "kits"

@@ -120,7 +120,7 @@ def read_kit_and_grid(
 def read_shared_kit_and_grid(
     paths: Sequence[Path], kit: Any = None, grid: Grid = Grid(), mix_metres: bool = False
 ) -> tuple[Kit | None, Grid]:
-    """Return the kit and grid that several .npz have in common. Only their metadata is read.
+    """Return the kit, without its map, and the grid that several .npz have in common. Only their metadata is read.
 
     Args:
         paths: at least one.
@@ -133,9 +133,9 @@ def read_shared_kit_and_grid(
         HypermeterError: as `read_kit_and_grid`; a file whose kit or grid is not that of the first.
     """
     first, *others = paths
-    expected_kit, expected_grid = read_kit_and_grid(first, kit, grid)
+    expected_kit, expected_grid = _read_kit_without_map(first, kit, grid)
     for path in others:
-        file_kit, file_grid = read_kit_and_grid(path, kit, grid)
+        file_kit, file_grid = _read_kit_without_map(path, kit, grid)
         if file_kit != expected_kit:
             name, expected = kit_name(file_kit), kit_name(expected_kit)
             suffix = " of other voices" if name == expected else ""
@@ -149,6 +149,12 @@ def read_shared_kit_and_grid(
                 f"{path}: {file_grid}, expected {expected_grid} as in {first}; prepare all on one grid{hint}"
             )
     return expected_kit, expected_grid
+
+
+def _read_kit_without_map(path: Path, kit: Any, grid: Grid) -> tuple[Kit | None, Grid]:
+    """Return the voices and grid of a .npz: grooves of several devices are of one kit."""
+    file_kit, file_grid = read_kit_and_grid(path, kit, grid)
+    return file_kit and file_kit.without_map, file_grid
 
 
 def have_equal_steps(first: Grid, second: Grid) -> bool:

@@ -17,7 +17,7 @@ SAMPLES = {
     "ht": ("high_tom",),
     "cr": ("crash", "crash_1", "crash_2", "chinese_cymbal", "splash"),
     "rd": ("ride", "ride_1", "ride_2", "ride_bell"),
-    "sh": ("maracas", "cabasa"),
+    "sh": ("shaker", "maracas", "cabasa"),
     "cb": ("cowbell",),
     "tb": ("tambourine",),
 }
@@ -46,8 +46,8 @@ def samples_of(kit: Kit) -> tuple[str, ...]:
     base = {voice: sample for sample, voices in SAMPLES.items() for voice in voices}
     gm = load_kit("gm")
     numbers, samples = {}, []
-    for voice in kit.voices:
-        name = voice.name if voice.name in base else gm.names[gm.columns[voice.write]]
+    for name, pitch in zip(kit.names, kit.gm_pitches, strict=True):
+        name = name if name in base else gm.names[gm.columns[pitch]]
         sample = base.get(name, DEFAULT_SAMPLE)
         number = numbers[sample] = numbers.get(sample, -1) + 1
         samples.append(f"{sample}:{number}" if number else sample)

@@ -45,7 +45,7 @@ def sound_name(name: str, pitch: int | None = None) -> str:
 
 def sounds_of(kit: Kit) -> list[str]:
     """Return ``sound_name`` of each voice of a kit."""
-    return [sound_name(voice.name, voice.write) for voice in kit.voices]
+    return [sound_name(*voice) for voice in zip(kit.names, kit.gm_pitches, strict=True)]
 
 
 def voice_samples(name: str, velocity: float) -> np.ndarray:
