@@ -91,7 +91,7 @@ def find_own_grid(onsets: NDArray[np.float64], steps_per_beat: int, step_duratio
     counts = np.bincount(nearest % (period * BINS), minlength=period * BINS).astype(np.float64)
     prior = 0.5 * (_SHIFTS / BINS * step_duration_s / SHIFT_SD_S) ** 2 * max(1.0, len(onsets) / PRIOR_HITS)
     scores = (table @ counts).reshape(len(templates), -1) - prior - np.log(len(onsets)) * num_parameters
-    best, column = divmod(int(scores[:, 1:-1].argmax()), BINS)
+    best, column = divmod(int(scores[:, 1:-1].round(9).argmax()), BINS)  # Ties are the first's, the simplest.
     player_shift = 0.0
     if not is_sequenced:
         vertex = _vertex(*scores[best, column : column + 3].tolist())
