@@ -420,7 +420,19 @@ def test_a_variation_is_asked_for_all_that_its_groove_has_and_its_tempo(asking, 
     assert (plan.numbers[..., TEMPO] == 101).all()
 
 
+def test_a_variation_follows_the_options_of_a_plan_or_a_plan(asking, folder, plans):
+    song = read_midi("song.mid")
+    vary_groove(asking, song, 0.5, plan=PlanOptions("chorus:5", density=0.2), context=song, **SMALL)
+    made = plans[-1]
+    assert told(made, "section") == [0] * 5 + [3] * 5 and told(made, "density") == [math.nan] * 5 + [0.2] * 5
+    assert told(made, "offbeat") == [math.nan] * 10 and told(made, "tempo_bpm") == [math.nan] * 5 + [101] * 5
+    vary_groove(asking, song, 0.5, plan=made, context=song, **SMALL)
+    assert plans[-1] is made
+
+
 def test_a_model_without_labels_takes_no_plan(model, primer, plans):
+    with pytest.raises(HypermeterError, match="density: .* without labels"):
+        vary_groove(model, primer, 0.5, plan=PlanOptions(density=0.2))
     vary_groove(model, primer, 0.5, **SMALL)
     replace_bars(model, primer, [0], **SMALL)
     assert not any(plans)

@@ -33,7 +33,7 @@ from hypermeter.model.expression import Expression
 from hypermeter.model.losses import compute_loss
 from hypermeter.model.plan import Plan, make_plan
 from hypermeter.model.playing import consume
-from hypermeter.model.state import Prediction, State
+from hypermeter.model.state import Prediction, Probabilities, State
 from hypermeter.music.metrics import chunk_means
 
 VOICES, STEPS = 3, 27
@@ -471,12 +471,12 @@ def test_a_model_is_exported_by_torch_and_its_program_gives_a_prediction(output,
     torch.testing.assert_close(found.step_dist.log_prob(following), model(x).step_dist.log_prob(following))
 
 
-def test_predictions_of_several_devices_are_gathered_as_the_tuple_of_probabilities(monkeypatch):
+def test_predictions_of_several_devices_are_gathered_as_probabilities_by_name(monkeypatch):
     model, x = make(), hits(4)
     concatenate = SimpleNamespace(apply=lambda device, axis, *parts: torch.cat(parts, axis))
     monkeypatch.setattr(scatter_gather, "Gather", concatenate)  # torch's own takes no tensors on the CPU
     found = scatter_gather.gather([model(part) for part in x.split(2)], "cpu")
-    assert type(found) is tuple
+    assert type(found) is Probabilities and found.bar_preds is found[1]
     for part, expected in zip(found, model(x), strict=True):
         torch.testing.assert_close(part, expected)
     assert compute_loss(found, tuple(inputs_of(x)), grid=GRID).isfinite()

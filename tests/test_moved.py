@@ -61,7 +61,14 @@ def test_an_import_warns_once_at_the_line_that_imports():
 
 @pytest.mark.parametrize(
     ("line", "extra"),
-    [("from hypermeter.export import export", "onnx"), ("from hypermeter.encoders import RecurrentEncoder", "torch")],
+    [
+        ("from hypermeter.export import export", "onnx"),
+        ("from hypermeter.encoders import RecurrentEncoder", "torch"),
+        ("import hypermeter.share.export", "onnx"),
+        ("import hypermeter.learn.rl.rollout", "rl"),
+        ("from hypermeter.learn.train import run", "train"),
+        ("import hypermeter.learn.evaluate.likelihood", "train"),
+    ],
 )
 def test_an_import_that_needs_a_missing_torch_names_the_extra(line, extra):
     code = f"""

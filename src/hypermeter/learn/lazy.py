@@ -4,14 +4,17 @@ import ast
 import inspect
 import sys
 from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from hypermeter.core.extras import needs
 
 
 def offer(package: str, of_torch: str = "train") -> None:
     """Import the names that a package imports below ``if TYPE_CHECKING`` when they are first used.
+
+    Where a package of an extra is missing, these names and the package's modules raise one line with the extra.
 
     Args:
         package: its ``__name__``.
@@ -24,6 +27,31 @@ def offer(package: str, of_torch: str = "train") -> None:
     module.__dict__["_homes"] = {alias.name: node.module for node in imports for alias in node.names}
     module.__dict__["_of_torch"] = of_torch
     module.__class__ = _Package
+    _Finder.extras[package] = of_torch
+    if _Finder not in sys.meta_path:
+        sys.meta_path.insert(0, _Finder)
+
+
+class _Finder:
+    """Find the modules of the packages that `offer` was called for; a missing package is named with its extra."""
+
+    extras: ClassVar[dict[str, str]] = {}
+    """Package -> the extra that errors name where torch is missing."""
+
+    @classmethod
+    def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        of_torch = cls.extras.get(fullname.rpartition(".")[0])
+        spec = None if of_torch is None else PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.loader is None or of_torch is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            with needs(fullname, of_torch):
+                execute(module)
+
+        spec.loader.exec_module = exec_module
+        return spec
 
 
 class _Package(ModuleType):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,14 +12,20 @@ from torch.utils._pytree import register_pytree_node
 from hypermeter.model.encoders import BarMemory, EncoderState
 from hypermeter.model.heads import Mixture, SoftmaxWithEscape, StepDistribution
 
-PARTS = ("step_preds", "bar_preds", "phrase_preds")
-"""Elements of a prediction, in the order in which it unpacks."""
+
+class Probabilities(NamedTuple):
+    """What a `Prediction` unpacks into: the probabilities of steps, bars and phrases."""
+
+    step_preds: Float[Tensor, "B T V"]
+    bar_preds: Float[Tensor, "B bars V"]
+    phrase_preds: Float[Tensor, "B phrases V"]
 
 
 @dataclass(frozen=True)
 class Prediction:
     """Output of ``forward``. It unpacks, like a tuple, into the probabilities ``step_preds, bar_preds, phrase_preds``,
-    and takes an index or a slice. It is a pytree of its tensors; ``torch.nn.DataParallel`` gathers the plain tuple.
+    and takes an index or a slice. It is a pytree of its tensors. ``torch.nn.DataParallel``, which unpacks what it
+    gathers, gives `Probabilities` in its place, whose loss is that of independent voices, from step 1 on.
 
     Args:
         step_dist: distribution at positions 0..T; position t is for step t.
@@ -35,7 +41,7 @@ class Prediction:
 
     def __new__(cls, *values: Any, **fields: Any) -> Any:
         # DataParallel passes an iterable of what it gathered, element by element: those are the probabilities.
-        return object.__new__(cls) if len(values) != 1 or fields else tuple(values[0])
+        return object.__new__(cls) if len(values) != 1 or fields else Probabilities(*values[0])
 
     @property
     def step_preds(self) -> Float[Tensor, "B T V"]:
@@ -51,7 +57,7 @@ class Prediction:
         return self.phrase_logits.sigmoid()
 
     def __len__(self) -> int:
-        return len(PARTS)
+        return len(Probabilities._fields)
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self[:])
@@ -61,7 +67,7 @@ class Prediction:
     @overload
     def __getitem__(self, index: slice) -> tuple[Tensor, ...]: ...
     def __getitem__(self, index: int | slice) -> Tensor | tuple[Tensor, ...]:
-        names = PARTS[index]
+        names = Probabilities._fields[index]
         return getattr(self, names) if isinstance(names, str) else tuple(getattr(self, name) for name in names)
 
 

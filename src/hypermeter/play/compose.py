@@ -197,17 +197,19 @@ def vary_groove(
     *,
     keep: Sequence[int] = (),
     context: Groove | None = None,
-    plan: Plan | None = None,
+    plan: PlanOptions | Plan | None = None,
     infilling: InfillOptions = InfillOptions(),
     expression: bool = True,
 ) -> tuple[Groove, InfillResult]:
     """Return a variation of the groove, and the infill. Hits that stay keep their velocity and offset.
 
-    A strength of 0 returns the groove itself, 1 a new one; see `infill.vary`. Without a plan, the plan is what is
-    measured in the groove, and its tempo.
+    A strength of 0 returns the groove itself, 1 a new one; see `infill.vary`. The plan is of all bars of the groove, or
+    a `Plan` from the first bar of the context on; without one, it is what is measured in the groove, and its tempo.
     """
     columns, earlier = columns_of_groove(player, groove), _columns_or_none(player, context, "context")
-    if plan is None and player.labels is not None:
+    if isinstance(plan, PlanOptions):
+        plan = _plan_around(player, plan, groove, None, _present(context))
+    elif plan is None and player.labels is not None:
         hits = np.concatenate([music.hits for music in _present(context, groove)])
         plan = _measured(player, hits, groove.tempo_bpm)
     sampling = replace(sampling, seed=choose_seed(sampling.seed))
