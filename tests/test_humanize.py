@@ -18,7 +18,7 @@ from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.core.swing import apply_swing
 from hypermeter.io.midi import read_midi, write_midi
-from hypermeter.io.midi.events import replay_drums
+from hypermeter.io.midi.replay import replay_drums
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.playing import player_of
 from hypermeter.play.humanize import humanize
@@ -484,5 +484,5 @@ def test_damaged_events_are_refused(track, what):
 def test_a_cut_off_track_of_a_riff_file_is_refused():
     content = rmid(smf(DRUMS))
     content = content[:16] + (30).to_bytes(4, "little") + content[20:]
-    with pytest.raises(HypermeterError, match="damaged"):
+    with pytest.raises(HypermeterError, match="truncated"):
         replay_drums(content, "x.mid", shifted(0))

@@ -127,9 +127,10 @@ def test_every_note_on_comes_out_whether_or_not_it_ends(events, end):
     body += b"\x00" + end if end else b""
     still_on = b"".join(b"\x00\x99\x2a\x40" for _ in events)
     chunks = [b"MTrk" + len(chunk).to_bytes(4, "big") + chunk for chunk in (body, still_on)]
-    pieces = read(midi(*chunks))
+    pieces, remarks = parse_midi(midi(*chunks), "x.mid")
     num_read = sum(int(piece.groove.hits.sum()) + piece.dropped + sum(piece.unmapped.values()) for piece in pieces)
-    assert num_read == len(events) + sum(kind == 2 for _, _, kind in events)
+    doubles = [int(remark.split()[0]) for remark in remarks if "there twice" in remark]
+    assert num_read + sum(doubles) == len(events) + sum(kind == 2 for _, _, kind in events)
 
 
 def test_drums_are_read_from_channel_10_of_all_tracks_in_formats_0_and_1():
@@ -176,7 +177,7 @@ def test_a_change_that_rounding_has_moved_off_the_bar_line_is_at_it(tick, change
 
 
 def test_a_change_an_eighth_of_a_step_off_the_bar_line_is_within_the_bar():
-    with pytest.raises(HypermeterError, match=r"within the bar at bar 1 \(1 hits\); move the change to a bar line"):
+    with pytest.raises(HypermeterError, match=r"within the bar at bar 1 \(1 hits\); pass --tempo-map flatten"):
         read(midi(track(tempo(0, 100), tempo(15, 140), *hit(0))))
 
 
@@ -184,7 +185,7 @@ def test_only_spans_in_the_metre_of_the_grid_are_kept():
     events = [*hit(0), metre(1920, 3, 4), *hit(1920), *hit(3360), metre(4800, 4, 4), *hit(4800, 38)]
     pieces, left_out = parse_midi(midi(track(*events)), "x.mid")
     assert [(each.start_tick, cells(each.groove)) for each in pieces] == [(0, {(0, 0)}), (4800, {(0, 1)})]
-    assert left_out == ["metre 3/4 at bar 2 (2 hits), expected 4/4; split the file, or take a model or grid in 3/4"]
+    assert left_out == ["metre 3/4 at bar 2 (2 hits), expected 4/4; pass --metre 3/4, or a --model in it"]
     (waltz,) = read(midi(track(*events)), grid=Grid(beats_per_bar=3))
     assert len(waltz.groove) == 24 and cells(waltz.groove) == {(0, 0), (12, 0)}
 
@@ -198,7 +199,7 @@ def test_a_bar_cut_short_by_a_change_of_metre_is_left_out():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (tempo(1920, 140), "tempo changes from 120 to 140 at bar 2, expected one; cut the file there$"),
+        (tempo(1920, 140), "tempo changes from 120 to 140 at bar 2, .*; pass --tempo-map flatten .*, or cut the file"),
         (metre(1920, 3, 4), "metre changes from 4/4 to 3/4 at bar 2"),
         (tempo(2000, 140), "changes within the bar at bar 2"),
     ],
@@ -228,7 +229,7 @@ def test_the_bars_of_other_grids_are_read(grid, beats, unit, tick):
         (b"MThd\x00\x00", "not a MIDI file"),
         (midi(track(*hit(0)), division=0), "0 ticks per quarter"),
         (midi(track(*hit(0)), division=0xE728), "SMPTE"),
-        (midi(track(*hit(0)), form=2), "format 2"),
+        (midi(track(*hit(0)), form=3), "format 3"),
         (midi(track(*hit(0)))[:-9], "truncated"),
         (midi(), "truncated"),
         (midi(track()), "no drum notes"),
@@ -236,7 +237,7 @@ def test_the_bars_of_other_grids_are_read(grid, beats, unit, tick):
         (midi(track(*hit(0, 56))), "no drum notes that the kit gm10 reads"),
         (
             midi(track(metre(0, 7, 8), *hit(0))),
-            "metre 7/8 at bar 1 (1 hits), expected 4/4; split the file, or take a model or grid in 7/8",
+            "metre 7/8 at bar 1 (1 hits), expected 4/4; pass --metre 7/8, or a --model in it",
         ),
         (midi(track(metre(0, 0, 4), *hit(0))), "0 beats"),
         (midi(track((0, bytes.fromhex("FF580404141808")), *hit(0))), "a beat unit that MIDI does not have at tick 0"),
@@ -280,7 +281,7 @@ def test_the_report_lists_what_of_a_file_is_in_no_groove(tmp_path):
     path.write_bytes(midi(track(*hit(0), *hit(20, 36, 50), *hit(0, 54), *hit(480, 56), metre(1920, 3, 4), *hit(1920))))
     pieces, losses = read_midi_report(path)
     assert len(pieces) == 1 and losses == [
-        "metre 3/4 at bar 2 (1 hits), expected 4/4; split the file, or take a model or grid in 3/4",
+        "metre 3/4 at bar 2 (1 hits), expected 4/4; pass --metre 3/4, or a --model in it",
         "hits that no voice of kit gm10 reads (pitch 54: 1, pitch 56: 1); choose a kit that has them",
         "hits dropped for a louder one of the same voice and step (1); a finer grid keeps more",
     ]
@@ -358,6 +359,7 @@ def test_a_groove_survives_midi_within_a_tick(kit, grid, bars, density, seed):
 def test_the_spans_of_a_tempo_map_in_several_metres_are_read_as_they_were_written(spans, seed):
     rng, events, expected, start = np.random.default_rng(seed), [], [], 0
     for signature, bpm, bars in spans:
+        bars = bars if events else max(bars, 2)  # One short bar at the start would be a pickup.
         size = 16 * signature[0] // signature[1]
         hits = rng.random((bars * size, 2)) < 0.3
         hits[::size, 0] = True  # A span without hits is left out, and one is as long as its hits.

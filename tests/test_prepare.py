@@ -117,14 +117,14 @@ def test_the_manifest_has_a_record_of_each_file(tmp_path):
 def test_a_file_that_breaks_the_reader_is_a_reject_and_the_rest_goes_on(tmp_path, monkeypatch):
     import hypermeter.learn.prepare.convert as module
 
-    parse = module.parse_midi
+    parse = module.parse_pieces
 
     def fail_at_one(content, where, *options):
         if where == "1.mid":
             raise ZeroDivisionError("division\nby zero")
         return parse(content, where, *options)
 
-    monkeypatch.setattr(module, "parse_midi", fail_at_one)
+    monkeypatch.setattr(module, "parse_pieces", fail_at_one)
     manifest = run(write_folder(tmp_path / "in", 3), tmp_path / "out")
     assert len(manifest["files"]) == 2
     assert manifest["rejects"][0]["reason"].startswith("cannot be read (ZeroDivisionError: division by zero); ")

@@ -50,9 +50,9 @@ def humanize_command(
     out = free_path(file, "humanized") if out is None else out
     with open_output(out, MIDI_SUFFIXES, [file]) as write:
         from hypermeter.io.midi import parse_midi
-        from hypermeter.io.midi.content import load_score
-        from hypermeter.io.midi.events import replay_drums
+        from hypermeter.io.midi.chunks import chunks_of
         from hypermeter.io.midi.read import read_content
+        from hypermeter.io.midi.replay import replay_drums
         from hypermeter.play.humanize import check_expression, humanize
         from hypermeter.play.loading import kit_of, load_player
 
@@ -74,7 +74,7 @@ def humanize_command(
             humanize(piece.groove, player, seed=(seed + number) % (MAX_SEED + 1), **options)
             for number, piece in enumerate(pieces)
         ]
-        ticks_per_quarter = load_score(content, str(file))[0].ticks_per_quarter
+        ticks_per_quarter = chunks_of(content, str(file)).ticks_per_quarter
 
         def play(ticks: Any, pitches: Any, velocities: Any) -> "tuple[np.ndarray, np.ndarray]":
             for piece, groove in zip(pieces, played, strict=True):
@@ -105,14 +105,15 @@ def _play(
 
     before = piece.groove
     ticks_per_step = ticks_per_quarter / before.grid.steps_per_quarter
-    steps = np.floor((ticks - piece.start_tick) / ticks_per_step + 0.5).astype(np.int64)
+    start = piece.start_tick + before.shift * ticks_per_step
+    steps = np.floor((ticks - start) / ticks_per_step + 0.5).astype(np.int64)
     columns = kit.columns[pitches]
     inside = np.flatnonzero((steps >= 0) & (steps < len(before)))
     at = inside[columns[inside] >= 0]
     at = at[before.hits[steps[at], columns[at]] > 0]
     cells = steps[at], columns[at]
     delay = (played.offset[cells].astype(np.float64) - before.offset[cells]) * ticks_per_step
-    low, high = (np.ceil(piece.start_tick + (steps[at] + half) * ticks_per_step) for half in (-0.5, 0.5))
+    low, high = (np.ceil(start + (steps[at] + half) * ticks_per_step) for half in (-0.5, 0.5))
     moved = np.rint(ticks[at] + delay).clip(np.maximum(low, 0), high - 1)
     gain = played.velocity[cells] / before.velocity[cells]
     ticks, velocities = ticks.copy(), velocities.copy()

@@ -12,7 +12,8 @@ from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit
 from hypermeter.core.tracks import track_groups
 from hypermeter.io.midi import read_midi_report
-from hypermeter.io.midi.content import load_score
+from hypermeter.io.midi.content import load_midi
+from hypermeter.io.midi.options import ReadOptions
 from hypermeter.io.midi.read import read_content
 from hypermeter.io.notation import is_text, read_text
 from hypermeter.play.compose import TEMPO_BPM, columns_of_groove, name_bars
@@ -21,10 +22,10 @@ from hypermeter.play.player import Player
 from hypermeter.play.request import PlanOptions, check
 
 
-def read_groove(path: Path, player: Player, kit: Kit) -> Groove:
+def read_groove(path: Path, player: Player, kit: Kit, options: ReadOptions = ReadOptions()) -> Groove:
     """Return the one groove in a MIDI or text file, with those of its tracks that the model plays.
 
-    Prints what of the file no voice or track plays.
+    Prints how a MIDI file was read, and what of it no voice or track plays.
 
     Raises:
         HypermeterError: a file that cannot be read, in another metre, or without anything that the model plays.
@@ -35,25 +36,24 @@ def read_groove(path: Path, player: Player, kit: Kit) -> Groove:
         return groove
     try:
         (piece,), losses = read_midi_report(
-            path, kit, player.grid, "refuse", player.tracks, True, may_rest=True, to_end=True
+            path, kit, player.grid, "refuse", player.tracks, True, may_rest=True, to_end=True, options=options
         )
     except HypermeterError:
-        _refuse_melody(path, player)
+        _refuse_melody(path, player, options)
         raise
     for loss in losses:
         print(f"{path}: {loss}")
     return piece.groove
 
 
-def _refuse_melody(path: Path, player: Player) -> None:
+def _refuse_melody(path: Path, player: Player, options: ReadOptions) -> None:
     """Raise `HypermeterError` if a MIDI file has notes, none of them drums, and the model plays drums only."""
-    score, drums, _ = load_score(read_content(path), str(path))
-    names = [track.name or f"program {track.program + 1}" for track in score.tracks if len(track.notes)]
-    if names and not drums.shape[1] and not player.tracks:
-        advice = (
-            f"{player.name} plays drums only; to play to a bass, pass a --model that was trained with --tracks bass"
+    midi = load_midi(read_content(path), str(path), options)
+    if midi.no_drums and midi.melody.notes.shape[1] and not player.tracks:
+        raise HypermeterError(
+            f"{path}: no drums on channel 10; {midi.no_drums}; name the drums by --channel or --track; {player.name}"
+            " plays drums only: to play to a bass, pass a --model that was trained with --tracks bass"
         )
-        raise HypermeterError(f"{path}: no drums on channel 10, only {', '.join(names)}; {advice}")
 
 
 def in_one_tempo(grooves: Sequence[Groove | None], tempo_bpm: float | None) -> tuple[list[Groove | None], float]:
@@ -141,7 +141,8 @@ def locked_pattern(
             array[start : start + len(groove), list(voices)] = getattr(groove, name)[:, list(voices)]
     sections = np.array(names) if any(names) else None
     hits, velocity, offset = arrays.values()
-    return Groove(hits, velocity, offset, tempo_bpm, kit, player.grid, sections), combined
+    shift = parts[0][1].shift if parts else 0.0
+    return Groove(hits, velocity, offset, tempo_bpm, kit, player.grid, sections, shift=shift), combined
 
 
 def _sounding_tracks(groove: Groove) -> list[str]:

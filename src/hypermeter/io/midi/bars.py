@@ -2,10 +2,16 @@
 
 import math
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.io.midi.content import MidiFile
+
+INAUDIBLE = 1.005
+"""Ratio of the fastest and the slowest of several tempos that count as one."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +51,14 @@ class Span:
     tempo_bpm: float | None
 
 
-def metres_of(score: Any, where: str, slack: float) -> list[Metre]:
-    """Return the metres of a symusic score in order; one that starts less than `slack` ticks from a bar line is at it.
+def metres_of(midi: MidiFile, where: str, slack: float) -> list[Metre]:
+    """Return the metres of a MIDI file in order; one that starts less than `slack` ticks from a bar line is at it.
 
     Raises:
         HypermeterError: a metre without beats, or with a beat unit that is undefined. It names the file `where`.
     """
     # MIDI is in 4/4 by default; of two events at one tick the last counts.
-    signatures = {0: (4, 4)} | {event.time: (event.numerator, event.denominator) for event in score.time_signatures}
+    signatures = {0: (4, 4)} | {tick: (beats, unit) for tick, beats, unit in midi.signatures}
     metres: list[Metre] = []
     for tick, (beats, unit) in sorted(signatures.items()):
         if beats < 1 or unit < 1:
@@ -67,53 +73,111 @@ def metres_of(score: Any, where: str, slack: float) -> list[Metre]:
             first_bar = before.first_bar + math.ceil((start - before.start) / before.bar_ticks - 1e-9)
             if start == before.start:
                 metres.pop()
-        metres.append(Metre(f"{beats}/{unit}", start, beats * 4 * score.ticks_per_quarter / unit, first_bar))
+        metres.append(Metre(f"{beats}/{unit}", start, beats * 4 * midi.ticks_per_quarter / unit, first_bar))
     return metres
 
 
-def find_spans(score: Any, where: str, ticks_per_step: float) -> list[Span]:
-    """Return the spans of a symusic score in order, without gaps; the last ends at infinity.
+def find_spans(
+    midi: MidiFile, where: str, ticks_per_step: float, metre: str, onsets: np.ndarray, flatten: bool = False
+) -> tuple[list[Span], list[str]]:
+    """Return the spans of a MIDI file in order, without gaps, and lines on what was read otherwise than it is written.
 
-    A change of tempo or metre less than an eighth of a step from a bar line counts as at it.
+    The last span ends at infinity. A change of tempo or metre less than an eighth of a step from a bar line counts as
+    at it; tempos that differ by at most half a percent are one. A first bar that is shorter than the bars in `metre`
+    which follow is a pickup: it becomes a whole bar, which begins before it.
+
+    Args:
+        midi: the file.
+        where: the name of the file in errors.
+        ticks_per_step: length of a step.
+        metre: the metre that is read. Metres whose bars are as long and whose beats divide alike are taken for it.
+        onsets: (N,) ticks of the notes, at least one: tempos are averaged up to the last.
+        flatten: whether all tempos are one.
 
     Raises:
         HypermeterError: an invalid metre or tempo. It names the file `where`.
     """
     slack = max(1, ticks_per_step / 8)
-    tempos = {0: 120.0} | {event.time: round(event.qpm, 2) for event in score.tempos}
+    rounded = {0: 120.0} | {tick: round(tempo, 2) for tick, tempo in midi.tempos}
+    tempos = _one_where_alike(rounded, where, float(onsets.max()), math.inf if flatten else INAUDIBLE)
+    metres, remarks = metres_of(midi, where, slack), []
+    alike = {name: None for name in (item.name for item in metres) if name != metre and are_alike(name, metre)}
+    metres = [replace(item, name=metre) if item.name in alike else item for item in metres]
+    remarks += [f"metre {name} is read as {metre}, whose bars are as long" for name in alike]
+    is_short = len(metres) > 1 and metres[1].name == metre and metres[1].start < metres[1].bar_ticks - slack
+    if is_short and onsets.min() < metres[1].start - ticks_per_step / 2:
+        part = metres[1].start / metres[1].bar_ticks
+        remarks.append(f"the first bar is short ({part:.2g} of one): it is read as a pickup, with rests before it")
+        metres[:2] = [replace(metres[1], start=metres[1].start - metres[1].bar_ticks, first_bar=1)]
+    spans: list[Span] = []
+    ticks = sorted(tempos)
+    for item, end in zip(metres, [*(item.start for item in metres[1:]), math.inf], strict=True):
+        for span in _spans_of_metre(item, end, ticks, tempos, slack):
+            before = spans[-1] if spans else None
+            is_same = before and (before.metre, before.tempo_bpm) == (span.metre, span.tempo_bpm)
+            if before and is_same and span.tempo_bpm is not None:
+                before.end = span.end
+            else:
+                spans.append(span)
+    return spans, remarks
+
+
+def are_alike(metre: str, other: str) -> bool:
+    """Return whether bars of two metres are as long and beats divide alike: 2/2, 4/4 and 8/8; 2/4 and 4/8; not 6/8.
+
+    Metres in threes are alike only if they are equal: beats of 6/8 divide into three, those of 3/4 into two.
+    """
+    (beats, unit), (other_beats, other_unit) = (map(int, name.split("/")) for name in (metre, other))
+    return beats * other_unit == other_beats * unit and (metre == other or beats % 3 > 0)
+
+
+def _one_where_alike(tempos: dict[int, float], where: str, last_tick: float, ratio: float) -> dict[int, float]:
+    """Return tempos, tick -> rounded bpm; successive ones within a ratio are their mean, as the music lasts."""
     for tick, tempo in tempos.items():
         if not 0 < tempo < math.inf:
             raise HypermeterError(f"{where}: tempo {tempo:g} at tick {tick}, expected more than 0; repair the file")
-    spans: list[Span] = []
+    groups: list[list[int]] = []
+    for tick in sorted(tempos):
+        group = [tempos[member] for member in (*(groups[-1] if groups else ()), tick)]
+        if groups and max(group) <= min(group) * ratio:
+            groups[-1].append(tick)
+        else:
+            groups.append([tick])
+    ends = [*(group[0] for group in groups[1:]), math.inf]
+    merged = {}
+    for group, end in zip(groups, ends, strict=True):
+        stops = [*group[1:], min(end, max(last_tick, group[-1] + 1))]
+        lengths = [stop - start for start, stop in zip(group, stops, strict=True)]
+        minutes = sum(length / tempos[tick] for tick, length in zip(group, lengths, strict=True))
+        merged[group[0]] = round(sum(lengths) / minutes if len(group) > 1 else tempos[group[0]], 2)
+    return merged
 
-    def add(metre: Metre, start: float, end: float, tempo: float | None) -> None:
-        if start >= end:
-            return
-        bar = metre.first_bar + metre.bars_until(start)
-        before = spans[-1] if spans else None
-        if before and tempo is not None and (before.metre, before.tempo_bpm) == (metre.name, tempo):
-            spans.pop()
-            start, bar = before.start, before.bar
-        spans.append(Span(start, end, bar, metre.name, tempo))
 
-    metres, ticks = metres_of(score, where, slack), sorted(tempos)
-    for metre, end in zip(metres, [*(metre.start for metre in metres[1:]), math.inf], strict=True):
-        first = bisect_right(ticks, metre.start)
-        start, tempo = metre.start, tempos[ticks[first - 1]]
-        for tick in ticks[first : bisect_left(ticks, end)]:
-            if tempos[tick] != tempo:
-                change = metre.at_line(tick, slack)
-                line = metre.line_before(change)
-                add(metre, start, line, tempo)
-                if change > line:
-                    after = min(line + metre.bar_ticks, end)
-                    add(metre, max(start, line), after, None)
-                    line = after
-                start, tempo = max(start, line), tempos[tick]
-        last_line = end if end == math.inf else metre.line_before(end)
-        add(metre, start, last_line, tempo)
-        add(metre, max(start, last_line), end, None)
-    return spans
+def _spans_of_metre(
+    metre: Metre, end: float, ticks: list[int], tempos: dict[int, float], slack: float
+) -> Iterator[Span]:
+    """Yield the spans of one metre, which ends at the tick `end`."""
+
+    def span(start: float, stop: float, tempo: float | None) -> list[Span]:
+        if start >= stop:
+            return []
+        return [Span(start, stop, metre.first_bar + metre.bars_until(start), metre.name, tempo)]
+
+    first = bisect_right(ticks, max(metre.start, 0))
+    start, tempo = metre.start, tempos[ticks[first - 1]]
+    for tick in ticks[first : bisect_left(ticks, end)]:
+        if tempos[tick] != tempo:
+            change = metre.at_line(tick, slack)
+            line = metre.line_before(change)
+            yield from span(start, line, tempo)
+            if change > line:
+                after = min(line + metre.bar_ticks, end)
+                yield from span(max(start, line), after, None)
+                line = after
+            start, tempo = max(start, line), tempos[tick]
+    last_line = end if end == math.inf else metre.line_before(end)
+    yield from span(start, last_line, tempo)
+    yield from span(max(start, last_line), end, None)
 
 
 def describe_change(before: Span, after: Span) -> str:

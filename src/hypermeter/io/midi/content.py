@@ -1,68 +1,316 @@
-"""Conversion between the bytes of a MIDI file and a symusic score, with notes that never end."""
+"""The bytes of a MIDI file as its drums, melodies, tempos and metres; a symusic score as the bytes of a file."""
 
 import re
 import struct
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.io.encodings import decode_text
+from hypermeter.io.midi.channels import Message, Note, Setting, settings_of
+from hypermeter.io.midi.chunks import Chunks, chunks_of
+from hypermeter.io.midi.drums import Choice, choose_drums, describe_parts, tracks_named
+from hypermeter.io.midi.events import Event, decode_number, pair_notes, parse_events
+from hypermeter.io.midi.options import ReadOptions
 
-_END_OF_TRACK = b"\xff\x2f\x00"
+_END_EVENT = b"\xff\x2f\x00"
 _END = "\x04"
 """Text of the marker that stands for the end of a track, which symusic neither reads nor writes."""
 
 
-def load_score(content: bytes, where: str) -> tuple[Any, np.ndarray, int]:
-    """Return a symusic score, its drum notes as of `_drum_notes`, and the tick at which the last of its tracks ends.
+@dataclass(frozen=True)
+class Melody:
+    """The notes of a file that are not drums, in the order of tracks, without those that never end.
 
-    The tick is 0 if no track has an end that can be read, such as when bytes follow it.
+    Args:
+        notes: (7, N): start and end in ticks, pitches, velocities 1-127, programs, channels and tracks, from 0.
+        names: of all tracks of the file, "" where one has none.
+    """
+
+    notes: np.ndarray = field(default_factory=lambda: np.zeros((7, 0), np.int64))
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MidiFile:
+    """What is read of a MIDI file.
+
+    Args:
+        ticks_per_quarter: the resolution.
+        drums: (3, N): ticks, pitches and velocities 1-127, in the order of tracks; notes equal in tick and pitch once.
+        tempos: ticks and quarters per minute, in order.
+        signatures: ticks, beats and beat units, in order.
+        end: tick at which the last track ends; 0 where that is not known.
+        remarks: how the drums were found, where that is not plain, and what is in the file twice.
+        markers: ticks and texts, in order; of a file that is read in full.
+        melody: all other notes; of a file that is read in full.
+        no_drums: what the file has in place of drums, and the options that name them; "" where it has drums.
+    """
+
+    ticks_per_quarter: int
+    drums: np.ndarray
+    tempos: list[tuple[int, float]]
+    signatures: list[tuple[int, int, int]]
+    end: int
+    remarks: list[str] = field(default_factory=list)
+    markers: list[tuple[int, str]] = field(default_factory=list)
+    melody: Melody = Melody()
+    no_drums: str = ""
+
+
+def load_midi(content: bytes, where: str, options: ReadOptions = ReadOptions(), in_full: bool = False) -> MidiFile:
+    """Return what is read of a MIDI file, or of one in a RIFF file.
+
+    Args:
+        content: the bytes.
+        where: the name of the file in errors.
+        options: how the drums are found.
+        in_full: read markers and melody too, which takes longer.
 
     Raises:
-        HypermeterError: no MIDI of format 0 or 1 in ticks per quarter, or a damaged file; the error names it `where`.
+        HypermeterError: no MIDI file in ticks per quarter, a damaged one, one of several patterns of which none is
+            named, or a channel or track in `options` that has no notes.
     """
+    chunks, options = _pattern(chunks_of(content, where), where, options)
+    if not in_full and options.channel is None and options.track is None and _is_plain(chunks.tracks):
+        midi = _by_symusic(chunks)
+        if midi is not None and midi.drums.shape[1]:
+            return midi
+    return _by_events(chunks, where, options)
+
+
+def drums_of_tracks(content: bytes, where: str, options: ReadOptions = ReadOptions()) -> list[np.ndarray]:
+    """Return for each track of a file (N,): whether each of its note-ons, in order, is a note of the drums.
+
+    Raises:
+        HypermeterError: as `load_midi`.
+    """
+    whole = chunks_of(content, where)
+    chunks, options = _pattern(whole, where, options)
+    table = _table_of(chunks, where)
+    settings = settings_of(table.notes, table.messages)
+    is_drums = np.array(_choose(table, settings, where, options).is_drums, bool)
+    tracks = np.array([note.track for note in table.notes], np.int64)
+    by_track = [is_drums[tracks == number] for number in range(len(chunks.tracks))]
+    if len(chunks.tracks) == len(whole.tracks):
+        return by_track
+    return [by_track[0] if track is chunks.tracks[0] else np.zeros(0, bool) for track in whole.tracks]
+
+
+def _pattern(chunks: Chunks, where: str, options: ReadOptions) -> tuple[Chunks, ReadOptions]:
+    """Return the chunks without all patterns of format 2 but the one that the options name."""
+    if chunks.format < 2 or len(chunks.tracks) == 1:
+        return replace(chunks, format=min(chunks.format, 1)), options
+    names = _table_of(chunks, where).names
+    chosen = sorted(tracks_named(options.track or "", names))
+    if len(chosen) != 1:
+        listed = ", ".join(f"{number} {name!r}" if name else str(number) for number, name in enumerate(names, 1))
+        raise HypermeterError(f"{where}: MIDI format 2 with {len(names)} patterns ({listed}); name one by --track")
+    return replace(chunks, format=0, tracks=[chunks.tracks[chosen[0]]]), replace(options, track=None)
+
+
+# ---------------------------------------------------------------------- by symusic, which is quick
+
+_MESSAGES = re.compile(rb"[\xf0-\xfe]")
+"""Bytes that begin system messages: symusic does not decode them, and misreads some."""
+
+_BANKS = re.compile(
+    rb"[\xb0-\xbf](?:[\x00-\x7f]{2}[\x80-\xff]{0,3}[\x00-\x7f])*?\x00[\x78\x79\x7e\x7f]",
+)
+"""Controller 0, also in running status, with the value of a bank of drums or of a melody."""
+
+_PROGRAMS = re.compile(rb"[\xc0-\xcf]")
+
+
+def _is_plain(tracks: list[bytes]) -> bool:
+    """Return whether channel 10 is all that symusic needs to know of the drums, whatever they are."""
+    return all(
+        track.endswith(_END_EVENT)
+        and not _MESSAGES.search(track)
+        and not (_BANKS.search(track) and any(map(_PROGRAMS.search, tracks)))
+        for track in tracks
+    )
+
+
+def _by_symusic(chunks: Chunks) -> MidiFile | None:
+    """Return what is read of a file whose drums are on channel 10; `None` if symusic refuses it."""
     import symusic  # here and below, since it takes a tenth of a second
 
-    if not content:
-        raise HypermeterError(f"{where}: empty file, expected MIDI")
-    if content[:4] == b"RIFF":  # An RMID file: MIDI in the chunk of another format.
-        content = content[max(content.find(b"MThd"), 0) :]
-    if content[:4] != b"MThd" or len(content) < 14:
-        raise HypermeterError(f"{where}: not a MIDI file (no MThd header); save it as MIDI")
-    length, form, num_tracks, division = struct.unpack(">IHHh", content[4:14])
-    if form > 1:
-        raise HypermeterError(f"{where}: MIDI format {form}, expected 0 or 1; save it as format 1")
-    if division < 1:
-        what = "0 ticks per quarter" if division == 0 else "SMPTE time"
-        raise HypermeterError(f"{where}: {what}, expected ticks per quarter; save it from a sequencer again")
-    tracks, at = [], 8 + length
-    while len(tracks) < num_tracks and at + 8 <= len(content):
-        kind, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "big")
-        track = content[at + 8 : at + 8 + size]
-        if len(track) < size:
-            raise HypermeterError(f"{where}: truncated MIDI file; get a whole copy")
-        if kind == b"MTrk":
-            tracks.append(track)
-        at += 8 + size
-    if not tracks:
-        raise HypermeterError(f"{where}: truncated MIDI file (no tracks); get a whole copy")
     score: Any  # The type annotations of symusic lack some attributes.
-    header = struct.pack(">4sIHHh", b"MThd", 6, form, len(tracks), division)
+    header = struct.pack(">4sIHHh", b"MThd", 6, chunks.format, len(chunks.tracks), chunks.ticks_per_quarter)
     try:
         # symusic drops notes that never end. One note-off for each pitch shows whether there are any.
         score = symusic.Score.from_midi(
-            header + b"".join(_with_note_offs(track, _ONE_NOTE_OFF_PER_PITCH) for track in tracks)
+            header + b"".join(_with_note_offs(track, _ONE_NOTE_OFF_PER_PITCH) for track in chunks.tracks)
         )
         notes = _drum_notes(score)
         if (notes[3] >= _MAX_DELTA_TICKS).any():
-            enough = (_note_offs(np.bincount(np.frombuffer(track, np.uint8), minlength=128)[:128]) for track in tracks)
-            score = symusic.Score.from_midi(header + b"".join(map(_with_note_offs, tracks, enough)))
+            enough = (
+                _note_offs(np.bincount(np.frombuffer(track, np.uint8), minlength=128)[:128]) for track in chunks.tracks
+            )
+            score = symusic.Score.from_midi(header + b"".join(map(_with_note_offs, chunks.tracks, enough)))
             notes = _drum_notes(score)
-        end = max((marker.time for marker in score.markers if marker.text == _END), default=0)
-        score.markers = [marker for marker in score.markers if marker.text != _END]
-        return score, notes, end
-    except (RuntimeError, ValueError) as error:
-        raise HypermeterError(f"{where}: damaged MIDI file ({str(error).splitlines()[0]}); get a whole copy") from error
+    except (RuntimeError, ValueError):
+        return None
+    drums, remarks = _without_doubles(notes[:3])
+    return MidiFile(
+        chunks.ticks_per_quarter,
+        drums,
+        [(event.time, event.qpm) for event in score.tempos],
+        [(event.time, event.numerator, event.denominator) for event in score.time_signatures],
+        max((marker.time for marker in score.markers if marker.text == _END), default=0),
+        remarks,
+    )
+
+
+def _note_offs(counts: np.ndarray) -> bytes:
+    """Return note-offs on channel 10, `counts` of each pitch, after `_MAX_DELTA_TICKS`, and the end of the track.
+
+    Each ends one note. As many as the byte of the pitch occurs in a track are enough.
+    """
+    events = np.zeros((counts.sum(), 3), np.uint8)  # In running status: delta time, pitch, velocity.
+    events[:, 1] = np.repeat(np.arange(128, dtype=np.uint8), counts)
+    return b"\xff\xff\x7f\x89" + events.tobytes()[1:] + b"\x00" + _END_EVENT
+
+
+_MAX_DELTA_TICKS = 2**21 - 1  # The largest delta time of three bytes; no drum note is that long.
+_END_MARKER = b"\xff\x06\x01" + _END.encode()
+_ONE_NOTE_OFF_PER_PITCH = _note_offs(np.ones(128, np.int64))
+
+
+def _with_note_offs(track: bytes, note_offs: bytes) -> bytes:
+    """Return the chunk of a track with its end replaced by a marker and `note_offs`."""
+    body = track[:-3] + _END_MARKER + note_offs  # The marker follows the delta time of the end.
+    return b"MTrk" + len(body).to_bytes(4, "big") + body
+
+
+def _drum_notes(score: Any) -> np.ndarray:
+    """Return (4, N): times in ticks, pitches, velocities 0-127 and durations in ticks of the notes on channel 10."""
+    tracks = [track.notes.numpy() for track in score.tracks if track.is_drum]
+    keys = "time", "pitch", "velocity", "duration"
+    return np.array([np.concatenate([np.zeros(0, np.int64), *(notes[key] for notes in tracks)]) for key in keys])
+
+
+def _without_doubles(drums: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return drums (3, N) with the loudest of notes equal in tick and pitch, and a line if there are any."""
+    order = np.lexsort((-drums[2], drums[1], drums[0]))
+    keys = (drums[0] * 128 + drums[1])[order]
+    is_double = np.zeros(len(keys), bool)
+    is_double[1:] = keys[1:] == keys[:-1]
+    if not is_double.any():
+        return drums, []
+    count = int(is_double.sum())
+    return np.delete(drums, order[is_double], 1), [f"{count} hits are there twice, at the same tick; each is read once"]
+
+
+# ---------------------------------------------------------------------- by its events
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The events of all tracks, in the order of tracks."""
+
+    notes: list[Note]
+    messages: list[Message]
+    names: list[str]
+    metas: list[tuple[int, int, bytes]]  # Tick, type and content of tempos, metres and markers.
+    end: int
+
+
+def _table_of(chunks: Chunks, where: str) -> _Table:
+    """Raise `HypermeterError` at damaged events; data bytes above 127 are so in note-ons, and else left out."""
+    table = _Table([], [], [], [], 0)
+    end = 0
+    try:
+        for number, track in enumerate(chunks.tracks):
+            events, _ = parse_events(track)
+            table.notes.extend(_notes(events, number))
+            table.names.append("")
+            for event in events:
+                if event.status & 0xF0 in (0xB0, 0xC0) or event.content[0] >= 0xF0:
+                    _add(table, event, number)
+            end = max(end, events[-1].tick if events else 0)
+    except (IndexError, ValueError) as error:
+        what = "cut off" if isinstance(error, IndexError) else str(error)
+        raise HypermeterError(f"{where}: damaged MIDI file (an event is {what}); get a whole copy") from error
+    return replace(table, end=end)
+
+
+def _notes(events: list[Event], track: int) -> list[Note]:
+    notes = []
+    ons, offs = pair_notes(events)
+    for on, off in zip(ons.tolist(), offs.tolist(), strict=True):
+        tick, status, content = events[on]
+        if content[-1] > 127:
+            raise ValueError("a note with a velocity above 127")
+        notes.append(Note(tick, track, status & 15, content[-2], content[-1], events[off].tick if off >= 0 else -1))
+    return notes
+
+
+def _add(table: _Table, event: Event, track: int) -> None:
+    """Add an event that is no note to the table, if the reader needs it."""
+    tick, status, content = event
+    channel = status & 15
+    if status & 0xF0 == 0xC0 and content[-1] < 128:
+        table.messages.append(Message(tick, track, channel, "program", content[-1]))
+    elif status & 0xF0 == 0xB0 and content[-2] == 0 and content[-1] < 128:
+        table.messages.append(Message(tick, track, channel, "bank", content[-1]))
+    elif content[0] == 0xF0:
+        table.messages.append(Message(tick, track, 0, "sysex", content[decode_number(content, 1)[1] :]))
+    elif content[0] == 0xFF and content[1] in (0x03, 0x06, 0x51, 0x58):
+        body = content[decode_number(content, 2)[1] :]
+        if content[1] != 0x03:
+            table.metas.append((tick, content[1], body))
+        elif not table.names[-1]:
+            table.names[-1] = decode_text(body).strip("\0 \t\r\n")
+
+
+def _choose(table: _Table, settings: list[Setting], where: str, options: ReadOptions) -> Choice:
+    try:
+        return choose_drums(table.notes, settings, table.names, options.channel, options.track)
+    except HypermeterError as error:
+        raise HypermeterError(f"{where}: {error}") from None
+
+
+def _by_events(chunks: Chunks, where: str, options: ReadOptions) -> MidiFile:
+    """Return what is read of a file by the walk through its events, in full."""
+    table = _table_of(chunks, where)
+    settings = settings_of(table.notes, table.messages)
+    choice = _choose(table, settings, where, options)
+    drums = [note for note, is_drums in zip(table.notes, choice.is_drums, strict=True) if is_drums]
+    arrays = np.array([(note.tick, note.pitch, note.velocity) for note in drums], np.int64).reshape(-1, 3).T
+    melody = [
+        (note.tick, note.end, note.pitch, note.velocity, setting.program, note.channel, note.track)
+        for note, setting, is_drums in zip(table.notes, settings, choice.is_drums, strict=True)
+        if not is_drums and note.end >= 0
+    ]
+    once, doubles = _without_doubles(arrays)
+    metas = sorted(table.metas, key=lambda meta: meta[0])
+    return MidiFile(
+        chunks.ticks_per_quarter,
+        once,
+        [(tick, _tempo(body)) for tick, kind, body in metas if kind == 0x51 and len(body) >= 3],
+        [(tick, body[0], _beat_unit(body[1])) for tick, kind, body in metas if kind == 0x58 and len(body) >= 2],
+        table.end,
+        [choice.line] * bool(choice.line) + doubles,
+        [(tick, decode_text(body)) for tick, kind, body in metas if kind == 0x06],
+        Melody(np.array(melody, np.int64).reshape(-1, 7).T, tuple(table.names)),
+        "" if drums else f"it has {describe_parts(table.notes, table.names)}",
+    )
+
+
+def _tempo(body: bytes) -> float:
+    microseconds = int.from_bytes(body[:3], "big")
+    return 6e7 / microseconds if microseconds else float("inf")
+
+
+def _beat_unit(power: int) -> int:
+    return 1 << power if power < 8 else 0
+
+
+# ---------------------------------------------------------------------- to bytes
 
 
 def dump_score(score: Any, end: int) -> bytes:
@@ -74,35 +322,6 @@ def dump_score(score: Any, end: int) -> bytes:
     score.markers.append(symusic.TextMeta(end, _END))
     midi = score.dumps_midi()
     size = int.from_bytes(midi[18:22], "big")
-    track = midi[22 : 22 + size].removesuffix(_END_EVENT + b"\x01" + _END_OF_TRACK) + _END_OF_TRACK
+    track = midi[22 : 22 + size].removesuffix(_END_MARKER + b"\x01" + _END_EVENT) + _END_EVENT
     others = re.sub(rb"\x01(\xff\x2f\x00)(?=MTrk|\Z)", b"\0\\1", midi[22 + size :])  # symusic ends a tick too late
     return midi[:18] + len(track).to_bytes(4, "big") + track + others
-
-
-def _note_offs(counts: np.ndarray) -> bytes:
-    """Return note-offs on channel 10, `counts` of each pitch, after `_MAX_DELTA_TICKS`, and the end of the track.
-
-    Each ends one note. As many as the byte of the pitch occurs in a track are enough.
-    """
-    events = np.zeros((counts.sum(), 3), np.uint8)  # In running status: delta time, pitch, velocity.
-    events[:, 1] = np.repeat(np.arange(128, dtype=np.uint8), counts)
-    return b"\xff\xff\x7f\x89" + events.tobytes()[1:] + b"\x00" + _END_OF_TRACK
-
-
-_MAX_DELTA_TICKS = 2**21 - 1  # The largest delta time of three bytes; no drum note is that long.
-_END_EVENT = b"\xff\x06\x01" + _END.encode()
-_ONE_NOTE_OFF_PER_PITCH = _note_offs(np.ones(128, np.int64))
-
-
-def _with_note_offs(track: bytes, note_offs: bytes) -> bytes:
-    """Return the chunk of a track with its end replaced by a marker and `note_offs`."""
-    # The marker follows the delta time of the end.
-    body = (track[:-3] if track.endswith(_END_OF_TRACK) else track + b"\x00") + _END_EVENT + note_offs
-    return b"MTrk" + len(body).to_bytes(4, "big") + body
-
-
-def _drum_notes(score: Any) -> np.ndarray:
-    """Return (4, N): times in ticks, pitches, velocities 0-127 and durations in ticks of the notes on channel 10."""
-    tracks = [track.notes.numpy() for track in score.tracks if track.is_drum]
-    keys = "time", "pitch", "velocity", "duration"
-    return np.array([np.concatenate([np.zeros(0, np.int64), *(notes[key] for notes in tracks)]) for key in keys])

@@ -1,23 +1,16 @@
-"""Changing the times and velocities of a MIDI file's drum notes, with all else in the file kept."""
+"""The events of a MIDI track."""
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from hypermeter.core.errors import HypermeterError
-
-Retime = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Ticks, pitches and velocities (N,) of a track's notes on channel 10, in order -> their new ticks and velocities."""
-
-_ON, _OFF = 0x99, 0x89
-_END_OF_TRACK = b"\xff\x2f"
-_BEFORE, _STAYS, _AFTER, _LAST = range(4)  # The order of events at one tick.
+ON, OFF = 0x90, 0x80
+"""Status of note events, without the channel."""
+END_OF_TRACK = b"\xff\x2f"
 
 
-class _Event(NamedTuple):
+class Event(NamedTuple):
     """An event of a track: its tick, its status (0 unless it is a channel event), and its bytes in the file."""
 
     tick: int
@@ -25,131 +18,32 @@ class _Event(NamedTuple):
     content: bytes
 
 
-def replay_drums(content: bytes, where: str, retime: Retime) -> bytes:
-    """Return the content of a MIDI file with new times and velocities of the drum notes of each track.
+def pair_notes(events: list[Event]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices (N,) of the events that start notes and of those that end them, or -1.
 
-    The end of a note moves with it, but stays after its start and at or before the next start of its pitch, as a
-    note-off would end both. The end of the track stays unless a note starts there or later. Tracks without a change are
-    kept byte for byte.
-
-    Args:
-        content: a MIDI file, or one in a RIFF file.
-        where: the name of the file in errors.
-        retime: returns ticks of at least 0 and velocities from 1 to 127, with notes of one pitch in their order.
-
-    Raises:
-        HypermeterError: a damaged file.
-    """
-    retime_track = partial(_retime_track, retime=retime)
-    try:
-        if content[:4] != b"RIFF":
-            return map_tracks(content, retime_track)
-        start = content.find(b"MThd")
-        size = int.from_bytes(content[start - 4 : start], "little")
-        midi = map_tracks(content[start : start + size], retime_track)
-        if midi == content[start : start + size]:
-            return content
-        rest = content[start + size + size % 2 :]  # Chunks have an even size.
-        body = content[8 : start - 4] + len(midi).to_bytes(4, "little") + midi + bytes(len(midi) % 2) + rest
-        return b"RIFF" + len(body).to_bytes(4, "little") + body
-    except (IndexError, OverflowError) as error:
-        what = "cut off" if isinstance(error, IndexError) else "further from the one before than MIDI holds"
-        raise HypermeterError(f"{where}: damaged MIDI file (an event is {what}); get a whole copy") from error
-
-
-def map_tracks(midi: bytes, change: Callable[[bytes], bytes]) -> bytes:
-    """Return a MIDI file in which the content of each track is what `change` returns for it.
-
-    Raises:
-        IndexError: a chunk that is cut off.
-    """
-    parts, end = [], 0
-    for start, stop in track_places(midi):
-        track = change(midi[start:stop])
-        parts += midi[end : start - 4], len(track).to_bytes(4, "big"), track
-        end = stop
-    return b"".join([*parts, midi[end:]])
-
-
-def track_places(midi: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where the events of each track of a MIDI file begin and end.
-
-    Raises:
-        IndexError: a chunk that is cut off.
-    """
-    at, num_tracks = 8 + int.from_bytes(midi[4:8], "big"), int.from_bytes(midi[10:12], "big")
-    while num_tracks and at + 8 <= len(midi):
-        start, stop = at + 8, at + 8 + int.from_bytes(midi[at + 4 : at + 8], "big")
-        if stop > len(midi):
-            raise IndexError
-        if midi[at : at + 4] == b"MTrk":
-            num_tracks -= 1
-            yield start, stop
-        at = stop
-
-
-def _retime_track(track: bytes, retime: Retime) -> bytes:
-    if _ON not in track:
-        return track
-    events, rest = parse_events(track)
-    ons, offs = _pair_notes(events)
-    if not len(ons):
-        return track
-    begins = np.array([events[on].tick for on in ons])
-    pitches, velocities = np.array([tuple(events[on].content[-2:]) for on in ons]).T
-    starts, new_velocities = retime(begins, pitches, velocities)
-    if np.array_equal(starts, begins) and np.array_equal(new_velocities, velocities):
-        return track
-    for on, velocity in zip(ons.tolist(), new_velocities.tolist(), strict=True):
-        events[on] = events[on]._replace(content=events[on].content[:-1] + bytes([velocity]))
-    ticks, rank = np.array([event.tick for event in events]), np.full(len(events), _STAYS)
-    is_moved, limit = starts != begins, _next_of_pitch(starts, pitches)
-    end_moves = (offs >= 0) & (is_moved | (limit != _next_of_pitch(begins, pitches)))
-    ends = np.minimum(ticks[offs] + starts - begins, np.minimum(limit, ticks[-1])).clip(starts + 1)
-    ticks[ons], ticks[offs[end_moves]] = starts, ends[end_moves]
-    rank[ons[is_moved]], rank[offs[end_moves]] = _AFTER, _BEFORE
-    if events[-1].content.startswith(_END_OF_TRACK):
-        ticks[-1], rank[-1] = ticks.max(), _LAST
-    order = np.lexsort((rank, ticks)).tolist()
-    return join_events([events[number]._replace(tick=int(ticks[number])) for number in order]) + rest
-
-
-def _next_of_pitch(ticks: np.ndarray, pitches: np.ndarray) -> np.ndarray:
-    """Return for each note the tick at which the next note of its pitch starts; 2**62 where there is none."""
-    following = np.empty(len(ticks), np.int64)
-    for pitch in np.unique(pitches):
-        starts = ticks[pitches == pitch]
-        ordered = np.append(np.sort(starts), 2**62)
-        following[pitches == pitch] = ordered[np.searchsorted(ordered, starts, side="right")]
-    return following
-
-
-def _pair_notes(events: list[_Event]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices (N,) of the events that start the notes on channel 10 and of those that end them, or -1.
-
-    Of overlapping notes of a pitch the first to start ends first; while the pitch lacks ends, the last to start does,
-    so that the notes before keep theirs.
+    Of overlapping notes of a channel and pitch the first to start ends first; while the pitch lacks ends, the last to
+    start does, so that the notes before keep theirs.
     """
     note_events = [
-        (number, event.status == _ON and event.content[-1] > 0, event.content[-2])
-        for number, event in enumerate(events)
-        if event.status in (_ON, _OFF) and event.content[-2] < 128
+        (number, status & 0xF0 == ON and content[-1] > 0, (status & 15, content[-2]))
+        for number, (_, status, content) in enumerate(events)
+        if OFF <= status < 0xA0 and content[-2] < 128
     ]
-    missing_ends = Counter(pitch for _, is_on, pitch in note_events if is_on)
-    missing_ends.subtract(pitch for _, is_on, pitch in note_events if not is_on)
-    sounding: dict[int, deque[int]] = defaultdict(deque)
+    missing_ends = Counter(key for _, is_on, key in note_events if is_on)
+    missing_ends.subtract(key for _, is_on, key in note_events if not is_on)
+    sounding: dict[tuple[int, int], deque[int]] = defaultdict(deque)
     ends: dict[int, int] = {}
-    for number, is_on, pitch in note_events:
+    for number, is_on, key in note_events:
         if is_on:
             ends[number] = -1
-            sounding[pitch].append(number)
-        elif sounding[pitch]:
-            on = sounding[pitch].pop() if missing_ends[pitch] > 0 else sounding[pitch].popleft()
+            sounding[key].append(number)
+        elif sounding[key]:
+            on = sounding[key].pop() if missing_ends[key] > 0 else sounding[key].popleft()
             ends[on] = number
     return np.array(list(ends), np.int64), np.array(list(ends.values()), np.int64)
 
 
-def parse_events(track: bytes) -> tuple[list[_Event], bytes]:
+def parse_events(track: bytes) -> tuple[list[Event], bytes]:
     """Return the events of a track up to its end, and the bytes after that."""
     events, tick, status, at = [], 0, 0, 0
     while at < len(track):
@@ -167,13 +61,13 @@ def parse_events(track: bytes) -> tuple[list[_Event], bytes]:
             at += 1 if 0xC0 <= status < 0xE0 else 2
         if at > len(track) or not (status or first > 0x80):
             raise IndexError
-        events.append(_Event(tick, status if first < 0xF0 else 0, track[begin:at]))
-        if events[-1].content.startswith(_END_OF_TRACK):
+        events.append(Event(tick, status if first < 0xF0 else 0, track[begin:at]))
+        if events[-1].content.startswith(END_OF_TRACK):
             break
     return events, track[at:]
 
 
-def join_events(events: list[_Event]) -> bytes:
+def join_events(events: list[Event]) -> bytes:
     """Return the bytes of a track. An event in running status stays so where it can."""
     track, tick, running = bytearray(), 0, 0
     for event in events:

@@ -1,46 +1,47 @@
 """The MIDI channel and program of melodic tracks, which a groove does not hold."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+
+import numpy as np
 
 from hypermeter.core.tracks import Track
-from hypermeter.io.midi.events import join_events, map_tracks, parse_events, track_places
+from hypermeter.io.encodings import decode_text
+from hypermeter.io.midi.channels import GM_DRUMS
+from hypermeter.io.midi.content import load_midi
+from hypermeter.io.midi.events import join_events, parse_events
+from hypermeter.io.midi.options import ReadOptions
+from hypermeter.io.midi.replay import map_tracks
 
 Instrument = tuple[int, int]
 """Channel and program, both from 0."""
 
 
-def instruments_of(content: bytes, tracks: Iterable[Track]) -> dict[str, Instrument]:
-    """Return the first instrument that plays each track in a readable MIDI file: track name -> instrument."""
-    instruments: dict[str, Instrument] = {}
-    midi = content[max(content.find(b"MThd"), 0) :]
-    with suppress(IndexError):  # damage that symusic forgives
-        for start, stop in track_places(midi):
-            with suppress(IndexError):
-                instruments = _instruments_of_track(midi[start:stop], tracks) | instruments
-    return instruments
+def instruments_of(
+    content: bytes, where: str, tracks: Iterable[Track], options: ReadOptions = ReadOptions()
+) -> dict[str, Instrument]:
+    """Return the first instrument that plays each track in a MIDI file: track name -> instrument.
 
+    One on channel 10 is left out: there it would need the messages that make the channel a melody.
 
-def _instruments_of_track(track: bytes, melodies: Iterable[Track]) -> dict[str, Instrument]:
+    Raises:
+        HypermeterError: as `load_midi`, to which content, name of the file and options go.
+    """
+    _, _, _, _, programs, channels, _ = load_midi(content, where, options, in_full=True).melody.notes
     instruments: dict[str, Instrument] = {}
-    programs = [0] * 16
-    for event in parse_events(track)[0]:
-        kind, channel = event.status & 0xF0, event.status & 0x0F
-        if kind == 0xC0:
-            programs[channel] = event.content[-1]
-        elif kind == 0x90 and event.content[-1] and channel != 9:
-            for melody in melodies:
-                if melody.programs[0] <= programs[channel] <= melody.programs[1]:
-                    instruments.setdefault(melody.name, (channel, programs[channel]))
+    for track in tracks:
+        first, last = track.programs
+        plays = np.flatnonzero((first <= programs) & (programs <= last) & (channels != GM_DRUMS))
+        if len(plays):
+            instruments[track.name] = int(channels[plays[0]]), int(programs[plays[0]])
     return instruments
 
 
 def with_instruments(content: bytes, instruments: Mapping[str, Instrument]) -> bytes:
     """Return a MIDI file whose tracks of these names play on other channels and with other programs."""
 
-    def change(track: bytes) -> bytes:
+    def change(_: int, track: bytes) -> bytes:
         events, rest = parse_events(track)
-        names = [event.content[3:].decode("latin-1") for event in events if event.content.startswith(b"\xff\x03")]
+        names = [decode_text(event.content[3:]) for event in events if event.content.startswith(b"\xff\x03")]
         if not names or names[0] not in instruments:
             return track
         channel, program = instruments[names[0]]

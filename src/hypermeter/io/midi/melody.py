@@ -8,20 +8,17 @@ import numpy as np
 
 from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
 from hypermeter.core.tracks import HOLD, REST, Track
+from hypermeter.io.midi.content import MidiFile
 
 
-def notes_of(score: Any, track: Track) -> np.ndarray:
-    """Return (3, N): start and end in ticks, and pitch, of the notes of the track's programs outside channel 10.
+def notes_of(midi: MidiFile, track: Track) -> np.ndarray:
+    """Return (3, N): start and end in ticks, and pitch, of the notes of the track's programs that are not drums.
 
     Notes that never end are left out.
     """
     first, last = track.programs
-    parts = [np.zeros((3, 0), np.int64)]
-    for part in score.tracks:
-        if not part.is_drum and first <= part.program <= last:
-            notes = part.notes.numpy()
-            parts.append(np.stack([notes["time"], notes["time"] + notes["duration"], notes["pitch"]]))
-    return np.concatenate(parts, 1)
+    notes = midi.melody.notes
+    return notes[:3, (first <= notes[4]) & (notes[4] <= last)]
 
 
 def codes_of(
@@ -83,12 +80,12 @@ def section_name(text: str) -> str:
     return re.sub(r"[\s:+,]+", "-", re.sub(r"[\s.\d]+$", "", text.strip().lower()))
 
 
-def sections_of(score: Any, start: float, ticks_per_bar: float, bars: int) -> np.ndarray | None:
-    """Return the section of each bar of a span by the markers of a score: "" before the first; `None` without markers.
+def sections_of(midi: MidiFile, start: float, ticks_per_bar: float, bars: int) -> np.ndarray | None:
+    """Return the section of each bar of a span by the markers of a file: "" before the first; `None` without markers.
 
     A marker is in force from the bar that it stands in, or from the next if that starts within an eighth of a bar.
     """
-    markers = sorted((marker.time, section_name(marker.text)) for marker in score.markers)
+    markers = sorted((tick, section_name(text)) for tick, text in midi.markers)
     if not markers:
         return None
     names = [""] * bars

@@ -1,15 +1,13 @@
-"""Reading MIDI files as grooves. Drums are the notes on channel 10 of all tracks."""
+"""Reading MIDI files as grooves."""
 
-import math
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
@@ -17,37 +15,15 @@ from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, load_kit
 from hypermeter.core.tracks import Track
 from hypermeter.io.midi.bars import Span, describe_change, find_spans
-from hypermeter.io.midi.content import load_score
-from hypermeter.io.midi.melody import codes_of, notes_of, sections_of
+from hypermeter.io.midi.content import load_midi
+from hypermeter.io.midi.options import ReadOptions
+from hypermeter.io.midi.pieces import MAX_STEPS, Piece, SpanReader
 
-MIDI_SUFFIXES = (".mid", ".midi")
-
-MAX_STEPS = 1_000_000
-"""Steps of the longest file that is read: the times in a damaged file could demand all memory."""
+MIDI_SUFFIXES = (".mid", ".midi", ".smf", ".kar", ".rmi", ".sty", ".bcs", ".fps", ".pcs", ".prs", ".pst", ".sst")
+"""Endings of files that hold MIDI: plain, karaoke, in RIFF, and styles of keyboards, of which the MIDI part is read."""
 
 MAX_BYTES = 32 * 2**20
 """Size of the largest file that is read."""
-
-_LAST_OFFSET = np.nextafter(np.float32(0.5), np.float32(0))
-
-
-@dataclass
-class Piece:
-    """A span of a MIDI file in one metre and tempo.
-
-    Args:
-        groove: whole bars, from the start of the span.
-        start_tick: tick of the file at which the span starts.
-        unmapped: MIDI pitch -> number of hits that no voice of the kit reads.
-        dropped: number of hits dropped because their voice has a louder one on the same step.
-        notes_dropped: track -> number of notes dropped because the track has a lower or equal one on the same step.
-    """
-
-    groove: Groove
-    start_tick: int
-    unmapped: dict[int, int]
-    dropped: int
-    notes_dropped: dict[str, int] = field(default_factory=dict)
 
 
 def read_midi(
@@ -56,6 +32,7 @@ def read_midi(
     grid: Grid | None = None,
     tracks: Sequence[Track] = (),
     with_sections: bool = False,
+    options: ReadOptions = ReadOptions(),
 ) -> Groove:
     """Return the drums of a MIDI file in one metre and tempo.
 
@@ -69,13 +46,16 @@ def read_midi(
         grid: the metre and its steps. Default: 4/4 in sixteenths.
         tracks: tracks to read beside the drums.
         with_sections: read markers as the names of sections.
+        options: how the drums are found and placed on the grid.
 
     Raises:
         HypermeterError: no readable MIDI file; one without drums or a note of each of `tracks`, in another metre than
             that of `grid`, or in which metre or tempo change.
     """
     content = read_content(Path(path))
-    (piece,), _ = parse_midi(content, str(path), kit, grid, "refuse", tracks, with_sections, to_end=True)
+    (piece,), _ = parse_midi(
+        content, str(path), kit, grid, "refuse", tracks, with_sections, to_end=True, options=options
+    )
     return piece.groove
 
 
@@ -86,6 +66,7 @@ def read_midi_pieces(
     changes: Literal["split", "refuse"] = "split",
     tracks: Sequence[Track] = (),
     with_sections: bool = False,
+    options: ReadOptions = ReadOptions(),
 ) -> list[Piece]:
     """Return the drums of a MIDI file as one piece for each span of whole bars in one metre and tempo.
 
@@ -94,14 +75,15 @@ def read_midi_pieces(
     `tracks`.
 
     Args:
-        path, kit, grid, tracks, with_sections: as in `read_midi`.
+        path, kit, grid, tracks, with_sections, options: as in `read_midi`.
         changes: "split" at changes of tempo or metre, or "refuse" files with one.
 
     Raises:
         HypermeterError: no readable MIDI file, one from which no piece can be read, or one with a change where
             `changes` is "refuse".
     """
-    return parse_midi(read_content(Path(path)), str(path), kit, grid, changes, tracks, with_sections)[0]
+    content = read_content(Path(path))
+    return parse_midi(content, str(path), kit, grid, changes, tracks, with_sections, options=options)[0]
 
 
 def read_midi_report(
@@ -113,23 +95,26 @@ def read_midi_report(
     with_sections: bool = False,
     may_rest: bool = False,
     to_end: bool = False,
+    options: ReadOptions = ReadOptions(),
 ) -> tuple[list[Piece], list[str]]:
-    """Return the pieces of `read_midi_pieces`, and lines that report what of the file is in none of them.
+    """Return the pieces of `read_midi_pieces`, and lines that report what was chosen, and what is in none of them.
 
     Args:
-        path, kit, grid, changes, tracks, with_sections: as in `read_midi_pieces`.
+        path, kit, grid, changes, tracks, with_sections, options: as in `read_midi_pieces`.
         may_rest, to_end: as in `parse_midi`.
 
     Returns:
-        The pieces, at least one; and a line for each span left out, for the hits that no voice reads, by pitch, for the
-        hits dropped, and for the notes dropped of each track.
+        The pieces, at least one; and the lines of `parse_midi`, a line for the hits that no voice reads, by
+        pitch, one for the hits dropped, and one for the notes dropped of each track.
 
     Raises:
         HypermeterError: as `read_midi_pieces`.
     """
-    kit = load_kit(kit)
     content = read_content(Path(path))
-    pieces, losses = parse_midi(content, str(path), kit, grid, changes, tracks, with_sections, may_rest, to_end)
+    pieces, losses = parse_midi(
+        content, str(path), kit, grid, changes, tracks, with_sections, may_rest, to_end, options
+    )
+    kit = load_kit(pieces[0].groove.kit)
     unmapped: Counter[int] = Counter()
     for piece in pieces:
         unmapped.update(piece.unmapped)
@@ -176,104 +161,97 @@ def parse_midi(
     with_sections: bool = False,
     may_rest: bool = False,
     to_end: bool = False,
+    options: ReadOptions = ReadOptions(),
 ) -> tuple[list[Piece], list[str]]:
-    """Return the pieces in the bytes of a MIDI file, and a line for each span left out; see `read_midi_pieces`.
+    """Return the pieces in the bytes of a MIDI file, and lines that report how it was read; see `read_midi_pieces`.
 
     Args:
         content: the bytes.
         where: the name of the file in errors.
-        kit, grid, changes, tracks, with_sections: as in `read_midi_pieces`.
+        kit, grid, changes, tracks, with_sections, options: as in `read_midi_pieces`.
         may_rest: keep a span if the drums or one of `tracks` play in it, and as many bars as they do.
         to_end: keep silent bars after the last hit if the file ends on a bar line. This is for patterns, whose length
             is intended; the end of a song may be long after that of its drums.
+
+    Returns:
+        The pieces, at least one; and the remarks and the spans left out of `Reading`, a line for each.
+
+    Raises:
+        HypermeterError: as `read_midi_pieces`.
+    """
+    settings = kit, grid, changes, tracks, with_sections, may_rest, to_end, options
+    reading = parse_pieces(content, where, *settings)
+    return reading.pieces, [*reading.remarks, *reading.left_out]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of a MIDI file.
+
+    Args:
+        pieces: at least one.
+        remarks: a line for each choice that had to be made (of the drums, kit, metre or pickup), and one for hits that
+            are there twice.
+        left_out: a line for each span left out, with the option that would keep it.
+    """
+
+    pieces: list[Piece]
+    remarks: list[str]
+    left_out: list[str]
+
+
+def parse_pieces(
+    content: bytes,
+    where: str,
+    kit: str | Path | Kit | Mapping[str, Any] = "gm10",
+    grid: Grid | None = None,
+    changes: Literal["split", "refuse"] = "split",
+    tracks: Sequence[Track] = (),
+    with_sections: bool = False,
+    may_rest: bool = False,
+    to_end: bool = False,
+    options: ReadOptions = ReadOptions(),
+) -> Reading:
+    """Return the reading of a MIDI file; its arguments and errors are those of `parse_midi`.
 
     Raises:
         HypermeterError: as `read_midi_pieces`.
     """
     grid = grid or Grid()
-    kit = load_kit(kit)
     if changes not in ("split", "refuse"):
         raise HypermeterError(f"changes is {changes!r}, expected split or refuse")
-    score, (ticks, pitches, velocities, _), end_tick = load_score(content, where)
-    notes = {track: notes_of(score, track) for track in tracks}
-    starts = np.concatenate([ticks, *(track_notes[0] for track_notes in notes.values() if may_rest)])
-    ends = np.concatenate([starts, *(track_notes[1] for track_notes in notes.values() if may_rest)])
-    if not len(starts):
+    midi = load_midi(content, where, options, in_full=bool(tracks) or with_sections)
+    reader = SpanReader(midi, load_kit(kit), grid, tracks, with_sections, may_rest, to_end)
+    onsets = reader.onsets
+    if not len(onsets):
         also = f", and no notes of {', '.join(track.name for track in tracks)}" if may_rest and tracks else ""
-        raise HypermeterError(f"{where}: no drum notes; drums are expected on channel 10{also}")
-    ticks_per_step = score.ticks_per_quarter / grid.steps_per_quarter
-    if (length := ends.max() / ticks_per_step) > MAX_STEPS:
+        advice = "name the drums by --channel or --track"
+        raise HypermeterError(f"{where}: no drum notes on channel 10{also}; {midi.no_drums}; {advice}")
+    length = reader.last_tick / reader.ticks_per_step
+    if length > MAX_STEPS:
         raise HypermeterError(f"{where}: a note {length:.0f} steps in, expected at most {MAX_STEPS}; shorten the file")
-    last = starts.max() + ticks_per_step / 2
-    spans = [span for span in find_spans(score, where, ticks_per_step) if span.start <= last]
+    flatten = options.tempo_map == "flatten"
+    spans, remarks = find_spans(midi, where, reader.ticks_per_step, grid.metre, onsets, flatten)
+    last = onsets.max() + reader.ticks_per_step / 2
+    spans = [span for span in spans if span.start <= last]
     if len(spans) > 1 and changes == "refuse":
-        raise HypermeterError(f"{where}: {describe_change(*spans[:2])}, expected one; cut the file there")
-    name = kit.name if isinstance(kit.record, str) else kit
-    columns = kit.columns[pitches]
+        raise HypermeterError(f"{where}: {describe_change(*spans[:2])}, expected one; {_advice(*spans[:2])}")
+    remarks = [*midi.remarks, *remarks]
+    own_grid = reader.find_own_grid(spans)
+    if options.shift == "keep":
+        own_grid = replace(own_grid, shift=0.0)
     pieces, left_out = [], []
     for span in spans:
-        # A note belongs to the nearest step, so the span starts and ends half a step before its bar lines.
-        position = (ticks - span.start) / ticks_per_step
-        end = math.inf if span is spans[-1] else (span.end - span.start) / ticks_per_step
-        inside = np.flatnonzero((position >= -0.5) & (position < end - 0.5))
-        read = inside[columns[inside] >= 0]
-        has_notes = may_rest and _has_note(notes, span, ticks_per_step)
-        at = f"at bar {span.bar} ({len(inside)} hits)"
-        reason = ""
-        if span.metre != grid.metre:
-            advice = f"split the file, or take a model or grid in {span.metre}"
-            reason = f"metre {span.metre} {at}, expected {grid.metre}; {advice}"
-        elif span.tempo_bpm is None:
-            reason = f"tempo or metre changes within the bar {at}; move the change to a bar line"
-        elif not len(read) and not has_notes:
-            reason = f"no drum notes that the kit {kit.name} reads {at}; choose another kit"
-        if reason or span.tempo_bpm is None:
-            if len(inside) or has_notes:
-                left_out.append(reason)
-            continue
-        steps = np.floor(position + 0.5).astype(np.int64)
-        offsets = position - steps
-        if end == math.inf:
-            last_step = steps[read].max(initial=0)
-            if may_rest and notes:  # A note ends on the step before the one nearest its end.
-                last_tick = max(track_ends.max(initial=0) for _, track_ends, _ in notes.values())
-                last_step = max(last_step, math.floor((last_tick - span.start) / ticks_per_step - 0.5))
-            end = (last_step // grid.steps_per_bar + 1) * grid.steps_per_bar
-            length = (min(end_tick, span.end) - span.start) / ticks_per_step
-            whole_bars = round(length / grid.steps_per_bar) * grid.steps_per_bar
-            if to_end and abs(length - whole_bars) * ticks_per_step < 0.75 and whole_bars <= MAX_STEPS:
-                end = max(end, whole_bars)
-        shape = round(end), kit.num_voices
-        melodies = {
-            track.name: codes_of(track_notes, span.start, ticks_per_step, shape[0], track)
-            for track, track_notes in notes.items()
-        }
-        silent = [name for name, (codes, _) in melodies.items() if not codes.any()]
-        if silent and not may_rest:
-            left_out.append(f"no notes of {silent[0]} {at}; leave the track out to keep the drums")
-            continue
-        # The last hit written to a cell stays: the loudest, and of equally loud ones the first.
-        read = read[np.argsort((velocities - 0.9 * offsets)[read])]
-        cells = steps[read], columns[read]
-        hits, velocity, offset = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        hits[cells] = 1
-        velocity[cells] = velocities[read] / 127
-        offset[cells] = np.minimum(offsets[read].astype(np.float32), _LAST_OFFSET)
-        sections = None
-        if with_sections:
-            bar_ticks = ticks_per_step * grid.steps_per_bar
-            sections = sections_of(score, span.start, bar_ticks, -(-shape[0] // grid.steps_per_bar))
-        codes_by_track = {track: codes for track, (codes, _) in melodies.items()}
-        groove = Groove(hits, velocity, offset, span.tempo_bpm, name, grid, sections, tracks=codes_by_track)
-        unmapped = Counter(pitches[inside[columns[inside] < 0]].tolist())
-        dropped = len(read) - int(hits.sum()), {track: count for track, (_, count) in melodies.items()}
-        pieces.append(Piece(groove, round(span.start), dict(sorted(unmapped.items())), *dropped))
+        piece = reader.read(span, span is spans[-1], own_grid)
+        if isinstance(piece, Piece):
+            pieces.append(piece)
+        elif piece:
+            left_out.append(piece)
     if not pieces:
         raise HypermeterError(f"{where}: {left_out[0]}")
-    return pieces, left_out
+    return Reading(pieces, remarks, left_out)
 
 
-def _has_note(notes: Mapping[Track, np.ndarray], span: Span, ticks_per_step: float) -> bool:
-    """Return whether a note of a track starts in a span; like a hit it belongs to the nearest step."""
-    first, last = span.start - ticks_per_step / 2, span.end - ticks_per_step / 2
-    return any(((starts >= first) & (starts < last)).any() for starts, _, _ in notes.values())
+def _advice(before: Span, after: Span) -> str:
+    cut = "cut the file there"
+    return cut if before.metre != after.metre else f"pass --tempo-map flatten to follow it as one tempo, or {cut}"

@@ -1,12 +1,12 @@
 """Swing of MIDI files."""
 
-from typing import Any
-
 import numpy as np
-import symusic
 
+from hypermeter.core.errors import HypermeterError
 from hypermeter.core.swing import apply_swing
-from hypermeter.io.midi.content import dump_score, load_score
+from hypermeter.io.midi.chunks import chunks_of, midi_place
+from hypermeter.io.midi.events import OFF, join_events, parse_events
+from hypermeter.io.midi.replay import map_tracks
 
 
 def swing_midi(content: bytes, where: str, swing: float, steps_per_quarter: float = 4.0) -> bytes:
@@ -23,14 +23,22 @@ def swing_midi(content: bytes, where: str, swing: float, steps_per_quarter: floa
     """
     if swing == 0.5:
         return content
-    score, _, end = load_score(content, where)
-    ticks_per_step = score.ticks_per_quarter / steps_per_quarter
+    ticks_per_step = chunks_of(content, where).ticks_per_quarter / steps_per_quarter
 
-    def swung(ticks: np.ndarray) -> np.ndarray:
-        return np.rint(apply_swing(ticks / ticks_per_step, swing) * ticks_per_step).astype(np.int32)
+    def change(_: int, track: bytes) -> bytes:
+        events, rest = parse_events(track)
+        if not events:
+            return track
+        ticks = np.array([event.tick for event in events])
+        is_note = np.array([OFF <= event.status < 0xA0 for event in events])
+        swung = np.rint(apply_swing(ticks / ticks_per_step, swing) * ticks_per_step).astype(np.int64)
+        ticks = np.where(is_note, swung, ticks)
+        ticks[-1] = ticks.max()  # the end of the track
+        order = np.argsort(ticks, kind="stable").tolist()
+        return join_events([events[number]._replace(tick=int(ticks[number])) for number in order]) + rest
 
-    for track in score.tracks:
-        notes: Any = track.notes.numpy()
-        begin, stop = swung(notes["time"]), swung(notes["time"] + notes["duration"])
-        track.notes = symusic.Note.from_numpy(begin, np.maximum(stop - begin, 1), notes["pitch"], notes["velocity"])
-    return dump_score(score, end)
+    begin, end = midi_place(content)
+    try:
+        return map_tracks(content[begin:end], change)
+    except (IndexError, OverflowError) as error:
+        raise HypermeterError(f"{where}: damaged MIDI file; get a whole copy") from error

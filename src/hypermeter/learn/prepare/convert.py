@@ -19,7 +19,8 @@ from hypermeter.core.files import atomic_write
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
 from hypermeter.core.tracks import HOLD, Track
-from hypermeter.io.midi import MAX_BYTES, MIDI_SUFFIXES, Piece, parse_midi
+from hypermeter.io.midi import MAX_BYTES, MIDI_SUFFIXES, Piece
+from hypermeter.io.midi.read import parse_pieces
 from hypermeter.learn.prepare.source import SourceFile, reject
 from hypermeter.music.duplicates import bar_digests
 
@@ -67,7 +68,8 @@ def _convert(
             if bars is not None:
                 return ConvertedFile(file.earlier, bars, skipped=True)
         options = (settings.kit, settings.grid, settings.changes, settings.tracks, settings.with_sections)
-        pieces, left_out = parse_midi(content, file.source, *options)
+        reading = parse_pieces(content, file.source, *options)
+        pieces, left_out = reading.pieces, reading.left_out
         bars = np.concatenate([bar_digests(piece.groove.hits, settings.grid.steps_per_bar) for piece in pieces])
     except Exception as error:  # Of whatever kind: the other files go on.
         reason = str(error).removeprefix(f"{file.source}: ")

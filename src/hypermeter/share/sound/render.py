@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from hypermeter.core.kit import load_kit
 from hypermeter.core.tracks import BASS
 from hypermeter.io.midi import to_midi_bytes
 from hypermeter.io.midi.bars import metres_of
-from hypermeter.io.midi.content import load_score
+from hypermeter.io.midi.content import MidiFile, load_midi
 from hypermeter.io.midi.read import read_content
 from hypermeter.io.midi.swing import swing_midi
 from hypermeter.play.request import check
@@ -161,7 +160,8 @@ def score_of_midi(content: bytes, where: str) -> tuple[Score, list[str]]:
     Raises:
         HypermeterError: not MIDI, or neither drums nor bass in it.
     """
-    midi, (ticks, pitches, velocities, _), _ = load_score(content, where)
+    midi = load_midi(content, where, in_full=True)
+    ticks, pitches, velocities = midi.drums
     seconds = _seconds_of(midi, where)
     kit = load_kit("gm")
     sounds = [*sounds_of(kit), "default"]
@@ -169,28 +169,24 @@ def score_of_midi(content: bytes, where: str) -> tuple[Score, list[str]]:
         Hit(time, sounds[kit.columns[pitch]], velocity / 127)
         for time, pitch, velocity in zip(seconds(ticks).tolist(), pitches.tolist(), velocities.tolist(), strict=True)
     ]
-    notes, other = [], []
-    for track in midi.tracks:
-        if track.is_drum or not len(track.notes):
-            continue
-        if not BASS.programs[0] <= track.program <= BASS.programs[1]:
-            other.append(track.name or f"program {track.program}")
-            continue
-        arrays = track.notes.numpy()
-        begin, end = seconds(arrays["time"]), seconds(arrays["time"] + arrays["duration"])
-        parts = begin.tolist(), end.tolist(), arrays["pitch"].tolist(), (arrays["velocity"] / 127).tolist()
-        notes += [Note(*part) for part in zip(*parts, strict=True)]
+    begins, ends, note_pitches, note_velocities, programs, _, tracks = midi.melody.notes
+    is_bass = (BASS.programs[0] <= programs) & (programs <= BASS.programs[1])
+    parts = seconds(begins), seconds(ends), note_pitches, note_velocities / 127
+    notes = [Note(*values) for values in zip(*(part[is_bass].tolist() for part in parts), strict=True)]
+    silent = dict.fromkeys(zip(tracks[~is_bass].tolist(), programs[~is_bass].tolist(), strict=True))
+    other = list(dict.fromkeys(midi.melody.names[track] or f"program {program}" for track, program in silent))
     if not hits and not notes:
         raise HypermeterError(f"{where}: neither drums on channel 10 nor a bass; name a --sound-font to play the rest")
-    lines = [f"{where}: not played: {', '.join(other)}; a --sound-font plays every part"] if other else []
+    lines = [f"{where}: {remark}" for remark in midi.remarks]
+    lines += [f"{where}: not played: {', '.join(other)}; a --sound-font plays every part"] if other else []
     return Score(hits, notes), lines
 
 
 def _loop_seconds(content: bytes, where: str) -> float:
     """Return the length of a MIDI file in whole bars: to the end of that in which the last note begins, or to the end
     of the file where that is on a bar line."""
-    midi, _, end = load_score(content, where)
-    last_onset = max((track.notes.numpy()["time"].max() for track in midi.tracks if len(track.notes)), default=0)
+    midi = load_midi(content, where, in_full=True)
+    end, last_onset = midi.end, max(midi.drums[0].max(initial=0), midi.melody.notes[0].max(initial=0))
     metre = metres_of(midi, where, 1)[-1]
     bars_to_end = (end - metre.start) / metre.bar_ticks
     ends_on_line = abs(bars_to_end - round(bars_to_end)) * metre.bar_ticks < 1
@@ -198,9 +194,9 @@ def _loop_seconds(content: bytes, where: str) -> float:
     return float(_seconds_of(midi, where)(np.array(metre.start + bars * metre.bar_ticks)))
 
 
-def _seconds_of(midi: Any, where: str) -> Callable[[np.ndarray], np.ndarray]:
+def _seconds_of(midi: MidiFile, where: str) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function from ticks to seconds, along the file's tempos."""
-    tempos = {0: 120.0} | {tempo.time: tempo.qpm for tempo in midi.tempos}
+    tempos = {0: 120.0} | dict(midi.tempos)
     starts = np.array(sorted(tempos), np.float64)
     bpm = np.array([tempos[tick] for tick in sorted(tempos)])
     if not ((bpm > 0) & np.isfinite(bpm)).all():
