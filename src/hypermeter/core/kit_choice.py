@@ -25,6 +25,9 @@ _NEED = 4.0
 _HINT = 5.0
 """Nats that a map gains by a word of its in a name."""
 
+_CORE = {"kick", "kick_2", "snare", "snare_rimshot", "snare_electric"}
+"""Instruments of which drumming has at least one."""
+
 
 @dataclass(frozen=True)
 class MapFit:
@@ -50,8 +53,8 @@ def best_map(pitch_counts: PitchCounts, names: Iterable[str] = ()) -> MapFit:
     square root of its share (kits/instruments.yaml), its first pitch twice as often as its second and three times as
     often as its third, and pitches that the map lacks hardly ever. Hits of one drum are not independent: each pitch
     counts with the square root of its hits, and all pitches together as often as there are different ones. General MIDI
-    is taken unless another map is better by 4 nats; a word of the map in one of the names is worth 5. Of equal maps the
-    first in `MAPS` is taken, and General MIDI if there are no hits.
+    is taken unless another map is better by 4 nats, and by it a kick or a snare plays; a word of the map in one of the
+    names is worth 5. Of equal maps the first in `MAPS` is taken.
 
     Args:
         pitch_counts: hits of each pitch of the drums.
@@ -71,7 +74,10 @@ def best_map(pitch_counts: PitchCounts, names: Iterable[str] = ()) -> MapFit:
         is_named = any(hint in text for hint in load_map(name).hints)
         scores[name] = float(weights @ _log_probability(name)[pitches]) + _HINT * is_named
     scores["gm"] += _NEED
-    best = max(MAPS, key=lambda name: scores[name]) if total else "gm"
+    best = max(MAPS, key=lambda name: scores[name])
+    played = {load_map(best).instruments.get(pitch, "").partition("/")[0] for pitch in pitches.tolist()}
+    if not played & _CORE:
+        best = "gm"
     read = [pitch for pitch in pitches.tolist() if (instrument := load_map(best).instrument(pitch)) and instrument.gm]
     return MapFit(best, total - int(counts[read].sum()), total, scores)
 
