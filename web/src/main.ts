@@ -8,9 +8,9 @@ import { WorkerEngine } from './engine'
 import { bindKeys } from './keys'
 import type { Drums } from './kit'
 import type { Meta } from './meta'
-import { stepsPerBar } from './meta'
 import type { Engine } from './protocol'
-import { MidiError, readMidi, writeMidi } from './midi'
+import { writeMidi } from './midi'
+import { Opener } from './opener'
 import { openingSong } from './opening'
 import { Overview } from './overview'
 import { Sequencer } from './sequencer'
@@ -22,7 +22,6 @@ import { VoiceStrip } from './voices'
 import { writeWav } from './wav'
 import ModelWorker from './worker?worker'
 
-const LONGEST_MIDI_BYTES = 5_000_000
 /** Between looks whether endless play has enough ahead. */
 const LOOK_AHEAD_MS = 100
 
@@ -80,7 +79,7 @@ async function start(): Promise<void> {
     controls.show(sound.isPlaying)
   })
   fitView(app)
-  files(app)
+  new Opener(app)
   const dark = matchMedia('(prefers-color-scheme: dark)')
   dark.addEventListener('change', () => app.changed())
   window.addEventListener('hashchange', () => void fromLink(app))
@@ -147,54 +146,11 @@ function follow(app: App, sound: Sound, sequencer: Sequencer, overview: Overview
 
 // ------------------------------------------------------------------ files and links
 
-function files(app: App): void {
-  const input = byId<HTMLInputElement>('file')
-  input.addEventListener('change', () => {
-    if (input.files?.[0]) void openMidi(app, input.files[0])
-    input.value = ''
-  })
-  const drop = byId('drop')
-  let depth = 0
-  const isFile = (event: DragEvent) => event.dataTransfer?.types.includes('Files')
-  document.addEventListener('dragenter', (event) => {
-    if (isFile(event)) { depth++; drop.hidden = false }
-  })
-  document.addEventListener('dragleave', () => { if (--depth <= 0) { depth = 0; drop.hidden = true } })
-  document.addEventListener('dragover', (event) => { if (isFile(event)) event.preventDefault() })
-  document.addEventListener('drop', (event) => {
-    depth = 0
-    drop.hidden = true
-    const file = event.dataTransfer?.files[0]
-    if (!file) return
-    event.preventDefault()
-    void openMidi(app, file)
-  })
-}
-
-async function openMidi(app: App, file: File): Promise<void> {
-  const { grid, kit } = app.meta
-  try {
-    if (file.size > LONGEST_MIDI_BYTES) throw new MidiError('The file is too large to be MIDI.')
-    const read = readMidi(
-      new Uint8Array(await file.arrayBuffer()), kit.voices, (grid.steps_per_beat * grid.beat_unit) / 4,
-      grid.beats_per_bar, grid.beat_unit, songs.MOST_BARS,
-    )
-    const empty = songs.emptySong(app.song.voices, stepsPerBar(grid), read.bars)
-    const { hits, velocity, offset } = read
-    const tempo = songs.clampTempo(Math.round(read.tempo * 100) / 100)
-    if (Math.abs(tempo - read.tempo) > 0.005) read.losses.push(`its tempo of ${Math.round(read.tempo)} is out of range, ${tempo} it is`)
-    app.open({ ...empty, hits, velocity, offset, tempo })
-    app.say([`${file.name}: ${read.bars} ${read.bars === 1 ? 'bar' : 'bars'}`, ...read.losses].join('; '))
-  } catch (error) {
-    app.say(error instanceof MidiError ? `${file.name}: ${error.message}` : `${file.name} cannot be read`)
-  }
-}
-
 function saveMidi(app: App): void {
   const { song, meta } = app
   const { grid, kit } = meta
   const offset = song.offset.map((_, cell) => (song.hits[cell] ? songs.placed(song, cell) : 0))
-  const groove = { hits: song.hits, velocity: song.velocity, offset, tempo: song.tempo }
+  const groove = { hits: song.hits, velocity: song.velocity, offset, shift: song.shift, tempo: song.tempo }
   const bytes = writeMidi(groove, kit.voices, (grid.steps_per_beat * grid.beat_unit) / 4, grid.beats_per_bar, grid.beat_unit)
   download(bytes, 'hypermeter.mid', 'audio/midi')
   app.say('Saved as hypermeter.mid')

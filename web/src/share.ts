@@ -9,11 +9,14 @@ const DENSITY_STEPS = 250
 const OPEN_DENSITY = 255
 const MOST_FILL = 2
 const HEAD_BYTES = 10
+const SHIFT_BYTES = 2
+/** A shift in [-.5, .5) as a number of two bytes. */
+const SHIFT_STEPS = 2 ** 16
 
 /** What does not read as a song. */
 export class ShareError extends Error {}
 
-/** Layout: format, voices, steps a bar, bars (2), tempo x 100 (2), swing x 100, voice locks (2), hits, locks, of each hit velocity and offset, of each bar what is asked. */
+/** Layout: format, voices, steps a bar, bars (2), tempo x 100 (2), swing x 100, voice locks (2), hits, locks, of each hit velocity and offset, of each bar what is asked; shift (2) where there is one. */
 export function toBytes(song: Song): Uint8Array {
   const { voices, stepsPerBar, hits, locked } = song
   const bars = barsOf(song)
@@ -33,6 +36,8 @@ export function toBytes(song: Song): Uint8Array {
     const { section, style, fill, density } = song.asks[bar] ?? OPEN
     found.push(section, style, fill, density === null ? OPEN_DENSITY : Math.round(density * DENSITY_STEPS))
   }
+  const shift = Math.round((song.shift + 0.5) * SHIFT_STEPS)
+  if (song.shift) found.push((shift >> 8) & 255, shift & 255)
   return Uint8Array.from(found)
 }
 
@@ -80,9 +85,10 @@ export function fromBytes(
     }
     asks.push({ section, style, fill, density: density === OPEN_DENSITY ? null : density / DENSITY_STEPS })
   }
+  const shift = at < bytes.length ? two() / SHIFT_STEPS - 0.5 : 0
   if (!(tempo >= 20 && tempo <= 400 && swing <= 1)) throw new ShareError('The link is damaged.')
   const lockedVoices = Array.from({ length: voices }, (_, v) => ((voiceLocks >> v) & 1) > 0)
-  return { voices, stepsPerBar, hits, velocity, offset, locked, lockedVoices, asks, tempo, swing }
+  return { voices, stepsPerBar, hits, velocity, offset, locked, lockedVoices, asks, tempo, swing, shift }
 }
 
 function packBits(cells: Uint8Array): number[] {
@@ -102,7 +108,7 @@ export async function fromHash(
   text: string, voices: number, stepsPerBar: number, mostBars: number, labels: Meta['labels'] = null,
 ): Promise<Song> {
   const cells = mostBars * stepsPerBar * voices
-  const mostBytes = HEAD_BYTES + 2 * Math.ceil(cells / 8) + 2 * cells + 4 * mostBars
+  const mostBytes = HEAD_BYTES + 2 * Math.ceil(cells / 8) + 2 * cells + 4 * mostBars + SHIFT_BYTES
   let bytes: Uint8Array
   try {
     const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'))

@@ -27,6 +27,8 @@ export interface Song {
   tempo: number
   /** How late every second step is: 0 straight, 1 a third of a step. */
   swing: number
+  /** How late all of it is played, in steps: what was steady in the MIDI file that it comes from. */
+  shift: number
 }
 
 export const OPEN: Ask = { section: 0, style: 0, fill: 0, density: null }
@@ -55,6 +57,7 @@ export function emptySong(voices: number, stepsPerBar: number, bars: number): So
     asks: new Array(bars).fill(OPEN),
     tempo: 120,
     swing: 0,
+    shift: 0,
   }
 }
 

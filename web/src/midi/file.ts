@@ -1,0 +1,116 @@
+/** What is read of a MIDI file: `hypermeter.io.midi.content`. */
+
+import { chunksOf, eventsOf, type Chunks, type MidiEvent } from './bytes'
+import { settingsOf, type Message, type Note } from './channels'
+import { chooseDrums, describeParts, partsOf, quoted, tracksNamed, type Part, type PartOptions } from './drums'
+import { decodeText } from './encodings'
+import { MidiError } from './types'
+
+/** All in the order of ticks. */
+export interface MidiFile {
+  ticksPerQuarter: number
+  /** Notes equal in tick and pitch once. */
+  drums: Note[]
+  /** Ticks and quarters per minute. */
+  tempos: [number, number][]
+  /** Ticks, beats and beat units. */
+  signatures: [number, number, number][]
+  /** Tick at which the last track ends. */
+  end: number
+  /** How the drums were found, where that is not plain, and what is in the file twice. */
+  remarks: string[]
+  /** All that has notes. */
+  parts: Part[]
+}
+
+/** The events of all tracks that the reader needs, in the order of tracks. */
+interface Table {
+  notes: Note[]
+  messages: Message[]
+  names: string[]
+  metas: MidiEvent[]
+  end: number
+}
+
+const TRACK_NAME = 0x03
+const TEMPO = 0x51
+const SIGNATURE = 0x58
+
+export function loadMidi(bytes: Uint8Array, options: PartOptions): MidiFile {
+  let chunks = chunksOf(bytes)
+  let table = tableOf(chunks)
+  let { track = null } = options
+  if (chunks.format === 2 && chunks.tracks.length > 1) {
+    chunks = patternOf(chunks, table.names, track)
+    table = tableOf(chunks)
+    track = null
+  }
+  const parts = partsOf(table.notes, table.names)
+  const { isDrums, line } = chooseDrums(table.notes, settingsOf(table.notes, table.messages), table.names, { ...options, track })
+  const drums = table.notes.filter((_, i) => isDrums[i])
+  if (!drums.length) throw new MidiError(`no drum notes on channel 10; it has ${describeParts(parts)}`, parts)
+  const doubles = doublesOf(drums)
+  const remarks = line ? [line] : []
+  if (doubles.size) remarks.push(`${doubles.size} hits are there twice, at the same tick; each is read once`)
+  const metas = table.metas.sort((a, b) => a.tick - b.tick)
+  return {
+    ticksPerQuarter: chunks.ticksPerQuarter,
+    drums: drums.filter((note) => !doubles.has(note)).sort((a, b) => a.tick - b.tick),
+    tempos: metas.filter(({ kind }) => kind === TEMPO).map(({ tick, data }) => [tick, 60e6 / ((data[0] << 16) | (data[1] << 8) | data[2])]),
+    signatures: metas.filter(({ kind }) => kind === SIGNATURE).map(({ tick, data }) => [tick, data[0], data[1] < 8 ? 2 ** data[1] : 0]),
+    end: table.end,
+    remarks,
+    parts,
+  }
+}
+
+/** The pattern of a file of format 2 that the user names. */
+function patternOf(chunks: Chunks, names: string[], track: number | string | null): Chunks {
+  const chosen = track === null ? [] : [...tracksNamed(track, names)]
+  if (chosen.length === 1) return { ...chunks, format: 0, tracks: [chunks.tracks[chosen[0]]] }
+  const listed = names.map((name, i) => (name ? `${i + 1} ${quoted(name)}` : `${i + 1}`)).join(', ')
+  const parts = names.map((name, i) => ({ track: i + 1, name, channel: null, notes: null }))
+  throw new MidiError(`MIDI format 2 with ${names.length} patterns (${listed}); choose one`, parts)
+}
+
+function tableOf({ tracks }: Chunks): Table {
+  const table: Table = { notes: [], messages: [], names: [], metas: [], end: 0 }
+  tracks.forEach((track, number) => {
+    table.names.push('')
+    const before = table.notes.length
+    for (const event of eventsOf(track)) {
+      addTo(table, event, number)
+      if (event.tick > table.end) table.end = event.tick
+    }
+    const isLoud = table.notes.slice(before).some(({ velocity }) => velocity > 127)
+    if (isLoud) throw new MidiError('damaged MIDI file (an event is a note with a velocity above 127); get a whole copy')
+  })
+  return table
+}
+
+/** Adds an event, where the reader needs it. Other data bytes above 127 than velocities are left out. */
+function addTo(table: Table, { tick, status, kind, data }: MidiEvent, track: number): void {
+  const channel = status & 15
+  const event = status & 0xf0
+  if (event === 0x90 && data[0] < 128 && data[1]) {
+    table.notes.push({ tick, track, channel, pitch: data[0], velocity: data[1] })
+  } else if (event === 0xc0 && data[0] < 128) table.messages.push({ tick, track, channel, kind: 'program', data: data[0] })
+  else if (event === 0xb0 && data[0] === 0 && data[1] < 128) table.messages.push({ tick, track, channel, kind: 'bank', data: data[1] })
+  else if (status === 0xf0) table.messages.push({ tick, track, channel: 0, kind: 'sysex', data })
+  else if (kind === TRACK_NAME && !table.names[track]) table.names[track] = decodeText(data).replace(/^[\0 \t\r\n]+|[\0 \t\r\n]+$/g, '')
+  else if ((kind === TEMPO && data.length >= 3) || (kind === SIGNATURE && data.length >= 2)) table.metas.push({ tick, status, kind, data })
+}
+
+/** Notes that have a louder or equal one at their tick and pitch. */
+function doublesOf(notes: Note[]): Set<Note> {
+  const loudest = new Map<number, Note>()
+  const doubles = new Set<Note>()
+  for (const note of notes) {
+    const key = note.tick * 128 + note.pitch
+    const other = loudest.get(key)
+    const isLouder = !other || note.velocity > other.velocity
+    if (isLouder) loudest.set(key, note)
+    if (other) doubles.add(isLouder ? other : note)
+  }
+  return doubles
+}

@@ -1,0 +1,194 @@
+/** The drums of a MIDI file on the grid: `hypermeter.io.midi.read` and `pieces`. */
+
+import instruments from '../instruments.json'
+import { findSpans, roundHalfEven, type Music, type Span } from './bars'
+import type { Part, PartOptions } from './drums'
+import { loadMidi, type MidiFile } from './file'
+import { findOwnGrid, type OwnGrid } from './grid'
+import { MidiError, type MidiGroove, type MidiVoice } from './types'
+
+const MAX_STEPS = 1_000_000
+/** Of those that no voice reads. */
+const LISTED_PITCHES = 6
+/** The number before one half, in single precision. */
+const LAST_OFFSET = Math.fround(0.5 - 2 ** -25)
+
+/** As `ReadOptions` of Python. */
+export interface ReadOptions extends PartOptions {
+  /** Whether the song ends where its tempo changes, or follows it. */
+  tempoMap?: 'keep' | 'flatten'
+  /** Whether the steady shift of the playing is taken out before steps are chosen. */
+  shift?: 'find' | 'keep'
+}
+
+export interface ReadMidi extends MidiGroove {
+  bars: number
+  /** A line for each choice that was made, and for each thing that was left out. */
+  losses: string[]
+  /** What the drums can be chosen from. */
+  parts: Part[]
+  /** Whether bars are left out because of another tempo. */
+  hasTempoChanges: boolean
+  /** The grid that the drums are played on; its shift is found, also where it is not taken out. */
+  ownGrid: OwnGrid
+}
+
+/** Steps in a quarter and a bar, the metre, and bars that are read at most. */
+interface Frame { stepsPerQuarter: number; stepsPerBar: number; beats: number; unit: number; mostBars: number }
+
+/**
+ * The drums of a MIDI file, from its first bar in one metre and tempo that has any to its last hit, to the next change
+ * of metre or tempo, or to its end where that is on a bar line. Of several hits in a cell the loudest stays.
+ *
+ * @throws MidiError a file that cannot be read
+ */
+export function readMidi(
+  bytes: Uint8Array, voices: MidiVoice[], stepsPerQuarter: number, beatsPerBar: number, beatUnit: number, mostBars: number,
+  options: ReadOptions = {},
+): ReadMidi {
+  const file = loadMidi(bytes, options)
+  const stepsPerBar = Math.round((stepsPerQuarter * 4 * beatsPerBar) / beatUnit)
+  const reader = new SpanReader(file, voices, { stepsPerQuarter, stepsPerBar, beats: beatsPerBar, unit: beatUnit, mostBars })
+  return reader.readFirst(options)
+}
+
+/** A hit of the drums, in steps from the start of a span on the player's own grid. */
+interface Hit { position: number; pitch: number; velocity: number }
+
+class SpanReader {
+  private readonly ticksPerStep: number
+  private readonly columns = new Map<number, number>()
+
+  constructor(private readonly file: MidiFile, private readonly voices: MidiVoice[], private readonly frame: Frame) {
+    this.ticksPerStep = file.ticksPerQuarter / frame.stepsPerQuarter
+    voices.forEach((voice, v) => voice.pitches.forEach((pitch) => this.columns.set(pitch, v)))
+  }
+
+  /** The first span with drums, in the metre; lines tell what is left out of it, and which others are left out. */
+  readFirst({ tempoMap, shift: whetherToShift }: ReadOptions): ReadMidi {
+    const { remarks, parts } = this.file
+    const music = this.music()
+    const steps = music.lastTick / this.ticksPerStep
+    if (steps > MAX_STEPS) throw new MidiError(`a note ${roundHalfEven(steps)} steps in, expected at most ${MAX_STEPS}; shorten the file`)
+    const found = findSpans(this.file, music, tempoMap === 'flatten')
+    const spans = found.spans.filter((span) => span.start <= music.lastTick + this.ticksPerStep / 2)
+    const ownGrid = this.ownGrid(spans)
+    const shift = whetherToShift === 'keep' ? 0 : ownGrid.shift
+    const leftOut: string[] = []
+    const pieces: { span: Span; hits: Hit[]; bars: number }[] = []
+    spans.forEach((span, number) => {
+      const end = number === spans.length - 1 ? Infinity : (span.end - span.start) / this.ticksPerStep
+      const hits = this.hitsIn(span, end, shift)
+      if (!hits.length) return
+      const reason = this.reason(span, hits)
+      if (reason) leftOut.push(reason)
+      else pieces.push({ span, hits, bars: end < Infinity ? Math.ceil(roundHalfEven(end) / this.frame.stepsPerBar) : this.lastBars(span, hits) })
+    })
+    if (!pieces.length) throw new MidiError(leftOut[0], parts)
+    const [{ span, hits, bars }, ...others] = pieces
+    const { groove, losses } = this.groove(hits, bars)
+    const after = others.reduce((sum, other) => sum + other.bars, 0)
+    if (after) losses.unshift(`${after} bars after a change of tempo or metre`)
+    return {
+      ...groove, shift, tempo: span.tempo!, bars: Math.min(bars, this.frame.mostBars), losses: [...remarks, ...found.remarks, ...leftOut, ...losses],
+      parts, hasTempoChanges: spans.some(({ tempo }) => tempo !== spans[0].tempo), ownGrid,
+    }
+  }
+
+  private music(): Music {
+    let [firstTick, lastTick] = [Infinity, 0]
+    for (const { tick } of this.file.drums) [firstTick, lastTick] = [Math.min(firstTick, tick), Math.max(lastTick, tick)]
+    return { ticksPerStep: this.ticksPerStep, beats: this.frame.beats, unit: this.frame.unit, firstTick, lastTick }
+  }
+
+  /** One grid for all spans, so that no hit is between them. */
+  private ownGrid(spans: Span[]): OwnGrid {
+    const { start, tempo } = spans.find((span) => span.tempo !== null) ?? spans[0]
+    const onsets = this.file.drums.filter(({ pitch }) => this.columns.has(pitch)).map(({ tick }) => (tick - start) / this.ticksPerStep)
+    return findOwnGrid(onsets, (this.frame.stepsPerQuarter * 4) / this.frame.unit, 60 / (tempo ?? 120) / this.frame.stepsPerQuarter)
+  }
+
+  /** The hits of a span. Each belongs to its nearest step, so the span begins and ends half a step before its lines. */
+  private hitsIn(span: Span, end: number, shift: number): Hit[] {
+    const { drums } = this.file
+    const position = (number: number) => (drums[number].tick - span.start) / this.ticksPerStep - shift
+    let [first, after] = [0, drums.length] // by halves: a file may have as many spans as hits
+    while (first < after) {
+      const middle = (first + after) >> 1
+      if (position(middle) < -0.5) first = middle + 1
+      else after = middle
+    }
+    const hits: Hit[] = []
+    for (; first < drums.length && position(first) < end - 0.5; first++) {
+      hits.push({ position: position(first), pitch: drums[first].pitch, velocity: drums[first].velocity })
+    }
+    return hits
+  }
+
+  /** Why a span is left out, or nothing. */
+  private reason(span: Span, hits: Hit[]): string {
+    const { beats, unit } = this.frame
+    const at = `at bar ${span.bar} (${hits.length} hits)`
+    if (span.metre !== `${beats}/${unit}`) return `metre ${span.metre} ${at}, expected ${beats}/${unit}`
+    if (span.tempo === null) return `tempo or metre changes within the bar ${at}`
+    return hits.some(({ pitch }) => this.columns.has(pitch)) ? '' : `no drum notes that this kit reads ${at}`
+  }
+
+  /** Bars of the last span: to its last hit of the kit, or to the end of the file if that is on a bar line. */
+  private lastBars(span: Span, hits: Hit[]): number {
+    const { stepsPerBar } = this.frame
+    let last = 0
+    for (const { position, pitch } of hits) if (this.columns.has(pitch)) last = Math.max(last, position)
+    const bars = Math.floor(Math.floor(last + 0.5) / stepsPerBar) + 1
+    const length = (Math.min(this.file.end, span.end) - span.start) / this.ticksPerStep
+    const whole = roundHalfEven(length / stepsPerBar)
+    const isWhole = Math.abs(length - whole * stepsPerBar) * this.ticksPerStep < 0.75 && whole * stepsPerBar <= MAX_STEPS
+    return isWhole ? Math.max(bars, whole) : bars
+  }
+
+  /** Hits on their nearest steps; of several in a cell the loudest stays, and of equally loud ones the first. */
+  private groove(hits: Hit[], bars: number): { groove: Omit<MidiGroove, 'shift' | 'tempo'>; losses: string[] } {
+    const { stepsPerBar, mostBars } = this.frame
+    const count = this.voices.length
+    const cells = bars * stepsPerBar * count
+    const all = { hits: new Uint8Array(cells), velocity: new Float32Array(cells), offset: new Float32Array(cells) }
+    const unmapped = new Map<number, number>()
+    let dropped = 0
+    const rank = ({ velocity, position }: Hit) => velocity - 0.9 * (position - Math.floor(position + 0.5))
+    for (const { position, pitch, velocity } of hits.sort((a, b) => rank(a) - rank(b))) { // the last in a cell stays
+      const column = this.columns.get(pitch)
+      if (column === undefined) {
+        unmapped.set(pitch, (unmapped.get(pitch) ?? 0) + 1)
+        continue
+      }
+      const step = Math.floor(position + 0.5)
+      const cell = step * count + column
+      dropped += all.hits[cell]
+      all.hits[cell] = 1
+      all.velocity[cell] = velocity / 127
+      all.offset[cell] = Math.min(Math.fround(position - step), LAST_OFFSET)
+    }
+    const kept = Math.min(bars, mostBars) * stepsPerBar * count
+    const late = all.hits.subarray(kept).reduce((sum, hit) => sum + hit, 0)
+    const losses: string[] = []
+    if (unmapped.size) losses.push(describeUnmapped(unmapped, hits.length))
+    if (dropped) losses.push(`hits dropped for a louder one of the same voice and step (${dropped})`)
+    if (late) losses.push(`${late} hits after bar ${mostBars}`)
+    const [onsets, velocity, offset] = [all.hits.slice(0, kept), all.velocity.slice(0, kept), all.offset.slice(0, kept)]
+    return { groove: { hits: onsets, velocity, offset }, losses }
+  }
+}
+
+/** A line about the hits that no voice reads, of so many in all. */
+function describeUnmapped(counts: Map<number, number>, total: number): string {
+  const lost = [...counts.values()].reduce((sum, count) => sum + count, 0)
+  const names: Record<string, string> = instruments
+  const parts = [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0]).map(([pitch, count]) => (
+    `${pitch} ${names[pitch] ?? 'unknown'}: ${grouped(count)}`
+  ))
+  const more = parts.length > LISTED_PITCHES ? ` and ${parts.length - LISTED_PITCHES} pitches more` : ''
+  const share = ((100 * lost) / total).toFixed(1)
+  return `${grouped(lost)} of ${grouped(total)} (${share}%) hits have no voice in this kit (${parts.slice(0, LISTED_PITCHES).join(', ')}${more})`
+}
+
+const grouped = (count: number) => count.toLocaleString('en-US')

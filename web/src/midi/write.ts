@@ -1,0 +1,71 @@
+/** MIDI files, written as `hypermeter.write_midi` writes them. */
+
+import { roundHalfEven } from './bars'
+import type { MidiGroove, MidiVoice } from './types'
+
+export const TICKS_PER_QUARTER = 480
+const DRUM_CHANNEL = 9
+
+/**
+ * A groove as a MIDI file of format 0: drums on channel 10, tempo and metre. It ends with the last step, silent or not.
+ *
+ * @param offset with swing in it, in steps
+ */
+export function writeMidi(
+  groove: MidiGroove, voices: MidiVoice[], stepsPerQuarter: number, beatsPerBar: number, beatUnit: number,
+): Uint8Array {
+  const ticksPerStep = TICKS_PER_QUARTER / stepsPerQuarter
+  const count = voices.length
+  const events: { tick: number; order: number; bytes: number[] }[] = []
+  for (let v = 0; v < count; v++) {
+    const notes: { tick: number; velocity: number }[] = []
+    for (let step = 0; step * count < groove.hits.length; step++) {
+      const cell = step * count + v
+      if (!groove.hits[cell]) continue
+      const own = step + groove.shift
+      const low = Math.ceil((own - 0.5) * ticksPerStep)
+      const high = Math.ceil((own + 0.5) * ticksPerStep) - 1
+      const tick = Math.max(Math.min(Math.max(roundHalfEven((own + groove.offset[cell]) * ticksPerStep), low), high), 0)
+      notes.push({ tick, velocity: Math.min(Math.max(roundHalfEven(groove.velocity[cell] * 127), 1), 127) })
+    }
+    notes.forEach(({ tick, velocity }, i) => {
+      const until = i + 1 < notes.length ? notes[i + 1].tick - tick : Infinity
+      const duration = Math.max(1, Math.min(until, Math.floor(ticksPerStep / 2)))
+      events.push({ tick, order: 1, bytes: [0x90 | DRUM_CHANNEL, voices[v].write, velocity] })
+      events.push({ tick: tick + duration, order: 0, bytes: [0x80 | DRUM_CHANNEL, voices[v].write, 0] })
+    })
+  }
+  events.sort((a, b) => a.tick - b.tick || a.order - b.order)
+  const mspq = Math.round(60e6 / groove.tempo)
+  const track: number[] = [
+    0, 0xff, 0x51, 3, (mspq >> 16) & 255, (mspq >> 8) & 255, mspq & 255,
+    0, 0xff, 0x58, 4, beatsPerBar, Math.round(Math.log2(beatUnit)), 24, 8,
+    0, 0xff, 0x03, 5, ...ascii('drums'),
+  ]
+  let now = 0
+  for (const { tick, bytes } of events) {
+    track.push(...variableLength(tick - now), ...bytes)
+    now = tick
+  }
+  const end = Math.round((groove.hits.length / count) * ticksPerStep)
+  track.push(...variableLength(Math.max(end - now, 0)), 0xff, 0x2f, 0)
+  return Uint8Array.from([
+    ...ascii('MThd'), ...word(6, 4), ...word(0, 2), ...word(1, 2), ...word(TICKS_PER_QUARTER, 2),
+    ...ascii('MTrk'), ...word(track.length, 4), ...track,
+  ])
+}
+
+function ascii(text: string): number[] {
+  return Array.from(text, (letter) => letter.charCodeAt(0))
+}
+
+function word(value: number, bytes: number): number[] {
+  return Array.from({ length: bytes }, (_, i) => (value >> (8 * (bytes - 1 - i))) & 255)
+}
+
+function variableLength(value: number): number[] {
+  const bytes = [value & 127]
+  while ((value >>= 7) > 0) bytes.unshift((value & 127) | 128)
+  return bytes
+}
+
