@@ -4,6 +4,7 @@ import math
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +15,8 @@ import mido
 import numpy as np
 import pytest
 import torch
+from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
+from pythonosc.osc_message_builder import OscMessageBuilder
 
 import hypermeter
 from hypermeter import cli
@@ -22,6 +25,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.core.swing import apply_swing
+from hypermeter.io.midi.options import ReadOptions
 from hypermeter.model import Parts
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.play.compose import continue_groove
@@ -42,9 +46,11 @@ from hypermeter.share.live import (
 from hypermeter.share.live.conditions import CONTROLS, parse_control
 from hypermeter.share.live.engine import CLOCK, CONTINUE, DROP_S, LEAD_IN_S, SONG_POSITION, START, STOP
 from hypermeter.share.live.measure import Timing, percentile
-from hypermeter.share.live.ports import FileSink, listen_to_osc, open_input, open_output, port_names
+from hypermeter.share.live.osc import open_osc_server
+from hypermeter.share.live.ports import open_input, open_output, port_names
 from hypermeter.share.live.process import SamplerProcess, StateHandle
-from hypermeter.share.live.sampler import MOST_ROWS, with_row
+from hypermeter.share.live.recording import FileSink
+from hypermeter.share.live.sampler import MAX_ROWS, with_row
 
 GRID = Grid()
 KIT = load_kit("gm10")
@@ -327,6 +333,48 @@ def test_a_fill_is_planned_for_one_bar_and_then_for_none():
     assert dict(fills_at) == {0: 0, 1: 0, 2: 2, 3: 1, 4: 1, 5: 0}
 
 
+class FillSampler(Steady):
+    """Keeps the label of a fill (0 open, 1 none, 2 a fill) of each bar, as it was sampled last."""
+
+    def __init__(self):
+        self.fills = {}
+
+    def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
+        self.fills[state // 16] = int(row.labels[0, 0, KINDS.index("fill")])
+        return super().sample(state, steps, settings, row, tempo_bpm)
+
+
+@pytest.mark.parametrize("ahead", [16, 1])
+@pytest.mark.parametrize("released_s", [3.0, 3.1, 5.0, 7.5])  # at once, soon, in the fill, after it
+def test_a_pad_that_is_let_go_does_not_take_its_fill_back(released_s, ahead):
+    clock, sampler = SimulatedClock(0.005), FillSampler()
+    engine = engine_of(
+        clock, Memory(), num_bars=6, conditions=LiveConditions(LABELS, Plan.free(1)), sampler=sampler, ahead_steps=ahead
+    )
+    clock.at(3.0, lambda: engine.control("/fill", 1.0))
+    clock.at(released_s, lambda: engine.control("/fill", 0.0))
+    engine.run()
+    assert sampler.fills == ({0: 0, 1: 0, 2: 2} if ahead == 16 else {0: 0, 1: 2, 2: 1}) | {3: 1, 4: 1, 5: 1}
+
+
+def test_a_fill_that_was_not_played_is_called_off_without_a_value_and_each_press_plays_one():
+    clock, sampler = SimulatedClock(0.05), FillSampler()
+    engine = engine_of(clock, Memory(), num_bars=8, conditions=LiveConditions(LABELS, Plan.free(1)), sampler=sampler)
+    for when, *values in ((3.0, 1), (3.5,), (5.0, 1), (5.1, 0), (9.0, 1), (9.1, 0)):
+        clock.at(when, lambda values=values: engine.control("/fill", *values))
+    engine.run()
+    assert sampler.fills == {0: 0, 1: 0, 2: 0, 3: 2, 4: 1, 5: 2, 6: 1, 7: 1}
+
+
+def test_a_section_pad_that_is_let_go_leaves_its_section():
+    clock = SimulatedClock(0.05)
+    engine = engine_of(clock, Memory(), num_bars=4, conditions=LiveConditions(LABELS, Plan.free(1)))
+    clock.at(1.0, lambda: engine.control("/section/verse", 1))
+    clock.at(1.1, lambda: engine.control("/section/verse", 0))
+    engine.run()
+    assert engine.settings.section == "verse" and engine.settings.version == 1 and engine.sections == ["verse"]
+
+
 def test_a_change_of_tempo_moves_notes_that_were_sampled_before():
     sink, clock = Memory(), SimulatedClock(0.05)
     engine = engine_of(clock, sink, num_bars=3)
@@ -369,28 +417,134 @@ def test_every_control_has_a_place_in_the_settings():
         assert control == name and (set(change) <= set(vars(LiveSettings())) or name == "tempo")
 
 
-def test_osc_messages_reach_the_engine():
-    import socket
+@pytest.fixture
+def osc():
+    """A server of OSC: what it passed on, what it reported, and a function that sends it packets."""
+    got, lines = [], []
+    server = open_osc_server(
+        "127.0.0.1", 0, lambda address, *values, **options: got.append((address, *values, options)), lines.append
+    )
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
-    from pythonosc.osc_message_builder import OscMessageBuilder
-
-    got = []
-    server = listen_to_osc("127.0.0.1", 0, lambda address, *values: got.append((address, *values)))
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            for address, *values in (("/density", 0.25), ("/hypermeter/section", "verse"), ("/fill",)):
-                message = OscMessageBuilder(address)
-                for value in values:
-                    message.add_arg(value)
-                client.sendto(message.build().dgram, server.server_address)
-            client.sendto(b"no OSC at all", server.server_address)
+    def send(*packets, until=1):
+        for packet in packets:
+            client.sendto(packet, server.server_address)
         deadline = time.monotonic() + 5
-        while len(got) < 3 and time.monotonic() < deadline:
-            time.sleep(0.01)
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert got == [("/density", 0.25), ("/hypermeter/section", "verse"), ("/fill",)]
+        while len(got) < until and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return got, lines
+
+    yield send
+    client.close()
+    server.shutdown()
+    server.server_close()
+
+
+def osc_message(address, *values):
+    builder = OscMessageBuilder(address)
+    for value in values:
+        builder.add_arg(value)
+    return builder.build()
+
+
+def osc_bundle(ahead_s, *contents):
+    """A bundle that is dated so many seconds from now; `None` is at once."""
+    builder = OscBundleBuilder(IMMEDIATELY if ahead_s is None else time.time() + ahead_s)
+    for content in contents:
+        builder.add_content(content)
+    return builder.build()
+
+
+def test_osc_messages_reach_the_engine_in_their_order(osc):
+    packets = [osc_message("/density", 0.25), osc_message("/hypermeter/section", "verse"), osc_message("/fill")]
+    got, lines = osc(*(packet.dgram for packet in packets), until=3)
+    assert got == [("/density", 0.25, {}), ("/hypermeter/section", "verse", {}), ("/fill", {})] and not lines
+
+
+def test_a_bundle_that_is_dated_ahead_holds_up_nothing(osc):
+    """Of 3 s ahead, a clock that is wrong, all is taken at once; of up to a second the engine waits, not the server."""
+    later = osc_bundle(0.5, osc_message("/offbeat", 0.5), osc_bundle(None, osc_message("/swing", 0.6)))
+    dated = [osc_bundle(3, osc_message("/density", 0.5)), osc_bundle(-3, osc_message("/tempo", 90)), later]
+    started = time.monotonic()
+    got, lines = osc(*(bundle.dgram for bundle in [*dated, dated[0]]), osc_message("/fill", 1).dgram, until=6)
+    assert time.monotonic() - started < 0.4
+    assert [message[:2] for message in got if not message[-1]] == [
+        ("/density", 0.5),
+        ("/tempo", 90),
+        ("/swing", pytest.approx(0.6)),
+        ("/density", 0.5),
+        ("/fill", 1),
+    ]
+    ((address, value, options),) = [message for message in got if message[-1]]
+    assert (address, value) == ("/offbeat", 0.5) and 0.1 < options["delay_s"] <= 0.5
+    (line,) = lines  # of two bundles
+    assert "127.0.0.1: dated 3.0 s ahead, more than 1 s: taken at once" in line
+
+
+def test_what_is_no_osc_is_reported_once_and_holds_up_nothing(osc):
+    broken = b"/density\0\0\0\0,\xb3\0\0"  # python-osc raises an error of its own, none of Python's, at no text
+    got, lines = osc(b"no OSC at all", b"", broken, b"#bundle\0\0\0", osc_message("/fill", 1).dgram)
+    assert got == [("/fill", 1, {})] and len(lines) == 1 and "no OSC" in lines[0]
+
+
+def test_a_control_that_is_dated_ahead_waits_in_the_engine_and_others_do_not():
+    clock, order = SimulatedClock(0.01), []
+    engine = engine_of(clock, Memory(), num_bars=4, report=order.append)
+    for delay_s, name in ((0.5, "/late"), (0.0, "/first"), (0.5, "/later"), (0.2, "/second")):
+        clock.at(1.0, lambda delay_s=delay_s, name=name: engine.control(name, delay_s=delay_s))
+    clock.at(1.1, lambda: order.append("1.1"))
+    clock.at(1.4, lambda: order.append("1.4"))
+    clock.at(1.5000001, lambda: order.append("1.5"))
+    engine.run()
+    assert [line.split(":")[0].removeprefix("OSC ") for line in order] == [
+        "/first",
+        "1.1",
+        "/second",
+        "1.4",
+        "/late",
+        "/later",
+        "1.5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "values", "change"),
+    [
+        ("/fill", (1,), {"fill": True}),
+        ("/fill", (0.2,), {"fill": True}),  # how hard a pad was hit
+        ("/fill", (127,), {"fill": True}),
+        ("/fill", (True,), {"fill": True}),
+        ("/fill", (0.0,), {"fill": False}),
+        ("/fill", (), {"fill": None}),
+        ("/section/verse", (1,), {"section": "verse"}),
+        ("/hypermeter/section/rock+bridge", (), {"section": "rock+bridge"}),
+        ("/style/funk", (0.7,), {"style": "funk"}),
+        ("/style/funk", (0,), {}),
+        ("/bias/ride", (-3,), {"bias": {"ride": -3.0}}),
+        ("/bias", ("ride", -3), {"bias": {"ride": -3.0}}),
+        ("/bias/ride", (0,), {"bias": {"ride": 0.0}}),  # a fader, whose 0 is a value
+    ],
+)
+def test_pads_and_faders_that_send_a_number_alone_reach_every_control(address, values, change):
+    assert parse_control(address, values)[1] == change
+
+
+@pytest.mark.parametrize(
+    ("address", "values", "words"),
+    [
+        ("/fill", (-1,), "1 for a fill"),
+        ("/fill", (math.nan,), "1 for a fill"),
+        ("/fill", ("yes",), "1 for a fill"),
+        ("/density/high", (1,), "no such control"),
+        ("/section/verse", ("loud",), "expected a label"),
+        ("/section/verse", (1, 2), "expected a label"),
+        ("/bias/ride", (), "expected a voice and a number"),
+        ("/bias", (), "expected a voice and a number"),
+    ],
+)
+def test_controls_that_are_no_such_thing_are_refused(address, values, words):
+    with pytest.raises(HypermeterError, match=words):
+        parse_control(address, values)
 
 
 # ---------------------------------------------------------------------- conditions: a plan that grows row by row
@@ -423,7 +577,7 @@ def test_only_a_beginning_from_silence_is_planned_as_no_fill(player):
     rows = [begun.row(bar, LiveSettings(), (), None, 90.0) for bar in range(4)]
     assert [row.labels[0, 0, fill] for row in rows] == [1, 1, 0, 0]  # what stays after the script is open
     assert {row.labels[0, 0, KINDS.index("style")] for row in rows} == {2} and begun.has_conditions
-    after = LiveConditions.of(player, PlanOptions(sections=["verse", None, "fill"]), 3, 90.0, heard_bars=5)
+    after = LiveConditions.of(player, PlanOptions(sections=["verse", None, "fill"]), 3, 90.0, primer_bars=5)
     rows = [after.row(bar, LiveSettings(), (), None, 90.0) for bar in range(5)]
     assert [row.labels[0, 0, fill] for row in rows] == [1, 1, 2, 2, 2]  # as was wished
     assert (
@@ -588,9 +742,9 @@ def test_the_number_of_rows_that_are_kept_is_bounded(player):
     row, rows = make_plan(LABELS, 1, style="rock"), None
     for _ in range(200):
         rows = with_row(rows, row, is_new_bar=True)
-    assert rows.num_bars == MOST_ROWS
+    assert rows.num_bars == MAX_ROWS
     whole = player.network.embed(row.then(*[row] * 199))[:, 199]
-    assert np.allclose(player.network.embed(rows)[:, MOST_ROWS - 1], whole, atol=1e-6)
+    assert np.allclose(player.network.embed(rows)[:, MAX_ROWS - 1], whole, atol=1e-6)
 
 
 def test_within_a_bar_a_new_row_replaces_its_row():
@@ -841,6 +995,134 @@ def test_a_song_position_within_a_bar_waits_for_the_next():
     assert sink.times(36)[0] == pytest.approx(1.01 + 12 * 6 * tick_s, abs=0.02)  # step 32
 
 
+TICK_S = 60 / 120 / 24
+
+
+def send_at(clock, engine, when, *messages):
+    for message in messages:
+        clock.at(when, lambda message=message: engine.receive(message))
+
+
+def song_position(bar):
+    return (SONG_POSITION, bar * 16 % 128, bar * 16 // 128)
+
+
+@pytest.mark.parametrize("cost_s", [0.06, 0.5])  # of a part
+@pytest.mark.parametrize("ahead", [16, 1])
+@pytest.mark.parametrize("bar", [1, 2, 40])
+def test_song_position_and_continue_at_once_keep_the_downbeat(bar, ahead, cost_s):
+    sink, clock = Memory(), SimulatedClock(cost_s * ahead / 16)
+    engine = follower(clock, sink, num_bars=bar + 2, ahead_steps=ahead)
+    send_at(clock, engine, 5.0, song_position(bar), (CONTINUE,))
+    send_ticks(clock, engine, 5.001, 96 * 2 + 30, TICK_S)
+    timing = engine.run()
+    assert sink.times(36) == pytest.approx([5.001 + 0.5 * beat for beat in range(8)], abs=0.01)
+    assert len(sink.times(42)) == 32 and timing.dropped == 0
+
+
+@pytest.mark.parametrize("ahead", [16, 1])
+@pytest.mark.parametrize(
+    "messages", [[song_position(1)], [song_position(1), (CONTINUE,)], [(STOP,), song_position(1), (CONTINUE,)]]
+)
+def test_a_loop_of_the_master_keeps_every_downbeat(messages, ahead):
+    """Two bars of three again and again, from bar 2; some masters stop for the jump, others tell the position alone."""
+    sink, clock = Memory(), SimulatedClock(0.06 * ahead / 16)
+    engine = follower(clock, sink, ahead_steps=ahead)
+    send_at(clock, engine, 1.0, (START,))
+    send_ticks(clock, engine, 1.01, 96 * 9, TICK_S)
+    for turn in range(3):
+        send_at(clock, engine, 1.009 + (3 + 2 * turn) * 96 * TICK_S, *messages)
+    clock.at(1.01 + 9 * 96 * TICK_S - 0.06, engine.end)
+    timing = engine.run()
+    assert sink.times(36) == pytest.approx([1.01 + 0.5 * beat for beat in range(36)], abs=0.01)
+    assert len(sink.times(42)) == 36 * 4 and timing.dropped == 0 and timing.bars == 9
+
+
+def test_where_there_is_time_a_jump_plays_under_the_plan_of_its_bar_and_otherwise_the_bar_that_was_ready():
+    velocities = {}
+    for wait_s in (0.0, 0.2):
+        sink, clock = Memory(), SimulatedClock(0.06)
+        conditions = LiveConditions(LABELS, make_plan(LABELS, 20, density=[0.0, 0.95]))
+
+        class Planned(Steady):
+            def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
+                density = float(row.numbers[0, 0, 1])  # b / 20 in bar b of the song
+                return super().sample(state, steps, replace(settings, density=density), row, tempo_bpm)
+
+        engine = follower(clock, sink, num_bars=12, sampler=Planned(), conditions=conditions)
+        send_at(clock, engine, 5.0, song_position(10))
+        send_at(clock, engine, 5.0 + wait_s, (CONTINUE,))
+        send_ticks(clock, engine, 5.001 + wait_s, 96 * 2 + 30, TICK_S)
+        engine.run()
+        velocities[wait_s] = [velocity for _, pitch, velocity in sink.notes if pitch == 36]
+    assert velocities == {0.0: [1] * 4 + [70] * 4, 0.2: [64] * 4 + [70] * 4}
+
+
+@pytest.mark.parametrize("messages", [[(STOP,), (START,)], [(START,)], [(STOP,), song_position(0), (CONTINUE,)]])
+def test_start_at_once_keeps_the_downbeat(messages):
+    sink, clock = Memory(), SimulatedClock(0.5)
+    engine = follower(clock, sink, num_bars=4)
+    send_at(clock, engine, 1.0, (START,))
+    send_ticks(clock, engine, 1.01, 300, TICK_S)
+    again = 1.01 + 300 * TICK_S
+    send_at(clock, engine, again - 0.001, *messages)
+    send_ticks(clock, engine, again, 4 * 96 + 30, TICK_S)
+    timing = engine.run()
+    after = [when for when in sink.times(36) if when >= again]
+    assert after == pytest.approx([again + 0.5 * beat for beat in range(16)], abs=0.01) and timing.dropped == 0
+
+
+def test_a_position_just_behind_plays_its_hits_again_and_one_just_ahead_leaves_out_what_is_before_it():
+    for ticks, position, expected in ((195, 32, 8), (188, 32, 8)):  # at step 32.5, and at 31.3
+        sink, clock = Memory(), SimulatedClock(0.06)
+        engine = follower(clock, sink, num_bars=4)
+        send_at(clock, engine, 1.0, (START,))
+        send_ticks(clock, engine, 1.01, ticks, TICK_S)
+        send_at(clock, engine, 6.0, (STOP,))
+        send_at(clock, engine, 7.0, (SONG_POSITION, position, 0), (CONTINUE,))
+        send_ticks(clock, engine, 7.001, 2 * 96 + 30, TICK_S)
+        engine.run()
+        kicks, hats = ([when for when in sink.times(pitch) if when > 7] for pitch in (36, 42))
+        assert kicks == pytest.approx([7.001 + 0.5 * beat for beat in range(expected)], abs=0.01)
+        assert len(hats) == 32 and min(np.diff(hats)) > 0.02  # none of those before it in a lump with the first
+
+
+def test_continue_while_it_plays_and_positions_without_a_clock_do_no_harm():
+    sink, clock = Memory(), SimulatedClock(0.06)
+    engine = follower(clock, sink, num_bars=3)
+    send_at(clock, engine, 0.5, song_position(7), song_position(3), song_position(0))
+    send_at(clock, engine, 1.0, (START,))
+    send_ticks(clock, engine, 1.01, 3 * 96 + 30, TICK_S)
+    for number in range(40):
+        send_at(clock, engine, 1.02 + 0.1 * number, (CONTINUE,))
+    timing = engine.run()
+    errors = np.array(sink.times(42)) - expected_hats(48, 6 * TICK_S, 1.01)
+    assert np.abs(errors[6:]).max() < 1e-6 and timing.dropped == 0
+
+
+def test_a_fill_that_is_left_by_a_jump_does_not_stand_in_for_another_bar():
+    class Counted(FillSampler):
+        """Every fill is a bar of kicks alone."""
+
+        def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
+            part, after = super().sample(state, steps, settings, row, tempo_bpm)
+            if self.fills[state // 16] == 2:
+                part.hits[:, 2] = 0
+            return part, after
+
+    sink, clock = Memory(), SimulatedClock(0.06)
+    engine = follower(clock, sink, sampler=Counted(), conditions=LiveConditions(LABELS, Plan.free(1)))
+    send_at(clock, engine, 1.0, (START,))
+    send_ticks(clock, engine, 1.01, 96 * 4, TICK_S)
+    clock.at(1.5, lambda: engine.control("/fill", 1))
+    jump = 1.009 + (96 + 48) * TICK_S  # in the middle of the fill
+    send_at(clock, engine, jump, song_position(8))
+    clock.at(1.01 + 96 * 4 * TICK_S - 0.01, engine.end)
+    engine.run()
+    hats = np.array(sink.times(42))
+    assert not ((hats > 3.0) & (hats < jump)).any() and ((hats > jump) & (hats < jump + 1.94)).sum() == 16
+
+
 def test_a_master_that_falls_silent_stops_the_music():
     sink, clock = Memory(), SimulatedClock(0.05)
     engine = follower(clock, sink)
@@ -997,7 +1279,7 @@ def test_a_file_holds_what_was_sent_at_its_time(tmp_path):
     sink = FileSink(tmp_path / "out.mid", GRID, tempo)
     engine_of(SimulatedClock(0.01), sink, tempo, num_bars=2).run()
     sink.close()
-    groove = hypermeter.read_midi(tmp_path / "out.mid")
+    groove = hypermeter.read_midi(tmp_path / "out.mid", options=ReadOptions(shift="keep"))
     assert groove.hits.shape == (32, 10) and groove.hits[:, 2].all() and groove.hits[::4, 0].all()
     assert groove.offset[1::2, 2] == pytest.approx(0.4, abs=0.01) and groove.tempo_bpm == 120
     assert groove.velocity[0, 2] == pytest.approx(64 / 127)
@@ -1169,17 +1451,30 @@ def test_the_command_plays_into_a_file_in_simulated_time(capsys, tmp_path):
     assert cli.main(["play", str(out), *arguments]) == 0
     printed = capsys.readouterr().out
     assert "notes in 4 bars" in printed and "0 left out" in printed and "latency of notes" in printed
-    groove = hypermeter.read_midi(out)
+    groove = hypermeter.read_midi(out, options=ReadOptions(shift="keep"))
     written = continue_groove(load_player("groove"), None, 4, SamplingOptions(seed=4), plan=PlanOptions(style="funk"))
     assert np.array_equal(groove.hits, written.hits) and written.hits.sum() > 20
     assert np.abs(groove.velocity - written.velocity).max() < 1 / 127
     assert np.abs(groove.offset - written.offset).max() < 1 / 120  # ticks of a step
 
 
+def test_every_note_of_a_file_is_on_the_channel_of_the_options(tmp_path, capsys):
+    ten, three = tmp_path / "ten.mid", tmp_path / "three.mid"
+    for out, options in ((ten, []), (three, ["--channel", "3"])):
+        assert cli.main(["play", str(out), "--bars", "2", "--simulate", "--seed", "4", *options]) == 0
+    notes = {}
+    for out in (ten, three):
+        (track,) = mido.MidiFile(out).tracks
+        messages = [message for message in track if not message.is_meta]
+        notes[out] = [(message.type, message.time, message.note, message.velocity) for message in messages]
+        assert {message.channel for message in messages} == {2 if out == three else 9} and len(messages) > 20
+    assert notes[ten] == notes[three]
+
+
 def test_a_start_that_fails_leaves_the_file_that_is_there(capsys, tmp_path):
     out = tmp_path / "take.mid"
     out.write_bytes(b"the best take")
-    assert "cannot listen there" in refused(capsys, out, "--bars", 1, "--simulate", "--osc", 99999)
+    assert "cannot be opened" in refused(capsys, out, "--bars", 1, "--simulate", "--osc", 99999)
     assert out.read_bytes() == b"the best take"
 
 

@@ -72,9 +72,11 @@ def play_command(
     from hypermeter.io.midi import MIDI_SUFFIXES
     from hypermeter.play.loading import kit_of, load_player
     from hypermeter.share.live import Engine, LiveConditions, LiveSettings, RealClock, Sampler, SimulatedClock
-    from hypermeter.share.live.ports import FileSink, listen_to_osc, listing, open_input, open_output
+    from hypermeter.share.live.osc import open_osc_server
+    from hypermeter.share.live.ports import listing, open_input, open_output
     from hypermeter.share.live.position import FollowedTempo, OwnTempo
     from hypermeter.share.live.process import SamplerProcess
+    from hypermeter.share.live.recording import FileSink
 
     if list_ports:
         print(listing("output"), listing("input"), sep="\n")
@@ -129,7 +131,7 @@ def play_command(
         if follow:
             opened.callback(open_input(follow, engine.receive).close)
         if osc is not None:
-            server = listen_to_osc(host or "127.0.0.1", int(osc_port), engine.control)
+            server = open_osc_server(host or "127.0.0.1", int(osc_port), engine.control, engine.report)
             opened.callback(server.server_close)
             opened.callback(server.shutdown)
             print(f"OSC on {host or '127.0.0.1'}:{server.server_address[1]}", file=sys.stderr)

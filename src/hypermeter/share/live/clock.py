@@ -7,6 +7,7 @@ import heapq
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -14,6 +15,32 @@ from typing import Any
 
 WAKE_EARLY_S = 0.0005
 """Time before the end of a wait at which the condition wakes: it may wake as much too late, a short sleep does not."""
+
+
+class DueActions:
+    """Actions of one thread, each with its time, which any thread adds."""
+
+    def __init__(self) -> None:
+        self._inbox: deque[tuple[float, Callable[[float], None]]] = deque()
+        self._heap: list[tuple[float, int, Callable[[float], None]]] = []  # by time, and at one time by arrival
+        self._arrivals = count()
+
+    @property
+    def next_time(self) -> float:
+        """Time of the next action that `call` kept back; infinity if there is none."""
+        return self._heap[0][0] if self._heap else math.inf
+
+    def add(self, when: float, action: Callable[[float], None]) -> None:
+        """Let `action` be called at that time, or as soon as possible after it. May be called from any thread."""
+        self._inbox.append((when, action))
+
+    def call(self, now: float) -> None:
+        """Call the actions whose time has come, in the order of their times, with the time it is now."""
+        while self._inbox:
+            when, action = self._inbox.popleft()
+            heapq.heappush(self._heap, (when, next(self._arrivals), action))
+        while self._heap and self._heap[0][0] <= now:
+            heapq.heappop(self._heap)[2](now)
 
 
 class RealClock:

@@ -1,4 +1,4 @@
-"""What a running model plays under: settings that change while it plays, and the row of the plan that they make."""
+"""Settings of a model that change while it plays, and the row of the plan that they make."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -85,7 +85,7 @@ class LiveConditions:
 
     @classmethod
     def of(
-        cls, player: Player, options: PlanOptions, bars: int, tempo_bpm: float, heard_bars: int = 0
+        cls, player: Player, options: PlanOptions, bars: int, tempo_bpm: float, primer_bars: int = 0
     ) -> "LiveConditions":
         """Return the conditions of plan options, with the same rows as `plan_bars`.
 
@@ -94,19 +94,19 @@ class LiveConditions:
             options: of the first bars; those of the last stay after it.
             bars: number of these bars.
             tempo_bpm: quarter notes a minute.
-            heard_bars: number of bars of the primer.
+            primer_bars: number of bars of the primer.
 
         Raises:
             HypermeterError: as `plan_bars`.
         """
         rows = partial(plan_bars, player.labels, options, bars, grid=player.grid, tempo_bpm=tempo_bpm, name=player.name)
-        plan, later = rows(earlier_bars=heard_bars), rows(earlier_bars=1)
+        plan, later = rows(earlier_bars=primer_bars), rows(earlier_bars=1)
         if plan is None or later is None:
             return cls(player.labels, Plan.free(0))
         sections = options.sections or ""
         text = sections if isinstance(sections, str) else " ".join(filter(None, sections))
         # The row that stays lacks what only a beginning from silence has.
-        script = plan.bars(heard_bars, bars).then(later.bars(bars, 1))
+        script = plan.bars(primer_bars, bars).then(later.bars(bars, 1))
         return cls(player.labels, script, text, has_conditions=bool(options.names))
 
     def guided(self, settings: LiveSettings) -> LiveSettings:
@@ -148,7 +148,7 @@ class LiveConditions:
         return row
 
     def check(self, settings: LiveSettings, sections: Sequence[str]) -> None:
-        """Raise `HypermeterError` if the model cannot play under these settings."""
+        """Raise `HypermeterError` if the model cannot play with these settings."""
         if self.labels is None and settings.conditions:
             raise HypermeterError(f"{settings.conditions[0]}: the model was trained without labels and takes no plan")
         self.row(0, settings, sections, settings.fill, 120.0)
@@ -176,9 +176,9 @@ def _label(value: Any) -> str:
 
 
 def _fill(value: Any) -> bool:
-    if value not in (0, 1):
+    if not isinstance(value, int | float) or not 0 <= value < math.inf:  # a pad may send how hard it was hit
         raise ValueError
-    return bool(value)
+    return value > 0
 
 
 def _bias(voice: Any, value: Any) -> dict[str, float]:
@@ -191,7 +191,7 @@ _KINDS: dict[str, tuple[Callable[..., Any], str]] = {
     "bias": (_bias, f"a voice and a number {BOUNDS['bias']}"),
     "section": (_label, "a label"),
     "style": (_label, "a style"),
-    "fill": (_fill, "1 for a fill in the next bar, 0 for none"),
+    "fill": (_fill, "1 for a fill in the next bar, or 0 for none"),
     **{name: (_number, f"a number {bound}") for name, bound in BOUNDS.items() if not bound.is_whole and name != "bias"},
 }
 """Setting -> converter of its OSC values, and what is expected of them."""
@@ -203,16 +203,29 @@ CONTROLS = {
 """Control -> the setting that it changes."""
 
 
+IN_ADDRESS = ("section", "style", "bias")
+"""Controls whose label or voice may stand in the address, for senders whose pads and faders send a number alone."""
+
+
 def parse_control(address: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
-    """Return the control's name and the changed settings of an OSC message: `/density .2`, `/hypermeter/density .2`.
+    """Return the control's name and the settings that an OSC message changes.
+
+    Addresses may begin with `/hypermeter`. `/section/verse 1` is `/section verse`, and `/bias/ride -3` is
+    `/bias ride -3`; `/section/verse 0`, the release of a pad, changes nothing.
 
     Raises:
         HypermeterError: no such control, or values of another kind. `LiveSettings` checks bounds.
     """
-    control = address.strip("/").removeprefix("hypermeter/")
-    if control not in CONTROLS:
+    control, _, detail = address.strip("/").removeprefix("hypermeter/").partition("/")
+    if control not in CONTROLS or (detail and control not in IN_ADDRESS):
         raise HypermeterError(f"OSC {address}: no such control; expected one of {', '.join(CONTROLS)}")
     name = CONTROLS[control]
+    if detail and name != "bias":
+        if len(values) == 1 and values[0] == 0:
+            return control, {}
+        values = values[1:] if len(values) == 1 and isinstance(values[0], int | float) else values
+    if detail:
+        values = (detail, *values)
     if not values and name in CONDITIONS:
         return control, {name: None}
     convert, expected = _KINDS[name]

@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,15 +17,16 @@ import numpy as np
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
-from hypermeter.core.swing import apply_swing
 from hypermeter.play.request import check
-from hypermeter.share.live.clock import Clock
+from hypermeter.share.live.clock import Clock, DueActions
 from hypermeter.share.live.conditions import LiveConditions, LiveSettings, parse_control
 from hypermeter.share.live.measure import Timing
-from hypermeter.share.live.parts import Note, SampledPassage, SamplingJob
+from hypermeter.share.live.output import NoteOutput, Sink
+from hypermeter.share.live.parts import OneFill, SampledPassage, SamplingJob, notes_of
 from hypermeter.share.live.position import TICKS_PER_QUARTER, TICKS_PER_SONG_POSITION, FollowedTempo, OwnTempo
+from hypermeter.share.live.sequence import PartSequence
 
-EARLIEST = 0.5
+MAX_EARLY_STEPS = 0.5
 """Steps by which a hit may sound before its step."""
 
 NOTE_STEPS = 0.5
@@ -42,23 +44,10 @@ SAFETY = 1.5
 ROUNDING = 1e-6
 """Steps by which a position may fall short of the step that was waited for."""
 
-KEPT_STATES = 4
-"""Number of bar lines whose states are kept."""
-
-NO_BAR = -1
-"""Bar of a fill that was played before a jump."""
-
-SHOWN = ("temperature", "section", "style", "fill", "density", "offbeat")
+STATUS_SETTINGS = ("temperature", "section", "style", "fill", "density", "offbeat")
 """Settings that the status shows."""
 
 CLOCK, START, CONTINUE, STOP, SONG_POSITION = 0xF8, 0xFA, 0xFB, 0xFC, 0xF2
-ALL_NOTES_OFF = 123
-
-
-class Sink(Protocol):
-    """Takes MIDI messages, as bytes."""
-
-    def send(self, message: tuple[int, ...], when: float) -> None: ...
 
 
 class PassageSampler(Protocol):
@@ -113,19 +102,16 @@ class Engine:
             raise HypermeterError(f"play: parts of {self.ahead_steps} steps in bars of {self.grid.steps_per_bar}")
         self.timing = Timing()
         self.sections: list[str] = []
-        self._inbox: deque[Callable[[float], None]] = deque()
-        self._parts: list[SampledPassage] = []
-        self._opening: list[SampledPassage] = []
-        self._states: dict[int, Any] = {0: self.first}
-        self._next, self._state = 0, self.first  # the step to sample next, and the state before it
-        self._from = 0  # first step of the song, or the step of the last jump
+        self._due = DueActions()
+        self._sequence = PartSequence(self.first, self.grid.steps_per_bar, self.ahead_steps)
+        self._output = NoteOutput(self.sink, self.channel)
         self._job: SamplingJob | None = None
-        self._sounding: dict[int, float] = {}
         self._next_tick = 0
         self._changed_at: dict[int, float] = {}
-        self._fill_bar: int | None = None
+        self._fill = OneFill()
         self._costs_s: deque[float] = deque(maxlen=32)  # per step, of the last parts
         self._bar = -1
+        self._stopped_s = -math.inf  # when the clock that is followed stopped
         self.begun_s: float | None = None
         """Time of the first beat; `None` before it, and where a MIDI clock is followed."""
         self._is_ended = False
@@ -136,12 +122,15 @@ class Engine:
     def receive(self, message: Sequence[int]) -> None:
         """Take a MIDI message; clock, start, continue, stop and song position have an effect."""
         when = self.clock.now()
-        self._inbox.append(lambda now: self._receive(tuple(message), when))
-        self.clock.wake()
+        self._post(when, lambda now: self._receive(tuple(message), when))
 
-    def control(self, address: str, *values: Any) -> None:
-        """Take an OSC message, see `CONTROLS`."""
-        self._inbox.append(lambda now: self._change(address, values, now))
+    def control(self, address: str, *values: Any, delay_s: float = 0.0) -> None:
+        """Take an OSC message, see `CONTROLS`, which has its effect so many seconds from now."""
+        self._post(self.clock.now() + delay_s, partial(self._change, address, values))
+
+    def _post(self, when: float, action: Callable[[float], None]) -> None:
+        """Call `action` with the time, on the thread of the player, at `when` or as soon as possible after it."""
+        self._due.add(when, action)
         self.clock.wake()
 
     def end(self) -> None:
@@ -151,7 +140,7 @@ class Engine:
 
     def status(self) -> str:
         """Return a line of bar, tempo, settings and jitter, while it plays."""
-        settings = {name: getattr(self.settings, name) for name in SHOWN}
+        settings = {name: getattr(self.settings, name) for name in STATUS_SETTINGS}
         shown = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
         late = self.timing.lateness[-1000:]
         jitter = f", jitter {1e3 * float(np.std(late)):.2f} ms" if late else ""
@@ -165,8 +154,7 @@ class Engine:
         try:
             while not self._is_ended:
                 now = self.clock.now()
-                while self._inbox:
-                    self._inbox.popleft()(now)
+                self._due.call(now)
                 self._send(now)
                 self._request(now)
                 if self._is_over(now):
@@ -174,26 +162,30 @@ class Engine:
                 self.clock.wait(self._next_time(now))
         finally:
             try:
-                self._silence(self.clock.now(), is_end=True)
+                now = self.clock.now()
+                self._output.close(now)
+                if self.sends_clock:
+                    self.sink.send((STOP,), now)
             finally:
                 self.clock.close()
         return self.timing
 
     def _is_over(self, now: float) -> bool:
-        all_sent = not self._sounding and all(part.sent == len(part.notes) for part in self._parts)
-        has_sampled_all = self._next >= self._last_step
+        all_sent = not self._output.ends and all(part.is_sent for part in self._sequence.parts)
+        has_sampled_all = self._sequence.next_step >= self._last_step
         return has_sampled_all and all_sent and self.tempo.position(now) >= self._last_step - ROUNDING
 
     def _next_time(self, now: float) -> float:
         """Return the time of the next event, as far as it is known."""
-        times = list(self._sounding.values())
-        times += [self.tempo.time_of(part.notes[part.sent].at) for part in self._parts if part.sent < len(part.notes)]
+        next_step, parts = self._sequence.next_step, self._sequence.parts
+        times = [*self._output.ends.values(), self._due.next_time]
+        times += [self.tempo.time_of(part.notes[part.sent].at) for part in parts if not part.is_sent]
         times.append(self.tempo.time_of((self._bar + 1) * self.grid.steps_per_bar))
         if self.sends_clock and self.tempo.is_running:
             times.append(self._tick_time())
-        if self._job is None and self._next < self._last_step:
-            times.append(self.tempo.time_of(self._next - self.ahead_steps))
-        if self._next >= self._last_step:
+        if self._job is None and next_step < self._last_step:
+            times.append(self.tempo.time_of(next_step - self.ahead_steps))
+        if next_step >= self._last_step:
             times.append(self.tempo.time_of(self._last_step))
         return min((when for when in times if when > now), default=math.inf)
 
@@ -208,52 +200,48 @@ class Engine:
             self._restart(when)
             self.tempo.start()
         elif message[0] == CONTINUE:
-            self.tempo.go_on()
+            self.tempo.resume()
         elif message[0] == STOP:
             self.tempo.stop()
-            self._silence(when)
+            self._stopped_s = when
+            self._output.silence(when)
         elif message[0] == SONG_POSITION and len(message) == 3:
             ticks = (message[1] + 128 * message[2]) * TICKS_PER_SONG_POSITION
             self._jump(ticks * self.tempo.steps_per_tick, when)
 
     def _restart(self, when: float) -> None:
-        """Go to the beginning, whose first parts were kept."""
-        if self._bar < 0 and not any(part.sent for part in self._parts) and self._from == 0:
+        """Go to the beginning."""
+        sequence = self._sequence
+        if self._bar < 0 and not any(part.sent for part in sequence.parts) and sequence.first_step == 0:
             return
-        self._silence(when)
-        self._discard()
-        self._from, self._parts = 0, [part.unsent() for part in self._opening]
-        self._next, self._state = (self._parts[-1].end, self._parts[-1].after) if self._parts else (0, self.first)
-        size = self.grid.steps_per_bar
-        self._states = {0: self.first} | {part.start: part.before for part in self._parts if part.start % size == 0}
-        self._fill_bar = None
-        self._bar = -1
+        self._leave(when)
+        sequence.restart()
+        self._fill, self._bar = OneFill(), -1
 
     def _jump(self, step: float, when: float) -> None:
         """Go to another step: the state stays that before the current bar, and the next whole bar sounds."""
         assert isinstance(self.tempo, FollowedTempo)
         here = self.tempo.next_step
+        is_seamless = self.tempo.is_running or when - self._stopped_s < self.tempo.step_s
         self.tempo.jump(step)
         if step == 0:
             self._restart(when)
             return
         if abs(step - here) <= 1:  # sequencers send that near the step where they stopped
+            if not is_seamless:
+                self._sequence.rewind(step)
             return
+        self._leave(when)
         size = self.grid.steps_per_bar
-        line = math.floor(here / size) * size
-        earlier = [start for start in self._states if start <= line]
-        state = self._states[max(earlier, default=min(self._states))]
-        self._silence(when)
-        self._discard()
-        if self._fill_bar is not None:  # a fill that was sampled and did not sound is due again
-            self._fill_bar = None if self._fill_bar > self._bar else NO_BAR
-        target = math.ceil(step / size) * size
-        self._from = self._next = target
-        self._state, self._states, self._bar = state, {target: state}, target // size - 1
+        bar, bar_left = math.ceil(step / size), math.floor(here / size)
+        has_filled = self._fill.bar == bar_left <= self._bar
+        self._sequence.jump(here, bar * size, has_filled, is_seamless)
+        self._fill.jump(self._bar, bar if any(part.is_fill for part in self._sequence.parts) else None)
+        self._bar = bar - 1
 
-    def _discard(self) -> None:
-        """Drop what was sampled, and what is being sampled, for another position."""
-        self._parts = []
+    def _leave(self, when: float) -> None:
+        """End the notes of a position that is left, and drop what is being sampled for it."""
+        self._output.silence(when)
         if self._job is not None:
             self._job.is_wanted = False
 
@@ -266,6 +254,8 @@ class Engine:
                 check("tempo_bpm", change["tempo_bpm"])
                 self.tempo.change_tempo(change["tempo_bpm"], now)
                 return
+            if not change or (change.get("fill") is False and self.settings.fill):
+                return  # a pad was let go: what it began stays, a fill is played once and then none
             settings = self.settings.change(**change)
             settings.check_voices(self.kit)
             self.conditions.check(settings, self.sections)
@@ -275,7 +265,7 @@ class Engine:
         if name == "section" and settings.section is not None and settings.section not in self.sections:
             self.sections.append(settings.section)
         if name == "fill":
-            self._fill_bar = None
+            self._fill = OneFill()
         self.settings = settings
         self._changed_at[settings.version] = now
 
@@ -285,31 +275,33 @@ class Engine:
         """Give the worker the part to sample next, or again."""
         if self._job is not None:
             return
-        outdated = next((part for part in self._parts if self._can_sample_again(part, now)), None)
-        reach = max(self.tempo.position(now), self._from)
-        if self._next < self._last_step and reach >= self._next - self.ahead_steps - ROUNDING:
-            self._sample(self._next, self._state, is_again=False)
-        elif outdated is not None:
+        sequence = self._sequence
+        outdated = next((part for part in sequence.parts if self._can_sample_again(part, now)), None)
+        reach = max(self.tempo.position(now), sequence.first_step)
+        is_next_due = sequence.next_step < self._last_step and reach >= sequence.next_step - self.ahead_steps - ROUNDING
+        if outdated is not None and (outdated.is_stand_in or not is_next_due):
             self._sample(outdated.start, outdated.before, is_again=True)
+        elif is_next_due:
+            self._sample(sequence.next_step, sequence.state, is_again=False)
 
     def _can_sample_again(self, part: SampledPassage, now: float) -> bool:
-        """Return whether the part was sampled under older settings, and there is time to sample it again."""
-        if part.settings.version == self.settings.version or part.sent or self._has_begun(part.start, now):
+        """Return whether the part was sampled for other settings or another position, and there is time to do it
+        again."""
+        is_current = part.settings.version == self.settings.version and not part.is_stand_in
+        if is_current or part.sent or self._has_begun(part.start, now):
             return False
-        return self.tempo.time_of(part.start - EARLIEST) - now > SAFETY * max(self._costs_s) * part.steps
+        return self.tempo.time_of(part.start - MAX_EARLY_STEPS) - now > SAFETY * max(self._costs_s) * part.steps
 
     def _has_begun(self, start: int, now: float) -> bool:
         """Return whether a part with that start could have sounded; `time_of` cannot tell while a clock is stopped."""
         position = self.tempo.position(now)
         if position == -math.inf and isinstance(self.tempo, FollowedTempo):
             return start < self.tempo.next_step
-        return start - EARLIEST < position
+        return start - MAX_EARLY_STEPS < position
 
     def _sample(self, start: int, state: Any, is_again: bool) -> None:
         bar = start // self.grid.steps_per_bar
-        is_fill = self.settings.fill
-        if is_fill and self._fill_bar is not None:
-            is_fill = bar == self._fill_bar  # once
+        is_fill = self._fill.is_in(bar) if self.settings.fill else self.settings.fill
         tempo_bpm = self.tempo.tempo_bpm
         if self.tempo.is_followed:
             tempo_bpm = round(tempo_bpm, 1)  # the jitter of the ticks must not reach the model
@@ -322,7 +314,7 @@ class Engine:
             return self.sampler.sample(state, job.steps, self.conditions.guided(settings), row, tempo_bpm)
 
         def done(result: Any, error: BaseException | None, took_s: float) -> None:
-            self._inbox.append(lambda now: self._take(job, result, error, took_s, now))
+            self._post(self.clock.now(), lambda now: self._take(job, result, error, took_s, now))
 
         self.clock.work(work, done)
 
@@ -335,47 +327,31 @@ class Engine:
         self._costs_s.append(took_s / job.steps)
         if not job.is_wanted:
             return
-        headroom = self.tempo.time_of(job.start - EARLIEST) - now
-        played, after = result
-        part = SampledPassage(
-            job.start, job.steps, self._notes(played, job), job.before, after, job.settings, job.is_fill
-        )
+        headroom = self.tempo.time_of(job.start - MAX_EARLY_STEPS) - now
+        passage, after = result
+        notes = notes_of(passage, job, self.kit, self.swing_pair)
+        part = SampledPassage(job.start, job.steps, notes, job.before, after, job.settings, job.is_fill)
         if job.is_again:
-            place = next((place for place, older in enumerate(self._parts) if older.start == job.start), None)
-            if place is None or self._parts[place].sent or self._has_begun(job.start, now):
+            older = self._sequence.find(job.start)
+            if older is None or older.sent or self._has_begun(job.start, now):
                 return  # too late: the older one sounds
-            del self._parts[place:]
             self.timing.redrawn += 1
         elif headroom < math.inf:
             self.timing.headroom.append(headroom)
-        self._parts.append(part)
-        self._next, self._state = part.end, after
-        bar, step_of_bar = divmod(part.start, self.grid.steps_per_bar)
+        self._sequence.add(part)
         if job.is_fill and job.settings.fill:
-            self._fill_bar = bar
-        if step_of_bar == 0:
-            self._states[part.start] = job.before
-            for start in sorted(self._states)[:-KEPT_STATES]:
-                del self._states[start]
-        if part.start <= self.ahead_steps and self._from == 0 and self._bar <= 0:
-            self._opening = [older for older in self._opening if older.start < part.start] + [part.unsent()]
+            self._fill.bar = part.start // self.grid.steps_per_bar
+        if self._bar <= 0:
+            self._sequence.keep_for_start(part)
         if not job.is_again and headroom < 0:
             self._drop_late(part, now)
         has_one_part = self._last_step <= self.ahead_steps
-        if isinstance(self.tempo, OwnTempo) and not self.tempo.is_running and len(self._parts) > 1 - has_one_part:
+        is_ready = len(self._sequence.parts) > 1 or has_one_part
+        if isinstance(self.tempo, OwnTempo) and not self.tempo.is_running and is_ready:
             self.begun_s = now + LEAD_IN_S
             self.tempo.start(self.begun_s)
             if self.sends_clock:
                 self.sink.send((START,), now)
-
-    def _notes(self, played: Any, job: SamplingJob) -> list[Note]:
-        """Return the hits of a part as notes, in order of time."""
-        steps, voices = cells = played.hits.nonzero()
-        positions = apply_swing(job.start + steps + played.offset[cells], job.settings.swing, self.swing_pair)
-        velocities = np.clip(np.rint(127 * played.velocity[cells].astype(np.float64)), 1, 127).astype(int)
-        pitches = [self.kit.voices[voice].write for voice in voices]
-        notes = map(Note, positions.tolist(), pitches, velocities.tolist())
-        return sorted(notes, key=lambda note: note.at)
 
     def _drop_late(self, part: SampledPassage, now: float) -> None:
         """Leave out notes whose time is long past."""
@@ -391,8 +367,7 @@ class Engine:
             while self._tick_time() <= now:
                 self.sink.send((CLOCK,), now)
                 self._next_tick += 1
-        for pitch in [pitch for pitch, until in self._sounding.items() if until <= now]:
-            self._end_note(pitch, now)
+        self._output.end_due(now)
         if not self.tempo.is_running:
             return
         position = self.tempo.position(now)
@@ -400,22 +375,19 @@ class Engine:
         if following < self._last_step and position >= following - ROUNDING:
             self._bar += 1
             self.timing.bars += 1
-        for part in self._parts:
-            while part.sent < len(part.notes):
+        for part in self._sequence.parts:
+            while not part.is_sent:
                 note = part.notes[part.sent]
                 due = self.tempo.time_of(note.at)
                 if due > now and note.at > position:
                     break
-                self._play(note, now)
+                self._output.play(note.pitch, note.velocity, now, now + NOTE_STEPS * self.tempo.step_s)
                 part.sent += 1
                 if due < math.inf:
                     self.timing.lateness.append(now - due)
                 if part.sent == 1:
                     self._measure_delay(part.settings.version, now)
-        while len(self._parts) > 1 and self._parts[0].sent == len(self._parts[0].notes):
-            if self._parts[0].end > position:
-                break
-            del self._parts[0]
+        self._sequence.drop_before(self._bar)
 
     def _measure_delay(self, version: int, now: float) -> None:
         for changed in [changed for changed in self._changed_at if changed <= version]:
@@ -423,21 +395,3 @@ class Engine:
 
     def _tick_time(self) -> float:
         return self.tempo.time_of(self._next_tick * self.grid.steps_per_quarter / TICKS_PER_QUARTER)
-
-    def _play(self, note: Note, now: float) -> None:
-        if note.pitch in self._sounding:
-            self._end_note(note.pitch, now)
-        self._sounding[note.pitch] = now + NOTE_STEPS * self.tempo.step_s
-        self.sink.send((0x90 | self.channel - 1, note.pitch, note.velocity), now)
-
-    def _end_note(self, pitch: int, now: float) -> None:
-        del self._sounding[pitch]
-        self.sink.send((0x80 | self.channel - 1, pitch, 0), now)
-
-    def _silence(self, now: float, is_end: bool = False) -> None:
-        for pitch in list(self._sounding):
-            self._end_note(pitch, now)
-        if is_end:
-            self.sink.send((0xB0 | self.channel - 1, ALL_NOTES_OFF, 0), now)
-            if self.sends_clock:
-                self.sink.send((STOP,), now)

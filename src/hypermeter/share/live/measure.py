@@ -22,7 +22,7 @@ class Timing:
         lateness: of each note: when it was sent, after its time.
         costs: of each part: time to sample it.
         headroom: of each part: from its arrival to the first time at which it could have sounded.
-        control_delays: of each change of settings: until the first note under it.
+        control_delays: of each change of settings: until the first note with them.
         dropped: notes left out because they arrived too late.
         redrawn: parts sampled again after a change of settings.
         bars: begun.
@@ -55,10 +55,10 @@ class Timing:
         summary = f"{self.notes} notes in {self.bars} bars; jitter {1e3 * self.jitter_s:.2f} ms"
         summary += f"; {self.late} later than {1e3 * LATE_S:.0f} ms, {self.dropped} left out"
         lines = [summary if self.notes else f"no notes in {self.bars} bars"]
-        least = min(self.headroom, default=math.inf)
+        min_headroom_s = min(self.headroom, default=math.inf)
         if self.headroom:
-            lines.append(f"parts arrived at least {1e3 * least:.0f} ms before they were due")
-        if self.dropped or least < 0:
+            lines.append(f"parts arrived at least {1e3 * min_headroom_s:.0f} ms before they were due")
+        if self.dropped or min_headroom_s < 0:
             lines.append("sampling was too slow for this tempo: play a bar ahead, or with --guidance 0")
         elif self.late:
             lines.append("late notes were sampled in time: other programs kept this machine busy")
@@ -68,6 +68,8 @@ class Timing:
             ("control to sound", self.control_delays),
         ):
             if values:
-                median, most = (1e3 * percentile(values, percent) for percent in (50, 99))
-                lines.append(f"{name}: median {median:.2f} ms, 99 % {most:.2f} ms, most {1e3 * max(values):.2f} ms")
+                median, percent_99 = (1e3 * percentile(values, percent) for percent in (50, 99))
+                lines.append(
+                    f"{name}: median {median:.2f} ms, 99 % {percent_99:.2f} ms, greatest {1e3 * max(values):.2f} ms"
+                )
         return lines

@@ -16,19 +16,19 @@ TICKS_PER_SONG_POSITION = 6
 WINDOW_TICKS = 48
 """Ticks from which the tempo of a MIDI clock is estimated: two quarter notes."""
 
-OFF_BY_TICKS = 0.3
+MAX_DEVIATION_TICKS = 0.3
 """A tick further from its expected time is an outlier: delayed, or of another tempo."""
 
-MOST_STRAYS = 3
+MAX_OUTLIERS = 3
 """After so many outliers in a row, none nearer than the one before, the tempo is estimated from them alone."""
 
-QUICKEST_TICK_S = 0.004
+MIN_TICK_S = 0.004
 """Least time between ticks, that of 625 bpm. Ticks that arrive together after a delay show no tempo."""
 
 FREEWHEEL_TICKS = 1.5
 """Ticks by which the position runs on after the last one: the music stops when the clock does."""
 
-SLOWEST_TICK_S = 0.15
+MAX_TICK_S = 0.15
 """Greatest time between ticks, that of 17 bpm; further apart, they show no tempo."""
 
 
@@ -122,9 +122,10 @@ class FollowedTempo:
         self.is_running = self._waits_for_tick = True
         self._first = self._number
 
-    def go_on(self) -> None:
-        """Take the next tick as the position of `stop`, or of `jump` since then."""
-        self.is_running = self._waits_for_tick = True
+    def resume(self) -> None:
+        """Take the next tick as the position of `stop`, or of `jump` since then; no effect while it runs."""
+        if not self.is_running:
+            self.is_running = self._waits_for_tick = True
 
     def stop(self) -> None:
         """Keep the position from now on."""
@@ -144,15 +145,15 @@ class FollowedTempo:
             self._first += 1
         else:
             self._waits_for_tick = False
-        if gap > SLOWEST_TICK_S:
+        if gap > MAX_TICK_S:
             self._ticks.clear()
             self._outliers.clear()
         deviation = abs(when - self._at - number * self._tick_s)
-        if len(self._ticks) > 2 and deviation > OFF_BY_TICKS * self._tick_s:
+        if len(self._ticks) > 2 and deviation > MAX_DEVIATION_TICKS * self._tick_s:
             if self._outliers and deviation < self._outliers[-1][2]:
                 self._outliers.clear()
             self._outliers.append((number, when, deviation))
-            if len(self._outliers) < MOST_STRAYS:
+            if len(self._outliers) < MAX_OUTLIERS:
                 return
             self._ticks.clear()
             self._ticks.extend(outlier[:2] for outlier in self._outliers)
@@ -169,7 +170,7 @@ class FollowedTempo:
         variance = sum((number - mean_number) ** 2 for number, _ in self._ticks)
         if variance:
             covariance = sum((number - mean_number) * (when - mean_time) for number, when in self._ticks)
-            self._tick_s = max(covariance / variance, QUICKEST_TICK_S)
+            self._tick_s = max(covariance / variance, MIN_TICK_S)
         self._at = mean_time - mean_number * self._tick_s
 
     def position(self, now: float) -> float:

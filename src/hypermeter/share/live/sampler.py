@@ -1,6 +1,6 @@
-"""A player asked for one part at a time, under conditions that may have changed since the last.
+"""A player that samples one part at a time, with conditions that may have changed since the last one.
 
-States are values: a part that has not sounded yet can be sampled again from the state before it under other
+States are values: a part that has not sounded yet can be sampled again from the state before it with other
 conditions. Random numbers belong to places in the music, so that both use the same ones.
 """
 
@@ -18,7 +18,7 @@ from hypermeter.play.state import Passage, PlayerState
 from hypermeter.play.steering import SETTLED
 from hypermeter.share.live.conditions import LiveSettings
 
-MOST_ROWS = SETTLED
+MAX_ROWS = SETTLED
 """Rows of the plan that are kept: older ones have no effect any more."""
 
 
@@ -28,7 +28,7 @@ class SamplerState:
 
     Args:
         inner: of the player; the plan in it is not used.
-        rows: of the plan, of the bars begun, the last MOST_ROWS of them; `None` before the first.
+        rows: of the plan, of the bars begun, the last MAX_ROWS of them; `None` before the first.
         embedded: the last of the rows, embedded.
     """
 
@@ -99,11 +99,11 @@ class Sampler:
 
 
 def with_row(rows: Plan | None, row: Plan | None, is_new_bar: bool) -> Plan | None:
-    """Return the rows and one more, which within a bar replaces the last; the last MOST_ROWS of them."""
+    """Return the rows and one more, which within a bar replaces the last; the last MAX_ROWS of them."""
     if row is None or rows is None:
         return row
     kept = rows.num_bars if is_new_bar else rows.num_bars - 1
-    first = max(kept + 1 - MOST_ROWS, 0)
+    first = max(kept + 1 - MAX_ROWS, 0)
     return rows.bars(first, kept - first).then(row)
 
 
