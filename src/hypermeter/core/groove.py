@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -152,6 +152,14 @@ class Groove:
     @property
     def shift_ms(self) -> float:
         return self.shift * self.step_duration_s * 1000
+
+    def bars(self, first: int, last: int) -> "Groove":
+        """Return the bars from `first` up to and without `last`, counted from 0."""
+        start, stop = (bar * self.grid.steps_per_bar for bar in (first, last))
+        arrays = {name: getattr(self, name)[start:stop] for name in ("hits", "velocity", "offset")}
+        sections = None if self.sections is None else self.sections[first:last]
+        tracks = {name: codes[start:stop] for name, codes in self.tracks.items()}
+        return replace(self, **arrays, sections=sections, tracks=tracks)
 
     def _repr_html_(self) -> str | None:
         """Return the display in a notebook, the drum grid and a player; `None` where `notebook.groove_html` is."""

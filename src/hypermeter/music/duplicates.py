@@ -1,6 +1,10 @@
-"""Finding performances that are equal or nearly so, which must not be in both parts of a split."""
+"""Finding bars and performances that are equal or nearly so.
 
-from collections.abc import Iterable
+Near-duplicate performances must not be in both parts of a split, and a bar that is repeated many times teaches nothing.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -34,6 +38,26 @@ def bar_digests(hits: np.ndarray, steps_per_bar: int) -> np.ndarray:
 @lru_cache
 def _digest_keys(steps_per_bar: int, num_voices: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 2**64, (steps_per_bar, num_voices), np.uint64)
+
+
+def runs_without_copies(bars: Sequence[Hashable], max_copies: int, counts: Counter[Hashable]) -> list[tuple[int, int]]:
+    """Return the first and the last (exclusive) bar of each run of bars that are left without further copies.
+
+    Args:
+        bars: the bars in order; equal ones are copies.
+        max_copies: how many of the same bar stay: the first ones.
+        counts: bar -> copies that came before; these bars are added to it.
+    """
+    runs: list[tuple[int, int]] = []
+    for number, bar in enumerate(bars):
+        counts[bar] += 1
+        if counts[bar] > max_copies:
+            continue
+        if runs and runs[-1][1] == number:
+            runs[-1] = runs[-1][0], number + 1
+        else:
+            runs.append((number, number + 1))
+    return runs
 
 
 def group_near_duplicates(names: Iterable[str], bars: dict[str, np.ndarray]) -> list[list[str]]:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 BINS = 12
 """Bins of a step in which onsets are counted."""
 
-SHIFT_SD_S, PRIOR_HITS = 0.020, 16
+SHIFT_SD_S, PRIOR_HITS = 0.020, 32
 """Standard deviation of players' shifts in seconds; this prior counts as one hit of so many, or of all if fewer."""
 
-SWING = (0.54, 0.57, 0.60, 0.63, 0.66, 0.69, 0.72, 0.75)
+SWING = (0.54, 0.56, 0.58, 0.60, 0.62, 0.64, 0.66, 0.68, 0.70, 0.72, 0.74)
 """Ratios of swing that are compared."""
 
 WEAK_SHARES = (0.2, 0.6)
@@ -24,6 +24,9 @@ SPREAD, WIDE_SPREAD = 0.10, 0.20
 
 STRAY_SHARE = 0.06
 """Share of the hits that are anywhere."""
+
+CLEAR = 0.3
+"""Clarity below which a piece has no clear grid."""
 
 MIN_SHIFT = 0.01
 """Smallest shift in steps; a smaller one is 0."""
@@ -70,7 +73,7 @@ def find_own_grid(onsets: NDArray[np.float64], steps_per_beat: int, step_duratio
 
     Templates of straight, triplet and swung grids, at shifts of a twelfth of a step, are compared by the likelihood of
     the onsets, a prior of the shift, and a penalty of log N for a parameter. A parabola through the score of the best
-    shift and its neighbours refines it. A piece that has most of its hits exactly on steps or thirds of steps is from a
+    shift and its neighbours refines it. A piece with a third of its hits exactly on steps or thirds of steps is from a
     sequencer: its shift is 0.
 
     Args:
@@ -85,9 +88,9 @@ def find_own_grid(onsets: NDArray[np.float64], steps_per_beat: int, step_duratio
     bins = onsets * BINS
     nearest = np.rint(bins)
     rest = bins - nearest
-    remainder = float(rest.mean())  # what counting in bins loses of the mean
+    remainder = float(rest.sum()) / len(rest)  # what counting in bins loses of the mean
     nearest = nearest.astype(np.int64)
-    is_sequenced = np.count_nonzero((abs(rest) < 1e-6) & (nearest % 4 == 0)) > len(onsets) / 2
+    is_sequenced = np.count_nonzero((abs(rest) < 1e-6) & (nearest % 4 == 0)) >= len(onsets) / 3
     counts = np.bincount(nearest % (period * BINS), minlength=period * BINS).astype(np.float64)
     prior = 0.5 * (_SHIFTS / BINS * step_duration_s / SHIFT_SD_S) ** 2 * max(1.0, len(onsets) / PRIOR_HITS)
     scores = (table @ counts).reshape(len(templates), -1) - prior - np.log(len(onsets)) * num_parameters
@@ -105,6 +108,12 @@ def find_own_grid(onsets: NDArray[np.float64], steps_per_beat: int, step_duratio
     if template.kind != "straight" and not is_sequenced:
         shift = round(shift + _displacement(phases, counts / len(onsets)), 6)
     return OwnGrid(_wrap(shift), clarity, template.kind, template.swing, _wrap(player_shift))
+
+
+def describe_shift(shift_ms: float) -> str:
+    """Return a shift in words, to the millisecond."""
+    rounded = round(abs(shift_ms))
+    return f"{rounded} ms {'early' if shift_ms < 0 else 'late'}" if rounded else "on the grid"
 
 
 _SHIFTS = np.arange(-BINS // 2 - 1, BINS // 2 + 1, dtype=np.float64)  # in bins; the first and the last are neighbours
@@ -175,6 +184,7 @@ def _displacement(phases: NDArray[np.float64], shares: NDArray[np.float64]) -> f
         phases: (bins,) in steps from the player's grid.
         shares: (bins,) of the hits.
     """
+    phases, shares = phases[:BINS], shares.reshape(-1, BINS).sum(0)  # Every step has its edge in the same place.
     near_edge = np.exp(16 * (np.cos(2 * np.pi * (phases - 0.5 - _DISPLACEMENTS[:, None])) - 1)) @ shares
     return float(_DISPLACEMENTS[(near_edge + 0.05 * abs(_DISPLACEMENTS)).argmin()])
 

@@ -33,6 +33,7 @@ class Piece:
         dropped: number of hits dropped because their voice has a louder one on the same step.
         notes_dropped: track -> number of notes dropped because the track has a lower or equal one on the same step.
         own_grid: the grid on which the drums of the file are played, the same for all its pieces.
+        ticks_per_step: length of a step in the file.
     """
 
     groove: Groove
@@ -41,6 +42,7 @@ class Piece:
     dropped: int
     notes_dropped: dict[str, int] = field(default_factory=dict)
     own_grid: OwnGrid = OwnGrid()
+    ticks_per_step: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class SpanReader:
         groove = Groove(*arrays, span.tempo_bpm, name, self.grid, sections, tracks=codes_by_track, shift=shift)
         unmapped = Counter(pitches[inside[columns[inside] < 0]].tolist())
         dropped = len(hits) - int(groove.hits.sum()), {track: count for track, (_, count) in melodies.items()}
-        return Piece(groove, round(span.start), dict(sorted(unmapped.items())), *dropped, own_grid)
+        return Piece(groove, round(span.start), dict(sorted(unmapped.items())), *dropped, own_grid, self.ticks_per_step)
 
     def _reason(self, span: Span, at: str, is_silent: bool) -> str:
         """Return why a span is left out, and the option that would keep it; "" if it is kept."""

@@ -22,6 +22,8 @@ def prepare(
     changes: Literal["split", "refuse"] = "split",
     tracks: tuple[str, ...] = (),
     sections: bool = False,
+    least_grid: float = 0.0,
+    most_copies: int = 0,
     seed: int = 0,
     workers: int = 0,
     quiet: bool = False,
@@ -42,6 +44,10 @@ def prepare(
         tracks: tracks beside the drums: bass (General MIDI programs 33 to 40, counted from 1). Files without such a
             part are left out.
         sections: take the markers in the files as the names of sections.
+        least_grid: least clarity of the grid on which a file is played, from 0, without any, to 1; .3 leaves out files
+            without a clear grid, such as those with a wrong tempo.
+        most_copies: most bars of a file with the same hits; the first ones stay, and the file is split where bars are
+            cut. 0 keeps all.
         seed: seed of the split of a folder without info.csv.
         workers: processes; 0, the number of cores where there are files enough.
         quiet: print nothing.
@@ -70,16 +76,23 @@ def prepare(
         raise HypermeterError(f"changes is {changes!r}, expected split or refuse")
     if workers < 0:
         raise HypermeterError(f"workers is {workers}, expected 0 or more")
+    if not 0 <= least_grid <= 1:
+        raise HypermeterError(f"least_grid is {least_grid}, expected 0 to 1")
+    if most_copies < 0:
+        raise HypermeterError(f"most_copies is {most_copies}, expected 0 or more")
     check_seed(seed)
     check_folder(out)
     grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
     chosen_tracks = tuple(TRACKS[name] for name in tracks)
-    settings = ConversionSettings(Path(source), Path(out), load_kit(kit), grid, changes, chosen_tracks, sections)
+    settings = ConversionSettings(
+        Path(source), Path(out), load_kit(kit), grid, changes, chosen_tracks, sections, least_grid, most_copies
+    )
     header = {"version": VERSION, "kit": settings.kit.record, "grid": grid.to_dict(), "changes": changes}
     if chosen_tracks:
         header["tracks"] = [track.to_dict() for track in chosen_tracks]
-    if sections:
-        header["sections"] = True
+    header |= {"sections": True} if sections else {}
+    header |= {"least_grid": least_grid} if least_grid else {}
+    header |= {"most_copies": most_copies} if most_copies else {}
     files, is_split, rejects = find_files(settings.source)
     earlier, written = earlier_records(settings.out, header)
     for file in files:
@@ -113,14 +126,19 @@ def _print_summary(manifest: dict[str, Any], num_skipped: int, duration_s: float
     from rich.console import Console
     from rich.table import Table
 
+    from hypermeter.io.midi.own_grid import CLEAR, describe_shift
+
     console = Console()
-    table = Table("split", "files", "bars", "hits", "dropped", "bars also in train")
+    table = Table("split", "files", "bars", "distinct bars", "hits", "dropped", "bars also in train")
     for split, total in manifest["splits"].items():
         same = manifest["bars_verbatim_in_train"].get(split)
         share = f"{same['in_train']} of {same['bars']}" if same and same["bars"] else ""
-        table.add_row(split, *(f"{total[key]:,}" for key in ("files", "bars", "hits", "dropped")), share)
+        table.add_row(
+            split, *(f"{total[key]:,}" for key in ("files", "bars", "distinct_bars", "hits", "dropped")), share
+        )
     console.print(table)
-    reasons = Counter(re.sub(r" at bar \d+ \(\d+ hits\)", "", record["reason"]) for record in manifest["rejects"])
+    numbers = r" at bar \d+ \(\d+ hits\)| \(clarity [\d.]+\)"
+    reasons = Counter(re.sub(numbers, "", record["reason"]) for record in manifest["rejects"])
     console.print(f"{len(manifest['rejects'])} files rejected" + (":" if reasons else ""))
     for reason, count in reasons.most_common(8):
         console.print(f"  {count} x {reason}", markup=False, highlight=False)
@@ -131,6 +149,17 @@ def _print_summary(manifest: dict[str, Any], num_skipped: int, duration_s: float
         dropped = manifest["notes_dropped"][name]
         more = f", and {dropped:,} dropped for a lower or equal one of the same step" if dropped else ""
         console.print(f"notes of {name}: {count:,}{more}", highlight=False)
+    own_grids = manifest["own_grids"]
+    if own_grids["median_shift_ms"] is not None:
+        console.print(
+            f"the playing is {describe_shift(own_grids['median_shift_ms'])} (median of files)", highlight=False
+        )
+    if own_grids["unclear"]:
+        text = f"{own_grids['unclear']} files have no clear grid (clarity below {CLEAR}); --least-grid {CLEAR} leaves"
+        console.print(f"{text} them out", highlight=False)
+    if manifest["bars_cut"]:
+        copies = f"more than {manifest['most_copies']} times in their file"
+        console.print(f"{manifest['bars_cut']:,} bars were cut, which are {copies}", highlight=False)
     across = manifest["near_duplicates_across_splits"]
     if across:
         console.print(f"{across} groups of near-duplicate performances lie across the splits given by info.csv")

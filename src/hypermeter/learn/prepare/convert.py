@@ -1,14 +1,12 @@
 """One MIDI file -> its .npz, and its record for the manifest. Worker processes run this."""
 
 import hashlib
-import io
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,14 +18,16 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
 from hypermeter.core.tracks import HOLD, Track
 from hypermeter.io.midi import MAX_BYTES, MIDI_SUFFIXES, Piece
+from hypermeter.io.midi.own_grid import OwnGrid
 from hypermeter.io.midi.read import parse_pieces
+from hypermeter.io.npz_writer import npz_bytes
 from hypermeter.learn.prepare.source import SourceFile, reject
-from hypermeter.music.duplicates import bar_digests
+from hypermeter.music.duplicates import bar_digests, runs_without_copies
 
 
 @dataclass(frozen=True)
 class ConversionSettings:
-    """Settings of a run, as workers need them."""
+    """Settings of a run, as workers need them; the last two as in ``prepare``."""
 
     source: Path
     out: Path
@@ -36,6 +36,8 @@ class ConversionSettings:
     changes: Literal["split", "refuse"]
     tracks: tuple[Track, ...] = ()
     with_sections: bool = False
+    least_grid: float = 0.0
+    most_copies: int = 0
 
 
 @dataclass
@@ -69,8 +71,14 @@ def _convert(
                 return ConvertedFile(file.earlier, bars, skipped=True)
         options = (settings.kit, settings.grid, settings.changes, settings.tracks, settings.with_sections)
         reading = parse_pieces(content, file.source, *options)
-        pieces, left_out = reading.pieces, reading.left_out
-        bars = np.concatenate([bar_digests(piece.groove.hits, settings.grid.steps_per_bar) for piece in pieces])
+        pieces, left_out, own_grid = reading.pieces, reading.left_out, reading.pieces[0].own_grid
+        if own_grid.clarity < settings.least_grid:
+            raise HypermeterError(
+                f"no clear grid (clarity {own_grid.clarity:.2f}), expected at least {settings.least_grid:g}; a lower"
+                " --least-grid keeps it"
+            )
+        parts = _without_copies(pieces, settings.most_copies) if settings.most_copies else pieces
+        bars = np.concatenate([bar_digests(part.groove.hits, settings.grid.steps_per_bar) for part in parts])
     except Exception as error:  # Of whatever kind: the other files go on.
         reason = str(error).removeprefix(f"{file.source}: ")
         if not isinstance(error, HypermeterError):
@@ -80,25 +88,28 @@ def _convert(
     if not write:
         return ConvertedFile({"source": file.source}, bars)
     names = []
-    for number, piece in enumerate(pieces):
+    for number, part in enumerate(parts):
         name = f"{file.split}/{file.stem}{f'-{number + 1}' if number else ''}.npz"
-        _write_npz(settings, file, piece, settings.out / name)
+        _write_npz(settings, file, part, settings.out / name)
         names.append(name)
+    num_bars = sum(part.groove.num_bars for part in parts)
     record = {
         **file.labels,
         "sha256": sha256,
         "npz": names,
-        "tempo_bpm": [piece.groove.tempo_bpm for piece in pieces],
-        "bars": sum(piece.groove.num_bars for piece in pieces),
-        "hits": sum(int(piece.groove.hits.sum()) for piece in pieces),
+        "tempo_bpm": [part.groove.tempo_bpm for part in parts],
+        "bars": num_bars,
+        "bars_cut": sum(piece.groove.num_bars for piece in pieces) - num_bars,
+        "hits": sum(int(part.groove.hits.sum()) for part in parts),
         "dropped": sum(piece.dropped for piece in pieces),
         "unmapped": total_unmapped({"unmapped": piece.unmapped} for piece in pieces),
         "left_out": left_out,
+        "own_grid": _grid_record(own_grid, pieces[0].groove.step_duration_s),
     }
     if settings.tracks:
         record |= {"notes": {}, "notes_dropped": {}}
         for track in settings.tracks:
-            record["notes"][track.name] = sum(int((p.groove.tracks[track.name] > HOLD).sum()) for p in pieces)
+            record["notes"][track.name] = sum(int((p.groove.tracks[track.name] > HOLD).sum()) for p in parts)
             record["notes_dropped"][track.name] = sum(piece.notes_dropped[track.name] for piece in pieces)
     return ConvertedFile(record, bars)
 
@@ -140,28 +151,46 @@ def _write_npz(settings: ConversionSettings, file: SourceFile, piece: Piece, pat
         "start_tick": piece.start_tick,
     }
     arrays = {"sequence": groove.hits, "velocity": groove.velocity, "offset": groove.offset}
+    arrays["shift"] = np.array(groove.shift)
     arrays |= {f"track_{name}": codes for name, codes in groove.tracks.items()}
     if groove.sections is not None:
         arrays["section"] = groove.sections
     with atomic_write(path) as temporary:
-        temporary.write_bytes(_npz(arrays | {"meta": np.array(json.dumps(meta))}))
+        temporary.write_bytes(npz_bytes(arrays | {"meta": np.array(json.dumps(meta))}))
 
 
-def _npz(arrays: dict[str, np.ndarray]) -> bytes:
-    """Return the bytes that np.savez writes, in a third of its time. Equal arrays give equal bytes."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            header = _npy_header(array.dtype.str, array.shape)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), header + array.tobytes())
-    return content.getvalue()
+def _without_copies(pieces: Sequence[Piece], max_copies: int) -> list[Piece]:
+    """Return what stays of the pieces of a file if at most `max_copies` of a bar do: its first ones, in whole runs.
+
+    Bars are copies if their hits and notes are equal, whatever velocity and timing. Rests are bars too, but a run of
+    nothing else is left out.
+    """
+    counts: Counter[Hashable] = Counter()
+    parts = []
+    for piece in pieces:
+        groove, size = piece.groove, piece.groove.grid.steps_per_bar
+        columns = [groove.hits, *groove.tracks.values()]
+        bars = [
+            b"".join(column[start : start + size].tobytes() for column in columns)
+            for start in range(0, len(groove), size)
+        ]
+        ticks_per_bar = piece.ticks_per_step * size
+        for first, last in runs_without_copies(bars, max_copies, counts):
+            start_tick = round(piece.start_tick + first * ticks_per_bar)
+            if groove.hits[first * size : last * size].any():
+                parts.append(replace(piece, groove=groove.bars(first, last), start_tick=start_tick))
+    return parts
 
 
-@lru_cache
-def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": dtype, "fortran_order": False, "shape": shape})
-    return header.getvalue()
+def _grid_record(own_grid: OwnGrid, step_duration_s: float) -> dict[str, Any]:
+    """Return the manifest's record of the grid on which a file is played."""
+    return {
+        "shift": own_grid.shift,
+        "player_shift_ms": round(own_grid.player_shift * step_duration_s * 1000, 2),
+        "clarity": round(own_grid.clarity, 4),
+        "kind": own_grid.kind,
+        "swing": own_grid.swing,
+    }
 
 
 def total_unmapped(records: Iterable[dict[str, Any]]) -> dict[str, int]:

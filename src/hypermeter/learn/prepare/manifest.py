@@ -1,6 +1,7 @@
 """The manifest with its totals, and the records by which an unfinished run continues."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -9,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from hypermeter.core.files import atomic_write
+from hypermeter.io.midi.own_grid import CLEAR
 from hypermeter.learn.prepare.convert import ConvertedFile, total_unmapped
 from hypermeter.learn.prepare.source import SPLITS
 from hypermeter.music.duplicates import near_duplicates
 
 MANIFEST = "manifest.json"
 PARTIAL = "manifest.partial.jsonl"
-VERSION = 1
+VERSION = 2
 
 _RECORD = {
     **dict.fromkeys(("source", "sha256", "split", "style", "beat_type"), str),
@@ -25,18 +27,21 @@ _RECORD = {
 }
 """Field of a converted file's record -> its type. With tracks, those of ``_NOTES`` stand beside them."""
 
+_SINCE_VERSION_2 = {"bars_cut": int, "own_grid": dict}
+"""Further fields, which records of version 1 lack."""
+
 _NOTES = ("notes", "notes_dropped")
 """Counts of each track."""
 
-_SETTINGS = ("version", "kit", "grid", "changes", "tracks", "sections")
-"""Settings that decide the content of a .npz. The last two are there where they are not the default."""
+_SETTINGS = ("version", "kit", "grid", "changes", "tracks", "sections", "least_grid", "most_copies")
+"""Settings that decide the content of a .npz. Those after `changes` are there where they are not the default."""
 
 
 def _is_record(value: Any) -> bool:
     return (
         isinstance(value, dict)
-        and value.keys() - {*_NOTES} == _RECORD.keys()
-        and all(isinstance(value[key], kind) for key, kind in _RECORD.items())
+        and value.keys() - {*_NOTES} - _SINCE_VERSION_2.keys() == _RECORD.keys()
+        and all(isinstance(value[key], kind) for key, kind in (_RECORD | _SINCE_VERSION_2).items() if key in value)
         and all(isinstance(name, str) for name in value["npz"])
         and all(key.isdecimal() and isinstance(count, int) for key, count in value["unmapped"].items())
         and all(isinstance(value.get(key, {}), dict) for key in _NOTES)
@@ -101,10 +106,12 @@ def totals(converted: Sequence[ConvertedFile]) -> dict[str, Any]:
     notes = {key: {name: sum(record[key][name] for record in records) for name in names} for key in _NOTES}
     split_of = {record["source"]: record["split"] for record in records}
     return {
-        "splits": {split: _split_totals([r for r in records if r["split"] == split]) for split in SPLITS},
+        "splits": {split: _split_totals([f for f in converted if f.record["split"] == split]) for split in SPLITS},
         "hits": sum(record["hits"] for record in records),
         "hits_dropped": sum(record["dropped"] for record in records),
+        "bars_cut": sum(record["bars_cut"] for record in records),
         "unmapped": total_unmapped(records),
+        "own_grids": _own_grids([record["own_grid"] for record in records]),
         **(notes if names else {}),
         "near_duplicates": groups,
         "near_duplicates_across_splits": sum(len({split_of[source] for source in group}) > 1 for group in groups),
@@ -119,9 +126,18 @@ def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
     (out / PARTIAL).unlink(missing_ok=True)
 
 
-def _split_totals(records: Sequence[dict[str, Any]]) -> dict[str, int]:
-    counts = {key: sum(record[key] for record in records) for key in ("bars", "hits", "dropped")}
-    return {"files": len(records), **counts}
+def _split_totals(converted: Sequence[ConvertedFile]) -> dict[str, int]:
+    counts = {key: sum(file.record[key] for file in converted) for key in ("bars", "hits", "dropped")}
+    digests = np.concatenate([np.zeros(0, np.uint64), *(file.bars[:, 0] for file in converted)])
+    return {"files": len(converted), **counts, "distinct_bars": len(np.unique(digests))}
+
+
+def _own_grids(grids: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return how many files are of each kind of grid or have no clear one, and the median shift of those that have."""
+    clear = [grid["player_shift_ms"] for grid in grids if grid["clarity"] >= CLEAR]
+    kinds = Counter(grid["kind"] for grid in grids)
+    median_ms = round(float(np.median(clear)), 2) if clear else None
+    return {"kinds": dict(sorted(kinds.items())), "unclear": len(grids) - len(clear), "median_shift_ms": median_ms}
 
 
 def _bars_in_train(converted: Sequence[ConvertedFile]) -> dict[str, dict[str, int]]:
