@@ -1,5 +1,7 @@
 """A player's own grid: the shift that is found, its effect on cells, and that no time is lost."""
 
+import io
+import zipfile
 from collections import Counter
 
 import numpy as np
@@ -7,13 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
+from hypermeter.io.grooves import read_npz
+from hypermeter.io.midi import read_midi, write_midi
 from hypermeter.io.midi.content import load_midi
 from hypermeter.io.midi.options import ReadOptions
 from hypermeter.io.midi.own_grid import OwnGrid, find_own_grid
 from hypermeter.io.midi.read import parse_midi
 from hypermeter.io.midi.write import to_midi_bytes
+from hypermeter.io.npz import read_meta
+from hypermeter.io.npz_writer import npz_bytes
+from hypermeter.learn.prepare import prepare
 from hypermeter.music.duplicates import runs_without_copies
 
 STEP_S = 0.125
@@ -215,3 +223,85 @@ def test_copies_are_counted_through_all_parts_of_a_file():
     counts: Counter = Counter()
     assert runs_without_copies("AB", 1, counts) == [(0, 2)]
     assert runs_without_copies("BCA", 1, counts) == [(1, 2)]
+
+
+def write_midi_folder(folder, **grooves):
+    for name, groove in grooves.items():
+        write_midi(groove, folder / f"{name}.mid")
+    return folder
+
+
+def some_bars(pattern, jitter=0.0, shift=0.0):
+    """Return a groove of bars, each a random pattern that is named by a letter; "." is a rest."""
+    bars = {name: np.random.default_rng(ord(name)).random((16, 10)) < 0.2 for name in set(pattern)}
+    hits = np.concatenate([bars[name] & (name != ".") for name in pattern])
+    offset = np.random.default_rng(0).uniform(-jitter, jitter, hits.shape)
+    return Groove(hits, offset=offset.clip(-0.5, 0.499), shift=shift)
+
+
+def test_prepare_keeps_the_shift_and_tells_the_grid(tmp_path):
+    source = write_midi_folder(tmp_path, late=some_bars("ABCD", 0.1, 0.25))
+    manifest = prepare(source, tmp_path / "out", quiet=True)
+    (record,) = manifest["files"]
+    groove = read_npz(tmp_path / "out" / record["npz"][0])
+    assert groove == read_midi(source / "late.mid")
+    assert groove.shift == record["own_grid"]["shift"] == pytest.approx(0.25, abs=0.02)
+    assert record["own_grid"]["player_shift_ms"] == pytest.approx(31, abs=3)
+    assert record["own_grid"]["kind"] == "straight" and record["own_grid"]["clarity"] > 0.8
+    assert manifest["own_grids"] == {
+        "kinds": {"straight": 1},
+        "unclear": 0,
+        "median_shift_ms": record["own_grid"]["player_shift_ms"],
+    }
+
+
+def test_files_without_a_clear_grid_are_told_and_left_out_where_asked(tmp_path, capsys):
+    source = write_midi_folder(tmp_path / "in", clear=some_bars("ABCD"), unclear=some_bars("ABCD" * 4, 0.5))
+    manifest = prepare(source, tmp_path / "all")
+    assert [record["source"] for record in manifest["files"]] == ["clear.mid", "unclear.mid"]
+    assert manifest["own_grids"]["unclear"] == 1
+    assert "1 files have no clear grid" in " ".join(capsys.readouterr().out.split())
+    manifest = prepare(source, tmp_path / "clear", least_grid=0.3, quiet=True)
+    assert [record["source"] for record in manifest["files"]] == ["clear.mid"]
+    (reject,) = manifest["rejects"]
+    assert reject["source"] == "unclear.mid" and "no clear grid" in reject["reason"]
+    assert "--least-grid" in reject["reason"] and manifest["least_grid"] == 0.3
+
+
+def test_further_copies_of_a_bar_are_cut_and_the_file_is_split_there(tmp_path):
+    source = write_midi_folder(tmp_path / "in", loop=some_bars("AABAAC....D"))
+    manifest = prepare(source, tmp_path / "out", most_copies=2, quiet=True)
+    (record,) = manifest["files"]
+    assert len(record["npz"]) == len(record["tempo_bpm"]) == 3 and record["bars"] == 7 and record["bars_cut"] == 4
+    whole = read_midi(source / "loop.mid")
+    parts = [read_npz(tmp_path / "out" / name) for name in record["npz"]]
+    expected = [whole.bars(0, 3), whole.bars(5, 8), whole.bars(10, 11)]
+    assert parts == expected
+    assert record["hits"] == sum(int(part.hits.sum()) for part in expected)
+    starts = [read_meta(tmp_path / "out" / name)["start_tick"] for name in record["npz"]]
+    assert starts == [0, 5 * 1920, 10 * 1920]
+    assert prepare(source, tmp_path / "out", quiet=True)["files"][0]["bars"] == 11
+
+
+def test_distinct_bars_are_counted_across_the_files_of_a_split(tmp_path):
+    source = write_midi_folder(tmp_path / "in", one=some_bars("AABA"))
+    totals = prepare(source / "one.mid", tmp_path / "out", quiet=True)["splits"]["train"]
+    assert totals["bars"] == 4 and totals["distinct_bars"] == 2
+
+
+@pytest.mark.parametrize("wrong", [{"least_grid": 1.5}, {"least_grid": float("nan")}, {"most_copies": -1}])
+def test_prepare_refuses_numbers_out_of_range(tmp_path, wrong):
+    with pytest.raises(HypermeterError, match=next(iter(wrong))):
+        prepare(tmp_path, tmp_path / "out", quiet=True, **wrong)
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.sampled_from(["u1", "f4", "<U3"]), min_size=1), st.integers(0, 9))
+def test_an_npz_is_what_zipfile_and_numpy_write(kinds, size):
+    arrays = {name: np.arange(size).astype(kind) for name, kind in kinds.items()} | {"shift": np.array(0.25)}
+    expected = io.BytesIO()
+    with zipfile.ZipFile(expected, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.save(content, array)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
+    assert npz_bytes(arrays) == expected.getvalue()
