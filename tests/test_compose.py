@@ -127,7 +127,7 @@ def test_hits_of_the_primer_that_are_not_heard_are_told(weights, tmp_path, capsy
 
 @pytest.mark.parametrize("name", ["x.png", "x.wav", "x"])
 def test_a_result_that_is_named_as_something_else_is_refused(tmp_path, name):
-    with pytest.raises(HypermeterError, match=rf"{name}: expected a name that ends in .mid or .midi or .txt or .tidal"):
+    with pytest.raises(HypermeterError, match=rf"{name}: expected a name that ends in .mid or"):
         generate_command(out=tmp_path / name)
     assert not list(tmp_path.iterdir())
 

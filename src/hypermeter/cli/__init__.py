@@ -127,5 +127,5 @@ def _first_line(target: str) -> str:
     """Of the function's docstring, read from its file: to import it would take seconds."""
     module, _, function = target.partition(":")
     tree = ast.parse(Path(__file__).parents[1].joinpath(*module.split(".")[1:]).with_suffix(".py").read_text("utf-8"))
-    nodes = (each for each in tree.body if isinstance(each, ast.FunctionDef) and each.name == function)
+    nodes = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
     return (ast.get_docstring(next(nodes)) or "").partition("\n")[0]

@@ -216,14 +216,3 @@ def _check_encoders(path: Path, saved: Mapping[str, str], given: Mapping[str, nn
         names = ", ".join(f"{level} is a {name}" for level, name in missing.items())
         example = ", ".join(f"'{level}': {name}(...)" for level, name in missing.items())
         raise HypermeterError(f"{path}: {names}, no encoder of the package; load it with encoders={{{example}}}")
-
-
-def kit_of(model: HierarchicalDrumModel, name: str) -> Kit:
-    """Return the model's kit.
-
-    Raises:
-        HypermeterError: it has none.
-    """
-    if model.kit is None:
-        raise HypermeterError(f"{name}: no kit in the checkpoint, so its voices have no pitches; train it with --kit")
-    return model.kit

@@ -21,7 +21,7 @@ from hypermeter.play.arithmetic import log_softmax
 from hypermeter.play.distribution import Categorical, Distribution, Mixture
 from hypermeter.play.expressing import ExpressionNetwork
 from hypermeter.play.locks import Locks
-from hypermeter.play.network import NumpyNetwork
+from hypermeter.play.network import NumpyNetwork, State
 from hypermeter.play.plan import Labels, Plan
 from hypermeter.play.player import Player
 from hypermeter.play.request import SamplingOptions
@@ -77,7 +77,7 @@ def consume(model: StreamingModel, start_seq: Float[Tensor, "B T V"], state: Any
 
 
 @dataclass(frozen=True)
-class TorchState:
+class TorchState(State):
     """State of a `TorchNetwork`, as a value; see `play.network.State`.
 
     Args:
@@ -118,11 +118,7 @@ class TorchState:
 
     def select(self, rows: NDArray[np.int64]) -> "TorchState":
         model_state = self.model_state.select(torch.from_numpy(np.asarray(rows, np.int64)).to(self.network.device))
-        plan = self.plan if self.plan is None or len(self.plan) == 1 else self.plan[rows]
-        return TorchState(self.network, self.position, model_state, len(rows), plan)
-
-    def with_plan(self, plan: Any) -> "TorchState":
-        return replace(self, plan=plan)
+        return TorchState(self.network, self.position, model_state, len(rows), self.plan_of_rows(rows))
 
 
 class TorchNetwork:

@@ -167,19 +167,21 @@ class Mixture:
             return combinations(self.width), self._log_probs_of_all()
         if rng is None:
             raise ValueError("too many voices to list all combinations, expected a generator to draw some")
-        combos = self._draw_many(CANDIDATES, rng)
-        rows, width = len(combos), self.width
-        flat = self.select(np.arange(rows).repeat(CANDIDATES))
-        log_probs = flat.log_prob(combos.reshape(-1, width)).reshape(rows, CANDIDATES)
+        repeated = self.select(np.arange(len(self)).repeat(CANDIDATES))
+        steps = repeated.draw(rng.random((len(repeated), self.num_uniforms)))
+        combos = steps.reshape(len(self), CANDIDATES, self.width)
+        log_probs = self.log_probs_of(combos)
         for row, row_combos in enumerate(combos):  # a combination that was drawn twice counts once
             is_twin = np.ones(CANDIDATES, bool)
             is_twin[np.unique(np.packbits(row_combos, axis=-1), axis=0, return_index=True)[1]] = False
             log_probs[row, is_twin] = -np.inf
         return combos, log_probs
 
-    def _draw_many(self, number: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-        repeated = self.select(np.arange(len(self)).repeat(number))
-        return repeated.draw(rng.random((len(repeated), self.num_uniforms))).reshape(len(self), number, self.width)
+    def log_probs_of(self, combos: NDArray[np.uint8]) -> Array:
+        """Return the log probabilities (B, C) of combinations (B, C, W)."""
+        rows, number, width = combos.shape
+        repeated = self.select(np.arange(rows).repeat(number))
+        return repeated.log_prob(combos.reshape(-1, width)).reshape(rows, number)
 
     def _log_probs_of_all(self) -> Array:
         """Return the log probabilities (B, 2**V) of all combinations.

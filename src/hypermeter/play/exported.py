@@ -1,7 +1,7 @@
 """A model that `hypermeter export` wrote, played step by step in ONNX Runtime."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from hypermeter.core.kit import Kit
 from hypermeter.core.tracks import Track
 from hypermeter.play.arithmetic import log_softmax
 from hypermeter.play.distribution import Mixture
+from hypermeter.play.expressing import ExpressionDistribution
 from hypermeter.play.layers import Array
+from hypermeter.play.network import State
 from hypermeter.play.plan import Labels, Plan
 from hypermeter.play.steering import check_plan
 
@@ -117,7 +119,7 @@ def _zeros(tensors: list[dict[str, Any]], rows: int) -> dict[str, NDArray[Any]]:
 
 
 @dataclass(frozen=True)
-class OnnxState:
+class OnnxState(State):
     """State of an `OnnxNetwork` for a batch; immutable. It runs the graph when a result is first read.
 
     Args:
@@ -160,14 +162,10 @@ class OnnxState:
     def select(self, rows: NDArray[np.int64]) -> "OnnxState":
         before = {name: tensor[rows] for name, tensor in self.before.items()}
         memory = None if self.memory is None else self.memory[rows]
-        plan = self.plan if self.plan is None or len(self.plan) == 1 else self.plan[rows]
-        selected = OnnxState(self.network, self.position, before, memory, self.x[rows], plan)
+        selected = OnnxState(self.network, self.position, before, memory, self.x[rows], self.plan_of_rows(rows))
         if "_results" in vars(self):
             vars(selected)["_results"] = {name: tensor[rows] for name, tensor in self._results.items()}
         return selected
-
-    def with_plan(self, plan: Array | None) -> "OnnxState":
-        return replace(self, plan=plan)
 
 
 class OnnxNetwork:
@@ -230,7 +228,7 @@ class OnnxNetwork:
         if self.meta["plan_dim"]:
             plan = np.zeros((rows, self.meta["plan_dim"]), np.float32)
             if state.plan is not None:
-                plan[:] = state.plan[:, min(state.position // size, state.plan.shape[1] - 1)]
+                plan[:] = state.plan_of_bar()
             feeds["asked"] = plan
         return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
 
@@ -267,30 +265,17 @@ class OnnxExpression:
 
     def predict(
         self, features: Array, hits: NDArray[Any], tempo_bpm: Array, state: dict[str, NDArray[Any]], position: int
-    ) -> tuple["OnnxLogistics", dict[str, NDArray[Any]]]:
+    ) -> tuple[ExpressionDistribution, dict[str, NDArray[Any]]]:
         feeds = state | {"features": features, "hits": np.asarray(hits, np.float32), "tempo_bpm": tempo_bpm}
         names = [tensor.name for tensor in self._session.get_outputs()]
         outputs = dict(zip(names, self._session.run(names, feeds), strict=True))
         after = {name: outputs.pop(name.replace("state_", "next_")) for name in state if name.startswith("state_")}
-        return OnnxLogistics({name: tensor.astype(np.float64) for name, tensor in outputs.items()}), after
+        values = {name: tensor.astype(np.float64) for name, tensor in outputs.items()}
+        velocity, offset = ((values[f"{name}_mean"], values[f"{name}_scale"]) for name in ("velocity", "offset"))
+        return ExpressionDistribution(log_softmax(values["log_weights"]), (velocity, offset)), after
 
     def advance(
         self, hits: NDArray[Any], velocity: Array, offset: Array, state: dict[str, NDArray[Any]], position: int
     ) -> dict[str, NDArray[Any]]:
         last = {"hits": np.asarray(hits, np.float32), "velocity": velocity, "offset": offset}
         return state | {f"last_{name}": np.asarray(tensor, np.float32) for name, tensor in last.items()}
-
-
-class OnnxLogistics:
-    """`ExpressionDistribution` from the outputs of the graph."""
-
-    def __init__(self, found: dict[str, NDArray[Any]]):
-        self.log_weights = log_softmax(found["log_weights"])
-        self.logistics = (
-            (found["velocity_mean"], found["velocity_scale"]),
-            (found["offset_mean"], found["offset_scale"]),
-        )
-
-    def of(self, component: NDArray[np.int64]) -> Any:
-        rows = np.arange(len(component))
-        return tuple((mean[rows, component], scale[rows, component]) for mean, scale in self.logistics)

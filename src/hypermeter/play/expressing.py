@@ -6,7 +6,7 @@ one for its offset.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,18 +74,27 @@ VELOCITY, OFFSET = Bins(1, 127, 127), Bins(-32, 64, 64)
 """Bins of MIDI velocities 1 to 127, and of 1/64 step: 2 ms at sixteenths and 120 bpm, which is inaudible."""
 
 
-class ExpressionDistribution(Protocol):
+Pairs = tuple[tuple[Array, Array], tuple[Array, Array]]
+"""Mean and scale of the logistics of the velocity and of the offset."""
+
+
+@dataclass
+class ExpressionDistribution:
     """Distribution of the velocities and offsets of a step, given its hits.
 
-    `log_weights` are those of the components, (B, K). `logistics` holds (mean, scale) of the velocity and of the offset
-    in every component, each (B, K, V); `of` returns those of one component per row, each (B, V).
+    Args:
+        log_weights: (B, K), of the components.
+        logistics: means and scales in every component, each (B, K, V).
     """
 
-    @property
-    def log_weights(self) -> Array: ...
-    @property
-    def logistics(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]: ...
-    def of(self, component: NDArray[np.int64]) -> tuple[tuple[Array, Array], tuple[Array, Array]]: ...
+    log_weights: Array
+    logistics: Pairs
+
+    def of(self, component: NDArray[np.int64]) -> Pairs:
+        """Return the means and scales of one component per row, each (B, V)."""
+        rows = np.arange(len(component))
+        velocity, offset = ((mean[rows, component], scale[rows, component]) for mean, scale in self.logistics)
+        return velocity, offset
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,7 @@ class ExpressionNetwork:
 
     def __init__(self, weights: Weights, prefix: str, num_drums: int, steps_per_bar: int):
         self.num_drums, self.steps_per_bar = num_drums, steps_per_bar
-        self.given, self.heard = Linear.of(weights, f"{prefix}.given"), Linear.of(weights, f"{prefix}.heard")
+        self.of_inputs, self.of_averages = Linear.of(weights, f"{prefix}.given"), Linear.of(weights, f"{prefix}.heard")
         self.rnn, self.inner = Recurrent(weights, f"{prefix}.rnn"), Linear.of(weights, f"{prefix}.inner")
         out = Linear.of(weights, f"{prefix}.out")
         self.components = out.weight.shape[1] // (1 + 4 * num_drums)
@@ -156,8 +165,8 @@ class ExpressionNetwork:
         inputs = np.concatenate([features, hits, tempo[:, None], ~np.isnan(tempo_bpm)[:, None]], 1, dtype=np.float32)
         averages = np.concatenate([state.sums, state.places[position % self.steps_per_bar]], 1)
         averages = averages / (averages[:, :, :1] + PRIOR_HITS)
-        x = self.given(inputs)
-        x += self.heard(averages.reshape(len(averages), -1))
+        x = self.of_inputs(inputs)
+        x += self.of_averages(averages.reshape(len(averages), -1))
         x = gelu_tanh(x)
         hidden, _ = self.rnn.step(x, (state.hidden,), position)
         inner = gelu_tanh(self.inner(np.concatenate([hidden, x], 1)))
@@ -180,8 +189,8 @@ class ExpressionNetwork:
         )
 
 
-class Logistics:
-    """`ExpressionDistribution` of an `ExpressionNetwork`; computes logistics only when they are read."""
+class Logistics(ExpressionDistribution):
+    """Distribution of an `ExpressionNetwork`; computes logistics only when they are read."""
 
     def __init__(self, network: ExpressionNetwork, inner: Single):
         self._network, self._inner = network, inner
@@ -189,16 +198,16 @@ class Logistics:
         self.log_weights = log_softmax((inner @ weight + bias).astype(np.float64))
 
     @property
-    def logistics(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        raw = np.einsum("bi,kio->bko", self._inner, self._network.out) + self._network.out_bias
-        return _logistics(raw)
+    def logistics(self) -> Pairs:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return _logistics(np.einsum("bi,kio->bko", self._inner, self._network.out) + self._network.out_bias)
 
-    def of(self, component: NDArray[np.int64]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        raw = (self._inner[:, None] @ self._network.out[component])[:, 0] + self._network.out_bias[component]
-        return _logistics(raw)
+    def of(self, component: NDArray[np.int64]) -> Pairs:
+        return _logistics(
+            (self._inner[:, None] @ self._network.out[component])[:, 0] + self._network.out_bias[component]
+        )
 
 
-def _logistics(raw: Single) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+def _logistics(raw: Single) -> Pairs:
     velocity, velocity_scale, offset, offset_scale = np.split(raw.astype(np.float64), 4, -1)
     return (0.5 + velocity / 4, _scale(velocity_scale)), (offset / 4, _scale(offset_scale))
 

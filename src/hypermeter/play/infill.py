@@ -34,7 +34,7 @@ class InfillResult:
         hits: (T, W), T the steps of the locks.
         effective_sample_size: (T,), 1 / sum of squared weights of the particles when the step had been weighed and
             before any were forked; `particles` where nothing was locked.
-        log_evidence: estimate of log p(locked cells | what was heard), nats; its exponential is unbiased. Cells beyond
+        log_evidence: estimate of log p(locked cells | earlier music), nats; its exponential is unbiased. Cells beyond
             the horizon are not in it.
         particles: number of particles.
     """
@@ -73,7 +73,7 @@ def infill(
 ) -> InfillResult:
     """Fill the free cells of one piece, given the locked ones of the same, earlier and later steps.
 
-    As it stands the target is the model's own posterior, p(free cells | locked cells, what was heard), which the
+    As it stands the target is the model's own posterior, p(free cells | locked cells, the music before), which the
     weighted particles approach as their number grows. With temperature, top_p or guidance the target is
 
         prod_t p(locked_t | x_<t) q(free_t | locked_t, x_<t),
@@ -191,8 +191,8 @@ def vary(
     if wrong := [column for column in keep if not 0 <= column < player.width]:
         raise HypermeterError(f"keep: no column {wrong[0]}, expected 0 to {player.width - 1}")
     if plan is None and player.labels is not None:
-        heard = groove if context is None else np.concatenate([player.columns(context, 1, "context")[0], groove])
-        plan = plan_of(heard[:, : player.num_drums], player.grid)
+        music = groove if context is None else np.concatenate([player.columns(context, 1, "context")[0], groove])
+        plan = plan_of(music[:, : player.num_drums], player.grid)
     seed, size = choose_seed(sampling.seed), player.grid.steps_per_beat
     parts = np.arange(player.width)
     for start, stop in track_groups(player.num_drums, player.tracks):  # a track is varied as one
@@ -201,11 +201,11 @@ def vary(
     beats, count = -(-len(groove) // size), int(parts.max()) + 1
     order = uniforms(seed, VARIATION, beats * count).argsort(kind="stable").argsort(kind="stable")
     freed = (order < math.floor(strength * len(order) + 0.5)).reshape(beats, count)[:, parts]
-    known = ~freed.repeat(size, 0)[: len(groove)]
-    known[:, list(keep)] = True
+    is_locked = ~freed.repeat(size, 0)[: len(groove)]
+    is_locked[:, list(keep)] = True
     return infill(
         player,
-        Locks(known, groove),
+        Locks(is_locked, groove),
         None,
         replace(sampling, seed=seed, guidance=0.0),
         context=context,

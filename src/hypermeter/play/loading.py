@@ -1,6 +1,7 @@
 """Players from files: a shipped model, a checkpoint, a training run, an exported folder."""
 
 from pathlib import Path
+from typing import Any
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.kit import Kit
@@ -32,12 +33,13 @@ def load_player(name_or_path: str | Path, kit: str | None = None) -> Player:
     return Player(network, name)
 
 
-def kit_of(player: Player) -> Kit:
-    """Return the model's kit.
+def kit_of(player: Any, name: str | None = None) -> Kit:
+    """Return the kit of a player, or of a model with a `name` for the message.
 
     Raises:
-        HypermeterError: the checkpoint holds none.
+        HypermeterError: it has none.
     """
     if player.kit is None:
-        raise HypermeterError(f"{player.name}: no kit in it, so its voices have no pitches; train it with --kit")
+        name = player.name if name is None else name
+        raise HypermeterError(f"{name}: no kit in it, so its voices have no pitches; train it with --kit")
     return player.kit

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
+from hypermeter.core.parts import Parts
 from hypermeter.core.tracks import Track, track_groups
 from hypermeter.io.checkpoint import Checkpoint
-from hypermeter.play.arithmetic import gelu, log_softmax
-from hypermeter.play.distribution import Categorical, Distribution, Mixture
+from hypermeter.play.arithmetic import gelu
+from hypermeter.play.distribution import Distribution
 from hypermeter.play.expressing import ExpressionNetwork
+from hypermeter.play.heads import Head
 from hypermeter.play.layers import Array, BarAttention, LayerNorm, Linear, Recurrent, Tape, Transformer, Weights
 from hypermeter.play.plan import Labels, Plan
 from hypermeter.play.steering import SETTLED, PlanEmbedding, Steering, check_plan
@@ -31,13 +33,15 @@ LOOK_BACK_STEPS = 4
 class State(Protocol):
     """State of a `Network` for a batch; immutable.
 
-    `position` is the number of past steps; `features` (rows, H) determine the distribution of the next step; `dist` is
-    that distribution under the plan, and `free` without a plan. `select` returns the state of some rows,
-    `with_plan` the state with another embedded plan.
+    `position` is the number of past steps; `plan` is the embedded plan (1 or rows, bars, dim), `None` without one;
+    `features` (rows, H) determine the distribution of the next step; `dist` is that distribution under the plan, and
+    `free` without a plan. `select` returns the state of some rows, in their order; a row may occur more than once.
     """
 
-    @property
-    def position(self) -> int: ...
+    network: Any
+    position: int
+    plan: Array | None
+
     @property
     def features(self) -> Array: ...
     @property
@@ -46,7 +50,20 @@ class State(Protocol):
     def free(self) -> Any: ...
     def __len__(self) -> int: ...
     def select(self, rows: NDArray[np.int64]) -> Any: ...
-    def with_plan(self, plan: Array | None) -> Any: ...
+
+    def with_plan(self, plan: Array | None) -> Any:
+        """Return the state with another embedded plan. Plans are no input of the encoders, so nothing else changes."""
+        return replace(self, plan=plan)  # pyright: ignore[reportArgumentType] # states are dataclasses
+
+    def plan_of_rows(self, rows: NDArray[np.int64]) -> Array | None:
+        """Return the embedded plan of some rows."""
+        return self.plan if self.plan is None or len(self.plan) == 1 else self.plan[rows]
+
+    def plan_of_bar(self) -> Array:
+        """Return the embedded plan (rows, dim) of the bar of the next step; the last bar holds for all later bars."""
+        assert self.plan is not None
+        bar = min(self.position // self.network.grid.steps_per_bar, self.plan.shape[1] - 1)
+        return np.broadcast_to(self.plan[:, bar], (len(self), self.plan.shape[2]))
 
 
 class Network(Protocol):
@@ -71,7 +88,7 @@ class Network(Protocol):
 
 
 @dataclass(frozen=True)
-class NumpyState:
+class NumpyState(State):
     """State of a `NumpyNetwork` for a batch; immutable.
 
     Args:
@@ -128,116 +145,19 @@ class NumpyState:
             return self.free
         network, (features, recalled) = self.network, self._outputs
         assert network.steering is not None
-        bar = min(self.position // network.grid.steps_per_bar, self.plan.shape[1] - 1)
-        bar_plan = np.broadcast_to(self.plan[:, bar], (len(self), self.plan.shape[2]))
-        steering, changes = network.steering(bar_plan, self.sums[1], self.position)
+        steering, changes = network.steering(self.plan_of_bar(), self.sums[1], self.position)
         if recalled is not None and changes.shape[1]:
             recalled = recalled * (1 + changes[..., None])
         return network.head(features, recalled, steering)
 
     def select(self, rows: NDArray[np.int64]) -> "NumpyState":
-        """Return the state of these rows, in this order; a row may occur more than once."""
-
         def chosen(part: Any) -> Any:
             if isinstance(part, tuple):
                 return tuple(chosen(item) for item in part)
             return part.select(rows) if isinstance(part, Tape) else part[rows]
 
-        names = ("hidden", "step", "bar", "phrase", "levels", "sums", "history", "memory")
-        parts = {name: chosen(getattr(self, name)) for name in names}
-        plan = self.plan if self.plan is None or len(self.plan) == 1 else self.plan[rows]
-        return NumpyState(self.network, self.position, plan=plan, **parts)
-
-    def with_plan(self, plan: Array | None) -> "NumpyState":
-        """Return the state with another embedded plan. Plans are no input of the encoders, so nothing else changes."""
-        return replace(self, plan=plan)
-
-
-class Head:
-    """Map from features to the distribution of a step.
-
-    Args:
-        weights: arrays of the checkpoint.
-        prefix: prefix of the names of the head's arrays.
-        kind: "mixture", "sigmoid" or "softmax".
-        width: columns of a step.
-        groups: columns of the tracks.
-        steering: (dim, scores), map from the steering of a plan to scores; `None` for a model without plans.
-    """
-
-    def __init__(
-        self, weights: Weights, prefix: str, kind: str, width: int, groups: tuple[tuple[int, int], ...], steering: Any
-    ):
-        project = Linear.of(weights, f"{prefix}.project")
-        num_scores = project.weight.shape[1]
-        self.width, self.groups = width, groups
-        self.known = np.asarray(weights[f"{prefix}.known"]).astype(np.uint8) if kind == "softmax" else None
-        repeat = weights.get(f"{prefix}.repeat")
-        self.repeat: Any = None if repeat is None else np.asarray(repeat, np.float32)
-        split = len(self.known) + 1 if self.known is not None else num_scores // (1 + width)
-        columns = slice(0, split), slice(split, num_scores)
-        self.of_weights, self.of_logits = (
-            (project.weight[:, part].copy(), project.bias[part], None if steering is None else steering[:, part].copy())
-            for part in columns
-        )
-        if self.known is not None:
-            return
-
-        def by_component(array: Any) -> Any:
-            return None if array is None else array.reshape(-1, split, width).swapaxes(0, 1).copy()
-
-        self.of_component: Any = tuple(map(by_component, self.of_logits))
-        if self.repeat is not None:  # (K, recalled, W) as one map from the recalled hits to all log odds
-            full = np.zeros((self.repeat.shape[1], width, split, width), np.float32)
-            voices = np.arange(width)
-            full[:, voices, :, voices] = self.repeat.transpose(2, 1, 0)
-            self.repeat_of_all = full.reshape(-1, split * width)
-
-    def __call__(self, features: Array, recalled: Array | None, steering: Array | None = None) -> Distribution:
-        """Return the distribution of features (rows, H), recalled hits (rows, recalled, W) and steering (rows, dim)."""
-        if self.known is None:
-            return _HeadMixture(self, features, recalled, steering)
-        scores, logits = (_scores(part, features, steering) for part in (self.of_weights, self.of_logits))
-        if self.repeat is not None and recalled is not None:
-            bias = (recalled * self.repeat).sum(1)
-            logits += bias
-            scores[:, :-1] += bias @ self.known.T
-        return Categorical(log_softmax(scores.astype(np.float64)), logits.astype(np.float64), self.known)
-
-
-def _scores(part: Any, features: Array, steering: Array | None) -> Array:
-    scores = features.dot(part[0])
-    scores += part[1]
-    if steering is not None:
-        scores += steering.dot(part[2])
-    return scores
-
-
-class _HeadMixture(Mixture):
-    """The mixture of a head. It computes the log odds of all components, or only of those that are drawn."""
-
-    def __init__(self, head: Head, features: Array, recalled: Array | None, steering: Array | None):
-        self.scores, self.groups, self.width = _scores(head.of_weights, features, steering), head.groups, head.width
-        self._head, self._given = head, (features, steering)
-        self._recalled = None if head.repeat is None else recalled
-
-    @cached_property
-    def logits(self) -> Array:
-        logits = _scores(self._head.of_logits, *self._given)
-        if self._recalled is not None:
-            logits += self._recalled.reshape(len(logits), -1).dot(self._head.repeat_of_all)
-        return logits.reshape(len(logits), -1, self.width)
-
-    def logits_of(self, component: NDArray[np.int64]) -> Array:
-        if "logits" in vars(self):
-            return super().logits_of(component)
-        (weight, bias, steering_weight), (features, steering) = self._head.of_component, self._given
-        logits = features[:, None] @ weight.take(component, 0) + bias[component]
-        if steering is not None:
-            logits += steering[:, None] @ steering_weight.take(component, 0)
-        if self._recalled is not None:
-            logits += (self._recalled * self._head.repeat.take(component, 0)).sum(1, keepdims=True)
-        return logits[:, 0]
+        parts = (self.hidden, self.step, self.bar, self.phrase, self.levels, self.sums, self.history, self.memory)
+        return NumpyState(self.network, self.position, *map(chosen, parts), plan=self.plan_of_rows(rows))
 
 
 class NumpyNetwork:
@@ -252,6 +172,7 @@ class NumpyNetwork:
 
     def __init__(self, checkpoint: Checkpoint):
         config, weights, grid = checkpoint.config, checkpoint.tensors, checkpoint.grid
+        parts = Parts.from_options(config)
         self.grid, self.kit, self.num_drums = grid, checkpoint.kit, config["num_drums"]
         self.labels: Labels | None = config.get("labels")
         self.tracks = tuple(Track.from_dict(track) for track in config.get("tracks", ()))
@@ -261,7 +182,7 @@ class NumpyNetwork:
 
         def encoder(name: str) -> Recurrent | Transformer:
             if config.get("use_transformer"):
-                return Transformer(weights, name, config["attention_window"])
+                return Transformer(weights, name, parts.attention_window)
             return Recurrent(weights, name, config.get("cell", "gru"))
 
         if custom := config.get("encoders"):
@@ -269,15 +190,15 @@ class NumpyNetwork:
             raise HypermeterError(f"the checkpoint lacks its custom encoders ({', '.join(custom)}); {reason}")
         self.step_rnn, self.bar_rnn, self.phrase_rnn = map(encoder, ("step_rnn", "bar_rnn", "phrase_rnn"))
         self.step_to_bar, self.bar_to_phrase = (Linear.of(weights, name) for name in ("step_to_bar", "bar_to_phrase"))
-        lags = LOOK_BACK_BARS if config.get("use_look_back", True) else ()
+        lags = LOOK_BACK_BARS if parts.look_back else ()
         ahead = min(LOOK_BACK_STEPS, grid.steps_per_bar)
         self.past = max(lags, default=0) * grid.steps_per_bar
         back = [bars * grid.steps_per_bar - step for bars in lags for step in range(ahead)]
         self.look_back = np.array([1, *back])  # steps before the next one; 1 is the last step
         self._read_input(weights)
         self.attention = None
-        if config.get("use_bar_attention", True):
-            self.attention = BarAttention(weights, "bar_attention", self.width, config["attention_bars"])
+        if parts.bar_attention:
+            self.attention = BarAttention(weights, "bar_attention", self.width, parts.attention_bars)
         self.hear_bar, self.hear_phrase = (
             Linear.of(weights, name) if f"{name}.weight" in weights else None for name in ("hear_bar", "hear_phrase")
         )
@@ -316,7 +237,6 @@ class NumpyNetwork:
 
     def start(self, rows: int) -> NumpyState:
         """Return the state before the first step; `rows` is the batch size."""
-        bar_dim = self.bar_rnn.size
         hidden, step = self.step_rnn.step_from(
             np.repeat((self.into_of_place[0] + self.into_of_first)[None], rows, 0), self.step_rnn.init_state(rows), 0
         )
@@ -328,18 +248,9 @@ class NumpyNetwork:
         memory = ()
         if self.attention is not None:
             memory = tuple(self.attention.new_tape(rows) for _ in range(self.grid.steps_per_bar))
-        return NumpyState(
-            network=self,
-            position=0,
-            hidden=hidden,
-            step=step,
-            bar=self.bar_rnn.init_state(rows),
-            phrase=self.phrase_rnn.init_state(rows),
-            levels=(zeros, zeros),
-            sums=(zeros, silence, np.zeros((rows, bar_dim), np.float32), silence),
-            history=history,
-            memory=memory,
-        )
+        bar, phrase = self.bar_rnn.init_state(rows), self.phrase_rnn.init_state(rows)
+        sums = zeros, silence, np.zeros((rows, self.bar_rnn.size), np.float32), silence
+        return NumpyState(self, 0, hidden, step, bar, phrase, (zeros, zeros), sums, history, memory)
 
     def advance(self, x: NDArray[Any], state: NumpyState) -> NumpyState:
         """Return the state after a step (rows, width) of 0 and 1."""
@@ -373,19 +284,8 @@ class NumpyNetwork:
                 output, phrase = self.phrase_rnn.step(self.bar_to_phrase(np.concatenate(means, 1)), phrase, number)
                 phrase_states, phrase_hits = np.zeros_like(phrase_states), np.zeros_like(phrase_hits)
                 levels = (levels[0], levels[1] if self.hear_phrase is None else self.hear_phrase(output))
-        return NumpyState(
-            network=self,
-            position=position,
-            hidden=hidden,
-            step=step,
-            bar=bar,
-            phrase=phrase,
-            levels=levels,
-            sums=(bar_states, bar_hits, phrase_states, phrase_hits),
-            history=history,
-            memory=memory,
-            plan=state.plan,
-        )
+        sums = bar_states, bar_hits, phrase_states, phrase_hits
+        return NumpyState(self, position, hidden, step, bar, phrase, levels, sums, history, memory, state.plan)
 
     def read(self, state: NumpyState) -> tuple[Array, Array | None]:
         """Return the features of the next step (rows, H), and the hits recalled from earlier bars (rows, heads, W)."""

@@ -283,16 +283,10 @@ def plan_bars(
         if options.names:
             raise no_labels(options.names[0], name)
         return None
-    plan = make_plan(
-        labels,
-        bars,
-        sections=options.sections,
-        style=options.style,
-        fill=options.fill,
-        tempo_bpm=tempo_bpm if options.tempo_bpm is None else options.tempo_bpm,
-        density=options.density,
-        offbeat=options.offbeat,
-    )
+    conditions: dict[str, Any] = dict(vars(options))
+    if options.tempo_bpm is None:
+        conditions["tempo_bpm"] = tempo_bpm
+    plan = make_plan(labels, bars, **conditions)
     fills = plan.labels[..., KINDS.index("fill")]
     if not earlier_bars and not fills.any():
         fills[:, : grid.bars_per_phrase - 1] = 1 + FILL.index("beat")

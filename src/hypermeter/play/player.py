@@ -77,7 +77,7 @@ class Player:
         """Whether the model has learnt velocity and offset."""
         return self.network.expression is not None
 
-    # ------------------------------------------------------------------ hearing
+    # ------------------------------------------------------------------ states
 
     def start(self, rows: int = 1, plan: Plan | None = None) -> State:
         """Return the state before the first step.
@@ -150,14 +150,14 @@ class Player:
             (T,) or (B, T).
         """
         rows = len(np.asarray(hits)) if np.ndim(hits) == 3 else 1
-        heard = self.columns(hits, rows, "hits")
+        columns = self.columns(hits, rows, "hits")
         state = self.start(rows, plan)
-        found = np.zeros(heard.shape[:2])
-        for step in range(heard.shape[1]):
-            found[:, step] = state.dist.log_prob(heard[:, step])
-            if step + 1 < heard.shape[1]:
-                state = self.advance(heard[:, step], state)
-        return found if np.ndim(hits) == 3 else found[0]
+        log_probs = np.zeros(columns.shape[:2])
+        for step in range(columns.shape[1]):
+            log_probs[:, step] = state.dist.log_prob(columns[:, step])
+            if step + 1 < columns.shape[1]:
+                state = self.advance(columns[:, step], state)
+        return log_probs if np.ndim(hits) == 3 else log_probs[0]
 
     # ------------------------------------------------------------------ drawing hits
 
@@ -216,17 +216,13 @@ class Player:
         rules = self.rules(sampling, plan)
         if locks is not None:
             locks.check(rows, self.width, track_groups(self.num_drums, self.tracks))
-        heard = [
-            self.columns(hits, rows, name)
-            for name, hits in (("context", context), ("primer", primer))
-            if hits is not None
-        ]
-        return self._stream(heard, rules, locks, state)
+        music = (("context", context), ("primer", primer))
+        earlier = [self.columns(hits, rows, name) for name, hits in music if hits is not None]
+        return self._stream(earlier, rules, locks, state)
 
-    def _stream(self, heard: list[Hits], rules: Rules, locks: Locks | None, state: State) -> Iterator[Hits]:
-        for hits in heard:
-            for x in hits.swapaxes(0, 1):
-                state = self.advance(x, state)
+    def _stream(self, earlier: list[Hits], rules: Rules, locks: Locks | None, state: State) -> Iterator[Hits]:
+        for hits in earlier:
+            state = self.consume(hits, state)
         uniforms, step = rules.stream(len(state), self.width), 0
         while True:
             lock = None if locks is None else locks.at(step, len(state))
@@ -246,14 +242,12 @@ class Player:
         locks: Locks | None = None,
         rows: int | None = None,
         state: State | None = None,
-        on_step: Callable[[int, Hits], None] | None = None,
     ) -> Hits:
         """Return `length` new steps, (rows, length, W); the other arguments and errors are those of `stream`.
 
         Args:
             length: at least 0.
             primer, sampling, context, plan, locks, rows, state: see `stream`.
-            on_step: called with the number of each new step, from 0, and the step (rows, W).
         """
         if length < 0:
             raise HypermeterError(f"length is {length}, expected 0 steps or more")
@@ -261,8 +255,6 @@ class Player:
         made = np.zeros((batch_size_of(rows, state, primer, context), length, self.width), np.uint8)
         for number in range(length):
             made[:, number] = next(steps)
-            if on_step is not None:
-                on_step(number, made[:, number])
         return made
 
     # ------------------------------------------------------------------ music with velocity and timing, part by part
@@ -275,8 +267,8 @@ class Player:
             plan: of 1 row.
             expression: whether hits get velocity and offset from the model, if it has learnt them.
         """
-        own = self.network.expression
-        return PlayerState(self.start(1, plan), own.start(1) if expression and own is not None else None)
+        network = self.network.expression if expression else None
+        return PlayerState(self.start(1, plan), None if network is None else network.start(1))
 
     def feed(
         self, player_state: PlayerState, hits: ArrayLike, velocity: ArrayLike, offset: ArrayLike, tempo_bpm: float
@@ -295,16 +287,16 @@ class Player:
         """
         columns = self.columns(hits, 1, "primer")[0]
         state, voices = player_state.state, self.num_drums
-        expression_sampler = self._performer(player_state, tempo_bpm, 0)
+        sampler = self._performer(player_state, tempo_bpm, 0)
         loudness, shift = np.asarray(velocity, np.float32), np.asarray(offset, np.float32)
         if wrong := [values.shape for values in (loudness, shift) if values.shape != (len(columns), voices)]:
             raise HypermeterError(f"velocity or offset of shape {wrong[0]}, expected ({len(columns)}, {voices})")
         for step, x in enumerate(columns[:, None]):
-            if expression_sampler is not None:
-                own = loudness[None, step], shift[None, step]
-                expression_sampler.advance(state.features, x[:, :voices], state.position, *own)
+            if sampler is not None:
+                values = loudness[None, step], shift[None, step]
+                sampler.advance(state.features, x[:, :voices], state.position, *values)
             state = self.advance(x, state)
-        return PlayerState(state, None if expression_sampler is None else expression_sampler.state)
+        return PlayerState(state, None if sampler is None else sampler.state)
 
     def play(
         self, player_state: PlayerState, steps: int, rules: Rules, tempo_bpm: float
@@ -323,23 +315,20 @@ class Player:
         if steps < 0:
             raise HypermeterError(f"steps is {steps}, expected 0 or more")
         state, voices = player_state.state, self.num_drums
-        expression_sampler = self._performer(player_state, tempo_bpm, rules.seed)
+        sampler = self._performer(player_state, tempo_bpm, rules.seed)
         uniforms = rules.stream(1, self.width)
         hits = np.zeros((steps, self.width), np.uint8)
         velocity, offset = np.zeros((2, steps, voices), np.float32)
         for step in range(steps):
             x = self.draw(state, rules, uniforms.at(state.position))
             hits[step] = x[0]
-            if expression_sampler is None:
+            if sampler is None:
                 velocity[step] = DEFAULT_VELOCITY * x[0, :voices]
             else:
-                (velocity[step],), (offset[step],) = expression_sampler.play(
-                    state.features, x[:, :voices], state.position
-                )
+                (velocity[step],), (offset[step],) = sampler.play(state.features, x[:, :voices], state.position)
             state = self.advance(x, state)
-        return Passage(hits, velocity, offset), PlayerState(
-            state, None if expression_sampler is None else expression_sampler.state
-        )
+        after = PlayerState(state, None if sampler is None else sampler.state)
+        return Passage(hits, velocity, offset), after
 
     def _performer(self, player_state: PlayerState, tempo_bpm: float, seed: int) -> ExpressionSampler | None:
         if player_state.expression is None:
@@ -377,19 +366,19 @@ class Player:
             array = np.concatenate([array, np.zeros((*array.shape[:-1], self.width - self.num_drums))], -1)
         rows = len(array) if array.ndim == 3 else 1
         columns, voices = self.columns(array, rows, "hits"), self.num_drums
-        expression_sampler = ExpressionSampler(self.network.expression, rows, tempo_bpm, choose_seed(seed), temperature)
+        sampler = ExpressionSampler(self.network.expression, rows, tempo_bpm, choose_seed(seed), temperature)
         shape = (rows, columns.shape[1], voices)
-        told = None
+        fixed = None
         if known is not None:
-            told = [np.asarray(values, np.float64) for values in known]
+            fixed = [np.asarray(values, np.float64) for values in known]
             wanted = (*array.shape[:-1], voices)
-            if wrong := [values.shape for values in told if values.shape != wanted]:
+            if wrong := [values.shape for values in fixed if values.shape != wanted]:
                 raise HypermeterError(f"known of shape {wrong[0]}, expected {wanted}, that of hits")
-            told = [values.reshape(shape) for values in told]
+            fixed = [values.reshape(shape) for values in fixed]
         state, played = self.network.start(rows), np.zeros((2, *shape), np.float32)
         for step in range(shape[1]):
-            own = None if told is None else (told[0][:, step], told[1][:, step])
-            played[:, :, step] = expression_sampler.play(state.features, columns[:, step, :voices], step, own)
+            fixed_now = None if fixed is None else (fixed[0][:, step], fixed[1][:, step])
+            played[:, :, step] = sampler.play(state.features, columns[:, step, :voices], step, fixed_now)
             if step + 1 < shape[1]:
                 state = self.advance(columns[:, step], state)
         velocity, offset = played if array.ndim == 3 else played[:, 0]
@@ -400,10 +389,10 @@ class Player:
         return replace(self, before_step=before_step)
 
 
-def batch_size_of(rows: int | None, state: State | None, *heard: ArrayLike | None) -> int:
-    """Return the batch size: that which is given, else of the state, else of what is heard, else 1."""
+def batch_size_of(rows: int | None, state: State | None, *music: ArrayLike | None) -> int:
+    """Return the batch size: that which is given, else of the state, else of the music before, else 1."""
     if rows is not None:
         return rows
     if state is not None:
         return len(state)
-    return max((len(np.asarray(hits)) for hits in heard if hits is not None and np.ndim(hits) == 3), default=1)
+    return max((len(np.asarray(hits)) for hits in music if hits is not None and np.ndim(hits) == 3), default=1)

@@ -116,7 +116,10 @@ class Rules:
             dist, free = dist.condition(*lock), None if free is None else free.condition(*lock)
         combos, scores = dist.candidates(None if dist.is_listed else generator(self.seed, CANDIDATES, step))
         if self.guidance and free is not None:
-            scores = guided(scores, log_probs_of(free, combos, dist.is_listed), self.guidance)
+            if isinstance(free, Mixture) and not free.is_listed:
+                scores = guided(scores, free.log_probs_of(combos), self.guidance)
+            else:
+                scores = guided(scores, free.candidates()[1], self.guidance)
         if dist.is_listed and lock is not None:
             is_locked, values = lock
             agrees = ((combos == values[:, None]) | ~is_locked[:, None]).all(-1)
@@ -167,20 +170,11 @@ class Rules:
         return log_probs
 
 
-def guided(asked: Array, free: Array, guidance: float) -> Array:
-    """Return log of p(x | plan)^(1 + g) / p(x | no plan)^g, not normalised; -inf where `asked` is -inf.
+def guided(planned: Array, free: Array, guidance: float) -> Array:
+    """Return log of p(x | plan)^(1 + g) / p(x | no plan)^g, not normalised; -inf where `planned` is -inf.
 
     Source: Ho & Salimans 2022, for the scores of a diffusion model; here for the combinations of voices of a step.
     """
-    is_possible = ~np.isneginf(asked)
+    is_possible = ~np.isneginf(planned)
     with np.errstate(invalid="ignore"):
-        return np.where(is_possible, (1 + guidance) * asked - guidance * np.maximum(free, -1e9), -np.inf)
-
-
-def log_probs_of(dist: Distribution, combos: NDArray[np.uint8], is_listed: bool) -> Array:
-    """Return the log probabilities (B, C) of combinations: the listed ones of `dist`, (C, W), or others, (B, C, W)."""
-    if is_listed:
-        return dist.candidates()[1]
-    rows, number, width = combos.shape
-    flat = dist.select(np.arange(rows).repeat(number))
-    return flat.log_prob(combos.reshape(-1, width)).reshape(rows, number)
+        return np.where(is_possible, (1 + guidance) * planned - guidance * np.maximum(free, -1e9), -np.inf)

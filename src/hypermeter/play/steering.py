@@ -101,28 +101,28 @@ class Steering:
         self.to_scores, self.to_recalled = out[:, :num_scores], out[:, num_scores:].copy()
         self.num_drums, self.width, self.steps_per_bar = num_drums, width, steps_per_bar
 
-    def __call__(self, asked: Array, so_far: Array, position: int) -> tuple[Array, Array]:
+    def __call__(self, bar_plan: Array, so_far: Array, position: int) -> tuple[Array, Array]:
         """Return the steering (B, inner dim + 1), and the relative change of each recalled pattern's weight (B, heads).
 
         The steering times `to_scores` is added to the scores of the step. Each change is at least -1.
 
         Args:
-            asked: (B, dim), the embedded bar of the plan.
+            bar_plan: (B, dim), the embedded bar of the plan.
             so_far: (B, W), hits of the bar before the step, summed over its steps.
             position: number of steps before this one.
         """
-        hits_per_step, is_dense = asked[:, -3], asked[:, -2]
+        hits_per_step, is_dense = bar_plan[:, -3], bar_plan[:, -2]
         hits_left = (hits_per_step * np.float32(self.steps_per_bar) - so_far[:, : self.num_drums].sum(-1)) * is_dense
         steps_left = self.steps_per_bar - position % self.steps_per_bar
-        played = np.empty((len(asked), self.width + 2), np.float32)
+        played = np.empty((len(bar_plan), self.width + 2), np.float32)
         played[:, :-2] = so_far
         played[:, -2], played[:, -1] = np.float32(0.1) * hits_left, hits_left / np.float32(steps_left)
-        inner = asked @ self.of_plan
+        inner = bar_plan @ self.of_plan
         inner += played @ self.of_played
         inner += self.of_place[position % len(self.of_place)]
-        out = np.empty((len(asked), inner.shape[1] + 1), np.float32)
-        np.multiply(gelu(inner), asked[:, -1:], out=out[:, :-1])
-        out[:, -1] = asked[:, -1]
+        out = np.empty((len(bar_plan), inner.shape[1] + 1), np.float32)
+        np.multiply(gelu(inner), bar_plan[:, -1:], out=out[:, :-1])
+        out[:, -1] = bar_plan[:, -1]
         return out, np.maximum(out.dot(self.to_recalled), -1)
 
 

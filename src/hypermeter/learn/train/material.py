@@ -185,18 +185,18 @@ def read_start(name: str, material: Material) -> HierarchicalDrumModel:
     """
     model, folder = load(name), material.folder
     if model.kit != material.kit:
-        found, expected = kit_name(model.kit), kit_name(material.kit)
-        other = " of other voices" if found == expected else ""
+        actual, expected = kit_name(model.kit), kit_name(material.kit)
+        other = " of other voices" if actual == expected else ""
         raise HypermeterError(
-            f"{name}: {found}{other}, expected {expected} of {folder}; prepare with its kit, or name it by --kit"
+            f"{name}: {actual}{other}, expected {expected} of {folder}; prepare with its kit, or name it by --kit"
         )
     if model.grid != material.grid:
         raise HypermeterError(f"{name}: {model.grid}, expected {material.grid} of {folder}; prepare on its grid")
     if model.tracks != material.dataset.tracks:
         raise HypermeterError(f"{name}: its tracks are not those of the model to start from; take another teacher")
     if model.num_drums != material.dataset.num_drums:  # neither has a kit
-        found, expected = model.num_drums, material.dataset.num_drums
-        raise HypermeterError(f"{name}: {found} voices, expected {expected} of {folder}; take another model")
+        actual, expected = model.num_drums, material.dataset.num_drums
+        raise HypermeterError(f"{name}: {actual} voices, expected {expected} of {folder}; take another model")
     return model
 
 
