@@ -137,12 +137,13 @@ def _one_where_alike(tempos: dict[int, float], where: str, last_tick: float, rat
         if not 0 < tempo < math.inf:
             raise HypermeterError(f"{where}: tempo {tempo:g} at tick {tick}, expected more than 0; repair the file")
     groups: list[list[int]] = []
+    least, greatest = math.inf, 0.0
     for tick in sorted(tempos):
-        group = [tempos[member] for member in (*(groups[-1] if groups else ()), tick)]
-        if groups and max(group) <= min(group) * ratio:
-            groups[-1].append(tick)
-        else:
-            groups.append([tick])
+        least, greatest = min(least, tempos[tick]), max(greatest, tempos[tick])
+        if not groups or greatest > least * ratio:
+            groups.append([])
+            least = greatest = tempos[tick]
+        groups[-1].append(tick)
     ends = [*(group[0] for group in groups[1:]), math.inf]
     merged = {}
     for group, end in zip(groups, ends, strict=True):

@@ -11,6 +11,10 @@ _RHYTHM_BANK, _MELODY_BANK = 120, 121  # GM2
 _XG_DRUM_BANKS = 126, 127
 
 
+Kind = Literal["drums", "perhaps", "melody"]
+"""What a channel plays; perhaps: drums if the file is meant for XG, which no message says."""
+
+
 class Note(NamedTuple):
     """A note-on, in the order of tracks; `end` is -1 for a note that never ends."""
 
@@ -44,30 +48,38 @@ class Message(NamedTuple):
 class _Channels:
     """The state of a synthesiser: it begins as General MIDI has it."""
 
-    is_gs: bool = False
+    mode: Literal["gm", "gs", "xg"] = "gm"
     part_is_drums: list[bool] = field(default_factory=lambda: [part == GM_DRUMS for part in range(16)])
     part_channels: list[int] = field(default_factory=lambda: list(range(16)))
-    banks: list[int] = field(default_factory=lambda: [0] * 16)
-    bank_is_drums: list[bool | None] = field(default_factory=lambda: [None] * 16)  # None: the bank does not decide.
+    banks: list[int | None] = field(default_factory=lambda: [None] * 16)
+    kinds: list[Kind | None] = field(default_factory=lambda: [None] * 16)  # By the bank; None: it does not decide.
 
-    def is_drums(self, channel: int) -> bool:
-        by_bank = self.bank_is_drums[channel]
+    def kind(self, channel: int) -> Kind:
+        by_bank = self.kinds[channel]
         if by_bank is not None:
             return by_bank
         parts = zip(self.part_is_drums, self.part_channels, strict=True)
-        return any(is_drums and receives == channel for is_drums, receives in parts)
+        is_drums = any(is_drums and receives == channel for is_drums, receives in parts)
+        return "drums" if is_drums else "melody"
 
     def set_program(self, channel: int) -> None:
         """Put the bank in force that was selected before a program change."""
-        bank = self.banks[channel]
-        by_bank = {_RHYTHM_BANK: True, _MELODY_BANK: False, **dict.fromkeys(_XG_DRUM_BANKS, True)}
-        self.bank_is_drums[channel] = None if self.is_gs else by_bank.get(bank)
+        bank, kind = self.banks[channel], None
+        if self.mode == "gs" or bank is None:
+            kind = None  # GS keeps bank 127 for tones of the MT-32.
+        elif bank in (_RHYTHM_BANK, _MELODY_BANK):
+            kind = "drums" if bank == _RHYTHM_BANK else "melody"
+        elif self.mode == "xg":
+            kind = "drums" if bank in _XG_DRUM_BANKS else "melody"
+        elif bank in _XG_DRUM_BANKS:
+            kind = "perhaps"
+        self.kinds[channel] = kind
 
     def set_part(self, part: int, is_drums: bool | None, channel: int | None) -> None:
         if is_drums is not None:
             self.part_is_drums[part] = is_drums
             if self.part_channels[part] < 16:
-                self.bank_is_drums[self.part_channels[part]] = None
+                self.kinds[self.part_channels[part]] = None
         if channel is not None:
             self.part_channels[part] = channel
 
@@ -78,7 +90,7 @@ class _Channels:
         if message[:1] == b"\x41" and message[2:4] == b"\x42\x12":
             address, values = message[4:7], message[7:-2]  # A checksum and F7 follow.
             if address == b"\x40\x00\x7f":
-                return _Channels(is_gs=True)
+                return _Channels("gs")
             if address[:1] == b"\x40" and len(address) == 3 and address[1] >> 4 == 1:
                 block = address[1] & 15
                 part = GM_DRUMS if block == 0 else block - 1 if block < 10 else block
@@ -87,8 +99,9 @@ class _Channels:
         if message[:1] == b"\x43" and message[1:2] and message[1] >> 4 == 1 and message[2:3] == b"\x4c":
             address, values = message[3:6], message[6:-1]
             if address == b"\x00\x00\x7e":
-                return _Channels()
+                return _Channels("xg")
             if address[:1] == b"\x08" and len(address) == 3 and address[1] < 16:
+                self.mode = "xg"
                 at = address[2]
                 self.set_part(address[1], _flag(values, 0x07 - at), _value(values, 0x04 - at))
         return self
@@ -104,9 +117,9 @@ def _flag(values: bytes, at: int) -> bool | None:
 
 
 class Setting(NamedTuple):
-    """How a note is played: as drums or not, and with which program, from 0."""
+    """How a note is played: as drums or melody, and with which program, from 0."""
 
-    is_drums: bool
+    kind: Kind
     program: int
 
 
@@ -122,7 +135,7 @@ def settings_of(notes: Sequence[Note], messages: Iterable[Message]) -> list[Sett
     pending = sorted(messages, key=lambda message: message.tick)
     channels, at = _Channels(), 0
     programs: list[tuple[int, dict[int, int]]] = [(0, {})] * 16  # Tick, and program by track; the last comes last.
-    settings = [Setting(False, 0)] * len(notes)
+    settings = [Setting("melody", 0)] * len(notes)
     for number in sorted(range(len(notes)), key=lambda number: notes[number].tick):
         note = notes[number]
         while at < len(pending) and pending[at].tick <= note.tick:
@@ -139,5 +152,5 @@ def settings_of(notes: Sequence[Note], messages: Iterable[Message]) -> list[Sett
                 programs[channel] = tick, {**others, track: data}
         by_track = programs[note.channel][1]
         program = by_track.get(note.track, next(reversed(by_track.values()), 0))
-        settings[number] = Setting(channels.is_drums(note.channel), program)
+        settings[number] = Setting(channels.kind(note.channel), program)
     return settings

@@ -15,11 +15,13 @@ class Chunks:
         format: 0, 1, or 2 for patterns that are independent of each other.
         ticks_per_quarter: at least 1.
         tracks: the content of each track, at least one.
+        remarks: a line if the file has fewer tracks than its header says.
     """
 
     format: int
     ticks_per_quarter: int
     tracks: list[bytes]
+    remarks: tuple[str, ...] = ()
 
 
 def chunks_of(content: bytes, where: str) -> Chunks:
@@ -35,7 +37,7 @@ def chunks_of(content: bytes, where: str) -> Chunks:
     midi = content[begin:end]
     if midi[:4] != b"MThd" or len(midi) < 14:
         raise HypermeterError(f"{where}: not a MIDI file (no MThd header); save it as MIDI")
-    form, _, division = struct.unpack(">HHh", midi[8:14])
+    form, num_tracks, division = struct.unpack(">HHh", midi[8:14])
     if form > 2:
         raise HypermeterError(f"{where}: MIDI format {form}, expected 0, 1 or 2; save it as format 1")
     if division < 1:
@@ -47,7 +49,8 @@ def chunks_of(content: bytes, where: str) -> Chunks:
         raise HypermeterError(f"{where}: truncated MIDI file; get a whole copy") from error
     if not tracks:
         raise HypermeterError(f"{where}: truncated MIDI file (no tracks); get a whole copy")
-    return Chunks(form, division, tracks)
+    lacks = f"the header announces {num_tracks} tracks, the file has {len(tracks)}"
+    return Chunks(form, division, tracks, (lacks,) * (len(tracks) < num_tracks))
 
 
 def midi_place(content: bytes) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.io.encodings import decode_text
+from hypermeter.io.encodings import decode_name, decode_text
 from hypermeter.io.midi.channels import Message, Note, Setting, settings_of
 from hypermeter.io.midi.chunks import Chunks, chunks_of
 from hypermeter.io.midi.drums import Choice, choose_drums, describe_parts, tracks_named
@@ -113,8 +113,8 @@ def _pattern(chunks: Chunks, where: str, options: ReadOptions) -> tuple[Chunks, 
 
 # ---------------------------------------------------------------------- by symusic, which is quick
 
-_MESSAGES = re.compile(rb"[\xf0-\xfe]")
-"""Bytes that begin system messages: symusic does not decode them, and misreads some."""
+_MISREAD = re.compile(rb"[\xf0-\xfe]|\xff\x58\x04[\x00-\xff][\x08-\xff]")
+"""What symusic does not decode, or misreads: system messages, and metres with a beat unit of 256 or more."""
 
 _BANKS = re.compile(
     rb"[\xb0-\xbf](?:[\x00-\x7f]{2}[\x80-\xff]{0,3}[\x00-\x7f])*?\x00[\x78\x79\x7e\x7f]",
@@ -128,14 +128,14 @@ def _is_plain(tracks: list[bytes]) -> bool:
     """Return whether channel 10 is all that symusic needs to know of the drums, whatever they are."""
     return all(
         track.endswith(_END_EVENT)
-        and not _MESSAGES.search(track)
+        and not _MISREAD.search(track)
         and not (_BANKS.search(track) and any(map(_PROGRAMS.search, tracks)))
         for track in tracks
     )
 
 
 def _by_symusic(chunks: Chunks) -> MidiFile | None:
-    """Return what is read of a file whose drums are on channel 10; `None` if symusic refuses it."""
+    """Return what is read of a file whose drums are on channel 10; `None` if symusic may not read it as it is."""
     import symusic  # here and below, since it takes a tenth of a second
 
     score: Any  # The type annotations of symusic lack some attributes.
@@ -154,15 +154,13 @@ def _by_symusic(chunks: Chunks) -> MidiFile | None:
             notes = _drum_notes(score)
     except (RuntimeError, ValueError):
         return None
-    drums, remarks = _without_doubles(notes[:3])
-    return MidiFile(
-        chunks.ticks_per_quarter,
-        drums,
-        [(event.time, event.qpm) for event in score.tempos],
-        [(event.time, event.numerator, event.denominator) for event in score.time_signatures],
-        max((marker.time for marker in score.markers if marker.text == _END), default=0),
-        remarks,
-    )
+    tempos = [(event.time, event.qpm) for event in score.tempos]
+    signatures = [(event.time, event.numerator, event.denominator) for event in score.time_signatures]
+    if any(len({tick for tick, *_ in events}) < len(events) for events in (tempos, signatures)):
+        return None  # symusic does not keep the order of those at one tick.
+    drums, doubles = _without_doubles(notes[:3])
+    end = max((marker.time for marker in score.markers if marker.text == _END), default=0)
+    return MidiFile(chunks.ticks_per_quarter, drums, tempos, signatures, end, [*chunks.remarks, *doubles])
 
 
 def _note_offs(counts: np.ndarray) -> bytes:
@@ -220,7 +218,11 @@ class _Table:
 
 
 def _table_of(chunks: Chunks, where: str) -> _Table:
-    """Raise `HypermeterError` at damaged events; data bytes above 127 are so in note-ons, and else left out."""
+    """Return the table of a file; data bytes above 127 are no damage: velocities become 127, other events are left out.
+
+    Raises:
+        HypermeterError: an event that is cut off.
+    """
     table = _Table([], [], [], [], 0)
     end = 0
     try:
@@ -232,9 +234,8 @@ def _table_of(chunks: Chunks, where: str) -> _Table:
                 if event.status & 0xF0 in (0xB0, 0xC0) or event.content[0] >= 0xF0:
                     _add(table, event, number)
             end = max(end, events[-1].tick if events else 0)
-    except (IndexError, ValueError) as error:
-        what = "cut off" if isinstance(error, IndexError) else str(error)
-        raise HypermeterError(f"{where}: damaged MIDI file (an event is {what}); get a whole copy") from error
+    except IndexError as error:
+        raise HypermeterError(f"{where}: damaged MIDI file (an event is cut off); get a whole copy") from error
     return replace(table, end=end)
 
 
@@ -243,9 +244,8 @@ def _notes(events: list[Event], track: int) -> list[Note]:
     ons, offs = pair_notes(events)
     for on, off in zip(ons.tolist(), offs.tolist(), strict=True):
         tick, status, content = events[on]
-        if content[-1] > 127:
-            raise ValueError("a note with a velocity above 127")
-        notes.append(Note(tick, track, status & 15, content[-2], content[-1], events[off].tick if off >= 0 else -1))
+        end = events[off].tick if off >= 0 else -1
+        notes.append(Note(tick, track, status & 15, content[-2], min(content[-1], 127), end))
     return notes
 
 
@@ -264,7 +264,7 @@ def _add(table: _Table, event: Event, track: int) -> None:
         if content[1] != 0x03:
             table.metas.append((tick, content[1], body))
         elif not table.names[-1]:
-            table.names[-1] = decode_text(body).strip("\0 \t\r\n")
+            table.names[-1] = decode_name(body)
 
 
 def _choose(table: _Table, settings: list[Setting], where: str, options: ReadOptions) -> Choice:
@@ -294,7 +294,7 @@ def _by_events(chunks: Chunks, where: str, options: ReadOptions) -> MidiFile:
         [(tick, _tempo(body)) for tick, kind, body in metas if kind == 0x51 and len(body) >= 3],
         [(tick, body[0], _beat_unit(body[1])) for tick, kind, body in metas if kind == 0x58 and len(body) >= 2],
         table.end,
-        [choice.line] * bool(choice.line) + doubles,
+        [*chunks.remarks, *([choice.line] if choice.line else []), *doubles],
         [(tick, decode_text(body)) for tick, kind, body in metas if kind == 0x06],
         Melody(np.array(melody, np.int64).reshape(-1, 7).T, tuple(table.names)),
         "" if drums else f"it has {describe_parts(table.notes, table.names)}",

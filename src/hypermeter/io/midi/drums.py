@@ -5,9 +5,11 @@ The first of these rules that gives a note decides.
 1. What the user names. A channel: its notes. A track, by its name (case and outer blanks do not count) or else by its
    number from 1: of its notes those that are drums by rule 2, or all if there is none. Both: the notes of both.
 2. What General MIDI and messages of GM2, GS and XG make drums: channel 10, unless a message makes it a melody, and
-   further channels that messages make drums. `channels.settings_of` follows the messages.
-3. What its name says: the notes of tracks whose names have a word for drums (`_NAMES`).
-4. A file of drums alone: all notes, if they look like a drum kit together, see `looks_like_drums`.
+   further channels that messages make drums. `channels.settings_of` follows the messages; what only a bank of XG makes
+   drums, in a file without messages of XG, is drums if at least half of its notes are on pitches of a kit.
+3. What its name says: the notes of tracks whose names have a word for drums (`says_drums`), without those whose
+   program is pitched percussion (112 to 119 from 0); a track counts if at least half of these are at most pitch 87.
+4. A file of drums alone: all notes, if they are on one channel and look like a drum kit (`looks_like_drums`).
 
 Notes that are the same twice, in tick and pitch, are one hit, the loudest; `content` counts them.
 """
@@ -31,7 +33,15 @@ _NO_NAMES = re.compile(r"\b(steel|synth|melodic|taiko|bass) ?drums?|timpani|peda
 _KICKS, _SNARES = {35, 36}, {37, 38, 39, 40}
 _TIME = {22, 26, 42, 44, 46, 49, 51, 52, 53, 55, 57, 59}
 """Hi-hats and cymbals."""
-_KIT = _KICKS | _SNARES | _TIME | {41, 43, 45, 47, 48, 50, 54, 56, 58, 69, 70}
+_BACKBONE = _KICKS | _SNARES | _TIME
+_KIT = _BACKBONE | {41, 43, 45, 47, 48, 50, 54, 56, 58, 69, 70, 82}
+"""The backbone, toms, tambourine, cowbell and shakers."""
+
+_HIGHEST_PITCH = 87
+"""Of the percussion of GM, GS and XG; charts of games have their notes above."""
+
+_PITCHED_PERCUSSION = range(112, 120)
+"""Programs from steel drums to reversed cymbals: one sound on all pitches."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,7 @@ def choose_drums(
     Raises:
         HypermeterError: a channel or track without notes. The message lists the parts of the file.
     """
-    by_messages = [setting.is_drums for setting in settings]
+    by_messages = _by_messages(notes, settings)
     if channel is not None or track is not None:
         return Choice(_named(notes, by_messages, names, channel, track))
     if any(by_messages):
@@ -75,10 +85,9 @@ def choose_drums(
         if channels == [GM_DRUMS]:
             return Choice(by_messages)
         return Choice(by_messages, f"drums are {_channels(channels)}, by GS, XG or GM2 messages of the file")
-    drum_tracks = {number for number, name in enumerate(names) if says_drums(name)}
-    by_name = [note.track in drum_tracks for note in notes]
+    by_name = _by_name(notes, settings, names)
     if any(by_name):
-        chosen = [note for note in notes if note.track in drum_tracks]
+        chosen = [note for note, is_drums in zip(notes, by_name, strict=True) if is_drums]
         tracks = ", ".join(dict.fromkeys(repr(names[note.track]) for note in chosen))
         return Choice(by_name, f"no drums on channel 10; drums are {_channels(_of(chosen))}, by name: {tracks}")
     if looks_like_drums(notes):
@@ -104,10 +113,37 @@ def _named(
     return chosen
 
 
+def _by_messages(notes: Sequence[Note], settings: Sequence[Setting]) -> list[bool]:
+    doubtful: dict[int, list[bool]] = {}
+    for note, setting in zip(notes, settings, strict=True):
+        if setting.kind == "perhaps":
+            doubtful.setdefault(note.channel, []).append(note.pitch in _KIT)
+    drums = {channel for channel, is_in_kit in doubtful.items() if sum(is_in_kit) >= len(is_in_kit) / 2}
+    return [
+        setting.kind == "drums" or (setting.kind == "perhaps" and note.channel in drums)
+        for note, setting in zip(notes, settings, strict=True)
+    ]
+
+
+def _by_name(notes: Sequence[Note], settings: Sequence[Setting], names: Sequence[str]) -> list[bool]:
+    says = [says_drums(name) for name in names]
+    by_name = [
+        says[note.track] and setting.program not in _PITCHED_PERCUSSION
+        for note, setting in zip(notes, settings, strict=True)
+    ]
+    counts, low = Counter[int](), Counter[int]()
+    for note, is_drums in zip(notes, by_name, strict=True):
+        counts[note.track] += is_drums
+        low[note.track] += is_drums and note.pitch <= _HIGHEST_PITCH
+    return [
+        is_drums and low[note.track] >= counts[note.track] / 2 for note, is_drums in zip(notes, by_name, strict=True)
+    ]
+
+
 def tracks_named(track: str, names: Sequence[str]) -> set[int]:
     """Return the tracks, from 0, that a name means, or else a number from 1; none if there is no such track."""
     wanted = track.strip().casefold()
-    tracks = {number for number, name in enumerate(names) if name.strip().casefold() == wanted}
+    tracks = {number for number, name in enumerate(names) if wanted and name.strip().casefold() == wanted}
     if not tracks and wanted.isdecimal() and 1 <= int(wanted) <= len(names):
         tracks = {int(wanted) - 1}
     return tracks
@@ -119,9 +155,24 @@ def says_drums(name: str) -> bool:
 
 
 def looks_like_drums(notes: Sequence[Note]) -> bool:
-    """Return whether notes look like a drum kit by their pitches."""
+    """Return whether notes look like a drum kit: on one channel, and by their pitches.
+
+    At least 95 % are on pitches of a kit, 60 % on kick, snare, hi-hats and cymbals, and 2 % on the kick; snare and
+    hi-hats or cymbals are there. Of files without drums on channel 10 this takes those of drums alone, and no bass,
+    guitar or piano, whose notes in the same range are spread over all pitches.
+    """
     counts = Counter(note.pitch for note in notes)
-    return bool(counts.keys() & _KICKS and counts.keys() & _SNARES and counts.keys() & _TIME)
+
+    def share(pitches: set[int]) -> float:
+        return sum(counts[pitch] for pitch in pitches) / max(len(notes), 1)
+
+    return (
+        len(_of(notes)) == 1
+        and share(_KIT) >= 0.95
+        and share(_BACKBONE) >= 0.6
+        and share(_KICKS) >= 0.02
+        and bool(counts.keys() & _SNARES and counts.keys() & _TIME)
+    )
 
 
 def describe_parts(notes: Sequence[Note], names: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ class ReadOptions:
             map as one piece in its mean tempo, for the recorded performance of a band.
         shift: find takes the steady shift of the playing out before steps are chosen; keep chooses them on the grid of
             the file.
+        map: the pitches of a device or instrument, as td17 or superior3, or auto; left out, those of the kit.
 
     Raises:
         HypermeterError: a channel outside 1 to 16, or another word for `tempo_map` or `shift`.
@@ -29,6 +30,7 @@ class ReadOptions:
     track: str | None = None
     tempo_map: TempoMap = "keep"
     shift: Shift = "find"
+    map: str | None = None
 
     def __post_init__(self) -> None:
         if self.channel is not None and not 1 <= self.channel <= 16:

@@ -9,10 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, load_kit
+from hypermeter.core.kit_choice import describe_unmapped, is_auto, resolve_kit
 from hypermeter.core.tracks import Track
 from hypermeter.io.midi.bars import Span, describe_change, find_spans
 from hypermeter.io.midi.content import load_midi
@@ -118,10 +121,11 @@ def read_midi_report(
     unmapped: Counter[int] = Counter()
     for piece in pieces:
         unmapped.update(piece.unmapped)
+    dropped = sum(piece.dropped for piece in pieces)
     if unmapped:
-        counts = ", ".join(f"pitch {pitch}: {count}" for pitch, count in sorted(unmapped.items()))
-        losses.append(f"hits that no voice of kit {kit.name} reads ({counts}); choose a kit that has them")
-    if dropped := sum(piece.dropped for piece in pieces):
+        read = sum(int(piece.groove.hits.sum()) for piece in pieces) + dropped
+        losses.append(describe_unmapped(unmapped, kit, read + sum(unmapped.values())))
+    if dropped:
         losses.append(f"hits dropped for a louder one of the same voice and step ({dropped}); a finer grid keeps more")
     for track in tracks:
         if dropped := sum(piece.notes_dropped[track.name] for piece in pieces):
@@ -220,8 +224,11 @@ def parse_pieces(
     grid = grid or Grid()
     if changes not in ("split", "refuse"):
         raise HypermeterError(f"changes is {changes!r}, expected split or refuse")
-    midi = load_midi(content, where, options, in_full=bool(tracks) or with_sections)
-    reader = SpanReader(midi, load_kit(kit), grid, tracks, with_sections, may_rest, to_end)
+    in_full = bool(tracks) or with_sections or is_auto(kit) or options.map == "auto"
+    midi = load_midi(content, where, options, in_full)
+    counts = np.bincount(midi.drums[1], minlength=128)
+    kit, line = resolve_kit(kit, counts, midi.melody.names, options.map)
+    reader = SpanReader(midi, kit, grid, tracks, with_sections, may_rest, to_end)
     onsets = reader.onsets
     if not len(onsets):
         also = f", and no notes of {', '.join(track.name for track in tracks)}" if may_rest and tracks else ""
@@ -236,7 +243,7 @@ def parse_pieces(
     spans = [span for span in spans if span.start <= last]
     if len(spans) > 1 and changes == "refuse":
         raise HypermeterError(f"{where}: {describe_change(*spans[:2])}, expected one; {_advice(*spans[:2])}")
-    remarks = [*midi.remarks, *remarks]
+    remarks = [*midi.remarks, *([line] if line else []), *remarks]
     own_grid = reader.find_own_grid(spans)
     if options.shift == "keep":
         own_grid = replace(own_grid, shift=0.0)
