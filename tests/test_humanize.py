@@ -18,6 +18,7 @@ from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.core.swing import apply_swing
 from hypermeter.io.midi import read_midi, write_midi
+from hypermeter.io.midi.options import ReadOptions
 from hypermeter.io.midi.replay import replay_drums
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.playing import player_of
@@ -190,8 +191,9 @@ def test_the_result_may_go_to_standard_output(loaded, path, tmp_path, capsysbina
 
 
 def test_the_command_swings_the_drums(loaded, path, tmp_path):
-    before = read_midi(humanize_command(path, tmp_path / "straight.mid"))
-    after = read_midi(humanize_command(path, tmp_path / "out.mid", swing=0.55))
+    keep = ReadOptions(shift="keep")
+    before = read_midi(humanize_command(path, tmp_path / "straight.mid"), options=keep)
+    after = read_midi(humanize_command(path, tmp_path / "out.mid", swing=0.55), options=keep)
     assert np.array_equal(after.hits, before.hits)
     position = np.arange(len(before))[:, None] + before.offset
     expected = apply_swing(position, 0.55) - np.arange(len(before))[:, None]

@@ -11,6 +11,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, Voice, load_kit
+from hypermeter.core.kit_choice import describe_unmapped
 from hypermeter.io.midi import (
     MAX_BYTES,
     parse_midi,
@@ -20,9 +21,11 @@ from hypermeter.io.midi import (
     to_midi_bytes,
     write_midi,
 )
+from hypermeter.io.midi.options import ReadOptions
 
 GROOVE = Path(os.environ.get("HYPERMETER_GROOVE", Path(__file__).parents[1] / "../shared/data/groove"))
 END = b"\xff\x2f\x00"
+KEEP = ReadOptions(shift="keep")
 
 
 def vlq(number):
@@ -59,8 +62,9 @@ def metre(tick, beats, unit):
     return (tick, bytes((0xFF, 0x58, 4, beats, unit.bit_length() - 1, 24, 8)))
 
 
-def read(content, **options):
-    return parse_midi(content, "x.mid", **options)[0]
+def read(content, options=KEEP, **settings):
+    """The pieces of a file, on its own grid: where the hits lie is of tests/test_own_grid.py."""
+    return parse_midi(content, "x.mid", options=options, **settings)[0]
 
 
 def cells(groove):
@@ -282,7 +286,7 @@ def test_the_report_lists_what_of_a_file_is_in_no_groove(tmp_path):
     pieces, losses = read_midi_report(path)
     assert len(pieces) == 1 and losses == [
         "metre 3/4 at bar 2 (1 hits), expected 4/4; pass --metre 3/4, or a --model in it",
-        "hits that no voice of kit gm10 reads (pitch 54: 1, pitch 56: 1); choose a kit that has them",
+        describe_unmapped({54: 1, 56: 1}, load_kit("gm10"), 4),
         "hits dropped for a louder one of the same voice and step (1); a finer grid keeps more",
     ]
     path.write_bytes(midi(track(*hit(0))))
@@ -384,7 +388,7 @@ def test_the_spans_of_a_tempo_map_in_several_metres_are_read_as_they_were_writte
 
 def test_a_hit_before_time_zero_is_written_at_zero(tmp_path):
     write_midi(Groove(np.eye(10), offset=np.full((10, 10), -0.4)), tmp_path / "a.mid")
-    groove = read_midi(tmp_path / "a.mid")
+    groove = read_midi(tmp_path / "a.mid", options=KEEP)
     assert cells(groove) == {(step, step) for step in range(10)}
     assert groove.offset[0, 0] == 0 and groove.offset[1, 1] == pytest.approx(-0.4)
 
@@ -422,7 +426,7 @@ def test_no_hit_of_groove_is_unmapped_and_a_round_trip_keeps_all(kit):
     paths = sorted(GROOVE.rglob("*_4-4.mid"))[::10]
     assert paths
     for path in paths:
-        for piece in read_midi_pieces(path, kit):
+        for piece in read_midi_pieces(path, kit, options=KEEP):
             assert not piece.unmapped
             (again,) = read(to_midi_bytes(piece.groove), kit=kit)
             length = len(again.groove)
