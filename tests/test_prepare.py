@@ -116,10 +116,10 @@ def test_a_file_that_breaks_the_reader_is_a_reject_and_the_rest_goes_on(tmp_path
 
     parse = module.parse_pieces
 
-    def fail_at_one(content, where, *options):
+    def fail_at_one(content, where, *settings, options):
         if where == "1.mid":
             raise ZeroDivisionError("division\nby zero")
-        return parse(content, where, *options)
+        return parse(content, where, *settings, options=options)
 
     monkeypatch.setattr(module, "parse_pieces", fail_at_one)
     manifest = run(write_folder(tmp_path / "in", 3), tmp_path / "out")
@@ -162,14 +162,14 @@ def test_a_file_with_changes_becomes_pieces_or_a_reject(tmp_path):
 
 def test_info_csv_gives_split_style_and_beat_or_fill(tmp_path):
     source = write_folder(tmp_path / "in", 4)
-    rows = ["d,funk,90,beat,4-4,0.mid,validation", "d,jazz,90,fill,4-4,1.mid,test", "d,rock,90,beat,4-4,2.mid,dev"]
+    rows = ["d,funk,90,beat,4-4,0.mid,validation", "d,jazz,90,fill,4-4,1.mid,test", "d,rock,90,beat,4-4,2.mid,mine"]
     (source / "info.csv").write_text(HEADER + "\n".join([*rows, "d,rock,90,beat,4-4,gone.mid,train"]))
     manifest = run(source, tmp_path / "out")
     assert manifest["split_by"] == "info.csv" and set(npz_files(tmp_path / "out")) == {"validation/0.npz", "test/1.npz"}
     assert (manifest["files"][0]["style"], manifest["files"][1]["beat_type"]) == ("funk", "fill")
     reasons = {record["source"]: record["reason"] for record in manifest["rejects"]}
     assert (
-        "split 'dev'" in reasons["2.mid"]
+        "split 'mine'" in reasons["2.mid"]
         and "not in info.csv" in reasons["3.mid"]
         and "not there" in reasons["gone.mid"]
     )

@@ -3,13 +3,18 @@
 import re
 import time
 from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
+from hypermeter.core.read_options import ReadOptions
+
+if TYPE_CHECKING:
+    from hypermeter.core.kit import Kit
 
 
 def prepare(
@@ -24,14 +29,16 @@ def prepare(
     sections: bool = False,
     least_grid: float = 0.0,
     most_copies: int = 0,
+    options: ReadOptions = ReadOptions(),
     seed: int = 0,
     workers: int = 0,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Make a folder of .npz for training from a folder, zip or single file of MIDI.
 
-    With an info.csv like that of the Groove MIDI Dataset, split, style and beat or fill are read from it. Other folders
-    are split by file, .8/.1/.1, near-duplicates together. The same command continues an interrupted run.
+    With an info.csv like that of the Groove MIDI Dataset, split, style and beat or fill are read from it, for the files
+    of its folder. Others are split by file, .8/.1/.1, near-duplicates together. The same command continues an
+    interrupted run.
 
     Args:
         source: folder, .zip or .mid to read.
@@ -48,7 +55,8 @@ def prepare(
             without a clear grid, such as those with a wrong tempo.
         most_copies: most bars of a file with the same hits; the first ones stay, and the file is split where bars are
             cut. 0 keeps all.
-        seed: seed of the split of a folder without info.csv.
+        options: how the drums are found and placed on the grid.
+        seed: seed of the split of files that no info.csv lists.
         workers: processes; 0, the number of cores where there are files enough.
         quiet: print nothing.
 
@@ -60,11 +68,13 @@ def prepare(
             or metre. A bad file among others is a reject in the manifest.
     """
     # Imported here, so that the help is quick.
+    import numpy as np
+
     from hypermeter.core.files import check_folder
-    from hypermeter.core.kit import load_kit
+    from hypermeter.core.kit_choice import is_auto, resolve_kit
     from hypermeter.core.limits import check_seed
     from hypermeter.core.tracks import TRACKS
-    from hypermeter.learn.prepare.convert import ConversionSettings
+    from hypermeter.learn.prepare.convert import ConversionSettings, count_pitches
     from hypermeter.learn.prepare.manifest import VERSION, clear, earlier_records, totals, write_manifest
     from hypermeter.learn.prepare.source import assign_splits, find_files
     from hypermeter.learn.prepare.workers import WorkerPool
@@ -84,8 +94,14 @@ def prepare(
     check_folder(out)
     grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
     chosen_tracks = tuple(TRACKS[name] for name in tracks)
+    chosen_kit, kit_line = resolve_kit(kit, np.zeros(128, np.int64), (), options.map)
+    contents = find_files(Path(source))
+    if is_auto(kit) or options.map == "auto":  # One kit for all files.
+        counts, names = count_pitches(Path(source), contents.files, options)
+        chosen_kit, kit_line = resolve_kit(kit, counts, names, options.map)
+    options = replace(options, map=None)
     settings = ConversionSettings(
-        Path(source), Path(out), load_kit(kit), grid, changes, chosen_tracks, sections, least_grid, most_copies
+        Path(source), Path(out), chosen_kit, grid, changes, chosen_tracks, sections, least_grid, most_copies, options
     )
     header = {"version": VERSION, "kit": settings.kit.record, "grid": grid.to_dict(), "changes": changes}
     if chosen_tracks:
@@ -93,12 +109,14 @@ def prepare(
     header |= {"sections": True} if sections else {}
     header |= {"least_grid": least_grid} if least_grid else {}
     header |= {"most_copies": most_copies} if most_copies else {}
-    files, is_split, rejects = find_files(settings.source)
+    header |= {"options": asdict(options)} if options != ReadOptions() else {}
+    files, rejects = contents.files, contents.rejects
     earlier, written = earlier_records(settings.out, header)
     for file in files:
         file.earlier = earlier.get(file.source)
     with WorkerPool(settings, header, len(files), workers, quiet) as pool:
-        if not is_split:
+        num_without_split = sum(not file.split for file in files)
+        if num_without_split:
             bars = {file.record["source"]: file.bars for file in pool.run(files, "reading", write=False)}
             assign_splits(files, bars, seed)
         converted = sorted(pool.run(files, "writing", write=True), key=lambda file: file.record["source"])
@@ -107,7 +125,8 @@ def prepare(
     manifest = {
         **header,
         "source": str(source),
-        "split_by": "info.csv" if is_split else f"seed {seed}",
+        "split_by": _split_by(num_without_split, len(files), seed),
+        "tables": contents.tables,
         "files": [file.record for file in kept],
         "rejects": sorted(rejects, key=lambda record: record["source"]),
         **totals(kept),
@@ -118,14 +137,23 @@ def prepare(
         reason = rejects[0]["reason"] if rejects else "no files"
         raise HypermeterError(f"{source}: none of {len(rejects)} files could be used; the first: {reason}")
     if not quiet:
-        _print_summary(manifest, sum(file.skipped for file in converted), time.perf_counter() - started)
+        if kit_line:
+            print(kit_line)
+        _print_summary(manifest, settings.kit, sum(file.skipped for file in converted), time.perf_counter() - started)
     return manifest
 
 
-def _print_summary(manifest: dict[str, Any], num_skipped: int, duration_s: float) -> None:
+def _split_by(num_without_split: int, num_files: int, seed: int) -> str:
+    if num_without_split == num_files:
+        return f"seed {seed}"
+    return f"info.csv, and seed {seed} for {num_without_split} files" if num_without_split else "info.csv"
+
+
+def _print_summary(manifest: dict[str, Any], kit: "Kit", num_skipped: int, duration_s: float) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from hypermeter.core.kit_choice import describe_unmapped
     from hypermeter.io.midi.own_grid import CLEAR, describe_shift
 
     console = Console()
@@ -137,14 +165,20 @@ def _print_summary(manifest: dict[str, Any], num_skipped: int, duration_s: float
             split, *(f"{total[key]:,}" for key in ("files", "bars", "distinct_bars", "hits", "dropped")), share
         )
     console.print(table)
-    numbers = r" at bar \d+ \(\d+ hits\)| \(clarity [\d.]+\)"
+    for reason in filter(None, manifest["tables"].values()):
+        console.print(f"not used: {reason}", markup=False, highlight=False)
+    numbers = r" at bar \d+ \(\d+ hits\)| \(clarity [\d.]+\)|; it has .*(?=; name)"
     reasons = Counter(re.sub(numbers, "", record["reason"]) for record in manifest["rejects"])
     console.print(f"{len(manifest['rejects'])} files rejected" + (":" if reasons else ""))
     for reason, count in reasons.most_common(8):
         console.print(f"  {count} x {reason}", markup=False, highlight=False)
+    remarks = Counter(re.sub(r"^\d+ (?=hits)", "", line) for file in manifest["files"] for line in file["remarks"])
+    for remark, count in remarks.most_common(8):
+        console.print(f"  {count} x {remark}", markup=False, highlight=False)
     if manifest["unmapped"]:
-        counts = ", ".join(f"{pitch}: {count:,}" for pitch, count in manifest["unmapped"].items())
-        console.print(f"hits that no voice of the kit reads, by pitch: {counts}", highlight=False)
+        counts = {int(pitch): count for pitch, count in manifest["unmapped"].items()}
+        total = manifest["hits"] + manifest["hits_dropped"] + sum(counts.values())
+        console.print(describe_unmapped(counts, kit, total), markup=False, highlight=False)
     for name, count in manifest.get("notes", {}).items():
         dropped = manifest["notes_dropped"][name]
         more = f", and {dropped:,} dropped for a lower or equal one of the same step" if dropped else ""

@@ -4,8 +4,8 @@ import hashlib
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,8 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
 from hypermeter.core.tracks import HOLD, Track
 from hypermeter.io.midi import MAX_BYTES, MIDI_SUFFIXES, Piece
+from hypermeter.io.midi.content import load_midi
+from hypermeter.io.midi.options import ReadOptions
 from hypermeter.io.midi.own_grid import OwnGrid
 from hypermeter.io.midi.read import parse_pieces
 from hypermeter.io.npz_writer import npz_bytes
@@ -27,7 +29,7 @@ from hypermeter.music.duplicates import bar_digests, runs_without_copies
 
 @dataclass(frozen=True)
 class ConversionSettings:
-    """Settings of a run, as workers need them; the last two as in ``prepare``."""
+    """Settings of a run, as workers need them; the last three as in ``prepare``."""
 
     source: Path
     out: Path
@@ -38,6 +40,7 @@ class ConversionSettings:
     with_sections: bool = False
     least_grid: float = 0.0
     most_copies: int = 0
+    options: ReadOptions = ReadOptions()
 
 
 @dataclass
@@ -51,11 +54,30 @@ class ConvertedFile:
 
 def convert_batch(settings: ConversionSettings, files: Sequence[SourceFile], write: bool) -> list[ConvertedFile]:
     """Convert files one after another; a zip is opened once. Without ``write``, only their bars are read."""
-    with ExitStack() as stack:
-        archive = None
-        if settings.source.is_file() and settings.source.suffix.lower() not in MIDI_SUFFIXES:
-            archive = stack.enter_context(zipfile.ZipFile(settings.source))
+    with _archive(settings.source) as archive:
         return [_convert(settings, file, archive, write) for file in files]
+
+
+def count_pitches(source: Path, files: Sequence[SourceFile], options: ReadOptions) -> tuple[np.ndarray, list[str]]:
+    """Return the hits of each pitch in all files that can be read, (128,), and the names of files and tracks."""
+    counts, names = np.zeros(128, np.int64), []
+    with _archive(source) as archive:
+        for file in files:
+            with suppress(HypermeterError):
+                midi = load_midi(_read(source, file, archive), file.source, options, in_full=True)
+                counts += np.bincount(midi.drums[1], minlength=128)
+                names += [file.source, *midi.melody.names]
+    return counts, names
+
+
+@contextmanager
+def _archive(source: Path) -> Iterator[zipfile.ZipFile | None]:
+    """Open a source that is a zip; of another, yield `None`."""
+    if source.is_file() and source.suffix.lower() not in MIDI_SUFFIXES:
+        with zipfile.ZipFile(source) as archive:
+            yield archive
+    else:
+        yield None
 
 
 def _convert(
@@ -63,14 +85,14 @@ def _convert(
 ) -> ConvertedFile:
     sha256 = ""
     try:
-        content = _read(settings, file, archive)
+        content = _read(settings.source, file, archive)
         sha256 = hashlib.sha256(content).hexdigest()
         if write and file.earlier and {**file.labels, "sha256": sha256}.items() <= file.earlier.items():
             bars = _written_bars(settings, file.earlier)
             if bars is not None:
                 return ConvertedFile(file.earlier, bars, skipped=True)
-        options = (settings.kit, settings.grid, settings.changes, settings.tracks, settings.with_sections)
-        reading = parse_pieces(content, file.source, *options)
+        arguments = (settings.kit, settings.grid, settings.changes, settings.tracks, settings.with_sections)
+        reading = parse_pieces(content, file.source, *arguments, options=settings.options)
         pieces, left_out, own_grid = reading.pieces, reading.left_out, reading.pieces[0].own_grid
         if own_grid.clarity < settings.least_grid:
             raise HypermeterError(
@@ -104,6 +126,7 @@ def _convert(
         "dropped": sum(piece.dropped for piece in pieces),
         "unmapped": total_unmapped({"unmapped": piece.unmapped} for piece in pieces),
         "left_out": left_out,
+        "remarks": reading.remarks,
         "own_grid": _grid_record(own_grid, pieces[0].groove.step_duration_s),
     }
     if settings.tracks:
@@ -114,12 +137,12 @@ def _convert(
     return ConvertedFile(record, bars)
 
 
-def _read(settings: ConversionSettings, file: SourceFile, archive: zipfile.ZipFile | None) -> bytes:
+def _read(source: Path, file: SourceFile, archive: zipfile.ZipFile | None) -> bytes:
     try:
         if archive:
             size = archive.getinfo(file.source).file_size
         else:
-            path = settings.source if settings.source.is_file() else settings.source / file.source
+            path = source if source.is_file() else source / file.source
             size = path.stat().st_size
         if size > MAX_BYTES:
             raise HypermeterError(f"{file.source}: larger than {MAX_BYTES >> 20} MiB, not a drum performance")

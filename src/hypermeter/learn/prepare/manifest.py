@@ -27,13 +27,13 @@ _RECORD = {
 }
 """Field of a converted file's record -> its type. With tracks, those of ``_NOTES`` stand beside them."""
 
-_SINCE_VERSION_2 = {"bars_cut": int, "own_grid": dict}
+_SINCE_VERSION_2 = {"bars_cut": int, "own_grid": dict, "remarks": list}
 """Further fields, which records of version 1 lack."""
 
 _NOTES = ("notes", "notes_dropped")
 """Counts of each track."""
 
-_SETTINGS = ("version", "kit", "grid", "changes", "tracks", "sections", "least_grid", "most_copies")
+_SETTINGS = ("version", "kit", "grid", "changes", "tracks", "sections", "least_grid", "most_copies", "options")
 """Settings that decide the content of a .npz. Those after `changes` are there where they are not the default."""
 
 
