@@ -19,9 +19,12 @@ from hypermeter.cli.options import (
 )
 from hypermeter.cli.results import free_path, open_output
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.play.request import check
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hypermeter.core.groove import Groove
     from hypermeter.play.player import Player
 
@@ -42,6 +45,7 @@ def generate_command(
     sampling: SamplingArguments = DEFAULT_SAMPLING,
     plan: PlanArguments = DEFAULT_PLAN,
     locks: LockArguments = DEFAULT_LOCKS,
+    options: Annotated[ReadOptions, tyro.conf.arg(name="midi")] = ReadOptions(),
 ) -> Path | None:
     """Continue a groove, change it, fill in around what stays, or begin from nothing; write MIDI and a picture.
 
@@ -61,6 +65,7 @@ def generate_command(
         sampling: how steps are sampled.
         plan: what the new bars are to be, for a model that was trained with labels.
         locks: what stays, and what is written around it.
+        options: how the drums of MIDI files are found and placed on the grid.
 
     Raises:
         HypermeterError: a file, a voice or a number that does not fit, or options that contradict each other.
@@ -69,14 +74,15 @@ def generate_command(
     if out is None:
         word = "varied" if locks.vary is not None else "changed" if locks.replace else "continued"
         out = free_path(primer or locks.lock, word if primer else "filled" if locks.lock else "generated")
-    from hypermeter.io.midi import MIDI_SUFFIXES
+    from hypermeter.io.midi import WRITTEN_SUFFIXES
     from hypermeter.io.notation import TEXT_SUFFIXES, is_text
 
     inputs = [primer, context, locks.lock, locks.ending, plan.density, plan.offbeat]
-    with open_output(out, (*MIDI_SUFFIXES, *TEXT_SUFFIXES), inputs) as write:
+    with open_output(out, (*WRITTEN_SUFFIXES, *TEXT_SUFFIXES), inputs) as write:
+        from hypermeter.cli.material import read_groove
         from hypermeter.io.ascii import ascii_grid
         from hypermeter.io.notation import write_text
-        from hypermeter.play.loading import load_player
+        from hypermeter.play.loading import kit_of, load_player
 
         length = next((name for name, value in (("--bars", bars), ("--seconds", seconds)) if value is not None), None)
         refuse_contradictions(plan, locks, primer, length, include_primer)
@@ -94,12 +100,13 @@ def generate_command(
         sampling.options(plan.guidance)  # checks it before the model is loaded
         player = replace(load_player(model), name=model)
         paths = [primer, context, locks.lock, locks.ending]
-        options = {"include_primer": include_primer, "expression": expression}
-        groove, primer_steps = _play(player, paths, bars, seconds, tempo_bpm, sampling, plan, locks, **options)
+        read = partial(read_groove, player=player, kit=kit_of(player), options=options)
+        what = {"include_primer": include_primer, "expression": expression}
+        groove, primer_steps = _play(player, paths, read, bars, seconds, tempo_bpm, sampling, plan, locks, **what)
         if is_text(out):
             write_text(groove, out)
         else:
-            write(_midi_of(groove, player, paths, swing))
+            write(_midi_of(groove, player, paths, options, swing))
         print(ascii_grid(groove))
         if str(out) == "-":
             return None
@@ -123,6 +130,7 @@ def _only_primer(primer: Path | None, first: Path | None) -> Path | None:
 def _play(
     player: "Player",
     paths: list[Path | None],
+    read: "Callable[[Path], Groove]",
     bars: int | None,
     seconds: float | None,
     tempo_bpm: float | None,
@@ -136,13 +144,13 @@ def _play(
 
     Args:
         paths: of primer, context, lock and ending.
+        read: reads a file on the player's grid and kit.
     """
     from hypermeter.cli.material import (
         columns_named,
         in_one_tempo,
         locked_pattern,
         name_planned,
-        read_groove,
     )
     from hypermeter.play.compose import continue_groove, fill_groove, join_grooves, replace_bars, vary_groove
     from hypermeter.play.loading import kit_of
@@ -152,7 +160,6 @@ def _play(
     for voice in sampling.bias or ():
         kit.column_of(voice, "bias")
     keep = columns_named(player, kit, locks.keep or ())
-    read = partial(read_groove, player=player, kit=kit)
     files, tempo_bpm = in_one_tempo([None if path is None else read(path) for path in paths], tempo_bpm)
     primer, context, lock, ending = files
     if seconds is not None:
@@ -197,7 +204,7 @@ def _play(
     return groove, primer_steps
 
 
-def _midi_of(groove: "Groove", player: "Player", paths: list[Path | None], swing: float) -> bytes:
+def _midi_of(groove: "Groove", player: "Player", paths: list[Path | None], options: ReadOptions, swing: float) -> bytes:
     """Return the MIDI file of the music, whose tracks have channels and programs of those in the files."""
     from hypermeter.io.midi import to_midi_bytes
     from hypermeter.play.loading import kit_of
@@ -215,6 +222,6 @@ def _midi_of(groove: "Groove", player: "Player", paths: list[Path | None], swing
         instruments = {}
         for path in paths:
             if path is not None and not is_text(path):
-                instruments |= instruments_of(read_content(path), player.tracks)
+                instruments |= instruments_of(read_content(path), str(path), player.tracks, options)
         midi = with_instruments(midi, instruments)
     return midi

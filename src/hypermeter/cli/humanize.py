@@ -8,6 +8,7 @@ import tyro
 
 from hypermeter.cli.results import free_path, open_output
 from hypermeter.core.limits import MAX_SEED
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.play.request import BOUNDS, SamplingOptions, check
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def humanize_command(
     swing: float = 0.5,
     temperature: float = SamplingOptions.temperature,
     seed: int = 0,
+    options: Annotated[ReadOptions, tyro.conf.arg(name="midi")] = ReadOptions(),
 ) -> Path | None:
     """Give the drums of a MIDI file a drummer's velocity and timing; all else in it stays.
 
@@ -41,17 +43,20 @@ def humanize_command(
         swing: where each second step begins: .5 is straight, .67 triplets.
         temperature: 1 as learnt, less is steadier, more is wilder, 0 takes the middle of what is likely.
         seed: the same seed gives the same music.
+        options: how the drums are found and placed on the grid.
 
     Raises:
         HypermeterError: a file or a number that does not fit, or a model that plays hits only.
     """
-    from hypermeter.io.midi import MIDI_SUFFIXES
+    from hypermeter.io.midi import MIDI_SUFFIXES, WRITTEN_SUFFIXES
 
     out = free_path(file, "humanized") if out is None else out
-    with open_output(out, MIDI_SUFFIXES, [file]) as write:
-        from hypermeter.io.midi import parse_midi
+    same = [suffix for suffix in MIDI_SUFFIXES if suffix == file.suffix.lower()]  # What else is in it stays.
+    with open_output(out, (*WRITTEN_SUFFIXES, *same), [file]) as write:
+        from hypermeter.cli.material import advise_for_model
+        from hypermeter.core.kit import load_kit
         from hypermeter.io.midi.chunks import chunks_of
-        from hypermeter.io.midi.read import read_content
+        from hypermeter.io.midi.read import parse_pieces, read_content
         from hypermeter.io.midi.replay import replay_drums
         from hypermeter.play.humanize import check_expression, humanize
         from hypermeter.play.loading import kit_of, load_player
@@ -61,17 +66,19 @@ def humanize_command(
         for name, value in (("temperature", temperature), ("seed", seed), ("swing", swing)):
             check(name, value)
         player = replace(load_player(model), name=model)
-        kit = kit_of(player)
+        model_kit = kit_of(player)
         check_expression(player)
         content = read_content(file)
-        pieces, left_out = parse_midi(content, str(file), kit, player.grid)
-        for reason in left_out:
-            print(f"{file}: left as it is: {reason}")
+        reading = parse_pieces(content, str(file), model_kit, player.grid, options=options)
+        pieces, kit = reading.pieces, load_kit(reading.pieces[0].groove.kit)
+        lines = [*reading.remarks, *(f"left as it is: {advise_for_model(reason)}" for reason in reading.left_out)]
+        for line in lines:
+            print(f"{file}: {line}")
         if unmapped := sum(sum(piece.unmapped.values()) for piece in pieces):
             print(f"{file}: left as they are: {unmapped} hits that no voice of kit {kit.name} reads")
-        options: dict[str, Any] = {"amount": amount, "timing": timing, "velocity": velocity, "temperature": temperature}
+        shares: dict[str, Any] = {"amount": amount, "timing": timing, "velocity": velocity, "temperature": temperature}
         played = [
-            humanize(piece.groove, player, seed=(seed + number) % (MAX_SEED + 1), **options)
+            humanize(piece.groove, player, seed=(seed + number) % (MAX_SEED + 1), **shares)
             for number, piece in enumerate(pieces)
         ]
         ticks_per_quarter = chunks_of(content, str(file)).ticks_per_quarter
@@ -81,7 +88,7 @@ def humanize_command(
                 ticks, velocities = _play(ticks, pitches, velocities, piece, groove, kit, ticks_per_quarter, swing)
             return ticks, velocities
 
-        write(replay_drums(content, str(file), play))
+        write(replay_drums(content, str(file), play, options))
     return None if str(out) == "-" else out
 
 

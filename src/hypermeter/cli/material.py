@@ -1,5 +1,6 @@
 """Files of the command line as music for a player: grooves on its kit and grid, in one tempo, and locks."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,10 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import check_metre
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.core.tracks import track_groups
 from hypermeter.io.midi import read_midi_report
 from hypermeter.io.midi.content import load_midi
-from hypermeter.io.midi.options import ReadOptions
 from hypermeter.io.midi.read import read_content
 from hypermeter.io.notation import is_text, read_text
 from hypermeter.play.compose import TEMPO_BPM, columns_of_groove, name_bars
@@ -38,12 +39,18 @@ def read_groove(path: Path, player: Player, kit: Kit, options: ReadOptions = Rea
         (piece,), losses = read_midi_report(
             path, kit, player.grid, "refuse", player.tracks, True, may_rest=True, to_end=True, options=options
         )
-    except HypermeterError:
+    except HypermeterError as error:
         _refuse_melody(path, player, options)
-        raise
+        raise HypermeterError(advise_for_model(str(error))) from None
     for loss in losses:
-        print(f"{path}: {loss}")
+        print(f"{path}: {advise_for_model(loss)}")
     return piece.groove
+
+
+def advise_for_model(line: str) -> str:
+    """Return a line of the reader with the options of commands whose metre and kit are those of the model."""
+    line = re.sub(r"pass --metre \S+, or a --model in it", "pass a --model in it", line)
+    return line.replace("choose another --kit", "name the map of its device by --map")
 
 
 def _refuse_melody(path: Path, player: Player, options: ReadOptions) -> None:

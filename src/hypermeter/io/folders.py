@@ -1,7 +1,6 @@
 """The files of a folder and all folders below it."""
 
 import os
-from collections.abc import Collection
 from pathlib import Path
 
 
@@ -30,8 +29,3 @@ def files_below(folder: Path) -> list[Path]:
             else:
                 files.append(Path(entry.path))
     return sorted(files)
-
-
-def with_suffixes(paths: Collection[Path], suffixes: Collection[str]) -> list[Path]:
-    """Return the paths that end in one of the suffixes, in upper or lower case."""
-    return [path for path in paths if path.suffix.lower() in suffixes]

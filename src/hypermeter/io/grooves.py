@@ -8,6 +8,8 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, Voice
+from hypermeter.core.read_options import ReadOptions
+from hypermeter.io.folders import files_below
 from hypermeter.io.midi import MIDI_SUFFIXES, read_midi_report
 from hypermeter.io.notation import is_text, read_text
 from hypermeter.io.npz import open_npz, read_kit_and_grid, read_meta, read_sequence
@@ -19,18 +21,23 @@ NUMBERED = "numbered"
 
 
 def read_grooves(
-    path: str | Path, kit: str | Kit | None = None, grid: Grid = Grid(), rejects: list[str] | None = None
+    path: str | Path,
+    kit: str | Kit | None = None,
+    grid: Grid = Grid(),
+    rejects: list[str] | None = None,
+    options: ReadOptions = ReadOptions(),
 ) -> Iterator[tuple[str, Groove, list[str]]]:
-    """Yield the grooves of a file, or of all MIDI and .npz below a folder.
+    """Yield the grooves of a file, or of all MIDI and .npz below a folder, also in linked folders.
 
     Args:
-        path: a .mid, .midi or .npz, or a folder of these; or a groove as text: .txt, .tidal or .strudel.
+        path: a MIDI file or .npz, or a folder of these; or a groove as text: .txt, .tidal or .strudel.
         kit: of MIDI files (default: gm10), and of .npz without a kit (default: `make_numbered_kit`).
         grid: of MIDI files, and of .npz and text without one.
         rejects: if given, files of a folder that cannot be read are skipped, and their errors appended here.
+        options: how the drums of MIDI files are found and placed on the grid.
 
     Yields:
-        Name, groove, and a line for each part of the file that no groove contains.
+        Name, groove, and a line for each choice in reading the file, and each part of it that no groove contains.
 
     Raises:
         HypermeterError: no such path, no readable file in it, or an unreadable file where `rejects` is not given.
@@ -38,13 +45,13 @@ def read_grooves(
     path = Path(path)
     files = [path]
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        files = [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]
         if not files:
-            raise HypermeterError(f"{path}: no .mid, .midi or .npz in it or below; expected at least one")
+            raise HypermeterError(f"{path}: no MIDI (such as .mid, .kar, .rmi) or .npz in it or below; expected some")
     is_empty = True
     for file in files:
         try:
-            grooves, losses = _read(file, kit, grid)
+            grooves, losses = _read(file, kit, grid, options)
         except HypermeterError as error:
             if rejects is None or file == path:
                 raise
@@ -59,8 +66,8 @@ def read_grooves(
         raise HypermeterError(f"{path}: none of {len(files)} files can be analysed{reason}")
 
 
-def _read(file: Path, kit: str | Kit | None, grid: Grid) -> tuple[list[Groove], list[str]]:
-    """Return the grooves in a file, and a line for each part of it that they do not contain."""
+def _read(file: Path, kit: str | Kit | None, grid: Grid, options: ReadOptions) -> tuple[list[Groove], list[str]]:
+    """Return the grooves in a file, and the lines about it."""
     if file.suffix.lower() == ".npz":
         groove = read_npz(file, kit, grid)
         if not len(groove):
@@ -68,7 +75,7 @@ def _read(file: Path, kit: str | Kit | None, grid: Grid) -> tuple[list[Groove], 
         return [groove], []
     if is_text(file):
         return [read_text(file, kit or "gm10", grid)], []
-    pieces, losses = read_midi_report(file, kit or "gm10", grid, to_end=True)
+    pieces, losses = read_midi_report(file, kit or "gm10", grid, to_end=True, options=options)
     return [piece.groove for piece in pieces], losses
 
 

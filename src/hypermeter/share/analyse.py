@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from inspect import signature
@@ -23,6 +23,7 @@ from hypermeter.core.files import atomic_write
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, load_kit
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.io.grooves import read_grooves
 from hypermeter.music.compare import compare
 from hypermeter.music.metrics import METRICS, measure, window_metrics
@@ -42,7 +43,7 @@ class Analysis:
         name: of the file, below the folder; with a number where the file holds several pieces.
         groove: the piece.
         values: metric -> array, see ``metrics.measure``.
-        losses: a line for each part of the file that is not in its pieces.
+        losses: a line for each choice in reading the file, and each part of it that is not in its pieces.
     """
 
     name: str
@@ -74,10 +75,14 @@ def _axes_of(name: str) -> str | None:
 
 
 def analyse(
-    path: str | Path, kit: str | Kit | None = None, grid: Grid = Grid(), rejects: list[str] | None = None
+    path: str | Path,
+    kit: str | Kit | None = None,
+    grid: Grid = Grid(),
+    rejects: list[str] | None = None,
+    options: ReadOptions = ReadOptions(),
 ) -> Iterator[Analysis]:
     """Yield the pieces of ``read_grooves``, whose arguments these are, each with all METRICS."""
-    for name, groove, losses in read_grooves(path, kit, grid, rejects):
+    for name, groove, losses in read_grooves(path, kit, grid, rejects, options):
         yield Analysis(name, groove, measure(groove), losses)
 
 
@@ -152,14 +157,21 @@ def write_csv(pieces: Sequence[Analysis], path: Path) -> None:
 
 
 def analyse_and_write(
-    path: Path, out: Path | None, against: Path | None, sections: str, kit: str | None, grid: Grid, pictures: int
+    path: Path,
+    out: Path | None,
+    against: Path | None,
+    sections: str,
+    kit: str | None,
+    grid: Grid,
+    options: ReadOptions,
+    pictures: int,
 ) -> None:
     """Print the table and write the files of the ``analyse`` command; see ``commands.analyse_command``."""
     console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
     plain: dict[str, Any] = {"soft_wrap": True, "highlight": False, "markup": False}
     rejects: list[str] = []
-    ours = _measure(path, kit, grid, rejects, console)
-    theirs = [] if against is None else _measure(against, kit, grid, rejects, console)
+    ours = _measure(analyse(path, kit, grid, rejects, options), path, console)
+    theirs = [] if against is None else _measure(analyse(against, kit, grid, rejects, options), against, console)
     if sections and len(ours) > 1:
         raise HypermeterError(f"{path}: {len(ours)} pieces, --sections is for one; name a single file")
     kinds = {(load_kit(piece.groove.kit).names, piece.groove.grid) for piece in (*ours, *theirs)}
@@ -207,8 +219,7 @@ def analyse_and_write(
         console.print(str(folder / name), **plain)
 
 
-def _measure(path: Path, kit: str | None, grid: Grid, rejects: list[str], console: Console) -> list[Analysis]:
-    pieces = analyse(path, kit, grid, rejects)
+def _measure(pieces: Iterable[Analysis], path: Path, console: Console) -> list[Analysis]:
     if path.is_dir():
         pieces = track(pieces, f"measuring {escape(_name(path))}", console=console, transient=True)
     return list(pieces)

@@ -13,6 +13,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.core.tracks import TRACKS
 from hypermeter.io.grooves import NUMBERED, read_npz
 from hypermeter.io.midi import Piece, read_midi_report
@@ -25,13 +26,16 @@ PER_VOICE = ("drum_density", "ioi_mean", "ioi_var", "fast_patterns")
 """Metrics with a number for each voice."""
 
 
-def read_with_tracks(path: Path, kit: str | None, grid: Grid) -> tuple[list[Groove], list[str]]:
-    """Return the grooves in a file, with the tracks that play beside the drums, and a line for what is not in them.
+def read_with_tracks(
+    path: Path, kit: str | None, grid: Grid, options: ReadOptions = ReadOptions()
+) -> tuple[list[Groove], list[str]]:
+    """Return the grooves in a file, with the tracks that play beside the drums, and the lines about it.
 
     Args:
         path: MIDI, .npz or text.
         kit: name or path of a kit, for a file that names none; None is gm10 for MIDI, numbered voices for a .npz.
         grid: for a file that has none.
+        options: how the drums of MIDI are found and placed on the grid.
 
     Raises:
         HypermeterError: a file that cannot be read.
@@ -43,8 +47,8 @@ def read_with_tracks(path: Path, kit: str | None, grid: Grid) -> tuple[list[Groo
         return [groove], [reason] * is_numbered
     if is_text(path):
         return [read_text(path, kit or "gm10", grid)], []
-    pieces, losses = read_midi_report(path, kit or "gm10", grid, to_end=True)
-    _add_tracks(pieces, path, kit or "gm10", grid)
+    pieces, losses = read_midi_report(path, kit or "gm10", grid, to_end=True, options=options)
+    _add_tracks(pieces, path, kit or "gm10", grid, options)
     return [piece.groove for piece in pieces], losses
 
 
@@ -59,11 +63,11 @@ def _with_tracks(groove: Groove, path: Path) -> Groove:
     return replace(groove, tracks={name: codes for name, codes in groove.tracks.items() if codes.any()})
 
 
-def _add_tracks(pieces: Sequence[Piece], path: Path, kit: str, grid: Grid) -> None:
+def _add_tracks(pieces: Sequence[Piece], path: Path, kit: str, grid: Grid, options: ReadOptions) -> None:
     """Add to the grooves of a MIDI file the tracks that play in each."""
     for track in TRACKS.values():
         with suppress(HypermeterError):  # It plays nowhere.
-            with_track, _ = read_midi_report(path, kit, grid, tracks=[track], to_end=True)
+            with_track, _ = read_midi_report(path, kit, grid, tracks=[track], to_end=True, options=options)
             grooves = {piece.start_tick: piece.groove for piece in with_track}
             for piece in pieces:
                 if piece.start_tick in grooves:

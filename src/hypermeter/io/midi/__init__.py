@@ -10,4 +10,4 @@ from hypermeter.io.midi.read import (
     read_midi_pieces,
     read_midi_report,
 )
-from hypermeter.io.midi.write import TICKS_PER_QUARTER, to_midi_bytes, write_midi
+from hypermeter.io.midi.write import TICKS_PER_QUARTER, WRITTEN_SUFFIXES, to_midi_bytes, write_midi

@@ -158,9 +158,11 @@ def _by_symusic(chunks: Chunks) -> MidiFile | None:
     signatures = [(event.time, event.numerator, event.denominator) for event in score.time_signatures]
     if any(len({tick for tick, *_ in events}) < len(events) for events in (tempos, signatures)):
         return None  # symusic does not keep the order of those at one tick.
+    ends = [marker.time for marker in score.markers if marker.text == _END]
+    if len(ends) < len(chunks.tracks):
+        return None  # An event that is cut off has swallowed the end of its track.
     drums, doubles = _without_doubles(notes[:3])
-    end = max((marker.time for marker in score.markers if marker.text == _END), default=0)
-    return MidiFile(chunks.ticks_per_quarter, drums, tempos, signatures, end, [*chunks.remarks, *doubles])
+    return MidiFile(chunks.ticks_per_quarter, drums, tempos, signatures, max(ends), [*chunks.remarks, *doubles])
 
 
 def _note_offs(counts: np.ndarray) -> bytes:

@@ -14,6 +14,9 @@ from hypermeter.core.tracks import TRACKS, Track
 from hypermeter.io.midi.content import dump_score
 from hypermeter.io.midi.melody import add_markers, add_tracks
 
+WRITTEN_SUFFIXES = (".mid", ".midi")
+"""Endings of the files that are written."""
+
 TICKS_PER_QUARTER = 480
 """Resolution of the files that are written."""
 

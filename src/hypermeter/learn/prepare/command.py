@@ -29,7 +29,7 @@ def prepare(
     sections: bool = False,
     least_grid: float = 0.0,
     most_copies: int = 0,
-    options: ReadOptions = ReadOptions(),
+    options: Annotated[ReadOptions, tyro.conf.arg(name="midi")] = ReadOptions(),
     seed: int = 0,
     workers: int = 0,
     quiet: bool = False,

@@ -8,6 +8,7 @@ import torch
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit, load_kit
+from hypermeter.io.folders import files_below
 from hypermeter.io.midi import MIDI_SUFFIXES
 from hypermeter.learn.prepare import prepare
 from hypermeter.learn.train.config import TrainConfig
@@ -25,7 +26,7 @@ def from_midi(config: TrainConfig) -> TrainConfig:
             of its data.
     """
     check_folders(config)
-    suffixes = {path.suffix.lower() for path in config.npz_dir.rglob("*")}
+    suffixes = {path.suffix.lower() for path in files_below(config.npz_dir)}
     if ".npz" in suffixes or not (config.npz_dir.is_file() or suffixes & set(MIDI_SUFFIXES)):
         return config
     npz_dir = config.out / "npz"
