@@ -6,6 +6,7 @@ from hypermeter.io.midi.read import (
     MIDI_SUFFIXES,
     Piece,
     parse_midi,
+    parse_midi_report,
     read_midi,
     read_midi_pieces,
     read_midi_report,

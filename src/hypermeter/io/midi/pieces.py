@@ -41,7 +41,7 @@ class Piece:
     unmapped: dict[int, int]
     dropped: int
     notes_dropped: dict[str, int] = field(default_factory=dict)
-    own_grid: OwnGrid = OwnGrid()
+    own_grid: OwnGrid = field(default_factory=OwnGrid)
     ticks_per_step: float = 0.0
 
 
@@ -91,7 +91,7 @@ class SpanReader:
         return self.kit.columns[self.midi.drums[1]]
 
     def find_own_grid(self, spans: Sequence[Span]) -> OwnGrid:
-        """Return the grid on which the hits of all spans are played. It is one grid, so that no hit is between spans."""
+        """Return the grid on which the hits of all spans are played: one for all, so that no hit falls between spans."""
         span = next((span for span in spans if span.tempo_bpm is not None), spans[0])
         onsets = (self.midi.drums[0][self.columns >= 0] - span.start) / self.ticks_per_step
         step_duration_s = 60 / (span.tempo_bpm or 120) / self.grid.steps_per_quarter

@@ -3,8 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -113,24 +112,8 @@ def read_midi_report(
     Raises:
         HypermeterError: as `read_midi_pieces`.
     """
-    content = read_content(Path(path))
-    pieces, losses = parse_midi(
-        content, str(path), kit, grid, changes, tracks, with_sections, may_rest, to_end, options
-    )
-    kit = load_kit(pieces[0].groove.kit)
-    unmapped: Counter[int] = Counter()
-    for piece in pieces:
-        unmapped.update(piece.unmapped)
-    dropped = sum(piece.dropped for piece in pieces)
-    if unmapped:
-        read = sum(int(piece.groove.hits.sum()) for piece in pieces) + dropped
-        losses.append(describe_unmapped(unmapped, kit, read + sum(unmapped.values())))
-    if dropped:
-        losses.append(f"hits dropped for a louder one of the same voice and step ({dropped}); a finer grid keeps more")
-    for track in tracks:
-        if dropped := sum(piece.notes_dropped[track.name] for piece in pieces):
-            losses.append(f"notes of {track.name} dropped for a lower or equal one of the same step ({dropped})")
-    return pieces, losses
+    settings = kit, grid, changes, tracks, with_sections, may_rest, to_end, options
+    return parse_midi_report(read_content(Path(path)), str(path), *settings)
 
 
 def read_content(path: Path) -> bytes:
@@ -186,6 +169,41 @@ def parse_midi(
     settings = kit, grid, changes, tracks, with_sections, may_rest, to_end, options
     reading = parse_pieces(content, where, *settings)
     return reading.pieces, [*reading.remarks, *reading.left_out]
+
+
+def parse_midi_report(
+    content: bytes,
+    where: str,
+    kit: str | Path | Kit | Mapping[str, Any] = "gm10",
+    grid: Grid | None = None,
+    changes: Literal["split", "refuse"] = "split",
+    tracks: Sequence[Track] = (),
+    with_sections: bool = False,
+    may_rest: bool = False,
+    to_end: bool = False,
+    options: ReadOptions = ReadOptions(),
+) -> tuple[list[Piece], list[str]]:
+    """Return what `read_midi_report` returns, of the bytes of a file; the arguments are those of `parse_midi`.
+
+    Raises:
+        HypermeterError: as `read_midi_pieces`.
+    """
+    settings = kit, grid, changes, tracks, with_sections, may_rest, to_end, options
+    pieces, losses = parse_midi(content, where, *settings)
+    kit = load_kit(pieces[0].groove.kit)
+    unmapped: Counter[int] = Counter()
+    for piece in pieces:
+        unmapped.update(piece.unmapped)
+    dropped = sum(piece.dropped for piece in pieces)
+    if unmapped:
+        read = sum(int(piece.groove.hits.sum()) for piece in pieces) + dropped
+        losses.append(describe_unmapped(unmapped, kit, read + sum(unmapped.values())))
+    if dropped:
+        losses.append(f"hits dropped for a louder one of the same voice and step ({dropped}); a finer grid keeps more")
+    for track in tracks:
+        if dropped := sum(piece.notes_dropped[track.name] for piece in pieces):
+            losses.append(f"notes of {track.name} dropped for a lower or equal one of the same step ({dropped})")
+    return pieces, losses
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from starlette.exceptions import HTTPException
 from hypermeter import __version__
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
-from hypermeter.io.midi import parse_midi, to_midi_bytes
+from hypermeter.core.read_options import ReadOptions, Shift, TempoMap
+from hypermeter.io.midi import parse_midi_report, to_midi_bytes
 from hypermeter.music.metrics import measure
 from hypermeter.music.tables import to_json
 from hypermeter.play.loading import kit_of
@@ -303,21 +304,27 @@ def _add_midi(app: FastAPI, server: Server) -> None:
         responses=_problems(*OF_WORK),
         openapi_extra={"requestBody": of_body},
     )
-    async def read(request: Request, model: Annotated[str | None, Query(max_length=64)] = None) -> Read:
+    async def read(
+        request: Request,
+        model: Annotated[str | None, Query(max_length=64)] = None,
+        channel: Annotated[int | None, Query(ge=1, le=16)] = None,
+        track: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
+        tempo_map: TempoMap = "keep",
+        shift: Shift = "find",
+    ) -> Read:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in MIDI_TYPES:
             raise Refused(415, f"content type {kind[:80]!r}, expected one of {', '.join(MIDI_TYPES)}")
         content = await request.body()
+        options = ReadOptions(channel, track, tempo_map, shift)
 
         def job(player: Player) -> Read:
-            pieces, losses = parse_midi(content, "MIDI", kit_of(player), player.grid, "refuse", to_end=True)
-            groove, unmapped = replace(pieces[0].groove, kit=kit_of(player)), sum(pieces[0].unmapped.values())
+            pieces, losses = parse_midi_report(
+                content, "MIDI", kit_of(player), player.grid, "refuse", to_end=True, options=options
+            )
+            groove = replace(pieces[0].groove, kit=kit_of(player))
             if groove.num_bars > server.limits.bars:
                 raise HypermeterError(f"MIDI: {groove.num_bars} bars, expected at most {server.limits.bars}")
-            if unmapped:
-                losses.append(f"{unmapped} hits that no voice of the kit reads")
-            if pieces[0].dropped:
-                losses.append(f"{pieces[0].dropped} hits dropped for a louder one of the same voice and step")
             return Read(groove=from_groove(groove), losses=losses)
 
         return await server.work(request, model, job)

@@ -206,7 +206,7 @@ class Measured(Message):
 
 
 class Read(Message):
-    """The groove in a MIDI file, and a line for each part of the file that is not in it."""
+    """The groove in a MIDI file, and a line for each choice in reading the file, and each part that is not in it."""
 
     groove: GrooveAnswer
     losses: list[str]
