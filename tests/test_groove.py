@@ -32,6 +32,7 @@ def full(**changes):
         "sections": ["verse", "fill"],
         "unknown": {"offset"},
         "tracks": {"bass": np.full(32, 40)},
+        "shift": -0.125,
     }
     return Groove(**parts | changes)
 
@@ -57,6 +58,9 @@ def test_the_last_bar_may_be_short():
         {"velocity": np.full((4, 2), 1.5)},
         {"velocity": np.full((4, 2), np.nan)},
         {"offset": np.full((4, 2), 0.75)},
+        {"shift": 0.5},
+        {"shift": -0.51},
+        {"shift": float("nan")},
         {"tempo_bpm": 0.0},
         {"tempo_bpm": float("nan")},
         {"tempo_bpm": float("inf")},
@@ -117,6 +121,7 @@ def test_what_a_groove_was_made_of_stays_its_makers():
         {"velocity": np.full((32, 10), 0.25)},
         {"offset": np.zeros((32, 10))},
         {"tempo_bpm": 98.0},
+        {"shift": 0.0},
         {"kit": load_kit("gm10").from_dict({**load_kit("gm10").to_dict(), "name": "mine"})},
         {"grid": Grid(bars_per_phrase=2)},
         {"sections": None},
@@ -152,12 +157,26 @@ def test_kits_are_equal_by_their_voices_however_they_are_named():
 def test_a_groove_is_printed_in_one_short_line():
     beside = "sections verse fill, tracks bass, unknown offset"
     hits = full().hits.sum()
-    assert repr(full()) == f"<Groove: 2 bars of 4/4, 97.5 bpm, 10 voices of gm10, {hits} hits, {beside}>"
+    assert repr(full()) == f"<Groove: 2 bars of 4/4, 97.5 bpm, 10 voices of gm10, {hits} hits, shift -19 ms, {beside}>"
     kit = load_kit("magenta9")
     assert (
         repr(Groove(np.zeros((17, 9)), kit=kit))
         == "<Groove: 2 bars of 4/4 (17 steps), 120 bpm, 9 voices of magenta9, 0 hits>"
     )
+
+
+def test_a_shift_is_in_steps_and_in_ms_of_the_tempo():
+    assert Groove(np.zeros((4, 2))).shift == Groove(np.zeros((4, 2))).shift_ms == 0
+    assert Groove(np.zeros((4, 2)), tempo_bpm=100, shift=-0.25).shift_ms == pytest.approx(-37.5)
+
+
+def test_bars_of_a_groove_have_all_its_parts():
+    groove = full()
+    second = groove.bars(1, 2)
+    assert len(second) == 16 and second.sections.tolist() == ["fill"] and len(second.tracks["bass"]) == 16
+    assert np.array_equal(second.hits, groove.hits[16:]) and np.array_equal(second.offset, groove.offset[16:])
+    assert (second.shift, second.tempo_bpm, second.unknown) == (groove.shift, groove.tempo_bpm, groove.unknown)
+    assert groove.bars(0, 2) == groove and len(groove.bars(1, 1)) == 0
 
 
 def test_a_notebook_prints_the_groove_where_nothing_draws_it(monkeypatch):

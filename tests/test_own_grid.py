@@ -19,10 +19,16 @@ from hypermeter.io.midi.options import ReadOptions
 from hypermeter.io.midi.own_grid import OwnGrid, find_own_grid
 from hypermeter.io.midi.read import parse_midi
 from hypermeter.io.midi.write import to_midi_bytes
+from hypermeter.io.notation import to_tidal
 from hypermeter.io.npz import read_meta
 from hypermeter.io.npz_writer import npz_bytes
 from hypermeter.learn.prepare import prepare
 from hypermeter.music.duplicates import runs_without_copies
+from hypermeter.music.metrics import measure
+from hypermeter.play.compose import continue_groove, replace_bars
+from hypermeter.play.loading import load_player
+from hypermeter.share.commands import inspect
+from hypermeter.share.sound.mix import score_of
 
 STEP_S = 0.125
 GRIDS = {
@@ -281,6 +287,47 @@ def test_further_copies_of_a_bar_are_cut_and_the_file_is_split_there(tmp_path):
     starts = [read_meta(tmp_path / "out" / name)["start_tick"] for name in record["npz"]]
     assert starts == [0, 5 * 1920, 10 * 1920]
     assert prepare(source, tmp_path / "out", quiet=True)["files"][0]["bars"] == 11
+
+
+def test_inspect_tells_the_shift_and_a_grid_that_is_not_clear(tmp_path, capsys):
+    source = write_midi_folder(tmp_path, late=some_bars("ABCD", 0.1, 0.25), unclear=some_bars("ABCD" * 4, 0.5))
+    prepare(source / "late.mid", tmp_path / "npz", quiet=True)
+    for path in (source / "late.mid", source / "unclear.mid", tmp_path / "npz" / "train" / "late.npz"):
+        inspect(path, tmp_path / "x.svg")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(str(tmp_path))]
+    late, unclear, npz = (
+        [line for line in lines if line.startswith(f"{tmp_path}/{name}")] for name in ("l", "u", "npz")
+    )
+    assert any("played 31 ms late throughout, straight, clarity 0." in line for line in late)
+    assert any("no clear grid" in line for line in unclear) and not any("no clear grid" in line for line in late)
+    assert any("played 31 ms late throughout" in line for line in npz)
+
+
+def test_metrics_sound_and_notation_have_the_time_that_was_played():
+    hits = np.zeros((16, 10))
+    hits[[0, 8], 0] = 1
+    moved, plain = Groove(hits, shift=0.25), Groove(hits, offset=hits * 0.25)
+    assert measure(moved, ["offset_ms"]) == measure(plain, ["offset_ms"]) == {"offset_ms": pytest.approx(31.25)}
+    assert (
+        [hit.time_s for hit in score_of(moved).hits]
+        == [hit.time_s for hit in score_of(plain).hits]
+        == [0.03125, 1.03125]
+    )
+    assert to_tidal(moved, with_timing=True) == to_tidal(plain, with_timing=True)
+    assert ticks_of(to_midi_bytes(moved)) == ticks_of(to_midi_bytes(plain))
+
+
+def test_new_bars_have_the_shift_of_the_primer():
+    player = load_player("groove")
+    primer = some_bars("AB", 0.05, -0.2)
+    assert continue_groove(player, primer, 1).shift == pytest.approx(-0.2)
+    assert continue_groove(player, primer, 1, include_primer=False).shift == pytest.approx(-0.2)
+    assert continue_groove(player, None, 1, context=primer).shift == pytest.approx(-0.2)
+    assert continue_groove(player, None, 1).shift == 0
+    assert replace_bars(player, primer, [1])[0].shift == pytest.approx(-0.2)
+    parts = []
+    continue_groove(player, primer, 1, on_bar=lambda _, bar: parts.append(bar.shift))
+    assert parts == [pytest.approx(-0.2)]
 
 
 def test_distinct_bars_are_counted_across_the_files_of_a_split(tmp_path):

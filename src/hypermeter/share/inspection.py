@@ -17,6 +17,7 @@ from hypermeter.core.read_options import ReadOptions
 from hypermeter.core.tracks import TRACKS
 from hypermeter.io.grooves import NUMBERED, read_npz
 from hypermeter.io.midi import Piece, read_midi_report
+from hypermeter.io.midi.own_grid import describe_shift
 from hypermeter.io.notation import is_text, read_text
 from hypermeter.io.npz import open_npz
 from hypermeter.music.metrics import measure
@@ -44,12 +45,23 @@ def read_with_tracks(
         groove = _with_tracks(read_npz(path, kit, grid), path)
         is_numbered = load_kit(groove.kit).name == NUMBERED
         reason = "no kit is known, so metrics of low, mid and high voices say nothing; name it by --kit"
-        return [groove], [reason] * is_numbered
+        played = [f"played {describe_shift(groove.shift_ms)} throughout"] if groove.shift else []
+        return [groove], played + [reason] * is_numbered
     if is_text(path):
         return [read_text(path, kit or "gm10", grid)], []
     pieces, losses = read_midi_report(path, kit or "gm10", grid, to_end=True, options=options)
     _add_tracks(pieces, path, kit or "gm10", grid, options)
-    return [piece.groove for piece in pieces], losses
+    return [piece.groove for piece in pieces], [*_own_grid_lines(pieces[0]), *losses]
+
+
+def _own_grid_lines(piece: Piece) -> list[str]:
+    """Return a line on the grid that a MIDI file is played on; none if that is the written one."""
+    own_grid, step_ms = piece.own_grid, piece.groove.step_duration_s * 1000
+    if own_grid.kind == "straight" and not own_grid.player_shift:
+        return []
+    kind = f"swing {own_grid.swing:.2f}" if own_grid.kind == "swing" else own_grid.kind
+    played = describe_shift(own_grid.player_shift * step_ms)
+    return [f"played {played} throughout, {kind}, clarity {own_grid.clarity:.2f}"]
 
 
 def _with_tracks(groove: Groove, path: Path) -> Groove:

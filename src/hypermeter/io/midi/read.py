@@ -19,6 +19,7 @@ from hypermeter.core.tracks import Track
 from hypermeter.io.midi.bars import Span, describe_change, find_spans
 from hypermeter.io.midi.content import load_midi
 from hypermeter.io.midi.options import ReadOptions
+from hypermeter.io.midi.own_grid import CLEAR
 from hypermeter.io.midi.pieces import MAX_STEPS, Piece, SpanReader
 
 MIDI_SUFFIXES = (".mid", ".midi", ".smf", ".kar", ".rmi", ".sty", ".bcs", ".fps", ".pcs", ".prs", ".pst", ".sst")
@@ -107,7 +108,7 @@ def read_midi_report(
 
     Returns:
         The pieces, at least one; and the lines of `parse_midi`, a line for the hits that no voice reads, by
-        pitch, one for the hits dropped, and one for the notes dropped of each track.
+        pitch, one for the hits dropped, one if there is no clear grid, and one for the notes dropped of each track.
 
     Raises:
         HypermeterError: as `read_midi_pieces`.
@@ -200,6 +201,8 @@ def parse_midi_report(
         losses.append(describe_unmapped(unmapped, kit, read + sum(unmapped.values())))
     if dropped:
         losses.append(f"hits dropped for a louder one of the same voice and step ({dropped}); a finer grid keeps more")
+    if (clarity := pieces[0].own_grid.clarity) < CLEAR:
+        losses.append(f"no clear grid (clarity {clarity:.2f}): hits are anywhere between the steps; check the tempo")
     for track in tracks:
         if dropped := sum(piece.notes_dropped[track.name] for piece in pieces):
             losses.append(f"notes of {track.name} dropped for a lower or equal one of the same step ({dropped})")
