@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -63,7 +65,9 @@ def test_every_map_reads_into_every_kit_and_back(kit, name):
 def test_a_pitch_goes_to_the_voice_of_its_instrument(name):
     pitch_map, kit, base = load_map(name), load_kit(f"gm16:{name}"), load_kit("gm16")
     for pitch in pitch_map.instruments:
-        gm = [pitch for pitch in pitch_map.instrument(pitch).gm if pitch in base.pitch_to_voice]
+        instrument = pitch_map.instrument(pitch)
+        assert instrument is not None
+        gm = [pitch for pitch in instrument.gm if pitch in base.pitch_to_voice]
         assert kit.columns[pitch] == (base.pitch_to_voice[gm[0]] if gm else -1)
 
 
@@ -94,7 +98,8 @@ def test_music_of_a_device_stays_on_it_from_midi_to_midi(tmp_path):
     hits = np.eye(16, 10, dtype=np.uint8)
     groove = Groove(hits, hits * np.float32(0.5), kit="gm10:addictive2")
     write_midi(groove, tmp_path / "ad2.mid")
-    notes = Score(tmp_path / "ad2.mid").tracks[0].notes.numpy()
+    score: Any = Score(tmp_path / "ad2.mid")
+    notes = score.tracks[0].notes.numpy()
     assert notes["pitch"].tolist() == [36, 38, 49, 48, 55, 65, 69, 71, 77, 60]
     again = read_midi(tmp_path / "ad2.mid", "gm10:addictive2")
     assert (again.hits == hits).all() and again.kit == "gm10:addictive2"
@@ -231,8 +236,8 @@ def test_the_choice_is_the_same_for_any_order_and_counts_every_hit(counts, rando
     random.shuffle(items)
     fit, array = best_map(dict(items)), np.bincount(list(counts), list(counts.values()), 128).astype(np.int64)
     assert fit.map == best_map(array).map and fit.total == sum(counts.values())
-    instrument = load_map(fit.map).instrument
-    left_out = sum(hits for pitch, hits in counts.items() if not (instrument(pitch) and instrument(pitch).gm))
+    read = {pitch for pitch, text in load_map(fit.map).instruments.items() if instruments()[text.partition("/")[0]].gm}
+    left_out = sum(hits for pitch, hits in counts.items() if pitch not in read)
     assert fit.left_out == left_out
 
 
@@ -247,10 +252,7 @@ def test_auto_is_resolved_with_a_line_and_other_kits_without():
     counts = played_on("bfd3") | {3: 2}
     kit, line = resolve_kit("gm16:auto", counts)
     assert kit == load_kit("gm16:bfd3") and is_auto("gm16:auto") and not is_auto("gm16") and not is_auto(kit)
-    total = sum(counts.values())
-    assert (
-        line == f"kit gm16:bfd3 (BFD3 fits best) leaves out 0 of {total} hits".replace("out 0", "out 0") or "3" in line
-    )
+    assert line == f"kit gm16:bfd3 (BFD3 fits best) leaves out 2 of {sum(counts.values())} hits"
     assert resolve_kit("gm10:td17", counts) == (load_kit("gm10:td17"), None)
     assert resolve_kit(load_kit("gm16"), counts, map_name="auto")[0] == load_kit("gm16:bfd3")
     assert resolve_kit(load_kit("gm16"), counts, map_name="td17") == (load_kit("gm16:td17"), None)
