@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from hypermeter.core.kit_choice import best_map, describe_unmapped, is_auto, res
 from hypermeter.core.pitch_map import MAPS, instruments, load_map
 from hypermeter.io.midi import read_midi, write_midi
 from hypermeter.io.npz import read_shared_kit_and_grid
+from hypermeter.play.compose import continue_groove, replace_bars
+from hypermeter.play.loading import load_player
 
 DEVICES = [name for name in MAPS if name != "gm"]
 ROOMY = [(kit, name) for kit in ("gm10", "gm16", "magenta9") for name in MAPS]
@@ -282,3 +285,13 @@ def test_unmapped_hits_are_told_with_names_share_and_the_kit_that_reads_them():
 def test_instruments_have_a_share_and_pitches_that_general_midi_has():
     for name, instrument in instruments().items():
         assert instrument.share > 0 and all(27 <= pitch <= 87 for pitch in instrument.gm), name
+
+
+def test_music_for_a_device_goes_on_with_the_pitches_of_the_device():
+    player = load_player("groove")
+    hits = np.zeros((16, 10), np.uint8)
+    hits[::4, 0] = 1
+    primer = Groove(hits, hits * np.float32(0.7), kit="gm10:addictive2")
+    assert continue_groove(player, primer, 1).kit == "gm10:addictive2"
+    assert replace_bars(player, primer, [0])[0].kit == "gm10:addictive2"
+    assert load_kit(continue_groove(player, replace(primer, kit="gm10"), 1).kit) == load_kit("gm10")

@@ -149,7 +149,8 @@ def locked_pattern(
     sections = np.array(names) if any(names) else None
     hits, velocity, offset = arrays.values()
     shift = parts[0][1].shift if parts else 0.0
-    return Groove(hits, velocity, offset, tempo_bpm, kit, player.grid, sections, shift=shift), combined
+    kit_read = parts[0][1].kit if parts else kit  # with the map of the device, if one was named
+    return Groove(hits, velocity, offset, tempo_bpm, kit_read, player.grid, sections, shift=shift), combined
 
 
 def _sounding_tracks(groove: Groove) -> list[str]:

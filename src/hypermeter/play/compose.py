@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import check_metre
 from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
+from hypermeter.core.kit import Kit, load_kit
 from hypermeter.core.tracks import REST, track_groups, with_columns
 from hypermeter.play.humanize import humanize
 from hypermeter.play.infill import InfillResult, infill, vary
@@ -46,7 +48,7 @@ def continue_groove(
     """Return the primer continued by `bars` bars.
 
     Args:
-        player: the result has its kit, or the primer's if the model has none.
+        player: the result has its kit, with the map of the primer's, or the primer's if the model has none.
         primer: on the model's grid and kit; its hits keep velocity and offset, and the new bars have its shift. `None`
             generates from nothing.
         bars: number of new bars, at least 1.
@@ -68,7 +70,7 @@ def continue_groove(
     for name, groove in (("context", context), ("primer", primer)):
         if groove is not None:
             _check(player, groove, name)
-    kit = primer.kit if player.kit is None and primer is not None else kit_of(player)
+    kit = _kit_of_result(player, primer)
     tempo_bpm = primer.tempo_bpm if primer is not None else tempo_bpm
     earlier = _present(context, primer)
     shift = earlier[-1].shift if earlier else 0.0
@@ -308,6 +310,18 @@ def _known_values(groove: Groove, kind: str) -> NDArray[np.float32]:
     return np.full_like(values, np.nan) if kind in groove.unknown else values
 
 
+def _kit_of_result(player: Player, groove: Groove | None) -> str | Path | Kit:
+    """Return the model's kit, with the map of a groove: music for a device stays on its pitches.
+
+    The kit of the groove if the model has none.
+    """
+    if groove is None:
+        return kit_of(player)
+    given = load_kit(groove.kit)
+    is_with_map = player.kit is not None and given.base == player.kit.without_map
+    return groove.kit if player.kit is None or is_with_map else kit_of(player)
+
+
 def _groove_of(
     player: Player, passage: Passage, tempo_bpm: float, kit: Any, earlier: Sequence[Groove | None], shift: float
 ) -> Groove:
@@ -334,7 +348,7 @@ def _in_place(
 
     Hits of the pattern keep their velocity and offset; the others get them from the model, or DEFAULT_VELOCITY and 0.
     """
-    kit = kit_of(player) if player.kit is not None else pattern.kit
+    kit = _kit_of_result(player, pattern)
     hits = result.hits[:, : player.num_drums]
     stays = (pattern.hits > 0) & (hits > 0)
     velocity = np.where(stays, pattern.velocity, np.float32(DEFAULT_VELOCITY) * hits)
