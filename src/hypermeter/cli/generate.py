@@ -207,9 +207,8 @@ def _play(
 def _midi_of(groove: "Groove", player: "Player", paths: list[Path | None], options: ReadOptions, swing: float) -> bytes:
     """Return the MIDI file of the music, whose tracks have channels and programs of those in the files."""
     from hypermeter.io.midi import to_midi_bytes
-    from hypermeter.play.loading import kit_of
 
-    midi = to_midi_bytes(groove, kit_of(player))
+    midi = to_midi_bytes(groove)
     if swing != 0.5:
         from hypermeter.io.midi.swing import swing_midi
 
