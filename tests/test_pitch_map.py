@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -295,3 +296,11 @@ def test_music_for_a_device_goes_on_with_the_pitches_of_the_device():
     assert continue_groove(player, primer, 1).kit == "gm10:addictive2"
     assert replace_bars(player, primer, [0])[0].kit == "gm10:addictive2"
     assert load_kit(continue_groove(player, replace(primer, kit="gm10"), 1).kit) == load_kit("gm10")
+
+
+def test_the_document_names_every_map_with_its_source():
+    text = " ".join((Path(__file__).parents[1] / "docs" / "kits.md").read_text("utf-8").split())
+    for name in MAPS:
+        pitch_map = load_map(name)
+        assert f"**`{name}`**: {pitch_map.version}; {len(pitch_map.instruments)} pitches." in text
+        assert f"Source: {pitch_map.source} Not verified: {pitch_map.unverified}" in text
