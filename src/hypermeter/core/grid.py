@@ -1,7 +1,7 @@
 """The metrical grid."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from hypermeter.core.errors import HypermeterError
@@ -61,7 +61,7 @@ class Grid:
         return cls(steps_per_beat, int(beats), bars_per_phrase, int(unit))
 
     def to_dict(self) -> dict[str, int]:
-        return asdict(self)
+        return dict(vars(self))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Grid":

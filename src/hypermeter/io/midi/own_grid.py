@@ -1,5 +1,6 @@
 """Finding a player's own grid: how far it is from the written one, how clear it is, and its kind."""
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -81,32 +82,38 @@ def find_own_grid(onsets: NDArray[np.float64], steps_per_beat: int, step_duratio
         steps_per_beat: number of steps in a beat. The kind is "straight" if it is odd.
         step_duration_s: duration of a step in seconds.
     """
-    if not len(onsets):
+    num_hits = len(onsets)
+    if not num_hits:
         return OwnGrid()
     period = 4 if steps_per_beat % 4 == 0 else 2 if steps_per_beat % 2 == 0 else 1
-    templates, table, num_parameters = _table(period)
+    templates, table, moved = _table(period)
     bins = onsets * BINS
     nearest = np.rint(bins)
     rest = bins - nearest
-    remainder = float(rest.sum()) / len(rest)  # what counting in bins loses of the mean
-    nearest = nearest.astype(np.int64)
-    is_sequenced = np.count_nonzero((abs(rest) < 1e-6) & (nearest % 4 == 0)) >= len(onsets) / 3
-    counts = np.bincount(nearest % (period * BINS), minlength=period * BINS).astype(np.float64)
-    prior = 0.5 * (_SHIFTS / BINS * step_duration_s / SHIFT_SD_S) ** 2 * max(1.0, len(onsets) / PRIOR_HITS)
-    scores = (table @ counts).reshape(len(templates), -1) - prior - np.log(len(onsets)) * num_parameters
+    remainder = float(rest.sum()) / num_hits  # what counting in bins loses of the mean
+    is_exact = abs(rest) < 1e-6
+    is_sequenced = (
+        3 * np.count_nonzero(is_exact) >= num_hits and 3 * np.count_nonzero(is_exact & (nearest % 4 == 0)) >= num_hits
+    )
+    counts = np.bincount(nearest.astype(np.int64) % (period * BINS), minlength=period * BINS)
+    weights = np.empty((period * BINS + 2, len(_SHIFTS)))
+    weights[:-2] = counts[moved]
+    weights[-2] = (_SHIFTS / BINS * step_duration_s / SHIFT_SD_S) ** 2 * max(1.0, num_hits / PRIOR_HITS)
+    weights[-1] = math.log(num_hits)
+    scores = table @ weights
     best, column = divmod(int(scores[:, 1:-1].round(9).argmax()), BINS)  # Ties are the first's, the simplest.
     player_shift = 0.0
     if not is_sequenced:
         vertex = _vertex(*scores[best, column : column + 3].tolist())
-        player_shift = round((float(_SHIFTS[column + 1]) + vertex + remainder) / BINS, 6)
+        player_shift = round((column - BINS // 2 + vertex + remainder) / BINS, 6)
         if abs(player_shift) < MIN_SHIFT:
             player_shift = 0.0
     template = templates[best]
-    phases = (np.arange(period * BINS) + remainder) / BINS - player_shift
-    clarity = max(float(counts @ np.cos(2 * np.pi * _in_slots(phases, template))) / len(onsets), 0.0)
+    phases = np.arange(period * BINS) / BINS + (remainder / BINS - player_shift)
+    clarity = max(float(counts @ np.cos(2 * np.pi * _in_slots(phases, template))) / num_hits, 0.0)
     shift = player_shift
     if template.kind != "straight" and not is_sequenced:
-        shift = round(shift + _displacement(phases, counts / len(onsets)), 6)
+        shift = round(shift + _displacement(phases, counts / num_hits), 6)
     return OwnGrid(_wrap(shift), clarity, template.kind, template.swing, _wrap(player_shift))
 
 
@@ -116,7 +123,8 @@ def describe_shift(shift_ms: float) -> str:
     return f"{rounded} ms {'early' if shift_ms < 0 else 'late'}" if rounded else "on the grid"
 
 
-_SHIFTS = np.arange(-BINS // 2 - 1, BINS // 2 + 1, dtype=np.float64)  # in bins; the first and the last are neighbours
+_SHIFTS = np.arange(-BINS // 2 - 1, BINS // 2 + 1, dtype=np.float64)
+"""Shifts in bins; the first and the last are compared with as neighbours only."""
 
 
 def _vertex(before: float, top: float, after: float) -> float:
@@ -131,8 +139,13 @@ def _wrap(shift: float) -> float:
 
 
 @lru_cache
-def _table(period: int) -> tuple[list[_Template], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the K templates, the log-likelihood (K * shifts, bins) of an onset, and numbers of parameters (K, 1)."""
+def _table(period: int) -> tuple[list[_Template], NDArray[np.float64], NDArray[np.int64]]:
+    """Return the K templates, a table of them, and the bins of onsets that are moved back by each shift.
+
+    Returns:
+        The templates; the table (K, bins + 2) of log-likelihoods of an onset in each bin, the factor of the prior, and
+        the penalty; and the bins (bins, shifts).
+    """
     rows, kept = [], []
     bins = np.arange(period * BINS) / BINS
     for template in _templates(period):
@@ -143,9 +156,9 @@ def _table(period: int) -> tuple[list[_Template], NDArray[np.float64], NDArray[n
                     distance = (bins - slot + period / 2) % period - period / 2
                     density += weight / len(slots) * np.exp(-0.5 * (distance / template.spread) ** 2)
             density = (1 - STRAY_SHARE) * density / density.sum() + STRAY_SHARE / len(bins)
-            rows += [np.roll(np.log(density), int(shift)) for shift in _SHIFTS]
+            rows.append([*np.log(density), -0.5, -template.num_parameters])
             kept.append(template)
-    return kept, np.array(rows), np.array([[float(template.num_parameters)] for template in kept])
+    return kept, np.array(rows), (np.arange(len(bins))[:, None] + _SHIFTS.astype(np.int64)) % len(bins)
 
 
 def _templates(period: int) -> list[_Template]:
