@@ -45,7 +45,7 @@ def read_grooves(
     path = Path(path)
     files = [path]
     if path.is_dir():
-        files = [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]
+        files = [path / name for name in files_below(path) if name.lower().endswith(SUFFIXES)]
         if not files:
             raise HypermeterError(f"{path}: no MIDI (such as .mid, .kar, .rmi) or .npz in it or below; expected some")
     is_empty = True

@@ -12,7 +12,7 @@ from hypermeter.io.encodings import decode_name, decode_text
 from hypermeter.io.midi.channels import Message, Note, Setting, settings_of
 from hypermeter.io.midi.chunks import Chunks, chunks_of
 from hypermeter.io.midi.drums import Choice, choose_drums, describe_parts, tracks_named
-from hypermeter.io.midi.events import Event, decode_number, pair_notes, parse_events
+from hypermeter.io.midi.events import Event, decode_number, has_system_messages, pair_notes, parse_events
 from hypermeter.io.midi.options import ReadOptions
 
 _END_EVENT = b"\xff\x2f\x00"
@@ -113,25 +113,31 @@ def _pattern(chunks: Chunks, where: str, options: ReadOptions) -> tuple[Chunks, 
 
 # ---------------------------------------------------------------------- by symusic, which is quick
 
-_MISREAD = re.compile(rb"[\xf0-\xfe]|\xff\x58\x04[\x00-\xff][\x08-\xff]")
-"""What symusic does not decode, or misreads: system messages, and metres with a beat unit of 256 or more."""
-
 _BANKS = re.compile(
     rb"[\xb0-\xbf](?:[\x00-\x7f]{2}[\x80-\xff]{0,3}[\x00-\x7f])*?\x00[\x78\x79\x7e\x7f]",
 )
 """Controller 0, also in running status, with the value of a bank of drums or of a melody."""
 
+_BANK_VALUE = re.compile(rb"\x00[\x78\x79\x7e\x7f]")
+"""What `_BANKS` ends with, which is found sooner."""
+
 _PROGRAMS = re.compile(rb"[\xc0-\xcf]")
+_LARGE_BEAT_UNIT = re.compile(rb"\xff\x58\x04[\x00-\xff][\x08-\xff]")
 
 
 def _is_plain(tracks: list[bytes]) -> bool:
-    """Return whether channel 10 is all that symusic needs to know of the drums, whatever they are."""
-    return all(
-        track.endswith(_END_EVENT)
-        and not _MISREAD.search(track)
-        and not (_BANKS.search(track) and any(map(_PROGRAMS.search, tracks)))
-        for track in tracks
-    )
+    """Return whether symusic reads tracks as they are, and channel 10 is all that it needs to know of the drums.
+
+    It does not decode system messages, or misreads them, and reads metres with a beat unit of 256 or more as others.
+    """
+    for track in tracks:
+        if not track.endswith(_END_EVENT) or _LARGE_BEAT_UNIT.search(track):
+            return False
+        if _BANK_VALUE.search(track) and _BANKS.search(track) and any(map(_PROGRAMS.search, tracks)):
+            return False
+        if has_system_messages(track):
+            return False
+    return True
 
 
 def _by_symusic(chunks: Chunks) -> MidiFile | None:
@@ -156,8 +162,8 @@ def _by_symusic(chunks: Chunks) -> MidiFile | None:
         return None
     tempos = [(event.time, event.qpm) for event in score.tempos]
     signatures = [(event.time, event.numerator, event.denominator) for event in score.time_signatures]
-    if any(len({tick for tick, *_ in events}) < len(events) for events in (tempos, signatures)):
-        return None  # symusic does not keep the order of those at one tick.
+    if any(len(events) > 16 and len({event[0] for event in events}) < len(events) for events in (tempos, signatures)):
+        return None  # Of so many, symusic does not keep the order of those at one tick.
     ends = [marker.time for marker in score.markers if marker.text == _END]
     if len(ends) < len(chunks.tracks):
         return None  # An event that is cut off has swallowed the end of its track.
@@ -195,12 +201,13 @@ def _drum_notes(score: Any) -> np.ndarray:
 
 def _without_doubles(drums: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Return drums (3, N) with the loudest of notes equal in tick and pitch, and a line if there are any."""
-    order = np.lexsort((-drums[2], drums[1], drums[0]))
-    keys = (drums[0] * 128 + drums[1])[order]
-    is_double = np.zeros(len(keys), bool)
-    is_double[1:] = keys[1:] == keys[:-1]
-    if not is_double.any():
+    keys = drums[0] * 128 + drums[1]
+    ordered = np.sort(keys, kind="stable")  # which is quick where they are nearly in order
+    if not (ordered[1:] == ordered[:-1]).any():
         return drums, []
+    order = np.lexsort((-drums[2], keys))
+    is_double = np.zeros(len(keys), bool)
+    is_double[1:] = keys[order][1:] == keys[order][:-1]
     count = int(is_double.sum())
     return np.delete(drums, order[is_double], 1), [f"{count} hits are there twice, at the same tick; each is read once"]
 

@@ -91,7 +91,7 @@ class SpanReader:
         return self.kit.columns[self.midi.drums[1]]
 
     def find_own_grid(self, spans: Sequence[Span]) -> OwnGrid:
-        """Return the grid on which the hits of all spans are played: one for all, so that no hit falls between spans."""
+        """Return the grid on which the hits of all spans are played: one, so that no hit is between spans."""
         span = next((span for span in spans if span.tempo_bpm is not None), spans[0])
         onsets = (self.midi.drums[0][self.columns >= 0] - span.start) / self.ticks_per_step
         step_duration_s = 60 / (span.tempo_bpm or 120) / self.grid.steps_per_quarter
@@ -141,9 +141,7 @@ class SpanReader:
     def _reason(self, span: Span, at: str, is_silent: bool) -> str:
         """Return why a span is left out, and the option that would keep it; "" if it is kept."""
         if span.metre != self.grid.metre:
-            return (
-                f"metre {span.metre} {at}, expected {self.grid.metre}; pass --metre {span.metre}, or a --model in it"
-            )
+            return f"metre {span.metre} {at}, expected {self.grid.metre}; pass --metre {span.metre}, or a --model in it"
         if span.tempo_bpm is None:
             return (
                 f"tempo or metre changes within the bar {at}; pass --tempo-map flatten to follow the tempo, or move the"

@@ -196,12 +196,12 @@ def parse_midi_report(
     for piece in pieces:
         unmapped.update(piece.unmapped)
     dropped = sum(piece.dropped for piece in pieces)
+    num_hits = sum(int(piece.groove.hits.sum()) for piece in pieces)
     if unmapped:
-        read = sum(int(piece.groove.hits.sum()) for piece in pieces) + dropped
-        losses.append(describe_unmapped(unmapped, kit, read + sum(unmapped.values())))
+        losses.append(describe_unmapped(unmapped, kit, num_hits + dropped + sum(unmapped.values())))
     if dropped:
         losses.append(f"hits dropped for a louder one of the same voice and step ({dropped}); a finer grid keeps more")
-    if (clarity := pieces[0].own_grid.clarity) < CLEAR:
+    if num_hits and (clarity := pieces[0].own_grid.clarity) < CLEAR:
         losses.append(f"no clear grid (clarity {clarity:.2f}): hits are anywhere between the steps; check the tempo")
     for track in tracks:
         if dropped := sum(piece.notes_dropped[track.name] for piece in pieces):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +42,11 @@ class ConversionSettings:
     least_grid: float = 0.0
     most_copies: int = 0
     options: ReadOptions = ReadOptions()
+
+    @cached_property
+    def kit_and_grid(self) -> dict[str, Any]:
+        """The kit and the grid as a .npz names them."""
+        return {"kit": self.kit.record, "grid": self.grid.to_dict()}
 
 
 @dataclass
@@ -168,8 +174,7 @@ def _write_npz(settings: ConversionSettings, file: SourceFile, piece: Piece, pat
     groove = piece.groove
     meta = {
         **file.labels,
-        "kit": settings.kit.record,
-        "grid": settings.grid.to_dict(),
+        **settings.kit_and_grid,
         "tempo_bpm": groove.tempo_bpm,
         "start_tick": piece.start_tick,
     }

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from hypermeter.music.duplicates import group_near_duplicates
 
 SPLIT_SHARES = (0.8, 0.1, 0.1)
 """Shares of the files of a folder without info.csv, in the order of SPLITS."""
+
+_HIDDEN = re.compile(r"(^|/)(\.|__MACOSX)")
 
 
 @dataclass
@@ -80,7 +83,7 @@ def _contents(source: Path) -> tuple[list[str], Callable[[str], bytes]]:
     """Return the paths in a folder or zip, without hidden ones, and a function that reads what is at one of them."""
     try:
         if source.is_dir():
-            names = [path.relative_to(source).as_posix() for path in files_below(source)]
+            names = files_below(source)
             read = lambda name: (source / name).read_bytes()  # noqa: E731
         elif source.is_file():
             with zipfile.ZipFile(source) as archive:
@@ -92,7 +95,7 @@ def _contents(source: Path) -> tuple[list[str], Callable[[str], bytes]]:
         raise HypermeterError(f"{source}: neither a .mid file nor a whole .zip; get a whole copy") from error
     except OSError as error:
         raise HypermeterError(f"{source}: cannot be read ({error.strerror}); check its rights") from error
-    return sorted({n for n in names if not any(p.startswith((".", "__MACOSX")) for p in PurePosixPath(n).parts)}), read
+    return sorted({name for name in names if not _HIDDEN.search(name)}), read
 
 
 def _zip_bytes(source: Path, name: str) -> bytes:

@@ -26,7 +26,7 @@ def from_midi(config: TrainConfig) -> TrainConfig:
             of its data.
     """
     check_folders(config)
-    suffixes = {path.suffix.lower() for path in files_below(config.npz_dir)}
+    suffixes = {os.path.splitext(name)[1].lower() for name in files_below(config.npz_dir)}
     if ".npz" in suffixes or not (config.npz_dir.is_file() or suffixes & set(MIDI_SUFFIXES)):
         return config
     npz_dir = config.out / "npz"
