@@ -38,7 +38,7 @@ def read_text(path: str | Path, kit: str | Path | Kit = "gm10", grid: Grid | Non
     try:
         if path.stat().st_size > MAX_BYTES:
             raise HypermeterError(f"{path}: larger than {MAX_BYTES >> 20} MiB, not a groove as text")
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except OSError as error:
         raise HypermeterError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:

@@ -1,11 +1,10 @@
 """Reading code of Tidal and Strudel, or mini-notation alone, as a groove."""
 
 import re
-from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
-from math import floor, lcm, nan
+from math import ceil, floor, prod
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +14,23 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
 from hypermeter.core.kit import Kit, load_kit
 from hypermeter.io.ascii import HEADER
-from hypermeter.io.notation.mini import describe_place, parse_mini
+from hypermeter.io.notation.code import Program
+from hypermeter.io.notation.functions import CHANCE_VALUE, SOUNDS, controls_of  # noqa: F401
+from hypermeter.io.notation.mini import parse_mini
 from hypermeter.io.notation.names import column_of
-from hypermeter.io.notation.pattern import Event, Pattern
+from hypermeter.io.notation.pattern import Event
+from hypermeter.io.notation.source import Source, Word
+from hypermeter.io.notation.strudel import read_strudel
+from hypermeter.io.notation.tidal import read_tidal
 
 MAX_BARS = 1024
 """Most cycles until patterns of different lengths repeat together."""
 
 MAX_STEPS = 1_000_000
 """Steps of the longest groove that is read."""
+
+MAX_SOUNDS = 1_000_000
+"""Most sounds of a groove that is read."""
 
 MAX_OFFSET = Fraction(1, 4)
 """Distance in steps from the grid at which an onset is refused; a smaller one becomes its offset."""
@@ -34,54 +41,11 @@ MAX_VALUE = 10
 MAX_CYCLES = 10**12
 """Most cycles a minute that code may set."""
 
-SOUNDS = ("s", "sound", "s_", "drum")
-_VALUES = ("gain", "velocity", "nudge")
-_EFFECTS = (
-    "bank", "room", "size", "sz", "pan", "orbit", "shape", "cut", "legato", "clip", "speed", "n", "note", "lpf", "hpf",
-    "cutoff", "hcutoff", "delay", "delaytime", "delayfeedback", "crush", "distort", "attack", "release", "decay",
-    "sustain", "color", "colour", "scope", "pianoroll", "punchcard",
-)  # fmt: skip
-"""Functions that move no onset, and are ignored."""
-
-_HEADER = re.compile(HEADER + r"(?:, (\d{1,7}) steps)?")
-_LAST_OFFSET = float(np.nextafter(np.float32(0.5), np.float32(0)))
-_TEMPO = ("setcps", "setcpm", "setCps", "setCpm", "cps")
-_IS_FRAME = re.compile(r"d\d+|stack|overlay|silence|hush|once|do|\$")
-"""Words around patterns."""
-
-_ARITHMETIC = re.compile(r"[\s(]*([\d.]+(?:\s*[*/]\s*[\d.]+)*)\s*\)?")
+_HEADER = re.compile(HEADER + r"(?:, (\d{1,7}) steps)?(?:, shift (-?\d\.\d{1,20}))?")
 _COMMENT_LINE = re.compile(r"^[ \t]*(--|//|#).*", re.MULTILINE)
-_TOKEN = re.compile(
-    r"""(?P<comment>(--|//).*|\{-[\s\S]*?-\}|/\*[\s\S]*?\*/)
-    |(?P<text>"[^"]*"|'[^']*'|`[^`]*`)
-    |(?P<number>-?(\d+(\.\d+)?|\.\d+))
-    |(?P<word>[A-Za-z_$][\w]*'?)
-    |(?P<sign>\|[+<>|]\||\|[+<>|]|[+<>|]\||\S)
-    |\s+""",
-    re.VERBOSE,
-)
-
-
-@dataclass
-class _Text:
-    """A pattern and the position of its text, which errors name."""
-
-    pattern: Pattern
-    text: str
-    line: int
-    column: int
-    where: str
-
-    def place(self, event: Event) -> str:
-        return f"{self.where}, {describe_place(self.text, event.place, self.line, self.column)}"
-
-
-@dataclass
-class _Layer:
-    """One `s` and its values of gain, velocity and nudge."""
-
-    sound: _Text
-    values: dict[str, _Text | float] = field(default_factory=dict)
+_IS_CODE = re.compile(r"[\"'`$]|\b(silence|hush)\b")
+_LAST_OFFSET = float(np.nextafter(np.float32(0.5), np.float32(0)))
+_ROUNDING = 1e-6
 
 
 def from_tidal(
@@ -91,14 +55,13 @@ def from_tidal(
     tempo_bpm: float | None = None,
     bars: int | None = None,
     where: str = "tidal",
-    *,
-    rotates_right: bool = False,
 ) -> Groove:
-    """Return the groove that TidalCycles code, Strudel code, or mini-notation alone denotes; one cycle is one bar.
+    """Return the groove that TidalCycles code, or mini-notation alone, denotes; one cycle is one bar.
 
-    Supported are `d1 $ s "..."`, `stack` in either language, `gain`, `velocity`, `nudge`, and the tempo of `setcps` or
-    `setcpm`; effects that move no onset are ignored. For the notation see `parse_mini`. Of several hits of one voice on
-    one step the loudest is kept.
+    The code is evaluated from its start to its end: a second `d1` replaces the first, and `hush` ends all. Supported
+    are patterns of `s`, with `#` and its kin, `stack`, `cat`, `fast`, `every`, `swingBy`, `~>` and the like, and the
+    tempo of `setcps`; of other controls, such as `room`, only the structure counts. Functions of chance are refused.
+    For the notation see `parse_mini`. Of several hits of one voice on one step the loudest is kept.
 
     Args:
         text: the code. The comment that `to_tidal` writes states the grid, the tempo if the code sets none, and the
@@ -106,26 +69,80 @@ def from_tidal(
         kit: the kit whose voices play the samples; `:n` after a sample matters only if the kit has several of its kind.
         grid: the grid if the comment states none. Default: 4/4 in sixteenths.
         tempo_bpm: the tempo if neither comment nor code state one. Default: 120, and the tempo is `unknown`.
-        bars: length of the groove. Default: that of the comment, else the bars after which the patterns repeat.
+        bars: length of the groove. Default: that of the comment, else the bars after which the drums repeat.
         where: the name of the text in errors.
-        rotates_right: the direction of Euclidean rotations, see `parse_mini`.
 
     Raises:
-        HypermeterError: code that is not supported, such as `every`; a sample that no voice plays; an onset a quarter
-            of a step or more from the grid; patterns that repeat after more than 1024 bars. The error has its position.
+        HypermeterError: code that is not supported, such as `sometimes`; a sample that no voice plays; a step a quarter
+            or more of a step from the grid, unless `nudge`, `swing` and the like moved it there; patterns that repeat
+            after more than 1024 bars. The error has its position.
     """
+    return _groove(text, kit, grid, tempo_bpm, bars, where, read_tidal)
+
+
+def from_strudel(
+    text: str,
+    kit: str | Path | Kit = "gm10",
+    grid: Grid | None = None,
+    tempo_bpm: float | None = None,
+    bars: int | None = None,
+    where: str = "strudel",
+) -> Groove:
+    """Return the groove that Strudel code, or mini-notation alone, denotes; otherwise as `from_tidal`.
+
+    What stands behind `$:` or another label plays; without labels, the last statement alone.
+    """
+    return _groove(text, kit, grid, tempo_bpm, bars, where, read_strudel)
+
+
+def _groove(
+    text: str,
+    kit: str | Path | Kit,
+    grid: Grid | None,
+    tempo_bpm: float | None,
+    bars: int | None,
+    where: str,
+    read: Callable[[Source], Program],
+) -> Groove:
     if bars is not None and bars < 1:
         raise HypermeterError(f"bars is {bars}, expected at least 1")
-    voices, steps = load_kit(kit), 0
-    header = _HEADER.search(text)
-    if header:
+    text = text.removeprefix("\ufeff")
+    program = _program(text, where, read)
+    steps, shift = 0, 0.0
+    if header := _HEADER.search(text):
         grid = Grid.of_metre(header[2], int(header[3]), int(header[4]))
-        tempo_bpm, steps = float(header[1]), int(header[5] or 0)
+        tempo_bpm, steps, shift = float(header[1]), int(header[5] or 0), float(header[6] or 0)
     grid = grid or Grid()
-    layers, cycles_a_minute = _layers(text, where, rotates_right)
-    if cycles_a_minute is not None:
-        tempo_bpm = float(cycles_a_minute * grid.steps_per_bar / Fraction(grid.steps_per_quarter))
-    period = _period_of(layers)
+    if program.cycles_a_minute is not None:
+        if program.cycles_a_minute > MAX_CYCLES:
+            raise HypermeterError(f"{where}: a tempo of more than {MAX_CYCLES:.0e} cycles a minute")
+        tempo_bpm = float(program.cycles_a_minute * grid.steps_per_bar / Fraction(grid.steps_per_quarter))
+    stated, steps = steps, _length(program, grid, steps, bars, where)
+    if program.pattern.density * Fraction(steps, grid.steps_per_bar) > MAX_SOUNDS:
+        raise HypermeterError(f"{where}: more than {MAX_SOUNDS} sounds; ask for fewer bars")
+    unknown = frozenset(("tempo_bpm",) if tempo_bpm is None else ())
+    tempo_bpm = 120.0 if tempo_bpm is None else tempo_bpm
+    shape = steps, load_kit(kit).num_voices
+    groove = Groove(np.zeros(shape), tempo_bpm=tempo_bpm, kit=kit, grid=grid, unknown=unknown, shift=shift)
+    groove = _with_hits(groove, program)
+    return groove if bars is not None or steps == stated else _without_repeats(groove)
+
+
+def _program(text: str, where: str, read: Callable[[Source], Program]) -> Program:
+    """Return what code plays, or mini-notation without any code."""
+    bare = _COMMENT_LINE.sub(lambda comment: " " * len(comment[0]), text)
+    if not bare.strip():
+        raise HypermeterError(f'{where}: nothing in it, expected patterns such as bd*4 or s "bd*4"')
+    if _IS_CODE.search(bare):
+        return read(Source(text, where))
+    is_strudel = read is read_strudel
+    pattern = parse_mini(bare, where, rotates_right=is_strudel)
+    return Program(controls_of("s", pattern, is_strudel))
+
+
+def _length(program: Program, grid: Grid, steps: int, bars: int | None, where: str) -> int:
+    """Return the number of steps: of `bars`, else those of the comment if the pattern repeats so, else its period."""
+    period = program.pattern.period
     if bars is not None:
         steps = bars * grid.steps_per_bar
     elif not steps or -(-steps // grid.steps_per_bar) % period:
@@ -137,172 +154,75 @@ def from_tidal(
         steps = period * grid.steps_per_bar
     if steps > MAX_STEPS:
         raise HypermeterError(f"{where}: {steps} steps, expected at most {MAX_STEPS}; ask for fewer bars")
-    unknown = frozenset(("tempo_bpm",) if tempo_bpm is None else ())
-    tempo_bpm = 120.0 if tempo_bpm is None else tempo_bpm
-    shape = steps, voices.num_voices
-    silent = Groove(np.zeros(shape), tempo_bpm=tempo_bpm, kit=kit, grid=grid, unknown=unknown)
-    arrays = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for layer in layers:
-        _add_hits(layer, silent, voices, *arrays)
-    hits, velocity, offset = arrays
-    return replace(silent, hits=hits, velocity=velocity, offset=offset)
+    return steps
 
 
-def from_strudel(
-    text: str,
-    kit: str | Path | Kit = "gm10",
-    grid: Grid | None = None,
-    tempo_bpm: float | None = None,
-    bars: int | None = None,
-    where: str = "strudel",
-) -> Groove:
-    """Do the same as `from_tidal`, with Euclidean rhythms rotated as in Strudel: `(3,8,2)` is two steps later."""
-    return from_tidal(text, kit, grid, tempo_bpm, bars, where, rotates_right=True)
+def _with_hits(groove: Groove, program: Program) -> Groove:
+    """Return a groove with the hits of a pattern.
+
+    A hit that nudge or a delay moved by more than half a step is on its nearest step. As the pattern goes on for ever,
+    one that leaves the groove at one end comes in at the other.
+    """
+    size, kit = groove.grid.steps_per_bar, load_kit(groove.kit)
+    hits, velocity, offset = (np.zeros(groove.hits.shape, kind) for kind in (np.uint8, np.float32, np.float32))
+    bars = Fraction(len(groove), size)
+    sounds = [_Sound(event) for event in program.pattern.onsets(Fraction(0), bars)]
+    margin = 1 + ceil(max((abs(sound.nudge_s) for sound in sounds), default=0) / (groove.step_duration_s * size))
+    before, after = (
+        program.pattern.onsets(*span) for span in ((Fraction(-margin), Fraction(0)), (bars, bars + margin))
+    )
+    for sound in (*sounds, *map(_Sound, before), *map(_Sound, after)):
+        time = sound.steps(size) + sound.nudge_s / groove.step_duration_s - groove.shift
+        step = floor(time + 0.5 + _ROUNDING)
+        if not 0 <= step < len(groove):
+            continue
+        column = column_of(sound.word.text, kit, sound.place)
+        if hits[step, column] and velocity[step, column] >= sound.velocity:
+            continue
+        hits[step, column], velocity[step, column] = 1, sound.velocity
+        offset[step, column] = min(max(time - step, -0.5), _LAST_OFFSET)
+    return replace(groove, hits=hits, velocity=velocity, offset=offset)
 
 
-def _add_hits(
-    layer: _Layer, groove: Groove, kit: Kit, hits: np.ndarray, velocity: np.ndarray, offset: np.ndarray
-) -> None:
-    """Write the hits of a layer, on the grid and in the tempo of `groove`, into the arrays (T, V)."""
-    size = groove.grid.steps_per_bar
-    end = Fraction(len(groove), size)
-    values = {name: _Values(name, value, end) for name, value in layer.values.items()}
-    has_gain = not values.keys().isdisjoint(("gain", "velocity"))
-    for event in layer.sound.pattern.query(Fraction(0), end):
-        position = event.begin * size
-        step = floor(position + Fraction(1, 2))
-        distance = position - step
-        where = layer.sound.place(event)
-        if abs(distance) >= MAX_OFFSET:
-            bar, within = divmod(position, size)
+def _without_repeats(groove: Groove) -> Groove:
+    """Return the bars after which a groove repeats, since what made the pattern longer may be no matter of drums."""
+    size, arrays = groove.grid.steps_per_bar, (groove.hits, groove.velocity, groove.offset)
+    for bars in range(1, groove.num_bars):
+        steps = bars * size
+        if groove.num_bars % bars == 0 and all((array[steps:] == array[:-steps]).all() for array in arrays):
+            return replace(groove, **{name: getattr(groove, name)[:steps] for name in ("hits", "velocity", "offset")})
+    return groove
+
+
+class _Sound:
+    """What an event plays."""
+
+    def __init__(self, event: Event) -> None:
+        values = event.value if isinstance(event.value, dict) else {"a pattern": event.value}
+        if "s" not in values:
+            name, word = next(iter(values.items()))
+            raise word.error(f'{name} without a sound, expected s and its pattern, as s "bd sd"')
+        self.event, self.word = event, values["s"]
+        self.place = self.word.source.place(self.word.at)
+        if "n" in values and ":" not in self.word.text and values["n"].text.isdigit() and values["n"].text != "0":
+            self.word = self.word._replace(text=f"{self.word.text}:{values['n'].text}")
+        levels = [_number(name, values[name], 0) for name in ("gain", "velocity") if name in values]
+        self.velocity = min(prod(levels), 1.0) if levels else DEFAULT_VELOCITY
+        self.nudge_s = _number("nudge", values["nudge"], -MAX_VALUE) if "nudge" in values else 0.0
+
+    def steps(self, size: int) -> float:
+        """Return the time in steps, of `size` a cycle; raise if neither it nor where delays moved it from is a step."""
+        times = self.event.begin * size, (self.event.begin - self.event.delay) * size
+        if all(abs(time - round(time)) >= MAX_OFFSET for time in times):
+            bar, within = divmod(times[0], size)
             raise HypermeterError(
-                f"{where}: {event.word!r} is between two steps (at {float(within):.3g} of the {size} of bar {bar + 1},"
-                " from 0); take a grid of more steps a beat"
+                f"{self.place}: {self.word.text!r} is between two steps (at {float(within):.3g} of the {size} of bar "
+                f"{bar + 1}, from 0); take a grid of more steps a beat"
             )
-        numbers = {name: number for name in values if (number := values[name].at(event.begin)) is not None}
-        if len(numbers) < len(values) or step >= len(hits):
-            continue  # A rest in a value silences the sound, as in Tidal.
-        column = column_of(event.word, kit, where)
-        gain = min(numbers.get("gain", 1) * numbers.get("velocity", 1), 1) if has_gain else DEFAULT_VELOCITY
-        if hits[step, column] and velocity[step, column] >= gain:
-            continue
-        late = float(distance) + numbers.get("nudge", 0) / groove.step_duration_s
-        hits[step, column] = 1
-        velocity[step, column] = gain
-        offset[step, column] = min(max(late, -0.5), _LAST_OFFSET)
+        return float(times[0])
 
 
-class _Values:
-    """The numbers of a pattern by time, or one number."""
-
-    def __init__(self, name: str, value: _Text | float, end: Fraction) -> None:
-        self.constant = None if isinstance(value, _Text) else value
-        events = sorted(value.pattern.query(Fraction(0), end)) if isinstance(value, _Text) else []
-        self.begins = [event.begin for event in events]
-        self.ends = [event.end for event in events]
-        self.numbers = [_number(name, event.word, value.place(event)) for event in events if isinstance(value, _Text)]
-
-    def at(self, time: Fraction) -> float | None:
-        """Return the number that started last and has not ended; `None` in a rest."""
-        if self.constant is not None:
-            return self.constant
-        last = bisect_right(self.begins, time) - 1
-        return self.numbers[last] if last >= 0 and time < self.ends[last] else None
-
-
-def _number(name: str, word: str, where: str) -> float:
-    """Return the number of a gain, velocity or nudge; raise if it is none, or out of range."""
-    try:
-        number = float(word)
-    except ValueError:
-        number = nan
-    least = -MAX_VALUE if name == "nudge" else 0
-    if not least <= number <= MAX_VALUE:
-        raise HypermeterError(f"{where}: {name} {word[:20]!r}, expected a number from {least} to {MAX_VALUE}")
-    return number
-
-
-def _period_of(layers: Sequence[_Layer]) -> int:
-    """Return the number of cycles after which all patterns repeat together."""
-    values = [value for layer in layers for value in (layer.sound, *layer.values.values())]
-    return lcm(*(value.pattern.period for value in values if isinstance(value, _Text)))
-
-
-def _layers(text: str, where: str, rotates_right: bool) -> tuple[list[_Layer], Fraction | None]:
-    """Return the layers of the code, and the cycles a minute that it sets."""
-    tokens = [token for token in _TOKEN.finditer(text) if token.lastgroup not in (None, "comment")]
-    if not tokens:
-        raise HypermeterError(f'{where}: nothing in it, expected patterns such as bd*4 or s "bd*4"')
-    for token in tokens:
-        if token[0] in ('"', "`"):
-            raise HypermeterError(f"{where}, {describe_place(text, token.start())}: a quote that is not closed")
-    if not any(token.lastgroup == "text" or token[0] in ("silence", "hush") for token in tokens):
-        bare = _COMMENT_LINE.sub(lambda comment: " " * len(comment[0]), text)
-        return [_Layer(_Text(parse_mini(bare, where, rotates_right=rotates_right), bare, 1, 1, where))], None
-    layers: list[_Layer] = []
-    group: list[_Layer] = []  # The layers that the next value modifies.
-    opened: list[tuple[int, list[_Layer]]] = []
-    expected, cycles, skip_until = "s", None, 0
-    for token in tokens:
-        kind, word, at = token.lastgroup, token[0], token.start()
-        if at < skip_until:
-            continue
-        place = f"{where}, {describe_place(text, at)}"
-        if kind == "text":
-            line = text.count("\n", 0, at) + 1
-            column = at - text.rfind("\n", 0, at) + 1
-            pattern = None if expected == "skip" else parse_mini(word[1:-1], where, line, column, rotates_right)
-            if pattern is not None:
-                value = _Text(pattern, word[1:-1], line, column, where)
-                if expected in ("s", "skipped"):
-                    group = [_Layer(value)]
-                    layers += group
-                else:
-                    for layer in group:
-                        layer.values[expected] = value
-            expected = "s"
-        elif kind == "number" and expected in _VALUES:
-            for layer in group:
-                layer.values[expected] = _number(expected, word, place)
-            expected = "s"
-        elif word in _TEMPO:
-            cycles, skip_until = _cycles_a_minute(text, token.end(), word, place)
-        elif word in SOUNDS or _IS_FRAME.fullmatch(word):
-            expected = "s"
-        elif word in _VALUES:
-            if not group:
-                raise HypermeterError(f"{place}: {word} without a sound, expected s and its pattern before it")
-            expected = word
-        elif word in _EFFECTS:
-            expected = "skip"
-        elif word in ("(", "["):
-            opened.append((len(layers), group))
-        elif word in (")", "]") and opened:
-            start, before = opened.pop()
-            group = layers[start:] or before
-            expected = "s" if expected in ("skip", "skipped") else expected
-        elif kind == "number" and expected in ("skip", "skipped"):
-            expected = "skipped"  # More numbers may follow; a pattern starts the next layer.
-        elif word in ("#", ".", ",", ":", ";"):
-            continue
-        else:
-            raise HypermeterError(
-                f"{place}: {word!r} is not read; expected s, stack, gain, velocity, nudge and patterns in quotes"
-            )
-    return layers, cycles
-
-
-def _cycles_a_minute(text: str, at: int, word: str, place: str) -> tuple[Fraction, int]:
-    """Return the tempo in numbers with / and * between them, and the index after them."""
-    match = _ARITHMETIC.match(text, at)
-    if not match:
-        raise HypermeterError(f"{place}: {word} without a number, expected one as (120/60/4)")
-    value = Fraction(60 if "cps" in word.lower() else 1)
-    try:
-        for sign, number in re.findall(r"([*/]?)\s*([\d.]+)", match[1]):
-            value = value / Fraction(number) if sign == "/" else value * Fraction(number)
-    except (ValueError, ZeroDivisionError) as error:
-        raise HypermeterError(f"{place}: {word} of {match[1][:20]}, expected numbers as 120/60/4") from error
-    if value > MAX_CYCLES:
-        raise HypermeterError(f"{place}: {word} of {match[1][:20]}, expected at most {MAX_CYCLES:.0e} cycles a minute")
-    return value, match.end()
+def _number(name: str, word: Word, least: int) -> float:
+    if word.text == CHANCE_VALUE:
+        raise word.error(f"{name} by chance, which is not read; write the numbers out")
+    return float(word.number(name, least, MAX_VALUE))

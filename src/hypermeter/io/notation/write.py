@@ -22,7 +22,7 @@ def to_tidal(groove: Groove, with_gain: bool = True, with_timing: bool = False) 
     Args:
         groove: the groove.
         with_gain: write velocity as gain, to two decimals.
-        with_timing: write offset as nudge, in seconds to four decimals.
+        with_timing: write shift and offset together as nudge, in seconds to four decimals; the comment has the shift.
 
     Raises:
         HypermeterError: another number of voices than the kit has.
@@ -31,7 +31,7 @@ def to_tidal(groove: Groove, with_gain: bool = True, with_timing: bool = False) 
     layers = [" # ".join(f'{name} "{text}"' for name, text in layer) for layer in patterns]
     body = ["d1 $ stack [", *_with_commas(layers), "  ]"] if layers else ["d1 $ silence"]
     cycle = f"setcps ({_tempo(groove)}/60/{_quarters(groove)})"
-    return "\n".join([*(f"-- {line}" for line in _header(groove)), "", cycle, "", *body]) + "\n"
+    return "\n".join([*(f"-- {line}" for line in _header(groove, with_timing)), "", cycle, "", *body]) + "\n"
 
 
 def to_strudel(groove: Groove, with_gain: bool = True, with_timing: bool = False) -> str:
@@ -43,15 +43,17 @@ def to_strudel(groove: Groove, with_gain: bool = True, with_timing: bool = False
     layers = [".".join(f'{name}("{text}")' for name, text in layer) for layer in patterns]
     body = ["stack(", *_with_commas(layers), ")"] if layers else ["silence"]
     cycle = f"setcpm({_tempo(groove)}/{_quarters(groove)})"
-    return "\n".join([*(f"// {line}" for line in _header(groove)), "", cycle, *body]) + "\n"
+    return "\n".join([*(f"// {line}" for line in _header(groove, with_timing)), "", cycle, *body]) + "\n"
 
 
-def _header(groove: Groove) -> list[str]:
+def _header(groove: Groove, with_timing: bool) -> list[str]:
     """Return comments with what the patterns do not contain."""
     grid = groove.grid
+    shift = _shift_s(groove) / groove.step_duration_s
     lines = [
         f"tempo {_tempo(groove)}, metre {grid.metre}, {grid.steps_per_beat} steps a beat, "
         f"phrases of {grid.bars_per_phrase}, {len(groove)} steps"
+        + (f", shift {np.format_float_positional(shift)}" if with_timing and shift else "")
     ]
     if groove.tracks:
         lines.append(f"left out: {', '.join(groove.tracks)}")
@@ -76,7 +78,7 @@ def _layers(groove: Groove, with_gain: bool, with_timing: bool) -> list[list[tup
     kit = load_kit(groove.kit)
     check_voices(kit, groove.hits.shape[1])
     samples, layers = samples_of(kit), []
-    seconds = (groove.offset.astype(np.float64) + groove.shift) * groove.step_duration_s
+    seconds = _toward_zero(groove.offset.astype(np.float64) * groove.step_duration_s) + _shift_s(groove)
     for column in np.flatnonzero(groove.hits.any(0)):
         hits = groove.hits[:, column] > 0
         layer = [("s", _pattern(hits, lambda step, sample=samples[column]: sample, groove.grid))]
@@ -91,6 +93,16 @@ def _layers(groove: Groove, with_gain: bool, with_timing: bool) -> list[list[tup
                 layer.append((name, text))
         layers.append(layer)
     return layers
+
+
+def _shift_s(groove: Groove) -> float:
+    """Return the shift in seconds, as exactly as it is written."""
+    return float(_toward_zero(np.float64(groove.shift * groove.step_duration_s)))
+
+
+def _toward_zero(seconds: np.ndarray | np.float64) -> np.ndarray:
+    """Return times with four decimals that are not further from 0, or a hit would end up on the next step."""
+    return np.trunc(seconds * 10**4 + np.sign(seconds) * 1e-6) / 10**4
 
 
 def _number(value: float, decimals: int) -> str:
