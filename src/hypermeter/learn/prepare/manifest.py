@@ -107,6 +107,7 @@ def totals(converted: Sequence[ConvertedFile]) -> dict[str, Any]:
     split_of = {record["source"]: record["split"] for record in records}
     return {
         "splits": {split: _split_totals([f for f in converted if f.record["split"] == split]) for split in SPLITS},
+        "distinct_bars": _distinct_bars(converted),
         "hits": sum(record["hits"] for record in records),
         "hits_dropped": sum(record["dropped"] for record in records),
         "bars_cut": sum(record["bars_cut"] for record in records),
@@ -128,8 +129,12 @@ def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
 
 def _split_totals(converted: Sequence[ConvertedFile]) -> dict[str, int]:
     counts = {key: sum(file.record[key] for file in converted) for key in ("bars", "hits", "dropped")}
-    digests = np.concatenate([np.zeros(0, np.uint64), *(file.bars[:, 0] for file in converted)])
-    return {"files": len(converted), **counts, "distinct_bars": len(np.unique(digests))}
+    return {"files": len(converted), **counts, "distinct_bars": _distinct_bars(converted)}
+
+
+def _distinct_bars(converted: Sequence[ConvertedFile]) -> int:
+    """Return the number of bars with different hits; rests do not count."""
+    return len(np.unique(np.concatenate([np.zeros(0, np.uint64), *(file.bars[:, 0] for file in converted)])))
 
 
 def _own_grids(grids: Sequence[dict[str, Any]]) -> dict[str, Any]:
