@@ -9,7 +9,8 @@ The first of these rules that gives a note decides.
    drums, in a file without messages of XG, is drums if at least half of its notes are on pitches of a kit.
 3. What its name says: the notes of tracks whose names have a word for drums (`says_drums`), without those whose
    program is pitched percussion (112 to 119 from 0); a track counts if at least half of these are at most pitch 87.
-4. A file of drums alone: all notes, if they are on one channel and look like a drum kit (`looks_like_drums`).
+4. A file of drums alone: all notes, if they are on one channel, with program 0, and look like a drum kit by their
+   pitches (`looks_like_drums`).
 
 Notes that are the same twice, in tick and pitch, are one hit, the loudest; `content` counts them.
 """
@@ -36,6 +37,9 @@ _TIME = {22, 26, 42, 44, 46, 49, 51, 52, 53, 55, 57, 59}
 _BACKBONE = _KICKS | _SNARES | _TIME
 _KIT = _BACKBONE | {41, 43, 45, 47, 48, 50, 54, 56, 58, 69, 70, 82}
 """The backbone, toms, tambourine, cowbell and shakers."""
+
+_COMMON = {22, 26, 35, 36, 37, 38, 40, 42, 44, 46, 51, 53, 59}
+"""Kick, snare, hi-hats and ride."""
 
 _HIGHEST_PITCH = 87
 """Of the percussion of GM, GS and XG; charts of games have their notes above."""
@@ -90,7 +94,7 @@ def choose_drums(
         chosen = [note for note, is_drums in zip(notes, by_name, strict=True) if is_drums]
         tracks = ", ".join(dict.fromkeys(repr(names[note.track]) for note in chosen))
         return Choice(by_name, f"no drums on channel 10; drums are {_channels(_of(chosen))}, by name: {tracks}")
-    if looks_like_drums(notes):
+    if looks_like_drums(notes, settings):
         return Choice(
             [True] * len(notes), f"no drums on channel 10; all notes, of {_channels(_of(notes))}, look like a drum kit"
         )
@@ -154,12 +158,12 @@ def says_drums(name: str) -> bool:
     return bool(_NAMES.search(name)) and not _NO_NAMES.search(name)
 
 
-def looks_like_drums(notes: Sequence[Note]) -> bool:
-    """Return whether notes look like a drum kit: on one channel, and by their pitches.
+def looks_like_drums(notes: Sequence[Note], settings: Sequence[Setting]) -> bool:
+    """Return whether notes look like a drum kit: on one channel, with program 0, and by their pitches.
 
-    At least 95 % are on pitches of a kit, 60 % on kick, snare, hi-hats and cymbals, and 2 % on the kick; snare and
-    hi-hats or cymbals are there. Of files without drums on channel 10 this takes those of drums alone, and no bass,
-    guitar or piano, whose notes in the same range are spread over all pitches.
+    Kick, snare, and hi-hats or cymbals are there; nine tenths of the notes are on pitches of a kit, half of them on
+    these three, and six tenths on kick, snare, hi-hats and ride. Bass, guitar and piano in the same range are spread
+    over all pitches, and parts with another program are melodies.
     """
     counts = Counter(note.pitch for note in notes)
 
@@ -168,10 +172,11 @@ def looks_like_drums(notes: Sequence[Note]) -> bool:
 
     return (
         len(_of(notes)) == 1
-        and share(_KIT) >= 0.95
-        and share(_BACKBONE) >= 0.6
-        and share(_KICKS) >= 0.02
-        and bool(counts.keys() & _SNARES and counts.keys() & _TIME)
+        and all(setting.program == 0 for setting in settings)
+        and all(counts.keys() & family for family in (_KICKS, _SNARES, _TIME))
+        and share(_KIT) >= 0.9
+        and share(_BACKBONE) >= 0.5
+        and share(_COMMON) >= 0.6
     )
 
 
