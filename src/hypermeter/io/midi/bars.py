@@ -140,7 +140,7 @@ def _one_where_alike(tempos: dict[int, float], where: str, last_tick: float, rat
     least, greatest = math.inf, 0.0
     for tick in sorted(tempos):
         least, greatest = min(least, tempos[tick]), max(greatest, tempos[tick])
-        if not groups or greatest > least * ratio:
+        if not groups or greatest > least * ratio + 1e-9:
             groups.append([])
             least = greatest = tempos[tick]
         groups[-1].append(tick)

@@ -260,8 +260,8 @@ def parse_pieces(
         raise HypermeterError(f"{where}: a note {length:.0f} steps in, expected at most {MAX_STEPS}; shorten the file")
     flatten = options.tempo_map == "flatten"
     spans, remarks = find_spans(midi, where, reader.ticks_per_step, grid.metre, onsets, flatten)
-    last = onsets.max() + reader.ticks_per_step / 2
-    spans = [span for span in spans if span.start <= last]
+    half = reader.ticks_per_step / 2  # Silent spans before the first note and after the last are no matter.
+    spans = [span for span in spans if onsets.min() < span.end - half and span.start <= onsets.max() + half]
     if len(spans) > 1 and changes == "refuse":
         raise HypermeterError(f"{where}: {describe_change(*spans[:2])}, expected one; {_advice(*spans[:2])}")
     remarks = [*midi.remarks, *([line] if line else []), *remarks]
