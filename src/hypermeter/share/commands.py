@@ -5,6 +5,8 @@ from typing import Annotated
 
 import tyro
 
+from hypermeter.core.read_options import ReadOptions
+
 
 def inspect(
     path: Annotated[Path, tyro.conf.arg(metavar="FILE")],
@@ -13,6 +15,7 @@ def inspect(
     metre: str = "4/4",
     steps_per_beat: int = 4,
     bars_per_phrase: int = 4,
+    options: Annotated[ReadOptions, tyro.conf.arg(name="midi")] = ReadOptions(),
 ) -> None:
     """Show a file: print its grid and metrics, draw its picture.
 
@@ -20,13 +23,14 @@ def inspect(
     them, and so does text; the options are for what the file does not say.
 
     Args:
-        path: .mid, .midi or .npz; or a groove as text, .txt, .tidal or .strudel.
+        path: MIDI or .npz; or a groove as text, .txt, .tidal or .strudel.
         out: .svg to write, or .png or .pdf, which need matplotlib; left out, the file's name with .svg in the current
             folder. Where tempo or metre change, the later stretches get a number.
         kit: gm10, magenta9, gm, or the path of a YAML file. Left out, gm10 for MIDI, and numbered voices for a .npz.
         metre: beats and their unit, as 6/8. Stretches of a MIDI file in another are left out.
         steps_per_beat: steps in a beat of the metre.
         bars_per_phrase: bars in a phrase.
+        options: how the drums of MIDI are found and placed on the grid.
 
     Raises:
         HypermeterError: a file that cannot be read, a metre other than the grid's, a path that cannot be written.
@@ -40,7 +44,7 @@ def inspect(
     grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
     out = Path(f"{path.stem}.svg") if out is None else out
     check_out(out, PICTURE_SUFFIXES, [path])
-    grooves, losses = read_with_tracks(path, kit, grid)
+    grooves, losses = read_with_tracks(path, kit, grid, options)
     for place, groove in enumerate(grooves, 1):
         print(ascii_grid(groove))
         print_metrics(groove)
@@ -58,6 +62,7 @@ def analyse_command(
     metre: str = "4/4",
     steps_per_beat: int = 4,
     bars_per_phrase: int = 4,
+    options: Annotated[ReadOptions, tyro.conf.arg(name="midi")] = ReadOptions(),
     pictures: int = 12,
 ) -> None:
     """Measure the rhythm of a file or folder: a table, CSV, JSON and, with matplotlib, an HTML report with pictures.
@@ -66,7 +71,7 @@ def analyse_command(
     KL divergence (nats) of the two distributions over pieces.
 
     Args:
-        path: .mid, .midi, .npz, or a folder of them; or a groove as text, .txt, .tidal or .strudel.
+        path: MIDI, .npz, or a folder of them; or a groove as text, .txt, .tidal or .strudel.
         out: folder for report.html, metrics.csv and metrics.json; left out, NAME-analysis in the current folder.
         against: a file or folder to compare with.
         sections: of a single piece, in bars, as "intro:4 verse:8"; each is measured by itself.
@@ -74,6 +79,7 @@ def analyse_command(
         metre: of MIDI files, as 6/8. A .npz that names its grid keeps it.
         steps_per_beat: steps in a beat of the metre, likewise.
         bars_per_phrase: bars in a phrase, likewise.
+        options: how the drums of MIDI are found and placed on the grid.
         pictures: most pieces of a folder that the report draws.
 
     Raises:
@@ -87,7 +93,7 @@ def analyse_command(
     if pictures < 0:
         raise HypermeterError(f"pictures is {pictures}, expected at least 0")
     grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
-    analyse_and_write(path, out, against, sections, kit, grid, pictures)
+    analyse_and_write(path, out, against, sections, kit, grid, options, pictures)
 
 
 def render_command(

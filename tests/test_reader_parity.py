@@ -1,0 +1,135 @@
+"""The page's reader of MIDI files reads what Python's reads: odd files and damaged ones."""
+
+import base64
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from browsing import ROOT
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.kit import load_kit
+from hypermeter.core.kit_choice import describe_unmapped
+from hypermeter.io.midi import Piece, parse_midi
+from hypermeter.io.midi.options import ReadOptions
+from odd_midi import OddFile, damaged_files, many_notes, odd_files
+
+WEB = ROOT / "web"
+MOST_BARS = 256
+"""Bars of the longest song on the page."""
+READ = """
+import { readFileSync } from 'node:fs'
+import { MidiError, readMidi } from './midi.mjs'
+const { voices, mostBars, files } = JSON.parse(readFileSync(0))
+const read = ({ content, options }) => {
+    try {
+        const bytes = new Uint8Array(Buffer.from(content, 'base64'))
+        const { tempo_map: tempoMap, ...others } = options
+        const groove = readMidi(bytes, voices, 4, 4, 4, mostBars, { ...others, tempoMap })
+        const cells = [...groove.hits.keys()].filter((cell) => groove.hits[cell])
+        const values = ['velocity', 'offset'].map((name) => cells.map((cell) => groove[name][cell]))
+        return { ...groove, losses: groove.losses.map((line) => line.split('; ')[0]), hits: cells, velocity: values[0], offset: values[1] }
+    } catch (error) {
+        if (!(error instanceof MidiError)) return { failure: error.stack }
+        return { refused: error.message }
+    }
+}
+console.log(JSON.stringify(files.map(read)))
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Return a function: files -> what the page reads of each, by one run of Node."""
+    rolldown = WEB / "node_modules" / ".bin" / "rolldown"
+    if shutil.which("node") is None or not rolldown.exists():
+        pytest.skip("needs node and web/node_modules (cd web && npm ci)")
+    folder = tmp_path_factory.mktemp("reader")
+    bundle = [rolldown, "src/midi.ts", "--format", "esm", "--file", folder / "midi.mjs"]
+    subprocess.run(bundle, cwd=WEB, check=True, capture_output=True)
+    (folder / "read.mjs").write_text(READ)
+    voices = [{"pitches": list(voice.pitches), "write": voice.write} for voice in load_kit("gm10").voices]
+
+    def read(files: list[OddFile]) -> list[dict]:
+        records = [{"content": base64.b64encode(file.content).decode(), "options": file.options} for file in files]
+        request = json.dumps({"voices": voices, "mostBars": MOST_BARS, "files": records})
+        run = subprocess.run(["node", folder / "read.mjs"], input=request, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        return json.loads(run.stdout)
+
+    return read
+
+
+def python(file: OddFile) -> dict:
+    """Return what Python reads of a file, in the form of the page's."""
+    try:
+        pieces, losses = parse_midi(file.content, "", to_end=True, options=ReadOptions(**file.options))
+    except HypermeterError as error:
+        return {"refused": str(error).removeprefix(": ")}
+    piece = pieces[0]
+    groove = piece.groove
+    hits = groove.hits[: 16 * MOST_BARS]
+    cells = np.nonzero(hits)
+    return {
+        "hits": np.flatnonzero(hits).tolist(),
+        "velocity": groove.velocity[cells].tolist(),
+        "offset": groove.offset[cells].tolist(),
+        "shift": groove.shift,
+        "tempo": groove.tempo_bpm,
+        "bars": min(groove.num_bars, MOST_BARS),
+        "losses": [*map(what, losses), *losses_of_page(pieces)],
+    }
+
+
+def losses_of_page(pieces: list[Piece]) -> list[str]:
+    """Return what the page says of the pieces: it opens the first, and of that as much as a song holds."""
+    piece, others = pieces[0], sum(other.groove.num_bars for other in pieces[1:])
+    total = int(piece.groove.hits.sum()) + piece.dropped + sum(piece.unmapped.values())
+    unmapped = what(describe_unmapped(piece.unmapped, load_kit("gm10"), total))
+    late = int(piece.groove.hits[16 * MOST_BARS :].sum())
+    return [
+        *[f"{others} bars after a change of tempo or metre"] * bool(others),
+        *[unmapped] * bool(unmapped),
+        *[f"hits dropped for a louder one of the same voice and step ({piece.dropped})"] * bool(piece.dropped),
+        *[f"{late} hits after bar {MOST_BARS}"] * bool(late),
+    ]
+
+
+def what(line: str) -> str:
+    """Return what a line says, without what it advises: the page and Python do not have the same options."""
+    return line.split("; ")[0].replace("the kit gm10", "this kit").replace("kit gm10", "this kit")
+
+
+def difference(page: dict, python: dict) -> str:
+    """Return in words what differs, or nothing."""
+    if "failure" in page:
+        return page["failure"]
+    if "refused" in page or "refused" in python:
+        reasons = [what(str(record.get("refused"))) for record in (page, python)]
+        return "" if reasons[0] == reasons[1] else f"refused: page {reasons[0]!r}, Python {reasons[1]!r}"
+    for name in ("bars", "tempo", "hits", "losses"):
+        if page[name] != python[name]:
+            return f"{name}: page {str(page[name])[:400]}, Python {str(python[name])[:400]}"
+    for name in ("shift", "velocity", "offset"):
+        if (gap := np.abs(np.subtract(page[name], python[name])).max(initial=0)) > 1e-6:
+            return f"{name}: {gap}"
+    return ""
+
+
+def differences(page, files: list[OddFile]) -> dict[str, str]:
+    differences = {file.name: difference(read, python(file)) for file, read in zip(files, page(files), strict=True)}
+    return {name: what for name, what in differences.items() if what}
+
+
+def test_odd_files_are_read_as_python_reads_them(page):
+    assert differences(page, odd_files()) == {}
+
+
+def test_damaged_files_are_read_or_refused_as_python_does(page):
+    assert differences(page, list(damaged_files())) == {}
+
+
+def test_many_notes_are_read(page):
+    assert differences(page, [many_notes()]) == {}
