@@ -111,12 +111,12 @@ class Playing:
     Args:
         name: of the model.
         rows: pieces.
-        asked: (rows, bars, plan_dim), from ``embed``; None asks nothing.
+        plan: (rows, bars, plan_dim), from ``embed``; None plays without a plan.
     """
 
-    def __init__(self, name, rows, asked=None):
+    def __init__(self, name, rows, plan=None):
         folder_read = Folder.read(folder(name))
-        self.session, self.meta, self.asked = folder_read.step_session(), folder_read.meta, asked
+        self.session, self.meta, self.plan = folder_read.step_session(), folder_read.meta, plan
         self.state = {
             tensor["name"]: np.zeros((rows, *tensor["shape"]), tensor["dtype"]) for tensor in self.meta["state"]
         }
@@ -124,7 +124,7 @@ class Playing:
         self.memory, size = None, self.meta["memory"]
         if size:
             self.memory = np.zeros((rows, size["steps_per_bar"], size["window"], size["size"]), np.float32)
-        self.advance(np.ones((rows, self.meta["width"]), np.float32))  # at position -1 nothing is heard
+        self.advance(np.ones((rows, self.meta["width"]), np.float32))  # at position -1 nothing is read
 
     def advance(self, x):
         position, size = self.state["position"], self.meta["grid"]["steps_per_bar"]
@@ -134,19 +134,21 @@ class Playing:
             feeds["memory"] = self.memory[rows, (position + 1) % size]
         if self.meta["plan_dim"]:
             feeds["asked"] = np.zeros((len(rows), self.meta["plan_dim"]), np.float32)
-            if self.asked is not None:
-                bar = np.minimum((position + 1) // size, self.asked.shape[1] - 1)
-                feeds["asked"] = self.asked[rows, bar]
+            if self.plan is not None:
+                bar = np.minimum((position + 1) // size, self.plan.shape[1] - 1)
+                feeds["asked"] = self.plan[rows, bar]
         self.expected = run(self.session, feeds)
         if self.memory is not None:
-            heard, bar = position >= 0, position // size % self.memory.shape[2]
-            self.memory[rows[heard], (position % size)[heard], bar[heard]] = self.expected["remembered"][heard]
+            has_begun, bar = position >= 0, position // size % self.memory.shape[2]
+            self.memory[rows[has_begun], (position % size)[has_begun], bar[has_begun]] = self.expected["remembered"][
+                has_begun
+            ]
         self.state = {name: self.expected[f"next_{name}"] for name in self.state}
 
     def put(self, row, other):
         """The first row of another in place of a row."""
-        for own, new in ((self.state, other.state), (self.expected, other.expected)):
-            for name in own:
-                own[name][row] = new[name][0]
+        for target, new in ((self.state, other.state), (self.expected, other.expected)):
+            for name in target:
+                target[name][row] = new[name][0]
         if self.memory is not None:
             self.memory[row] = other.memory[0]

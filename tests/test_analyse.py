@@ -66,7 +66,7 @@ def test_what_cannot_be_read_is_refused(folder, path):
 
 def test_columns_have_a_number_for_every_piece():
     groove = read_ascii("kick |x...x...x...x...|")
-    one = [each for each in analyse_grooves(groove, CORPUS["rock-1"])]
+    one = [analysis for analysis in analyse_grooves(groove, CORPUS["rock-1"])]
     table = columns(one)
     assert all(len(values) == 2 for values in table.values())
     assert math.isnan(table["groove_consistency"][0])
@@ -86,7 +86,7 @@ def test_only_what_is_of_each_voice_has_a_column_for_each_voice():
     assert "drum_density.kick" in columns_of_rock
 
 
-def test_a_metric_of_ones_own_without_annotation_is_of_each_voice_by_its_shape():
+def test_a_custom_metric_without_annotation_is_of_each_voice_by_its_shape():
     METRICS["often"] = lambda hits, grid: hits.mean(-2)
     try:
         (piece,) = analyse_grooves(CORPUS["rock-1"])
@@ -104,7 +104,7 @@ WANTING = {
 
 
 @pytest.mark.parametrize("missing", [(), ("velocity",), ("offset",), ("tempo_bpm",), tuple(WANTING)], ids=str)
-def test_what_a_file_does_not_tell_is_undefined_and_not_measured_from_defaults(folder, missing):
+def test_values_that_a_file_lacks_are_undefined_and_not_measured_from_defaults(folder, missing):
     save_eighths("a.npz", missing)
     (piece,) = analyse("a.npz")
     undefined = {name for name in set().union(*WANTING.values()) if math.isnan(piece.flat[name])}
@@ -117,9 +117,9 @@ def save_eighths(path, missing):
     hits = (random.random((256, 10)) < 0.4).astype(np.uint8)
     hits[::2, 4] = 1
     hits[1::2] = 0
-    told = {"velocity": random.random(hits.shape), "offset": random.random(hits.shape) * 0.2}
+    expression = {"velocity": random.random(hits.shape), "offset": random.random(hits.shape) * 0.2}
     meta = {"kit": "gm10"} | ({} if "tempo_bpm" in missing else {"tempo_bpm": 90})
-    arrays = {name: each for name, each in told.items() if name not in missing}
+    arrays = {name: values for name, values in expression.items() if name not in missing}
     np.savez(path, sequence=hits, meta=np.array(json.dumps(meta)), **arrays)
 
 
@@ -134,10 +134,10 @@ def test_analyse_and_inspect_show_the_same_and_a_dash_for_what_a_file_does_not_t
     assert len(shown[0]) > 20
 
 
-def test_a_style_is_told_from_another_and_from_itself_it_is_not(folder):
+def test_a_style_differs_from_another_and_not_from_itself(folder):
     rock, jazz = list(analyse("rock")), list(analyse("jazz"))
     same = compare_pieces(rock, rock)
-    assert all(each["cohens_d"] == 0 for each in same.values() if not math.isnan(each["cohens_d"]))
+    assert all(comparison["cohens_d"] == 0 for comparison in same.values() if not math.isnan(comparison["cohens_d"]))
     apart = compare_pieces(rock, jazz)
     assert set(apart) == set(same)
     assert apart["drum_density.ride"]["mean"] < apart["drum_density.ride"]["their_mean"]
@@ -145,12 +145,12 @@ def test_a_style_is_told_from_another_and_from_itself_it_is_not(folder):
 
 def test_levels_measure_each_bar_and_phrase_on_its_own():
     groove = CORPUS["rock-1"]
-    found = levels(groove, {"opening": (0, 2)})
-    assert set(found) == {"step", "bar", "phrase", "section", "song"}
+    tables = levels(groove, {"opening": (0, 2)})
+    assert set(tables) == {"step", "bar", "phrase", "section", "song"}
     bar = slice(16, 32)
-    assert found["bar"]["avg_hits"][1].item() == pytest.approx(groove.hits[bar].sum() / 16)
-    assert found["bar"]["lhl"].shape == (groove.num_bars,)
-    assert found["section"]["opening"]["avg_hits"].item() == pytest.approx(groove.hits[:32].sum() / 32)
+    assert tables["bar"]["avg_hits"][1].item() == pytest.approx(groove.hits[bar].sum() / 16)
+    assert tables["bar"]["lhl"].shape == (groove.num_bars,)
+    assert tables["section"]["opening"]["avg_hits"].item() == pytest.approx(groove.hits[:32].sum() / 32)
 
 
 def test_levels_are_the_metrics_of_each_chunk_alone():
@@ -158,7 +158,7 @@ def test_levels_are_the_metrics_of_each_chunk_alone():
     shape = (16 * 6 + 5, 10)  # the last bar and the last phrase are short
     hits = random.random(shape) < random.random((shape[0], 1)) * 0.6
     groove = Groove(hits, random.random(shape), random.random(shape) - 0.5, tempo_bpm=97)
-    found = levels(groove)
+    tables = levels(groove)
     scalars = [name for name, value in measure(groove).items() if value.ndim == 0]
     for level, size in (("bar", 16), ("phrase", 64)):
         for name in scalars:
@@ -168,16 +168,16 @@ def test_levels_are_the_metrics_of_each_chunk_alone():
                 chunk = Groove(groove.hits[part], groove.velocity[part], groove.offset[part], 97)
                 alone.append(measure(chunk, [name])[name])
             np.testing.assert_allclose(
-                found[level][name], np.stack(alone), rtol=1e-5, atol=1e-6, err_msg=f"{level} {name}"
+                tables[level][name], np.stack(alone), rtol=1e-5, atol=1e-6, err_msg=f"{level} {name}"
             )
 
 
 def test_levels_of_less_than_a_bar_are_those_of_the_piece():
     groove = Groove(CORPUS["rock-1"].hits[:7])
-    found, whole = levels(groove), measure(groove)
+    tables, whole = levels(groove), measure(groove)
     for level in ("bar", "phrase"):
-        np.testing.assert_array_equal(found[level]["velocity_range"], whole["velocity_range"][None])
-        assert np.isnan(found[level]["timing_dfa"]).all()
+        np.testing.assert_array_equal(tables[level]["velocity_range"], whole["velocity_range"][None])
+        assert np.isnan(tables[level]["timing_dfa"]).all()
 
 
 def test_sections_are_named_bars_one_after_another():
@@ -191,9 +191,9 @@ def test_sections_are_named_bars_one_after_another():
 
 
 def test_json_has_null_where_a_number_is_undefined():
-    found = to_json({"a": torch.tensor([1.0, math.nan]), "b": [math.inf, 2], "c": np.float64(0.5), "d": "x"})
-    assert found == {"a": [1.0, None], "b": [None, 2], "c": 0.5, "d": "x"}
-    json.dumps(found, allow_nan=False)
+    record = to_json({"a": torch.tensor([1.0, math.nan]), "b": [math.inf, 2], "c": np.float64(0.5), "d": "x"})
+    assert record == {"a": [1.0, None], "b": [None, 2], "c": 0.5, "d": "x"}
+    json.dumps(record, allow_nan=False)
 
 
 def test_the_command_writes_a_table_csv_json_and_a_report_that_needs_nothing_else(folder, capsys):
@@ -231,7 +231,7 @@ def test_two_folders_are_compared(folder, capsys):
 
 
 @pytest.mark.slow
-def test_folders_of_one_name_are_told_apart_by_their_paths(folder, capsys):
+def test_folders_of_one_name_are_distinguished_by_their_paths(folder, capsys):
     for name in ("rock", "jazz"):
         (folder / name / "train").mkdir()
         for path in (folder / name).glob("*.mid"):
@@ -257,7 +257,7 @@ def test_bad_input_is_one_line_and_exit_code_two(folder, capsys):
         assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_a_metric_of_ones_own_is_in_every_table(folder, capsys):
+def test_a_custom_metric_is_in_every_table(folder, capsys):
     plugin = folder / "mine.py"
     plugin.write_text(
         "from hypermeter import METRICS\n\n\n"
@@ -307,7 +307,7 @@ def test_a_file_without_steps_and_a_name_with_brackets_are_reported(folder, caps
     assert main(["analyse", "rock/empty[red].npz"]) == 2
 
 
-def test_voices_of_which_nothing_is_known_have_no_polyphonic_syncopation(folder):
+def test_unknown_voices_have_no_polyphonic_syncopation(folder):
     np.savez(folder / "plain.npz", sequence=(np.arange(640).reshape(64, 10) % 7 == 0).astype(np.uint8))
     (piece,) = analyse("plain.npz")
     assert math.isnan(piece.flat["witek"])
@@ -368,5 +368,5 @@ def test_files_are_inspected_and_analysed_where_torch_cannot_be_imported(folder,
 def test_inspecting_a_file_does_not_import_torch(folder):
     code = "import sys; from hypermeter.cli import main; main(sys.argv[1:]); print('torch' in sys.modules)"
     arguments = [sys.executable, "-c", code, "inspect", "rock/rock-1.mid"]
-    said = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
-    assert said.splitlines()[-1] == "False"
+    printed = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines()[-1] == "False"

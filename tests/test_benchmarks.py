@@ -47,7 +47,7 @@ def test_actions_take_turns_and_the_first_round_is_not_counted():
     order = []
     times = speed.in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2)
     assert order == ["a", "b"] * 3
-    assert {name: len(each) for name, each in times.items()} == {"a": 2, "b": 2}
+    assert {name: len(durations) for name, durations in times.items()} == {"a": 2, "b": 2}
 
 
 def test_random_hits_repeat_a_bar():
@@ -57,7 +57,7 @@ def test_random_hits_repeat_a_bar():
     assert (hits[:, 16:] == hits[:, :-16]).mean() > 0.9
 
 
-def test_a_player_plays_on_for_as_many_steps_as_asked():
+def test_a_player_plays_on_for_as_many_steps_as_given():
     player = speed.Player(speed.HierarchicalDrumModel(speed.VOICES).eval())
     player.play(5)
     assert player.state.position.tolist() == [5]
@@ -76,24 +76,24 @@ def test_a_short_round_of_every_speed_fills_the_tables_and_the_plot(tmp_path, mo
     assert set(result["length"]) == set(speed.MODELS)
     for part in ("training", "generation", "loading"):
         assert all(value > 0 for value in result[part].values())
-    assert all(list(each) == ["4", "5"] for each in result["length"].values())
+    assert all(list(of_bars) == ["4", "5"] for of_bars in result["length"].values())
     assert (tmp_path / "img" / "cost.png").read_bytes().startswith(b"\x89PNG")
     text = speed.markdown(result)
     assert f", {speed.torch.get_num_threads()} thread, load" in text
     assert "target at least 0.45" in text
 
 
-def assert_same_values(found, expected) -> None:
-    if isinstance(found, dict):
-        assert set(found) == set(expected)
-        for name in found:
-            assert_same_values(found[name], expected[name])
-    elif isinstance(found, list):
-        assert len(found) == len(expected)
-        for mine, other in zip(found, expected):
+def assert_same_values(actual, expected) -> None:
+    if isinstance(actual, dict):
+        assert set(actual) == set(expected)
+        for name in actual:
+            assert_same_values(actual[name], expected[name])
+    elif isinstance(actual, list):
+        assert len(actual) == len(expected)
+        for mine, other in zip(actual, expected):
             assert_same_values(mine, other)
     else:
-        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("steps, voices", [(512, 10), (144, 5), (75, 10), (16, 3), (7, 2), (2, 2)])
@@ -105,8 +105,8 @@ def test_the_metrics_timed_against_give_the_same_values(steps, voices, grid):
     hits[16:32] = 0
     hits[48:60] = 1
     sections = [(0, 16), (5, steps), (steps, steps + 8)]
-    found = window_metrics(torch.from_numpy(hits), grid, sections=sections, fast_threshold=3)
-    assert_same_values(found, naive.window_metrics(hits, grid, sections=sections, fast_threshold=3))
+    actual = window_metrics(torch.from_numpy(hits), grid, sections=sections, fast_threshold=3)
+    assert_same_values(actual, naive.window_metrics(hits, grid, sections=sections, fast_threshold=3))
 
 
 def test_a_short_round_of_the_speed_of_metrics_prints_and_writes_the_ratio(tmp_path, monkeypatch, capsys):
@@ -138,9 +138,9 @@ def npz(tmp_path):
 def test_the_ngram_is_a_distribution_over_combinations(npz, weight):
     hits = ngram.read(npz / "train")[1]
     model = ngram.Ngram(("bar", 1, 2), Grid(), np.full((16, 3), 0.3))
-    for each in hits:
-        for step in range(len(each)):
-            model.add(ngram.codes_of(each), step, 1)
+    for piece in hits:
+        for step in range(len(piece)):
+            model.add(ngram.codes_of(piece), step, 1)
     total = 0.0
     for combination in np.ndindex(2, 2, 2):
         other = hits[0].copy()
@@ -281,7 +281,7 @@ def test_area_under_the_curve_is_the_chance_that_a_positive_is_above():
     assert steering.area_under_curve(np.array([1.0]), np.array([1.0, 1])) == 0.5
 
 
-def test_the_classifier_of_styles_tells_apart_what_differs():
+def test_the_classifier_of_styles_distinguishes_what_differs():
     random = torch.Generator().manual_seed(0)
     y = torch.arange(2).repeat(20)
     x = torch.randn(40, 3, generator=random) + 4 * y[:, None]
@@ -295,12 +295,12 @@ def small_model(**options):
 
 def test_how_well_a_model_obeys_is_measured_on_what_it_plays():
     model = small_model(labels={"section": [], "style": [], "fill": ["beat", "fill"]})
-    found = steering.numbers(model, "density", np.linspace(0.1, 0.5, 9), 12, 0, 0.0)
-    assert set(found) == {"pieces", "bars", "error"} and -1 <= found["pieces"] <= 1
+    result = steering.numbers(model, "density", np.linspace(0.1, 0.5, 9), 12, 0, 0.0)
+    assert set(result) == {"pieces", "bars", "error"} and -1 <= result["pieces"] <= 1
     assert 0 <= steering.fills(model, 6, 0, 0.0) <= 1
 
 
-def test_bits_after_all_that_was_heard_are_those_of_the_performance():
+def test_bits_after_all_earlier_bars_are_those_of_the_performance():
     model, hits = small_model(), (torch.rand(40, 3, generator=torch.Generator().manual_seed(0)) < 0.3).float()
     whole = context.bits_of_bars(model, hits, 0, None)
     assert whole.shape == (10,)
@@ -309,9 +309,9 @@ def test_bits_after_all_that_was_heard_are_those_of_the_performance():
 
 def test_bits_after_some_bars_are_those_of_the_bar_that_ends_the_window():
     model, hits = small_model(), (torch.rand(40, 3, generator=torch.Generator().manual_seed(0)) < 0.3).float()
-    found = context.bits_of_bars(model, hits, 6, 3)
+    bits = context.bits_of_bars(model, hits, 6, 3)
     window = hits[None, 2 * 4 : 7 * 4]  # bar 6 after three bars, from the phrase on that they begin in
-    assert found[0] == pytest.approx(-model.log_prob(window)[0, -4:].sum().item() / np.log(2), rel=1e-5)
+    assert bits[0] == pytest.approx(-model.log_prob(window)[0, -4:].sum().item() / np.log(2), rel=1e-5)
     np.testing.assert_allclose(
         context.bits_of_bars(model, hits, 8, 8)[0], context.bits_of_bars(model, hits, 8, None)[0], rtol=1e-5
     )
@@ -352,12 +352,14 @@ def test_each_song_is_held_out_once_with_what_is_like_it(tmp_path):
         assert sum(together <= fold for fold in names) == 1
 
     tracks.lay_out(dealt, 1, tmp_path / "out")
-    found = {
+    splits = {
         split: {path.stem for path in (tmp_path / "out" / "together" / split).iterdir()}
         for split in ("train", "validation", "test")
     }
-    assert found["test"] == names[1] and found["validation"] and not found["train"] & found["validation"]
-    assert set.union(*found.values()) == {*kept, "5-2"} and not found["test"] & (found["train"] | found["validation"])
+    assert splits["test"] == names[1] and splits["validation"] and not splits["train"] & splits["validation"]
+    assert set.union(*splits.values()) == {*kept, "5-2"} and not splits["test"] & (
+        splits["train"] | splits["validation"]
+    )
     for path in (tmp_path / "out" / "alone").rglob("*.npz"):
         with np.load(path) as arrays:
             assert not arrays["sequence"].any() and arrays["track_bass"].all()
@@ -381,11 +383,11 @@ def test_drums_and_bass_are_compared_song_by_song(tmp_path, monkeypatch, capsys)
         codes = np.where(hits[:, 0], 40, 1).astype(np.int16)
         np.savez(tmp_path / f"{number}.npz", sequence=hits, track_bass=codes, meta=meta)
     tracks.main(tmp_path, tmp_path / "out", folds=2)
-    said = capsys.readouterr().out
-    assert "| together |" in said and "| alone | - |" in said and said.count(" of 4\n") == 2
+    printed = capsys.readouterr().out
+    assert "| together |" in printed and "| alone | - |" in printed and printed.count(" of 4\n") == 2
     runs = [json.loads(path.read_text()) for path in sorted((tmp_path / "out").glob("*/result.json"))]
-    assert len(runs) == 4 and all(each["steps"] == [64, 64] for each in runs)
+    assert len(runs) == 4 and all(run["steps"] == [64, 64] for run in runs)
     tracks.main(tmp_path, tmp_path / "out", folds=2)  # nothing is trained again
-    assert capsys.readouterr().out.endswith(said[said.index("| bits") :])
+    assert capsys.readouterr().out.endswith(printed[printed.index("| bits") :])
     with pytest.raises(HypermeterError, match="fold 2.*0 to 1"):
         tracks.main(tmp_path, tmp_path / "out", folds=2, only=(2,))

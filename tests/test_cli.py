@@ -30,7 +30,7 @@ def beat(tmp_path):
 
 def refused(capsys, *arguments):
     """The one line on stderr with which a command ends with exit code 2."""
-    assert cli.main([str(each) for each in arguments]) == 2
+    assert cli.main([str(argument) for argument in arguments]) == 2
     out, err = capsys.readouterr()
     assert not out and err.count("\n") == 1 and "Traceback" not in err
     return err
@@ -198,7 +198,7 @@ def test_inspect_of_a_bare_sequence_without_a_kit_numbers_its_voices_and_says_so
 
 
 @pytest.mark.parametrize(
-    ("arrays", "said"),
+    ("arrays", "words"),
     [
         ({"meta": np.array("not JSON")}, "meta is not JSON"),
         ({"meta": np.array('{"tempo_bpm": "fast"}')}, "a.npz"),
@@ -207,12 +207,12 @@ def test_inspect_of_a_bare_sequence_without_a_kit_numbers_its_voices_and_says_so
         ({"velocity": np.ones((2, 2))}, "velocity of shape"),
     ],
 )
-def test_inspect_of_a_bad_npz_is_one_line(capsys, tmp_path, arrays, said):
+def test_inspect_of_a_bad_npz_is_one_line(capsys, tmp_path, arrays, words):
     np.savez(tmp_path / "a.npz", sequence=np.zeros((16, 10), np.uint8), **arrays)
-    assert said in refused(capsys, "inspect", tmp_path / "a.npz")
+    assert words in refused(capsys, "inspect", tmp_path / "a.npz")
 
 
-def test_inspect_tells_what_of_a_file_it_does_not_show(capsys, tmp_path):
+def test_inspect_lists_what_of_a_file_it_does_not_show(capsys, tmp_path):
     write_midi(Groove(np.eye(48, 47), kit="gm"), tmp_path / "a.mid")
     assert cli.main(["inspect", str(tmp_path / "a.mid"), "--out", str(tmp_path / "a.png")]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "no voice of kit gm10 reads" in line]

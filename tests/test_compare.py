@@ -12,7 +12,7 @@ from hypermeter.music.compare import FLOOR, POINTS, cohens_d, compare, overlap_a
 def normal(mean: float, count: int = 2_000) -> np.ndarray:
     """Quantiles of a normal distribution, so that the sample has its shape without chance."""
     at = (np.arange(count) + 0.5) / count
-    return np.array([NormalDist(mean, 1).inv_cdf(each) for each in at])
+    return np.array([NormalDist(mean, 1).inv_cdf(quantile) for quantile in at])
 
 
 @pytest.mark.parametrize("apart", [0.0, 0.5, 1.0, 3.0])
@@ -39,15 +39,15 @@ def test_samples_without_spread_are_the_same_or_have_nothing_in_common():
 
 
 def test_a_single_value_against_a_spread_is_finite():
-    found = compare([0.0, 0.0, 0.0], normal(0))
-    assert 0 < found["overlap"] < 1
-    assert 0 < found["kl"] < math.inf
+    comparison = compare([0.0, 0.0, 0.0], normal(0))
+    assert 0 < comparison["overlap"] < 1
+    assert 0 < comparison["kl"] < math.inf
 
 
 def test_undefined_values_are_left_out_and_too_few_are_undefined():
-    found = compare([1.0, math.nan, 2.0, math.inf], [1.0, 2.0])
-    assert (found["n"], found["mean"]) == (2, 1.5)
-    assert found["overlap"] == pytest.approx(1)
+    comparison = compare([1.0, math.nan, 2.0, math.inf], [1.0, 2.0])
+    assert (comparison["n"], comparison["mean"]) == (2, 1.5)
+    assert comparison["overlap"] == pytest.approx(1)
     for few in ([], [1.0], [math.nan, 1.0]):
         undefined = compare(few, [1.0, 2.0])
         assert all(math.isnan(undefined[name]) for name in ("cohens_d", "overlap", "kl"))

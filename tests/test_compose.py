@@ -98,13 +98,13 @@ def test_a_voice_that_the_kit_lacks_is_named(weights, tmp_path):
 MINE = Kit("mine", tuple(Voice(f"part{n}", (60 + n,), 60 + n) for n in range(10)))
 
 
-def test_a_model_on_a_kit_of_ones_own_plays_without_the_file_of_the_kit(primer, tmp_path, capsys):
+def test_a_model_on_a_custom_kit_plays_without_the_file_of_the_kit(primer, tmp_path, capsys):
     torch.manual_seed(0)
     HierarchicalDrumModel(10, 16, 16, 16, kit=MINE).save(tmp_path / "model.safetensors")
     write_midi(replace(primer, kit=MINE), tmp_path / "primer.mid")
     options = {"model": str(tmp_path / "model.safetensors"), "bars": 4}
-    for heard in (None, tmp_path / "primer.mid"):
-        generate_command(out=tmp_path / "out.mid", primer=heard, **options)
+    for primer_path in (None, tmp_path / "primer.mid"):
+        generate_command(out=tmp_path / "out.mid", primer=primer_path, **options)
         assert "part9" in capsys.readouterr().out and (tmp_path / "out.svg").exists()
         assert read_midi(tmp_path / "out.mid", MINE).hits.any()
 
@@ -120,7 +120,7 @@ def test_a_model_without_a_kit_takes_the_primers_and_alone_is_refused(primer, tm
         generate_command(out=tmp_path / "out.mid", model=str(tmp_path / "model.safetensors"))
 
 
-def test_hits_of_the_primer_that_are_not_heard_are_told(weights, tmp_path, capsys):
+def test_hits_of_the_primer_that_are_left_out_are_reported(weights, tmp_path, capsys):
     weights.save(tmp_path / "model.safetensors")
     cowbells = Groove(np.eye(48, 47), kit="gm")
     write_midi(cowbells, tmp_path / "primer.mid")
@@ -182,11 +182,11 @@ def run(*arguments):
 
 
 def refused(capsys, *arguments, out="out.mid"):
-    """The one line that is said instead."""
+    """The one line of the refusal."""
     assert cli.main(["generate", "--out", out, "--no-picture", *map(str, arguments)]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "Traceback" not in said
-    return said
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "Traceback" not in printed
+    return printed
 
 
 MODEL = ("--model", "model.safetensors")
@@ -213,7 +213,7 @@ def test_a_variation_of_strength_zero_is_the_groove_as_it_was_played(model, prim
     assert not np.array_equal(other.hits, primer.hits) and len(other) == len(primer)
 
 
-def test_a_context_is_heard_and_not_in_the_result(model, primer):
+def test_a_context_counts_and_is_not_in_the_result(model, primer):
     halves = [Groove(primer.hits[part]) for part in (slice(0, 16), slice(16, 32))]
     plain = continue_groove(model, primer, 2, include_primer=False)
     made = continue_groove(model, halves[1], 2, context=halves[0], include_primer=False)
@@ -291,15 +291,15 @@ def test_the_command_plays_what_python_does(folder):
     player, (primer, song) = load_player("groove"), map(partial(read_midi, options=KEEP), FILES)
     sampling = SamplingOptions(0.9, 0.95, {"ride": 1.0}, 2.0, seed=5)
     typed = ("--temperature", 0.9, "--top-p", 0.95, "--bias", "ride", 1, "--guidance", 2, "--seed", 5)
-    wishes, asked = PlanOptions(style="funk", density=[0.1, 0.2]), ("--style", "funk", "--density", "0.1,0.2")
+    wishes, flags = PlanOptions(style="funk", density=[0.1, 0.2]), ("--style", "funk", "--density", "0.1,0.2")
     oracle = continue_groove(player, primer, 3, sampling, plan=wishes, context=song)
-    assert alike(run("--primer", "primer.mid", "--context", "song.mid", "--bars", 3, *asked, *typed), oracle)
+    assert alike(run("--primer", "primer.mid", "--context", "song.mid", "--bars", 3, *flags, *typed), oracle)
     alone = continue_groove(player, None, 2, SamplingOptions(seed=7), tempo_bpm=90.0)
     assert alike(run("--bars", 2, "--seed", 7, "--tempo-bpm", 90), alone)
     options = {"plan": wishes, "infilling": InfillOptions(8), "keep": [0]}
     replaced, _ = replace_bars(player, song, [1, 3], sampling, **options)
     around = ("--primer", "song.mid", "--keep", "kick", "--particles", 8)
-    assert alike(run(*around, "--replace", 2, 4, *asked, *typed), replaced)
+    assert alike(run(*around, "--replace", 2, 4, *flags, *typed), replaced)
     varied, _ = vary_groove(player, song, 0.5, SamplingOptions(seed=5), keep=[0], infilling=InfillOptions(8))
     assert alike(run(*around, "--vary", 0.5, "--seed", 5), varied)
 
@@ -343,38 +343,38 @@ def test_generate_humanize_and_the_first_half_of_the_demo_need_no_torch(folder):
     assert 'learns needs torch; pip install "hypermeter[train]"' in done.stdout
 
 
-# ---------------------------------------------------------------------- towards what is asked for
+# ---------------------------------------------------------------------- plans
 
 
 @pytest.fixture
 def plans(monkeypatch):
     """The plans that music is drawn under."""
-    found = []
+    made = []
     for name in ("infill", "vary"):
         plain = getattr(compose, name)
-        monkeypatch.setattr(compose, name, lambda *a, plain=plain, **k: (found.append(k["plan"]), plain(*a, **k))[1])
-    monkeypatch.setattr(compose, "plan_bars", lambda *a, **k: found.append(plan_bars(*a, **k)) or found[-1])
-    return found
+        monkeypatch.setattr(compose, name, lambda *a, plain=plain, **k: (made.append(k["plan"]), plain(*a, **k))[1])
+    monkeypatch.setattr(compose, "plan_bars", lambda *a, **k: made.append(plan_bars(*a, **k)) or made[-1])
+    return made
 
 
 DENSITY, OFFBEAT, TEMPO = (NUMBERS.index(name) for name in ("density", "offbeat", "tempo_bpm"))
 
 
-def told(plan, name):
-    """What a plan tells of each bar, by the name of a label or a number."""
+def values_of(plan, name):
+    """Values of a plan in each bar, by the name of a label or a number."""
     if name in KINDS:
         return plan.labels[0, :, KINDS.index(name)].tolist()
     return pytest.approx(plan.numbers[0, :, NUMBERS.index(name)].tolist(), nan_ok=True, rel=1e-6)
 
 
-def test_a_plan_of_new_bars_counts_from_the_first_bar_that_is_heard(asking, primer, plans):
+def test_a_plan_of_new_bars_counts_from_the_first_bar_of_the_primer(asking, primer, plans):
     wishes = PlanOptions("verse:2 fill:1 chorus:1", "jazz", density=[0.1, 0.4])
     continue_groove(asking, primer, 4, plan=wishes)
     (plan,) = plans
-    assert told(plan, "density") == [math.nan] * 2 + [0.1, 0.2, 0.3, 0.4]
-    assert told(plan, "tempo_bpm") == [math.nan] * 2 + [97] * 4
-    assert told(plan, "section") == [0, 0, 2, 2, 2, 3] and told(plan, "fill") == [0, 0, 1, 1, 2, 1]
-    assert told(plan, "style") == [0, 0, 2, 2, 2, 2]
+    assert values_of(plan, "density") == [math.nan] * 2 + [0.1, 0.2, 0.3, 0.4]
+    assert values_of(plan, "tempo_bpm") == [math.nan] * 2 + [97] * 4
+    assert values_of(plan, "section") == [0, 0, 2, 2, 2, 3] and values_of(plan, "fill") == [0, 0, 1, 1, 2, 1]
+    assert values_of(plan, "style") == [0, 0, 2, 2, 2, 2]
 
 
 def test_a_curve_is_taken_from_a_file_again_and_again(asking, folder):
@@ -386,40 +386,40 @@ def test_a_curve_is_taken_from_a_file_again_and_again(asking, folder):
             np.testing.assert_allclose(getattr(wishes, name), np.resize(song[:, column], number), rtol=1e-6)
 
 
-def test_wishes_tell_how_many_bars_they_are_for(asking):
+def test_conditions_give_the_number_of_bars(asking):
     for options, expected in (({"sections": "verse:2 fill:1"}, 3), ({"density": ".1,.2"}, 16), ({}, 16)):
         assert PlanArguments(**options).of_bars(None, asking, read_midi)[1] == expected
     assert PlanArguments(density=".1,.2").of_bars(4, asking, read_midi) == (PlanOptions(density=[0.1, 0.2]), 4)
 
 
-def test_what_is_asked_of_replaced_bars_leaves_the_others_as_measured(asking, folder, plans):
+def test_a_plan_of_replaced_bars_leaves_the_others_as_measured(asking, folder, plans):
     song = read_midi("song.mid", options=KEEP)
     wishes = PlanOptions(["chorus", None], density=0.9)
     replace_bars(asking, song, [1, 3], plan=wishes, context=song, **SMALL)
     plan = plans[-1]
     measured = plan_of(song.hits, asking.grid).numbers[0, :, DENSITY]
     kept = np.where([False, True, False, True, False], 0.9, measured).tolist()
-    assert told(plan, "density") == [math.nan] * 5 + kept
-    assert told(plan, "section") == [0] * 5 + [0, 3, 0, 3, 0]
-    assert told(plan, "tempo_bpm") == [math.nan] * 5 + [101] * 5
-    assert told(plan, "offbeat") == [math.nan] * 10 and not any(told(plan, "style"))
+    assert values_of(plan, "density") == [math.nan] * 5 + kept
+    assert values_of(plan, "section") == [0] * 5 + [0, 3, 0, 3, 0]
+    assert values_of(plan, "tempo_bpm") == [math.nan] * 5 + [101] * 5
+    assert values_of(plan, "offbeat") == [math.nan] * 10 and not any(values_of(plan, "style"))
 
 
-def test_an_ending_is_asked_for_what_it_has_as_far_as_the_bars_before_it_are(asking, folder, plans):
+def test_an_ending_is_planned_as_measured_in_the_conditions_of_the_bars_before_it(asking, folder, plans):
     end = read_midi("song.mid", options=KEEP)
     run(*ASKING, "--bars", 2, "--density", 0.3, "--ending", "song.mid", "--particles", 4)
     measured = plan_of(end.hits, asking.grid)
     plan = plans[-1]
-    assert told(plan, "density") == [0.3, 0.3, *measured.numbers[0, :, DENSITY].tolist()]
-    assert told(plan, "offbeat") == [math.nan] * 7 and told(plan, "tempo_bpm") == [101] * 7
-    assert told(plan, "fill") == [
+    assert values_of(plan, "density") == [0.3, 0.3, *measured.numbers[0, :, DENSITY].tolist()]
+    assert values_of(plan, "offbeat") == [math.nan] * 7 and values_of(plan, "tempo_bpm") == [101] * 7
+    assert values_of(plan, "fill") == [
         1,
         1,
         *measured.labels[0, :, KINDS.index("fill")].tolist(),
     ]  # as it begins from silence
 
 
-def test_a_variation_is_asked_for_all_that_its_groove_has_and_its_tempo(asking, folder, plans):
+def test_a_variation_is_planned_as_its_groove_is_measured_at_its_tempo(asking, folder, plans):
     song = read_midi("song.mid", options=KEEP)
     vary_groove(asking, song, 0.5, **SMALL)
     (plan,), measured = plans, plan_of(song.hits, asking.grid)
@@ -432,8 +432,8 @@ def test_a_variation_follows_the_options_of_a_plan_or_a_plan(asking, folder, pla
     song = read_midi("song.mid", options=KEEP)
     vary_groove(asking, song, 0.5, plan=PlanOptions("chorus:5", density=0.2), context=song, **SMALL)
     made = plans[-1]
-    assert told(made, "section") == [0] * 5 + [3] * 5 and told(made, "density") == [math.nan] * 5 + [0.2] * 5
-    assert told(made, "offbeat") == [math.nan] * 10 and told(made, "tempo_bpm") == [math.nan] * 5 + [101] * 5
+    assert values_of(made, "section") == [0] * 5 + [3] * 5 and values_of(made, "density") == [math.nan] * 5 + [0.2] * 5
+    assert values_of(made, "offbeat") == [math.nan] * 10 and values_of(made, "tempo_bpm") == [math.nan] * 5 + [101] * 5
     vary_groove(asking, song, 0.5, plan=made, context=song, **SMALL)
     assert plans[-1] is made
 
@@ -453,7 +453,7 @@ def test_the_sections_of_the_command_give_the_bars(folder):
     assert not np.array_equal(made.hits[: len(plain)], plain.hits[: len(made)])
 
 
-def test_a_filled_bar_can_be_asked_for(folder):
+def test_a_bar_that_is_filled_can_be_planned(folder):
     made = run(*ASKING, "--primer", "song.mid", "--replace", 3, "--sections", "fill:1", "--particles", 4)
     song = read_midi("song.mid", options=KEEP).hits
     assert np.array_equal(made.hits[:32], song[:32]) and not np.array_equal(made.hits[32:48], song[32:48])
@@ -461,8 +461,8 @@ def test_a_filled_bar_can_be_asked_for(folder):
 
 def test_python_takes_a_plan(asking, primer):
     plan = make_plan(LABELS, 4, style="rock", density=0.3)
-    plain, asked = (continue_groove(asking, primer, 2, plan=each) for each in (None, plan))
-    assert not np.array_equal(plain.hits, asked.hits)
+    plain, planned = (continue_groove(asking, primer, 2, plan=options) for options in (None, plan))
+    assert not np.array_equal(plain.hits, planned.hits)
 
 
 def test_the_help_tells_every_option(capsys):
@@ -490,11 +490,11 @@ def test_a_file_without_hits_has_no_curve_of_hits_off_the_beat(asking):
         ("--primer", "song.mid", "--replace", 3, "--particles", 4),
     ],
 )
-def test_where_nothing_is_asked_there_is_no_guidance(folder, arguments):
+def test_without_conditions_there_is_no_guidance(folder, arguments):
     plain, free = (run(*ASKING, *arguments, *more) for more in ((), ("--guidance", 0)))
     assert np.array_equal(plain.hits, free.hits)
-    asked, as_learnt = (run(*ASKING, *arguments, "--density", 0.4, *more) for more in ((), ("--guidance", 0)))
-    assert not np.array_equal(asked.hits, as_learnt.hits)
+    guided, as_learnt = (run(*ASKING, *arguments, "--density", 0.4, *more) for more in ((), ("--guidance", 0)))
+    assert not np.array_equal(guided.hits, as_learnt.hits)
 
 
 # ---------------------------------------------------------------------- with velocity and timing of its own
@@ -506,8 +506,8 @@ def expressive():
     return player_of(HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10"), use_expression=True).eval())
 
 
-def test_new_hits_are_played_after_what_is_heard_and_the_primer_stays(expressive, primer):
-    groove, plain = (continue_groove(expressive, primer, 2, expression=each) for each in (True, False))
+def test_new_hits_are_played_after_the_music_before_and_the_primer_stays(expressive, primer):
+    groove, plain = (continue_groove(expressive, primer, 2, expression=include) for include in (True, False))
     assert np.array_equal(groove.hits, plain.hits)
     assert np.array_equal(groove.velocity[:32], primer.velocity) and np.array_equal(groove.offset[:32], primer.offset)
     new = groove.hits[32:] > 0
@@ -549,15 +549,15 @@ def test_how_loud_a_hit_is_does_not_hang_on_what_was_drawn_before_it(expressive)
     assert number > 500 and abs(r) < 0.15
 
 
-def test_which_beats_are_varied_tells_nothing_of_what_is_drawn_in_them():
+def test_which_beats_are_varied_is_independent_of_what_is_drawn_in_them():
     torch.manual_seed(0)
     independent = player_of(HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10"), output="sigmoid").eval())
     beat = Groove(np.ones((4, 10)))  # where every cell is a hit, a voice that is drawn anew shows
-    found = [
+    variations = [
         vary_groove(independent, beat, 0.5, SamplingOptions(seed=seed), infilling=InfillOptions(1))[0]
         for seed in range(300)
     ]
-    hits = np.stack([groove.hits for groove in found])
+    hits = np.stack([groove.hits for groove in variations])
     is_varied = (hits == 0).any(1)
     assert 4.5 < is_varied.sum(1).mean() <= 5
     pairs = [(hits[at, 0, v].astype(float), is_varied[at, v - 1].astype(float)) for v, at in enumerate(is_varied.T)]
@@ -647,12 +647,12 @@ def test_the_names_of_sections_that_a_file_has_stay(folder):
     assert sections_of() == ["a", "b", ""]
 
 
-def test_sections_that_are_asked_for_are_markers_of_the_file(tmp_path, monkeypatch):
+def test_planned_sections_are_markers_of_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_midi(Groove(np.tile(np.eye(8, 10), (4, 1))), "primer.mid")
     plan = PlanArguments(sections="rock+intro:1 verse:2 fill:1")
     generate_command(out=tmp_path / "out.mid", primer=tmp_path / "primer.mid", plan=plan, picture=False)
-    markers = [(each.time // 1920, each.text) for each in symusic.Score("out.mid").markers]
+    markers = [(marker.time // 1920, marker.text) for marker in symusic.Score("out.mid").markers]
     assert markers == [(2, "intro"), (3, "verse"), (5, "fill")]
 
 
@@ -677,7 +677,7 @@ def test_the_primer_is_the_argument_and_a_result_without_a_name_takes_a_free_one
     assert last_line(capsys, "--lock", "songs/song.mid", "--particles", 2) == "songs/song_filled.mid"
 
 
-def test_the_form_of_earlier_versions_is_told_from_the_form_now(folder, capsys):
+def test_the_form_of_earlier_versions_is_distinguished_from_the_form_now(folder, capsys):
     for out in ("new.mid", "song.mid"):
         assert cli.main(["generate", out, "--primer", "primer.mid"]) == 2
         printed = capsys.readouterr().err
@@ -811,7 +811,7 @@ def test_a_song_that_is_read_is_not_overwritten(folder, capsys, option):
         (["--sections", "verse:2", "--guidance", "1"], "--sections: model.safetensors was made without labels"),
     ],
 )
-def test_what_cannot_be_meant_is_said_in_one_line(folder, capsys, arguments, words):
+def test_what_cannot_be_meant_is_refused_in_one_line(folder, capsys, arguments, words):
     assert words in refused(capsys, *MODEL, *arguments)
 
 
@@ -828,7 +828,7 @@ def test_what_cannot_be_meant_is_said_in_one_line(folder, capsys, arguments, wor
         (["--density", "0.1", "--guidance", "-1"], "guidance is -1, expected from 0 to 100"),
     ],
 )
-def test_what_cannot_be_asked_is_said_in_one_line(folder, capsys, arguments, words):
+def test_a_plan_that_cannot_be_followed_is_refused_in_one_line(folder, capsys, arguments, words):
     assert words in refused(capsys, *ASKING, *arguments)
 
 
@@ -838,17 +838,17 @@ def test_a_lock_in_another_metre_is_refused_by_its_name(folder, capsys):
     assert "--metre" not in refused(capsys, *MODEL, "--primer", "waltz.mid")
 
 
-def test_a_groove_that_cannot_be_filled_is_said_before_it_is(model, primer):
+def test_a_groove_that_cannot_be_filled_is_refused_before_sampling(model, primer):
     locks = lock_voices(columns_of_groove(model, primer), [0])
     nine = Groove(np.zeros((32, 9)), kit="magenta9")
-    for pattern, told, options, words in (
+    for pattern, locked, options, words in (
         (Groove(primer.hits[:16]), locks, {}, "locks: 32 steps for a pattern of 16"),
         (nine, locks, {}, "pattern: 9 voices, expected 10"),
         (Groove(np.zeros((32, 10)), grid=Grid(2)), locks, {}, "pattern in 4/4, 8 steps a bar"),
         (primer, locks, {"planned_bars": [2]}, "planned_bars: 2, expected bars from 0 to 1"),
     ):
         with pytest.raises(HypermeterError, match=words):
-            fill_groove(model, pattern, told, **SMALL, **options)
+            fill_groove(model, pattern, locked, **SMALL, **options)
 
 
 def test_what_is_no_groove_is_refused_in_one_line(asking):

@@ -73,10 +73,10 @@ def test_a_file_of_a_fill_is_one_and_what_is_unknown_is_open(tmp_path):
 def test_windows_have_the_plan_of_their_own_bars_lettered_anew(tmp_path):
     path = write(tmp_path)
     labels = find_labels([path], [16])
-    found = windows(tmp_path, labels=labels, hop=64)
+    items = windows(tmp_path, labels=labels, hop=64)
     whole = read_plan(path, SONG, GRID, labels)
-    assert found[1]["plan"].labels[0, :, 0].tolist() == [1] * 4 + [2] * 4  # B A of the whole piece
-    assert torch.equal(found[1]["plan"].numbers, whole.numbers[:, 4:12])
+    assert items[1]["plan"].labels[0, :, 0].tolist() == [1] * 4 + [2] * 4  # B A of the whole piece
+    assert torch.equal(items[1]["plan"].numbers, whole.numbers[:, 4:12])
     assert whole.labels[0, ::4, 0].tolist() == [1, 2, 1, 3]
 
 
@@ -85,24 +85,24 @@ def test_a_rotated_window_takes_plan_and_expression_along(tmp_path):
     path = write(tmp_path, velocity=velocity, offset=velocity / 4)
     labels = find_labels([path], [16])
     whole = read_plan(path, SONG, GRID, labels)
-    found = windows(tmp_path, labels=labels, with_expression=True, augment=True)[3]
-    first = int(np.flatnonzero((velocity == found["velocity"][0].numpy()).all(1))[0])
+    item = windows(tmp_path, labels=labels, with_expression=True, augment=True)[3]
+    first = int(np.flatnonzero((velocity == item["velocity"][0].numpy()).all(1))[0])
     bars = (first // 16 + np.arange(8)) % 16
-    assert torch.equal(found["plan"].numbers, whole.numbers[:, bars])
-    assert np.array_equal(found["offset"].numpy(), np.roll(velocity / 4, -first, 0)[:128])
+    assert torch.equal(item["plan"].numbers, whole.numbers[:, bars])
+    assert np.array_equal(item["offset"].numpy(), np.roll(velocity / 4, -first, 0)[:128])
 
 
-def test_expression_is_read_where_it_is_told(tmp_path):
+def test_expression_is_read_where_a_file_has_it(tmp_path):
     velocity = np.full(SONG.shape, 0.5, np.float16)
     write(tmp_path, "a.npz", velocity=velocity, offset=np.full(SONG.shape, -0.25))
     write(tmp_path, "b.npz", meta={})
-    told, untold = (windows(tmp_path, with_expression=True, hop=256)[index] for index in (0, 2))
-    assert told["velocity"].unique().tolist() == [0.5] and told["offset"].unique().tolist() == [-0.25]
-    assert told["tempo_bpm"] == 96 and untold["tempo_bpm"].isnan()
-    assert untold["velocity"].isnan().all() and untold["offset"].isnan().all()
+    with_values, without_values = (windows(tmp_path, with_expression=True, hop=256)[index] for index in (0, 2))
+    assert with_values["velocity"].unique().tolist() == [0.5] and with_values["offset"].unique().tolist() == [-0.25]
+    assert with_values["tempo_bpm"] == 96 and without_values["tempo_bpm"].isnan()
+    assert without_values["velocity"].isnan().all() and without_values["offset"].isnan().all()
 
 
-def test_items_have_nothing_beside_unless_asked_for(tmp_path):
+def test_items_have_nothing_beside_by_default(tmp_path):
     write(tmp_path)
     assert set(windows(tmp_path)[0]) == {"step", "bar", "phrase", "metrics"}
 
@@ -110,8 +110,8 @@ def test_items_have_nothing_beside_unless_asked_for(tmp_path):
 def test_a_batch_pads_plans_with_what_is_open(tmp_path):
     path = write(tmp_path, "a.npz")
     write(tmp_path, "b.npz", hits=SONG[:40])
-    found = windows(tmp_path, labels=find_labels([path], [16]), with_expression=True, hop=256)
-    batch = collate([found[0], found[len(found) - 1]])
+    items = windows(tmp_path, labels=find_labels([path], [16]), with_expression=True, hop=256)
+    batch = collate([items[0], items[len(items) - 1]])
     assert batch["plan"].labels.shape == (2, 8, 3) and batch["plan"].numbers.shape == (2, 8, 3)
     assert not batch["plan"].labels[1, 3:].any() and batch["plan"].numbers[1, 3:].isnan().all()
     assert batch["plan"].numbers[1, :3, 1].isfinite().all()
@@ -122,7 +122,7 @@ def test_a_batch_pads_plans_with_what_is_open(tmp_path):
     ("arrays", "words"),
     [({"section": np.array(["a"] * 5)}, "expected \\(16,\\)"), ({"velocity": np.zeros((3, 3))}, "as the hits")],
 )
-def test_arrays_of_other_lengths_are_said_in_one_line(arrays, words, tmp_path):
+def test_arrays_of_other_lengths_are_refused_in_one_line(arrays, words, tmp_path):
     path = write(tmp_path, **arrays)
     with pytest.raises(HypermeterError, match=words):
         windows(tmp_path, labels=find_labels([path], [16]), with_expression=True)
@@ -143,17 +143,17 @@ def test_tracks_follow_the_voices_and_rest_where_a_file_has_none(tmp_path):
     codes = np.array([0, 40, 1, 1] * 16, np.int16)
     write(tmp_path, "a.npz", hits=SONG[:64], track_bass=codes)
     write(tmp_path, "b.npz", hits=SONG[64:128])
-    found = CompleteHierarchicalDrumDataset(tmp_path, 64, tracks=[BASS])
-    assert found.num_drums == 3 and found.packed.shape[1] == 3 + BASS.size
-    assert np.array_equal(BASS.decode(found[0]["step"][:, 3:].numpy()), codes)
-    assert np.array_equal(found[0]["step"][:, :3].numpy(), SONG[:64])
-    assert not found[1]["step"][:, 3:].any()
-    assert found[0]["bar"].shape == (4, 3 + BASS.size)
+    dataset = CompleteHierarchicalDrumDataset(tmp_path, 64, tracks=[BASS])
+    assert dataset.num_drums == 3 and dataset.packed.shape[1] == 3 + BASS.size
+    assert np.array_equal(BASS.decode(dataset[0]["step"][:, 3:].numpy()), codes)
+    assert np.array_equal(dataset[0]["step"][:, :3].numpy(), SONG[:64])
+    assert not dataset[1]["step"][:, 3:].any()
+    assert dataset[0]["bar"].shape == (4, 3 + BASS.size)
     drums = CompleteHierarchicalDrumDataset(tmp_path, 64)[0]["metrics"]
-    assert all(torch.equal(found[0]["metrics"]["song"][name], each) for name, each in drums["song"].items())
+    assert all(torch.equal(dataset[0]["metrics"]["song"][name], value) for name, value in drums["song"].items())
 
 
-def test_a_track_of_another_length_or_of_no_codes_is_said_in_one_line(tmp_path):
+def test_a_track_of_another_length_or_of_no_codes_is_refused_in_one_line(tmp_path):
     path = write(tmp_path, track_bass=np.zeros(3, np.int16))
     with pytest.raises(HypermeterError, match="a code for each step"):
         with_tracks(path, SONG, [BASS])
@@ -163,14 +163,14 @@ def test_a_track_of_another_length_or_of_no_codes_is_said_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "value"), [("velocity", 100.0), ("offset", 0.7)])
-def test_expression_out_of_its_range_is_said_in_one_line(name, value, tmp_path):
+def test_expression_out_of_its_range_is_refused_in_one_line(name, value, tmp_path):
     write(tmp_path, **{name: np.full(SONG.shape, value)})
     with pytest.raises(HypermeterError, match=f"{name} {value:g} at a hit"):
         windows(tmp_path, with_expression=True)
 
 
 @pytest.mark.parametrize("tempo", ["120 bpm", [120], -120, 0])
-def test_a_tempo_that_is_none_is_said_in_one_line(tempo, tmp_path):
+def test_a_tempo_that_is_none_is_refused_in_one_line(tempo, tmp_path):
     path = write(tmp_path, meta={"tempo_bpm": tempo})
     with pytest.raises(HypermeterError, match="expected a number above 0"):
         find_labels([path], [16])

@@ -227,7 +227,7 @@ def test_batches_pad_to_the_longest_with_masks_and_a_list_of_metrics(tmp_path):
     assert batch["bar_mask"].tolist() == [[True] * 5, [True] * 2 + [False] * 3]
     assert batch["phrase_mask"].tolist() == [[True, True], [True, False]]
     assert torch.equal(batch["step"][..., 0] == 1, batch["mask"])
-    assert [each["song"]["avg_hits"].item() for each in batch["metrics"]] == [3, 3]
+    assert [metrics["song"]["avg_hits"].item() for metrics in batch["metrics"]] == [3, 3]
 
 
 def test_the_loader_gives_the_same_order_for_the_same_seed_and_another_each_epoch(tmp_path):
@@ -289,13 +289,15 @@ def test_augmentation_keeps_bar_phase_and_only_silences(tmp_path):
     bars = hits[:640].reshape(40, 16, 3)
     starts, kept, played = set(), 0, 0
     for item in dataset:
-        found = item["step"].numpy()
-        rolled = [np.concatenate([bars[start:], bars[:start]])[: len(found) // 16 + 1] for start in range(40)]
-        fits = [s for s, each in enumerate(rolled) if (found <= each.reshape(-1, 3)[: len(found)]).all()]
+        augmented = item["step"].numpy()
+        rolled = [np.concatenate([bars[start:], bars[:start]])[: len(augmented) // 16 + 1] for start in range(40)]
+        fits = [
+            s for s, rotation in enumerate(rolled) if (augmented <= rotation.reshape(-1, 3)[: len(augmented)]).all()
+        ]
         (start,) = fits
         starts.add(start)
-        kept += found.sum()
-        played += rolled[start].reshape(-1, 3)[: len(found)].sum()
+        kept += augmented.sum()
+        played += rolled[start].reshape(-1, 3)[: len(augmented)].sum()
         torch.testing.assert_close(item["bar"][0], item["step"][:16].mean(0))
     assert len(starts) > 15
     assert 0.96 < kept / played < 0.995
@@ -402,7 +404,7 @@ def save_in(path, grid, steps=48):
     np.savez(path, sequence=hits, meta=json.dumps({"grid": grid.to_dict()}))
 
 
-def test_metres_of_one_length_of_bar_are_mixed_only_where_that_is_asked_for(tmp_path):
+def test_metres_of_one_length_of_bar_are_mixed_only_by_the_option(tmp_path):
     three, six = Grid.of_metre("3/4"), Grid.of_metre("6/8", 2)
     assert three.steps_per_bar == six.steps_per_bar == 12
     save_in(tmp_path / "a.npz", three)

@@ -31,8 +31,8 @@ def encoder(request):
 def stream(encoder, x):
     """Outputs of ``step`` on all of x, and the state after it."""
     state, outputs = encoder.init_state(len(x)), []
-    for each in x.unbind(1):
-        output, state = encoder.step(each, state)
+    for element in x.unbind(1):
+        output, state = encoder.step(element, state)
         outputs.append(output)
     return torch.stack(outputs, 1), state
 
@@ -73,11 +73,11 @@ def test_one_position_stands_for_all_rows(attention):
     states, played = attention_input(10)
     memory = attention.init_memory(2)
     for step in range(10):
-        one, each_own = torch.tensor([step]), torch.full((2,), step)
-        recalled = [attention.recall(states[:, step], position, memory[0]) for position in (one, each_own)]
+        one, of_rows = torch.tensor([step]), torch.full((2,), step)
+        recalled = [attention.recall(states[:, step], position, memory[0]) for position in (one, of_rows)]
         torch.testing.assert_close(together(recalled[0]), together(recalled[1]))
         element = attention.element(states[:, step], played[:, step])
-        memories = [attention.remember(element, position, memory) for position in (one, each_own)]
+        memories = [attention.remember(element, position, memory) for position in (one, of_rows)]
         assert all(torch.equal(*columns) for columns in zip(*memories, strict=True))
         memory = memories[0]
 
@@ -92,8 +92,8 @@ def test_dropout_between_recurrent_layers_acts_one_step_at_a_time_too(cell):
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_a_recurrent_output_has_a_gradient_to_all_before_it_and_none_after(cell):
-    found = reach(RecurrentEncoder(3, 8, cell=cell).eval(), 13, 3)
-    assert torch.equal(found, torch.ones(13, 13, dtype=torch.bool).tril())
+    has_gradient = reach(RecurrentEncoder(3, 8, cell=cell).eval(), 13, 3)
+    assert torch.equal(has_gradient, torch.ones(13, 13, dtype=torch.bool).tril())
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -101,9 +101,9 @@ def test_a_recurrent_output_has_a_gradient_to_all_before_it_and_none_after(cell)
 @pytest.mark.parametrize("way", ["forward", "step"])
 def test_a_transformer_output_has_a_gradient_to_its_window_in_each_layer_and_to_nothing_else(layers, window, way):
     encoder = TransformerEncoder(3, 8, layers, num_heads=2, window=window).eval()
-    found = reach(encoder if way == "forward" else lambda x: stream(encoder, x)[0], 13, 3)
+    has_gradient = reach(encoder if way == "forward" else lambda x: stream(encoder, x)[0], 13, 3)
     age = torch.arange(13)[:, None] - torch.arange(13)
-    assert torch.equal(found, (age >= 0) & (age <= layers * (window - 1)))
+    assert torch.equal(has_gradient, (age >= 0) & (age <= layers * (window - 1)))
 
 
 def test_a_window_hears_what_is_in_it_wherever_it_stands():
@@ -120,16 +120,16 @@ def test_the_order_within_a_window_matters():
 
 def test_a_state_is_batch_first_and_keeps_its_size(encoder):
     state = encoder.init_state(5)
-    assert all(len(each) == 5 for each in state)
-    assert all((each == 0).all() for each in state)
+    assert all(len(tensor) == 5 for tensor in state)
+    assert all((tensor == 0).all() for tensor in state)
     after = stream(encoder, torch.randn(5, 13, 3))[1]
-    assert [each.shape for each in after] == [each.shape for each in state]
+    assert [tensor.shape for tensor in after] == [tensor.shape for tensor in state]
 
 
 def test_step_does_not_write_into_its_state(encoder):
     x = torch.randn(2, 13, 3)
     state = stream(encoder, x[:, :6])[1]
-    before = [each.clone() for each in state]
+    before = [tensor.clone() for tensor in state]
     first, after = encoder.step(x[:, 6], state)
     encoder.step(x[:, 7], after)
     assert all(torch.equal(*pair) for pair in zip(before, state))
@@ -144,7 +144,7 @@ def test_dropout_acts_in_training_only(name):
     assert torch.equal(encoder(x), encoder(x))
 
 
-def test_rotation_keeps_lengths_and_tells_distances_only():
+def test_rotation_keeps_lengths_and_depends_on_distances_only():
     q, k = torch.randn(2, 1, 1, 1, 8)
 
     def score(at_q, at_k):
@@ -214,7 +214,7 @@ def test_bar_attention_recalls_for_rows_at_different_positions(attention):
     for step in range(-ahead, 28 - ahead):  # the second row begins `ahead` steps late
         row = torch.arange(2) if step >= 0 else torch.arange(1)
         at = torch.tensor([step + ahead, step])[row]
-        part = tuple(each[row] for each in memory)
+        part = tuple(tensor[row] for tensor in memory)
         recalled = together(attention.recall(states[row, at], at, part[0]))
         torch.testing.assert_close(recalled, out[row, at], atol=1e-5, rtol=0)
         part = attention.remember(attention.element(states[row, at], played[row, at]), at, part)
@@ -247,8 +247,8 @@ def test_bar_attention_sees_only_the_same_step_of_the_earlier_bars_in_its_window
     states, played = attention_input(28, batch=1)
     seen = same_step_of_earlier_bars(28)
     assert torch.equal(reach(lambda x: together(attention(states.expand(28, -1, -1), x)), 28, 2), seen)
-    own = torch.diag(seen.any(1))  # a query counts once there is something to choose from
-    assert torch.equal(reach(lambda x: together(attention(x, played.expand(28, -1, -1))), 28, 8), seen | own)
+    is_same_step = torch.diag(seen.any(1))  # a query counts once there is something to choose from
+    assert torch.equal(reach(lambda x: together(attention(x, played.expand(28, -1, -1))), 28, 8), seen | is_same_step)
 
 
 def test_in_the_first_bar_there_is_nothing_but_the_null_value(attention):
@@ -273,6 +273,6 @@ def test_bar_attention_remembers_in_a_new_memory(attention):
     position = torch.tensor([2, 5])
     old = attention.init_memory(2)
     new = attention.remember(attention.element(states[:, 0], played[:, 0]), position, old)
-    assert all((each == 0).all() for each in old)
-    assert any((each != 0).any() for each in new)
-    assert [each.shape for each in new] == [each.shape for each in old]
+    assert all((tensor == 0).all() for tensor in old)
+    assert any((tensor != 0).any() for tensor in new)
+    assert [tensor.shape for tensor in new] == [tensor.shape for tensor in old]

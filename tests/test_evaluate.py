@@ -189,7 +189,7 @@ def test_the_same_seed_gives_the_same_card_and_temperature_and_seed_change_its_m
     [
         (["--beside", "nope"], "nope: no such checkpoint"),
         (["--beside", "other.csv"], "other.csv: columns a, b"),
-        (["--beside", "empty"], "empty: no .mid"),
+        (["--beside", "empty"], "empty: no MIDI"),
         (["--beside", "three.safetensors"], "10 voices, the model has 3"),
         (["--out", "other.csv/card"], "other.csv: cannot be written"),
     ],
@@ -247,7 +247,7 @@ def test_bits_that_do_not_fit_the_performances_are_refused(corpus, tmp_path, row
         evaluate_bits(tmp_path / "theirs.csv", corpus / "npz" / "validation")
 
 
-def test_a_metric_of_ones_own_is_in_the_card(corpus):
+def test_a_custom_metric_is_in_the_card(corpus):
     METRICS["crowded"] = lambda hits, grid: (hits.sum(-1) > 2).float().mean(-1)
     try:
         pieces = [groove.hits for groove in read_corpus().values()][:3]
@@ -354,7 +354,7 @@ def test_drift_shows_where_a_piece_grows_denser():
     assert [means["avg_hits"] for means in stretches.values()] == [0, 2]
 
 
-def test_pieces_are_as_many_and_as_long_as_asked(model):
+def test_pieces_have_the_given_number_and_length(model):
     made = generated_pieces(model, model.grid, 3, 5, seed=0)
     assert [piece.shape for piece in made] == [(5 * 4, 3)] * 3
     assert not np.array_equal(made[0], made[1])

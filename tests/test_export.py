@@ -54,33 +54,33 @@ def plans_for(name: str) -> Plan:
     return Plan(torch.cat([full.labels, named.labels, free.labels]), torch.cat([full[1], named[1], free[1]]))
 
 
-def difference(found: np.ndarray, wanted: torch.Tensor | np.ndarray) -> float:
+def difference(actual: np.ndarray, wanted: torch.Tensor | np.ndarray) -> float:
     """The greatest, of numbers above 1 relative to them."""
     wanted = np.asarray(wanted)
-    assert found.shape == wanted.shape
-    return float((np.abs(found - wanted) / np.maximum(np.abs(wanted), 1)).max())
+    assert actual.shape == wanted.shape
+    return float((np.abs(actual - wanted) / np.maximum(np.abs(wanted), 1)).max())
 
 
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_steps_are_those_of_pytorch_in_rows_at_different_positions(name):
-    own = model(name)
+    in_torch = model(name)
     hits, plan = hits_for(name, 3), plans_for(name) if name in WITH_PLANS else None
-    state = own.init_state(3, plan)
-    asked = None if plan is None else embed(name, plan, 3)
-    playing = Playing(name, 3, asked)
+    state = in_torch.init_state(3, plan)
+    embedded = None if plan is None else embed(name, plan, 3)
+    playing = Playing(name, 3, embedded)
     begin_again = {13: 1, 30: 0}
     for step in range(STEPS):
-        dist, features = own.predict(state), own.features(state)
+        dist, features = in_torch.predict(state), in_torch.features(state)
         assert difference(playing.expected["log_weights"], dist.log_weights) < TOLERANCE
         assert difference(playing.expected["logits"], dist.logits) < TOLERANCE
         assert difference(playing.expected["features"], features) < TOLERANCE
-        state = own.advance(hits[:, step], state)
+        state = in_torch.advance(hits[:, step], state)
         playing.advance(hits[:, step].numpy())
         if step in begin_again:
             row = begin_again[step]
             state = state.reset(torch.arange(3) == row)
-            playing.put(row, Playing(name, 1, None if asked is None else asked[row : row + 1]))
+            playing.put(row, Playing(name, 1, None if embedded is None else embedded[row : row + 1]))
         assert playing.state["position"].tolist() == state.position.tolist()
     assert len(set(state.position.tolist())) == 3
 
@@ -91,25 +91,25 @@ def test_a_row_that_asks_nothing_has_the_free_distribution_to_the_last_bit(name)
     hits = hits_for(name, 3, 40).numpy()
     playing = Playing(name, 3, embed(name, plans_for(name), 3))
     for step in range(40):
-        found = playing.expected
+        outputs = playing.expected
         for of_plan, free in (("log_weights", "free_log_weights"), ("logits", "free_logits")):
-            assert (found[of_plan][2] == found[free][2]).all()
-            assert np.abs(found[of_plan][:2] - found[free][:2]).max() > 1e-3
+            assert (outputs[of_plan][2] == outputs[free][2]).all()
+            assert np.abs(outputs[of_plan][:2] - outputs[free][:2]).max() > 1e-3
         playing.advance(hits[:, step])
 
 
 @pytest.mark.parametrize("name", WITH_PLANS)
 @torch.no_grad()
 def test_plans_are_embedded_as_in_pytorch(name):
-    own, generator = model(name), torch.Generator().manual_seed(2)
-    sizes = torch.tensor([1 + len(own.labels[kind]) for kind in ("section", "style", "fill")])
+    in_torch, generator = model(name), torch.Generator().manual_seed(2)
+    sizes = torch.tensor([1 + len(in_torch.labels[kind]) for kind in ("section", "style", "fill")])
     labels = (torch.rand(4, 11, 3, generator=generator) * sizes).long()
     numbers = torch.rand(4, 11, 3, generator=generator) * torch.tensor([300.0, 0.6, 1.0])
     numbers = numbers.masked_fill(torch.rand(4, 11, 3, generator=generator) < 0.4, torch.nan)
     labels[0], numbers[1] = 0, torch.nan
     labels[2], numbers[2] = 0, torch.nan
     plan = Plan(labels, numbers)
-    assert difference(embed(name, plan, 4), own.init_state(4, plan).plan) < TOLERANCE
+    assert difference(embed(name, plan, 4), in_torch.init_state(4, plan).plan) < TOLERANCE
     assert (embed(name, plan, 4)[2] == 0).all()
     assert embed(name, Plan.free(1, 1), 2).shape == (2, 1 + SETTLED, 48)
 
@@ -117,7 +117,7 @@ def test_plans_are_embedded_as_in_pytorch(name):
 @pytest.mark.parametrize("name", ("groove", "gru"))
 @torch.no_grad()
 def test_expression_is_that_of_pytorch(name):
-    own, read = model(name).expression, Folder.read(folder(name))
+    in_torch, read = model(name).expression, Folder.read(folder(name))
     session, about = read.session("expression.onnx"), read.meta["expression"]
     generator = torch.Generator().manual_seed(3)
     hits, steps = hits_for(name, 2, 70), 70
@@ -125,38 +125,38 @@ def test_expression_is_that_of_pytorch(name):
     offset = hits * (torch.rand(hits.shape, generator=generator) - 0.5)
     features = torch.randn(2, steps, read.meta["features"], generator=generator)
     tempo = torch.tensor([97.0, torch.nan])
-    state = own.init_state(2, tempo)
-    carried = {f"state_{each['name']}": np.zeros((2, *each["shape"]), np.float32) for each in about["state"]}
+    state = in_torch.init_state(2, tempo)
+    carried = {f"state_{tensor['name']}": np.zeros((2, *tensor["shape"]), np.float32) for tensor in about["state"]}
     last = torch.zeros(3, 2, hits.shape[2])
     for step in range(steps):
-        dist, state = own.step(features[:, step], hits[:, step], state)
-        heard = {f"last_{kind}": each.numpy() for kind, each in zip(("hits", "velocity", "offset"), last)}
+        dist, state = in_torch.step(features[:, step], hits[:, step], state)
+        last_inputs = {f"last_{kind}": values.numpy() for kind, values in zip(("hits", "velocity", "offset"), last)}
         feeds = {"features": features[:, step].numpy(), "hits": hits[:, step].numpy(), "tempo_bpm": tempo.numpy()}
-        found = run(session, feeds | heard | carried)
-        for each, wanted in vars(dist).items():
-            assert difference(found[each], wanted) < TOLERANCE
-        carried = {each: found[each.replace("state_", "next_")] for each in carried}
-        state = own.advance(hits[:, step], velocity[:, step], offset[:, step], state)
+        outputs = run(session, feeds | last_inputs | carried)
+        for actual, wanted in vars(dist).items():
+            assert difference(outputs[actual], wanted) < TOLERANCE
+        carried = {tensor: outputs[tensor.replace("state_", "next_")] for tensor in carried}
+        state = in_torch.advance(hits[:, step], velocity[:, step], offset[:, step], state)
         last = torch.stack([hits[:, step], velocity[:, step], offset[:, step]])
 
 
 # ---------------------------------------------------------------------- the folder
 
 
-def test_the_description_tells_what_a_player_needs():
+def test_the_description_has_what_a_player_needs():
     meta = json.loads((folder("groove") / "meta.json").read_text())
-    own = hypermeter.load("groove")
-    assert meta["labels"] == own.labels
-    assert [voice["write"] for voice in meta["kit"]["voices"]] == [voice.write for voice in own.kit.voices]
+    shipped = hypermeter.load("groove")
+    assert meta["labels"] == shipped.labels
+    assert [voice["write"] for voice in meta["kit"]["voices"]] == [voice.write for voice in shipped.kit.voices]
     assert meta["kit"]["voices"][2]["label"] == "closed hat"
     assert (meta["width"], meta["components"], meta["features"], meta["plan_dim"]) == (10, 32, 128, 48)
     assert meta["files"] == {file: (folder("groove") / file).stat().st_size for file in meta["files"]}
-    inputs = {each.name: each.shape for each in Folder.read(folder("groove")).step_session().get_inputs()}
+    inputs = {tensor.name: tensor.shape for tensor in Folder.read(folder("groove")).step_session().get_inputs()}
     assert inputs == {
         "x": ["batch", 10],
         "asked": ["batch", 48],
         "memory": ["batch", meta["memory"]["window"], meta["memory"]["size"]],
-        **{f"state_{each['name']}": ["batch", *each["shape"]] for each in meta["state"]},
+        **{f"state_{tensor['name']}": ["batch", *tensor["shape"]] for tensor in meta["state"]},
     }
 
 

@@ -68,7 +68,7 @@ print(sorted(each for each in sys.modules if each.split(".")[0] in ("torch", "sy
 # ---------------------------------------------------------------------- as the checkpoint
 
 
-def test_what_a_player_tells_of_its_model_is_the_same(pair):
+def test_what_a_player_reports_of_its_model_is_the_same(pair):
     for name in ("grid", "kit", "labels", "num_drums", "width", "voices", "tracks", "has_expression"):
         assert getattr(pair[0], name) == getattr(pair[1], name)
 
@@ -90,8 +90,8 @@ def test_the_same_seed_gives_the_same_music(pair):
 
 def test_infill_and_variation_are_the_same(pair):
     hits = pair[1].generate(24, sampling=SamplingOptions(seed=4))[0]
-    known = np.random.default_rng(0).random(hits.shape) < 0.4
-    one, other = (infill(player, Locks(known, hits), infilling=InfillOptions(8)) for player in pair)
+    is_locked = np.random.default_rng(0).random(hits.shape) < 0.4
+    one, other = (infill(player, Locks(is_locked, hits), infilling=InfillOptions(8)) for player in pair)
     assert np.array_equal(one.hits, other.hits) and one.log_evidence == pytest.approx(other.log_evidence, abs=1e-3)
     one, other = (vary(player, hits, 0.5, SamplingOptions(seed=1), infilling=InfillOptions(4)).hits for player in pair)
     assert np.array_equal(one, other)
@@ -104,8 +104,8 @@ def test_how_hits_are_played_is_the_same(pair):
         return
     hits = pair[1].generate(40, rows=2)
     for options in ({}, {"temperature": 0.0}, {"known": known_of(hits)}):
-        found = [player.perform(hits, 93.0, seed=6, **options) for player in pair]
-        for one, other in zip(*found, strict=True):  # a value on the edge of a bin may fall either way
+        performances = [player.perform(hits, 93.0, seed=6, **options) for player in pair]
+        for one, other in zip(*performances, strict=True):  # a value on the edge of a bin may fall either way
             assert np.isclose(one, other, atol=1e-5).mean() > 0.99
 
 

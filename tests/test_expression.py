@@ -35,7 +35,7 @@ def spread(rows, components=4):
 
 def repeated(dist, times):
     """Each row so many times."""
-    return ExpressionDistribution(*(each.repeat_interleave(times, 0) for each in vars(dist).values()))
+    return ExpressionDistribution(*(tensor.repeat_interleave(times, 0) for tensor in vars(dist).values()))
 
 
 # ---------------------------------------------------------------------- the distribution
@@ -67,8 +67,8 @@ def test_velocity_and_offset_of_all_voices_of_a_step_hang_together():
     assert dist.log_prob(hits, 0.5 + mixed, mixed) < late - 50
 
 
-def test_silent_cells_are_never_read_and_what_is_not_told_is_left_out():
-    dist, (hits, velocity, offset) = spread(STEPS), (each[0] for each in played())
+def test_silent_cells_are_never_read_and_unknown_values_are_left_out():
+    dist, (hits, velocity, offset) = spread(STEPS), (values[0] for values in played())
     nowhere = torch.where(hits > 0, velocity, torch.nan)
     expected = dist.log_prob(hits, velocity, offset)
     assert torch.equal(dist.log_prob(hits, nowhere, torch.where(hits > 0, offset, 99.0)), expected)
@@ -89,10 +89,10 @@ def test_extreme_values_give_finite_gradients():
 
 def test_discounted_sums_are_those_of_a_loop():
     x, discount, total = torch.randn(2, 150, 3), torch.tensor([0.0, 0.5, 0.99]), torch.zeros(2, 3, 3)
-    found = discounted_sums(x, discount)
+    sums = discounted_sums(x, discount)
     for place in range(150):
         total = total * discount[:, None] + x[:, place, None]
-        assert torch.allclose(found[:, place], total, atol=1e-4)
+        assert torch.allclose(sums[:, place], total, atol=1e-4)
 
 
 def test_step_equals_forward(expression):
@@ -121,13 +121,13 @@ def test_a_state_can_be_kept_and_its_rows_chosen(expression):
     assert torch.equal(both.log_weights, again.log_weights)
 
 
-def test_no_step_hears_a_later_one(expression):
+def test_no_step_depends_on_a_later_one(expression):
     hits, velocity, offset = played()
     features = torch.randn(ROWS, STEPS, HIDDEN)
-    inputs = [each.clone().requires_grad_() for each in (velocity, offset)]
+    inputs = [tensor.clone().requires_grad_() for tensor in (velocity, offset)]
     dist = expression(features, hits, *inputs, torch.full((ROWS,), 100.0))
     for place in (0, 7, 8, 20):
-        total = sum(each[:, place].sum() for each in vars(dist).values())
+        total = sum(tensor[:, place].sum() for tensor in vars(dist).values())
         for grad in torch.autograd.grad(total, inputs, retain_graph=True):
             assert not grad[:, place:].any()
             assert place == 0 or grad[:, :place].any()
@@ -138,7 +138,7 @@ def test_log_prob_of_a_prefix_is_the_prefix_of_log_prob(expression):
     features, tempo = torch.randn(ROWS, STEPS, HIDDEN), torch.full((ROWS,), 100.0)
     whole = expression.log_prob(features, hits, velocity, offset, tempo)
     for length in (1, 8, 9, 30):
-        part = expression.log_prob(*(each[:, :length] for each in (features, hits, velocity, offset)), tempo)
+        part = expression.log_prob(*(tensor[:, :length] for tensor in (features, hits, velocity, offset)), tempo)
         assert torch.allclose(part, whole[:, :length], atol=1e-5)
 
 
@@ -147,16 +147,16 @@ def test_the_features_get_no_gradient_and_all_weights_do(expression):
     features = torch.randn(ROWS, STEPS, HIDDEN, requires_grad=True)
     expression.log_prob(features, hits, velocity, offset, torch.full((ROWS,), 100.0)).sum().backward()
     assert features.grad is None
-    assert all(each.grad is not None and each.grad.any() for each in expression.parameters())
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in expression.parameters())
 
 
-def test_what_is_not_told_is_read_as_zero(expression):
+def test_unknown_values_are_read_as_zero(expression):
     hits, velocity, offset = played()
     features, unknown = torch.randn(ROWS, STEPS, HIDDEN), torch.full_like(hits, torch.nan)
     one = expression(features, hits, unknown, offset)
     other = expression(features, hits, torch.zeros_like(hits), torch.where(hits > 0, offset, torch.nan))
     assert torch.equal(one.offset_mean, other.offset_mean) and one.log_weights.isfinite().all()
-    free, known = (expression(features, hits, velocity, offset, each) for each in (None, torch.full((ROWS,), 120.0)))
-    assert not torch.equal(free.offset_mean, known.offset_mean)
+    free, at_120 = (expression(features, hits, velocity, offset, tempo) for tempo in (None, torch.full((ROWS,), 120.0)))
+    assert not torch.equal(free.offset_mean, at_120.offset_mean)
     slower = expression(features, hits, velocity, offset, torch.full((ROWS,), 60.0))
-    assert not torch.equal(slower.offset_mean, known.offset_mean)
+    assert not torch.equal(slower.offset_mean, at_120.offset_mean)

@@ -24,28 +24,28 @@ ARRAYS = make_arrays(LABELS, sections="verse:4 chorus:8", style="jazz", density=
 
 
 @pytest.fixture(params=["gru", "transformer", "softmax"])
-def own(request):
+def net(request):
     return model(request.param)
 
 
-def test_the_result_is_the_primer_and_length_steps_more(own):
-    made = generate(own, PRIMER, 30)
+def test_the_result_is_the_primer_and_length_steps_more(net):
+    made = generate(net, PRIMER, 30)
     assert made.shape == (2, 43, 3) and made.dtype == PRIMER.dtype
     assert torch.equal(made[:, :13], PRIMER) and set(made.unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(generate(own, PRIMER, 30, include_primer=False), made[:, 13:])
-    assert torch.equal(generate(own, PRIMER, 0), PRIMER)
+    assert torch.equal(generate(net, PRIMER, 30, include_primer=False), made[:, 13:])
+    assert torch.equal(generate(net, PRIMER, 0), PRIMER)
 
 
-def test_any_length_of_any_number_of_pieces_from_nothing(own):
-    assert generate(own, length=5, batch_size=3).shape == (3, 5, 3)
-    assert generate(own, length=0, batch_size=3).shape == (3, 0, 3)
-    assert generate(own, PRIMER[:1], 4, batch_size=3).shape == (3, 17, 3)
+def test_any_length_of_any_number_of_pieces_from_nothing(net):
+    assert generate(net, length=5, batch_size=3).shape == (3, 5, 3)
+    assert generate(net, length=0, batch_size=3).shape == (3, 0, 3)
+    assert generate(net, PRIMER[:1], 4, batch_size=3).shape == (3, 17, 3)
 
 
-def test_it_plays_what_the_player_plays(own):
-    wanted = own.player().generate(20, PRIMER.numpy(), SamplingOptions(0.8, seed=3))
-    assert np.array_equal(own.generate(PRIMER, 20, 0.8, seed=3)[:, 13:], wanted)
-    context = own.generate(PRIMER[:, 6:], 20, 0.8, seed=3, context=PRIMER[:, :6])
+def test_it_plays_what_the_player_plays(net):
+    wanted = net.player().generate(20, PRIMER.numpy(), SamplingOptions(0.8, seed=3))
+    assert np.array_equal(net.generate(PRIMER, 20, 0.8, seed=3)[:, 13:], wanted)
+    context = net.generate(PRIMER[:, 6:], 20, 0.8, seed=3, context=PRIMER[:, :6])
     assert np.array_equal(context[:, 7:], wanted)
 
 
@@ -59,18 +59,18 @@ def test_every_option_is_that_of_the_player():
     assert np.array_equal(made, wanted) and torch.equal(made[..., 1], PRIMER[:1, :, 1].expand(2, -1))
 
 
-def test_the_global_seed_is_neither_read_nor_moved(own):
+def test_the_global_seed_is_neither_read_nor_moved(net):
     torch.manual_seed(5)
-    first = generate(own, PRIMER, 20, seed=1)
+    first = generate(net, PRIMER, 20, seed=1)
     after = torch.rand(1)
     torch.manual_seed(5)
-    assert torch.equal(torch.rand(1), after) and torch.equal(generate(own, PRIMER, 20, seed=1), first)
+    assert torch.equal(torch.rand(1), after) and torch.equal(generate(net, PRIMER, 20, seed=1), first)
 
 
-def test_listening_in_parts_is_listening_at_once():
-    own = model("gru")
-    halves = consume(own, PRIMER[:, 6:], consume(own, PRIMER[:, :6]))
-    assert torch.equal(own.predict(halves).probs, own.predict(consume(own, PRIMER)).probs)
+def test_music_consumed_in_parts_is_music_consumed_at_once():
+    net = model("gru")
+    halves = consume(net, PRIMER[:, 6:], consume(net, PRIMER[:, :6]))
+    assert torch.equal(net.predict(halves).probs, net.predict(consume(net, PRIMER)).probs)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_listening_in_parts_is_listening_at_once():
         ({"plan": Plan.free(3, 2)}, "expected both"),
     ],
 )
-def test_what_does_not_fit_is_said_in_one_line(options, words):
+def test_what_does_not_fit_is_refused_in_one_line(options, words):
     with pytest.raises(HypermeterError, match=words):
         generate(model("gru"), **{"length": 2} | options)
 
@@ -124,7 +124,7 @@ class Urn:
         return Count(state.hits + x)
 
 
-def test_a_model_of_ones_own_plays_by_its_steps():
+def test_a_custom_model_plays_by_its_steps():
     assert isinstance(Urn(), StreamingModel)
     played = player_of(Urn(), "urn")
     hits = np.array([[1, 0], [1, 0], [0, 1]], np.uint8)

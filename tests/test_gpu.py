@@ -75,11 +75,11 @@ def test_step_by_step_is_as_all_at_once(options):
     hits = (torch.rand(2, 40, 3, generator=torch.Generator().manual_seed(1)) < 0.3).float().cuda()
     model = model_of(**options).cuda()
     with torch.no_grad():
-        state, found = model.init_state(2), []
+        state, probs = model.init_state(2), []
         for step in hits.unbind(1):
-            found.append(model.predict(state).log_prob(step))
+            probs.append(model.predict(state).log_prob(step))
             state = model.advance(step, state)
-        torch.testing.assert_close(torch.stack(found, 1), model.log_prob(hits), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(torch.stack(probs, 1), model.log_prob(hits), rtol=1e-4, atol=1e-4)
 
 
 def test_music_is_made_there_and_the_same_seed_gives_the_same():
@@ -105,8 +105,8 @@ def test_a_model_that_is_played_by_its_own_steps_there_plays_what_its_weights_do
     here, there = model.player(), Player(TorchNetwork(model.cuda()))
     hits = here.generate(64)[0]
     plan = plan_of_arrays(hits, here.grid)
-    for asked in (None, plan):
-        np.testing.assert_allclose(there.log_prob(hits, asked), here.log_prob(hits, asked), rtol=1e-4, atol=1e-4)
+    for bar_plan in (None, plan):
+        np.testing.assert_allclose(there.log_prob(hits, bar_plan), here.log_prob(hits, bar_plan), rtol=1e-4, atol=1e-4)
     infilling, sampling = InfillOptions(8), SamplingOptions(seed=1)
     made = infill(there, lock_voices(hits, [0]), sampling=sampling, plan=plan, infilling=infilling).hits
     assert np.array_equal(made[:, 0], hits[:, 0]) and made.shape == hits.shape
@@ -179,9 +179,9 @@ def test_a_step_is_captured_as_a_graph_and_played_on(options):
     with torch.cuda.graph(graph):  # raises where a step waits for the device
         log_weights, logits, after = step()
 
-    for heard in hits[6:]:  # over ends of bars and phrases
-        dist, state = model.step(heard, state)
-        x.copy_(heard)
+    for step_hits in hits[6:]:  # over ends of bars and phrases
+        dist, state = model.step(step_hits, state)
+        x.copy_(step_hits)
         graph.replay()
         torch.testing.assert_close(log_weights, dist.log_weights, atol=1e-5, rtol=0)
         torch.testing.assert_close(logits, dist.logits, atol=1e-5, rtol=0)

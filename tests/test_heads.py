@@ -54,11 +54,13 @@ def dist(request):
 
 def table(dist, rows=ROWS):
     """(rows, 2 ** V): the probability of each combination, by ``log_prob`` of one at a time."""
-    return torch.stack([dist.log_prob(each.expand(rows, VOICES)).exp() for each in EVERY], -1)
+    return torch.stack([dist.log_prob(combination.expand(rows, VOICES)).exp() for combination in EVERY], -1)
 
 
 def test_combinations_are_all_of_them_once():
-    assert {tuple(each) for each in combinations(VOICES).tolist()} == {tuple(each) for each in EVERY.tolist()}
+    assert {tuple(combination) for combination in combinations(VOICES).tolist()} == {
+        tuple(combination) for combination in EVERY.tolist()
+    }
     assert len(combinations(VOICES)) == 2**VOICES
 
 
@@ -84,8 +86,8 @@ def test_a_mixture_of_one_is_independent_voices():
 
 
 def test_softmax_by_hand():
-    known = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
-    dist = SoftmaxWithEscape(torch.tensor([[0.5, 0.3, 0.2]]).log(), torch.tensor([[0.4, 0.1]]).logit(), known)
+    listed = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    dist = SoftmaxWithEscape(torch.tensor([[0.5, 0.3, 0.2]]).log(), torch.tensor([[0.4, 0.1]]).logit(), listed)
     for x, wanted in (
         ([0.0, 0.0], 0.5 + 0.2 * 0.6 * 0.9),
         ([1.0, 0.0], 0.3 + 0.2 * 0.4 * 0.9),
@@ -107,10 +109,10 @@ def test_samples_come_as_often_as_they_are_probable(dist):
     wanted, many = table(dist)[0], dist[torch.zeros(DRAWS, dtype=torch.long)]
     drawn, again = (many.sample(torch.Generator().manual_seed(1)) for _ in range(2))
     assert drawn.shape == (DRAWS, VOICES) and torch.equal(drawn, again)
-    found = (drawn[:, None] == EVERY).all(-1).float().mean(0)
-    assert found.sum() == pytest.approx(1)
+    frequencies = (drawn[:, None] == EVERY).all(-1).float().mean(0)
+    assert frequencies.sum() == pytest.approx(1)
     error = (wanted * (1 - wanted) / DRAWS).sqrt()
-    assert ((found - wanted).abs() <= 5 * error + 1e-6).all()
+    assert ((frequencies - wanted).abs() <= 5 * error + 1e-6).all()
 
 
 # Too many voices to enumerate.
@@ -161,10 +163,10 @@ def test_known_combinations_are_the_distinct_ones():
     assert sorted(known_combinations(hits)) == [[0, 0], [1, 0], [1, 1]]
 
 
-@pytest.mark.parametrize("known", [[[0, 0, 0], [1, 0, 0], [0, 0, 0]], [[0, 0, 1, 0, 1, 1]], [[0, 0, 2]], []])
-def test_known_combinations_that_are_not_distinct_ones_of_the_voices_are_refused(known):
+@pytest.mark.parametrize("listed", [[[0, 0, 0], [1, 0, 0], [0, 0, 0]], [[0, 0, 1, 0, 1, 1]], [[0, 0, 2]], []])
+def test_known_combinations_that_are_not_distinct_ones_of_the_voices_are_refused(listed):
     with pytest.raises(HypermeterError, match="known"):
-        SoftmaxHead(6, VOICES, known)
+        SoftmaxHead(6, VOICES, listed)
 
 
 def test_a_head_learns_after_combinations_were_listed_in_inference_mode():

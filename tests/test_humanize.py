@@ -73,7 +73,7 @@ def test_an_amount_of_nothing_gives_the_groove_back(model, groove, shares):
     assert alike(humanize(groove, model, **shares), groove)
 
 
-def test_timing_and_velocity_are_told_apart(model, groove):
+def test_timing_and_velocity_are_separate(model, groove):
     louder, later = humanize(groove, model, timing=0.0), humanize(groove, model, velocity=0.0)
     assert np.array_equal(louder.offset, groove.offset) and not np.array_equal(louder.velocity, groove.velocity)
     assert np.array_equal(later.velocity, groove.velocity) and not np.array_equal(later.offset, groove.offset)
@@ -107,7 +107,7 @@ def test_hits_that_are_not_chosen_stay_as_they_were_played(model, groove):
         humanize(groove, model, which=which[:3])
 
 
-def test_what_a_file_did_not_tell_is_known_once_it_is_played(model, groove):
+def test_values_that_a_file_lacks_are_known_once_they_are_played(model, groove):
     quantised = replace(groove, unknown=frozenset({"velocity", "offset", "tempo_bpm"}))
     assert humanize(quantised, model).unknown == {"tempo_bpm"}
     assert humanize(quantised, model, timing=0.0).unknown == {"offset", "tempo_bpm"}
@@ -115,22 +115,22 @@ def test_what_a_file_did_not_tell_is_known_once_it_is_played(model, groove):
     assert humanize(quantised, model, which=which).unknown == quantised.unknown
 
 
-def test_a_tempo_that_a_file_did_not_tell_is_not_read(model, groove):
+def test_a_tempo_that_a_file_lacks_is_not_read(model, groove):
     one, other = (replace(groove, tempo_bpm=tempo) for tempo in (60.0, 200.0))
     assert not alike(humanize(one, model), humanize(other, model))
-    one, other = (replace(each, unknown=frozenset({"tempo_bpm"})) for each in (one, other))
+    one, other = (replace(piece, unknown=frozenset({"tempo_bpm"})) for piece in (one, other))
     assert alike(humanize(one, model), humanize(other, model))
 
 
-@pytest.mark.parametrize(("unknown", "is_heard"), [("offset", True), ("velocity", False)])
-def test_velocities_of_hits_that_stay_are_heard_unless_they_are_unknown(model, groove, unknown, is_heard):
+@pytest.mark.parametrize(("unknown", "is_read"), [("offset", True), ("velocity", False)])
+def test_velocities_of_hits_that_stay_are_read_unless_they_are_unknown(model, groove, unknown, is_read):
     which = (groove.hits > 0) & (np.arange(40) >= 16)[:, None]
     louder = replace(groove, velocity=np.where(which, groove.velocity, groove.hits))
     one, other = (
-        humanize(replace(each, unknown=frozenset({unknown})), model, which=which).velocity[which]
-        for each in (groove, louder)
+        humanize(replace(piece, unknown=frozenset({unknown})), model, which=which).velocity[which]
+        for piece in (groove, louder)
     )
-    assert np.array_equal(one, other) != is_heard
+    assert np.array_equal(one, other) != is_read
 
 
 def test_a_groove_without_hits_has_nothing_to_play(model):
@@ -214,10 +214,10 @@ def test_all_but_time_and_velocity_of_the_kit_stays(loaded, path, tmp_path, caps
     score.dump_midi(tmp_path / "song.mid")
     after = symusic.Score(humanize_command(tmp_path / "song.mid", tmp_path / "out.mid"))
     notes = {track.name: track.notes for track in after.tracks}
-    assert [(each.time, each.pitch, each.velocity) for each in notes["bass"]] == [(3, 40, 90)]
+    assert [(note.time, note.pitch, note.velocity) for note in notes["bass"]] == [(3, 40, 90)]
     assert len(notes["drums"]) == count + 2
-    assert [(each.time, each.velocity) for each in notes["drums"] if each.pitch == 54] == [(485, 70)]
-    assert [each.qpm for each in after.tempos] == pytest.approx([97, 140], abs=1e-3)
+    assert [(note.time, note.velocity) for note in notes["drums"] if note.pitch == 54] == [(485, 70)]
+    assert [tempo.qpm for tempo in after.tempos] == pytest.approx([97, 140], abs=1e-3)
     assert "left as they are: 1 hits" in capsys.readouterr().out
 
 
@@ -225,11 +225,11 @@ def test_a_flam_stays_a_flam(loaded, tmp_path):
     groove = Groove(np.eye(16, VOICES))
     write_midi(groove, tmp_path / "one.mid")
     score = symusic.Score(tmp_path / "one.mid")
-    (snare,) = (each for each in score.tracks[0].notes if each.pitch == 38)
+    (snare,) = (note for note in score.tracks[0].notes if note.pitch == 38)
     score.tracks[0].notes.append(symusic.Note(snare.time - 9, 5, 38, 40))
     score.dump_midi(tmp_path / "flam.mid")
     after = symusic.Score(humanize_command(tmp_path / "flam.mid", tmp_path / "out.mid", velocity=0.0))
-    grace, main = sorted((each.time, each.velocity) for each in after.tracks[0].notes if each.pitch == 38)
+    grace, main = sorted((note.time, note.velocity) for note in after.tracks[0].notes if note.pitch == 38)
     assert main[0] - grace[0] == 9 and main[0] != snare.time
     assert (grace[1], main[1]) == (40, snare.velocity)
 
@@ -246,14 +246,14 @@ def snares(tmp_path):
     return tmp_path / "snares.mid"
 
 
-def test_notes_stay_in_their_step_and_can_be_heard(loaded, snares, tmp_path, monkeypatch):
+def test_notes_stay_in_their_step_and_are_audible(loaded, snares, tmp_path, monkeypatch):
     hits = np.zeros((16, VOICES), np.float32)
     hits[:, 1] = 1
     monkeypatch.setattr(Player, "perform", lambda *_, **__: (hits / 127, hits * 0.45))
-    last = max(each.time for each in symusic.Score(snares).tracks[0].notes)
+    last = max(note.time for note in symusic.Score(snares).tracks[0].notes)
     after = symusic.Score(humanize_command(snares, tmp_path / "out.mid")).tracks[0].notes
-    assert len(after) == 17 and max(each.time for each in after) == last
-    assert {each.velocity for each in after} == {1}
+    assert len(after) == 17 and max(note.time for note in after) == last
+    assert {note.velocity for note in after} == {1}
 
 
 def test_a_note_ends_before_the_next_of_its_pitch(loaded, snares, tmp_path, monkeypatch):
@@ -263,7 +263,7 @@ def test_a_note_ends_before_the_next_of_its_pitch(loaded, snares, tmp_path, monk
     by_turns = np.where(np.arange(16) % 2 == 0, 0.45, -0.45)[:, None]
     monkeypatch.setattr(Player, "perform", lambda *_, **__: (hits * 0.5, hits * by_turns))
     after = symusic.Score(humanize_command(snares, tmp_path / "out.mid")).tracks[0].notes
-    after = sorted(after, key=lambda each: each.time)
+    after = sorted(after, key=lambda note: note.time)
     step = symusic.Score(snares).ticks_per_quarter // 4
     assert after[1].time - after[0].time < 0.15 * step
     assert all(one.time + one.duration <= other.time for one, other in pairwise(after))
@@ -276,7 +276,7 @@ def test_a_drummer_that_begins_anew_does_not_repeat_himself(loaded, groove, tmp_
     score.tempos.append(symusic.Tempo(score.ticks_per_quarter * 8, 101))
     score.dump_midi(tmp_path / "in.mid")
     notes = symusic.Score(humanize_command(tmp_path / "in.mid", tmp_path / "out.mid", timing=0.0)).tracks[0].notes
-    halves = np.array([each.velocity for each in notes]).reshape(2, -1)
+    halves = np.array([note.velocity for note in notes]).reshape(2, -1)
     assert (halves[0] == halves[1]).mean() < 0.5
 
 
@@ -331,8 +331,8 @@ DRUMS = (
 
 
 def smf(*tracks, form=1):
-    head = b"MThd\0\0\0\6" + b"".join(each.to_bytes(2, "big") for each in (form, len(tracks), 480))
-    return head + b"".join(b"MTrk" + len(each).to_bytes(4, "big") + each for each in tracks)
+    head = b"MThd\0\0\0\6" + b"".join(number.to_bytes(2, "big") for number in (form, len(tracks), 480))
+    return head + b"".join(b"MTrk" + len(track).to_bytes(4, "big") + track for track in tracks)
 
 
 def rmid(midi):
@@ -342,13 +342,18 @@ def rmid(midi):
 
 def events_of(path):
     """Of each track: the messages with their ticks that are no drum notes, and those that are."""
-    found = []
+    events = []
     for track in mido.MidiFile(path).tracks:
-        ticks = np.cumsum([each.time for each in track]).tolist()
-        every = [(tick, each.copy(time=0)) for tick, each in zip(ticks, track, strict=True)]
-        is_drum = [each.type in ("note_on", "note_off") and each.channel == 9 for _, each in every]
-        found.append([[each for each, own in zip(every, is_drum) if own == which] for which in (False, True)])
-    return found
+        ticks = np.cumsum([message.time for message in track]).tolist()
+        every = [(tick, message.copy(time=0)) for tick, message in zip(ticks, track, strict=True)]
+        is_drum = [event.type in ("note_on", "note_off") and event.channel == 9 for _, event in every]
+        events.append(
+            [
+                [event for event, is_drum_event in zip(every, is_drum) if is_drum_event == which]
+                for which in (False, True)
+            ]
+        )
+    return events
 
 
 SONGS = {
@@ -362,7 +367,7 @@ SONGS = {
 
 
 @pytest.mark.parametrize("name", SONGS)
-def test_nothing_changes_where_nothing_is_asked(loaded, tmp_path, name):
+def test_nothing_changes_with_an_amount_of_nothing(loaded, tmp_path, name):
     (tmp_path / "song.mid").write_bytes(SONGS[name])
     out = humanize_command(tmp_path / "song.mid", tmp_path / "out.mid", amount=0.0)
     assert out.read_bytes() == SONGS[name]
@@ -375,8 +380,10 @@ def test_all_events_but_drum_notes_stay_in_their_order_and_at_their_times(loaded
     after = events_of(humanize_command(tmp_path / "song.mid", tmp_path / "out.mid"))
     assert [others for others, _ in after] == [others for others, _ in before]
     drums, played = before[-1][1], after[-1][1]
-    assert sorted((each.type, each.note) for _, each in played) == sorted((each.type, each.note) for _, each in drums)
-    assert sum(each not in drums for each in played) >= 6
+    assert sorted((message.type, message.note) for _, message in played) == sorted(
+        (message.type, message.note) for _, message in drums
+    )
+    assert sum(event not in drums for event in played) >= 6
     if name == "tracks":
         assert (tmp_path / "out.mid").read_bytes().startswith(smf(WORDS, GUITAR, b"")[: -len(b"MTrk....")])
 
@@ -387,7 +394,7 @@ def test_velocities_are_changed_where_they_stand(loaded, tmp_path):
     changed = [at for at, (one, other) in enumerate(zip(SONGS["tracks"], out, strict=True)) if one != other]
     start = SONGS["tracks"].index(DRUMS)
     assert changed and {at - start for at in changed} <= {
-        DRUMS.index(each) + 1 for each in (b"\x24\x64", b"\x2a\x50", b"\x26\x60", b"\x24\x61")
+        DRUMS.index(event) + 1 for event in (b"\x24\x64", b"\x2a\x50", b"\x26\x60", b"\x24\x61")
     }
 
 
@@ -414,14 +421,14 @@ def replayed(track, play):
     """Of a track once it is played: each note event's tick, whether it is on, and pitch; of others tick and type."""
     content = replay_drums(smf(track, form=0), "x.mid", play)
     assert content[22:].endswith(END[1:])
-    file, tick, found = mido.MidiFile(file=BytesIO(content)), 0, []
-    for each in file.tracks[0]:
-        tick += each.time
-        if each.type in ("note_on", "note_off"):
-            found.append((tick, each.type == "note_on" and each.velocity > 0, each.note))
+    file, tick, events = mido.MidiFile(file=BytesIO(content)), 0, []
+    for message in file.tracks[0]:
+        tick += message.time
+        if message.type in ("note_on", "note_off"):
+            events.append((tick, message.type == "note_on" and message.velocity > 0, message.note))
         else:
-            found.append((tick, each.type))
-    return found
+            events.append((tick, message.type))
+    return events
 
 
 def shifted(*by):
@@ -440,32 +447,32 @@ def shifted(*by):
 )
 def test_ends_go_along_with_their_notes_to_the_next_of_their_pitch_or_the_end_of_the_track(by, ticks):
     track = b"\x00\x99\x24\x40\x32\x24\x00\x32\x24\x40\x32\x24\x00\x32\x24\x40\x32\x24\x00\x32\xff\x2f\x00"
-    found = replayed(track, shifted(*by))
-    assert [each[0] for each in found] == ticks
-    assert [each[1] for each in found] == [True, False, True, False, True, False, "end_of_track"]
+    events = replayed(track, shifted(*by))
+    assert [event[0] for event in events] == ticks
+    assert [event[1] for event in events] == [True, False, True, False, True, False, "end_of_track"]
 
 
 def test_a_moved_note_is_after_what_else_is_at_its_tick_and_its_end_before():
     track = b"\x00\xc9\x10\x05\x99\x24\x40\x05\xb9\x04\x20\x00\x99\x26\x40\x05\x24\x00\x05\x26\x00" + END
-    ticks, kinds = zip(*(each[:2] for each in replayed(track, shifted(-5, 0))[:4]), strict=True)
+    ticks, kinds = zip(*(event[:2] for event in replayed(track, shifted(-5, 0))[:4]), strict=True)
     assert ticks == (0, 0, 10, 10) and kinds == ("program_change", True, False, "control_change")
 
 
 def test_notes_that_overlapped_or_never_ended_stay_so_unless_they_move():
     overlap = b"\x00\x99\x24\x40\x32\x24\x40\x32\x24\x00\x32\x24\x00\x00\x26\x40\x32\x26\x00" + END
-    found = replayed(overlap, shifted(0, 0, 20))
-    assert found[:4] == [(0, True, 36), (50, True, 36), (100, False, 36), (150, False, 36)]
+    events = replayed(overlap, shifted(0, 0, 20))
+    assert events[:4] == [(0, True, 36), (50, True, 36), (100, False, 36), (150, False, 36)]
     moved = [(0, True, 36), (60, False, 36), (60, True, 36), (150, True, 38), (160, False, 36)]
     assert replayed(overlap, shifted(0, 10, 0))[:5] == moved
     never = b"\x00\x99\x24\x40\x32\x24\x40\x32\x24\x00\x32\x24\x40\x32\x24\x00" + END
-    assert [each[:2] for each in replayed(never, shifted(5, 5, 5))[:-1]] == list(
+    assert [event[:2] for event in replayed(never, shifted(5, 5, 5))[:-1]] == list(
         zip((5, 55, 105, 155, 200), (True, True, False, True, False))
     )
 
 
 def test_two_notes_at_once_both_keep_their_length():
     track = b"\x00\x99\x24\x40\x00\x24\x50\x32\x24\x00\x00\x24\x00\x32\xff\x2f\x00"
-    assert [each[0] for each in replayed(track, shifted(7, 7))] == [7, 7, 57, 57, 100]
+    assert [event[0] for event in replayed(track, shifted(7, 7))] == [7, 7, 57, 57, 100]
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,11 @@ MANY = 500
 
 def toy(voices=2, **options):
     """A player whose steps depend strongly on those before."""
-    own = make(voices, **TWO, **options)
-    encoder = own.step_rnn.embed.weight if options.get("use_transformer") else own.step_rnn.rnn.weight_ih_l0
+    model = make(voices, **TWO, **options)
+    encoder = model.step_rnn.embed.weight if options.get("use_transformer") else model.step_rnn.rnn.weight_ih_l0
     encoder[:, :voices].mul_(12)  # what was played last
-    own.output_layer.project.bias.zero_()
-    return own.player("toy")
+    model.output_layer.project.bias.zero_()
+    return model.player("toy")
 
 
 PLAIN, OBEDIENT, FOUR = toy(), toy(labels=LABELS), toy(4)
@@ -51,9 +51,9 @@ PIECES = np.array(list(product([0, 1], repeat=6)), np.uint8).reshape(-1, 3, 2)
 # ---------------------------------------------------------------------- against all pieces that there are
 
 
-def exact(played, heard=None, plan=None):
-    """(64,), log p(piece and locked cells) after what is heard; -inf where it has not the locked cells."""
-    pieces = PIECES if heard is None else np.concatenate([np.repeat(heard[None], 64, 0), PIECES], 1)
+def exact(played, earlier=None, plan=None):
+    """(64,), log p(piece and locked cells) after the earlier music; -inf where it has not the locked cells."""
+    pieces = PIECES if earlier is None else np.concatenate([np.repeat(earlier[None], 64, 0), PIECES], 1)
     log_probs = played.log_prob(pieces, plan)[:, -3:].sum(-1)
     agrees = ((LAST.values == PIECES) | ~LAST.known).all((1, 2))
     return np.where(agrees, log_probs, -math.inf)
@@ -95,15 +95,15 @@ def test_one_particle_does_not_know_of_later_locks():
     assert abs(estimates.mean() - evidence) < 4.5 * estimates.std() / math.sqrt(MANY)
 
 
-def test_what_was_heard_and_what_is_asked_enter_the_posterior():
-    heard, plan = hits(6), make_plan(LABELS, sections="verse:1 chorus:2", density=[0.1, 0.9, 0.9])
-    wanted = shares_of(exact(OBEDIENT, heard, plan))
-    options = {"context": heard[:4], "plan": plan, "infilling": InfillOptions(16)}
+def test_the_music_before_and_the_plan_enter_the_posterior():
+    earlier, plan = hits(6), make_plan(LABELS, sections="verse:1 chorus:2", density=[0.1, 0.9, 0.9])
+    wanted = shares_of(exact(OBEDIENT, earlier, plan))
+    options = {"context": earlier[:4], "plan": plan, "infilling": InfillOptions(16)}
     plain = [
-        infill(OBEDIENT, LAST, heard[4:], SamplingOptions(guidance=0, seed=seed), **options) for seed in range(MANY)
+        infill(OBEDIENT, LAST, earlier[4:], SamplingOptions(guidance=0, seed=seed), **options) for seed in range(MANY)
     ]
     assert not far_off(plain, wanted)
-    for other in (exact(OBEDIENT, heard), exact(OBEDIENT, hits(6, seed=3), plan)):
+    for other in (exact(OBEDIENT, earlier), exact(OBEDIENT, hits(6, seed=3), plan)):
         assert np.abs(shares_of(other) - wanted).max() > 0.02
 
 
@@ -112,8 +112,8 @@ def test_with_a_temperature_the_target_is_the_one_that_is_stated():
     total, state, temperature = np.zeros(64), PLAIN.start(64), 0.5
     for step in range(3):
         combos, log_probs = state.dist.candidates()
-        known, values = LAST.known[0, step], LAST.values[0, step]
-        given = np.where(((combos == values) | ~known).all(-1), log_probs, -math.inf)
+        is_locked, values = LAST.known[0, step], LAST.values[0, step]
+        given = np.where(((combos == values) | ~is_locked).all(-1), log_probs, -math.inf)
         evidence = np.log(np.exp(given).sum(-1))
         chosen = (combos == PIECES[:, step, None]).all(-1)
         free = np.exp(given / temperature)
@@ -127,21 +127,21 @@ def test_with_a_temperature_the_target_is_the_one_that_is_stated():
 def test_a_horizon_leaves_later_bars_out_of_account():
     ending = lock_ending(2, hits(12))
     near = Locks(ending.known[:, :4], ending.values[:, :4])
-    told = [
+    without_later = [
         infill(PLAIN, ending, sampling=SamplingOptions(seed=seed), infilling=InfillOptions(64, 0)) for seed in range(8)
     ]
     bar = [
         infill(PLAIN, ending, sampling=SamplingOptions(seed=seed), infilling=InfillOptions(64, 1)) for seed in range(8)
     ]
     whole = [infill(PLAIN, ending, sampling=SamplingOptions(seed=seed)) for seed in range(8)]
-    assert all(np.array_equal(made.hits[2:], ending.values[0, 2:]) for made in told)
+    assert all(np.array_equal(made.hits[2:], ending.values[0, 2:]) for made in without_later)
     plain = [
         infill(PLAIN, near, sampling=SamplingOptions(seed=seed), infilling=InfillOptions(64, 0)).hits[:2]
         for seed in range(8)
     ]
-    assert all(np.array_equal(made.hits[:2], short) for made, short in zip(told, plain, strict=True))
-    assert any(not np.array_equal(one.hits, other.hits) for one, other in zip(told, whole, strict=True))
-    assert told[0].log_evidence == 0 > bar[0].log_evidence > whole[0].log_evidence
+    assert all(np.array_equal(made.hits[:2], short) for made, short in zip(without_later, plain, strict=True))
+    assert any(not np.array_equal(one.hits, other.hits) for one, other in zip(without_later, whole, strict=True))
+    assert without_later[0].log_evidence == 0 > bar[0].log_evidence > whole[0].log_evidence
 
 
 # ---------------------------------------------------------------------- locked cells
@@ -167,10 +167,10 @@ def test_locked_cells_stay(player, sampling, infilling):
 
 
 def test_locked_cells_stay_under_guidance_and_where_they_are_all_but_impossible():
-    own = make(2, **TWO, labels=LABELS)
-    own.output_layer.project.bias.fill_(-80)  # it plays nothing at all
+    model = make(2, **TWO, labels=LABELS)
+    model.output_layer.project.bias.fill_(-80)  # it plays nothing at all
     locks, plan = sprinkled(12, share=0.5), make_plan(LABELS, sections="verse:1 chorus:2")
-    done = infill(own.player(), locks, sampling=SamplingOptions(guidance=3.0), plan=plan)
+    done = infill(model.player(), locks, sampling=SamplingOptions(guidance=3.0), plan=plan)
     assert np.array_equal(done.hits[locks.known[0]], locks.values[locks.known]) and locks.values.any()
     assert math.isfinite(done.log_evidence)
 
@@ -178,10 +178,10 @@ def test_locked_cells_stay_under_guidance_and_where_they_are_all_but_impossible(
 def test_notes_of_a_track_are_filled_around_drums_and_drums_around_notes():
     whole = music("tracks", 12, rows=1)[0]
     for kept in (slice(0, 3), slice(3, None)):
-        known = np.zeros(whole.shape, bool)
-        known[:, kept] = True
+        is_locked = np.zeros(whole.shape, bool)
+        is_locked[:, kept] = True
         for sampling in (SamplingOptions(), SamplingOptions(0.7), SamplingOptions(0.9, 0.8)):
-            done = infill(player("tracks"), Locks(known, whole), sampling=sampling, infilling=InfillOptions(4))
+            done = infill(player("tracks"), Locks(is_locked, whole), sampling=sampling, infilling=InfillOptions(4))
             assert np.array_equal(done.hits[:, kept], whole[:, kept])
             assert (done.hits[:, 3:].sum(-1) <= 1).all() and math.isfinite(done.log_evidence)
 
@@ -194,8 +194,11 @@ def test_all_locked_comes_back_and_weighs_what_it_is_likely():
 
 
 def test_nothing_locked_later_is_plain_generation():
-    for known in (np.zeros((20, 2), bool), np.eye(20, 2, k=1, dtype=bool) * 0 + (np.arange(40) == 1).reshape(20, 2)):
-        locks = Locks(known, hits(20))
+    for is_locked in (
+        np.zeros((20, 2), bool),
+        np.eye(20, 2, k=1, dtype=bool) * 0 + (np.arange(40) == 1).reshape(20, 2),
+    ):
+        locks = Locks(is_locked, hits(20))
         done = infill(PLAIN, locks, hits(), SamplingOptions(seed=3))
         assert np.array_equal(done.hits, PLAIN.generate(20, hits(), SamplingOptions(seed=3), locks=locks)[0])
         assert (done.effective_sample_size == 64).all() and done.warning == ""
@@ -224,12 +227,12 @@ def test_the_effective_sample_size_is_between_one_and_the_particles():
     assert effective_sample_size(np.array([0.0, -1e9, -1e9])) == pytest.approx(1)
 
 
-def test_too_few_effective_particles_are_told():
+def test_too_few_effective_particles_are_warned_of():
     sizes = np.full(4, 9.0)
     assert InfillResult(hits(4), sizes, 0.0, 16).warning == ""
     sizes[2] = 1.25
     assert "effective sample size 1.2 of 16 particles at step 2" in InfillResult(hits(4), sizes, 0.0, 16).warning
-    assert InfillResult(hits(4), np.ones(4), 0.0, 1).warning == ""  # one was asked for
+    assert InfillResult(hits(4), np.ones(4), 0.0, 1).warning == ""  # of one particle
 
 
 @pytest.mark.parametrize(
@@ -242,7 +245,7 @@ def test_too_few_effective_particles_are_told():
         ({"plan": make_plan(LABELS, 2)}, "made without labels"),
     ],
 )
-def test_what_does_not_fit_is_said_in_one_line(options, words):
+def test_what_does_not_fit_is_refused_in_one_line(options, words):
     with pytest.raises(HypermeterError, match=words):
         infill(PLAIN, options.pop("locks", sprinkled()), **options)
 
@@ -260,11 +263,11 @@ def test_strength_zero_is_the_groove_and_strength_one_is_anew():
 
 def test_the_chunks_of_a_smaller_strength_are_among_those_of_a_larger():
     """As changes to a groove that the model never plays show: all that is free falls silent."""
-    own = make(4, **TWO)
-    own.output_layer.project.bias.fill_(-80)
-    player, music = own.player(), np.ones((17, 4), np.uint8)
+    model = make(4, **TWO)
+    model.output_layer.project.bias.fill_(-80)
+    player, music = model.player(), np.ones((17, 4), np.uint8)
     freed = [vary(player, music, strength, infilling=InfillOptions(1)).hits == 0 for strength in (0, 0.2, 0.5, 0.9, 1)]
-    assert [each.mean() for each in freed] == pytest.approx([0, 0.2, 0.5, 0.9, 1], abs=0.05)
+    assert [cells.mean() for cells in freed] == pytest.approx([0, 0.2, 0.5, 0.9, 1], abs=0.05)
     assert all((later | ~earlier).all() for earlier, later in pairwise(freed))
     beats = freed[2][:16].reshape(8, 2, 4)  # a beat of two steps is freed as one
     assert (beats.all(1) == beats.any(1)).all() and len(np.unique(beats.any(1), axis=0)) > 2
@@ -278,13 +281,13 @@ def test_a_variation_keeps_the_voices_that_are_named():
     assert np.array_equal(made[:, [0, 3]], music[:, [0, 3]]) and not np.array_equal(made, music)
 
 
-def test_a_variation_asks_for_what_the_groove_has_from_the_first_bar_that_is_heard():
-    music, heard, options = hits(16), hits(8, seed=5), {"infilling": InfillOptions(8)}
+def test_a_variation_is_planned_as_the_groove_is_measured_from_the_first_bar_of_the_context():
+    music, context, options = hits(16), hits(8, seed=5), {"infilling": InfillOptions(8)}
     measured, nothing = (vary(OBEDIENT, music, 1.0, plan=plan, **options).hits for plan in (None, Plan.free(4)))
     assert np.array_equal(measured, vary(OBEDIENT, music, 1.0, plan=plan_of(music, GRID), **options).hits)
     assert not np.array_equal(measured, nothing)
-    whole = plan_of(np.concatenate([heard, music]), GRID)
-    later = [vary(OBEDIENT, music, 1.0, context=heard, plan=plan, **options).hits for plan in (None, whole)]
+    whole = plan_of(np.concatenate([context, music]), GRID)
+    later = [vary(OBEDIENT, music, 1.0, context=context, plan=plan, **options).hits for plan in (None, whole)]
     assert np.array_equal(*later)
     strict = vary(OBEDIENT, music, 1.0, SamplingOptions(guidance=50.0), **options).hits
     assert np.array_equal(strict, measured)  # guidance counts for nothing
@@ -301,7 +304,7 @@ def test_a_variation_asks_for_what_the_groove_has_from_the_first_bar_that_is_hea
         ({"hits": hits(4, 3)}, r"groove of shape \(4, 3\)"),
     ],
 )
-def test_a_variation_that_cannot_be_is_said_in_one_line(options, words):
+def test_a_variation_that_cannot_be_is_refused_in_one_line(options, words):
     with pytest.raises(HypermeterError, match=words):
         vary(PLAIN, **{"hits": hits(), "strength": 0.5} | options)
 

@@ -27,10 +27,10 @@ def imported(module: str) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            names |= {each.name for each in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative import"
-            names |= {node.module, *(f"{node.module}.{each.name}" for each in node.names)}
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return {name.removeprefix("hypermeter.") for name in names if name.startswith("hypermeter.")} & set(MODULES)
 
 

@@ -69,8 +69,8 @@ def test_a_prediction_counts_the_first_step_and_a_tuple_begins_at_the_second():
     preds = random_prediction(batch)
     nll = -preds.step_dist.log_prob(torch.cat([batch["step"], torch.zeros(1, 1, 3)], 1))[0]
     assert loss_terms(preds, batch)["step_nll"].item() == pytest.approx(nll[:32].mean().item(), rel=1e-5)
-    found = loss_terms(as_probabilities(preds), batch)["step_nll"]
-    assert found.item() == pytest.approx(nll[1:32].mean().item(), rel=1e-4)
+    actual = loss_terms(as_probabilities(preds), batch)["step_nll"]
+    assert actual.item() == pytest.approx(nll[1:32].mean().item(), rel=1e-4)
 
 
 def test_perfect_predictions_of_the_next_step_bar_and_phrase_cost_nothing():
@@ -86,7 +86,7 @@ def test_perfect_predictions_of_the_next_step_bar_and_phrase_cost_nothing():
     assert loss_terms(targets, targets, bar_loss="mse")["loss"] > 0.1  # the present step in place of the next
 
 
-def test_drums_weigh_what_is_asked_and_tracks_given_them_one():
+def test_drums_have_their_weight_and_tracks_given_them_one():
     torch.manual_seed(0)
     grid = Grid(2, 2, 2)
     model = HierarchicalDrumModel(2, 8, 8, 8, grid=grid, tracks=[BASS.to_dict()]).eval()
@@ -133,14 +133,14 @@ def test_a_padded_batch_costs_the_weighted_mean_of_its_items(plain):
         preds.bar_logits.data[~batch["bar_mask"]] = 1e4
     whole = loss_terms(as_probabilities(preds) if plain else preds, batch, True)
     sums, counts = dict.fromkeys(whole, 0.0), dict.fromkeys(whole, 0)
-    for row, each in enumerate(items):
-        steps, bars, phrases = (len(each[level]) for level in ("step", "bar", "phrase"))
+    for row, piece in enumerate(items):
+        steps, bars, phrases = (len(piece[level]) for level in ("step", "bar", "phrase"))
         alone = prediction(
             preds.step_dist.base_dist.logits[row : row + 1, : steps + 1],
             preds.bar_logits[row : row + 1, :bars],
             preds.phrase_logits[row : row + 1, :phrases],
         )
-        losses = loss_terms(as_probabilities(alone) if plain else alone, collate([each]))
+        losses = loss_terms(as_probabilities(alone) if plain else alone, collate([piece]))
         for name, count in (("step_nll", steps - plain), ("bar", bars - 1), ("phrase", phrases - 1)):
             sums[name] += losses[name].item() * count
             counts[name] += count
@@ -171,7 +171,7 @@ def test_what_stands_in_padding_neither_costs_nor_has_a_gradient():
         assert (grad[mask] != 0).all()
 
 
-def test_a_mask_alone_tells_the_real_bars():
+def test_a_mask_alone_gives_the_real_bars():
     batch = collate([item(200), item(33, seed=1)])
     preds = random_prediction(batch)
     bare = {name: batch[name] for name in ("step", "bar", "phrase", "mask")}
@@ -216,7 +216,7 @@ def test_each_metric_term_has_a_gradient_and_is_least_at_the_target(term):
     assert loss_terms(exact, batch, (term,))["metric"].item() == pytest.approx(0, abs=1e-6)
 
 
-def test_metrics_are_asked_for_by_true_by_name_or_by_the_batch(tmp_path):
+def test_metrics_are_chosen_by_true_by_name_or_by_the_batch(tmp_path):
     np.savez(tmp_path / "a.npz", sequence=item(64)["step"].numpy())
     (batch,) = get_complete_rl_dataloader(tmp_path)
     preds = random_prediction(batch)
@@ -242,19 +242,19 @@ def test_predictions_of_another_shape_are_refused():
 def test_a_metric_that_was_replaced_is_the_one_that_the_loss_takes(term, metric, monkeypatch):
     batch, probs = collate([item(32), item(32, seed=1)]), torch.full((2, 32, 3), 0.4)
     preds = (probs, batch["bar"], batch["phrase"])
-    before, own = loss_terms(preds, batch, [term])["metric"], METRICS[metric]
-    monkeypatch.setitem(METRICS, metric, lambda hits, grid, **options: 10 * own(hits, grid, **options))
+    before, original = loss_terms(preds, batch, [term])["metric"], METRICS[metric]
+    monkeypatch.setitem(METRICS, metric, lambda hits, grid, **options: 10 * original(hits, grid, **options))
     torch.testing.assert_close(loss_terms(preds, batch, [term])["metric"], 100 * before)
 
 
-def test_a_mask_alone_tells_that_a_bar_on_whose_line_the_piece_ends_is_padding():
+def test_a_mask_alone_shows_that_a_bar_on_whose_line_the_piece_ends_is_padding():
     batch = collate([item(200), item(32, seed=1)])
     bare = {name: batch[name] for name in ("step", "bar", "phrase", "mask")}
     preds = random_prediction(batch)
     torch.testing.assert_close(loss_terms(preds, bare)["bar"], loss_terms(preds, batch)["bar"])
 
 
-def test_the_training_loss_is_the_sum_of_the_terms_that_are_asked_for():
+def test_the_training_loss_is_the_sum_of_the_terms_with_a_weight():
     batch = collate([item(64)])
     preds = random_prediction(batch)
     terms = loss_terms(preds, batch, ["density"], metric_weight=3.0)

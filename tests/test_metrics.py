@@ -38,7 +38,7 @@ def hits_at(steps: int, *voices: list[int]) -> torch.Tensor:
 
 def bins(*counts: dict[int, int] | None) -> list[list[float]]:
     """Histograms of 32 distances, one a voice: how often which distance; None where there is none."""
-    return [[NAN] * 32 if each is None else [each.get(steps, 0) for steps in range(1, 33)] for each in counts]
+    return [[NAN] * 32 if count is None else [count.get(steps, 0) for steps in range(1, 33)] for count in counts]
 
 
 def entropy(*shares: float) -> float:
@@ -47,7 +47,7 @@ def entropy(*shares: float) -> float:
 
 def resultant(*degrees: float) -> float:
     """Length of the mean of unit vectors."""
-    return abs(sum(cmath.exp(1j * math.radians(each)) for each in degrees)) / len(degrees)
+    return abs(sum(cmath.exp(1j * math.radians(angle)) for angle in degrees)) / len(degrees)
 
 
 def value(name: str, hits: torch.Tensor, **options) -> list | float:
@@ -64,7 +64,7 @@ def apply(name: str, hits: torch.Tensor, grid: Grid = GRID) -> torch.Tensor:
         "streams": (0, 1, range(2, hits.shape[-1])),
     }
     wanted = signature(METRICS[name]).parameters
-    return METRICS[name](hits, grid, **{key: each for key, each in context.items() if key in wanted})
+    return METRICS[name](hits, grid, **{key: value for key, value in context.items() if key in wanted})
 
 
 ONE_BAR = hits_at(16, [0, 8], [4, 12], [0, 2, 4, 6])  # kick, snare, four hats
@@ -172,12 +172,12 @@ def test_a_batch_of_nothing_gives_nothing(name, steps):
 def test_by_chunk_cuts_what_is_as_long_as_the_hits(steps):
     torch.manual_seed(0)
     hits, velocity = (torch.rand(2, steps, 3) < 0.5).float(), torch.rand(2, steps, 3)
-    found = by_chunk(METRICS["velocity_range"], hits, GRID, 16, velocity=velocity)
+    ranges = by_chunk(METRICS["velocity_range"], hits, GRID, 16, velocity=velocity)
     alone = [
         METRICS["velocity_range"](hits[:, start : start + 16], GRID, velocity=velocity[:, start : start + 16])
         for start in range(0, steps, 16)
     ]
-    torch.testing.assert_close(found, torch.stack(alone, 1))
+    torch.testing.assert_close(ranges, torch.stack(alone, 1))
 
 
 METRES = {
@@ -340,12 +340,17 @@ def test_ngrams_are_counts_most_frequent_first():
     assert value("ngram_diversity", hits[:3]) == 0
     patterns, counts = ngram_patterns(hits)
     assert counts.tolist() == [2, 2, 2, 1]
-    assert sorted("".join(str(int(x)) for x in each.flatten()) for each in patterns) == ["0001", "0010", "0100", "1000"]
+    assert sorted("".join(str(int(x)) for x in codes.flatten()) for codes in patterns) == [
+        "0001",
+        "0010",
+        "0100",
+        "1000",
+    ]
     assert ngram_patterns(hits[:2])[0].shape == (0, 4, 1)
 
 
 @pytest.mark.parametrize("voices", [62, 63, 80])
-def test_ngrams_tell_apart_voices_of_wide_kits(voices):
+def test_ngrams_distinguish_voices_of_wide_kits(voices):
     hits = torch.zeros(2, 2, voices)
     hits[0, 0, -1] = hits[0, 1, 0] = hits[1, :, -2] = 1
     assert ngrams(hits, GRID, n=1).tolist() == [[1, 1], [2, 0]]
@@ -376,10 +381,10 @@ def test_window_metrics_have_all_levels_and_each_bar_has_its_own_values():
         for level, size in (("bar", 16), ("phrase", 64)):
             for index in range(-(-len(hits) // size)):
                 alone = METRICS[name](hits[index * size : (index + 1) * size], GRID)
-                found = levels[level][name][index]
+                actual = levels[level][name][index]
                 if name == "ngrams":
-                    found = found[: alone.numel()]
-                torch.testing.assert_close(found, alone, equal_nan=True)
+                    actual = actual[: alone.numel()]
+                torch.testing.assert_close(actual, alone, equal_nan=True)
         torch.testing.assert_close(levels["step"][name], METRICS[name](hits, GRID), equal_nan=True)
     assert levels["phrase"]["hits_per_bar"].shape == (5, 3)
     inside, cut, outside = levels["section"]
@@ -435,15 +440,15 @@ def test_bar_novelty_is_likeness_of_the_bars_around_less_that_to_the_bar():
     def f1(one, other):
         return 2 * (one * other).sum() / (one.sum() + other.sum())
 
-    found = METRICS["bar_novelty"](hits, Grid())
-    assert found.shape == (2, 9)
+    novelty = METRICS["bar_novelty"](hits, Grid())
+    assert novelty.shape == (2, 9)
     for row in range(2):
         for bar in range(9):
-            around = [each for each in range(9) if each != bar and abs(each - bar) <= 4]
+            around = [near for near in range(9) if near != bar and abs(near - bar) <= 4]
             among = [f1(bars[row, one], bars[row, other]) for one in around for other in around if one != other]
-            own = [f1(bars[row, bar], bars[row, each]) for each in around]
-            expected = torch.stack(among).mean() - torch.stack(own).mean()
-            assert found[row, bar].item() == pytest.approx(expected.item(), abs=1e-5)
+            to_bar = [f1(bars[row, bar], bars[row, near]) for near in around]
+            expected = torch.stack(among).mean() - torch.stack(to_bar).mean()
+            assert novelty[row, bar].item() == pytest.approx(expected.item(), abs=1e-5)
 
 
 def test_bar_novelty_of_too_few_bars_is_undefined_and_of_equal_bars_none():
@@ -456,8 +461,8 @@ def test_bar_novelty_of_too_few_bars_is_undefined_and_of_equal_bars_none():
 
 def test_a_bar_unlike_all_others_is_the_most_novel():
     bar, other = some_hits(1, 16), 1 - some_hits(1, 16)
-    found = METRICS["bar_novelty"](torch.cat([bar, bar, other, bar, bar], 1), Grid())
-    assert found.argmax() == 2 and found[0, 2] > 0.3
+    novelty = METRICS["bar_novelty"](torch.cat([bar, bar, other, bar, bar], 1), Grid())
+    assert novelty.argmax() == 2 and novelty[0, 2] > 0.3
 
 
 def test_a_model_tells_how_an_array_becomes_a_tensor_and_a_metric_how_a_list_becomes_an_array():

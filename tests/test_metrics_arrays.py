@@ -63,13 +63,13 @@ def context_of(hits: np.ndarray, name: str) -> dict:
 
 
 def as_tensors(options: dict) -> dict:
-    return {key: torch.tensor(each) if isinstance(each, np.ndarray) else each for key, each in options.items()}
+    return {key: torch.tensor(value) if isinstance(value, np.ndarray) else value for key, value in options.items()}
 
 
-def assert_same(found, wanted: torch.Tensor) -> None:
-    assert isinstance(found, np.ndarray | np.generic) and isinstance(wanted, torch.Tensor)
-    assert found.shape == wanted.shape
-    np.testing.assert_allclose(found, wanted.detach().numpy(), rtol=2e-5, atol=2e-6)
+def assert_same(actual, wanted: torch.Tensor) -> None:
+    assert isinstance(actual, np.ndarray | np.generic) and isinstance(wanted, torch.Tensor)
+    assert actual.shape == wanted.shape
+    np.testing.assert_allclose(actual, wanted.detach().numpy(), rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("kind", HITS)
@@ -77,9 +77,9 @@ def assert_same(found, wanted: torch.Tensor) -> None:
 def test_a_metric_is_the_same_of_an_array_and_of_a_tensor(name, kind):
     hits, options = HITS[kind], context_of(HITS[kind], name)
     for dtype in (np.bool_, np.uint8, np.float32, np.float64):
-        given = hits.astype(dtype)
-        found = METRICS[name](given, GRID, **options)
-        assert_same(found, METRICS[name](torch.from_numpy(given), GRID, **as_tensors(options)))
+        array = hits.astype(dtype)
+        actual = METRICS[name](array, GRID, **options)
+        assert_same(actual, METRICS[name](torch.from_numpy(array), GRID, **as_tensors(options)))
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -93,27 +93,27 @@ def test_a_metric_of_probabilities_is_the_same_of_an_array_and_of_a_tensor(name)
 def test_a_metric_by_chunk_is_the_same_of_an_array_and_of_a_tensor(name):
     hits = some_hits(2, 48 if name in ("step_density", "bar_novelty") else 41)  # curves, shorter in a short chunk
     options = context_of(hits, name)
-    found = by_chunk(METRICS[name], hits, GRID, 16, **options)
-    assert_same(found, by_chunk(METRICS[name], torch.from_numpy(hits), GRID, 16, **as_tensors(options)))
+    actual = by_chunk(METRICS[name], hits, GRID, 16, **options)
+    assert_same(actual, by_chunk(METRICS[name], torch.from_numpy(hits), GRID, 16, **as_tensors(options)))
 
 
 @pytest.mark.parametrize("grid", [Grid(beats_per_bar=3), Grid(steps_per_beat=6), Grid(2, 6, 2, 8)], ids=str)
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_is_the_same_of_an_array_and_of_a_tensor_in_other_metres(name, grid):
     hits, options = some_hits(101), context_of(some_hits(101), name)
-    found = METRICS[name](hits, grid, **options)
-    assert_same(found, METRICS[name](torch.from_numpy(hits), grid, **as_tensors(options)))
+    actual = METRICS[name](hits, grid, **options)
+    assert_same(actual, METRICS[name](torch.from_numpy(hits), grid, **as_tensors(options)))
 
 
 @pytest.mark.parametrize("kind", HITS)
 def test_the_metrics_of_a_window_are_the_same_of_an_array_and_of_a_tensor(kind):
     hits = HITS[kind]
-    found, wanted = (window_metrics(x, GRID, [(0, 16), (16, 99)]) for x in (hits, torch.from_numpy(hits)))
+    actual, wanted = (window_metrics(x, GRID, [(0, 16), (16, 99)]) for x in (hits, torch.from_numpy(hits)))
     for level in ("step", "bar", "phrase", "song"):
-        assert found[level].keys() == wanted[level].keys()
-        for name in found[level]:
-            assert_same(found[level][name], wanted[level][name])
-    for section, expected in zip(found["section"], wanted["section"]):
+        assert actual[level].keys() == wanted[level].keys()
+        for name in actual[level]:
+            assert_same(actual[level][name], wanted[level][name])
+    for section, expected in zip(actual["section"], wanted["section"]):
         for name in section:
             assert_same(section[name], expected[name])
 
@@ -124,17 +124,17 @@ def test_what_stands_beside_the_metrics_is_the_same_of_an_array_and_of_a_tensor(
     assert_same(sums_so_far(hits, 16), sums_so_far(tensor, 16))
     assert_same(bar_f1(hits, GRID, 1), bar_f1(tensor, GRID, 1))
     assert_same(segment(MANY, GRID), segment(torch.from_numpy(MANY), GRID))
-    for found, wanted in zip(ngram_patterns(hits[:, :2], 2), ngram_patterns(tensor[:, :2], 2)):
-        assert_same(found, wanted)
-    for found, wanted in zip(ngram_patterns(hits[:1]), ngram_patterns(tensor[:1])):
-        assert_same(found, wanted)
+    for actual, wanted in zip(ngram_patterns(hits[:, :2], 2), ngram_patterns(tensor[:, :2], 2)):
+        assert_same(actual, wanted)
+    for actual, wanted in zip(ngram_patterns(hits[:1]), ngram_patterns(tensor[:1])):
+        assert_same(actual, wanted)
 
 
 def test_ngrams_of_wide_kits_are_the_same_of_an_array_and_of_a_tensor():
     hits = np.random.default_rng(0).random((2, 40, 64)) < 0.01
-    found, wanted = (METRICS["ngrams"](x, GRID, n=2) for x in (hits, torch.from_numpy(hits)))
-    assert found[0, 0] > 1
-    assert_same(found, wanted)
+    actual, wanted = (METRICS["ngrams"](x, GRID, n=2) for x in (hits, torch.from_numpy(hits)))
+    assert actual[0, 0] > 1
+    assert_same(actual, wanted)
 
 
 def test_a_groove_is_measured_in_numpy():
@@ -145,18 +145,18 @@ def test_a_groove_is_measured_in_numpy():
         assert isinstance(value, np.ndarray) and len(value) in (25, 10), name
 
 
-def test_a_metric_of_ones_own_in_torch_alone_is_given_tensors(monkeypatch):
+def test_a_custom_metric_in_torch_alone_is_given_tensors(monkeypatch):
     def loud(hits, grid, velocity):
         return torch.where(hits > 0.5, velocity, 0).amax((-2, -1))
 
     monkeypatch.setitem(METRICS, "loud", loud)
     groove = Groove(MANY, velocity=np.full(MANY.shape, 0.75))
     assert measure(groove, ["loud"])["loud"] == 0.75
-    found = measure(groove, ["loud"], 16)["loud"]
-    assert isinstance(found, np.ndarray) and found.tolist() == [0.75] * 25
+    value = measure(groove, ["loud"], 16)["loud"]
+    assert isinstance(value, np.ndarray) and value.tolist() == [0.75] * 25
 
 
-def test_a_fault_of_a_metric_of_ones_own_is_not_hidden(monkeypatch):
+def test_a_fault_of_a_custom_metric_is_not_hidden(monkeypatch):
     monkeypatch.setitem(METRICS, "wrong", lambda hits, grid: hits.no_such_method())
     with pytest.raises(AttributeError, match="no_such_method"):
         measure(Groove(MANY), ["wrong"])

@@ -26,12 +26,12 @@ def sampled() -> torch.Tensor:
     return torch.bernoulli(probs, generator=torch.Generator().manual_seed(0)).bool()
 
 
-def assert_within_standard_errors(found: torch.Tensor, samples: torch.Tensor) -> None:
+def assert_within_standard_errors(actual: torch.Tensor, samples: torch.Tensor) -> None:
     """``samples`` (SAMPLES, ...), of which ``found`` should be the mean."""
     samples = samples.double()
     error = samples.std(0) / math.sqrt(len(samples))
     few = 4 / len(samples)  # what is rare may be in a few samples more or less
-    assert ((found - samples.mean(0)).abs() <= 4 * error + few).all()
+    assert ((actual - samples.mean(0)).abs() <= 4 * error + few).all()
 
 
 def interval_sums(hits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -49,11 +49,11 @@ def interval_sums(hits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch
 
 @pytest.mark.parametrize("name", EXACT)
 def test_the_value_is_the_mean_over_samples(name, sampled):
-    found = METRICS[name](probabilities(), GRID)
+    actual = METRICS[name](probabilities(), GRID)
     samples = METRICS[name](sampled, GRID)
     if name == "ioi_hist":
         samples = samples.nan_to_num(0)  # a sample without a distance has none of each
-    assert_within_standard_errors(found, samples)
+    assert_within_standard_errors(actual, samples)
 
 
 def test_syncopation_is_the_share_in_all_samples_together(sampled):

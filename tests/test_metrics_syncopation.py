@@ -70,8 +70,8 @@ def test_syncopation_of_known_patterns(pattern, column, metric):
 
 @pytest.mark.parametrize("pattern", SHAPES)
 def test_balance_and_evenness_of_known_patterns(pattern):
-    found = balance(played(pattern), GRID).item(), evenness(played(pattern), GRID).item()
-    assert found == pytest.approx(SHAPES[pattern], abs=6e-6)
+    actual = balance(played(pattern), GRID).item(), evenness(played(pattern), GRID).item()
+    assert actual == pytest.approx(SHAPES[pattern], abs=6e-6)
 
 
 @pytest.mark.parametrize("metric", MONOPHONIC)
@@ -212,8 +212,8 @@ WITEK = [
 
 @pytest.mark.parametrize("onsets, expected", WITEK)
 def test_witek_by_hand_in_each_variant(onsets, expected):
-    found = [witek_of(streams(**onsets), variant) for variant in ("paper", "filled", "rests")]
-    assert found == pytest.approx(expected, nan_ok=True)
+    actual = [witek_of(streams(**onsets), variant) for variant in ("paper", "filled", "rests")]
+    assert actual == pytest.approx(expected, nan_ok=True)
 
 
 def test_witek_of_one_hit_one_bar_and_identical_bars_which_join_at_the_bar_line():
@@ -226,7 +226,9 @@ def test_witek_of_one_hit_one_bar_and_identical_bars_which_join_at_the_bar_line(
 
 
 @pytest.mark.parametrize(
-    "grid, rise", [(THREE_FOUR, 2), (SIX_EIGHT, 1), (TRIPLETS, 1), (FINE_TRIPLETS, 2)], ids=lambda each: str(each)
+    "grid, rise",
+    [(THREE_FOUR, 2), (SIX_EIGHT, 1), (TRIPLETS, 1), (FINE_TRIPLETS, 2)],
+    ids=lambda subdivision: str(subdivision),
 )
 def test_witek_in_other_metres_weighs_beats_and_what_divides_them(grid, rise):
     # Kick on the last step of the first beat, hat on the second. It is two levels below in 3/4 and in triplet
@@ -236,7 +238,7 @@ def test_witek_in_other_metres_weighs_beats_and_what_divides_them(grid, rise):
     assert witek_of(hits, "paper", grid) == rise + 5
 
 
-def test_witek_groups_the_voices_of_gm10_without_being_told():
+def test_witek_groups_the_voices_of_gm10_by_itself():
     hits = torch.zeros(16, 10)
     hits[3, 0] = hits[4, 9] = 1  # kick, ride
     hits[11, 6] = hits[12, 3] = 1  # mid tom, pedal hat

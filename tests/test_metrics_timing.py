@@ -114,16 +114,16 @@ def test_offset_in_ms_by_hand():
 def test_each_row_has_its_own_tempo():
     hits, offset = line_of(16, {0: 0.1, 5: -0.3})
     tempo = torch.tensor([[60.0, 120.0, 240.0], [30.0, 90.0, 120.0]])
-    found = offset_ms(hits.expand(2, 3, 16, 1), GRID, offset=offset.expand(2, 3, 16, 1), tempo_bpm=tempo)
-    torch.testing.assert_close(found, 0.2 * 15_000 / tempo)
+    offsets_ms = offset_ms(hits.expand(2, 3, 16, 1), GRID, offset=offset.expand(2, 3, 16, 1), tempo_bpm=tempo)
+    torch.testing.assert_close(offsets_ms, 0.2 * 15_000 / tempo)
 
 
 def test_offset_of_no_hits_one_hit_one_bar_and_identical_bars():
     for onsets, expected in (({}, math.nan), ({5: -0.4}, 50), ({0: 0.2, 12: -0.4}, 37.5)):
         hits, offset = line_of(16, onsets)
         for repeats in (1, 2):
-            found = offset_ms(hits.repeat(repeats, 1), GRID, offset=offset.repeat(repeats, 1), tempo_bpm=120.0)
-            assert found.item() == pytest.approx(expected, nan_ok=True)
+            actual = offset_ms(hits.repeat(repeats, 1), GRID, offset=offset.repeat(repeats, 1), tempo_bpm=120.0)
+            assert actual.item() == pytest.approx(expected, nan_ok=True)
 
 
 def test_velocity_range_of_no_hits_one_hit_one_bar_and_identical_bars():
@@ -135,8 +135,8 @@ def test_velocity_range_of_no_hits_one_hit_one_bar_and_identical_bars():
             hits[step, voice] = 1
         for repeats in (1, 2):
             for grid in (GRID, SIX_EIGHT, TRIPLETS):
-                found = METRICS["velocity_range"](hits.repeat(repeats, 1), grid, velocity=velocity.repeat(repeats, 1))
-                assert found.item() == pytest.approx(expected, nan_ok=True)
+                actual = METRICS["velocity_range"](hits.repeat(repeats, 1), grid, velocity=velocity.repeat(repeats, 1))
+                assert actual.item() == pytest.approx(expected, nan_ok=True)
 
 
 def as_offsets(series: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -150,11 +150,11 @@ def exponent(series: np.ndarray, grid: Grid = GRID) -> float:
     return timing_dfa(hits, grid, offset=offset).item()
 
 
-@pytest.mark.parametrize("grid", [GRID, SIX_EIGHT, TRIPLETS, Grid(steps_per_beat=6)], ids=lambda each: str(each))
+@pytest.mark.parametrize("grid", [GRID, SIX_EIGHT, TRIPLETS, Grid(steps_per_beat=6)], ids=lambda series: str(series))
 def test_white_noise_has_an_exponent_of_a_half_and_a_random_walk_of_one_and_a_half(grid):
     noise = np.random.default_rng(0).standard_normal((10, 4096))
-    assert np.mean([exponent(each, grid) for each in noise]) == pytest.approx(0.5, abs=0.03)
-    assert np.mean([exponent(each.cumsum(), grid) for each in noise]) == pytest.approx(1.5, abs=0.05)
+    assert np.mean([exponent(series, grid) for series in noise]) == pytest.approx(0.5, abs=0.03)
+    assert np.mean([exponent(series.cumsum(), grid) for series in noise]) == pytest.approx(1.5, abs=0.05)
 
 
 def test_pink_noise_is_between():
@@ -185,7 +185,7 @@ def test_dfa_follows_its_definition_window_by_window(length):
     assert dfa(torch.from_numpy(series)) == pytest.approx(slope, abs=1e-5)
 
 
-def test_the_exponent_does_not_hear_a_pattern_within_the_bar():
+def test_the_exponent_ignores_a_pattern_within_the_bar():
     noise = np.random.default_rng(2).standard_normal(2048)
     hits, offset = as_offsets(noise)
     pattern = torch.linspace(-0.3, 0.3, 16).repeat(128)[:, None]
@@ -228,37 +228,37 @@ def performances(tmp_path_factory) -> list[dict]:
         pytest.skip("the Groove MIDI Dataset is not at HYPERMETER_GROOVE; hypermeter download fetches it")
     out = tmp_path_factory.mktemp("groove")
     prepare(GROOVE, out, quiet=True)
-    found = []
+    pieces = []
     for path in sorted(out.glob("*/*.npz")):
         with np.load(path) as file:
             hits, offset = torch.from_numpy(file["sequence"]).bool(), torch.from_numpy(file["offset"])
-            found.append({"hits": hits, "offset": offset} | json.loads(str(file["meta"])))
-    return [each for each in found if each["split"] != "test"]
+            pieces.append({"hits": hits, "offset": offset} | json.loads(str(file["meta"])))
+    return [piece for piece in pieces if piece["split"] != "test"]
 
 
 @pytest.mark.slow
-def test_people_repeat_their_bars_as_known(performances):
+def test_people_repeat_their_bars_as_published(performances):
     # The mean over all pairs of bars: that of a performance counts as often as it has pairs that are not both empty.
     totals, pairs = torch.zeros(8), torch.zeros(8)
-    for each in performances:
-        if each["split"] == "validation":
-            bars = each["hits"][: len(each["hits"]) // 16 * 16].unflatten(0, (-1, 16)).flatten(1).any(1)
+    for piece in performances:
+        if piece["split"] == "validation":
+            bars = piece["hits"][: len(piece["hits"]) // 16 * 16].unflatten(0, (-1, 16)).flatten(1).any(1)
             counts = torch.tensor([(bars[lag:] | bars[: max(len(bars) - lag, 0)]).sum() for lag in range(1, 9)])
-            totals += repetition_profile(each["hits"], GRID).nan_to_num(0) * counts
+            totals += repetition_profile(piece["hits"], GRID).nan_to_num(0) * counts
             pairs += counts
     assert (pairs > 1000).all()
-    known = torch.tensor([0.678, 0.687, 0.641, 0.697, 0.623, 0.636, 0.604, 0.659])  # of the test split
-    torch.testing.assert_close(totals / pairs, known, atol=0.03, rtol=0)
+    published = torch.tensor([0.678, 0.687, 0.641, 0.697, 0.623, 0.636, 0.604, 0.659])  # of the test split
+    torch.testing.assert_close(totals / pairs, published, atol=0.03, rtol=0)
 
 
 @pytest.mark.slow
 def test_blues_swings_more_than_jazz_and_rock_and_funk_do_not(performances):
     ratios = defaultdict(list)
-    for each in performances:
-        found = swing_ratio(each["hits"], GRID, offset=each["offset"]).item()
-        if each["beat_type"] == "beat" and not math.isnan(found):
-            ratios[each["style"].partition("/")[0]].append(found)
-    swing_of = {style: np.median(each) for style, each in ratios.items()}
+    for piece in performances:
+        ratio = swing_ratio(piece["hits"], GRID, offset=piece["offset"]).item()
+        if piece["beat_type"] == "beat" and not math.isnan(ratio):
+            ratios[piece["style"].partition("/")[0]].append(ratio)
+    swing_of = {style: np.median(of_style) for style, of_style in ratios.items()}
     assert swing_of["blues"] == pytest.approx(1.93, abs=0.15)
     assert swing_of["blues"] > swing_of["jazz"] > 1.2
     assert swing_of["rock"] == pytest.approx(1, abs=0.1) and swing_of["funk"] == pytest.approx(1, abs=0.1)
@@ -268,15 +268,15 @@ def test_blues_swings_more_than_jazz_and_rock_and_funk_do_not(performances):
 @pytest.mark.slow
 def test_peoples_timing_remembers_and_shuffled_it_does_not(performances):
     cymbals = load_kit("gm10").cymbals
-    played = [timing_dfa(each["hits"], GRID, offset=each["offset"], cymbals=cymbals).item() for each in performances]
-    played = [each for each in played if not math.isnan(each)]
+    played = [timing_dfa(piece["hits"], GRID, offset=piece["offset"], cymbals=cymbals).item() for piece in performances]
+    played = [piece for piece in played if not math.isnan(piece)]
     assert len(played) > 100
     assert 0.72 < np.median(played) < 0.91
     random = np.random.default_rng(0)
     shuffled = []
-    for each in performances:
-        there = each["hits"][:, list(cymbals)].any(1)
+    for piece in performances:
+        there = piece["hits"][:, list(cymbals)].any(1)
         if there.sum() >= 128:
-            late = torch.where(each["hits"], each["offset"], 0)[:, list(cymbals)].sum(1)[there]
+            late = torch.where(piece["hits"], piece["offset"], 0)[:, list(cymbals)].sum(1)[there]
             shuffled.append(dfa(late[random.permutation(len(late))]))
     assert np.median(shuffled) == pytest.approx(0.5, abs=0.05)

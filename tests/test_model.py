@@ -104,8 +104,10 @@ def tensors(value):
     if isinstance(value, torch.Tensor):
         return [value]
     if isinstance(value, tuple):
-        return [tensor for each in value for tensor in tensors(each)]
-    return [] if value is None else [tensor for each in fields(value) for tensor in tensors(getattr(value, each.name))]
+        return [tensor for item in value for tensor in tensors(item)]
+    return (
+        [] if value is None else [tensor for field in fields(value) for tensor in tensors(getattr(value, field.name))]
+    )
 
 
 def assert_same_state(one, other):
@@ -128,7 +130,7 @@ def reach(model, level, steps=STEPS):
     The three inputs are leaves of their own. Row n of the batch asks for output n, so that one backward pass does.
     """
     rows = [steps, -(-steps // model.grid.steps_per_bar), -(-steps // model.grid.steps_per_phrase)][level]
-    leaves = [each.repeat(rows, 1, 1).requires_grad_() for each in inputs_of(hits(1, steps), model.grid)]
+    leaves = [inputs.repeat(rows, 1, 1).requires_grad_() for inputs in inputs_of(hits(1, steps), model.grid)]
     return reached(model(*leaves), level, leaves)
 
 
@@ -163,34 +165,38 @@ def ended(level, grid=GRID, steps=STEPS):
 @pytest.mark.parametrize("level", range(3), ids=LEVELS)
 def test_outputs_have_a_gradient_to_all_that_has_ended_and_to_nothing_later(model, level):
     allowed = ended(level)
-    found, of_steps_alone = reach(model, level), reach_of_steps_alone(model, level)
-    assert not any((each & ~may).any() for each, may in zip([*found, of_steps_alone], [*allowed, allowed[0]]))
-    assert all(torch.equal(each, may) for each, may in zip([*found, of_steps_alone], [*allowed, allowed[0]]))
+    reaches, of_steps_alone = reach(model, level), reach_of_steps_alone(model, level)
+    assert not any(
+        (has_gradient & ~may).any() for has_gradient, may in zip([*reaches, of_steps_alone], [*allowed, allowed[0]])
+    )
+    assert all(
+        torch.equal(has_gradient, may) for has_gradient, may in zip([*reaches, of_steps_alone], [*allowed, allowed[0]])
+    )
 
 
 def test_log_prob_has_no_gradient_to_later_steps(model):
     leaf = hits(1).repeat(STEPS, 1, 1).requires_grad_()
     now = torch.arange(STEPS)
     model.log_prob(leaf)[now, now].sum().backward()
-    found = leaf.grad.abs().sum(-1) != 0
-    assert not found.triu(1).any()
-    assert torch.equal(found.tril(-1), torch.ones(STEPS, STEPS, dtype=torch.bool).tril(-1))
+    has_gradient = leaf.grad.abs().sum(-1) != 0
+    assert not has_gradient.triu(1).any()
+    assert torch.equal(has_gradient.tril(-1), torch.ones(STEPS, STEPS, dtype=torch.bool).tril(-1))
 
 
 @pytest.mark.parametrize("options", [*ABLATIONS.values(), SHORT | {"use_transformer": True}], ids=[*ABLATIONS, "short"])
 @pytest.mark.parametrize("level", range(3), ids=LEVELS)
 def test_nothing_leaks_when_a_part_is_left_out(options, level):
     model = make(**options)
-    for found, allowed in zip(reach(model, level), ended(level)):
-        assert not (found & ~allowed).any()
+    for has_gradient, allowed in zip(reach(model, level), ended(level)):
+        assert not (has_gradient & ~allowed).any()
 
 
 @pytest.mark.parametrize("grid", METRES.values(), ids=METRES)
 @pytest.mark.parametrize("level", range(3), ids=LEVELS)
 def test_nothing_leaks_in_other_metres(grid, level):
     steps = 2 * grid.steps_per_phrase + grid.steps_per_bar + max(grid.steps_per_bar // 2, 1)
-    for found, allowed in zip(reach(make(grid=grid), level, steps), ended(level, grid, steps)):
-        assert torch.equal(found, allowed)
+    for has_gradient, allowed in zip(reach(make(grid=grid), level, steps), ended(level, grid, steps)):
+        assert torch.equal(has_gradient, allowed)
 
 
 # Encoders that see one element only leave one way to what is further back, so that each way can be seen alone.
@@ -199,18 +205,18 @@ NOTHING = Parts(bar_level=False, phrase_level=False, bar_attention=False, look_b
 
 
 def test_the_look_back_reaches_its_place_and_what_followed_one_two_and_four_bars_ago():
-    found = reach(make(**ALONE, parts=replace(NOTHING, look_back=True)), 0)[0]
+    has_gradient = reach(make(**ALONE, parts=replace(NOTHING, look_back=True)), 0)[0]
     age = torch.arange(STEPS)[:, None] + 1 - torch.arange(STEPS)  # of step s, for the step t + 1 that is predicted
     seen = {bars * 4 - step for bars in (1, 2, 4) for step in range(4)}
-    assert torch.equal(found, torch.isin(age, torch.tensor(sorted(seen | {1}))))
+    assert torch.equal(has_gradient, torch.isin(age, torch.tensor(sorted(seen | {1}))))
 
 
 def test_the_bar_attention_reaches_the_same_step_of_earlier_bars():
-    found = reach(make(**ALONE, attention_bars=4, parts=replace(NOTHING, bar_attention=True)), 0)[0]
+    has_gradient = reach(make(**ALONE, attention_bars=4, parts=replace(NOTHING, bar_attention=True)), 0)[0]
     age = torch.arange(STEPS)[:, None] + 1 - torch.arange(STEPS)  # of step s, for the step t + 1 that is predicted
     played = (age > 0) & (age % 4 == 0) & (age <= 16)
     before_it = (age > 1) & (age % 4 == 1) & (age <= 17)  # the state before a step has seen the step before
-    assert torch.equal(found, (age == 1) | played | before_it)
+    assert torch.equal(has_gradient, (age == 1) | played | before_it)
 
 
 @pytest.mark.parametrize(("part", "size"), [("bar_level", 4), ("phrase_level", 8)])
@@ -218,9 +224,9 @@ def test_the_levels_above_reach_the_last_chunk_that_has_ended(part, size):
     model = make(**ALONE, parts=replace(NOTHING, **{part: True}))
     now, then = torch.arange(STEPS)[:, None], torch.arange(STEPS)
     chunk = (now + 1) // size - 1
-    own = now == then
-    # Summed states and patterns, both of steps. Of a phrase's bars only the whole are heard.
-    assert torch.equal(reach_of_steps_alone(model, 0), own | (then // size == chunk))
+    is_same_step = now == then
+    # Summed states and patterns, both of steps. Of a phrase's bars only whole ones count.
+    assert torch.equal(reach_of_steps_alone(model, 0), is_same_step | (then // size == chunk))
     level = 1 if size == 4 else 2
     assert torch.equal(reach(model, 0)[level], torch.arange(-(-STEPS // size)) == chunk)
 
@@ -237,7 +243,7 @@ def test_the_proof_finds_a_leak(part):
     model = make()
     rnn = getattr(model, part).rnn
     setattr(model, part, Backwards(rnn.input_size, rnn.hidden_size, 1))
-    assert any((found & ~allowed).any() for found, allowed in zip(reach(model, 0), ended(0)))
+    assert any((has_gradient & ~allowed).any() for has_gradient, allowed in zip(reach(model, 0), ended(0)))
     prefix = model.log_prob(hits(steps=20))
     assert not torch.allclose(prefix, model.log_prob(hits(steps=STEPS))[:, :20], atol=1e-5)
 
@@ -249,10 +255,10 @@ def assert_streams_as_forward(model, x):
     state, dist = model.init_state(len(x)), model(x).step_dist
     first = model.predict(state)
     torch.testing.assert_close(first.probs, dist[:, 0].probs, atol=1e-5, rtol=0)
-    for position, each in enumerate(x.unbind(1)):
-        after, state = model.step(each, state)
+    for position, step_hits in enumerate(x.unbind(1)):
+        after, state = model.step(step_hits, state)
         torch.testing.assert_close(after.probs, dist[:, position + 1].probs, atol=1e-5, rtol=0)
-        for played in (torch.zeros_like(each), torch.ones_like(each), each):
+        for played in (torch.zeros_like(step_hits), torch.ones_like(step_hits), step_hits):
             wanted = dist[:, position + 1].log_prob(played)
             torch.testing.assert_close(after.log_prob(played), wanted, atol=1e-5, rtol=1e-5)
     assert state.position.tolist() == [x.shape[1]] * len(x)
@@ -292,9 +298,9 @@ def test_rows_that_begin_again_in_a_batch_play_as_they_do_alone(model):
     x, begins = hits(3), [0, 5, 16]  # in the same bar as the others, in a bar, on a phrase
     wanted = [model(x[row : row + 1, begin:]).step_dist.probs[0] for row, begin in enumerate(begins)]
     state = model.init_state(3)
-    for position, each in enumerate(x.unbind(1)):
+    for position, step_hits in enumerate(x.unbind(1)):
         state = state.reset(torch.tensor([position > 0 and position == begin for begin in begins]))
-        dist, state = model.step(each, state)
+        dist, state = model.step(step_hits, state)
         for row, begin in enumerate(begins):
             if position >= begin:
                 torch.testing.assert_close(dist.probs[row], wanted[row][position - begin + 1], atol=1e-5, rtol=0)
@@ -304,28 +310,32 @@ def test_rows_that_begin_again_in_a_batch_play_as_they_do_alone(model):
 @torch.no_grad()
 @pytest.mark.parametrize("grid", [GRID, *METRES.values()], ids=["2/4", *METRES])
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_a_place_that_is_told_changes_nothing(encoder, grid):
+def test_a_place_that_is_given_changes_nothing(encoder, grid):
     model = make(grid=grid, **ENCODERS[encoder], **SHORT, labels={"style": ["rock"]})
     x = hits(steps=2 * grid.steps_per_phrase + 3)
     plan = Plan.free(2, 3)
     plan.labels[0, 1] = torch.tensor([0, 1, 0])
-    for asked in (None, plan):
-        told = untold = model.init_state(2, asked)
+    for bar_plan in (None, plan):
+        with_place = without_place = model.init_state(2, bar_plan)
         for place, step in enumerate(x.unbind(1)):
-            first, other = model.predict(told, place=place), model.predict(untold)
+            first, other = model.predict(with_place, place=place), model.predict(without_place)
             torch.testing.assert_close(first.log_prob(step), other.log_prob(step), atol=1e-5, rtol=0)
-            torch.testing.assert_close(model.features(told, place=place), model.features(untold), atol=1e-5, rtol=0)
-            dist, told = model.step(step, told, place=place)
-            other, untold = model.step(step, untold)
+            torch.testing.assert_close(
+                model.features(with_place, place=place), model.features(without_place), atol=1e-5, rtol=0
+            )
+            dist, with_place = model.step(step, with_place, place=place)
+            other, without_place = model.step(step, without_place)
             torch.testing.assert_close(dist.probs, other.probs, atol=1e-5, rtol=0)
-            assert_same_state(told, untold)
+            assert_same_state(with_place, without_place)
 
 
-def state_of(model, heard):
-    """Rows that have heard so many steps each, 0 for the beginning."""
-    state = model.init_state(len(heard))
-    for place, x in enumerate(hits(len(heard), max(heard) or 1).unbind(1)):
-        state = model.advance(x, state).reset(torch.tensor([place + 1 == max(heard) - own for own in heard]))
+def state_of(model, steps_played):
+    """Rows after so many steps each, 0 for the beginning."""
+    state = model.init_state(len(steps_played))
+    for place, x in enumerate(hits(len(steps_played), max(steps_played) or 1).unbind(1)):
+        state = model.advance(x, state).reset(
+            torch.tensor([place + 1 == max(steps_played) - number for number in steps_played])
+        )
     return state
 
 
@@ -346,8 +356,8 @@ def test_a_step_makes_no_choice_by_a_value(variant, without_shape_checks):
     graph = make_fx(traced, tracing_mode="symbolic", _allow_non_fake_inputs=True)(hits(7)[:, 0], *parts)
     x, others = hits(4)[:, 1], state_of(model, [3, 7, 8, 0])
     flat = tree_leaves(others.parts())
-    for found, wanted in zip(graph(x, *flat), traced(x, *flat), strict=True):
-        torch.testing.assert_close(found, wanted)
+    for actual, wanted in zip(graph(x, *flat), traced(x, *flat), strict=True):
+        torch.testing.assert_close(actual, wanted)
 
 
 # ---------------------------------------------------------------------- third proof: a prefix, and likelihoods
@@ -380,12 +390,12 @@ def test_probabilities_of_all_sequences_sum_to_one(output):
 
 
 @torch.no_grad()
-def test_log_prob_is_what_predict_says_before_each_step(model):
+def test_log_prob_is_that_of_predict_before_each_step(model):
     x = hits()
     state, log_probs = model.init_state(2), []
-    for each in x.unbind(1):
-        log_probs.append(model.predict(state).log_prob(each))
-        state = model.advance(each, state)
+    for step_hits in x.unbind(1):
+        log_probs.append(model.predict(state).log_prob(step_hits))
+        state = model.advance(step_hits, state)
     torch.testing.assert_close(torch.stack(log_probs, 1), model.log_prob(x), atol=1e-5, rtol=1e-5)
 
 
@@ -393,8 +403,8 @@ def test_log_prob_is_what_predict_says_before_each_step(model):
 
 
 def test_the_signature_is_the_contract():
-    found = inspect.signature(HierarchicalDrumModel).parameters
-    positional = {name: each.default for name, each in found.items() if each.kind is each.POSITIONAL_OR_KEYWORD}
+    parameters = inspect.signature(HierarchicalDrumModel).parameters
+    positional = {name: item.default for name, item in parameters.items() if item.kind is item.POSITIONAL_OR_KEYWORD}
     assert positional == {
         "num_drums": inspect.Parameter.empty,
         "step_hidden_dim": 128,
@@ -404,7 +414,7 @@ def test_the_signature_is_the_contract():
         "dropout": 0.1,
         "use_transformer": False,
     }
-    further = {name: each for name, each in found.items() if name not in positional}
+    further = {name: item for name, item in parameters.items() if name not in positional}
     assert further.pop("unknown").kind is inspect.Parameter.VAR_KEYWORD  # refused, with a hint
     assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in further.values()) and len(further) <= 10
     assert list(inspect.signature(HierarchicalDrumModel.forward).parameters)[1:] == [
@@ -419,7 +429,7 @@ def test_the_signature_is_the_contract():
 @pytest.mark.parametrize(("options", "kind"), [({}, RecurrentEncoder), ({"use_transformer": True}, TransformerEncoder)])
 def test_the_parts_have_their_names(options, kind):
     model = HierarchicalDrumModel(9, **options)
-    assert all(isinstance(each, kind) for each in (model.step_rnn, model.bar_rnn, model.phrase_rnn))
+    assert all(isinstance(encoder, kind) for encoder in (model.step_rnn, model.bar_rnn, model.phrase_rnn))
     for name in ("step_to_bar", "bar_to_phrase", "output_layer", "activation"):
         assert isinstance(getattr(model, name), torch.nn.Module)
     assert model.grid == Grid()
@@ -431,7 +441,7 @@ def test_forward_unpacks_into_probabilities_of_steps_bars_and_phrases(model):
     assert step_preds.shape == (2, STEPS, VOICES)
     assert bar_preds.shape == (2, 7, VOICES)
     assert phrase_preds.shape == (2, 4, VOICES)
-    assert all(((each > 0) & (each < 1)).all() for each in (step_preds, bar_preds, phrase_preds))
+    assert all(((probs > 0) & (probs < 1)).all() for probs in (step_preds, bar_preds, phrase_preds))
 
 
 def test_a_prediction_takes_what_a_tuple_takes():
@@ -463,23 +473,23 @@ def test_a_prediction_is_a_pytree_of_its_tensors(output):
 @pytest.mark.parametrize("output", ["mixture", "softmax"])
 def test_a_model_is_exported_by_torch_and_its_program_gives_a_prediction(output, without_shape_checks):
     model, x = make(**OUTPUTS[output]), hits()
-    found = torch.export.export(model, (x,)).module()(x)
-    assert isinstance(found, Prediction)
-    for part, expected in zip(found, model(x), strict=True):
+    prediction = torch.export.export(model, (x,)).module()(x)
+    assert isinstance(prediction, Prediction)
+    for part, expected in zip(prediction, model(x), strict=True):
         torch.testing.assert_close(part, expected)
     following = hits(steps=STEPS + 1)
-    torch.testing.assert_close(found.step_dist.log_prob(following), model(x).step_dist.log_prob(following))
+    torch.testing.assert_close(prediction.step_dist.log_prob(following), model(x).step_dist.log_prob(following))
 
 
 def test_predictions_of_several_devices_are_gathered_as_probabilities_by_name(monkeypatch):
     model, x = make(), hits(4)
     concatenate = SimpleNamespace(apply=lambda device, axis, *parts: torch.cat(parts, axis))
     monkeypatch.setattr(scatter_gather, "Gather", concatenate)  # torch's own takes no tensors on the CPU
-    found = scatter_gather.gather([model(part) for part in x.split(2)], "cpu")
-    assert type(found) is Probabilities and found.bar_preds is found[1]
-    for part, expected in zip(found, model(x), strict=True):
+    gathered = scatter_gather.gather([model(part) for part in x.split(2)], "cpu")
+    assert type(gathered) is Probabilities and gathered.bar_preds is gathered[1]
+    for part, expected in zip(gathered, model(x), strict=True):
         torch.testing.assert_close(part, expected)
-    assert compute_loss(found, tuple(inputs_of(x)), grid=GRID).isfinite()
+    assert compute_loss(gathered, tuple(inputs_of(x)), grid=GRID).isfinite()
 
 
 def test_step_preds_at_t_are_the_marginals_of_the_next_step(model):
@@ -502,7 +512,7 @@ def test_hits_of_any_number_type_give_the_same():
     with torch.no_grad():
         for kind in (torch.float64, torch.float16):
             torch.testing.assert_close(model.log_prob(x.to(kind)), model.log_prob(x))
-            given = [each.to(kind) for each in inputs_of(x)]
+            given = [inputs.to(kind) for inputs in inputs_of(x)]
             torch.testing.assert_close(model(*given).step_preds, model(x).step_preds, atol=1e-3, rtol=0)
 
 
@@ -522,7 +532,7 @@ def test_compute_loss_is_on_the_grid_of_the_model():
 def test_every_parameter_learns(model):
     x = hits()
     model.compute_loss(model(x), tuple(inputs_of(x))).backward()
-    still = {name for name, each in model.named_parameters() if each.grad is None or not each.grad.any()}
+    still = {name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()}
     assert still == set()
 
 
@@ -558,14 +568,14 @@ def test_dropout_acts_in_training_only(encoder):
         ([torch.zeros(2, 9, 3), None, torch.zeros(2, 3, 3)], r"phrase_seq of shape (2, 3, 3), expected ("),
     ],
 )
-def test_a_shape_that_does_not_fit_is_said_in_one_line(given, words, without_shape_checks):
+def test_a_shape_that_does_not_fit_is_refused_in_one_line(given, words, without_shape_checks):
     with pytest.raises(HypermeterError) as raised:
         make()(*given)
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_a_step_that_does_not_fit_the_state_is_said_in_one_line():
+def test_a_step_that_does_not_fit_the_state_is_refused_in_one_line():
     model = make()
     for x in (torch.zeros(3, VOICES), torch.zeros(2, VOICES + 1)):
         with pytest.raises(HypermeterError, match=r"step: x of shape \(.*\), expected \(2, 3\)"):
@@ -588,7 +598,7 @@ def test_sections_are_refused_as_there_are_none(without_shape_checks):
         ({"kit": load_kit("gm10")}, "3 drums, kit gm10 has 10"),
     ],
 )
-def test_options_that_do_not_fit_are_said_in_one_line(options, words):
+def test_options_that_do_not_fit_are_refused_in_one_line(options, words):
     with pytest.raises(HypermeterError, match=words):
         HierarchicalDrumModel(**{"num_drums": VOICES} | options)
 
@@ -628,9 +638,9 @@ def test_a_plan_of_arrays_conditions_a_model_as_one_of_tensors():
 def test_a_step_leaves_the_old_state_as_it_was(encoder):
     model, x = make(**ENCODERS[encoder], **SHORT), hits()
     state = model.init_state(2)
-    for each in x.unbind(1):  # over ends of bars and phrases
+    for step_hits in x.unbind(1):  # over ends of bars and phrases
         before = [tensor.clone() for tensor in tensors(state)]
-        _, after = model.step(each, state)
+        _, after = model.step(step_hits, state)
         assert all(torch.equal(*pair) for pair in zip(before, tensors(state), strict=True))
         state = after
 
@@ -641,10 +651,10 @@ def test_a_state_can_be_forked(encoder):
     model, x = make(**ENCODERS[encoder]), hits(3)
     state = consume(model, x[:, :11])
     first, second = (hits(3, 12, seed=seed) for seed in (2, 3))
-    ends = [consume(model, each, state) for each in (first, second, first)]
+    ends = [consume(model, continuation, state) for continuation in (first, second, first)]
     assert_same_state(ends[0], ends[2])
-    for end, each in zip(ends, (first, second)):
-        wanted = model(torch.cat([x[:, :11], each], 1)).step_preds[:, -1]
+    for end, continuation in zip(ends, (first, second)):
+        wanted = model(torch.cat([x[:, :11], continuation], 1)).step_preds[:, -1]
         torch.testing.assert_close(model.predict(end).probs, wanted, atol=1e-5, rtol=0)
 
 
@@ -680,7 +690,8 @@ def test_reset_takes_the_given_rows_to_the_beginning_and_no_others(encoder):
 def test_a_state_does_not_grow(encoder):
     model = make(**ENCODERS[encoder], **SHORT)
     sizes = [
-        [each.shape for each in tensors(state)] for state in (model.init_state(2), consume(model, hits(2, 4 * STEPS)))
+        [tensor.shape for tensor in tensors(state)]
+        for state in (model.init_state(2), consume(model, hits(2, 4 * STEPS)))
     ]
     assert sizes[0] == sizes[1]
 
@@ -689,14 +700,14 @@ def test_a_detached_state_has_no_gradient():
     model = make()
     _, state = model.step(hits()[:, 0], model.init_state(2))
     assert state.hidden.requires_grad
-    assert not any(each.requires_grad for each in tensors(state.detach()))
+    assert not any(tensor.requires_grad for tensor in tensors(state.detach()))
     assert_same_state(state.detach(), state)
 
 
 @torch.no_grad()
-def test_an_encoder_of_ones_own_takes_a_place_at_any_level():
+def test_a_custom_encoder_takes_a_place_at_any_level():
     class Latest(torch.nn.Module):
-        """Says what it heard last."""
+        """Returns its last input."""
 
         def __init__(self, input_dim, hidden_dim):
             super().__init__()
@@ -731,8 +742,8 @@ FILED = {
 @torch.no_grad()
 @pytest.mark.parametrize("options", FILED.values(), ids=FILED)
 def test_a_saved_model_is_loaded_as_it_was(options, tmp_path):
-    known = {"known": [[0] * 10, [1] + [0] * 9]} if options.get("output") == "softmax" else {}
-    model = make(10, Grid(2, 6, 2, 8), kit=load_kit("gm10"), **options, **known)
+    combinations = {"known": [[0] * 10, [1] + [0] * 9]} if options.get("output") == "softmax" else {}
+    model = make(10, Grid(2, 6, 2, 8), kit=load_kit("gm10"), **options, **combinations)
     model.train().save(tmp_path / "a.safetensors")
     loaded = load(tmp_path / "a.safetensors")
     assert not loaded.training
@@ -791,7 +802,7 @@ class LeakyEncoder(torch.nn.Module):
 
 
 @torch.no_grad()
-def test_a_model_with_an_encoder_of_ones_own_is_loaded_with_it(tmp_path):
+def test_a_model_with_a_custom_encoder_is_loaded_with_it(tmp_path):
     model, path, x = make(), tmp_path / "a.safetensors", hits()
     model.bar_rnn = LeakyEncoder(8, 8)
     assert_streams_as_forward(model, x)
@@ -803,7 +814,7 @@ def test_a_model_with_an_encoder_of_ones_own_is_loaded_with_it(tmp_path):
         model = loaded
 
 
-def test_an_encoder_of_ones_own_that_is_not_given_is_named(tmp_path):
+def test_a_custom_encoder_that_is_not_given_is_named(tmp_path):
     model, path = make(), tmp_path / "a.safetensors"
     model.save(path)
     with pytest.raises(HypermeterError, match=r"encoders given for bar_rnn, where .* leave them out"):
@@ -888,7 +899,7 @@ def damaged(path, damage):
         "a weight short",
     ],
 )
-def test_a_damaged_file_is_said_in_one_line(damage, tmp_path):
+def test_a_damaged_file_is_refused_in_one_line(damage, tmp_path):
     path = tmp_path / "a.safetensors"
     make().save(path)
     load(path)
@@ -899,7 +910,7 @@ def test_a_damaged_file_is_said_in_one_line(damage, tmp_path):
     assert "\n" not in str(raised.value)
 
 
-def test_a_name_that_is_not_there_is_said_with_those_that_are(tmp_path):
+def test_an_unknown_name_is_refused_with_those_that_exist(tmp_path):
     with pytest.raises(HypermeterError, match=r"polka: no such checkpoint; give a .safetensors file, a run, or \["):
         load("polka")
     with pytest.raises(HypermeterError, match="no checkpoint there"):

@@ -67,8 +67,8 @@ def test_swing_ratio_is_the_median_of_the_ratios_of_amads():
         line, offset = np.zeros(64, dtype=int), np.zeros(64)
         for time in (*beats, *upbeats):
             line[round(time)], offset[round(time)] = 1, time - round(time)
-        found = measured("swing_ratio", line, offset=torch.from_numpy(offset)[:, None])
-        assert found == pytest.approx(np.median(amads.beat_upbeat_ratio(beats, upbeats)), rel=1e-5)
+        actual = measured("swing_ratio", line, offset=torch.from_numpy(offset)[:, None])
+        assert actual == pytest.approx(np.median(amads.beat_upbeat_ratio(beats, upbeats)), rel=1e-5)
 
 
 @pytest.mark.parametrize("walk", [False, True])

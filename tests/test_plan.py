@@ -77,7 +77,7 @@ def number(plan, name):
     return plan.numbers[0, :, NUMBERS.index(name)].tolist()
 
 
-def test_a_text_tells_labels_of_any_kind_and_their_bars():
+def test_a_text_gives_labels_of_any_kind_and_their_bars():
     plan = make_plan(NAMED, sections="verse:2 jazz+chorus:1, fill chorus:2")
     assert column(plan, "section") == [1, 1, 2, 2, 2, 2]
     assert column(plan, "style") == [0, 0, 2, 0, 0, 0]
@@ -108,7 +108,7 @@ def test_a_number_is_of_all_bars_and_a_curve_is_spread_over_them():
     assert number(plan, "offbeat") == [0, 0.25, 0.5, 0.75, 1]
 
 
-def test_what_is_not_said_is_open():
+def test_conditions_that_are_not_set_are_open():
     plan = make_plan(LABELS, 3)
     assert not plan.labels.any() and plan.numbers.isnan().all()
 
@@ -134,7 +134,7 @@ def test_what_is_not_said_is_open():
         ({"tempo_bpm": 0.0}, "at least 1"),
     ],
 )
-def test_what_makes_no_plan_is_said_in_one_line(options, words):
+def test_what_makes_no_plan_is_refused_in_one_line(options, words):
     with pytest.raises(HypermeterError, match=words) as error:
         make_plan(NAMED, **options)
     assert "\n" not in str(error.value)
@@ -164,9 +164,11 @@ def test_density_and_offbeat_share_are_those_of_each_bar():
     played = hits(1, 24)
     plan = plan_of(played, GRID)
     for bar in range(6):
-        own = played[:, bar * 4 : bar * 4 + 4]
-        assert plan.numbers[0, bar, NUMBERS.index("density")] == pytest.approx(METRICS["density"](own, GRID).item())
-        off = METRICS["syncopation"](own, GRID, weak="offbeat").item()
+        bar_hits = played[:, bar * 4 : bar * 4 + 4]
+        assert plan.numbers[0, bar, NUMBERS.index("density")] == pytest.approx(
+            METRICS["density"](bar_hits, GRID).item()
+        )
+        off = METRICS["syncopation"](bar_hits, GRID, weak="offbeat").item()
         assert plan.numbers[0, bar, NUMBERS.index("offbeat")].item() == pytest.approx(off, nan_ok=True)
 
 
@@ -178,7 +180,7 @@ def test_a_bar_that_breaks_the_pattern_is_a_fill():
     assert plan_of(played, grid).labels[0, :, FILLS].tolist() == [1] * 7 + [2]
 
 
-def test_hiding_leaves_the_share_open_that_was_asked_for():
+def test_hiding_leaves_the_given_share_open():
     torch.manual_seed(0)
     plan = some_plan(4_000, 2)
     hidden = hide(plan, 0.3)
@@ -205,9 +207,11 @@ def reach_of_plan(model, level):
 
 @pytest.mark.parametrize(("level", "size"), [(0, 4), (1, 1), (2, 0.5)], ids=["step", "bar", "phrase"])
 def test_outputs_have_a_gradient_to_the_plan_of_the_bar_that_they_are_for_and_to_no_other(model, level, size):
-    found = reach_of_plan(model, level)
-    bar_of = ((torch.arange(len(found)) + 1) / size).long()  # of step t + 1, bar k + 1, the first of phrase k + 1
-    assert torch.equal(found, torch.arange(BARS + 2) == bar_of[:, None])
+    has_gradient = reach_of_plan(model, level)
+    bar_of = (
+        (torch.arange(len(has_gradient)) + 1) / size
+    ).long()  # of step t + 1, bar k + 1, the first of phrase k + 1
+    assert torch.equal(has_gradient, torch.arange(BARS + 2) == bar_of[:, None])
 
 
 def test_step_equals_forward_under_a_plan(model):
@@ -222,7 +226,7 @@ def test_step_equals_forward_under_a_plan(model):
 
 
 @pytest.mark.slow
-def test_a_plan_of_one_bar_is_heard_as_one_that_is_written_out(model):
+def test_a_plan_of_one_bar_acts_as_one_that_is_written_out(model):
     """How new a style is fades after the last bar that the plan tells, too."""
     played = hits(2, 40 * GRID.steps_per_bar)
     short = make_plan(LABELS, 1, sections="A:1", style="rock")
@@ -238,7 +242,7 @@ def test_a_plan_of_one_bar_is_heard_as_one_that_is_written_out(model):
         state = model.advance(x, state)
 
 
-def test_log_prob_of_a_prefix_is_the_prefix_of_log_prob_whatever_is_asked_later(model):
+def test_log_prob_of_a_prefix_is_the_prefix_of_log_prob_whatever_is_planned_later(model):
     played, plan = hits(), some_plan()
     whole = model.log_prob(played, plan=plan)
     for steps in (1, 4, 5, 8, 14, STEPS):
@@ -247,7 +251,7 @@ def test_log_prob_of_a_prefix_is_the_prefix_of_log_prob_whatever_is_asked_later(
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
-def test_each_kind_of_label_is_heard(kind):
+def test_each_kind_of_label_has_an_effect(kind):
     model, plan = make(), some_plan()
     other = Plan(plan.labels.clone(), plan.numbers)
     other.labels[..., kind] = (other.labels[..., kind] + 1) % 3
@@ -255,14 +259,14 @@ def test_each_kind_of_label_is_heard(kind):
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_each_number_is_heard_and_open_is_not_zero(name):
+def test_each_number_has_an_effect_and_open_is_not_zero(name):
     model, plan = make(), some_plan()
     values = []
     for value in (math.nan, 0.0 if name != "tempo_bpm" else 120.0, 0.5 if name != "tempo_bpm" else 90.0):
         numbers = plan.numbers.clone()
         numbers[..., NUMBERS.index(name)] = value
         values.append(model.log_prob(hits(), plan=Plan(plan.labels, numbers)))
-    assert all(each.isfinite().all() for each in values)
+    assert all(amount.isfinite().all() for amount in values)
     assert not any(torch.allclose(values[one], values[other]) for one, other in ((0, 1), (1, 2), (0, 2)))
 
 
@@ -278,16 +282,16 @@ def test_no_plan_is_one_that_leaves_all_open_and_one_row_is_for_all():
     assert torch.equal(model.log_prob(hits()), model.log_prob(hits(), plan=Plan.free(1, 3)))
 
 
-def test_a_model_that_is_asked_nothing_plays_as_it_would_without_labels():
+def test_a_model_without_a_plan_plays_as_it_would_without_labels():
     with_labels, without = make(), HierarchicalDrumModel(VOICES, 16, 8, 8, grid=GRID).eval()
     without.load_state_dict({name: with_labels.state_dict()[name] for name in without.state_dict()})
     for one, other in zip(with_labels(hits()), without(hits()), strict=True):
         assert torch.equal(one, other)
     half = some_plan()
     half.labels[:, 3:], half.numbers[:, 3:] = 0, math.nan
-    found = with_labels.log_prob(hits(), plan=half)
-    assert torch.equal(found[:, 12:], without.log_prob(hits())[:, 12:])
-    assert not torch.allclose(found[:, :12], without.log_prob(hits())[:, :12])
+    actual = with_labels.log_prob(hits(), plan=half)
+    assert torch.equal(actual[:, 12:], without.log_prob(hits())[:, 12:])
+    assert not torch.allclose(actual[:, :12], without.log_prob(hits())[:, :12])
 
 
 def test_rows_that_are_selected_and_reset_keep_their_own_plan():
@@ -297,13 +301,13 @@ def test_rows_that_are_selected_and_reset_keep_their_own_plan():
         state = model.advance(x, state)
     state = state.select(torch.tensor([1, 0])).reset(torch.tensor([True, False]))
     expected = model(played, plan=plan).step_dist
-    found = model.predict(state)
-    torch.testing.assert_close(found.probs[0], expected[1, 0].probs, atol=1e-5, rtol=0)
-    torch.testing.assert_close(found.probs[1], expected[0, 6].probs, atol=1e-5, rtol=0)
+    dist = model.predict(state)
+    torch.testing.assert_close(dist.probs[0], expected[1, 0].probs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(dist.probs[1], expected[0, 6].probs, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("conditions", "words"),
     [
         ({"plan": some_plan(3)}, "3 rows"),
         ({"plan": Plan.free(2, 0)}, "0 bars"),
@@ -311,16 +315,16 @@ def test_rows_that_are_selected_and_reset_keep_their_own_plan():
         ({"plan": some_plan(), "sections": torch.zeros(2, 7, dtype=torch.long)}, "expected one"),
     ],
 )
-def test_a_plan_that_does_not_fit_is_said_in_one_line(asked, words, without_shape_checks):
+def test_a_plan_that_does_not_fit_is_refused_in_one_line(conditions, words, without_shape_checks):
     with pytest.raises(HypermeterError, match=words):
-        make().log_prob(hits(), **asked)
+        make().log_prob(hits(), **conditions)
 
 
 def test_a_model_without_labels_takes_no_plan():
     model = HierarchicalDrumModel(VOICES, 16, 8, 8, grid=GRID)
-    for asked in ({"plan": some_plan()}, {"sections": torch.zeros(2, 7, dtype=torch.long)}):
+    for conditions in ({"plan": some_plan()}, {"sections": torch.zeros(2, 7, dtype=torch.long)}):
         with pytest.raises(HypermeterError, match="made without labels"):
-            model(hits(), **asked)
+            model(hits(), **conditions)
 
 
 def test_a_saved_model_knows_its_labels(tmp_path):
@@ -334,7 +338,7 @@ def test_a_saved_model_knows_its_labels(tmp_path):
 def test_every_part_of_the_embedding_learns():
     embedding = PlanEmbedding(LABELS, VOICES)
     embedding(some_plan(8)).square().sum().backward()
-    assert all(each.grad is not None and each.grad.any() for each in embedding.parameters())
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in embedding.parameters())
 
 
 def test_bars_since_a_change_begin_anew_where_section_or_style_do():

@@ -43,25 +43,27 @@ def all_steps(dist):
 
 def table(dist):
     """(B, all steps), probabilities by the definition."""
-    found = []
+    columns = []
     for x in all_steps(dist):
         if isinstance(dist, Categorical):
             escape = np.prod(np.where(x > 0, 1 / (1 + np.exp(-dist.logits)), 1 / (1 + np.exp(dist.logits))), -1)
             weights = np.exp(dist.log_probs_known)
-            found.append(weights[:, :-1] @ (dist.known == x).all(-1) + weights[:, -1] * escape)
+            columns.append(weights[:, :-1] @ (dist.known == x).all(-1) + weights[:, -1] * escape)
             continue
         voices = dist.logits[..., : dist.num_voices]
-        own = np.prod(np.where(x[: dist.num_voices] > 0, 1 / (1 + np.exp(-voices)), 1 / (1 + np.exp(voices))), -1)
+        of_component = np.prod(
+            np.where(x[: dist.num_voices] > 0, 1 / (1 + np.exp(-voices)), 1 / (1 + np.exp(voices))), -1
+        )
         for start, stop in dist.groups:
             odds = np.exp(dist.logits[..., start:stop])
-            own = (
-                own
-                * (x[start:stop] @ np.moveaxis(odds, -1, 0).reshape(stop - start, -1)).reshape(own.shape)
+            of_component = (
+                of_component
+                * (x[start:stop] @ np.moveaxis(odds, -1, 0).reshape(stop - start, -1)).reshape(of_component.shape)
                 ** x[start:stop].any()
                 / (1 + odds.sum(-1))
             )
-        found.append((np.exp(dist.log_weights) * own).sum(-1))
-    return np.stack(found, -1)
+        columns.append((np.exp(dist.log_weights) * of_component).sum(-1))
+    return np.stack(columns, -1)
 
 
 def in_heads(dist):
@@ -79,11 +81,11 @@ def some_lock(dist, seed=4):
     return random.random((len(dist), dist.width)) < 0.4, every[random.integers(0, len(every), len(dist))]
 
 
-def assert_drawn_as(found, every, wanted, errors=5.0):
+def assert_drawn_as(draws, every, wanted, errors=5.0):
     """Frequencies of draws (draws, W) lie within so many standard errors of probabilities (all steps,)."""
-    counts = (found[:, None] == every).all(-1).mean(0)
+    counts = (draws[:, None] == every).all(-1).mean(0)
     assert counts.sum() == pytest.approx(1)
-    assert (np.abs(counts - wanted) <= errors * np.sqrt(wanted * (1 - wanted) / len(found)) + 1e-9).all()
+    assert (np.abs(counts - wanted) <= errors * np.sqrt(wanted * (1 - wanted) / len(draws)) + 1e-9).all()
 
 
 def uniforms_for(dist, draws=DRAWS):
@@ -99,8 +101,8 @@ def repeated(dist, row=0, draws=DRAWS):
 
 def test_probabilities_of_all_steps_are_those_of_the_definition_and_sum_to_one(dist):
     every, wanted = all_steps(dist), table(dist)
-    found = np.stack([dist.log_prob(np.broadcast_to(x, (ROWS, dist.width))) for x in every], -1)
-    np.testing.assert_allclose(np.exp(found), wanted, atol=1e-12)
+    log_probs = np.stack([dist.log_prob(np.broadcast_to(x, (ROWS, dist.width))) for x in every], -1)
+    np.testing.assert_allclose(np.exp(log_probs), wanted, atol=1e-12)
     np.testing.assert_allclose(wanted.sum(-1), 1)
 
 
@@ -109,18 +111,18 @@ def test_probs_are_the_marginals(dist):
 
 
 def test_some_cells_have_the_probability_of_all_steps_that_have_them(dist):
-    known, values = some_lock(dist)
-    agrees = ((all_steps(dist) == values[:, None]) | ~known[:, None]).all(-1)
-    np.testing.assert_allclose(np.exp(dist.log_prob_of(known, values)), (table(dist) * agrees).sum(-1), atol=1e-12)
+    is_known, values = some_lock(dist)
+    agrees = ((all_steps(dist) == values[:, None]) | ~is_known[:, None]).all(-1)
+    np.testing.assert_allclose(np.exp(dist.log_prob_of(is_known, values)), (table(dist) * agrees).sum(-1), atol=1e-12)
 
 
 def test_a_condition_is_the_share_of_the_steps_that_agree(dist):
-    known, values = some_lock(dist)
-    agrees = ((all_steps(dist) == values[:, None]) | ~known[:, None]).all(-1)
+    is_known, values = some_lock(dist)
+    agrees = ((all_steps(dist) == values[:, None]) | ~is_known[:, None]).all(-1)
     wanted = table(dist) * agrees
     for row in range(ROWS):
-        own = repeated(dist.condition(known, values), row)
-        assert_drawn_as(own.draw(uniforms_for(own)), all_steps(dist), wanted[row] / wanted[row].sum())
+        conditioned = repeated(dist.condition(is_known, values), row)
+        assert_drawn_as(conditioned.draw(uniforms_for(conditioned)), all_steps(dist), wanted[row] / wanted[row].sum())
 
 
 def test_a_tilt_is_the_renormalised_product(dist):
@@ -131,8 +133,8 @@ def test_a_tilt_is_the_renormalised_product(dist):
 
 def test_draws_come_as_often_as_they_are_probable(dist):
     for row in range(ROWS):
-        own = repeated(dist, row)
-        assert_drawn_as(own.draw(uniforms_for(own)), all_steps(dist), table(dist)[row])
+        copies = repeated(dist, row)
+        assert_drawn_as(copies.draw(uniforms_for(copies)), all_steps(dist), table(dist)[row])
 
 
 def test_voices_alone_have_the_tracks_summed_out():
@@ -152,15 +154,15 @@ def test_listed_combinations_have_their_probabilities(kind):
     np.testing.assert_allclose(np.exp(log_probs)[:, places], table(dist), atol=1e-12)
 
 
-def test_a_softmax_lists_what_it_knows_and_after_an_impossible_lock_what_the_escape_finds_likeliest():
+def test_a_softmax_lists_its_combinations_and_after_an_impossible_lock_what_the_escape_finds_likeliest():
     dist = make("softmax")
     combos, log_probs = dist.candidates()
     assert np.array_equal(combos, KNOWN)
     weights = np.exp(dist.log_probs_known[:, :-1])
     np.testing.assert_allclose(np.exp(log_probs), weights / weights.sum(-1, keepdims=True), atol=1e-12)
-    known = np.array([[False, False, True, True]] * ROWS)  # no combination has both
-    combos, log_probs = dist.condition(known, np.ones((ROWS, 4))).candidates()
-    likeliest = np.where(known, 1, dist.logits > 0)
+    is_known = np.array([[False, False, True, True]] * ROWS)  # no combination has both
+    combos, log_probs = dist.condition(is_known, np.ones((ROWS, 4))).candidates()
+    likeliest = np.where(is_known, 1, dist.logits > 0)
     assert np.array_equal(combos[np.arange(ROWS), log_probs.argmax(-1)], likeliest)
 
 
@@ -175,9 +177,9 @@ def test_of_many_voices_distinct_combinations_are_drawn_with_their_probabilities
     for row in range(2):
         counts = np.unique(combos[row][np.isfinite(log_probs[row])], axis=0)
         assert len(counts) == np.isfinite(log_probs[row]).sum() == len(np.unique(combos[row], axis=0))
-        own = dist.select(np.full(CANDIDATES, row)).log_prob(combos[row])
+        row_log_probs = dist.select(np.full(CANDIDATES, row)).log_prob(combos[row])
         is_first = np.isfinite(log_probs[row])
-        np.testing.assert_allclose(log_probs[row][is_first], own[is_first])
+        np.testing.assert_allclose(log_probs[row][is_first], row_log_probs[is_first])
     alone = dist.select(np.array([0])).candidates(np.random.default_rng(1))[0]
     assert np.array_equal(alone[0], combos[0])  # whatever is beside it
 
@@ -186,10 +188,10 @@ def test_of_many_voices_distinct_combinations_are_drawn_with_their_probabilities
 
 
 def test_distributions_are_those_of_the_heads(dist):
-    own, (_, values) = in_heads(dist), some_lock(dist)
-    np.testing.assert_allclose(dist.log_prob(values), own.log_prob(torch.from_numpy(values).double()), atol=1e-12)
-    np.testing.assert_allclose(dist.probs, own.probs, atol=1e-12)
-    np.testing.assert_allclose(table(distribution_of(own)), table(dist), atol=1e-12)
+    in_torch, (_, values) = in_heads(dist), some_lock(dist)
+    np.testing.assert_allclose(dist.log_prob(values), in_torch.log_prob(torch.from_numpy(values).double()), atol=1e-12)
+    np.testing.assert_allclose(dist.probs, in_torch.probs, atol=1e-12)
+    np.testing.assert_allclose(table(distribution_of(in_torch)), table(dist), atol=1e-12)
 
 
 # ---------------------------------------------------------------------- extremes
@@ -200,17 +202,17 @@ def test_what_is_certain_or_impossible_gives_no_invalid_value():
     logits = np.array([[[-1000.0, 1000.0, 0.0]]])
     for groups in ((), ((1, 3),)):
         dist = Mixture(np.zeros((1, 1)), logits, groups)
-        known, values = np.array([[True, False, False]]), np.array([[1, 0, 0]])
-        given = dist.condition(known, values)
-        assert given.draw(np.full((1, given.num_uniforms), 0.999))[0].tolist()[:2] == [1, 1]
-        assert np.isfinite(dist.log_prob_of(known, values)).all() and np.isfinite(dist.probs).all()
+        is_known, values = np.array([[True, False, False]]), np.array([[1, 0, 0]])
+        conditioned = dist.condition(is_known, values)
+        assert conditioned.draw(np.full((1, conditioned.num_uniforms), 0.999))[0].tolist()[:2] == [1, 1]
+        assert np.isfinite(dist.log_prob_of(is_known, values)).all() and np.isfinite(dist.probs).all()
         assert np.isfinite(dist.tilt(np.array([100.0, -100.0, 0.0])).probs).all()
 
 
 def test_a_voice_that_is_impossible_is_silent_where_the_number_is_zero(dist):
-    known, values = np.ones((ROWS, dist.width), bool), np.zeros((ROWS, dist.width))
-    given = dist.condition(known, values)
-    assert not given.draw(np.zeros((ROWS, given.num_uniforms))).any()
+    is_known, values = np.ones((ROWS, dist.width), bool), np.zeros((ROWS, dist.width))
+    conditioned = dist.condition(is_known, values)
+    assert not conditioned.draw(np.zeros((ROWS, conditioned.num_uniforms))).any()
 
 
 def test_the_first_whose_sum_is_above_is_taken():

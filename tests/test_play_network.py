@@ -31,10 +31,10 @@ def in_torch(plan):
 
 def states(made: Player, hits, plan=None):
     """The states before each step and after the last."""
-    found = [made.start(len(hits), plan)]
+    reached = [made.start(len(hits), plan)]
     for x in hits.swapaxes(0, 1):
-        found.append(made.advance(x, found[-1]))
-    return found
+        reached.append(made.advance(x, reached[-1]))
+    return reached
 
 
 def same(one, other):
@@ -52,9 +52,9 @@ def test_features_and_distributions_are_those_of_the_model(name):
     hits = music(name, 20 if "triplets" not in name else 45)
     with torch.no_grad():
         wanted = model(name)(torch.from_numpy(hits).float())
-    found = states(player(name), hits)
-    np.testing.assert_allclose(np.stack([state.features for state in found], 1), wanted.features.numpy(), **NEAR)
-    probs = np.stack([state.dist.probs for state in found], 1)
+    reached = states(player(name), hits)
+    np.testing.assert_allclose(np.stack([state.features for state in reached], 1), wanted.features.numpy(), **NEAR)
+    probs = np.stack([state.dist.probs for state in reached], 1)
     np.testing.assert_allclose(probs, wanted.step_dist.probs.numpy(), **NEAR)
     np.testing.assert_allclose(
         player(name).log_prob(hits), model(name).log_prob(torch.from_numpy(hits).float()), atol=2e-5, rtol=1e-5
@@ -68,20 +68,20 @@ def test_under_a_plan_it_is_the_model_under_that_plan(name):
     with torch.no_grad():
         wanted = model(name)(torch.from_numpy(hits).float(), plan=in_torch(plans()))
         log_probs = model(name).log_prob(torch.from_numpy(hits).float(), plan=in_torch(plans()))
-    found = states(player(name), hits, plans())
+    reached = states(player(name), hits, plans())
     np.testing.assert_allclose(
-        np.stack([state.dist.probs for state in found], 1), wanted.step_dist.probs.numpy(), **NEAR
+        np.stack([state.dist.probs for state in reached], 1), wanted.step_dist.probs.numpy(), **NEAR
     )
     np.testing.assert_allclose(player(name).log_prob(hits, plans()), log_probs, atol=5e-5, rtol=1e-5)
     free = states(player(name), hits)
-    for asked, plain in zip(found, free, strict=True):  # no encoder hears the plan
-        assert np.array_equal(asked.features, plain.features) and np.array_equal(asked.free.probs, plain.dist.probs)
+    for planned, plain in zip(reached, free, strict=True):  # no encoder hears the plan
+        assert np.array_equal(planned.features, plain.features) and np.array_equal(planned.free.probs, plain.dist.probs)
     assert np.abs(player(name).log_prob(hits, plans()) - player(name).log_prob(hits)).max() > 0.05
 
 
 @pytest.mark.parametrize("name", EXPRESSIVE)
 def test_how_hits_are_played_is_distributed_as_in_the_model(name):
-    own, voices = model(name), model(name).num_drums
+    in_torch, voices = model(name), model(name).num_drums
     hits = music(name, 30)
     random = np.random.default_rng(0)
     onsets = hits[..., :voices].astype(np.float32)
@@ -91,14 +91,14 @@ def test_how_hits_are_played_is_distributed_as_in_the_model(name):
     velocity[0, 3] = offset[1, 5] = np.nan  # is heard as 0
     tempo = np.array([97.0, np.nan], np.float32)
     with torch.no_grad():
-        features = own(torch.from_numpy(hits).float()).features[:, :-1]
-        wanted = own.expression(features, *map(torch.from_numpy, (onsets, velocity, offset, tempo)))
+        features = in_torch(torch.from_numpy(hits).float()).features[:, :-1]
+        wanted = in_torch.expression(features, *map(torch.from_numpy, (onsets, velocity, offset, tempo)))
     expression, state = player(name).network.expression, player(name).network.expression.start(2)
     for step in range(hits.shape[1]):
         dist, state = expression.predict(features[:, step].numpy(), onsets[:, step], tempo, state, step)
         (mean, scale), (shift, spread) = dist.logistics
-        for found, tensor in zip((dist.log_weights, mean, scale, shift, spread), vars(wanted).values(), strict=True):
-            np.testing.assert_allclose(found, tensor[:, step].numpy(), atol=2e-5, rtol=1e-4)
+        for actual, tensor in zip((dist.log_weights, mean, scale, shift, spread), vars(wanted).values(), strict=True):
+            np.testing.assert_allclose(actual, tensor[:, step].numpy(), atol=2e-5, rtol=1e-4)
         of_one = dist.of(np.array([0, 2]))
         np.testing.assert_allclose(of_one[1][0], shift[[0, 1], [0, 2]], atol=1e-6)
         state = expression.advance(onsets[:, step], velocity[:, step], offset[:, step], state, step)
@@ -118,30 +118,30 @@ def test_a_model_that_is_played_by_its_own_steps_in_pytorch_is_the_same(name):
 
 
 def test_weights_are_read_as_they_are_now():
-    own = make(labels=LABELS)
-    before = player_of(own).log_prob(music("gru"))
+    changed = make(labels=LABELS)
+    before = player_of(changed).log_prob(music("gru"))
     with torch.no_grad():
-        own.step_rnn.rnn.weight_ih_l0.mul_(1.5)
-    after = player_of(own).log_prob(music("gru"))
+        changed.step_rnn.rnn.weight_ih_l0.mul_(1.5)
+    after = player_of(changed).log_prob(music("gru"))
     assert np.abs(after - before).max() > 1e-3
-    np.testing.assert_allclose(after, own.log_prob(torch.from_numpy(music("gru")).float()), atol=2e-5, rtol=1e-5)
+    np.testing.assert_allclose(after, changed.log_prob(torch.from_numpy(music("gru")).float()), atol=2e-5, rtol=1e-5)
 
 
-def test_an_encoder_of_ones_own_is_played_by_its_steps():
-    own = make()
-    own.step_rnn = type("Own", (type(own.step_rnn),), {})(own.step_rnn.rnn.input_size, 16, 2).eval()
-    made = own.player()
+def test_a_custom_encoder_is_played_by_its_steps():
+    custom = make()
+    custom.step_rnn = type("Own", (type(custom.step_rnn),), {})(custom.step_rnn.rnn.input_size, 16, 2).eval()
+    made = custom.player()
     assert isinstance(made.network, TorchNetwork) and isinstance(player("gru").network, type(make().player().network))
     hits = music("gru")
     with torch.no_grad():
-        np.testing.assert_allclose(made.log_prob(hits), own.log_prob(torch.from_numpy(hits).float()), atol=2e-5)
+        np.testing.assert_allclose(made.log_prob(hits), custom.log_prob(torch.from_numpy(hits).float()), atol=2e-5)
 
 
 # ---------------------------------------------------------------------- causality
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_no_step_hears_a_later_one(name):
+def test_no_step_depends_on_a_later_one(name):
     """A change at a step changes no log probability before it, and its own only by what was played there."""
     hits = music(name, 17, rows=1)
     before = player(name).log_prob(hits)[0]
@@ -185,7 +185,7 @@ def test_a_state_gives_the_same_after_it_was_played_on_from_twice(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_rows_are_chosen_in_any_order_and_do_not_hear_each_other(name):
+def test_rows_are_chosen_in_any_order_and_do_not_change_each_other(name):
     hits = music(name, 26, rows=3)
     plan = plans(1) if name in PLANNED else None
     whole, rows = player(name).consume(hits[:, :13], player(name).start(3, plan)), np.array([2, 0, 2, 1])
@@ -211,8 +211,8 @@ def test_two_threads_play_on_from_one_state():
     wanted = [made.consume(way, start).dist.probs for way in ways]
     with ThreadPoolExecutor(8) as threads:
         for _ in range(5):
-            found = list(threads.map(lambda way: made.consume(way, start).dist.probs, ways))
-            assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
+            actual = list(threads.map(lambda way: made.consume(way, start).dist.probs, ways))
+            assert all(np.array_equal(one, other) for one, other in zip(actual, wanted, strict=True))
 
 
 def test_tapes_that_grow_from_one_another_share_and_those_from_the_same_do_not():
@@ -245,7 +245,7 @@ def test_tapes_that_grow_from_one_another_share_and_those_from_the_same_do_not()
         (Plan(np.full((1, 2, 3), -1), np.zeros((1, 2, 3))), "a label outside the vocabulary"),
     ],
 )
-def test_a_plan_that_does_not_fit_is_said_in_one_line(plan, words):
+def test_a_plan_that_does_not_fit_is_refused_in_one_line(plan, words):
     with pytest.raises(HypermeterError, match=words):
         player("gru").start(2, plan)
 
@@ -256,7 +256,7 @@ def test_a_model_without_labels_takes_no_plan():
             made.start(1, Plan.free(2))
 
 
-def test_a_step_that_does_not_fit_is_said_in_one_line():
+def test_a_step_that_does_not_fit_is_refused_in_one_line():
     for made in (player("gru"), Player(TorchNetwork(model("gru")))):
         for x in (np.zeros((1, 3)), np.zeros((2, 4)), np.zeros(3)):
             with pytest.raises(HypermeterError, match=r"step of shape .*, expected \(2, 3\)"):

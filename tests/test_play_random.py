@@ -50,8 +50,8 @@ def reference(seed, purpose, row, step, index):
 
 @pytest.mark.parametrize(("key", "counter", "answer"), KNOWN)
 def test_known_answers_of_threefry(key, counter, answer):
-    found = threefry(key, *(np.array([word], np.uint32) for word in counter))
-    assert tuple(int(words[0]) for words in found) == answer
+    encrypted = threefry(key, *(np.array([word], np.uint32) for word in counter))
+    assert tuple(int(words[0]) for words in encrypted) == answer
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1, 2**32 + 7, MAX_SEED])
@@ -63,7 +63,7 @@ def test_numbers_are_those_of_the_counter_in_the_documents(seed, purpose):
         assert stream.at(step).tolist() == wanted
 
 
-def test_numbers_do_not_depend_on_what_else_is_asked_for():
+def test_numbers_do_not_depend_on_the_rows_and_numbers_beside_them():
     """On more rows or numbers, on the order of the steps, and on where blocks of them begin."""
     few, many = RandomStream(5, HITS, 2, 3), RandomStream(5, HITS, 700, 11)
     steps = [0, 1, BLOCK, BLOCK - 1, 3 * BLOCK + 1, 2, *range(BLOCK // 4 - 2, BLOCK // 4 + 2), 0]
@@ -98,12 +98,12 @@ def spread(**varied):
         rows = RandomStream(7, HITS, 12, 12)
         every = np.stack([rows.at(step) for step in range(length)])
         return every[:, list(values), 0].T if name == "row" else every[:, 0, list(values)].T
-    found = []
+    numbers = []
     for value in values:
-        own = fixed | {name: value}
-        stream = RandomStream(own["seed"], own["purpose"], 1, 1)
-        found.append([stream.at(own["step"] + step)[0, 0] for step in range(length)])
-    return np.array(found)
+        key = fixed | {name: value}
+        stream = RandomStream(key["seed"], key["purpose"], 1, 1)
+        numbers.append([stream.at(key["step"] + step)[0, 0] for step in range(length)])
+    return np.array(numbers)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def spread(**varied):
     ],
     ids=lambda varied: next(iter(varied)),
 )
-def test_streams_tell_nothing_of_each_other(varied):
+def test_streams_are_independent(varied):
     drawn = spread(**varied)
     count, length = drawn.shape
     correlations = np.corrcoef(drawn)[~np.eye(count, dtype=bool)]
@@ -128,7 +128,7 @@ def test_streams_tell_nothing_of_each_other(varied):
         assert abs(((counts - expected) ** 2 / expected).sum() - 63) < 5 * math.sqrt(2 * 63)
 
 
-def test_steps_after_one_another_tell_nothing_of_each_other():
+def test_successive_steps_are_independent():
     drawn = spread(row=range(12)).ravel()
     assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 5 / math.sqrt(len(drawn))
 
@@ -147,14 +147,14 @@ def test_a_seed_is_chosen_where_none_is_given():
 
 
 @pytest.mark.parametrize("seed", [-1, MAX_SEED + 1, 0.5, "1", True])
-def test_what_is_no_seed_is_said_in_one_line(seed):
+def test_what_is_no_seed_is_refused_in_one_line(seed):
     for call in (lambda: choose_seed(seed), lambda: RandomStream(seed, HITS, 1, 1)):
         with pytest.raises(HypermeterError, match="seed is "):
             call()
 
 
 @pytest.mark.parametrize(("rows", "numbers"), [(0, 1), (1, 0), (MAX_ROWS + 1, 1), (1, MAX_NUMBERS + 1)])
-def test_too_many_rows_or_numbers_are_said_in_one_line(rows, numbers):
+def test_too_many_rows_or_numbers_are_refused_in_one_line(rows, numbers):
     with pytest.raises(HypermeterError, match=f"{rows} rows of {numbers} numbers, expected 1 to {MAX_ROWS}"):
         RandomStream(1, HITS, rows, numbers)
 

@@ -26,33 +26,33 @@ def rules(temperature=1.0, top_p=1.0, guidance=0.0, bias=None, seed=3):
     return Rules(temperature, top_p, guidance, seed, bias)
 
 
-def stated(asked, free, own, lock=None):
+def stated(planned, free, sampling, lock=None):
     """(all steps,), the probabilities that the rules state, of one row's probabilities of all steps."""
     every = all_steps(make("mixture"))
-    scores = np.log(asked) + (0 if own.bias is None else every @ own.bias)
-    if own.guidance:
-        unplanned = np.log(free) + (0 if own.bias is None else every @ own.bias)
-        scores = (1 + own.guidance) * scores - own.guidance * unplanned
+    scores = np.log(planned) + (0 if sampling.bias is None else every @ sampling.bias)
+    if sampling.guidance:
+        unplanned = np.log(free) + (0 if sampling.bias is None else every @ sampling.bias)
+        scores = (1 + sampling.guidance) * scores - sampling.guidance * unplanned
     if lock is not None:
         agrees = ((every == lock[1]) | ~lock[0]).all(-1)
         scores = np.where(agrees, scores, -math.inf)
-    if own.temperature == 0:
+    if sampling.temperature == 0:
         return (np.arange(len(scores)) == scores.argmax()).astype(float)
-    scores = scores / own.temperature
+    scores = scores / sampling.temperature
     probs = np.exp(scores - scores.max())
     probs /= probs.sum()
     kept, total = np.zeros(len(probs), bool), 0.0
     for place in np.argsort(-probs, kind="stable"):
-        if total >= own.top_p:
+        if total >= sampling.top_p:
             break
         kept[place], total = True, total + probs[place]
     return probs * kept / (probs * kept).sum()
 
 
-def drawn(own, asked, free, lock=None, row=0, draws=DRAWS):
-    many = [repeated(dist, row, draws) for dist in (asked, free)]
+def drawn(sampling, planned, free, lock=None, row=0, draws=DRAWS):
+    many = [repeated(dist, row, draws) for dist in (planned, free)]
     locks = None if lock is None else tuple(np.broadcast_to(part, (draws, len(part))) for part in lock)
-    return own.draw(*many, own.stream(draws, asked.width).at(5), 5, locks)
+    return sampling.draw(*many, sampling.stream(draws, planned.width).at(5), 5, locks)
 
 
 @pytest.mark.parametrize("lock", [None, LOCK], ids=["open", "locked"])
@@ -60,56 +60,56 @@ def drawn(own, asked, free, lock=None, row=0, draws=DRAWS):
 @pytest.mark.parametrize("guidance", [0.0, 1.5])
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 1.0), (1.6, 0.8), (1.0, 0.5), (0.0, 1.0)])
 def test_steps_are_drawn_as_the_rules_state(temperature, top_p, guidance, bias, lock):
-    asked, free = make("mixture", seed=1), make("mixture", seed=2)
-    own = rules(temperature, top_p, guidance, bias)
-    wanted = stated(table(asked)[0], table(free)[0], own, lock)
-    assert_drawn_as(drawn(own, asked, free, lock), all_steps(asked), wanted)
+    planned, free = make("mixture", seed=1), make("mixture", seed=2)
+    sampling = rules(temperature, top_p, guidance, bias)
+    wanted = stated(table(planned)[0], table(free)[0], sampling, lock)
+    assert_drawn_as(drawn(sampling, planned, free, lock), all_steps(planned), wanted)
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(0.7, 1.0), (1.6, 0.8), (0.0, 1.0)])
-def test_a_softmax_is_tempered_over_what_it_knows(temperature, top_p):
-    dist, own = make("softmax", seed=1), rules(temperature, top_p)
+def test_a_softmax_is_tempered_over_its_combinations(temperature, top_p):
+    dist, sampling = make("softmax", seed=1), rules(temperature, top_p)
     weights = np.exp(dist.log_probs_known[0, :-1])
     every = all_steps(dist)
     places = [every.tolist().index(combo) for combo in KNOWN.tolist()]
-    known = np.full(len(every), 1e-300)
-    known[places] = weights / weights.sum()
-    assert_drawn_as(drawn(own, dist, dist), every, stated(known, known, own))
+    probs = np.full(len(every), 1e-300)
+    probs[places] = weights / weights.sum()
+    assert_drawn_as(drawn(sampling, dist, dist), every, stated(probs, probs, sampling))
 
 
 def test_a_softmax_draws_its_escape_at_temperature_one():
     dist = make("softmax", seed=1)
-    found = drawn(rules(), dist, dist)
-    assert_drawn_as(found, all_steps(dist), table(dist)[0])
-    assert not (found[:, None] == KNOWN).all(-1).any(-1).all()
+    draws = drawn(rules(), dist, dist)
+    assert_drawn_as(draws, all_steps(dist), table(dist)[0])
+    assert not (draws[:, None] == KNOWN).all(-1).any(-1).all()
 
 
-def test_a_row_whose_lock_nothing_known_has_takes_the_escape_and_the_others_keep_their_guidance():
-    known = np.array([[False, False, True, True], [True, False, False, False], [False] * 4])
+def test_a_row_whose_lock_no_listed_combination_has_takes_the_escape_and_the_others_keep_their_guidance():
+    is_locked = np.array([[False, False, True, True], [True, False, False, False], [False] * 4])
     values = np.array([[0, 0, 1, 1], [1, 0, 0, 0], [0] * 4], np.uint8)  # no combination has the first
-    asked, free = make("softmax", seed=1), make("softmax", seed=2)
-    own = rules(0.8, guidance=4.0)
-    uniforms = own.stream(3, 4).at(0)
-    together = own.draw(asked, free, uniforms, 0, (known, values))
+    planned, free = make("softmax", seed=1), make("softmax", seed=2)
+    sampling = rules(0.8, guidance=4.0)
+    uniforms = sampling.stream(3, 4).at(0)
+    together = sampling.draw(planned, free, uniforms, 0, (is_locked, values))
     for row in range(3):
-        one = [dist.select(np.array([row])) for dist in (asked, free)]
-        alone = own.draw(*one, uniforms[[row]], 0, (known[[row]], values[[row]]))
+        one = [dist.select(np.array([row])) for dist in (planned, free)]
+        alone = sampling.draw(*one, uniforms[[row]], 0, (is_locked[[row]], values[[row]]))
         assert np.array_equal(alone[0], together[row])
-    assert together[0].tolist() == [*(asked.logits[0, :2] > 0).astype(int), 1, 1]
+    assert together[0].tolist() == [*(planned.logits[0, :2] > 0).astype(int), 1, 1]
 
 
 def test_tracks_are_tempered_after_the_voices_one_after_another():
     """The oracle tempers the voices, then each track given all before it."""
-    dist, own = make("tracks", seed=1), rules(0.6, 0.9)
+    dist, sampling = make("tracks", seed=1), rules(0.6, 0.9)
     every, probs = all_steps(dist), table(dist)[0]
     wanted = np.zeros(len(every))
 
     def cut(shares):
-        shares = shares ** (1 / own.temperature)
+        shares = shares ** (1 / sampling.temperature)
         shares /= shares.sum()
         order = np.argsort(-shares, kind="stable")
         kept = np.zeros(len(shares), bool)
-        kept[order[: 1 + (shares[order].cumsum() < own.top_p).sum()]] = True
+        kept[order[: 1 + (shares[order].cumsum() < sampling.top_p).sum()]] = True
         return shares * kept / (shares * kept).sum()
 
     def marginal(prefix):
@@ -124,16 +124,18 @@ def test_tracks_are_tempered_after_the_voices_one_after_another():
             share *= shares[(ways == x[start:stop]).all(-1).argmax()]
         wanted[place] = share
     assert wanted.sum() == pytest.approx(1)
-    assert_drawn_as(drawn(own, dist, dist), every, wanted)
+    assert_drawn_as(drawn(sampling, dist, dist), every, wanted)
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.0}, {"temperature": 0.7, "top_p": 0.6}, {"guidance": 2.0}])
 def test_locked_voices_and_notes_come_out(options):
-    dist, own = make("tracks", seed=1), rules(**options)
-    known = np.array([True, False, False, False, False, True, False])
-    found = drawn(own, dist, make("tracks", seed=2), (known, np.array([1, 0, 0, 0, 0, 1, 0], np.uint8)), draws=20)
-    assert (found[:, 0] == 1).all() and (found[:, 4:] == [0, 1, 0]).all()
-    assert (found[:, 2:4].sum(-1) <= 1).all()
+    dist, sampling = make("tracks", seed=1), rules(**options)
+    is_locked = np.array([True, False, False, False, False, True, False])
+    draws = drawn(
+        sampling, dist, make("tracks", seed=2), (is_locked, np.array([1, 0, 0, 0, 0, 1, 0], np.uint8)), draws=20
+    )
+    assert (draws[:, 0] == 1).all() and (draws[:, 4:] == [0, 1, 0]).all()
+    assert (draws[:, 2:4].sum(-1) <= 1).all()
 
 
 # ---------------------------------------------------------------------- more voices than can be listed
@@ -146,8 +148,8 @@ def many_voices(seed=0):
 
 def test_of_many_voices_the_plain_draw_has_the_marginals():
     dist = many_voices()
-    found = drawn(rules(), dist, dist)
-    assert np.abs(found.mean(0) - dist.probs[0]).max() < 5 * 0.5 / math.sqrt(DRAWS)
+    draws = drawn(rules(), dist, dist)
+    assert np.abs(draws.mean(0) - dist.probs[0]).max() < 5 * 0.5 / math.sqrt(DRAWS)
 
 
 def test_of_many_voices_the_likeliest_that_was_drawn_is_taken_at_temperature_zero():
@@ -161,27 +163,31 @@ def test_of_many_voices_the_likeliest_that_was_drawn_is_taken_at_temperature_zer
 
 
 def test_of_many_voices_locks_bias_and_guidance_count_and_steps_differ():
-    asked, free = many_voices(0), many_voices(1)
-    known, values = np.zeros(14, bool), np.zeros(14, np.uint8)
-    known[[0, 13]], values[13] = True, 1
-    own = rules(0.9, guidance=1.0, bias=np.array([0.0] * 5 + [50.0] + [-50.0] + [0.0] * 7))
-    locks = (np.broadcast_to(known, (2, 14)), np.broadcast_to(values, (2, 14)))
-    found = [own.draw(asked, free, own.stream(2, 14).at(step), step, locks) for step in range(20)]
-    every = np.concatenate(found)
+    planned, free = many_voices(0), many_voices(1)
+    is_locked, values = np.zeros(14, bool), np.zeros(14, np.uint8)
+    is_locked[[0, 13]], values[13] = True, 1
+    sampling = rules(0.9, guidance=1.0, bias=np.array([0.0] * 5 + [50.0] + [-50.0] + [0.0] * 7))
+    locks = (np.broadcast_to(is_locked, (2, 14)), np.broadcast_to(values, (2, 14)))
+    draws = [sampling.draw(planned, free, sampling.stream(2, 14).at(step), step, locks) for step in range(20)]
+    every = np.concatenate(draws)
     assert (every[:, 0] == 0).all() and (every[:, 13] == 1).all()
     assert (every[:, 5] == 1).all() and (every[:, 6] == 0).all() and len(np.unique(every, axis=0)) > 10
-    again = own.draw(asked, free, own.stream(2, 14).at(3), 3, locks)
-    assert np.array_equal(again, found[3])
-    alone = own.draw(
-        asked.select(np.array([0])), free.select(np.array([0])), own.stream(1, 14).at(3), 3, tuple(p[:1] for p in locks)
+    again = sampling.draw(planned, free, sampling.stream(2, 14).at(3), 3, locks)
+    assert np.array_equal(again, draws[3])
+    alone = sampling.draw(
+        planned.select(np.array([0])),
+        free.select(np.array([0])),
+        sampling.stream(1, 14).at(3),
+        3,
+        tuple(p[:1] for p in locks),
     )
-    assert np.array_equal(alone[0], found[3][0])
+    assert np.array_equal(alone[0], draws[3][0])
 
 
 def test_guidance_is_a_power_of_each_probability():
-    asked, free = np.log([[0.5, 0.3, 0.2]]), np.log([[0.2, 0.3, 0.5]])
+    planned, free = np.log([[0.5, 0.3, 0.2]]), np.log([[0.2, 0.3, 0.5]])
     wanted = np.array([0.5**2.5 / 0.2**1.5, 0.3, 0.2**2.5 / 0.5**1.5])
-    np.testing.assert_allclose(np.exp(guided(asked, free, 1.5))[0], wanted)
+    np.testing.assert_allclose(np.exp(guided(planned, free, 1.5))[0], wanted)
     with np.errstate(all="raise"):
         lost = guided(np.array([[-math.inf, 0.0]]), np.array([[-math.inf, -math.inf]]), 2.0)
     assert lost[0, 0] == -math.inf and np.isfinite(lost[0, 1])
@@ -195,13 +201,13 @@ def test_a_temperature_near_zero_is_zero_and_the_first_of_equals_is_taken():
     assert np.flatnonzero(kept).tolist() == [0, 1, 2, 3]
 
 
-def test_weights_of_locks_are_told_with_bias_and_without_temperature_and_guidance():
+def test_weights_of_locks_have_bias_but_neither_temperature_nor_guidance():
     dist = make("mixture", seed=1)
     lock = tuple(np.repeat(part[None], 3, 0) for part in LOCK)
     tilted = table(dist.tilt(BIAS))
     agrees = ((all_steps(dist) == LOCK[1]) | ~LOCK[0]).all(-1)
-    own = rules(0.3, 0.4, 2.0, BIAS)
-    evidence, given = own.weigh(dist, lock)
+    sampling = rules(0.3, 0.4, 2.0, BIAS)
+    evidence, given = sampling.weigh(dist, lock)
     np.testing.assert_allclose(np.exp(evidence), tilted[:, agrees].sum(-1), atol=1e-12)
     uniforms = RandomStream(1, FOR_HITS, 3, 5).at(0)
     plain = rules(bias=BIAS)
@@ -246,7 +252,7 @@ def test_a_request_becomes_rules():
         (lambda: PlanOptions(tempo_bpm=0), "tempo_bpm is 0"),
     ],
 )
-def test_a_number_out_of_its_bounds_is_said_in_one_line(make_request, words):
+def test_a_number_out_of_its_bounds_is_refused_in_one_line(make_request, words):
     with pytest.raises(HypermeterError, match=words) as error:
         make_request()
     assert "\n" not in str(error.value)
@@ -280,8 +286,8 @@ def test_locks_combine():
 
 def test_locks_of_a_step_are_those_of_each_row_and_none_after_the_last():
     many = Locks(np.stack([HITS > 0, HITS == 0]), np.stack([HITS, HITS]))
-    known, values = many.at(4, 2)
-    assert np.array_equal(known[1], HITS[4] == 0) and not values[1][known[1]].any()
+    is_locked, values = many.at(4, 2)
+    assert np.array_equal(is_locked[1], HITS[4] == 0) and not values[1][is_locked[1]].any()
     assert many.at(10, 2) is None and lock_ending(4, HITS).at(3, 2) is None
     assert lock_voices(HITS, [0]).at(0, 5)[0].shape == (5, 3)
 
@@ -307,7 +313,7 @@ def test_locks_of_a_step_are_those_of_each_row_and_none_after_the_last():
         (lambda: lock_voices(np.stack([HITS] * 3), [0]).check(2, 3), "3 rows of 3 columns, expected 1 or 2 rows of 3"),
     ],
 )
-def test_locks_that_do_not_fit_are_said_in_one_line(call, words):
+def test_locks_that_do_not_fit_are_refused_in_one_line(call, words):
     with pytest.raises(HypermeterError, match=words) as error:
         call()
     assert "\n" not in str(error.value)
@@ -315,19 +321,19 @@ def test_locks_that_do_not_fit_are_said_in_one_line(call, words):
 
 def test_a_lock_on_what_a_categorical_never_has_keeps_its_probability_finite():
     dist = Categorical(np.log([[0.5, 0.49, 0.01]]), np.full((1, 2), -80.0), np.array([[0, 0], [1, 0]], np.uint8))
-    known, values = np.array([[True, True]]), np.array([[1, 1]], np.uint8)
-    assert np.isfinite(rules().weigh(dist, (known, values))[0]).all()
-    assert rules(0.5).draw(dist, dist, np.array([[0.3, 0.3, 0.3]]), 0, (known, values)).tolist() == [[1, 1]]
+    is_locked, values = np.array([[True, True]]), np.array([[1, 1]], np.uint8)
+    assert np.isfinite(rules().weigh(dist, (is_locked, values))[0]).all()
+    assert rules(0.5).draw(dist, dist, np.array([[0.3, 0.3, 0.3]]), 0, (is_locked, values)).tolist() == [[1, 1]]
 
 
 def test_too_many_voices_to_list_are_drawn_with_their_locks_where_there_is_no_plan():
     random = np.random.default_rng(0)
     dist = Mixture(random.normal(size=(2, 3)), random.normal(size=(2, 3, 20)))
-    known, values = random.random((2, 20)) < 0.5, random.random((2, 20)) < 0.5
+    is_locked, values = random.random((2, 20)) < 0.5, random.random((2, 20)) < 0.5
     sampler = rules(temperature=0.7)
     assert not dist.is_listed
-    x = sampler.draw(dist, None, sampler.stream(2, 20).at(0), 0, (known, values.astype(np.uint8)))
-    assert (x[known] == values[known]).all() and not (x == values).all()
+    x = sampler.draw(dist, None, sampler.stream(2, 20).at(0), 0, (is_locked, values.astype(np.uint8)))
+    assert (x[is_locked] == values[is_locked]).all() and not (x == values).all()
 
 
 def test_two_columns_of_one_track_cannot_be_locked_in_one_step():

@@ -74,36 +74,36 @@ def test_a_stream_gives_what_generate_gives(made):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_state_stands_for_the_music_that_made_it(name):
     """Numbers are those of the position, so that music in parts, or again from a kept state, is the same."""
-    own, primer = player(name), music(name, 13)
+    made, primer = player(name), music(name, 13)
     plan = PLAN if name in PLANNED else None
-    whole = own.generate(25, primer, seeded(2), plan=plan)
-    state = own.consume(primer[:, 6:], own.consume(primer[:, :6], own.start(2, plan)))
+    whole = made.generate(25, primer, seeded(2), plan=plan)
+    state = made.consume(primer[:, 6:], made.consume(primer[:, :6], made.start(2, plan)))
     for _ in range(2):
-        assert np.array_equal(own.generate(25, sampling=seeded(2), plan=plan, state=state), whole)
-    later = own.consume(whole[:, :10], state)
-    assert np.array_equal(own.generate(15, sampling=seeded(2), plan=plan, state=later), whole[:, 10:])
-    assert np.array_equal(own.generate(15, whole[:, :10], seeded(2), plan=plan, state=state), whole[:, 10:])
+        assert np.array_equal(made.generate(25, sampling=seeded(2), plan=plan, state=state), whole)
+    later = made.consume(whole[:, :10], state)
+    assert np.array_equal(made.generate(15, sampling=seeded(2), plan=plan, state=later), whole[:, 10:])
+    assert np.array_equal(made.generate(15, whole[:, :10], seeded(2), plan=plan, state=state), whole[:, 10:])
 
 
 def test_a_plan_beside_a_state_takes_the_place_of_its_own():
-    own, other = player("gru"), make_plan(LABELS, 3, density=0.9)
-    state = own.consume(PRIMER, own.start(2, PLAN))
-    wanted = own.generate(20, PRIMER, seeded(1, guidance=0.0), plan=other)
-    assert np.array_equal(own.generate(20, sampling=seeded(1, guidance=0.0), state=state, plan=other), wanted)
-    kept = own.generate(20, PRIMER, seeded(1, guidance=0.0), plan=PLAN)
-    assert np.array_equal(own.generate(20, sampling=seeded(1, guidance=0.0), state=state), kept)
+    made, other = player("gru"), make_plan(LABELS, 3, density=0.9)
+    state = made.consume(PRIMER, made.start(2, PLAN))
+    wanted = made.generate(20, PRIMER, seeded(1, guidance=0.0), plan=other)
+    assert np.array_equal(made.generate(20, sampling=seeded(1, guidance=0.0), state=state, plan=other), wanted)
+    kept = made.generate(20, PRIMER, seeded(1, guidance=0.0), plan=PLAN)
+    assert np.array_equal(made.generate(20, sampling=seeded(1, guidance=0.0), state=state), kept)
 
 
 @pytest.mark.parametrize("name", ["gru", "softmax", "tracks"])
 def test_steps_are_drawn_from_the_models_own_distribution(name):
-    rows, own, primer = 8000, player(name), music(name, 6, rows=1)
-    dist = own.consume(primer, own.start(1)).dist
-    found = own.generate(1, primer[0], rows=rows)[:, 0]
+    rows, made, primer = 8000, player(name), music(name, 6, rows=1)
+    dist = made.consume(primer, made.start(1)).dist
+    draws = made.generate(1, primer[0], rows=rows)[:, 0]
     if name == "tracks":
-        assert np.abs(found.mean(0) - dist.probs[0]).max() < 5 * 0.5 / math.sqrt(rows)
-        assert (found[:, 3:].sum(-1) <= 1).all()
+        assert np.abs(draws.mean(0) - dist.probs[0]).max() < 5 * 0.5 / math.sqrt(rows)
+        assert (draws[:, 3:].sum(-1) <= 1).all()
     else:
-        assert_drawn_as(found, all_steps(dist), table(dist)[0])
+        assert_drawn_as(draws, all_steps(dist), table(dist)[0])
 
 
 # ---------------------------------------------------------------------- how steps are drawn
@@ -147,10 +147,10 @@ def test_two_notes_of_a_track_in_a_step_are_refused():
 # ---------------------------------------------------------------------- plans, guidance, locks
 
 
-def test_a_plan_changes_the_music_and_counts_from_the_first_bar_heard():
-    plain, asked = (player("gru").generate(60, PRIMER, plan=plan) for plan in (None, PLAN))
-    assert not np.array_equal(plain, asked)
-    assert np.array_equal(player("gru").generate(60, PRIMER[:, 5:], context=PRIMER[:, :5], plan=PLAN), asked)
+def test_a_plan_changes_the_music_and_counts_from_the_first_bar_of_context_and_primer():
+    plain, planned = (player("gru").generate(60, PRIMER, plan=plan) for plan in (None, PLAN))
+    assert not np.array_equal(plain, planned)
+    assert np.array_equal(player("gru").generate(60, PRIMER[:, 5:], context=PRIMER[:, :5], plan=PLAN), planned)
 
 
 @pytest.mark.parametrize("name", ["gru", "softmax"])
@@ -165,7 +165,7 @@ def test_more_guidance_goes_further_towards_the_plan(name):
     assert gains[0] < gains[1] < gains[2]
 
 
-def test_guidance_counts_only_where_more_than_the_tempo_is_asked():
+def test_guidance_counts_only_where_more_than_the_tempo_is_set():
     for plan in (None, Plan.free(4), make_plan(LABELS, 4, tempo_bpm=90)):
         one, other = (player("gru").generate(20, sampling=SamplingOptions(guidance=g), plan=plan) for g in (0.0, 20.0))
         assert np.array_equal(one, other)
@@ -203,24 +203,24 @@ def test_locks_of_later_steps_do_not_change_the_draws_before_them(made):
 
 @pytest.mark.parametrize("name", ["gru", "triplets of 3/4", "tracks", "lstm"])
 def test_music_in_parts_of_any_length_is_the_music_at_once_with_velocity_and_timing(name):
-    own = player(name)
-    rules = own.rules(SamplingOptions(0.9, seed=6), PLAN)
-    start = own.initial_state(100.0, PLAN)
-    whole, end = own.play(start, 24, rules, 100.0)
+    made = player(name)
+    rules = made.rules(SamplingOptions(0.9, seed=6), PLAN)
+    start = made.initial_state(100.0, PLAN)
+    whole, end = made.play(start, 24, rules, 100.0)
     parts, moment = [], start
     for steps in (1, 7, 0, 12, 4):
-        part, moment = own.play(moment, steps, rules, 100.0)
+        part, moment = made.play(moment, steps, rules, 100.0)
         parts.append(part)
         assert isinstance(moment, PlayerState)
     for field in ("hits", "velocity", "offset"):
         assert np.array_equal(np.concatenate([getattr(part, field) for part in parts]), getattr(whole, field))
     assert moment.position == end.position == 24 and start.position == 0
-    assert np.array_equal(whole.hits, own.generate(24, sampling=SamplingOptions(0.9, seed=6), plan=PLAN)[0])
-    if own.has_expression:
-        velocity, offset = own.perform(whole.hits, 100.0, seed=6)
+    assert np.array_equal(whole.hits, made.generate(24, sampling=SamplingOptions(0.9, seed=6), plan=PLAN)[0])
+    if made.has_expression:
+        velocity, offset = made.perform(whole.hits, 100.0, seed=6)
         assert np.allclose(whole.velocity, velocity, atol=1e-6) and np.allclose(whole.offset, offset, atol=1e-6)
-        heard = own.feed(start, whole.hits[:9], whole.velocity[:9], whole.offset[:9], 100.0)
-        rest, _ = own.play(heard, 15, rules, 100.0)
+        fed = made.feed(start, whole.hits[:9], whole.velocity[:9], whole.offset[:9], 100.0)
+        rest, _ = made.play(fed, 15, rules, 100.0)
         assert np.array_equal(rest.velocity, whole.velocity[9:]) and np.array_equal(rest.hits, whole.hits[9:])
     else:
         assert set(np.unique(whole.velocity)) <= {0.0, np.float32(0.75), np.float32(0.8)} and not whole.offset.any()
@@ -259,21 +259,21 @@ def test_work_that_is_watched_can_be_ended():
         ({"plan": Plan.free(2, rows=3)}, r"plan: labels \(3, 2, 3\)"),
     ],
 )
-def test_what_does_not_fit_is_said_in_one_line(options, words):
+def test_what_does_not_fit_is_refused_in_one_line(options, words):
     with pytest.raises(HypermeterError, match=words) as error:
         player("gru").generate(**{"length": 2} | options)
     assert "\n" not in str(error.value)
 
 
-def test_parts_that_do_not_fit_are_said_in_one_line():
-    own = player("gru")
-    moment, rules = own.initial_state(100.0), own.rules(SamplingOptions())
+def test_parts_that_do_not_fit_are_refused_in_one_line():
+    made = player("gru")
+    moment, rules = made.initial_state(100.0), made.rules(SamplingOptions())
     with pytest.raises(HypermeterError, match="steps is -1"):
-        own.play(moment, -1, rules, 100.0)
+        made.play(moment, -1, rules, 100.0)
     with pytest.raises(HypermeterError, match=r"velocity or offset of shape \(3, 3\), expected \(4, 3\)"):
-        own.feed(moment, PRIMER[0, :4], np.zeros((3, 3)), np.zeros((4, 3)), 100.0)
+        made.feed(moment, PRIMER[0, :4], np.zeros((3, 3)), np.zeros((4, 3)), 100.0)
     with pytest.raises(HypermeterError, match="a state of 2 rows, expected 3"):
-        own.generate(2, state=own.start(2), rows=3)
+        made.generate(2, state=made.start(2), rows=3)
 
 
 # ---------------------------------------------------------------------- files
@@ -281,14 +281,14 @@ def test_parts_that_do_not_fit_are_said_in_one_line():
 
 def test_a_saved_model_plays_as_it_did(tmp_path):
     kit = load_kit("gm10")
-    own = make(10, kit=kit, labels=LABELS, use_expression=True)
-    own.save(tmp_path / "best.safetensors")
-    before = own.player().generate(20, sampling=seeded(3))
+    saved = make(10, kit=kit, labels=LABELS, use_expression=True)
+    saved.save(tmp_path / "best.safetensors")
+    before = saved.player().generate(20, sampling=seeded(3))
     for path in (tmp_path, tmp_path / "best.safetensors", str(tmp_path / "best.safetensors")):
-        found = load_player(path)
-        assert np.array_equal(found.generate(20, sampling=seeded(3)), before)
-        assert found.kit == kit == kit_of(found) and found.voices == kit.names and found.grid == own.grid
-        assert found.labels == own.labels and found.has_expression
+        loaded = load_player(path)
+        assert np.array_equal(loaded.generate(20, sampling=seeded(3)), before)
+        assert loaded.kit == kit == kit_of(loaded) and loaded.voices == kit.names and loaded.grid == saved.grid
+        assert loaded.labels == saved.labels and loaded.has_expression
     assert load_player(tmp_path / "best.safetensors").name == "best"
     assert load_player(tmp_path, kit="gm10").num_drums == 10
     with pytest.raises(HypermeterError, match="kit gm10 in the checkpoint, expected kit gm"):
@@ -311,7 +311,7 @@ def test_a_shipped_name_comes_before_a_folder_of_that_name(tmp_path, monkeypatch
     ("name", "words"),
     [("nowhere", "nowhere: no such checkpoint"), ("empty", "no checkpoint there"), ("bad.safetensors", "bad")],
 )
-def test_what_is_no_model_is_said_in_one_line(tmp_path, monkeypatch, name, words):
+def test_what_is_no_model_is_refused_in_one_line(tmp_path, monkeypatch, name, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")

@@ -176,8 +176,8 @@ def test_a_term_of_some_voices_ignores_the_others():
 def test_voices_in_the_options_of_a_metric_are_columns_of_the_kit():
     kit = load_kit("gm10")
     record = {"metric": "lhl", "want": "more", "options": {"voices": [0, 1]}}
-    for known in (kit, None):
-        (term,) = load_reward({"terms": [record]}, kit=known).terms
+    for kit_given in (kit, None):
+        (term,) = load_reward({"terms": [record]}, kit=kit_given).terms
         assert term.options == {"voices": [0, 1]}
     with pytest.raises(HypermeterError, match="reward: lhl: voices are .0, 10., expected columns from 0 to 9"):
         load_reward({"terms": [record | {"options": {"voices": [0, 10]}}]}, kit=kit)
@@ -214,7 +214,7 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path):
     assert (term.target, term.scale) == (0.1, 0.02)
 
 
-def test_a_metric_of_ones_own_is_a_reward_at_once():
+def test_a_custom_metric_is_a_reward_at_once():
     METRICS["crowded"] = lambda hits, grid: (hits.sum(-1) > 1).float().mean(-1)
     try:
         reward = Reward([Term("crowded", want="more", weight=2)])

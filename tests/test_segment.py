@@ -39,7 +39,7 @@ def test_a_piece_of_few_phrases_has_no_sections():
     assert segment(torch.cat([A] * MIN_PHRASES), GRID).tolist() == [1] * 2 * MIN_PHRASES
 
 
-def test_there_are_no_more_sections_than_asked_for():
+def test_there_are_no_more_sections_than_the_limit():
     parts = torch.cat([part(seed) for seed in range(12)])
     assert segment(parts, GRID, most=3).max() == 3
 
@@ -49,8 +49,8 @@ def test_silence_is_a_section():
 
 
 def test_likeness_is_what_mean_bars_share_over_what_either_has():
-    found = phrase_likeness(torch.cat([A, B]), GRID)
-    one, other = (each.float().unflatten(0, (2, 4)).mean(0) for each in (A, B))
+    likeness = phrase_likeness(torch.cat([A, B]), GRID)
+    one, other = (phrase.float().unflatten(0, (2, 4)).mean(0) for phrase in (A, B))
     expected = torch.minimum(one, other).sum() / torch.maximum(one, other).sum()
-    assert found[0, 1].item() == pytest.approx(expected.item())
-    assert found.diagonal().tolist() == pytest.approx([1, 1])
+    assert likeness[0, 1].item() == pytest.approx(expected.item())
+    assert likeness.diagonal().tolist() == pytest.approx([1, 1])

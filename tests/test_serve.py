@@ -106,12 +106,12 @@ def array(groove, name="hits"):
 # ---------------------------------------------------------------------- the same as in Python
 
 
-def check_same(found, groove):
+def check_same(answer, groove):
     """Hits are equal, and velocities and offsets to the digits that are sent."""
-    assert (array(found) == groove.hits).all() and groove.hits.any()
-    assert np.allclose(array(found, "velocity"), groove.velocity, rtol=0, atol=5.1e-7)
-    assert np.allclose(array(found, "offset"), groove.offset, rtol=0, atol=5.1e-7)
-    assert found["tempo_bpm"] == groove.tempo_bpm and found["voices"] == list(KIT.names)
+    assert (array(answer) == groove.hits).all() and groove.hits.any()
+    assert np.allclose(array(answer, "velocity"), groove.velocity, rtol=0, atol=5.1e-7)
+    assert np.allclose(array(answer, "offset"), groove.offset, rtol=0, atol=5.1e-7)
+    assert answer["tempo_bpm"] == groove.tempo_bpm and answer["voices"] == list(KIT.names)
 
 
 ASKED = [
@@ -138,24 +138,24 @@ ASKED = [
 
 @pytest.mark.parametrize(("body", "sampling", "wishes"), ASKED)
 def test_what_is_generated_is_what_python_plays(app, player, body, sampling, wishes):
-    found = played(app, "generate", {"bars": 3, "tempo_bpm": 90, **body})
-    check_same(found, continue_groove(player, None, 3, sampling, plan=wishes, tempo_bpm=90))
+    answer = played(app, "generate", {"bars": 3, "tempo_bpm": 90, **body})
+    check_same(answer, continue_groove(player, None, 3, sampling, plan=wishes, tempo_bpm=90))
 
 
 @pytest.mark.parametrize(("body", "sampling", "wishes"), ASKED)
 def test_a_groove_is_continued_as_python_continues_it(app, player, body, sampling, wishes):
-    found = played(app, "continue", {"groove": sent(beat(), tempo_bpm=100), "bars": 3, **body})
+    answer = played(app, "continue", {"groove": sent(beat(), tempo_bpm=100), "bars": 3, **body})
     primer = Groove(beat(), tempo_bpm=100, kit=KIT)
-    check_same(found, continue_groove(player, primer, 3, sampling, plan=wishes, include_primer=False))
+    check_same(answer, continue_groove(player, primer, 3, sampling, plan=wishes, include_primer=False))
 
 
-def test_the_tempo_is_told_where_no_plan_is(app, player):
-    told = make_plan(player.labels, 2, tempo_bpm=200)
+def test_the_tempo_is_a_condition_where_no_plan_is(app, player):
+    with_tempo = make_plan(player.labels, 2, tempo_bpm=200)
     body = {"groove": sent(beat(), tempo_bpm=200), "bars": 2, "seed": 3}
     numbers = [[None, None, None]] * 2 + [[200, None, None]] * 2
     by_bar = {"labels": [[0, 0, 0]] * 4, "numbers": numbers}
     primer = Groove(beat(), tempo_bpm=200, kit=KIT)
-    plan = Plan.free(2).then(told)
+    plan = Plan.free(2).then(with_tempo)
     expected = continue_groove(player, primer, 2, SamplingOptions(seed=3), plan=plan, include_primer=False)
     open_bars = {"labels": [[0, 0, 0]], "numbers": [[None, None, None]]}
     for given in ({}, {"plan": None}, {"plan": {}}, {"plan": by_bar}):
@@ -165,24 +165,24 @@ def test_the_tempo_is_told_where_no_plan_is(app, player):
 
 def some_infill():
     """A request, and the pattern, locks and context that it tells."""
-    known = np.zeros((32, V), np.uint8)
-    known[:16] = known[:, 0] = 1
+    cells = np.zeros((32, V), np.uint8)
+    cells[:16] = cells[:, 0] = 1
     velocity = np.where(beat() > 0, 0.25, 0)
-    body = {"known": known.T.tolist(), "context": sent(beat(1)), "particles": 8, "seed": 1}
+    body = {"known": cells.T.tolist(), "context": sent(beat(1)), "particles": 8, "seed": 1}
     pattern = Groove(beat(), velocity.astype(np.float32), kit=KIT)
     return (
         body | {"groove": sent(beat(), velocity=velocity.T.tolist())},
         pattern,
-        Locks(known > 0, beat()),
+        Locks(cells > 0, beat()),
         Groove(beat(1), kit=KIT),
     )
 
 
 @pytest.mark.parametrize("wishes", [PlanOptions(), PlanOptions(style="jazz", fill=[None, True])])
-def test_what_is_known_stays_and_the_rest_is_infilled_as_in_python(app, player, wishes):
+def test_locked_cells_stay_and_the_rest_is_infilled_as_in_python(app, player, wishes):
     body, pattern, locks, context = some_infill()
-    told = {name: getattr(wishes, name) for name in wishes.names}
-    answer = post(app, "infill", body | {"plan": told or None})
+    conditions = {name: getattr(wishes, name) for name in wishes.names}
+    answer = post(app, "infill", body | {"plan": conditions or None})
     expected, done = fill_groove(
         player,
         pattern,
@@ -194,33 +194,33 @@ def test_what_is_known_stays_and_the_rest_is_infilled_as_in_python(app, player, 
         infilling=InfillOptions(8),
     )
     assert answer.status_code == 200, answer.text
-    found = answer.json()
-    check_same(found["groove"], expected)
-    assert found["effective_sample_size"]["smallest"] == pytest.approx(done.smallest)
-    known = locks.known[0]
-    assert (array(found["groove"], "velocity")[known & (beat() > 0)] == 0.25).all()
-    assert (array(found["groove"])[known] == beat()[known]).all()
+    filled = answer.json()
+    check_same(filled["groove"], expected)
+    assert filled["effective_sample_size"]["smallest"] == pytest.approx(done.smallest)
+    is_locked = locks.known[0]
+    assert (array(filled["groove"], "velocity")[is_locked & (beat() > 0)] == 0.25).all()
+    assert (array(filled["groove"])[is_locked] == beat()[is_locked]).all()
 
 
 def test_a_plan_may_be_given_bar_by_bar_as_the_page_does(app, player):
     labels = [[0, 0, 0], [1, 3, 1], [2, 3, 2]]
     numbers = [[None, None, None], [120, 0.3, None], [None, 0.1, 0]]
-    plan, told = Plan(np.array([labels]), np.array([numbers], np.float32)), {"labels": labels, "numbers": numbers}
-    found = played(app, "continue", {"groove": sent(beat(1)), "bars": 2, "seed": 4, "plan": told})
+    plan, message = Plan(np.array([labels]), np.array([numbers], np.float32)), {"labels": labels, "numbers": numbers}
+    answer = played(app, "continue", {"groove": sent(beat(1)), "bars": 2, "seed": 4, "plan": message})
     primer = Groove(beat(1), kit=KIT)
-    check_same(found, continue_groove(player, primer, 2, SamplingOptions(seed=4), plan=plan, include_primer=False))
-    known = ["x" * 16 + "." * 16] * V
-    found = played(
-        app, "infill", {"groove": sent(beat()), "known": known, "horizon_bars": 0, "particles": 4, "plan": told}
+    check_same(answer, continue_groove(player, primer, 2, SamplingOptions(seed=4), plan=plan, include_primer=False))
+    cells = ["x" * 16 + "." * 16] * V
+    answer = played(
+        app, "infill", {"groove": sent(beat()), "known": cells, "horizon_bars": 0, "particles": 4, "plan": message}
     )
     locks = Locks(np.arange(32)[:, None].repeat(V, 1) < 16, beat())
-    check_same(found, fill_groove(player, Groove(beat(), kit=KIT), locks, plan=plan, infilling=InfillOptions(4, 0))[0])
+    check_same(answer, fill_groove(player, Groove(beat(), kit=KIT), locks, plan=plan, infilling=InfillOptions(4, 0))[0])
 
 
-def test_what_a_plan_tells_beyond_the_bars_counts_for_nothing(app):
-    told = {"labels": [[0, 0, 0]], "numbers": [[None, None, None]]}
+def test_conditions_beyond_the_bars_count_for_nothing(app):
+    message = {"labels": [[0, 0, 0]], "numbers": [[None, None, None]]}
     more = {"labels": [[0, 0, 0], [0, 0, 0], [1, 3, 1]], "numbers": [[None, None, None]] * 2 + [[60, 1, 1]]}
-    assert played(app, "generate", {"bars": 2, "plan": told}) == played(app, "generate", {"bars": 2, "plan": more})
+    assert played(app, "generate", {"bars": 2, "plan": message}) == played(app, "generate", {"bars": 2, "plan": more})
 
 
 @pytest.mark.parametrize("wishes", [PlanOptions(), PlanOptions(style="jazz")])
@@ -228,11 +228,11 @@ def test_a_groove_is_varied_as_python_varies_it(app, player, wishes):
     body = {"groove": sent(beat()), "strength": 0.9, "temperature": 2, "keep": ["kick"], "particles": 4, "seed": 9}
     if wishes.names:
         body["plan"] = {"style": wishes.style}
-    found = played(app, "vary", body)
+    answer = played(app, "vary", body)
     plan = plan_bars(player.labels, wishes, 2, grid=player.grid, tempo_bpm=120) if wishes.names else None
     sampling, groove = SamplingOptions(temperature=2, seed=9), Groove(beat(), kit=KIT)
-    check_same(found, vary_groove(player, groove, 0.9, sampling, keep=[0], plan=plan, infilling=InfillOptions(4))[0])
-    assert (array(found) != beat()).any() and (array(found)[:, 0] == beat()[:, 0]).all()
+    check_same(answer, vary_groove(player, groove, 0.9, sampling, keep=[0], plan=plan, infilling=InfillOptions(4))[0])
+    assert (array(answer) != beat()).any() and (array(answer)[:, 0] == beat()[:, 0]).all()
     assert (array(played(app, "vary", body | {"strength": 0})) == beat()).all()
 
 
@@ -272,9 +272,9 @@ def test_streaming_gives_the_same_bars_one_a_line(app):
         assert answer.status_code == 200 and answer.headers["content-type"] == "application/x-ndjson"
         *bars, last = map(json.loads, answer.text.splitlines())
         assert last == {"done": True, "bars": 3, "seed": body.get("seed", 0)}
-        assert [each["bar"] for each in bars] == [0, 1, 2]
+        assert [bar["bar"] for bar in bars] == [0, 1, 2]
         for name in ("hits", "velocity", "offset"):
-            assert (np.concatenate([array(each["groove"], name) for each in bars]) == array(whole, name)).all()
+            assert (np.concatenate([array(bar["groove"], name) for bar in bars]) == array(whole, name)).all()
 
 
 def test_without_expression_new_hits_are_equally_loud_and_on_the_grid(app):
@@ -295,9 +295,9 @@ def test_midi_is_read_and_written(app):
     headers = {"content-type": "audio/midi"}
     read = ask(app, "POST", "/api/midi/read", content=to_midi_bytes(groove), headers=headers)
     assert read.status_code == 200 and read.json()["losses"] == []
-    found = read.json()["groove"]
-    assert (array(found) == beat()).all() and found["tempo_bpm"] == 105
-    written = post(app, "midi/write", {"groove": found})
+    read_groove = read.json()["groove"]
+    assert (array(read_groove) == beat()).all() and read_groove["tempo_bpm"] == 105
+    written = post(app, "midi/write", {"groove": read_groove})
     assert written.headers["content-type"] == "audio/midi" and written.content == to_midi_bytes(groove)
     error_of(ask(app, "POST", "/api/midi/read", content=b"MThd nonsense", headers=headers), 422)
     error_of(ask(app, "POST", "/api/midi/read", content=b"x", headers={"content-type": "text/plain"}), 415)
@@ -306,18 +306,18 @@ def test_midi_is_read_and_written(app):
 def test_metrics_are_those_of_the_package(app):
     from hypermeter.music.metrics import measure
 
-    found = post(app, "analyse", {"groove": sent(beat())}).json()["metrics"]
+    metrics = post(app, "analyse", {"groove": sent(beat())}).json()["metrics"]
     expected = measure(Groove(beat(), kit=KIT))
-    assert set(found) == set(expected) and found["density"] == pytest.approx(float(expected["density"]), abs=1e-6)
-    assert all(value is None or value == value for value in found.values())
+    assert set(metrics) == set(expected) and metrics["density"] == pytest.approx(float(expected["density"]), abs=1e-6)
+    assert all(value is None or value == value for value in metrics.values())
 
 
-def test_models_and_health_tell_what_there_is(app, player):
-    found = ask(app, "GET", "/api/models").json()
-    assert [each["name"] for each in found["models"]] == ["small", "other"]
-    first = found["models"][0]
+def test_models_and_health_list_what_there_is(app, player):
+    answer = ask(app, "GET", "/api/models").json()
+    assert [model["name"] for model in answer["models"]] == ["small", "other"]
+    first = answer["models"][0]
     assert first["labels"] == player.labels and first["pitches"][0] == list(KIT.voices[0].pitches)
-    assert found["limits"] == {"body_bytes": 2**20, "bars": 256, "particles": 256, "seconds": 30.0}
+    assert answer["limits"] == {"body_bytes": 2**20, "bars": 256, "particles": 256, "seconds": 30.0}
     assert ask(app, "GET", "/api/health").json() == {"status": "ok", "version": "0.1.0", "running": 0, "slots": 2}
 
 
@@ -427,7 +427,7 @@ def test_every_answer_has_the_headers_of_security(app):
     assert ask(app, "GET", "/api/health", headers={"host": "127.0.0.1:8000"}).status_code == 200
 
 
-def test_an_error_of_our_own_is_told_in_one_line_without_its_insides(player, monkeypatch):
+def test_an_internal_error_is_one_line_without_its_details(player, monkeypatch):
     app = make_app({"small": player})
     monkeypatch.setattr("hypermeter.share.serve.app.play_request", lambda *rest: 1 / 0)
     assert error_of(post(app, "generate", {}), 500) == "the server failed; see its log"
@@ -502,18 +502,18 @@ def test_more_requests_than_there_are_places_wait_and_more_than_may_wait_are_ref
     async def many():
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=30) as client:
-            asked = [asyncio.ensure_future(client.post("/api/generate", json={"bars": 1})) for _ in range(9)]
-            while sum(each.done() for each in asked) < 4:
+            requests = [asyncio.ensure_future(client.post("/api/generate", json={"bars": 1})) for _ in range(9)]
+            while sum(request.done() for request in requests) < 4:
                 await asyncio.sleep(0.01)
             busy = (await client.get("/api/health")).json()
             gate.is_open.set()
-            return busy, [each.result() for each in asked if each.done()], await asyncio.gather(*asked)
+            return busy, [request.result() for request in requests if request.done()], await asyncio.gather(*requests)
 
     busy, refused, answers = asyncio.run(many())
     assert busy["running"] == busy["slots"] == 2
-    assert len(refused) == 4 and all("try again" in error_of(each, 429) for each in refused)
-    assert all(each.headers["retry-after"].isdigit() for each in refused)
-    assert sorted(each.status_code for each in answers) == [200] * 5 + [429] * 4
+    assert len(refused) == 4 and all("try again" in error_of(answer, 429) for answer in refused)
+    assert all(answer.headers["retry-after"].isdigit() for answer in refused)
+    assert sorted(answer.status_code for answer in answers) == [200] * 5 + [429] * 4
 
 
 def test_one_that_waits_too_long_is_refused(player, gate):
@@ -666,11 +666,13 @@ def test_the_schema_is_there_and_names_no_other_site(app):
     )
     assert "http" not in json.dumps(schema).replace("HTTP", "").replace("http.", "")
     for path, methods in schema["paths"].items():
-        for method, each in methods.items():
-            assert each["summary"] and "200" in each["responses"], path
+        for method, operation in methods.items():
+            assert operation["summary"] and "200" in operation["responses"], path
             if method == "post":
-                assert {"400", "413", "415", "422"} <= set(each["responses"]), path
-                assert each["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith("/Problem")
+                assert {"400", "413", "415", "422"} <= set(operation["responses"]), path
+                assert operation["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith(
+                    "/Problem"
+                )
 
 
 @pytest.mark.slow
@@ -692,7 +694,7 @@ def test_whatever_is_sent_is_answered_as_the_schema_says(player):
         checks.response_schema_conformance,
         checks.negative_data_rejection,
     ]
-    asked = {}
+    statuses_of = {}
 
     def hold(operation, mode):
         @settings(
@@ -706,17 +708,17 @@ def test_whatever_is_sent_is_answered_as_the_schema_says(player):
         @given(case=operation.as_strategy(generation_mode=mode))
         def run(case):
             response = case.call()
-            asked.setdefault(operation.label, []).append(response.status_code)
+            statuses_of.setdefault(operation.label, []).append(response.status_code)
             case.validate_response(response, checks=held)
 
         with contextlib.suppress(Unsatisfiable):  # nothing is wrong for what takes anything
             run()
 
-    for operation in (each.ok() for each in schema.get_all_operations()):
+    for operation in (declared.ok() for declared in schema.get_all_operations()):
         for mode in schemathesis.GenerationMode:
             hold(operation, mode)
-    assert len(asked) == 11
-    assert all(200 in statuses for label, statuses in asked.items() if label.startswith("GET"))
+    assert len(statuses_of) == 11
+    assert all(200 in statuses for label, statuses in statuses_of.items() if label.startswith("GET"))
 
 
 @pytest.mark.parametrize(
@@ -751,28 +753,28 @@ def test_addresses():
 
 
 @pytest.fixture
-def of_ones_own(tmp_path, monkeypatch):
+def custom_model(tmp_path, monkeypatch):
     """A folder groove with a model of one's own, without a kit, in the folder where one works."""
     monkeypatch.chdir(tmp_path)
     Path("groove").mkdir()
     write_checkpoint("groove/best.safetensors", replace(read_checkpoint(find_checkpoint("groove")), kit=None), {})
 
 
-def test_a_shipped_name_comes_before_a_folder_of_that_name(of_ones_own):
+def test_a_shipped_name_comes_before_a_folder_of_that_name(custom_model):
     with pytest.warns(UserWarning, match=r"groove is the shipped model; the run in the folder is ./groove"):
         (shipped,) = load_players(["groove"]).values()
-    (own,) = load_players(["./groove"]).values()
-    assert shipped.kit is not None and own.kit is None
+    (player,) = load_players(["./groove"]).values()
+    assert shipped.kit is not None and player.kit is None
 
 
-def test_models_are_served_by_their_names_and_two_of_one_name_are_refused(of_ones_own):
+def test_models_are_served_by_their_names_and_two_of_one_name_are_refused(custom_model):
     assert list(load_players(["./groove"])) == list(load_players([str(Path("groove").resolve())])) == ["groove"]
     assert list(load_players(["groove/best.safetensors"])) == ["best"]
     with pytest.raises(HypermeterError, match="two are named groove"):
         load_players(["./groove", "./groove"])
 
 
-def test_a_model_whose_voices_have_no_names_is_refused(of_ones_own):
+def test_a_model_whose_voices_have_no_names_is_refused(custom_model):
     with pytest.raises(HypermeterError, match="groove: no kit in it"):
         make_app(load_players(["./groove"]))
 
@@ -875,7 +877,7 @@ def test_a_request_of_each_kind_is_answered_where_pytorch_and_onnx_runtime_are_n
     assert len(statuses) == 10 and set(statuses.values()) == {200}, statuses
 
 
-def test_the_help_is_told_without_the_packages_that_serve():
+def test_the_help_needs_none_of_the_packages_that_serve():
     script = """
 import contextlib, sys
 from hypermeter.cli import main
@@ -883,8 +885,8 @@ with contextlib.suppress(SystemExit):
     main(["serve", "--help"])
 print(*(name for name in ("fastapi", "pydantic", "uvicorn", "numpy", "torch", "onnxruntime") if name in sys.modules))
 """
-    *told, loaded = run_python("-c", script).splitlines()
-    assert any("--max-bars" in line for line in told) and not loaded
+    *printed, loaded = run_python("-c", script).splitlines()
+    assert any("--max-bars" in line for line in printed) and not loaded
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux tells them")

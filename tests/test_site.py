@@ -37,14 +37,14 @@ class Page(HTMLParser):
         self.feed(path.read_text("utf-8"))
 
     def handle_starttag(self, tag, attrs):
-        said = dict(attrs)
-        self.names |= {said.get("id"), said.get("name")} - {None}
-        if tag in FETCHING and said.get(FETCHING[tag]):
-            self.fetched.append(said[FETCHING[tag]])
-        if tag == "link" and RELATIONS & set(said.get("rel", "").split()):
-            self.fetched.append(said["href"])
-        if tag == "a" and said.get("href"):
-            self.links.append(said["href"])
+        attributes = dict(attrs)
+        self.names |= {attributes.get("id"), attributes.get("name")} - {None}
+        if tag in FETCHING and attributes.get(FETCHING[tag]):
+            self.fetched.append(attributes[FETCHING[tag]])
+        if tag == "link" and RELATIONS & set(attributes.get("rel", "").split()):
+            self.fetched.append(attributes["href"])
+        if tag == "a" and attributes.get("href"):
+            self.links.append(attributes["href"])
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_the_api_tells_of_functions_and_what_they_take_and_raise(site):
 
 @pytest.mark.slow
 def test_the_sound_of_the_first_page_is_small(site):
-    (sound,) = (each for each in Page(site / "index.html").fetched if each.startswith("audio/"))
+    (sound,) = (address for address in Page(site / "index.html").fetched if address.startswith("audio/"))
     assert 50_000 < (site / sound).stat().st_size < 300_000
 
 
@@ -135,14 +135,14 @@ def test_a_browser_asks_only_the_host_of_the_site(site):
         def log_message(self, *args):
             pass
 
-    asked, errors = set(), []
+    urls, errors = set(), []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Host, directory=site)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             page = browser.new_page()
-            page.on("request", lambda request: asked.add(request.url))
+            page.on("request", lambda request: urls.add(request.url))
             page.on("pageerror", lambda error: errors.append(str(error)))
             for name in ("how_it_works", "api/grooves", "index"):
                 page.goto(f"{address}/{name}.html", wait_until="load")
@@ -157,5 +157,5 @@ def test_a_browser_asks_only_the_host_of_the_site(site):
             browser.close()
         server.shutdown()
     assert not errors
-    assert asked and all(url.startswith((address, "data:", "blob:")) for url in asked), asked
+    assert urls and all(url.startswith((address, "data:", "blob:")) for url in urls), urls
     assert 10 < seconds < 60

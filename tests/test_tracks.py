@@ -53,10 +53,10 @@ def test_augmentation_transposes_a_track_by_one_interval_and_keeps_its_rhythm(tm
     seen = set()
     for epoch in range(150):
         dataset.set_epoch(epoch)
-        found = BASS.decode(dataset[0]["step"].numpy()[:, VOICES:])
-        interval = int(found[0]) - 40
+        transposed = BASS.decode(dataset[0]["step"].numpy()[:, VOICES:])
+        interval = int(transposed[0]) - 40
         seen.add(interval)
-        assert found.tolist() == [code + interval if code > HOLD else code for code in codes.tolist()]
+        assert transposed.tolist() == [code + interval if code > HOLD else code for code in codes.tolist()]
     assert seen == set(range(-5, 7))
 
 
@@ -68,20 +68,20 @@ def test_augmentation_hides_drums_beside_a_track_and_nowhere_else(tmp_path):
     hits = {}
     for tracks in ((BASS,), ()):
         dataset = CompleteHierarchicalDrumDataset(tmp_path, 64, 64, 1, augment=True, tracks=tracks, with_metrics=False)
-        found = []
+        measured = []
         for epoch in range(400):
             dataset.set_epoch(epoch)
-            found.append(dataset[0]["step"][:, :VOICES].sum(0))
-        hits[bool(tracks)] = torch.stack(found)
+            measured.append(dataset[0]["step"][:, :VOICES].sum(0))
+        hits[bool(tracks)] = torch.stack(measured)
     is_busy = hits[True] > 40  # as the first voice is
-    is_heard = hits[True] > 0
+    is_sounding = hits[True] > 0
     assert (hits[False] > torch.tensor([40, 20])).all() and (hits[False][:, 1] < 40).all()
-    assert 0.4 < is_busy[is_heard].float().mean() < 0.6
-    assert 0.27 < is_heard.float().mean() < 0.4
-    assert 0.14 < is_heard.all(1).float().mean() < 0.26  # together, more often than each by itself would give
+    assert 0.4 < is_busy[is_sounding].float().mean() < 0.6
+    assert 0.27 < is_sounding.float().mean() < 0.4
+    assert 0.14 < is_sounding.all(1).float().mean() < 0.26  # together, more often than each by itself would give
 
 
-def test_what_is_asked_of_hidden_drums_is_measured_in_what_is_left(tmp_path):
+def test_the_plan_of_hidden_drums_is_measured_in_what_is_left(tmp_path):
     random = np.random.default_rng(0)
     for name in "ab":
         drums = (random.random((96, VOICES)) < 0.5).astype(np.uint8)
@@ -101,7 +101,7 @@ def test_what_is_asked_of_hidden_drums_is_measured_in_what_is_left(tmp_path):
 
 
 @pytest.mark.parametrize("beat_type", ["beat", "fill"])
-def test_what_is_asked_of_hidden_drums_is_measured_on_the_grid_of_the_file(tmp_path, beat_type):
+def test_the_plan_of_hidden_drums_is_measured_on_the_grid_of_the_file(tmp_path, beat_type):
     grid = Grid.of_metre("3/4")  # of 12 steps, which could be four beats of three
     drums = (np.random.default_rng(0).random((96, VOICES)) < 0.5).astype(np.uint8)
     meta = json.dumps({"grid": grid.to_dict(), "beat_type": beat_type})
@@ -124,12 +124,12 @@ def test_what_is_asked_of_hidden_drums_is_measured_on_the_grid_of_the_file(tmp_p
         ({"programs": (39, 32)}, "expected 0 to 127"),
     ],
 )
-def test_a_track_that_cannot_be_is_said_in_one_line(values, words):
+def test_a_track_that_cannot_be_is_refused_in_one_line(values, words):
     with pytest.raises(HypermeterError, match=words):
         Track(**SMALL.__dict__ | values)
 
 
-def test_codes_that_are_none_are_said_in_one_line():
+def test_codes_that_are_none_are_refused_in_one_line():
     for codes in (np.array([0.5]), np.array([[1]]), np.array([128])):
         with pytest.raises(HypermeterError, match="0 to 127"):
             SMALL.encode(codes)
@@ -186,8 +186,8 @@ def test_no_output_has_a_gradient_to_later_drums_or_bass(model):
     now = torch.arange(STEPS)
     (model(leaf).step_preds[now, now] @ torch.rand(model.width)).sum().backward()
     for columns in (slice(0, VOICES), slice(VOICES, None)):
-        found = leaf.grad[..., columns].abs().sum(-1) != 0
-        assert torch.equal(found, torch.ones(STEPS, STEPS, dtype=torch.bool).tril())
+        has_gradient = leaf.grad[..., columns].abs().sum(-1) != 0
+        assert torch.equal(has_gradient, torch.ones(STEPS, STEPS, dtype=torch.bool).tril())
 
 
 def test_step_equals_forward_with_a_track(model):

@@ -16,13 +16,25 @@ from lightning.fabric import Fabric
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from hypermeter.cli import main
 from hypermeter.cli.demo import read_corpus
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import load_kit
+from hypermeter.core.parts import Parts
 from hypermeter.io.midi import write_midi
-from hypermeter.learn.train import CHECKPOINT, FILES, DrumModule, batches, from_midi, plot_curves, train, train_command
+from hypermeter.learn.train import (
+    CHECKPOINT,
+    FILES,
+    DrumModule,
+    TrainConfig,
+    batches,
+    from_midi,
+    plot_curves,
+    train,
+    train_command,
+)
 from hypermeter.learn.train.material import read_material
 from hypermeter.learn.train.run import _Run
 from hypermeter.model.encoders import rotate
@@ -169,7 +181,7 @@ def test_rotary_positions_far_into_a_piece_survive_bfloat16():
 # Kits, grids and data.
 
 
-def test_a_kit_of_ones_own_is_kept_whole_in_the_model(tmp_path):
+def test_a_custom_kit_is_kept_whole_in_the_model(tmp_path):
     corpus(tmp_path / "npz", kit=MINE.to_dict(), grid=Grid(3).to_dict())
     model = load(train(config_of(tmp_path / "npz", tmp_path / "run", max_steps=1)))
     assert (model.kit, model.grid) == (MINE, Grid(3))
@@ -195,7 +207,7 @@ def test_held_out_files_of_another_number_of_voices_are_refused_at_the_start(tmp
         train(config_of(tmp_path, tmp_path / "run"))
 
 
-def test_windows_begin_on_phrases_unless_said_otherwise(data, tmp_path):
+def test_windows_begin_on_phrases_by_default(data, tmp_path):
     whole = read_material(config_of(data, tmp_path)).dataset
     assert set(whole.windows[:, 1] % 64) == {0} and whole.hop == 64
     assert read_material(config_of(data, tmp_path, hop_bars=1)).dataset.hop == 16
@@ -212,9 +224,9 @@ def test_a_process_counts_by_its_steps(data, tmp_path):
     assert run._share(batch) == 1
     reduced, losses = [], []
 
-    def all_reduce(own, reduce_op):
+    def all_reduce(own_steps, reduce_op):
         reduced.append(reduce_op)
-        return (own + 12) / 2
+        return (own_steps + 12) / 2
 
     run.fabric = SimpleNamespace(
         world_size=2,
@@ -333,7 +345,23 @@ def test_a_file_of_midi_or_a_zip_is_prepared_as_a_folder_is(tmp_path):
         train_command(config_of(tmp_path / "notes.txt", tmp_path / "run"))
 
 
-def test_options_are_found_by_name_in_their_groups(tmp_path):
+def test_the_help_fits_two_screens(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 80 and any("--teacher-weight" in line for line in lines)
+    assert not any("use-look-back" in line or "attention" in line for line in lines)
+
+
+def test_parts_of_a_model_are_a_value_of_their_own(tmp_path):
+    config = TrainConfig.of(tmp_path, tmp_path / "run", parts=Parts(look_back=False))
+    assert config.model.parts == Parts(look_back=False) and config.to_dict()["use_look_back"] is False
+    with pytest.raises(HypermeterError, match=r"no option use_look_back; pass parts=Parts\(look_back=...\)"):
+        TrainConfig.of(tmp_path, tmp_path / "run", use_look_back=False)
+
+
+def test_options_are_set_by_name_in_their_groups(tmp_path):
     config = config_of(tmp_path, tmp_path / "run", learning_rate=1e-3, dropout=0.1, metric_weight=0.2, kit="gm10")
     assert (config.optimizer.learning_rate, config.model.dropout, config.loss.metric_weight) == (1e-3, 0.1, 0.2)
     assert config.replace(dropout=0.2).model == replace(config.model, dropout=0.2)

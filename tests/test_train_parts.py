@@ -67,7 +67,7 @@ def test_a_model_can_learn_one_part_after_the_other(data, start, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_asked_is_learnt(data, start, tmp_path):
+def test_what_only_names_is_learnt(data, start, tmp_path):
     taught = load(train(config_of(data, tmp_path, init=str(start), only="plan", max_steps=60, learning_rate=2e-2)))
     counts = {}
     for style in ("jazz", "rock"):
@@ -94,7 +94,7 @@ def test_drop_out_is_for_the_part_that_is_learnt(data, start, tmp_path):
     model = load(train(config))
     module = DrumModule(model, config).train()
     assert not model.step_rnn.training and model.steering is not None and model.steering.training
-    assert {name.split(".")[1] for name, each in module.named_parameters() if each.requires_grad} == {
+    assert {name.split(".")[1] for name, child in module.named_parameters() if child.requires_grad} == {
         "plan_embedding",
         "steering",
     }
@@ -142,7 +142,7 @@ def without(data, folder, *names):
     return folder
 
 
-def test_expression_is_not_learnt_from_files_that_tell_none(data, start, tmp_path):
+def test_expression_is_not_learnt_from_files_without_any(data, start, tmp_path):
     silent = without(data, tmp_path / "npz", "velocity", "offset")
     with pytest.raises(HypermeterError, match="nothing to learn"):
         train(config_of(silent, tmp_path / "out", init=str(start), only="expression"))
@@ -171,8 +171,8 @@ def test_all_that_is_trained_has_a_gradient(data, start, tmp_path):
         module = DrumModule(load(taught), config).train()
         dataset = read_material(config).dataset
         module.training_step(collate([dataset[index] for index in range(4)]))["loss"].backward()
-        learnt = {name: each for name, each in module.named_parameters() if each.requires_grad}
-        assert learnt and not [name for name, each in learnt.items() if each.grad is None]
+        learnt = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+        assert learnt and not [name for name, parameter in learnt.items() if parameter.grad is None]
 
 
 def test_expression_is_learnt_on_a_model_with_a_track(data, tmp_path):
@@ -181,10 +181,10 @@ def test_expression_is_learnt_on_a_model_with_a_track(data, tmp_path):
 
 
 def test_a_run_does_not_go_on_with_other_labels(data, start, tmp_path):
-    own = without(data, tmp_path / "npz")
-    config = config_of(own, tmp_path / "out", init=str(start), only="plan")
+    other_data = without(data, tmp_path / "npz")
+    config = config_of(other_data, tmp_path / "out", init=str(start), only="plan")
     train(config)
-    for path in own.rglob("*.npz"):
+    for path in other_data.rglob("*.npz"):
         with np.load(path) as arrays:
             kept = dict(arrays.items())
         np.savez(path, **kept | {"meta": json.dumps({"style": "polka"})})
@@ -192,7 +192,7 @@ def test_a_run_does_not_go_on_with_other_labels(data, start, tmp_path):
         train(config)
 
 
-def test_styles_that_a_model_does_not_know_are_told(data, start, tmp_path):
+def test_styles_that_a_model_does_not_have_are_reported(data, start, tmp_path):
     taught = train(config_of(data, tmp_path / "taught", init=str(start), only="plan"))
     other = without(data, tmp_path / "npz")
     for path in other.rglob("*.npz"):

@@ -54,7 +54,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(data, tmp_path, monkey
     assert torch.load(parts.out / CHECKPOINT, weights_only=True)["update"] == 4
     train(parts)
     assert read_log(parts.out) == read_log(whole.out)
-    one, two = (load_file(each.out / "last.safetensors") for each in (whole, parts))
+    one, two = (load_file(run.out / "last.safetensors") for run in (whole, parts))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -122,7 +122,7 @@ def test_a_run_of_a_build_without_newer_options_goes_on_as_if_it_had_not_been_cu
         }
         del state["model"]["use_recalled_hits"], state["model"]["tracks"]
         state["grid"] = {"steps_per_beat": 4}
-        state["random"] = torch.stack([each["torch"] for each in state["random"]])
+        state["random"] = torch.stack([generator["torch"] for generator in state["random"]])
         state["random_cuda"] = []
 
     rewrite(parts.out / CHECKPOINT, age)
@@ -222,13 +222,13 @@ def test_a_run_that_was_given_a_model_goes_on_without_it_as_if_it_had_not_been_c
     (tmp_path / "start.safetensors").unlink()
     train(parts)
     assert read_log(parts.out) == read_log(whole.out)
-    one, two = (load_file(each.out / "last.safetensors") for each in (whole, parts))
+    one, two = (load_file(run.out / "last.safetensors") for run in (whole, parts))
     assert all(torch.equal(one[name], two[name]) for name in one)
     with pytest.raises(HypermeterError, match="a run with init .*start.safetensors, now None"):
         train(replace(parts, init=None))
 
 
-def test_being_asked_to_stop_saves_and_then_interrupts(data, tmp_path, monkeypatch, capsys):
+def test_a_signal_to_stop_saves_and_then_interrupts(data, tmp_path, monkeypatch, capsys):
     original = DrumModule.training_step
 
     def stop(self, *arguments):
@@ -243,7 +243,7 @@ def test_being_asked_to_stop_saves_and_then_interrupts(data, tmp_path, monkeypat
     assert not (tmp_path / "best.safetensors").exists()
 
 
-def test_weights_that_no_look_has_judged_tell_no_bits(data, tmp_path, monkeypatch):
+def test_weights_without_an_evaluation_have_no_bits(data, tmp_path, monkeypatch):
     original, calls = DrumModule.training_step, []
 
     def stop_at_five(self, *arguments):

@@ -104,8 +104,8 @@ def test_the_likelihood_of_what_teachers_draw_is_the_cross_entropy_with_their_me
         exact = torch.zeros(2, 16)
         for teacher in teachers:
             taught = teacher(batch["step"]).step_dist[:, :-1]
-            for each in every:
-                hits = each.expand(2, 16, 3)
+            for piece in every:
+                hits = piece.expand(2, 16, 3)
                 exact -= taught.log_prob(hits).exp() * dist.log_prob(hits) / len(teachers)
         exact = exact[batch["mask"]].mean()
         torch.manual_seed(0)
@@ -121,7 +121,7 @@ def test_teachers_take_their_share_of_the_loss_and_are_not_trained(tmp_path):
     parts = 0.75 * terms["step_nll"] + 0.25 * terms["taught_nll"] + 0.1 * (terms["bar"] + terms["phrase"])
     torch.testing.assert_close(terms["loss"], parts)
     terms["loss"].backward()
-    assert all(each.grad is None for each in teacher.parameters())
+    assert all(parameter.grad is None for parameter in teacher.parameters())
     assert len(list(module.parameters())) == len(list(module.model.parameters()))
     alone = taught_module([]).training_step(batch_of(32))
     torch.testing.assert_close(alone["step_nll"], terms["step_nll"])
@@ -149,16 +149,16 @@ def planned_batch():
 
 
 @pytest.mark.parametrize("labels", [LABELS, None, LABELS | {"style": ["rock", "jazz"]}])
-def test_a_teacher_and_its_model_hear_the_same_plan_or_none(tmp_path, monkeypatch, labels):
+def test_a_teacher_and_its_model_get_the_same_plan_or_none(tmp_path, monkeypatch, labels):
     some_model(tmp_path / "teacher.safetensors", grid=Grid(), labels=labels)
     teacher = load(tmp_path / "teacher.safetensors")
-    module, batch, heard = planned_module(teacher, teacher_weight=0.9), planned_batch(), {}
+    module, batch, plans_of = planned_module(teacher, teacher_weight=0.9), planned_batch(), {}
     for name, model in (("model", module.model), ("teacher", teacher)):
         original = model.forward
 
         def forward(*arguments, name=name, original=original, **options):
             preds = original(*arguments, **options)
-            heard.setdefault(name, []).append((options.get("plan"), preds.step_dist[:, :-1]))
+            plans_of.setdefault(name, []).append((options.get("plan"), preds.step_dist[:, :-1]))
             return preds
 
         monkeypatch.setattr(model, "forward", forward)
@@ -166,9 +166,9 @@ def test_a_teacher_and_its_model_hear_the_same_plan_or_none(tmp_path, monkeypatc
     monkeypatch.setattr(type(some_dist), "sample", lambda self, generator=None: batch["step"])
     torch.manual_seed(3)
     terms = module.training_step(batch)
-    (taught_plan, _), (plan, dist) = heard["teacher"][-1], heard["model"][-1]
+    (taught_plan, _), (plan, dist) = plans_of["teacher"][-1], plans_of["model"][-1]
     assert (taught_plan is None) == (labels != LABELS) and plan is taught_plan
-    assert len(heard["model"]) == (1 if labels == LABELS else 2) and heard["model"][0][0] is not None
+    assert len(plans_of["model"]) == (1 if labels == LABELS else 2) and plans_of["model"][0][0] is not None
     expected = -dist.log_prob(batch["step"])[batch["mask"]].mean()
     torch.testing.assert_close(terms["taught_nll"], expected)
     if labels != LABELS:
@@ -192,7 +192,7 @@ def test_a_model_comes_near_to_its_teacher(prepared, tmp_path):
     taught = load(train(config_of(prepared, tmp_path / "taught", teachers=teachers, **options)))
     alone = load(train(config_of(prepared, tmp_path / "alone", **options)))
     hits = torch.zeros(1, 32, 3)
-    wanted, near, far = (each(hits).step_preds.mean() for each in (teacher, taught, alone))
+    wanted, near, far = (candidate(hits).step_preds.mean() for candidate in (teacher, taught, alone))
     assert abs(near - wanted) < 0.5 * abs(far - wanted)
 
 

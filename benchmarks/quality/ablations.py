@@ -5,7 +5,7 @@
     python benchmarks/quality/ablations.py NPZ --group baselines --seeds 1
 
 Every run has the same data and number of updates. A run that has been done is not done again, so that more rows or
-seeds can be asked for later, and two processes can share a folder where they do different rows.
+seeds can be added later, and two processes can share a folder where they do different rows.
 
 A difference is that of the bits of all held-out performances, mean over the seeds that both rows have; its interval is
 a bootstrap over performances and, where there are several, over seeds.
@@ -173,25 +173,25 @@ def run(
     model = row.model.from_config(config, checkpoint.grid, checkpoint.kit)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.tensors.items()})
     bits = performance_bits(model.eval(), held_out)
-    parameters = sum(each.numel() for each in model.parameters())
-    found = {"bits": bits.tolist(), "parameters": parameters, "seconds": seconds}
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    record = {"bits": bits.tolist(), "parameters": parameters, "seconds": seconds}
     if row.model is HierarchicalDrumModel:
         made = generated_pieces(model, model.grid, PIECES, PIECE_BARS, seed)
-        found["phrase_end"] = [phrase_end(piece, Grid()) for piece in made]
+        record["phrase_end"] = [phrase_end(piece, Grid()) for piece in made]
     with atomic_write(result) as temporary:
-        temporary.write_text(json.dumps(found), encoding="utf-8")
-    return found
+        temporary.write_text(json.dumps(record), encoding="utf-8")
+    return record
 
 
 def mean_and_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
     """Of (seeds, pieces), with a 95 % interval over both; what is NaN takes no part. 0 of nothing."""
-    random, known = np.random.default_rng(seed), ~np.isnan(values)
+    random, is_defined = np.random.default_rng(seed), ~np.isnan(values)
     seeds = random.integers(len(values), size=(DRAWS, len(values)))[:, :, None]
     pieces = random.integers(values.shape[1], size=(DRAWS, len(values), values.shape[1]))
-    values = np.where(known, values, 0)
-    drawn = values[seeds, pieces].sum((1, 2)) / np.maximum(known[seeds, pieces].sum((1, 2)), 1)
+    values = np.where(is_defined, values, 0)
+    drawn = values[seeds, pieces].sum((1, 2)) / np.maximum(is_defined[seeds, pieces].sum((1, 2)), 1)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return float(values.sum() / max(known.sum(), 1)), low, high
+    return float(values.sum() / max(is_defined.sum(), 1)), low, high
 
 
 def data_of(row: Row, npz_dir: Path, out: Path, more: Path | None) -> Path:
@@ -232,7 +232,7 @@ def difference(ours: np.ndarray, reference: np.ndarray, steps: np.ndarray, seed:
     return apart.mean(0).sum() / steps.sum(), low, high
 
 
-def table(rows: dict[str, Row], found: dict[str, list[dict[str, Any]]], steps: np.ndarray) -> str:
+def table(rows: dict[str, Row], results: dict[str, list[dict[str, Any]]], steps: np.ndarray) -> str:
     """Rows as Markdown; those that have been run, in their order. The first is what differences are from."""
     lines = [
         "| | bits per step | spread over seeds | more than the first row (95 %) | phrase's end (95 %) | parameters"
@@ -240,8 +240,8 @@ def table(rows: dict[str, Row], found: dict[str, list[dict[str, Any]]], steps: n
         "|---|---|---|---|---|---|---|",
     ]
     reference: np.ndarray | None = None
-    for name, runs in found.items():
-        bits = np.array([each["bits"] for each in runs])
+    for name, runs in results.items():
+        bits = np.array([run["bits"] for run in runs])
         per_step = bits.sum(1) / steps.sum()
         spread = f"{per_step.min():.3f} to {per_step.max():.3f}" if len(runs) > 1 else "one seed"
         apart = "-"
@@ -253,9 +253,9 @@ def table(rows: dict[str, Row], found: dict[str, list[dict[str, Any]]], steps: n
             apart = f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
         ends = "-"
         if "phrase_end" in runs[0]:
-            mean, low, high = mean_and_interval(np.array([each["phrase_end"] for each in runs]))
+            mean, low, high = mean_and_interval(np.array([run["phrase_end"] for run in runs]))
             ends = f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
-        minutes = np.median([each["seconds"] for each in runs]) / 60
+        minutes = np.median([run["seconds"] for run in runs]) / 60
         cells = (
             rows[name].what,
             f"{per_step.mean():.3f}",
@@ -295,16 +295,16 @@ def main(
     if unknown := set(rows) - set(wanted):
         raise HypermeterError(f"no row {min(unknown)!r}, expected some of {', '.join(wanted)}")
     held_out = read(npz_dir / "validation")[1]
-    steps = np.array([len(each) for each in held_out])
+    steps = np.array([len(performance) for performance in held_out])
     names = [name for name in wanted if not rows or name in rows]
     data = {name: data_of(wanted[name], npz_dir, out, more) for name in names}
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for seed in range(seeds):
         for name in names:
-            found[name].append(run(name, wanted[name], updates, seed, data[name], held_out, out, accelerator))
-    ends = np.array([[phrase_end(each, Grid()) for each in cut(held_out, Grid(), PIECE_BARS)]])
+            results[name].append(run(name, wanted[name], updates, seed, data[name], held_out, out, accelerator))
+    ends = np.array([[phrase_end(piece, Grid()) for piece in cut(held_out, Grid(), PIECE_BARS)]])
     print("Phrase's end in the held-out performances: {:+.3f} ({:+.3f} to {:+.3f})\n".format(*mean_and_interval(ends)))
-    print(table(wanted, found, steps))
+    print(table(wanted, results, steps))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a long memory is worth: bits per step of bars late in a performance, by how much of it was heard before.
+"""What a long memory is worth: bits per step of bars late in a performance, by the earlier bars that are read.
 
     python benchmarks/quality/context.py MODEL NPZ/validation [--first 64] [--bars 8 16 32]
 
@@ -31,7 +31,7 @@ def bits_of_bars(model: HierarchicalDrumModel, hits: Tensor, first: int, bars: i
     if bars is None:
         nats = model.log_prob(hits[None])[0, : last * size]
         return -nats.view(last, size).sum(-1)[first:].numpy() / np.log(2)
-    found = np.zeros(last - first)
+    bits = np.zeros(last - first)
     starts = {bar: (bar - bars) // phrase * phrase for bar in range(first, last)}
     for length in {bar + 1 - start for bar, start in starts.items()}:  # in bars, the one that is predicted included
         alike = [bar for bar, start in starts.items() if bar + 1 - start == length]
@@ -39,13 +39,16 @@ def bits_of_bars(model: HierarchicalDrumModel, hits: Tensor, first: int, bars: i
             some = alike[at : at + BATCH]
             windows = torch.stack([hits[starts[bar] * size : (bar + 1) * size] for bar in some])
             nats = model.log_prob(windows)[:, -size:].sum(-1)
-            found[[bar - first for bar in some]] = -nats.numpy() / np.log(2)
-    return found
+            bits[[bar - first for bar in some]] = -nats.numpy() / np.log(2)
+    return bits
 
 
 def interval(apart: list[np.ndarray], steps_per_bar: int, seed: int = 0, draws: int = 2_000) -> tuple[float, float]:
     """95 % interval of the mean of bars, in bits per step, by bootstrap over performances."""
-    sums, counts = np.array([each.sum() for each in apart]), np.array([len(each) for each in apart])
+    sums, counts = (
+        np.array([difference.sum() for difference in apart]),
+        np.array([len(difference) for difference in apart]),
+    )
     chosen = np.random.default_rng(seed).integers(len(apart), size=(draws, len(apart)))
     low, high = np.quantile(sums[chosen].sum(1) / counts[chosen].sum(1) / steps_per_bar, (0.025, 0.975))
     return float(low), float(high)
@@ -67,22 +70,26 @@ def main(
     """
     drummer = load(model)
     size = drummer.grid.steps_per_bar
-    long = [torch.from_numpy(each).float() for each in read_folder(npz_dir)[1] if len(each) >= (first + 1) * size]
+    long = [
+        torch.from_numpy(performance).float()
+        for performance in read_folder(npz_dir)[1]
+        if len(performance) >= (first + 1) * size
+    ]
     if not long:
         raise HypermeterError(f"{npz_dir}: no performance of more than {first} bars; pass a lower --first")
     if min(bars) < 1 or max(bars) > first:
         raise HypermeterError(f"bars are {bars}, expected 1 to {first}, as many as there are before the first bar")
-    whole = [bits_of_bars(drummer, each, first, None) for each in long]
+    whole = [bits_of_bars(drummer, performance, first, None) for performance in long]
     number = sum(map(len, whole))
     print(f"{len(long)} performances, {number} bars from bar {first + 1} on\n")
-    print("| heard before | bits per step | more than after all (95 %) |\n|---|---|---|")
-    print(f"| the whole performance so far | {sum(each.sum() for each in whole) / number / size:.3f} | - |")
+    print("| bars read before | bits per step | more than after all (95 %) |\n|---|---|---|")
+    print(f"| the whole performance so far | {sum(bits.sum() for bits in whole) / number / size:.3f} | - |")
     for length in bars:
-        found = [bits_of_bars(drummer, each, first, length) for each in long]
-        apart = [one - other for one, other in zip(found, whole, strict=True)]
-        mean = sum(each.sum() for each in apart) / number / size
+        of_windows = [bits_of_bars(drummer, performance, first, length) for performance in long]
+        apart = [one - other for one, other in zip(of_windows, whole, strict=True)]
+        mean = sum(difference.sum() for difference in apart) / number / size
         low, high = interval(apart, size)
-        total = sum(each.sum() for each in found) / number / size
+        total = sum(bits.sum() for bits in of_windows) / number / size
         print(f"| the last {length} bars | {total:.3f} | {mean:+.3f} ({low:+.3f} to {high:+.3f}) |")
 
 

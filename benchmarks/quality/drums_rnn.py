@@ -46,11 +46,11 @@ class DrumsRnn(nn.Module):
 
     expression = None  # ``DrumModule``, whose optimiser it takes, looks for one
 
-    def __init__(self, known: list[list[int]], grid: Grid, hidden_dim: int = 256, dropout: float = 0.5):
+    def __init__(self, listed: list[list[int]], grid: Grid, hidden_dim: int = 256, dropout: float = 0.5):
         super().__init__()
         self.lags = (grid.steps_per_bar, 2 * grid.steps_per_bar)
-        self.head = SoftmaxHead(hidden_dim, len(known[0]), known)
-        self.symbols = nn.ModuleList(nn.Embedding(len(known) + 2, hidden_dim) for _ in range(1 + len(self.lags)))
+        self.head = SoftmaxHead(hidden_dim, len(listed[0]), listed)
+        self.symbols = nn.ModuleList(nn.Embedding(len(listed) + 2, hidden_dim) for _ in range(1 + len(self.lags)))
         self.flags = nn.Linear(COUNTER_BITS + len(self.lags), hidden_dim, bias=False)
         self.drop = nn.Dropout(dropout)
         self.rnn = nn.LSTM(hidden_dim, hidden_dim, 2, batch_first=True, dropout=dropout)
@@ -58,8 +58,8 @@ class DrumsRnn(nn.Module):
     def forward(self, hits: Tensor) -> SoftmaxWithEscape:
         """Hits (B, T, V) to the distributions of steps 0..T-1."""
         steps, offset, unknown = hits.shape[1], max(self.lags), len(self.head.known)
-        which, is_known = find_known(self.head.known, hits)
-        symbol = F.pad(torch.where(is_known, which, unknown), (offset, 0), value=unknown + 1)  # before the first step
+        which, is_listed = find_known(self.head.known, hits)
+        symbol = F.pad(torch.where(is_listed, which, unknown), (offset, 0), value=unknown + 1)  # before the first step
 
         def back(lag: int) -> Tensor:
             return symbol[:, offset - lag : offset - lag + steps]
@@ -67,10 +67,10 @@ class DrumsRnn(nn.Module):
         last = back(1)
         # as there: what stood a bar before the step to come, and whether the last step was what stood a bar before it
         ago = [back(lag) for lag in self.lags]
-        repeats = [(last == F.pad(each, (1, 0), value=-1)[:, :-1]).float() for each in ago]
+        repeats = [(last == F.pad(hits_then, (1, 0), value=-1)[:, :-1]).float() for hits_then in ago]
         bits = torch.arange(steps)[:, None] >> torch.arange(COUNTER_BITS) & 1
         counter = (2.0 * bits - 1).expand(len(hits), -1, -1)
-        entered = sum(table(each) for table, each in zip(self.symbols, (last, *ago), strict=True))
+        entered = sum(table(hits_then) for table, hits_then in zip(self.symbols, (last, *ago), strict=True))
         entered = entered + self.flags(torch.cat([torch.stack(repeats, -1), counter], -1))
         return self.head(self.drop(self.rnn(self.drop(entered))[0]))
 
@@ -115,7 +115,9 @@ def main(
     optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
     steps, best, best_bits = sum(map(len, held_out)), math.inf, None
     source = batches(dataset, config)
-    for update in track(range(1, max_steps + 1), f"{sum(each.numel() for each in model.parameters()):,} parameters"):
+    for update in track(
+        range(1, max_steps + 1), f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters"
+    ):
         batch = next(source)
         loss = masked_mean(-model.log_prob(batch["step"]), batch["mask"])
         loss.backward()

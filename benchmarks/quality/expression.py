@@ -44,25 +44,25 @@ def read(folder: Path) -> list[Performance]:
     Raises:
         HypermeterError: one does not tell velocity, offset or tempo.
     """
-    found = []
+    performances = []
     for path, hits in zip(*read_folder(folder), strict=True):
         with np.load(path) as arrays:
             if not {"velocity", "offset"} <= set(arrays):
                 raise HypermeterError(f"{path}: no velocity and offset; prepare it from MIDI files")
             velocity, offset = arrays["velocity"], arrays["offset"]
         if hits.any():
-            found.append(Performance(hits, velocity, offset, float(read_meta(path)["tempo_bpm"])))
-    return found
+            performances.append(Performance(hits, velocity, offset, float(read_meta(path)["tempo_bpm"])))
+    return performances
 
 
 def means_by_place(performances: list[Performance], size: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean velocity and offset of each voice at each step of the bar, (size, V); those of the voice where few are."""
     voices = performances[0].hits.shape[1]
     totals, count = np.zeros((2, size, voices)), np.zeros((size, voices))
-    for each in performances:
-        place, at = np.arange(len(each.hits)) % size, each.hits > 0
+    for performance in performances:
+        place, at = np.arange(len(performance.hits)) % size, performance.hits > 0
         np.add.at(count, place, at)
-        for total, value in zip(totals, (each.velocity, each.offset), strict=True):
+        for total, value in zip(totals, (performance.velocity, performance.offset), strict=True):
             np.add.at(total, place, np.where(at, value, 0))
     of_voice = totals.sum(1) / count.sum(0).clip(1)
     velocity, offset = (totals + of_voice[:, None]) / (count + 1)
@@ -73,8 +73,8 @@ def row(name: str, errors: list[tuple[np.ndarray, np.ndarray]], bits: str = "-")
     """A line of the table, from the absolute errors of each performance's hits: offset in ms, velocity."""
     cells = []
     for kind, digits in ((0, 1), (1, 3)):
-        apart = [each[kind] for each in errors]
-        pooled, by_performance = np.concatenate(apart).mean(), np.mean([each.mean() for each in apart])
+        apart = [value[kind] for value in errors]
+        pooled, by_performance = np.concatenate(apart).mean(), np.mean([value.mean() for value in apart])
         cells.append(f"{pooled:.{digits}f} ({by_performance:.{digits}f})")
     return f"| {name} | {cells[0]} | {cells[1]} | {bits} |"
 
@@ -104,24 +104,26 @@ def main(npz: tyro.conf.Positional[Path], model: tyro.conf.Positional[str], seed
     train, held_out = read(npz / "train"), read(npz / "validation")
     size, steps_per_quarter = drummer.grid.steps_per_bar, drummer.grid.steps_per_quarter
     means = means_by_place(train, size)
-    fixed = float(np.median(np.concatenate([each.velocity[each.hits > 0] for each in train])))
+    fixed = float(np.median(np.concatenate([performance.velocity[performance.hits > 0] for performance in train])))
     names = ("quantised, one velocity", "means of voice and step of the bar", "model, median")
     errors: dict[str, list] = {name: [] for name in names}
     nats = 0.0
-    for each in held_out:
-        at, place = each.hits > 0, np.arange(len(each.hits)) % size
-        tensors = [torch.tensor(x).float()[None] for x in (each.hits, each.velocity, each.offset)]
-        tempo = torch.tensor([each.tempo_bpm])
+    for performance in held_out:
+        at, place = performance.hits > 0, np.arange(len(performance.hits)) % size
+        tensors = [torch.tensor(x).float()[None] for x in (performance.hits, performance.velocity, performance.offset)]
+        tempo = torch.tensor([performance.tempo_bpm])
         dist = expression(drummer(tensors[0]).features[:, :-1], *tensors, tempo)
         nats -= dist.log_prob(*tensors).sum().item()
         log_weights, *ways = (x[0].double().numpy() for x in vars(dist).values())
         pairs = ((VELOCITY, *ways[:2]), (OFFSET, *ways[2:]))
         medians = [bins.median(np.exp(log_weights), mean, scale) for bins, mean, scale in pairs]
         guesses = ((np.full(at.shape, fixed), np.zeros(at.shape)), tuple(x[place] for x in means), medians)
-        step_ms = 60_000 / each.tempo_bpm / steps_per_quarter
+        step_ms = 60_000 / performance.tempo_bpm / steps_per_quarter
         for name, (velocity, offset) in zip(names, guesses, strict=True):
-            errors[name].append((np.abs(offset - each.offset)[at] * step_ms, np.abs(velocity - each.velocity)[at]))
-    number = sum(int((each.hits > 0).sum()) for each in held_out)
+            errors[name].append(
+                (np.abs(offset - performance.offset)[at] * step_ms, np.abs(velocity - performance.velocity)[at])
+            )
+    number = sum(int((performance.hits > 0).sum()) for performance in held_out)
     print(f"{len(held_out)} performances, {number} hits: over hits (over performances)\n")
     print("| | offset MAE, ms | velocity MAE | bits per hit |\n|---|---|---|---|")
     for name in names:
@@ -129,20 +131,20 @@ def main(npz: tyro.conf.Positional[Path], model: tyro.conf.Positional[str], seed
 
     cymbals = None if drummer.kit is None else drummer.kit.cymbals
     random, player = np.random.default_rng(seed), drummer.player(model)
-    found: dict[str, list[torch.Tensor]] = {"people": [], "model": [], "independent draws": []}
-    for each in held_out:
-        hits, offset = (torch.tensor(x)[None] for x in (each.hits, each.offset))
+    deviations: dict[str, list[torch.Tensor]] = {"people": [], "model": [], "independent draws": []}
+    for performance in held_out:
+        hits, offset = (torch.tensor(x)[None] for x in (performance.hits, performance.offset))
         if timing_dfa(hits, drummer.grid, offset=offset, cymbals=cymbals).isnan():
             continue
         many = hits.expand(draws, -1, -1)
-        played = torch.from_numpy(player.perform(many.numpy(), each.tempo_bpm, seed=seed)[1])
-        shuffled = torch.from_numpy(random.choice(each.offset[each.hits > 0], many.shape))
+        played = torch.from_numpy(player.perform(many.numpy(), performance.tempo_bpm, seed=seed)[1])
+        shuffled = torch.from_numpy(random.choice(performance.offset[performance.hits > 0], many.shape))
         for name, played_by in (("people", offset), ("model", played), ("independent draws", shuffled)):
             again = many[: len(played_by)]
-            found[name].append(timing_dfa(again, drummer.grid, offset=played_by, cymbals=cymbals))
-    print(f"\nDFA exponent of cymbal timing, {len(found['people'])} performances\n")
+            deviations[name].append(timing_dfa(again, drummer.grid, offset=played_by, cymbals=cymbals))
+    print(f"\nDFA exponent of cymbal timing, {len(deviations['people'])} performances\n")
     print(f"| | mean | of each of {draws} draws | median | half of them |\n|---|---|---|---|---|")
-    for name, values in found.items():
+    for name, values in deviations.items():
         if values:
             print(exponents(name, values))
 

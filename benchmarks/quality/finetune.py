@@ -1,4 +1,4 @@
-"""What a model gains from ten files that it has not heard, of a drummer or a music, against learning from those alone.
+"""What a model gains from ten new files, of a drummer or a music, against learning from those alone.
 
     python benchmarks/quality/finetune.py FOLDER --init runs/without_them [--files 10]
 
@@ -52,7 +52,7 @@ def main(
 
     Args:
         folder: .npz of one drummer or music.
-        init: the model, which has not heard them.
+        init: the model, which was not trained on them.
         out: folder of the runs.
         files: to learn from, and as many to tell when to stop.
         max_steps: updates, at most; from scratch, three times as many.
@@ -61,7 +61,7 @@ def main(
     """
     deal(folder, out / "npz", files, seed)
     held_out = read(out / "npz" / "test")[1]
-    steps = np.array([len(each) for each in held_out])
+    steps = np.array([len(performance) for performance in held_out])
 
     def learn(name: str, **options) -> tuple[Path, float]:
         start = time.monotonic()
@@ -74,10 +74,10 @@ def main(
     print("| | bits per step (95 %) | mean of performances | seconds of training |\n|---|---|---|---|")
     rows = ((f"{init}, before", init, 0.0), ("after", tuned, seconds), ("from scratch", scratch, scratch_seconds))
     for name, model, spent in rows:
-        found = summarize(performance_bits(load(model), held_out), steps, seed)
-        interval = f"{found['low']:.3f} to {found['high']:.3f}"
-        mean = found["mean_of_performances"]
-        print(f"| {name} | {found['bits_per_step']:.3f} ({interval}) | {mean:.3f} | {spent:.0f} |")
+        summary = summarize(performance_bits(load(model), held_out), steps, seed)
+        interval = f"{summary['low']:.3f} to {summary['high']:.3f}"
+        mean = summary["mean_of_performances"]
+        print(f"| {name} | {summary['bits_per_step']:.3f} ({interval}) | {mean:.3f} | {spent:.0f} |")
     print(
         f"\n{files} files of {folder.name} to learn from, {len(held_out)} held out, {steps.sum()} steps; seed {seed}."
     )

@@ -52,7 +52,7 @@ class Ngram:
 
     def __init__(self, chain: Sequence[int | str], grid: Grid, base: np.ndarray):
         names = {"bar": grid.steps_per_bar, "two bars": 2 * grid.steps_per_bar}
-        self.lags = [names[each] if isinstance(each, str) else each for each in chain]
+        self.lags = [names[order] if isinstance(order, str) else order for order in chain]
         self.grid, self.base = grid, base
         self.counts: list[dict] = [defaultdict(lambda: defaultdict(float)) for _ in range(len(self.lags) + 2)]
 
@@ -80,14 +80,14 @@ class Ngram:
                 prob = (seen.get(codes[step], 0.0) + free * prob) / (sum(seen.values()) + free)
         return prob
 
-    def bits(self, hits: np.ndarray, weight: float, own: float) -> float:
+    def bits(self, hits: np.ndarray, weight: float, own_weight: float) -> float:
         """-log2 p of a performance, from whose steps it learns as they pass, and which it then forgets."""
         codes, total = codes_of(hits), 0.0
         for step in range(len(hits)):
             total -= np.log2(self.prob(codes, hits, step, weight))
-            self.add(codes, step, own)
+            self.add(codes, step, own_weight)
         for step in range(len(hits)):
-            self._forget(codes, step, own)
+            self._forget(codes, step, own_weight)
         return total
 
     def _forget(self, codes: np.ndarray, step: int, times: float) -> None:
@@ -141,9 +141,12 @@ def main(npz_dir: tyro.conf.Positional[Path], out: Path = Path("bench/out/ngram.
             codes = codes_of(hits)
             for step in range(len(hits)):
                 model.add(codes, step, 1)
-        for weight, own in itertools.product(WEIGHTS, OWN):
-            bits = np.array([model.bits(hits, weight, own) for hits in held_out])
-            print(f"{name} {length}, weight {weight}, own {own}: {bits.sum() / steps:.3f} bits per step", flush=True)
+        for weight, own_weight in itertools.product(WEIGHTS, OWN):
+            bits = np.array([model.bits(hits, weight, own_weight) for hits in held_out])
+            print(
+                f"{name} {length}, weight {weight}, own {own_weight}: {bits.sum() / steps:.3f} bits per step",
+                flush=True,
+            )
             if bits.sum() < best:
                 best, best_bits = bits.sum(), bits
     write_bits(out, names, best_bits)

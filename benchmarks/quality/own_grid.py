@@ -187,7 +187,7 @@ def drift(pieces: list[Performance]) -> dict[str, float]:
 
 def continued(model: str, pieces: list[Performance], bars: int = 4) -> dict[str, float]:
     """Return the mean offset in ms of primers of four bars on both grids, and of what the model plays after them."""
-    player, found = load_player(model), {}
+    player, shares = load_player(model), {}
     for name in ("file", "own"):
         before, after = [], []
         for seed, piece in enumerate(pieces):
@@ -205,12 +205,12 @@ def continued(model: str, pieces: list[Performance], bars: int = 4) -> dict[str,
             for groove, means in ((primer, before), (new, after)):
                 if groove.hits.any():
                     means.append((groove.offset[groove.hits > 0].mean() + shift) * piece.step_s * 1000)
-        found |= {f"primer, grid of the {name}": np.mean(before), f"new bars, grid of the {name}": np.mean(after)}
-    return found
+        shares |= {f"primer, grid of the {name}": np.mean(before), f"new bars, grid of the {name}": np.mean(after)}
+    return shares
 
 
-def errors(found: list[float], true: list[float]) -> dict[str, float]:
-    off = abs((np.array(found) - np.array(true) + 0.5) % 1 - 0.5)
+def errors(estimates: list[float], true: list[float]) -> dict[str, float]:
+    off = abs((np.array(estimates) - np.array(true) + 0.5) % 1 - 0.5)
     return {
         "median": float(np.median(off)),
         "90 %": float(np.quantile(off, 0.9)),
@@ -221,7 +221,7 @@ def errors(found: list[float], true: list[float]) -> dict[str, float]:
 
 def sequenced_shifts(folder: Path, seed: int = 0) -> dict[str, Any]:
     """Return shifts of sequenced files, and errors in copies moved by up to a quarter step, with a jitter of 10 ms."""
-    rng, shifts, found, true = np.random.default_rng(seed), [], [], []
+    rng, shifts, estimates, true = np.random.default_rng(seed), [], [], []
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in MIDI_SUFFIXES):
         try:
             piece = read_performance(path)
@@ -232,15 +232,15 @@ def sequenced_shifts(folder: Path, seed: int = 0) -> dict[str, Any]:
         shifts.append(piece.own_grid().shift)
         true.append(rng.uniform(-0.25, 0.25))
         moved = piece.onsets + true[-1] + rng.normal(0, 0.010 / piece.step_s, len(piece.onsets))
-        found.append(find_own_grid(moved, 4, piece.step_s).player_shift)
-    return {"files": len(shifts), "with a shift": int(np.count_nonzero(shifts))} | errors(found, true)
+        estimates.append(find_own_grid(moved, 4, piece.step_s).player_shift)
+    return {"files": len(shifts), "with a shift": int(np.count_nonzero(shifts))} | errors(estimates, true)
 
 
 def synthetic(
     slots: Callable[[np.random.Generator], tuple[float, ...]], hits: int, seeds: int = 200
 ) -> dict[str, float]:
     """Return errors in pieces of random patterns, shifts (15 ms), tempos and jitter (6 to 14 ms)."""
-    found, true = [], []
+    estimates, true = [], []
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         step_s = rng.uniform(0.09, 0.18)
@@ -249,8 +249,8 @@ def synthetic(
         weights = np.where(np.isin(places, (0, 2)), 1, rng.uniform(0.2, 1, len(places)))
         onsets = rng.choice(places, hits, p=weights / weights.sum()) + 4 * rng.integers(0, max(1, hits // 6), hits)
         onsets = onsets + true[-1] + rng.normal(0, rng.uniform(*JITTER_S) / step_s, hits)
-        found.append(find_own_grid(onsets, 4, step_s).player_shift)
-    return errors(found, true)
+        estimates.append(find_own_grid(onsets, 4, step_s).player_shift)
+    return errors(estimates, true)
 
 
 def print_table(title: str, values: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@
 
 Each run is one of ``hypermeter reinforce`` from the shipped model, with KL_BUDGET as its budget and MIN_DIVERSITY as
 its least diversity; the best weights within both are judged on pieces of seeds that no run has seen. What is done is
-in OUT and is not done again, so that the command may be stopped, and asked for more.
+in OUT and is not done again, so that the command may be stopped, and continued with more.
 
 ``--unconstrained`` is the report on over-optimisation: no divergence is paid for, nothing stops the run, and the last
 weights are judged: what they play when only the reward counts.
@@ -70,11 +70,11 @@ def jazz_of(npz: Path, out: Path) -> Path:
     """A folder of the performances in ``npz`` whose style is jazz."""
     folder = out / "jazz"
     if not folder.exists():
-        found = [path for path in sorted(npz.glob("*.npz")) if str(read_meta(path).get("style", "")).startswith("jazz")]
-        if not found:
+        paths = [path for path in sorted(npz.glob("*.npz")) if str(read_meta(path).get("style", "")).startswith("jazz")]
+        if not paths:
             raise HypermeterError(f"{npz}: no performance in the style jazz; prepare the Groove MIDI Dataset")
         folder.mkdir(parents=True)
-        for path in found:
+        for path in paths:
             shutil.copy(path, folder / path.name)
     return folder
 
@@ -93,8 +93,8 @@ def quantity(reward: Reward, hits: torch.Tensor, model: HierarchicalDrumModel) -
     """(pieces,): the mean of what is rewarded, of each piece; of several terms, minus the mean distance in spreads."""
     values = [term.values(hits, model.grid) for term in reward.terms]
     if len(values) > 1:
-        apart = [(each - term.target).abs() / term.scale for each, term in zip(values, reward.terms, strict=True)]
-        return -torch.stack([each.nanmean(1) for each in apart]).nanmean(0).numpy()
+        apart = [(value - term.target).abs() / term.scale for value, term in zip(values, reward.terms, strict=True)]
+        return -torch.stack([difference.nanmean(1) for difference in apart]).nanmean(0).numpy()
     return values[0].nanmean(1).numpy()
 
 
@@ -105,17 +105,17 @@ def judge(
     generator = torch.Generator().manual_seed(FRESH_SEED)
     steps = BARS * policy.grid.steps_per_bar
     played = rollout(policy, PIECES, steps, generator=generator)
-    found: dict[str, Any] = describe_rollout(policy, reference, reward, played)
+    record: dict[str, Any] = describe_rollout(policy, reference, reward, played)
     of_pieces = quantity(reward, played.hits, policy)
-    found["quantity"], found["quantity_sd"] = float(np.nanmean(of_pieces)), float(np.nanstd(of_pieces))
-    found["repetition"] = repetition([each.numpy() for each in played.hits], policy.grid)
-    found["held_out"] = bits_per_step(policy, held_out)
-    found["metrics"] = {
+    record["quantity"], record["quantity_sd"] = float(np.nanmean(of_pieces)), float(np.nanstd(of_pieces))
+    record["repetition"] = repetition([piece.numpy() for piece in played.hits], policy.grid)
+    record["held_out"] = bits_per_step(policy, held_out)
+    record["metrics"] = {
         name: by_chunk(METRICS[name], played.hits, policy.grid, policy.grid.steps_per_bar).nanmean().item()
         for name in ("avg_hits", "lhl", "ioi_entropy", "co_occurrence", "evenness", "transitions")
     }
-    found["share_of_hits"] = (played.hits.sum((0, 1)) / played.hits.sum()).tolist()
-    return found
+    record["share_of_hits"] = (played.hits.sum((0, 1)) / played.hits.sum()).tolist()
+    return record
 
 
 def curve(run: Path) -> list[tuple[float, float]]:
@@ -128,7 +128,7 @@ def curve(run: Path) -> list[tuple[float, float]]:
 
 
 def do(name: str, algorithm: str, seed: int, npz: Path, out: Path, unconstrained: bool) -> dict[str, Any]:
-    """One run and its judgement, or what was found before."""
+    """One run and its evaluation, or the stored one."""
     kind = "unconstrained" if unconstrained else "runs"
     run = out / kind / f"{name}-{algorithm}-{seed}"
     result = run / "judged.json"
@@ -154,11 +154,11 @@ def do(name: str, algorithm: str, seed: int, npz: Path, out: Path, unconstrained
     reward = load_reward(config.reward, reference.grid, reference.kit)
     held_out = read_folder(validation)[1]
     weights = run / ("last.safetensors" if unconstrained else "best.safetensors")
-    found = judge(load(weights), reference, reward, held_out)
-    found |= {"reward_name": name, "algorithm": algorithm, "seed": seed, "curve": curve(run)}
+    record = judge(load(weights), reference, reward, held_out)
+    record |= {"reward_name": name, "algorithm": algorithm, "seed": seed, "curve": curve(run)}
     with atomic_write(result) as temporary:
-        temporary.write_text(json.dumps(found), "utf-8")
-    return found
+        temporary.write_text(json.dumps(record), "utf-8")
+    return record
 
 
 def start(name: str, npz: Path, out: Path) -> dict[str, Any]:
@@ -168,11 +168,11 @@ def start(name: str, npz: Path, out: Path) -> dict[str, Any]:
         return json.loads(result.read_text("utf-8"))
     model = load("groove")
     reward = load_reward(write_reward(name, npz / "train", out), model.grid, model.kit)
-    found = judge(model, model, reward, read_folder(npz / "validation")[1])
+    record = judge(model, model, reward, read_folder(npz / "validation")[1])
     result.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(result) as temporary:
-        temporary.write_text(json.dumps(found), "utf-8")
-    return found
+        temporary.write_text(json.dumps(record), "utf-8")
+    return record
 
 
 def gains(name: str, runs: list[dict[str, Any]], before: dict[str, Any]) -> str:
@@ -180,13 +180,13 @@ def gains(name: str, runs: list[dict[str, Any]], before: dict[str, Any]) -> str:
     standard deviations of the shipped model's pieces."""
     if name == "density":
         gap = REWARDS[name]["terms"][0]["target"] - before["quantity"]
-        found = [1 - abs(before["quantity"] + gap - each["quantity"]) / abs(gap) for each in runs]
-        return f"{100 * min(found):.0f} % to {100 * max(found):.0f} % of the gap"
-    found = [(each["quantity"] - before["quantity"]) / before["quantity_sd"] for each in runs]
-    return f"{min(found):+.1f} to {max(found):+.1f} SD"
+        shares = [1 - abs(before["quantity"] + gap - run["quantity"]) / abs(gap) for run in runs]
+        return f"{100 * min(shares):.0f} % to {100 * max(shares):.0f} % of the gap"
+    shares = [(run["quantity"] - before["quantity"]) / before["quantity_sd"] for run in runs]
+    return f"{min(shares):+.1f} to {max(shares):+.1f} SD"
 
 
-def table(found: list[dict[str, Any]], before: dict[str, dict[str, Any]]) -> str:
+def table(records: list[dict[str, Any]], before: dict[str, dict[str, Any]]) -> str:
     """Means over seeds; of what was wished for, KL and distinct bars also the least and the most."""
     lines = [
         "| reward | algorithm | reward of a piece | the metric, and its change | KL | held-out bits "
@@ -194,8 +194,8 @@ def table(found: list[dict[str, Any]], before: dict[str, dict[str, Any]]) -> str
         "|---|---|---|---|---|---|---|---|",
     ]
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for each in found:
-        groups[each["reward_name"], each["algorithm"]].append(each)
+    for run in records:
+        groups[run["reward_name"], run["algorithm"]].append(run)
     for name, first in before.items():
         lines.append(
             f"| {name} | shipped model | {first['reward']:.2f} | {first['quantity']:.3f} | 0 | {first['held_out']:.3f} "
@@ -205,10 +205,10 @@ def table(found: list[dict[str, Any]], before: dict[str, dict[str, Any]]) -> str
             if of != name:
                 continue
             mean = {
-                key: float(np.mean([np.nanmean(each[key]) for each in runs]))
+                key: float(np.mean([np.nanmean(run[key]) for run in runs]))
                 for key in ("reward", "quantity", "kl", "held_out", "repetition", "distinct_bars")
             }
-            kl, bars = ([each[key] for each in runs] for key in ("kl", "distinct_bars"))
+            kl, bars = ([run[key] for run in runs] for key in ("kl", "distinct_bars"))
             lines.append(
                 f"| | `{algorithm}` | {mean['reward']:.2f} | {mean['quantity']:.3f}, {gains(name, runs, first)} "
                 f"| {mean['kl']:.3f} ({min(kl):.3f} to {max(kl):.3f}) | {mean['held_out']:.3f} "
@@ -218,24 +218,24 @@ def table(found: list[dict[str, Any]], before: dict[str, dict[str, Any]]) -> str
     return "\n".join(lines)
 
 
-def picture(found: list[dict[str, Any]], path: Path) -> None:
+def picture(records: list[dict[str, Any]], path: Path) -> None:
     """Reward against KL: one panel a reward, one colour an algorithm, one line a seed."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    names = [name for name in REWARDS if any(each["reward_name"] == name for each in found)]
+    names = [name for name in REWARDS if any(run["reward_name"] == name for run in records)]
     figure, axes = plt.subplots(1, len(names), figsize=(3.4 * len(names), 3.2), squeeze=False, layout="constrained")
     colours = dict(zip(OPTIONS, ("tab:blue", "tab:orange", "tab:green", "tab:red"), strict=True))
     for axis, name in zip(axes[0], names, strict=True):
-        told = set()
-        for each in found:
-            if each["reward_name"] == name:
-                algorithm = each["algorithm"]
-                label = None if algorithm in told else algorithm
-                told.add(algorithm)
-                axis.plot(*np.array(each["curve"]).T, ".-", color=colours[algorithm], label=label, lw=1, ms=4)
+        labelled = set()
+        for run in records:
+            if run["reward_name"] == name:
+                algorithm = run["algorithm"]
+                label = None if algorithm in labelled else algorithm
+                labelled.add(algorithm)
+                axis.plot(*np.array(run["curve"]).T, ".-", color=colours[algorithm], label=label, lw=1, ms=4)
         axis.set_title(name)
         axis.set_xlabel("KL, nats per step")
         axis.axvline(KL_BUDGET, color="0.7", lw=0.8, ls="--")
@@ -246,20 +246,20 @@ def picture(found: list[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def hacking(found: list[dict[str, Any]], before: dict[str, dict[str, Any]], voices: Sequence[str]) -> str:
+def hacking(records: list[dict[str, Any]], before: dict[str, dict[str, Any]], voices: Sequence[str]) -> str:
     """What an unconstrained run collapses to."""
     lines = [
         "| reward | algorithm | reward of a piece | KL | entropy | distinct bars | held-out bits | hits "
         "| most played |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for each in found:
-        first, shares = before[each["reward_name"]], np.array(each["share_of_hits"])
+    for run in records:
+        first, shares = before[run["reward_name"]], np.array(run["share_of_hits"])
         most = ", ".join(f"{voices[v]} {100 * shares[v]:.0f} %" for v in np.argsort(-shares)[:3])
         lines.append(
-            f"| {each['reward_name']} | `{each['algorithm']}` | {first['reward']:.2f} to {each['reward']:.2f} "
-            f"| {each['kl']:.2f} | {each['entropy']:.2f} | {100 * each['distinct_bars']:.0f} % "
-            f"| {each['held_out']:.2f} | {each['hits']:.2f} | {most} |"
+            f"| {run['reward_name']} | `{run['algorithm']}` | {first['reward']:.2f} to {run['reward']:.2f} "
+            f"| {run['kl']:.2f} | {run['entropy']:.2f} | {100 * run['distinct_bars']:.0f} % "
+            f"| {run['held_out']:.2f} | {run['hits']:.2f} | {most} |"
         )
     return "\n".join(lines)
 
@@ -284,12 +284,12 @@ def main(
     """
     if unconstrained:  # psi has no values without a price on divergence
         algorithms = tuple(algorithm for algorithm in algorithms if algorithm != "psi")
-    for given, known in ((rewards, REWARDS), (algorithms, OPTIONS)):
-        if unknown := set(given) - set(known):
-            raise HypermeterError(f"{min(unknown)}: expected some of {', '.join(known)}")
+    for chosen, allowed in ((rewards, REWARDS), (algorithms, OPTIONS)):
+        if unknown := set(chosen) - set(allowed):
+            raise HypermeterError(f"{min(unknown)}: expected some of {', '.join(allowed)}")
     out.mkdir(parents=True, exist_ok=True)
     before = {name: start(name, npz, out) for name in rewards}
-    found = [
+    records = [
         do(name, algorithm, seed, npz, out, unconstrained)
         for seed in range(seeds)
         for algorithm in algorithms
@@ -298,12 +298,12 @@ def main(
     if unconstrained:
         kit = load("groove").kit
         assert kit is not None
-        print(hacking(found, before, [voice.name for voice in kit.voices]))
+        print(hacking(records, before, [voice.name for voice in kit.voices]))
     else:
-        print(table(found, before))
-        picture(found, out / "reward_against_kl.png")
+        print(table(records, before))
+        picture(records, out / "reward_against_kl.png")
         print(f"\n{out / 'reward_against_kl.png'}")
-    if any(not math.isfinite(each["reward"]) for each in found):
+    if any(not math.isfinite(record["reward"]) for record in records):
         raise HypermeterError(f"{out}: a reward is not a finite number")
 
 

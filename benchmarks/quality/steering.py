@@ -1,15 +1,15 @@
-"""How well a model obeys a plan: density, off-beat share, fills and style, asked for and obtained.
+"""How well a model follows a plan: density, off-beat share, fills and style, planned and obtained.
 
     python benchmarks/quality/steering.py MODEL NPZ [--pieces 200] [--guidance 0]
 
-- Density and off-beat share: pieces of eight bars, each asked for one value drawn from those of the training bars;
-  rank correlation (Spearman) of asked and obtained, of the pieces' means and of single bars under a curve.
-- Fills: pieces of 16 bars, of which some are asked to be fills and the others not: area under the curve (AUC) of
+- Density and off-beat share: pieces of eight bars, each with one value drawn from those of the training bars;
+  rank correlation (Spearman) of planned and obtained, of the pieces' means and of single bars under a curve.
+- Fills: pieces of 16 bars, of which some are planned as fills and the others not: area under the curve (AUC) of
   ``bar_novelty`` for telling them apart. The same measure is checked against the bars that people played and labelled
   as fills, each put in the place of a bar of a groove of the same drummer and style.
 - Style: a classifier (multinomial logistic regression on mean bars and metrics of eight bars) is fitted to the training
-  performances, and hears the held-out ones and pieces that were asked for a style.
-- What learning to obey costs: bits per step of held-out performances with nothing asked, and with all of their plan.
+  performances, and classifies the held-out ones and pieces that were planned in a style.
+- What learning plans costs: bits per step of held-out performances without a plan, and under their whole plan.
 """
 
 import json
@@ -48,8 +48,8 @@ def ranks(values: np.ndarray) -> np.ndarray:
 
 def spearman(one: np.ndarray, other: np.ndarray) -> float:
     """Rank correlation; pairs with NaN are left out."""
-    told = ~(np.isnan(one) | np.isnan(other))
-    return float(np.corrcoef(ranks(one[told]), ranks(other[told]))[0, 1])
+    is_defined = ~(np.isnan(one) | np.isnan(other))
+    return float(np.corrcoef(ranks(one[is_defined]), ranks(other[is_defined]))[0, 1])
 
 
 def area_under_curve(positive: np.ndarray, negative: np.ndarray) -> float:
@@ -75,23 +75,23 @@ def obtained(hits: Tensor, name: str, grid: Grid) -> np.ndarray:
 def numbers(
     model: HierarchicalDrumModel, name: str, values: np.ndarray, pieces: int, seed: int, guidance: float
 ) -> dict[str, float]:
-    """Rank correlation of asked and obtained: of pieces with one value, and of bars of pieces with a rising curve."""
+    """Rank correlation of planned and obtained: of pieces with one value, and of bars of pieces with a rising curve."""
     random = np.random.default_rng(seed)
-    asked = random.choice(values, pieces)
+    targets = random.choice(values, pieces)
     plan = Plan.free(pieces, BARS)
-    plan.numbers[..., NUMBERS.index(name)] = torch.from_numpy(asked).float()[:, None]
+    plan.numbers[..., NUMBERS.index(name)] = torch.from_numpy(targets).float()[:, None]
     of_pieces = np.nanmean(obtained(play(model, plan, BARS, seed, guidance), name, model.grid), 1)
     low, high = np.quantile(values, (0.1, 0.9))
     curve = np.linspace(low, high, BARS)
     plan.numbers[..., NUMBERS.index(name)] = torch.from_numpy(curve).float()
     of_bars = obtained(play(model, plan, BARS, seed + 1, guidance), name, model.grid)
-    error = np.nanmean(np.abs(of_pieces - asked))
+    error = np.nanmean(np.abs(of_pieces - targets))
     flat = spearman(np.broadcast_to(curve, of_bars.shape).ravel(), of_bars.ravel())
-    return {"pieces": spearman(asked, of_pieces), "bars": flat, "error": float(error)}
+    return {"pieces": spearman(targets, of_pieces), "bars": flat, "error": float(error)}
 
 
 def fills(model: HierarchicalDrumModel, pieces: int, seed: int, guidance: float) -> float:
-    """AUC of novelty for bars that were asked to be fills against bars that were asked not to be."""
+    """AUC of novelty for bars that were planned as fills against bars that were planned not to be."""
     random, bars = np.random.default_rng(seed), 2 * BARS
     is_fill = np.zeros((pieces, bars), bool)
     for row in is_fill:
@@ -139,14 +139,14 @@ def features(hits: Tensor, grid: Grid) -> Tensor:
 
 def windows(folder: Path, size: int) -> tuple[Tensor, list[str]]:
     """Windows of ``size`` steps of all grooves, and their styles."""
-    found, styles = [], []
+    pieces, styles = [], []
     for path, hits in zip(*read_folder(folder), strict=True):
         meta = read_meta(path)
         if meta["beat_type"] == "beat":
             for start in range(0, len(hits) - size + 1, size):
-                found.append(torch.from_numpy(hits[start : start + size]).float())
+                pieces.append(torch.from_numpy(hits[start : start + size]).float())
                 styles.append(str(meta["style"]).partition("/")[0])
-    return torch.stack(found), styles
+    return torch.stack(pieces), styles
 
 
 class Classifier:
@@ -174,37 +174,37 @@ class Classifier:
 
 
 def styles(model: HierarchicalDrumModel, folder: Path, pieces: int, seed: int, guidance: float) -> dict[str, float]:
-    """How often the classifier names the style: of held-out people, and of pieces that were asked for it."""
+    """How often the classifier names the style: of held-out people, and of pieces that were planned in it."""
     size = BARS * model.grid.steps_per_bar
     (train, of_train), (test, of_test) = (windows(folder / split, size) for split in ("train", "validation"))
-    known = [name for name, count in Counter(of_train).most_common() if count >= MIN_WINDOWS]
-    known = sorted(name for name in known if name in model.labels["style"])
-    place = {name: number for number, name in enumerate(known)}
+    style_names = [name for name, count in Counter(of_train).most_common() if count >= MIN_WINDOWS]
+    style_names = sorted(name for name in style_names if name in model.labels["style"])
+    place = {name: number for number, name in enumerate(style_names)}
 
-    def told(hits: Tensor, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def with_styles(hits: Tensor, names: Sequence[str]) -> tuple[Tensor, Tensor]:
         rows = [row for row, name in enumerate(names) if name in place]
         return features(hits[rows], model.grid), torch.tensor([place[names[row]] for row in rows])
 
-    classify = Classifier(*told(train, of_train), len(known))
-    x, y = told(test, of_test)
-    asked = torch.arange(len(known)).repeat_interleave(-(-pieces // len(known)))
-    plan = Plan.free(len(asked), BARS)
-    codes = torch.tensor([1 + model.labels["style"].index(name) for name in known])
-    plan.labels[..., KINDS.index("style")] = codes[asked][:, None]
+    classify = Classifier(*with_styles(train, of_train), len(style_names))
+    x, y = with_styles(test, of_test)
+    targets = torch.arange(len(style_names)).repeat_interleave(-(-pieces // len(style_names)))
+    plan = Plan.free(len(targets), BARS)
+    codes = torch.tensor([1 + model.labels["style"].index(name) for name in style_names])
+    plan.labels[..., KINDS.index("style")] = codes[targets][:, None]
     named = classify(features(play(model, plan, BARS, seed, guidance), model.grid))
     right = (classify(x) == y).float()
     return {
-        "styles": len(known),
+        "styles": len(style_names),
         "people": right.mean().item(),
-        "people_by_style": torch.stack([right[y == each].mean() for each in y.unique()]).mean().item(),
-        "asked": (named == asked).float().mean().item(),
-        "chance": 1 / len(known),
+        "people_by_style": torch.stack([right[y == style].mean() for style in y.unique()]).mean().item(),
+        "planned": (named == targets).float().mean().item(),
+        "chance": 1 / len(style_names),
     }
 
 
 @torch.no_grad()
 def bits_under_plan(model: HierarchicalDrumModel, folder: Path) -> float:
-    """Bits per step of performances whose whole plan is told."""
+    """Bits per step of performances under their whole plan."""
     bits = steps = 0.0
     for path, hits in zip(*read_folder(folder), strict=True):
         plan = read_plan(path, hits, model.grid, model.labels)
@@ -221,7 +221,7 @@ def main(
     seed: int = 0,
     out: Path | None = None,
 ) -> None:
-    """Print how well a model obeys.
+    """Print how well a model follows plans.
 
     Args:
         model: its name or path.
@@ -239,21 +239,21 @@ def main(
     ]
     played = torch.cat([plan.numbers[0] for plan in plans]).numpy()
     held_out = npz_dir / "validation"
-    found: dict[str, dict[str, float] | float] = {}
+    results: dict[str, dict[str, float] | float] = {}
     for name in ("density", "offbeat"):
         values = played[:, NUMBERS.index(name)]
         values = values[~np.isnan(values)]
         if name == "density":
             values = values[values > 0]
-        found[name] = numbers(drummer, name, values, pieces, seed, guidance)
-    found["fills"] = fills(drummer, pieces, seed, guidance)
-    found["labelled_fills"], found["labelled"] = labelled_fills(npz_dir / "train", drummer.grid, seed)
-    found["style"] = styles(drummer, npz_dir, pieces, seed, guidance)
-    found["bits"] = bits_per_step(drummer, read_folder(held_out)[1])
-    found["bits_under_plan"] = bits_under_plan(drummer, held_out)
-    print(json.dumps(found, indent=1))
+        results[name] = numbers(drummer, name, values, pieces, seed, guidance)
+    results["fills"] = fills(drummer, pieces, seed, guidance)
+    results["labelled_fills"], results["labelled"] = labelled_fills(npz_dir / "train", drummer.grid, seed)
+    results["style"] = styles(drummer, npz_dir, pieces, seed, guidance)
+    results["bits"] = bits_per_step(drummer, read_folder(held_out)[1])
+    results["bits_under_plan"] = bits_under_plan(drummer, held_out)
+    print(json.dumps(results, indent=1))
     if out is not None:
-        out.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        out.write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

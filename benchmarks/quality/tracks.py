@@ -57,7 +57,7 @@ def songs_of(npz_dir: Path) -> list[list[Path]]:
         source = meta["source"]
         parts.setdefault(source, []).append(path)
         digests.setdefault(source, []).append(bar_digests(hits[: len(hits) // bar * bar], bar))
-    groups = group_near_duplicates(parts, {source: np.concatenate(found) for source, found in digests.items()})
+    groups = group_near_duplicates(parts, {source: np.concatenate(digest) for source, digest in digests.items()})
     return [[path for source in group for path in parts[source]] for group in groups]
 
 
@@ -119,19 +119,21 @@ def run(fold: int, name: str, data: Path, out: Path, seed: int, accelerator: str
         return json.loads(result.read_text("utf-8"))
     options = BASE | {"accelerator": accelerator, "drums_weight": DRUMS_WEIGHT[name], "seed": seed}
     train(TrainConfig.of(data / name, folder, **options))
-    found = bits(load(folder), data / name / "test")
+    of_parts = bits(load(folder), data / name / "test")
     sources = [read_meta(path)["source"] for path in read_folder(data / name / "test")[0]]
     song_of = np.unique(sources, return_inverse=True)[1]
     parts = ("drums", "bass", "bass before the step's drums", "steps")
-    rows = {part: np.bincount(song_of, each).tolist() for part, each in zip(parts, found, strict=True)}
+    rows = {
+        part: np.bincount(song_of, bits_of_part).tolist() for part, bits_of_part in zip(parts, of_parts, strict=True)
+    }
     with atomic_write(result) as temporary:
         temporary.write_text(json.dumps(rows), encoding="utf-8")
     return rows
 
 
 def cell(bits: np.ndarray, steps: np.ndarray) -> str:
-    found = summarize(bits, steps)
-    return f"{found['bits_per_step']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+    summary = summarize(bits, steps)
+    return f"{summary['bits_per_step']:.3f} ({summary['low']:.3f} to {summary['high']:.3f})"
 
 
 def main(
@@ -156,18 +158,18 @@ def main(
         raise HypermeterError(f"no fold {unknown[0]}, expected 0 to {folds - 1}")
     dealt = deal(songs_of(npz_dir), folds, seed)
     rows: dict[str, dict[str, np.ndarray]] = {}
-    found: dict[str, list[dict[str, list[float]]]] = {name: [] for name in DRUMS_WEIGHT}
+    results: dict[str, list[dict[str, list[float]]]] = {name: [] for name in DRUMS_WEIGHT}
     for fold in only or range(folds):
         data = out / f"data-{fold}-{seed}"
         if not data.exists():
             lay_out(dealt, fold, data)
-        for name in found:
-            found[name].append(run(fold, name, data, out, seed, accelerator))
-    for name, runs in found.items():
-        rows[name] = {part: np.concatenate([each[part] for each in runs]) for part in runs[0]}
+        for name in results:
+            results[name].append(run(fold, name, data, out, seed, accelerator))
+    for name, runs in results.items():
+        rows[name] = {part: np.concatenate([record[part] for record in runs]) for part in runs[0]}
     both, alone = rows["together"], rows["alone"]
     steps, given, before = both["steps"], both["bass"], both["bass before the step's drums"]
-    print("| bits per step on songs not heard | drums | bass | bass before the step's drums |\n|---|---|---|---|")
+    print("| bits per step on held-out songs | drums | bass | bass before the step's drums |\n|---|---|---|---|")
     print(f"| together | {cell(both['drums'], steps)} | {cell(given, steps)} | {cell(before, steps)} |")
     print(f"| alone | - | {cell(alone['bass'], steps)} | - |\n")
     for what, reference in (("alone", alone["bass"]), ("before the step's drums", before)):

@@ -77,7 +77,7 @@ class ValuesOfHits(HierarchicalDrumModel):
 
 
 class _TwoDeep(nn.Module):
-    """A second bar attention, asked by what the first has read."""
+    """A second bar attention, whose query is what the first has read."""
 
     def __init__(self, first: BarAttention, second: BarAttention):
         super().__init__()
@@ -114,7 +114,7 @@ class PhraseAttention(HierarchicalDrumModel):
 
 
 class TiedHead(MixtureHead):
-    """A mixture whose voices are vectors, those that the hits of the step before are heard through."""
+    """A mixture whose voices are vectors, those by which the hits of the step before are embedded."""
 
     def __init__(self, hidden_dim: int, vectors: nn.Parameter, num_components: int, num_recalled: int):
         super().__init__(hidden_dim, len(vectors), num_components, num_recalled)

@@ -46,20 +46,20 @@ def measure(rounds: int = ROUNDS) -> dict[str, float]:
             naive_metrics.window_metrics(window, grid)
 
     times = in_turns({"batched": batched, "naive": one_by_one}, rounds)
-    times["batched"] = [each / BATCHES for each in times["batched"]]
+    times["batched"] = [duration / BATCHES for duration in times["batched"]]
     return {
-        **{f"{name}_ms": 1000 * median(each) / BATCH for name, each in times.items()},
+        **{f"{name}_ms": 1000 * median(duration) / BATCH for name, duration in times.items()},
         **ratio_of(times["naive"], times["batched"]),
     }
 
 
 def markdown(result: dict[str, Any]) -> str:
     """The figures as a table."""
-    found, about = result["metrics"], result["machine"]
+    metrics, about = result["metrics"], result["machine"]
     rows = [
-        (f"hypermeter.music.metrics, batch of {BATCH}, ms a window", f"{found['batched_ms']:.3f}"),
-        ("NumPy, window by window, ms a window", f"{found['naive_ms']:.2f}"),
-        ("times faster a window", ratio_text(found, TARGET)),
+        (f"hypermeter.music.metrics, batch of {BATCH}, ms a window", f"{metrics['batched_ms']:.3f}"),
+        ("NumPy, window by window, ms a window", f"{metrics['naive_ms']:.2f}"),
+        ("times faster a window", ratio_text(metrics, TARGET)),
     ]
     lines = [f"| all metrics of windows of {STEPS} x {VOICES} | measured |", "|---|---|"]
     lines += [f"| {what} | {value} |" for what, value in rows]

@@ -85,9 +85,9 @@ def chunk_metrics(hits: np.ndarray, grid: Grid, fast_threshold: int) -> dict[str
 
 def level_metrics(hits: np.ndarray, grid: Grid, size: int, fast_threshold: int) -> dict[str, np.ndarray]:
     """Those of every chunk, stacked; a shorter list of n-grams ends in zeros."""
-    found = [chunk_metrics(chunk, grid, fast_threshold) for chunk in chunks(hits, size)]
-    stacked = {name: np.stack([each[name] for each in found]) for name in found[0] if name != "ngrams"}
-    return stacked | {"ngrams": padded([each["ngrams"] for each in found], max(size - NGRAM_STEPS + 1, 0))}
+    of_chunks = [chunk_metrics(chunk, grid, fast_threshold) for chunk in chunks(hits, size)]
+    stacked = {name: np.stack([metrics[name] for metrics in of_chunks]) for name in of_chunks[0] if name != "ngrams"}
+    return stacked | {"ngrams": padded([metrics["ngrams"] for metrics in of_chunks], max(size - NGRAM_STEPS + 1, 0))}
 
 
 def padded(rows: list[np.ndarray], length: int) -> np.ndarray:

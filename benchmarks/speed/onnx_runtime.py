@@ -44,8 +44,8 @@ def bits_per_step(player: Player, performances: Sequence[np.ndarray]) -> float:
         padded = np.zeros((len(rows), len(rows[-1]), rows[0].shape[1]), np.uint8)
         for place, hits in enumerate(rows):
             padded[place, : len(hits)] = hits
-        for found, hits in zip(player.log_prob(padded), rows, strict=True):
-            total -= found[: len(hits)].sum()
+        for log_probs, hits in zip(player.log_prob(padded), rows, strict=True):
+            total -= log_probs[: len(hits)].sum()
     return total / math.log(2) / sum(map(len, order))
 
 
@@ -66,7 +66,7 @@ def measure(model: HierarchicalDrumModel, name: str, performances: Sequence[np.n
             actions = {kind: steps_of(player, batch) for kind, player in every.items()}
             taken = in_turns(actions, rounds)
             times[batch] = {
-                "seconds_per_step": {each: median(found) / TIMED_STEPS for each, found in taken.items()},
+                "seconds_per_step": {what: median(durations) / TIMED_STEPS for what, durations in taken.items()},
                 "ratio": {kind: ratio_of(taken[kind], taken["PyTorch"]) for kind in every if kind != "PyTorch"},
             }
         bits = {kind: bits_per_step(player, performances) for kind, player in players.items()}
@@ -91,16 +91,16 @@ def markdown(result: dict[str, Any]) -> str:
         f"| {file} | {sizes['float32'][file] / 1e6:.2f} MB | {sizes['int8'][file] / 1e6:.2f} MB |"
         for file in sizes["float32"]
     ]
-    told = f"{result['performances']} performances, {result['steps']:,} steps"
-    lines.append(f"| bits per step ({told}) | {bits['float32']:.4f} | {bits['int8']:.4f} |")
+    data_line = f"{result['performances']} performances, {result['steps']:,} steps"
+    lines.append(f"| bits per step ({data_line}) | {bits['float32']:.4f} | {bits['int8']:.4f} |")
     kinds = ("PyTorch", "NumPy", "float32", "int8")
     over = " | ".join(f"{kind} / PyTorch" for kind in kinds[1:])
     lines += ["", f"| a step, drawn and heard | {' | '.join(kinds)} | {over} |", "|---" * 8 + "|"]
-    for batch, each in result["times"].items():
-        cells = [f"{each['seconds_per_step'][kind] * 1e3:.2f} ms" for kind in kinds]
+    for batch, times in result["times"].items():
+        cells = [f"{times['seconds_per_step'][kind] * 1e3:.2f} ms" for kind in kinds]
         cells += [
             f"{ratio['ratio']:.2f} ({ratio['least']:.2f} to {ratio['greatest']:.2f})"
-            for ratio in each["ratio"].values()
+            for ratio in times["ratio"].values()
         ]
         lines.append(f"| batch {batch} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -118,11 +118,11 @@ def main(
         out: JSON with all figures.
     """
     torch.set_num_threads(1)
-    own = load(model)
-    performances = read_performances(npz_dir, own.kit, own.grid)[0]
+    in_torch = load(model)
+    performances = read_performances(npz_dir, in_torch.kit, in_torch.grid)[0]
     if quick:
         performances = [hits[:64] for hits in performances[:4]]
-    result = measure(own, Path(model).stem, performances, rounds=1 if quick else 15)
+    result = measure(in_torch, Path(model).stem, performances, rounds=1 if quick else 15)
     print(markdown(result))
     if out is not None:
         with atomic_write(out) as temporary:

@@ -55,9 +55,9 @@ def main(
             f"{median(busy):.0f} steps a second of processor time"
         )
     if profile:
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
             rollout(policy, batch_size[-1], steps, generator=generator)
-        print(found.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=32))
+        print(profiled.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=32))
 
 
 if __name__ == "__main__":

@@ -176,13 +176,13 @@ def measure_generation(npz_dir: Path, effort: Effort) -> dict[str, float]:
     player = Player(model, context)
 
     def recompute() -> None:
-        heard = context
+        window = context
         for _ in range(effort.recomputed_steps):
-            heard = torch.cat([heard[:, 1:], model(heard).step_dist[:, -1].sample()[:, None]], 1)
+            window = torch.cat([window[:, 1:], model(window).step_dist[:, -1].sample()[:, None]], 1)
 
     times = in_turns({"step": lambda: player.play(TIMED_STEPS), "recompute": recompute}, effort.rounds)
-    per_step = [each / TIMED_STEPS for each in times["step"]]
-    recomputed = [each / effort.recomputed_steps for each in times["recompute"]]
+    per_step = [duration / TIMED_STEPS for duration in times["step"]]
+    recomputed = [duration / effort.recomputed_steps for duration in times["recompute"]]
     return {
         "step_ms": 1000 * median(per_step),
         "recompute_ms": 1000 * median(recomputed),
@@ -204,7 +204,7 @@ def measure_length(npz_dir: Path, effort: Effort) -> dict[str, dict[str, float]]
                 times[name][str(bars)].append(seconds(lambda player=player: player.play(TIMED_STEPS)))
                 played = steps
     return {
-        name: {bars: 1000 * median(each) / TIMED_STEPS for bars, each in by_bars.items()}
+        name: {bars: 1000 * median(durations) / TIMED_STEPS for bars, durations in by_bars.items()}
         for name, by_bars in times.items()
     }
 
@@ -236,7 +236,7 @@ def measure_loading(npz_dir: Path, effort: Effort) -> dict[str, float]:
     actions = {"with_metrics": load(True), "without_metrics": load(False)}
     windows = actions["without_metrics"]()
     times = in_turns(actions, effort.rounds)
-    return {f"{name}_windows_per_s": windows / median(each) for name, each in times.items()}
+    return {f"{name}_windows_per_s": windows / median(durations) for name, durations in times.items()}
 
 
 PARTS: dict[str, Callable[[Path, Effort], Any]] = {
@@ -281,14 +281,19 @@ def markdown(result: dict[str, Any]) -> str:
         ("loader with metrics, share of the time of training that waits for it", f"{100 * waiting:.1f} %"),
     ]  # fmt: skip
     if result["preparing"]:
-        each = result["preparing"]
-        rows.append(("prepare, MIDI files a second, one worker", f"{each['files_per_s']:.1f} ({each['files']} files)"))
-    lines = ["| what | measured |", "|---|---|", *(f"| {what} | {found} |" for what, found in rows), ""]
+        preparing = result["preparing"]
+        rows.append(
+            ("prepare, MIDI files a second, one worker", f"{preparing['files_per_s']:.1f} ({preparing['files']} files)")
+        )
+    lines = ["| what | measured |", "|---|---|", *(f"| {what} | {figures} |" for what, figures in rows), ""]
     bars = list(next(iter(result["length"].values())))
     lines += [
-        f"| ms a step, last {TIMED_STEPS} of | {' | '.join(f'{each} bars' for each in bars)} |",
+        f"| ms a step, last {TIMED_STEPS} of | {' | '.join(f'{number} bars' for number in bars)} |",
         "|---" * (1 + len(bars)) + "|",
-        *(f"| {name} | {' | '.join(f'{each[b]:.2f}' for b in bars)} |" for name, each in result["length"].items()),
+        *(
+            f"| {name} | {' | '.join(f'{of_bars[b]:.2f}' for b in bars)} |"
+            for name, of_bars in result["length"].items()
+        ),
     ]
     about = result["machine"]
     lines += [
@@ -300,8 +305,8 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def ratio_text(each: dict[str, float], target: float) -> str:
-    return f"{each['ratio']:.2f} (rounds {each['least']:.2f} to {each['greatest']:.2f}; target at least {target:g})"
+def ratio_text(ratio: dict[str, float], target: float) -> str:
+    return f"{ratio['ratio']:.2f} (rounds {ratio['least']:.2f} to {ratio['greatest']:.2f}; target at least {target:g})"
 
 
 def plot_length(length: dict[str, dict[str, float]], path: Path) -> None:
@@ -313,10 +318,10 @@ def plot_length(length: dict[str, dict[str, float]], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for name, by_bars in length.items():
-        axes.plot([int(each) for each in by_bars], list(by_bars.values()), marker="o", label=name)
-    bars = [int(each) for each in next(iter(length.values()))]
+        axes.plot([int(durations) for durations in by_bars], list(by_bars.values()), marker="o", label=name)
+    bars = [int(bars_text) for bars_text in next(iter(length.values()))]
     axes.set_xscale("log", base=2)
-    axes.set_xticks(bars, [str(each) for each in bars])
+    axes.set_xticks(bars, [str(number) for number in bars])
     axes.set(xlabel="bars generated", ylabel="ms a step", ylim=(0, None))
     axes.legend()
     with atomic_write(path) as temporary:

@@ -97,7 +97,7 @@ def test_generate_plays_around_what_is_kept(how):
     assert is_midi("new.mid")
 
 
-def test_generate_plays_what_is_asked():
+def test_generate_follows_its_options():
     run(
         "generate",
         "--out",
@@ -141,10 +141,10 @@ def test_serve_answers_a_request():
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, **pipes, text=True, env=ENVIRONMENT) as serving:
         try:
-            said = serving.stdout.readline()
-            assert said.startswith("http://"), serving.stderr.read()
+            line = serving.stdout.readline()
+            assert line.startswith("http://"), serving.stderr.read()
             request = urllib.request.Request(
-                f"{said.split()[0]}api/generate",
+                f"{line.split()[0]}api/generate",
                 json.dumps({"bars": 1, "seed": 1}).encode(),
                 {"content-type": "application/json"},
             )

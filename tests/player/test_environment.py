@@ -13,16 +13,16 @@ MOST_MB = 150
 
 def core_packages():
     """The names of what is installed with the package where no extra is asked for, without the package itself."""
-    found, waiting = set(), ["hypermeter"]
+    packages, waiting = set(), ["hypermeter"]
     while waiting:
         name = waiting.pop()
         for line in metadata.requires(name) or []:
             requirement = Requirement(line)
             needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-            if needed and requirement.name not in found:
-                found.add(requirement.name)
+            if needed and requirement.name not in packages:
+                packages.add(requirement.name)
                 waiting.append(requirement.name)
-    return found
+    return packages
 
 
 def test_the_core_needs_no_torch_and_at_most_150_mb():
