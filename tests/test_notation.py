@@ -89,7 +89,7 @@ def test_a_euclidean_rhythm_is_rotated_to_the_left_in_tidal_and_to_the_right_in_
 @BOTH
 @settings(deadline=None, max_examples=40)
 @given(
-    steps=st.integers(1, 150),
+    steps=st.integers(1, 100),
     kit=st.sampled_from(["gm10", "magenta9", "gm"]),
     grid=st.sampled_from([Grid(), Grid(3), Grid(2, 6, 2, 8), Grid(1, 1, 1), Grid(4, 7, 4, 8), Grid(6, 3)]),
     density=st.sampled_from([0, 0.05, 0.5, 1]),

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Literal
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.io.notation.cursor import MAX_STEPS, Cursor
 from hypermeter.io.notation.pattern import (
     SILENCE,
     Pattern,
@@ -26,9 +27,6 @@ from hypermeter.io.notation.pattern import (
 )
 from hypermeter.io.notation.source import Source, Word, describe_place  # noqa: F401
 
-MAX_STEPS = 4096
-"""Most steps of a Euclidean rhythm, and most copies of a step."""
-
 MAX_DENSITY = 1024
 """Most events in a cycle."""
 
@@ -41,10 +39,6 @@ MAX_MODIFIED = 100
 Kind = Literal["words", "numbers", "bools"]
 """What the words of a pattern are. Tidal reads `.5` and `0..3` as words where words are expected, else as more."""
 
-_NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?(?!\d)|\.\d{1,9}(?!\d)")
-_DIVISOR = re.compile(r"%(\d{1,9})(?!\d)")
-_RATIO = re.compile(r"\s*([whqestfx])(?![^\W\d_])")
-_WHOLE = re.compile(r"\d{1,9}(?!\d)")
 _TIDAL_WORD = re.compile(r"[^\W_][\w:.\-]*|-\d[\d.]*")
 _TIDAL_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:%\d+)?(?!\w)|[^\W\d_]\w*")
 _STRUDEL_WORD = re.compile(r"[\w~\-#.][\w~\-#.^]*")
@@ -115,28 +109,10 @@ class _Step:
             self.pattern = modifier(self.pattern)
 
 
-class _Parser:
-    """Parse from left to right; each method leaves the index `at` behind the text that it has parsed."""
-
+class _Parser(Cursor):
     def __init__(self, source: Source, is_strudel: bool, kind: Kind) -> None:
-        self.source, self.text, self.is_strudel, self.kind = source, source.text, is_strudel, kind
-        self.at = self.depth = 0
-
-    def fail(self, what: str, at: int | None = None) -> HypermeterError:
-        return self.source.error(what, self.at if at is None else at)
-
-    def peek(self, ahead: int = 0) -> str:
-        return self.text[self.at + ahead : self.at + ahead + 1]
-
-    def skip_spaces(self) -> None:
-        while self.peek().isspace():
-            self.at += 1
-
-    def take(self, sign: str) -> bool:
-        if self.text.startswith(sign, self.at):
-            self.at += len(sign)
-            return True
-        return False
+        super().__init__(source, is_strudel)
+        self.kind, self.depth = kind, 0
 
     def sequence(self, steps: Steps) -> Pattern:
         return sequence(steps, keeps_wholes=self.is_strudel)
@@ -226,7 +202,9 @@ class _Parser:
             tail = self.term() if self.is_strudel and not self.peek().isspace() and self.peek() else None
             if tail is None:
                 raise self.fail("':' without the number of a sample, expected one as bd:3", start)
-            step.modify(lambda pattern: merge(pattern, tail, _with_tail))
+            step.modify(
+                lambda pattern: merge(pattern, tail, lambda word, end: word._replace(text=f"{word.text}:{end.text}"))
+            )
             return True
         self.skip_spaces()
         sign = self.peek()
@@ -260,8 +238,10 @@ class _Parser:
             raise self.fail(f"{sign!r} behind copies is not read in Tidal; write the steps out", start)
         if not self.is_strudel and re.match(r"\s+\d", self.text[self.at : self.at + 100]):
             raise self.fail(f"Tidal takes the number behind {sign!r} for a weight; write the weight as @2", start)
-        step.weight += self.number(sign) - 1 if sign == "@" or _NUMBER.match(self.text, self.at) else 1
+        step.weight += self.number(sign) - 1 if sign == "@" or self.peek().isdigit() else 1
         step.is_weighted = True
+        if step.weight <= 0:
+            raise self.fail(f"a weight of {float(step.weight):g}, expected more than 0", start)
 
     def changed(self, sign: str, factor: Pattern, start: int, pattern: Pattern) -> Pattern:
         def change(word: Word) -> Pattern:
@@ -290,12 +270,6 @@ class _Parser:
             self.modifier(step)
         self.kind = kind
         return step.pattern
-
-    def skip_spaces_before(self, signs: str) -> None:
-        """Skip spaces if one of the signs follows them."""
-        rest = self.text[self.at :].lstrip()
-        if rest[:1] and rest[0] in signs:
-            self.skip_spaces()
 
     def term(self) -> Pattern:
         start, sign = self.at, self.peek()
@@ -326,10 +300,8 @@ class _Parser:
             sizes = [sum((weight for _, weight in steps), Fraction(0)) for steps in sequences]
             if not all(sizes):
                 raise self.fail("nothing in the brackets, expected steps", start)
-            if sign == "{":
-                rate = self.rate(sizes[0], start)
-            else:
-                rate = atom(Word("1", start, self.source))  # Each step takes a cycle.
+            # A step of an alternation takes a cycle.
+            rate = self.rate(sizes[0], start) if sign == "{" else atom(Word("1", start, self.source))
             patterns = []
             for steps, size in zip(sequences, sizes, strict=True):
                 patterns.append(self.patterned(start, partial(_at_rate, self.sequence(steps), size), rate))
@@ -422,36 +394,7 @@ class _Parser:
             raise self.fail(f"({written}), expected at most as many hits as steps, as (3,8)", start)
         return hits, steps, rotations[0] if rotations else 0
 
-    def number(self, after: str) -> Fraction:
-        match = _NUMBER.match(self.text, self.at)
-        number = Fraction(match[0]) if match else Fraction(0)
-        if match and not self.is_strudel and match[0].startswith("."):
-            raise self.fail(f"{match[0]!r} is no number in Tidal; write 0{match[0]}")
-        if not match or not 0 < number <= MAX_STEPS:
-            raise self.fail(f"{after!r} without a number after it, expected more than 0 and at most {MAX_STEPS}")
-        self.at = match.end()
-        if not self.is_strudel and (divisor := _DIVISOR.match(self.text, self.at)):
-            if number.denominator != 1 or not int(divisor[1]):
-                raise self.fail(f"{match[0]}{divisor[0]} is no fraction of whole numbers")
-            self.at, number = divisor.end(), number / int(divisor[1])
-        if not self.is_strudel and (letter := _RATIO.match(self.text, self.at)):
-            raise self.fail(
-                f"Tidal takes {letter[1]!r} for a part of the number before it; put what is before into [ ]"
-            )
-        return number
-
-    def whole(self, after: str) -> int:
-        match = _WHOLE.match(self.text, self.at)
-        if not match or not 1 <= int(match[0]) <= MAX_STEPS:
-            raise self.fail(f"{after!r} without a whole number after it, expected one up to {MAX_STEPS}")
-        self.at = match.end()
-        return int(match[0])
-
 
 def _at_rate(pattern: Pattern, size: Fraction, word: Word) -> Pattern:
     """Return a sequence of so many steps that plays as many of them a cycle as a word says."""
     return faster(pattern, word.number("steps of", 0, MAX_STEPS) / size)
-
-
-def _with_tail(word: Word, tail: Word) -> Word:
-    return word._replace(text=f"{word.text}:{tail.text}")

@@ -48,12 +48,11 @@ class Event(NamedTuple):
 
     def moved(self, scale: Fraction, offset: Fraction) -> "Event":
         """Return the event at `scale * time + offset`."""
-        start, stop = self.start, self.stop
-        if start is not None and stop is not None:
-            start, stop = start * scale + offset, stop * scale + offset
-        return Event(
-            self.begin * scale + offset, self.end * scale + offset, self.value, start, stop, self.delay * scale
-        )
+        begin, end, start, stop = self.begin * scale + offset, self.end * scale + offset, self.start, self.stop
+        if start is not None and stop is not None:  # Most parts are whole: time is saved where they are the same.
+            start = begin if start is self.begin else start * scale + offset
+            stop = end if stop is self.end else stop * scale + offset
+        return Event(begin, end, self.value, start, stop, self.delay * scale if self.delay else self.delay)
 
     def with_whole_earlier(self, time: Fraction) -> "Event":
         """Return the event with its whole moved by a time."""
@@ -63,7 +62,7 @@ class Event(NamedTuple):
 
     def within(self, begin: Fraction, end: Fraction) -> "list[Event]":
         """Return the fragment of the event within a span, if there is one."""
-        begin, end = max(begin, self.begin), min(end, self.end)
+        begin, end = self.begin if self.begin >= begin else begin, self.end if self.end <= end else end
         return [self._replace(begin=begin, end=end)] if begin < end else []
 
 
@@ -103,7 +102,7 @@ def atom(value: Any) -> Pattern:
 
     def query(begin: Fraction, end: Fraction) -> list[Event]:
         wholes = ((Fraction(cycle), Fraction(cycle + 1)) for cycle in range(floor(begin), ceil(end)))
-        return [Event(max(begin, start), min(end, stop), value, start, stop) for start, stop in wholes]
+        return [Event(max(start, begin), min(stop, end), value, start, stop) for start, stop in wholes]
 
     return Pattern(query, constant=value)
 

@@ -167,10 +167,9 @@ def _with_hits(groove: Groove, program: Program) -> Groove:
     hits, velocity, offset = (np.zeros(groove.hits.shape, kind) for kind in (np.uint8, np.float32, np.float32))
     bars = Fraction(len(groove), size)
     sounds = [_Sound(event) for event in program.pattern.onsets(Fraction(0), bars)]
-    margin = 1 + ceil(max((abs(sound.nudge_s) for sound in sounds), default=0) / (groove.step_duration_s * size))
-    before, after = (
-        program.pattern.onsets(*span) for span in ((Fraction(-margin), Fraction(0)), (bars, bars + margin))
-    )
+    nudge_s = max((abs(sound.nudge_s) for sound in sounds), default=0)
+    margin = Fraction(2 + ceil(nudge_s / groove.step_duration_s), size)
+    before, after = (program.pattern.onsets(*span) for span in ((-margin, Fraction(0)), (bars, bars + margin)))
     for sound in (*sounds, *map(_Sound, before), *map(_Sound, after)):
         time = sound.steps(size) + sound.nudge_s / groove.step_duration_s - groove.shift
         step = floor(time + 0.5 + _ROUNDING)
