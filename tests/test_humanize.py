@@ -16,9 +16,9 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.core.swing import apply_swing
 from hypermeter.io.midi import read_midi, write_midi
-from hypermeter.io.midi.options import ReadOptions
 from hypermeter.io.midi.replay import replay_drums
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.playing import player_of

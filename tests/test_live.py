@@ -25,7 +25,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.core.swing import apply_swing
-from hypermeter.io.midi.options import ReadOptions
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.model import Parts
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.play.compose import continue_groove

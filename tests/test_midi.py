@@ -12,6 +12,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, Voice, load_kit
 from hypermeter.core.kit_choice import describe_unmapped
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.io.midi import (
     MAX_BYTES,
     parse_midi,
@@ -21,7 +22,6 @@ from hypermeter.io.midi import (
     to_midi_bytes,
     write_midi,
 )
-from hypermeter.io.midi.options import ReadOptions
 
 GROOVE = Path(os.environ.get("HYPERMETER_GROOVE", Path(__file__).parents[1] / "../shared/data/groove"))
 END = b"\xff\x2f\x00"

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.io.grooves import read_npz
 from hypermeter.io.midi import read_midi, write_midi
 from hypermeter.io.midi.content import load_midi
-from hypermeter.io.midi.options import ReadOptions
 from hypermeter.io.midi.own_grid import OwnGrid, find_own_grid
 from hypermeter.io.midi.read import parse_midi
 from hypermeter.io.midi.write import to_midi_bytes

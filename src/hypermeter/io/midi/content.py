@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.io.encodings import decode_name, decode_text
 from hypermeter.io.midi.channels import Message, Note, Setting, settings_of
 from hypermeter.io.midi.chunks import Chunks, chunks_of
 from hypermeter.io.midi.drums import Choice, choose_drums, describe_parts, tracks_named
 from hypermeter.io.midi.events import Event, decode_number, has_system_messages, pair_notes, parse_events
-from hypermeter.io.midi.options import ReadOptions
 
 _END_EVENT = b"\xff\x2f\x00"
 _END = "\x04"

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.core.tracks import Track
 from hypermeter.io.encodings import decode_text
 from hypermeter.io.midi.channels import GM_DRUMS
 from hypermeter.io.midi.content import load_midi
 from hypermeter.io.midi.events import join_events, parse_events
-from hypermeter.io.midi.options import ReadOptions
 from hypermeter.io.midi.replay import map_tracks
 
 Instrument = tuple[int, int]

@@ -15,10 +15,10 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, load_kit
 from hypermeter.core.kit_choice import describe_unmapped, is_auto, resolve_kit
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.core.tracks import Track
 from hypermeter.io.midi.bars import Span, describe_change, find_spans
 from hypermeter.io.midi.content import load_midi
-from hypermeter.io.midi.options import ReadOptions
 from hypermeter.io.midi.own_grid import CLEAR
 from hypermeter.io.midi.pieces import MAX_STEPS, Piece, SpanReader
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.io.midi.chunks import midi_place, track_places
 from hypermeter.io.midi.content import drums_of_tracks
 from hypermeter.io.midi.events import END_OF_TRACK, join_events, pair_notes, parse_events
-from hypermeter.io.midi.options import ReadOptions
 
 Retime = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Ticks, pitches and velocities (N,) of a track's drum notes, in order -> their new ticks and velocities."""

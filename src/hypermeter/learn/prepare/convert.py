@@ -17,10 +17,10 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.core.tracks import HOLD, Track
 from hypermeter.io.midi import MAX_BYTES, MIDI_SUFFIXES, Piece
 from hypermeter.io.midi.content import load_midi
-from hypermeter.io.midi.options import ReadOptions
 from hypermeter.io.midi.own_grid import OwnGrid
 from hypermeter.io.midi.read import parse_pieces
 from hypermeter.io.npz_writer import npz_bytes
@@ -128,7 +128,7 @@ def _convert(
         "tempo_bpm": [part.groove.tempo_bpm for part in parts],
         "bars": num_bars,
         "bars_cut": sum(piece.groove.num_bars for piece in pieces) - num_bars,
-        "hits": sum(int(part.groove.hits.sum()) for part in parts),
+        "hits": sum(int(np.count_nonzero(part.groove.hits)) for part in parts),
         "dropped": sum(piece.dropped for piece in pieces),
         "unmapped": total_unmapped({"unmapped": piece.unmapped} for piece in pieces),
         "left_out": left_out,
