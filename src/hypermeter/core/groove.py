@@ -17,6 +17,9 @@ from hypermeter.core.kit import Kit, load_kit
 DEFAULT_VELOCITY = 0.8
 """Velocity in [0, 1] of hits and notes for which none is given."""
 
+LATEST_OFFSET = np.nextafter(np.float32(0.5), np.float32(0))
+"""Largest offset, in steps."""
+
 _ARRAYS = ("hits", "velocity", "offset", "sections")
 
 
@@ -60,7 +63,7 @@ class Groove:
 
     def __post_init__(self) -> None:
         hits = np.asarray(self.hits)
-        if hits.ndim != 2 or not ((hits == 0) | (hits == 1)).all():
+        if hits.ndim != 2 or np.count_nonzero(hits) != np.count_nonzero(hits == 1):
             raise HypermeterError(f"groove: hits of shape {hits.shape}, expected (steps, voices) of 0 and 1")
         velocity = np.where(hits > 0, DEFAULT_VELOCITY, 0.0) if self.velocity is None else self.velocity
         offset = np.zeros(hits.shape, np.float32) if self.offset is None else self.offset
@@ -70,9 +73,9 @@ class Groove:
         for name, array in (("velocity", self.velocity), ("offset", self.offset)):
             if array.shape != hits.shape:
                 raise HypermeterError(f"groove: {name} of shape {array.shape}, hits of {hits.shape}: expected the same")
-        if not ((self.velocity >= 0) & (self.velocity <= 1)).all():
+        if not _is_within(self.velocity, 0, 1):
             raise HypermeterError("groove: velocity outside [0, 1]")
-        if not ((self.offset >= -0.5) & (self.offset < 0.5)).all():
+        if not _is_within(self.offset, -0.5, LATEST_OFFSET):
             raise HypermeterError("groove: offset outside [-.5, .5) steps")
         tracks = {name: self._checked_codes(name, np.asarray(codes)) for name, codes in self.tracks.items()}
         self._set("tracks", MappingProxyType(tracks))
@@ -164,6 +167,11 @@ class Groove:
     def _repr_html_(self) -> str | None:
         """Return the display in a notebook, the drum grid and a player; `None` where `notebook.groove_html` is."""
         return None if notebook.groove_html is None else notebook.groove_html(self)
+
+
+def _is_within(values: np.ndarray, low: float, high: float) -> bool:
+    """Return whether all values are from `low` to `high`, and none is NaN."""
+    return bool(values.min(initial=low) >= low and values.max(initial=high) <= high)
 
 
 def _read_only_copy(values: Any, dtype: Any) -> np.ndarray:

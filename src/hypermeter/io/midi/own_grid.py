@@ -86,7 +86,7 @@ def find_own_grid(onsets: NDArray[np.float64], steps_per_beat: int, step_duratio
     if not num_hits:
         return OwnGrid()
     period = 4 if steps_per_beat % 4 == 0 else 2 if steps_per_beat % 2 == 0 else 1
-    templates, table, moved = _table(period)
+    templates, table, moved, steps = _table(period)
     bins = onsets * BINS
     nearest = np.rint(bins)
     rest = bins - nearest
@@ -96,12 +96,13 @@ def find_own_grid(onsets: NDArray[np.float64], steps_per_beat: int, step_duratio
         3 * np.count_nonzero(is_exact) >= num_hits and 3 * np.count_nonzero(is_exact & (nearest % 4 == 0)) >= num_hits
     )
     counts = np.bincount(nearest.astype(np.int64) % (period * BINS), minlength=period * BINS)
-    weights = np.empty((period * BINS + 2, len(_SHIFTS)))
-    weights[:-2] = counts[moved]
-    weights[-2] = (_SHIFTS / BINS * step_duration_s / SHIFT_SD_S) ** 2 * max(1.0, num_hits / PRIOR_HITS)
-    weights[-1] = math.log(num_hits)
+    weights = np.empty((period * BINS + 3, len(_SHIFTS)))
+    weights[:-3] = counts[moved]
+    weights[-3] = _SQUARES * ((step_duration_s / SHIFT_SD_S) ** 2 * max(1.0, num_hits / PRIOR_HITS)) + _TIES
+    weights[-2] = math.log(num_hits)
+    weights[-1] = 1.0
     scores = table @ weights
-    best, column = divmod(int(scores[:, 1:-1].round(9).argmax()), BINS)  # Ties are the first's, the simplest.
+    best, column = divmod(int(scores[:, 1:-1].argmax()), BINS)
     player_shift = 0.0
     if not is_sequenced:
         vertex = _vertex(*scores[best, column : column + 3].tolist())
@@ -109,7 +110,7 @@ def find_own_grid(onsets: NDArray[np.float64], steps_per_beat: int, step_duratio
         if abs(player_shift) < MIN_SHIFT:
             player_shift = 0.0
     template = templates[best]
-    phases = np.arange(period * BINS) / BINS + (remainder / BINS - player_shift)
+    phases = steps + (remainder / BINS - player_shift)
     clarity = max(float(counts @ np.cos(2 * np.pi * _in_slots(phases, template))) / num_hits, 0.0)
     shift = player_shift
     if template.kind != "straight" and not is_sequenced:
@@ -126,6 +127,10 @@ def describe_shift(shift_ms: float) -> str:
 _SHIFTS = np.arange(-BINS // 2 - 1, BINS // 2 + 1, dtype=np.float64)
 """Shifts in bins; the first and the last are compared with as neighbours only."""
 
+_SQUARES, _TIE = (_SHIFTS / BINS) ** 2, 1e-8
+_TIES = _TIE * np.arange(len(_SHIFTS))
+"""Of equal scores, which sums in another order would make unequal, that of the first template and shift is best."""
+
 
 def _vertex(before: float, top: float, after: float) -> float:
     """Return where the parabola through values at -1, 0 and 1 is highest, in [-.5, .5]; 0 if it has no top."""
@@ -139,12 +144,15 @@ def _wrap(shift: float) -> float:
 
 
 @lru_cache
-def _table(period: int) -> tuple[list[_Template], NDArray[np.float64], NDArray[np.int64]]:
-    """Return the K templates, a table of them, and the bins of onsets that are moved back by each shift.
+def _table(
+    period: int,
+) -> tuple[list[_Template], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return the K templates, a table of them, and the bins of a period.
 
     Returns:
-        The templates; the table (K, bins + 2) of log-likelihoods of an onset in each bin, the factor of the prior, and
-        the penalty; and the bins (bins, shifts).
+        The templates; the table (K, bins + 3) of log-likelihoods of an onset in each bin, the factor of the prior, the
+        penalty, and what makes the first of equally good templates the best; the bins that onsets are in after each
+        shift back (bins, shifts); and the bins in steps.
     """
     rows, kept = [], []
     bins = np.arange(period * BINS) / BINS
@@ -156,9 +164,9 @@ def _table(period: int) -> tuple[list[_Template], NDArray[np.float64], NDArray[n
                     distance = (bins - slot + period / 2) % period - period / 2
                     density += weight / len(slots) * np.exp(-0.5 * (distance / template.spread) ** 2)
             density = (1 - STRAY_SHARE) * density / density.sum() + STRAY_SHARE / len(bins)
-            rows.append([*np.log(density), -0.5, -template.num_parameters])
+            rows.append([*np.log(density), -0.5, -template.num_parameters, -_TIE * len(rows)])
             kept.append(template)
-    return kept, np.array(rows), (np.arange(len(bins))[:, None] + _SHIFTS.astype(np.int64)) % len(bins)
+    return kept, np.array(rows), (np.arange(len(bins))[:, None] + _SHIFTS.astype(np.int64)) % len(bins), bins
 
 
 def _templates(period: int) -> list[_Template]:

@@ -135,7 +135,10 @@ class SpanReader:
         assert span.tempo_bpm is not None
         groove = Groove(*arrays, span.tempo_bpm, name, self.grid, sections, tracks=codes_by_track, shift=shift)
         unmapped = Counter(pitches[inside[columns[inside] < 0]].tolist())
-        dropped = len(hits) - int(groove.hits.sum()), {track: count for track, (_, count) in melodies.items()}
+        dropped = (
+            len(hits) - int(np.count_nonzero(groove.hits)),
+            {track: count for track, (_, count) in melodies.items()},
+        )
         return Piece(groove, round(span.start), dict(sorted(unmapped.items())), *dropped, own_grid, self.ticks_per_step)
 
     def _reason(self, span: Span, at: str, is_silent: bool) -> str:
