@@ -69,7 +69,7 @@ def play_command(
     """
     from hypermeter.cli.material import in_one_tempo, read_groove
     from hypermeter.core.files import check_out
-    from hypermeter.io.midi import MIDI_SUFFIXES
+    from hypermeter.io.midi import WRITTEN_SUFFIXES
     from hypermeter.play.loading import kit_of, load_player
     from hypermeter.share.live import Engine, LiveConditions, LiveSettings, RealClock, Sampler, SimulatedClock
     from hypermeter.share.live.osc import open_osc_server
@@ -83,14 +83,14 @@ def play_command(
         return
     if port is None:
         raise HypermeterError(f"play: no port given; {listing('output')}")
-    is_file = port.lower().endswith(MIDI_SUFFIXES)
+    is_file = port.lower().endswith(WRITTEN_SUFFIXES)
     _check(bars, channel, follow, send_clock, simulate, is_file)
     host, _, osc_port = (osc or "").rpartition(":")
     if osc is not None and not (osc_port.isascii() and osc_port.isdigit()):
         raise HypermeterError(f"osc: {osc!r}, expected a UDP port as 9000, or a host and a port as 0.0.0.0:9000")
     settings = LiveSettings(**vars(sampling.options(plan.guidance)), swing=swing)
     if is_file:
-        check_out(port, MIDI_SUFFIXES, [primer, plan.density, plan.offbeat])
+        check_out(port, WRITTEN_SUFFIXES, [primer, plan.density, plan.offbeat])
     if tempo_bpm is not None:
         check("tempo_bpm", tempo_bpm)
     player = replace(load_player(model), name=model)
