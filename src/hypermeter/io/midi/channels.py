@@ -107,6 +107,13 @@ class _Channels:
         return self
 
 
+def changes_channels(message: bytes) -> bool:
+    """Return whether a system exclusive message can make the channels other than they are in General MIDI."""
+    before, after = _Channels(), _Channels().receive(message)
+    parts = (before.part_is_drums, before.part_channels) == (after.part_is_drums, after.part_channels)
+    return not parts or after.mode == "xg"  # in which any bank counts
+
+
 def _value(values: bytes, at: int) -> int | None:
     return values[at] if 0 <= at < len(values) else None
 
@@ -134,11 +141,14 @@ def settings_of(notes: Sequence[Note], messages: Iterable[Message]) -> list[Sett
     """
     pending = sorted(messages, key=lambda message: message.tick)
     channels, at = _Channels(), 0
+    kinds = [channels.kind(channel) for channel in range(16)]
     programs: list[tuple[int, dict[int, int]]] = [(0, {})] * 16  # Tick, and program by track; the last comes last.
     settings = [Setting("melody", 0)] * len(notes)
     for number in sorted(range(len(notes)), key=lambda number: notes[number].tick):
         note = notes[number]
+        has_news = False
         while at < len(pending) and pending[at].tick <= note.tick:
+            has_news = True
             tick, track, channel, kind, data = pending[at]
             at += 1
             if isinstance(data, bytes):
@@ -150,7 +160,9 @@ def settings_of(notes: Sequence[Note], messages: Iterable[Message]) -> list[Sett
                 by_track = programs[channel][1] if programs[channel][0] == tick else {}
                 others = {other: program for other, program in by_track.items() if other != track}
                 programs[channel] = tick, {**others, track: data}
+        if has_news:
+            kinds = [channels.kind(channel) for channel in range(16)]
         by_track = programs[note.channel][1]
-        program = by_track.get(note.track, next(reversed(by_track.values()), 0))
-        settings[number] = Setting(channels.kind(note.channel), program)
+        program = by_track.get(note.track, next(reversed(by_track.values()), 0)) if by_track else 0
+        settings[number] = Setting(kinds[note.channel], program)
     return settings

@@ -10,10 +10,10 @@ import numpy as np
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.read_options import ReadOptions
 from hypermeter.io.encodings import decode_name, decode_text
-from hypermeter.io.midi.channels import Message, Note, Setting, settings_of
+from hypermeter.io.midi.channels import Message, Note, Setting, changes_channels, settings_of
 from hypermeter.io.midi.chunks import Chunks, chunks_of
 from hypermeter.io.midi.drums import Choice, choose_drums, describe_parts, tracks_named
-from hypermeter.io.midi.events import Event, decode_number, has_system_messages, pair_notes, parse_events
+from hypermeter.io.midi.events import Event, decode_number, exclusive_messages, pair_notes, parse_events
 
 _END_EVENT = b"\xff\x2f\x00"
 _END = "\x04"
@@ -128,14 +128,15 @@ _LARGE_BEAT_UNIT = re.compile(rb"\xff\x58\x04[\x00-\xff][\x08-\xff]")
 def _is_plain(tracks: list[bytes]) -> bool:
     """Return whether symusic reads tracks as they are, and channel 10 is all that it needs to know of the drums.
 
-    It does not decode system messages, or misreads them, and reads metres with a beat unit of 256 or more as others.
+    It does not decode system messages, misreads some, and reads metres with a beat unit of 256 or more as others.
     """
     for track in tracks:
         if not track.endswith(_END_EVENT) or _LARGE_BEAT_UNIT.search(track):
             return False
         if _BANK_VALUE.search(track) and _BANKS.search(track) and any(map(_PROGRAMS.search, tracks)):
             return False
-        if has_system_messages(track):
+        messages = exclusive_messages(track)
+        if messages is None or any(map(changes_channels, messages)):
             return False
     return True
 

@@ -47,7 +47,11 @@ def parse_events(track: bytes) -> tuple[list[Event], bytes]:
     """Return the events of a track up to its end, and the bytes after that."""
     events, tick, status, at = [], 0, 0, 0
     while at < len(track):
-        delta, at = decode_number(track, at)
+        delta = track[at]
+        if delta < 0x80:  # as most are
+            at += 1
+        else:
+            delta, at = decode_number(track, at)
         tick += delta
         begin, first = at, track[at]
         at += first >= 0x80
@@ -67,37 +71,48 @@ def parse_events(track: bytes) -> tuple[list[Event], bytes]:
     return events, track[at:]
 
 
-def has_system_messages(track: bytes) -> bool:
-    """Return whether a track has messages with a status from F0 to FE, or is damaged before the last such byte.
+def exclusive_messages(track: bytes) -> list[bytes] | None:
+    """Return the system exclusive messages of a track, without F0 and length, if all readers take them for the same.
 
-    The byte may be of a delta time or a meta event. No events are made, so this is quicker than `parse_events`.
+    No events are made, and what follows the last message is not looked at, so this is quicker than `parse_events`.
+
+    Returns:
+        The messages; `None` if there are other system messages, one without F7 at its end, one with running status
+        after it, or damage before.
     """
     content = np.frombuffer(track, np.uint8)
-    places = np.flatnonzero((content >= 0xF0) & (content < 0xFF))
+    places = np.flatnonzero((content >= 0xF0) & (content < 0xFF))  # They may be of delta times or meta events too.
     at, last, running = 0, int(places.max(initial=-1)), 0
+    messages: list[bytes] = []
+    needs_status = False
     try:
-        while at <= last:
+        while at <= last or needs_status:
             while track[at] >= 0x80:
                 at += 1
             at += 1
             status = track[at]
+            if status < 0x80 and (needs_status or not running):
+                return None
+            needs_status = status == 0xF0
             if status == 0xFF:
                 if track[at + 1] == END_OF_TRACK[1]:
-                    return False
+                    break
                 length, at = decode_number(track, at + 2)
                 at += length
-            elif status >= 0xF0:
-                return True
-            elif status >= 0x80:
-                running = 1 if 0xC0 <= status < 0xE0 else 2
-                at += running + 1
-            elif running:
-                at += running
+            elif status == 0xF0:
+                length, at = decode_number(track, at + 1)
+                messages.append(track[at : at + length])
+                at += length
+                if messages[-1][-1:] != b"\xf7" or max(messages[-1][:-1], default=0) >= 0x80:
+                    return None
+            elif status > 0xF0:
+                return None
             else:
-                return True
+                running = running if status < 0x80 else 1 if 0xC0 <= status < 0xE0 else 2
+                at += running + (status >= 0x80)
     except IndexError:
-        return True
-    return False
+        return None
+    return messages
 
 
 def join_events(events: list[Event]) -> bytes:
