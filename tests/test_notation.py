@@ -423,6 +423,25 @@ def test_unsupported_code_is_one_line_that_has_its_position(text, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_code_that_is_nested_too_deeply_is_refused():
+    for read, text in (
+        (from_tidal, "rev $ " * 3000 + 's "bd"'),
+        (from_tidal, 's "bd"' + " # gain 1" * 3000),
+        (from_strudel, 's("bd")' + ".rev()" * 3000),
+        (from_strudel, "(" * 3000 + 's("bd")'),
+    ):
+        with pytest.raises(HypermeterError, match="within each other"):
+            read(text)
+
+
+def test_a_pattern_of_sounds_is_no_pattern_of_numbers():
+    for read, text in ((from_tidal, 'fast (s "2") $ s "bd"'), (from_strudel, 's("bd").fast(s("2"))')):
+        with pytest.raises(HypermeterError, match=r"line 1, column \d+: a pattern of sounds"):
+            read(text)
+    with pytest.raises(HypermeterError, match="'bd' without a sound, expected s"):
+        from_strudel('"bd".gain(.5)')
+
+
 @settings(deadline=None, max_examples=300)
 @given(st.text(alphabet="bsdh~-[]<>{}*!@_/(),:%.?|\"' 123\n#$", max_size=40))
 def test_any_text_is_read_or_refused(text):

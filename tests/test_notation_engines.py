@@ -56,6 +56,7 @@ def compare(texts, engine, read):
         onsets += len(played)
         if ours != played:
             differences.append((text, played, ours))
+    print(f"{compared} of {len(texts)} patterns compared, {onsets} onsets")
     assert not differences, (len(differences), min(differences, key=lambda row: len(row[0])))
     return compared, onsets
 

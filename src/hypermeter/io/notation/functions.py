@@ -97,7 +97,7 @@ class Function:
             return self.build(*others)
 
         def build(*words: Word) -> Pattern:
-            return self.build(*(word.number(f"{self.name} of") for word in words), *others)
+            return self.build(*(as_word(word).number(f"{self.name} of") for word in words), *others)
 
         pattern = patterned(build, *numbers)
         return by_cycle(lambda cycle: pattern, [pattern]) if self.is_by_cycle else pattern
@@ -190,7 +190,8 @@ def _swing_by_time(amount: Fraction, number: Fraction, pattern: Pattern) -> Patt
 def _range(low: Fraction, high: Fraction, pattern: Pattern) -> Pattern:
     """Return a pattern of numbers in [0, 1] as numbers between two others."""
 
-    def scaled(word: Word) -> Word:
+    def scaled(value: Any) -> Word:
+        word = as_word(value)
         return word._replace(text=str(word.number() * (high - low) + low)) if word.text != CHANCE_VALUE else word
 
     return with_values(pattern, scaled)
@@ -234,13 +235,28 @@ def wave(name: str, word: Word, share: Fraction) -> Pattern | None:
     return signal(value_of)
 
 
+def as_word(value: Any) -> Word:
+    """Return a value of a pattern if it is a word or number; raise if it is the values of controls."""
+    if not isinstance(value, Word):
+        raise next(iter(value.values())).error("a pattern of sounds where one of numbers or words is expected")
+    return value
+
+
+def as_controls(value: Any) -> dict[str, Word]:
+    """Return a value of a pattern if it is the values of controls; raise if it is a word or number."""
+    if isinstance(value, Word):
+        raise value.error(f'{value.text[:20]!r} without a sound, expected s and its pattern, as s "bd sd"')
+    return value
+
+
 def controls_of(name: str, pattern: Pattern, is_strudel: bool) -> Pattern:
     """Return a pattern of words as one of the values of a control by its name; `bd:3` is the sound and its number."""
     if name not in SOUNDS:
-        return with_values(pattern, lambda word: {name: word})
+        return with_values(pattern, lambda value: {name: as_word(value)})
     names = ("s", "n", "gain") if is_strudel else ("s", "n")
 
-    def split(word: Word) -> dict[str, Word]:
+    def split(value: Any) -> dict[str, Word]:
+        word = as_word(value)
         parts = zip(names, word.text.split(":"), strict=False)
         return {part_name: word._replace(text=part) for part_name, part in parts}
 

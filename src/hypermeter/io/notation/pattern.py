@@ -334,8 +334,10 @@ def patterned(function: Callable[..., Pattern], *arguments: Pattern) -> Pattern:
         return patterned(partial(function, argument.constant), *others)
     if argument.period * max(argument.density, 1) > MAX_VALUES:
         raise HypermeterError(f"a pattern of numbers with more than {MAX_VALUES} events, expected a shorter one")
-    values = {event.value for event in argument.query(Fraction(0), Fraction(argument.period))}
-    results = {value: patterned(partial(function, value), *others) for value in values}
+    events = argument.query(Fraction(0), Fraction(argument.period))
+    if any(isinstance(event.value, dict) for event in events):
+        raise HypermeterError("a pattern of sounds, expected one of numbers")
+    results = {value: patterned(partial(function, value), *others) for value in {event.value for event in events}}
     if not results:
         return SILENCE
 

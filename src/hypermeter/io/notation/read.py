@@ -15,7 +15,7 @@ from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
 from hypermeter.core.kit import Kit, load_kit
 from hypermeter.io.ascii import HEADER
 from hypermeter.io.notation.code import Program
-from hypermeter.io.notation.functions import CHANCE_VALUE, SOUNDS, controls_of  # noqa: F401
+from hypermeter.io.notation.functions import CHANCE_VALUE, SOUNDS, as_controls, controls_of  # noqa: F401
 from hypermeter.io.notation.mini import parse_mini
 from hypermeter.io.notation.names import column_of
 from hypermeter.io.notation.pattern import Event
@@ -106,7 +106,21 @@ def _groove(
 ) -> Groove:
     if bars is not None and bars < 1:
         raise HypermeterError(f"bars is {bars}, expected at least 1")
-    text = text.removeprefix("\ufeff")
+    try:
+        return _played(text.removeprefix("\ufeff"), kit, grid, tempo_bpm, bars, where, read)
+    except RecursionError as error:
+        raise HypermeterError(f"{where}: too many functions within each other; write what they play out") from error
+
+
+def _played(
+    text: str,
+    kit: str | Path | Kit,
+    grid: Grid | None,
+    tempo_bpm: float | None,
+    bars: int | None,
+    where: str,
+    read: Callable[[Source], Program],
+) -> Groove:
     program = _program(text, where, read)
     steps, shift = 0, 0.0
     if header := _HEADER.search(text):
@@ -197,7 +211,7 @@ class _Sound:
     """What an event plays."""
 
     def __init__(self, event: Event) -> None:
-        values = event.value if isinstance(event.value, dict) else {"a pattern": event.value}
+        values = as_controls(event.value)
         if "s" not in values:
             name, word = next(iter(values.items()))
             raise word.error(f'{name} without a sound, expected s and its pattern, as s "bd sd"')

@@ -14,6 +14,7 @@ from hypermeter.io.notation.functions import (
     STRUDEL_LISTS,
     TIMED,
     Function,
+    as_controls,
     controls_of,
     wave,
 )
@@ -256,7 +257,9 @@ class _Strudel(Reader):
         if function.kinds == "w":
             if not arguments:
                 return self.call(function, pattern, name)
-            return merge(pattern, self.call(function, arguments[0], name), lambda first, second: {**first, **second})
+            return merge(
+                pattern, self.call(function, arguments[0], name), lambda first, second: {**as_controls(first), **second}
+            )
         wanted = len(function.kinds) - 1
         if wanted == 1 and len(arguments) > 1 and function.kinds[0] in "nb":
             arguments = [sequence([(self.reified(argument, name), Fraction(1)) for argument in arguments])]

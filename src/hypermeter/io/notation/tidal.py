@@ -14,6 +14,7 @@ from hypermeter.io.notation.functions import (
     TIMED,
     WORD_CONTROLS,
     Function,
+    as_controls,
     controls_of,
     wave,
 )
@@ -223,6 +224,7 @@ class _Tidal(Reader):
 
 def _united(operation: str, first: dict[str, Word], second: dict[str, Word]) -> dict[str, Word]:
     """Return the values of two events; of a control that both have, the result of an operation."""
+    first, second = as_controls(first), as_controls(second)
     if operation in "<>":
         return {**second, **first} if operation == "<" else {**first, **second}
     both = {}
