@@ -312,3 +312,17 @@ def test_files_written_again_have_the_same_ticks():
     piece, _ = one_piece(midi(track(tempo(0, 100), *beat(2), *hit(130, 38))))
     again, _ = one_piece(to_midi_bytes(piece.groove))
     assert np.array_equal(again.groove.hits, piece.groove.hits)
+
+
+def test_one_map_is_chosen_for_all_files_of_a_folder(tmp_path, capsys):
+    """Groups of a kit of Addictive Drums 2: hi-hats on 49 to 57, toms from 65 on."""
+    source = tmp_path / "in"
+    source.mkdir()
+    pitches = [36, 38, 48, 49, 55, 60, 65, 69, 71, 77]
+    for number in range(3):
+        hits = [event for place, pitch in enumerate(pitches * 3) for event in hit(120 * place + 240 * number, pitch)]
+        (source / f"AD2 {number}.mid").write_bytes(midi(track(*hits)))
+    for kit, options in (("auto", ReadOptions()), ("gm10", ReadOptions(map="auto"))):
+        manifest = prepare(source, tmp_path / f"npz-{kit}", kit=kit, options=options)
+        assert manifest["kit"] == "gm10:addictive2" and manifest["unmapped"] == {}
+        assert "kit gm10:addictive2 (" in capsys.readouterr().out

@@ -38,6 +38,8 @@ from hypermeter.share.serve.command import is_loopback, listen, load_players, se
 from hypermeter.share.serve.guard import one_line
 from hypermeter.share.serve.limits import Refused, Slots, Stopped, Watch
 from hypermeter.share.serve.messages import ContinueRequest, GenerateRequest, InfillRequest, VaryRequest
+from midi_bytes import beat as beat_events
+from midi_bytes import midi, track
 
 KIT = load_kit("gm10")
 V = KIT.num_voices
@@ -301,6 +303,19 @@ def test_midi_is_read_and_written(app):
     assert written.headers["content-type"] == "audio/midi" and written.content == to_midi_bytes(groove)
     error_of(ask(app, "POST", "/api/midi/read", content=b"MThd nonsense", headers=headers), 422)
     error_of(ask(app, "POST", "/api/midi/read", content=b"x", headers={"content-type": "text/plain"}), 415)
+
+
+def test_midi_is_read_by_the_channel_or_track_that_is_named(app):
+    song = midi(track(*beat_events(1), name="Live"), track(*beat_events(2, channel=2), name="Clip"))
+    headers = {"content-type": "audio/midi"}
+
+    def bars(address):
+        answer = ask(app, "POST", f"/api/midi/read{address}", content=song, headers=headers)
+        return len(answer.json()["groove"]["hits"][0]) // 16 if answer.status_code == 200 else answer.status_code
+
+    of_channel_2 = ("?channel=2", "?track=clip", "?channel=2&shift=keep")
+    assert [bars(address) for address in ("", "?track=1", *of_channel_2)] == [1, 1, 2, 2, 2]
+    assert [bars(address) for address in ("?channel=0", "?channel=3", "?track=", "?tempo_map=x")] == [422] * 4
 
 
 def test_metrics_are_those_of_the_package(app):
