@@ -267,6 +267,7 @@ GONE: dict[str, str] = {
     "runtime.player.OnnxPlayer": "play.loading.load_player plays an exported folder, too",
     "runtime.playing.Playing": "play.player.Player.stream",
     "runtime.rng.Streams": "play.random.RandomStream: numbers by counter, not by state",
+    "sound.font.font_wav_bytes": "share.sound.font.font_samples returns the samples, which may exceed full scale",
     "sound.drums.CHECK_PLACES": "a detail of the tests",
     "sound.drums.CHECK_VELOCITY": "a detail of the tests",
     "sound.drums.check_values": "a detail of the tests",

@@ -1,7 +1,7 @@
 """The ``inspect``, ``analyse`` and ``render`` commands. Their options come without NumPy: imports stand inside."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -104,6 +104,10 @@ def render_command(
     mono: bool = False,
     loop: bool = False,
     swing: float = 0.5,
+    channel: int | None = None,
+    track: str | None = None,
+    gain_db: float = 0.0,
+    normalize: Literal["none", "peak", "loudness"] = "none",
 ) -> Path:
     """Play a MIDI file into a WAV file, with a synthesised kit or a sound font.
 
@@ -115,6 +119,11 @@ def render_command(
         mono: whether to write one channel, not two.
         loop: whether to write exactly the bars of the file, the end of which rings on into the beginning.
         swing: where the second of a pair of sixteenths begins, from .5 (straight) over .67 (triplets) to .8.
+        channel: 1 to 16, the MIDI channel with the drums, for the synthesised kit; left out, it is found.
+        track: name, or number from 1, of the MIDI track with the drums, likewise.
+        gain_db: raise the level by so many dB, from -60 to 60, after normalising. A file that would clip is lowered to
+            a peak of -1 dB of full scale, and a line says by how much.
+        normalize: peak sets the highest sample to -1 dB of full scale, loudness the loudness to -16 LUFS.
 
     Raises:
         HypermeterError: a file that cannot be read, written or played; a number out of its bounds.
@@ -122,10 +131,12 @@ def render_command(
     from hypermeter.io.midi import to_midi_bytes
     from hypermeter.io.midi.read import read_content
     from hypermeter.io.notation import is_text, read_text
-    from hypermeter.share.sound.render import check_sound, write_midi_sound
+    from hypermeter.share.sound.level import Level
+    from hypermeter.share.sound.render import WavOptions, check_sound, write_midi_sound
 
-    check_sound(out, [source, sound_font], rate, swing)
+    options = WavOptions(sound_font, rate, mono, loop, Level(gain_db, normalize), ReadOptions(channel, track))
+    check_sound(out, [source, sound_font], swing)
     content = to_midi_bytes(read_text(source)) if is_text(source) else read_content(source)
-    for line in write_midi_sound(content, str(source), out, sound_font, rate, mono, loop, swing):
+    for line in write_midi_sound(content, str(source), out, options, swing):
         print(line)
     return out

@@ -9,18 +9,19 @@ import numpy as np
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.share.sound.drums import SAMPLE_RATE
-from hypermeter.share.sound.wav import from_wav_bytes
 
 SECONDS_ALLOWED = 600
-GAIN = 1.0
-"""Of fluidsynth, whose default of 0.2 is soft for drums alone."""
+GAIN = 0.5
+"""Of fluidsynth, whose default of 0.2 is soft for drums alone; docs/sound.md has the peaks of both."""
 
-SILENCE = 1e-3
+SILENCE = 5e-4
 """Where no preset sounds, fluidsynth writes samples below this."""
 
 
-def font_wav_bytes(midi: bytes, sound_font: Path, rate_hz: int = SAMPLE_RATE) -> bytes:
-    """Return a stereo WAV file of 16 bits: a MIDI file, all its channels, as fluidsynth plays it with a sound font.
+def font_samples(midi: bytes, sound_font: Path, rate_hz: int = SAMPLE_RATE) -> np.ndarray:
+    """Return a MIDI file, all its channels, as fluidsynth plays it with a sound font: (samples, 2), float32.
+
+    Full scale is 1. Several parts together often exceed it, and are not cut off there: see `set_level`.
 
     Raises:
         HypermeterError: no sound font there, fluidsynth not installed or failing, or nothing but silence.
@@ -33,9 +34,10 @@ def font_wav_bytes(midi: bytes, sound_font: Path, rate_hz: int = SAMPLE_RATE) ->
             "fluidsynth), or leave the sound font out for the kit of the package"
         )
     with tempfile.TemporaryDirectory() as folder:
-        song, out = Path(folder, "in.mid"), Path(folder, "out.wav")
+        song, out = Path(folder, "in.mid"), Path(folder, "out.raw")
         song.write_bytes(midi)
-        options = ["-ni", "-q", "-g", str(GAIN), "-r", str(rate_hz), "-T", "wav", "-O", "s16", "-F", str(out)]
+        options = ["-ni", "-q", "-g", str(GAIN), "-r", str(rate_hz), "-T", "raw", "-O", "float", "-E", "little"]
+        options += ["-F", str(out)]
         options += ["-o", "synth.default-soundfont="]  # or another font would play in place of a damaged one
         try:
             done = subprocess.run(
@@ -52,11 +54,10 @@ def font_wav_bytes(midi: bytes, sound_font: Path, rate_hz: int = SAMPLE_RATE) ->
             errors = [line for line in done.stderr.splitlines() if "error" in line] or [f"exit code {done.returncode}"]
             reason = errors[0].removeprefix("fluidsynth: error: ")
             raise HypermeterError(f"{sound_font}: fluidsynth failed ({reason}); try another sound font")
-        content = out.read_bytes()
-    samples, _ = from_wav_bytes(content)
+        samples = np.fromfile(out, "<f4").reshape(-1, 2)
     if not (np.abs(samples) > SILENCE).any():
         raise HypermeterError(f"{sound_font}: only silence came out; take a sound font with General MIDI drums")
-    return content
+    return samples
 
 
 def _check_font(path: Path) -> None:

@@ -99,6 +99,11 @@ def mix(score: Score) -> np.ndarray:
     Raises:
         HypermeterError: longer than ``MAX_MINUTES``.
     """
+    return limited(mix_unlimited(score))
+
+
+def mix_unlimited(score: Score) -> np.ndarray:
+    """Return what ``mix`` limits, for another rate: it is limited there, or new samples between these would clip."""
     ends = [score.length_s, *(hit.time_s for hit in score.hits), *(note.end_s for note in score.notes)]
     if max(ends) > 60 * MAX_MINUTES:
         raise HypermeterError(
@@ -114,8 +119,7 @@ def mix(score: Score) -> np.ndarray:
     for note in score.notes:
         _add(mixed, note.time_s, bass_samples(note.pitch, note.length, note.velocity), 0.0)
     mixed += in_the_room(mixed)
-    for start in range(0, length, BLOCK):
-        mixed[start : start + BLOCK] = limited(settings["level"] * mixed[start : start + BLOCK])
+    mixed *= np.float32(settings["level"])
     last = np.flatnonzero((mixed > INAUDIBLE).any(1) | (mixed < -INAUDIBLE).any(1))[-1:]
     return mixed[: max(*(last + 1), round(score.length_s * SAMPLE_RATE), 0)]
 
@@ -205,8 +209,12 @@ def in_the_room(dry: np.ndarray) -> np.ndarray:
 
 
 def limited(samples: np.ndarray) -> np.ndarray:
-    """Return the samples within (-1, 1): those past the threshold are bent towards 1, the others stay as they are."""
-    threshold = drums()["limiter_threshold"]
-    size, above = np.abs(samples), 1 - threshold
-    bent = np.sign(samples) * (threshold + above * np.tanh(np.maximum(size - threshold, 0) / above))
-    return np.where(size > threshold, bent, samples).astype(np.float32)
+    """Return float32 samples in [-1, 1]: those past the threshold are bent towards 1, the others stay as they are."""
+    threshold, out = drums()["limiter_threshold"], samples.astype(np.float32)
+    above = 1 - threshold
+    for start in range(0, len(samples), BLOCK):
+        block = samples[start : start + BLOCK]
+        size = np.abs(block)
+        bent = np.sign(block) * (threshold + above * np.tanh(np.maximum(size - threshold, 0) / above))
+        out[start : start + BLOCK] = np.where(size > threshold, bent, block)
+    return out

@@ -1,7 +1,8 @@
 """Grooves and MIDI files to WAV."""
 
+import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write, check_out
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.core.tracks import BASS
 from hypermeter.io.midi import to_midi_bytes
 from hypermeter.io.midi.bars import metres_of
@@ -18,9 +20,37 @@ from hypermeter.io.midi.read import read_content
 from hypermeter.io.midi.swing import swing_midi
 from hypermeter.play.request import check
 from hypermeter.share.sound.drums import SAMPLE_RATE, sounds_of
-from hypermeter.share.sound.font import font_wav_bytes
-from hypermeter.share.sound.mix import Hit, Note, Score, end_of, limited, mix, room_samples, score_of
-from hypermeter.share.sound.wav import check_rate, from_wav_bytes, resampled, to_wav_bytes
+from hypermeter.share.sound.font import font_samples
+from hypermeter.share.sound.level import Level, Normalize, set_level
+from hypermeter.share.sound.mix import Hit, Note, Score, end_of, limited, mix_unlimited, room_samples, score_of
+from hypermeter.share.sound.wav import check_rate, resampled, to_wav_bytes
+
+
+@dataclass(frozen=True)
+class WavOptions:
+    """How music becomes a WAV file.
+
+    Args:
+        sound_font: an SF2 or SF3 file, which the fluidsynth command plays; None takes the synthesised kit.
+        rate_hz: 44100, 48000 or 22050.
+        is_mono: write one channel, the mean of both sides.
+        is_loop: write exactly the bars of the music; what rings on after them sounds at the beginning.
+        level: of what is written.
+        drums: how the drums of a MIDI file are found, for the synthesised kit.
+
+    Raises:
+        HypermeterError: another rate.
+    """
+
+    sound_font: str | Path | None = None
+    rate_hz: int = SAMPLE_RATE
+    is_mono: bool = False
+    is_loop: bool = False
+    level: Level = field(default_factory=Level)
+    drums: ReadOptions = ReadOptions()
+
+    def __post_init__(self) -> None:
+        check_rate(self.rate_hz)
 
 
 def to_wav(
@@ -29,15 +59,30 @@ def to_wav(
     rate_hz: int = SAMPLE_RATE,
     is_mono: bool = False,
     is_loop: bool = False,
+    gain_db: float = 0.0,
+    normalize: Normalize = "none",
 ) -> bytes:
     """Return the content of the file that ``render_wav`` writes."""
-    check_rate(rate_hz)
-    loop_s = groove.num_bars * groove.grid.steps_per_bar * groove.step_duration_s if is_loop else 0
-    if sound_font is None:
-        samples = _synthesised(score_of(groove), rate_hz, loop_s)
+    return _to_wav(groove, WavOptions(sound_font, rate_hz, is_mono, is_loop, Level(gain_db, normalize)))[0]
+
+
+def _to_wav(groove: Groove, options: WavOptions) -> tuple[bytes, list[str]]:
+    """Return the content of a WAV file, and a line if its level was lowered."""
+    loop_s = groove.num_bars * groove.grid.steps_per_bar * groove.step_duration_s if options.is_loop else 0
+    if options.sound_font is None:
+        samples = _synthesised(score_of(groove), options.rate_hz, loop_s)
     else:
-        samples = _by_font(to_midi_bytes(groove), Path(sound_font), rate_hz, loop_s)
-    return to_wav_bytes(samples, rate_hz, is_mono, rate_hz)
+        general_midi = to_midi_bytes(groove, load_kit(groove.kit).without_map)
+        samples = _by_font(general_midi, Path(options.sound_font), options.rate_hz, loop_s)
+    return _finish(samples, options)
+
+
+def _finish(samples: np.ndarray, options: WavOptions) -> tuple[bytes, list[str]]:
+    """Return samples (samples, 2) as the content of a WAV file, and a line if their level was lowered."""
+    if options.is_mono:
+        samples = samples.mean(1, keepdims=True)
+    samples, lines = set_level(samples, options.rate_hz, options.level)
+    return to_wav_bytes(samples, options.rate_hz, from_hz=options.rate_hz), lines
 
 
 def render_wav(
@@ -47,6 +92,8 @@ def render_wav(
     rate_hz: int = SAMPLE_RATE,
     is_mono: bool = False,
     is_loop: bool = False,
+    gain_db: float = 0.0,
+    normalize: Normalize = "none",
 ) -> Path:
     """Write a groove as a WAV file of 16 bits, its tracks with it; the same groove gives the same file.
 
@@ -57,13 +104,20 @@ def render_wav(
         rate_hz: 44100, 48000 or 22050.
         is_mono: write one channel.
         is_loop: write exactly the bars of the groove; what rings on after them sounds at the beginning.
+        gain_db: dB that the level is raised by, in [-60, 60], after normalising. If the file would clip, its highest
+            sample is lowered to -1 dB of full scale, and a warning says by how much.
+        normalize: "none"; "peak", the highest sample at -1 dB; or "loudness", -16 LUFS by ITU-R BS.1770.
 
     Raises:
-        HypermeterError: a piece of more than 20 minutes; a rate or path that cannot be written; a sound font that
-            cannot be played.
+        HypermeterError: a piece of more than 20 minutes; a rate, gain or path that cannot be written; a sound font
+            that cannot be played.
     """
     check_out(path, (".wav",), [sound_font])
-    return _write(path, to_wav(groove, sound_font, rate_hz, is_mono, is_loop))
+    options = WavOptions(sound_font, rate_hz, is_mono, is_loop, Level(gain_db, normalize))
+    content, lines = _to_wav(groove, options)
+    for line in lines:
+        warnings.warn(f"{path}: {line}", stacklevel=2)
+    return _write(path, content)
 
 
 def render_midi(
@@ -74,49 +128,44 @@ def render_midi(
     is_mono: bool = False,
     is_loop: bool = False,
     swing: float = 0.5,
+    gain_db: float = 0.0,
+    normalize: Normalize = "none",
 ) -> list[str]:
     """Write a MIDI file as WAV at its own times, in any metre and with its changes of tempo; on no grid.
 
-    The synthesised kit plays the drums of channel 10 and the notes of bass programs; a sound font plays everything.
-    Arguments are those of ``render_wav``, and ``swing``: where the second of two sixteenths begins, in [.5, .8].
+    The synthesised kit plays the drums, as reading finds them, and the notes of bass programs; a sound font plays
+    everything. Arguments are those of ``render_wav``, and ``swing``: where the second of two sixteenths begins, in
+    [.5, .8].
 
     Returns:
-        A line for the parts that are not played.
+        A line for the parts that are not played, and one if the level was lowered.
 
     Raises:
         HypermeterError: as ``read_midi`` of the file, and as ``render_wav``; a swing out of its bounds.
     """
-    check_sound(path, [midi, sound_font], rate_hz, swing)
-    return write_midi_sound(read_content(Path(midi)), str(midi), path, sound_font, rate_hz, is_mono, is_loop, swing)
+    options = WavOptions(sound_font, rate_hz, is_mono, is_loop, Level(gain_db, normalize))
+    check_sound(path, [midi, sound_font], swing)
+    return write_midi_sound(read_content(Path(midi)), str(midi), path, options, swing)
 
 
-def check_sound(path: str | Path, read: Iterable[str | Path | None], rate_hz: int, swing: float) -> None:
+def check_sound(path: str | Path, read: Iterable[str | Path | None], swing: float) -> None:
     """Raise ``HypermeterError`` if a file cannot be written so; ``read`` are the files that it may not replace."""
     check_out(path, (".wav",), read)
-    check_rate(rate_hz)
     check("swing", swing)
 
 
-def write_midi_sound(
-    content: bytes,
-    where: str,
-    path: str | Path,
-    sound_font: str | Path | None,
-    rate_hz: int,
-    is_mono: bool,
-    is_loop: bool,
-    swing: float,
-) -> list[str]:
+def write_midi_sound(content: bytes, where: str, path: str | Path, options: WavOptions, swing: float) -> list[str]:
     """Write the content of a MIDI file as WAV, as ``render_midi``; ``where`` is its name in errors."""
     content = swing_midi(content, where, swing)
-    loop_s, lines = _loop_seconds(content, where) if is_loop else 0, []
-    if sound_font is None:
-        score, lines = score_of_midi(content, where)
-        samples = _synthesised(score, rate_hz, loop_s)
+    loop_s, lines = _loop_seconds(content, where) if options.is_loop else 0, []
+    if options.sound_font is None:
+        score, lines = score_of_midi(content, where, options.drums)
+        samples = _synthesised(score, options.rate_hz, loop_s)
     else:
-        samples = _by_font(content, Path(sound_font), rate_hz, loop_s)
-    _write(path, to_wav_bytes(samples, rate_hz, is_mono, rate_hz))
-    return lines
+        samples = _by_font(content, Path(options.sound_font), options.rate_hz, loop_s)
+    content, level_lines = _finish(samples, options)
+    _write(path, content)
+    return lines + [f"{path}: {line}" for line in level_lines]
 
 
 def _write(path: str | Path, content: bytes) -> Path:
@@ -128,7 +177,7 @@ def _write(path: str | Path, content: bytes) -> Path:
 def _synthesised(score: Score, rate_hz: int, loop_s: float) -> np.ndarray:
     """Return the samples (samples, 2) of a score; of a loop, those of a round into which the ones before ring on."""
     if not loop_s:
-        return resampled(mix(score), rate_hz)
+        return limited(resampled(mix_unlimited(score), rate_hz))
     ring_s = (end_of(score) + len(room_samples())) / SAMPLE_RATE - loop_s
     before = max(int(np.ceil(ring_s / loop_s)), 0) * loop_s
     starts = np.arange(0, before + loop_s / 2, loop_s).tolist()
@@ -136,31 +185,36 @@ def _synthesised(score: Score, rate_hz: int, loop_s: float) -> np.ndarray:
     notes = [
         replace(note, time_s=note.time_s + start, end_s=note.end_s + start) for start in starts for note in score.notes
     ]
-    samples, start = resampled(mix(Score(hits, notes, before + loop_s)), rate_hz), round(before * rate_hz)
-    return _of_length(samples[start:], round(loop_s * rate_hz))
+    samples = limited(resampled(mix_unlimited(Score(hits, notes, before + loop_s)), rate_hz))
+    return _of_length(samples[round(before * rate_hz) :], round(loop_s * rate_hz))
 
 
 def _by_font(midi: bytes, sound_font: Path, rate_hz: int, loop_s: float) -> np.ndarray:
     """Return the samples (samples, 2) of a MIDI file; of a loop, what rings on is added to its beginning."""
-    samples = resampled(from_wav_bytes(font_wav_bytes(midi, sound_font))[0], rate_hz)
+    samples = resampled(font_samples(midi, sound_font), rate_hz)
     if not loop_s:
         return samples
     length = round(loop_s * rate_hz)
     rounds = [_of_length(samples[start : start + length], length) for start in range(0, len(samples), length)]
-    return limited(np.sum(rounds, 0))
+    return np.sum(rounds, 0)
 
 
 def _of_length(samples: np.ndarray, length: int) -> np.ndarray:
     return np.pad(samples[:length], ((0, max(length - len(samples), 0)), (0, 0)))
 
 
-def score_of_midi(content: bytes, where: str) -> tuple[Score, list[str]]:
-    """Return the drums and basses of a MIDI file, and a line for the parts that no voice plays.
+def score_of_midi(content: bytes, where: str, options: ReadOptions = ReadOptions()) -> tuple[Score, list[str]]:
+    """Return the drums and basses of a MIDI file, and lines on how they were found, and the parts that no voice plays.
+
+    Args:
+        content: the bytes of the file.
+        where: its name in errors.
+        options: how the drums are found.
 
     Raises:
         HypermeterError: not MIDI, or neither drums nor bass in it.
     """
-    midi = load_midi(content, where, in_full=True)
+    midi = load_midi(content, where, options, in_full=True)
     ticks, pitches, velocities = midi.drums
     seconds = _seconds_of(midi, where)
     kit = load_kit("gm")
@@ -176,7 +230,10 @@ def score_of_midi(content: bytes, where: str) -> tuple[Score, list[str]]:
     silent = dict.fromkeys(zip(tracks[~is_bass].tolist(), programs[~is_bass].tolist(), strict=True))
     other = list(dict.fromkeys(midi.melody.names[track] or f"program {program}" for track, program in silent))
     if not hits and not notes:
-        raise HypermeterError(f"{where}: neither drums on channel 10 nor a bass; name a --sound-font to play the rest")
+        raise HypermeterError(
+            f"{where}: neither drums on channel 10 nor a bass; {midi.no_drums}; name the drums by --channel or --track,"
+            " or a --sound-font to play the rest"
+        )
     lines = [f"{where}: {remark}" for remark in midi.remarks]
     lines += [f"{where}: not played: {', '.join(other)}; a --sound-font plays every part"] if other else []
     return Score(hits, notes), lines

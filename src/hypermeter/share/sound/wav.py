@@ -28,7 +28,7 @@ def to_wav_bytes(
     """Return a WAV file of 16 bits.
 
     Args:
-        samples: (samples, 2) in [-1, 1].
+        samples: (samples, 2) in [-1, 1], or (samples, 1); what exceeds it is cut off, see `set_level`.
         rate_hz: of the file, one of RATES.
         is_mono: write the mean of both sides.
         from_hz: rate of the samples: 44100, or ``rate_hz``.
