@@ -119,7 +119,7 @@ def render_command(
         mono: whether to write one channel, not two.
         loop: whether to write exactly the bars of the file, the end of which rings on into the beginning.
         swing: where the second of a pair of sixteenths begins, from .5 (straight) over .67 (triplets) to .8.
-        channel: 1 to 16, the MIDI channel with the drums, for the synthesised kit; left out, it is found.
+        channel: 1 to 16, the MIDI channel with the drums; left out, it is found.
         track: name, or number from 1, of the MIDI track with the drums, likewise.
         gain_db: raise the level by so many dB, from -60 to 60, after normalising. A file that would clip is lowered to
             a peak of -1 dB of full scale, and a line says by how much.

@@ -19,6 +19,7 @@ from hypermeter.io.midi.content import MidiFile, load_midi
 from hypermeter.io.midi.read import read_content
 from hypermeter.io.midi.swing import swing_midi
 from hypermeter.play.request import check
+from hypermeter.share.sound.channels import drums_on_channel_10
 from hypermeter.share.sound.drums import SAMPLE_RATE, sounds_of
 from hypermeter.share.sound.font import font_samples
 from hypermeter.share.sound.level import Level, Normalize, set_level
@@ -36,7 +37,7 @@ class WavOptions:
         is_mono: write one channel, the mean of both sides.
         is_loop: write exactly the bars of the music; what rings on after them sounds at the beginning.
         level: of what is written.
-        drums: how the drums of a MIDI file are found, for the synthesised kit.
+        drums: how the drums of a MIDI file are found.
 
     Raises:
         HypermeterError: another rate.
@@ -130,22 +131,23 @@ def render_midi(
     swing: float = 0.5,
     gain_db: float = 0.0,
     normalize: Normalize = "none",
+    options: ReadOptions = ReadOptions(),
 ) -> list[str]:
     """Write a MIDI file as WAV at its own times, in any metre and with its changes of tempo; on no grid.
 
     The synthesised kit plays the drums, as reading finds them, and the notes of bass programs; a sound font plays
-    everything. Arguments are those of ``render_wav``, and ``swing``: where the second of two sixteenths begins, in
-    [.5, .8].
+    everything, the drums on channel 10. Arguments are those of ``render_wav``, ``swing``: where the second of two
+    sixteenths begins, in [.5, .8], and ``options``: how the drums are found.
 
     Returns:
-        A line for the parts that are not played, and one if the level was lowered.
+        Lines on how the drums were found, on the parts that are not played, and on a level that was lowered.
 
     Raises:
         HypermeterError: as ``read_midi`` of the file, and as ``render_wav``; a swing out of its bounds.
     """
-    options = WavOptions(sound_font, rate_hz, is_mono, is_loop, Level(gain_db, normalize))
+    wav = WavOptions(sound_font, rate_hz, is_mono, is_loop, Level(gain_db, normalize), options)
     check_sound(path, [midi, sound_font], swing)
-    return write_midi_sound(read_content(Path(midi)), str(midi), path, options, swing)
+    return write_midi_sound(read_content(Path(midi)), str(midi), path, wav, swing)
 
 
 def check_sound(path: str | Path, read: Iterable[str | Path | None], swing: float) -> None:
@@ -162,6 +164,7 @@ def write_midi_sound(content: bytes, where: str, path: str | Path, options: WavO
         score, lines = score_of_midi(content, where, options.drums)
         samples = _synthesised(score, options.rate_hz, loop_s)
     else:
+        content, lines = drums_on_channel_10(content, where, options.drums)
         samples = _by_font(content, Path(options.sound_font), options.rate_hz, loop_s)
     content, level_lines = _finish(samples, options)
     _write(path, content)
