@@ -24,8 +24,8 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
-from hypermeter.core.swing import apply_swing
 from hypermeter.core.read_options import ReadOptions
+from hypermeter.core.swing import apply_swing
 from hypermeter.model import Parts
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.play.compose import continue_groove
@@ -1316,6 +1316,75 @@ def test_a_file_has_the_channel_and_the_time_of_each_message(tmp_path):
     assert [event[0] for event in events] == pytest.approx([0.5, 0.55, 0.55, 1.0], abs=0.001)
 
 
+class Backbeat(Steady):
+    """A snare on the second and fourth beat, and nothing on the first."""
+
+    def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
+        hits = np.zeros((steps, 10), np.uint8)
+        hits[[step for step in range(steps) if (state + step) % 8 == 4], 1] = 1
+        return Passage(hits, hits * np.float32(0.5), np.zeros((steps, 10), np.float32)), state + steps
+
+
+def file_of_follower(path, plan, **options):
+    """Return ticks of notes, tempos and the number of bars of a file, of a player that follows what `plan` sends."""
+    tempo, clock = FollowedTempo(120.0, GRID.steps_per_quarter), SimulatedClock(0.02)
+    sink = FileSink(path, GRID, tempo)
+    engine = engine_of(clock, sink, tempo, sampler=Backbeat(), **options)
+    plan(clock, engine)
+    sink.num_bars = engine.run().bars
+    sink.close()
+    (track,) = mido.MidiFile(path).tracks
+    now, notes, tempos = 0, [], []
+    for message in track:
+        now += message.time
+        notes += [now] if message.type == "note_on" else []
+        tempos += [(now, mido.tempo2bpm(message.tempo))] if message.type == "set_tempo" else []
+    return notes, tempos, now / 1920
+
+
+@pytest.mark.parametrize("jitter_s", [0.0, 0.003])
+def test_a_file_of_a_followed_clock_has_its_beats_and_its_tempo(tmp_path, jitter_s):
+    def plan(clock, engine):
+        send_at(clock, engine, 1.0, (START,))
+        send_ticks(clock, engine, 1.01, 4 * 96 + 30, 60 / 93 / 24, jitter_s)
+
+    notes, tempos, bars = file_of_follower(tmp_path / "out.mid", plan, num_bars=4)
+    assert notes == pytest.approx([480 + 960 * beat for beat in range(8)], abs=1 if not jitter_s else 6) and bars == 4
+    assert tempos[0][0] == 0 and all(bpm == pytest.approx(93, rel=0.02) for _, bpm in tempos)
+    assert len(tempos) == 1 or jitter_s
+
+
+def test_a_file_of_a_followed_clock_has_its_changes_of_tempo(tmp_path):
+    def plan(clock, engine):
+        send_at(clock, engine, 1.0, (START,))
+        send_ticks(clock, engine, 1.01, 2 * 96, 60 / 120 / 24)
+        send_ticks(clock, engine, 1.01 + 4, 2 * 96 + 30, 60 / 100 / 24)
+
+    notes, tempos, bars = file_of_follower(tmp_path / "out.mid", plan, num_bars=4)
+    assert notes == pytest.approx([480 + 960 * beat for beat in range(8)], abs=12) and bars == 4
+    assert tempos[0] == (0, pytest.approx(120, abs=0.1)) and tempos[-1][1] == pytest.approx(100, abs=0.5)
+    assert all(3840 - 480 <= tick <= 3840 + 960 for tick, _ in tempos[1:])
+
+
+def test_a_file_of_a_followed_clock_leaves_out_pauses_and_goes_on_at_a_bar_line_after_a_start(tmp_path):
+    def plan(clock, engine):
+        send_at(clock, engine, 1.0, (START,))
+        send_ticks(clock, engine, 1.01, 60, TICK_S)  # up to the third beat of bar 1
+        send_at(clock, engine, 3.0, (STOP,))
+        send_at(clock, engine, 9.0, (CONTINUE,))
+        send_ticks(clock, engine, 9.01, 100, TICK_S)  # up to the third beat of bar 2
+        send_at(clock, engine, 12.0, (STOP,))
+        send_at(clock, engine, 13.0, (START,))
+        send_ticks(clock, engine, 13.01, 96, TICK_S)
+        send_at(clock, engine, 16.0, (STOP,), song_position(9), (CONTINUE,))
+        send_ticks(clock, engine, 16.01, 90, TICK_S)
+        clock.at(19.0, engine.end)
+
+    notes, tempos, bars = file_of_follower(tmp_path / "out.mid", plan)
+    assert notes == pytest.approx([480, 1440, 2400, 4320, 5280, 6240, 7200], abs=15) and bars == 4
+    assert all(bpm == pytest.approx(120, rel=0.02) for _, bpm in tempos)
+
+
 class Cable:
     """A virtual loopback in place of mido's backend: what goes into its output comes out of its input."""
 
@@ -1431,6 +1500,7 @@ def test_what_cannot_be_played_is_refused_before_the_model_is_loaded(capsys, tmp
     assert "channel is 17" in refused(capsys, out, "--channel", 17)
     assert "expected one" in refused(capsys, "synth", "--send-clock", "--follow", "x")
     assert "--simulate needs --bars" in refused(capsys, out, "--simulate")
+    assert "expected a file" in refused(capsys, "synth", "--simulate", "--bars", 1)
     assert "swing is 0.3" in refused(capsys, out, "--swing", 0.3, "--bars", 1)
     assert "no voice 'gong'" in refused(capsys, out, "--bias", "gong", 1, "--bars", 1)
     assert not out.exists()

@@ -148,7 +148,7 @@ def play_command(
 
 
 def _check(bars: int | None, channel: int, follow: str | None, send_clock: bool, simulate: bool, is_file: bool) -> None:
-    """Raise `HypermeterError` at options that exclude each other, before the model is loaded."""
+    """Raise `HypermeterError` if options exclude each other, before the model is loaded."""
     if bars is not None:
         check("bars", bars)
     if not 1 <= channel <= 16:
@@ -159,6 +159,8 @@ def _check(bars: int | None, channel: int, follow: str | None, send_clock: bool,
         raise HypermeterError("--send-clock beside a file, which has a tempo and needs no clock; leave it out")
     if simulate and (bars is None or follow):
         raise HypermeterError("--simulate needs --bars, and nothing to follow")
+    if simulate and not is_file:
+        raise HypermeterError("--simulate plays faster than time, expected a file FILE.mid in place of the port")
 
 
 @contextmanager

@@ -90,7 +90,6 @@ class FollowedTempo:
     """
 
     is_followed = True
-    changes: tuple[tuple[float, float, float], ...] = ()
 
     def __init__(self, tempo_bpm: float, steps_per_quarter: float):
         self.steps_per_quarter = steps_per_quarter
@@ -103,6 +102,8 @@ class FollowedTempo:
         self._first = 0  # number of the tick at step 0 of the song
         self._tick_s, self._at = 60 / tempo_bpm / TICKS_PER_QUARTER, math.nan  # slope of the line, time of tick 0
         self._last_s = 0.0  # time of the last tick
+        self.changes: list[tuple[float, float, float]] = []
+        """Time in seconds, position in steps and tempo, at each quarter note and wherever the clock began to run."""
 
     @property
     def tempo_bpm(self) -> float:
@@ -138,13 +139,20 @@ class FollowedTempo:
 
     def tick(self, when: float) -> None:
         """Take a tick that arrived at the time `when`, in seconds."""
-        gap = when - self._last_s
-        number, self._last_s = self._number, when
+        number = self._number
         self._number += 1
+        self._estimate(number, when)
         if not self.is_running:  # the position stays, and is that of another tick now
             self._first += 1
-        else:
-            self._waits_for_tick = False
+            return
+        if self._waits_for_tick or (number - self._first) % TICKS_PER_QUARTER == 0:
+            position = (number - self._first) * self.steps_per_tick
+            self.changes.append((self._at + number * self._tick_s, position, self.tempo_bpm))
+        self._waits_for_tick = False
+
+    def _estimate(self, number: int, when: float) -> None:
+        """Follow the tempo of a tick, unless it is an outlier."""
+        gap, self._last_s = when - self._last_s, when
         if gap > MAX_TICK_S:
             self._ticks.clear()
             self._outliers.clear()
