@@ -315,6 +315,15 @@ def pitches_of_no_voice(song: Song) -> None:
 
 
 @oddity
+def pitches_of_a_device(song: Song) -> None:
+    pitches = {36: 36, 38: 38, 42: 61, 46: 24, 49: 93, 51: 30, 40: 6, 44: 21}
+    replay(song, lambda notes: [note._replace(pitch=pitches.get(note.pitch, note.pitch)) for note in notes])
+    names = b"Drums", b"Superior Drummer 3", b"AD2 kit", b"Logic", b"hydrogen"
+    song.drums.events.append(meta(0, 3, names[song.rng.integers(len(names))]))
+    song.options["map"] = str(song.rng.choice(["auto", "auto", "superior3", "td17", "xg", "hydrogen", "gm"]))
+
+
+@oddity
 def riff_with_chunks(song: Song) -> None:
     song.is_riff = True
     song.alien = [chunk(b"XFIH", bytes(13))]

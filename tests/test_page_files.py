@@ -11,6 +11,8 @@ import pytest
 import hypermeter
 from browsing import DESK, NOTHING, PHONE, Session, UnpackingHost, chromium, host, opened, serving, shared_context
 from hypermeter.core.groove import Groove
+from hypermeter.core.read_options import ReadOptions
+from odd_midi import Note, Song, Track, beat, meta, metre, play, tempo
 
 pytestmark = pytest.mark.slow
 FIRST_SOUND_S = 6.0
@@ -27,7 +29,7 @@ def test_a_saved_midi_file_is_read_by_hypermeter(opened, tmp_path):
         opened.page.click("#save-midi")
     path = tmp_path / caught.value.suggested_filename
     caught.value.save_as(path)
-    groove, song = hypermeter.read_midi(path), opened.song()
+    groove, song = hypermeter.read_midi(path, options=ReadOptions(shift="keep")), opened.song()
     assert path.name == "hypermeter.mid" and groove.tempo_bpm == pytest.approx(104, abs=0.01)
     hits = opened.hits
     assert (groove.hits == hits).all()
@@ -74,8 +76,81 @@ def test_a_midi_file_is_dropped_in(opened, tmp_path):
     assert opened.song()["bars"] == 4
     opened.page.evaluate(DROP, [list(b"not music"), "letter.txt"])
     opened.page.wait_for_timeout(100)
-    assert opened.page.inner_text("#status") == "letter.txt: This is not a MIDI file."
+    assert opened.page.inner_text("#status").startswith("letter.txt: not a MIDI file")
     assert opened.song()["bars"] == 4 and opened.page.locator("#drop").is_hidden()
+
+
+def drop(session, name, tracks):
+    """Drop a MIDI file of 120 ticks a quarter in the page, and return what the status then says."""
+    content = Song(np.random.default_rng(0), 120, [Track([tempo(0, 100), metre(0, 4, 4)]), *tracks]).encode()
+    session.page.evaluate(DROP, [list(content), name])
+    session.until(f"() => document.getElementById('status').innerText.startsWith({name!r})")
+    return session.page.inner_text("#status")
+
+
+def on_channel(channel, pitch, bars=2, name=b"", late=0):
+    """Return a track that plays every beat, `late` ticks after it."""
+    notes = [Note(120 * number + late, pitch, 90) for number in range(4 * bars)]
+    return Track([meta(0, 3, name), *play(notes, channel)])
+
+
+def hits_by_voice(session):
+    return session.hits.sum(0).tolist()
+
+
+def test_the_part_with_the_drums_can_be_chosen(opened):
+    tracks = on_channel(10, 36, name=b"Kick"), on_channel(2, 38, name=b"Claps")
+    assert drop(opened, "two.mid", tracks) == "two.mid: 2 bars"
+    assert hits_by_voice(opened)[:2] == [8, 0]
+    part = opened.page.get_by_label("Drums of the file")
+    assert part.locator("option").all_inner_texts() == [
+        "as found",
+        "Kick, channel 10, 8 notes",
+        "Claps, channel 2, 8 notes",
+    ]
+    part.select_option("Claps, channel 2, 8 notes")
+    assert hits_by_voice(opened)[:2] == [0, 8]
+    opened.page.click("#undo")
+    assert hits_by_voice(opened)[:2] == [8, 0]
+    assert violations(opened) == []
+    drop(opened, "one.mid", [on_channel(10, 36)])
+    assert part.is_hidden()
+
+
+def test_drums_that_are_not_found_can_be_chosen(opened):
+    before = opened.song()
+    line = drop(opened, "song.mid", [on_channel(1, 60, name=b"Piano"), on_channel(3, 38)])
+    assert "'Piano' on channel 1 (8 notes)" in line and opened.song() == before
+    opened.page.get_by_label("Drums of the file").select_option("Track 3, channel 3, 8 notes")
+    assert hits_by_voice(opened)[:2] == [0, 8]
+
+
+def test_drums_on_another_channel_are_told(opened):
+    drums = Track(play(beat(np.random.default_rng(0), 120, 2), channel=1))
+    assert "no drums on channel 10" in drop(opened, "loop.mid", [drums])
+    assert opened.hits.sum() > 20
+
+
+def test_changes_of_tempo_can_be_followed(opened):
+    drums = on_channel(10, 36, bars=4)
+    drums.events.append(tempo(960, 120))
+    assert "2 bars after a change of tempo" in drop(opened, "faster.mid", [drums])
+    opened.page.get_by_label("Its tempo changes").select_option("are followed")
+    assert opened.song()["bars"] == 4 and opened.page.inner_text("#status") == "faster.mid: 4 bars"
+
+
+def test_a_steady_shift_is_kept_beside_the_grid(opened, tmp_path):
+    line = drop(opened, "late.mid", [on_channel(10, 36, bars=4, late=6)])
+    assert "30 ms late" in line
+    assert opened.page.evaluate("() => hypermeter.app.song.shift") == pytest.approx(0.2, abs=0.01)
+    with opened.page.expect_download() as caught:
+        opened.page.click("#save-midi")
+    caught.value.save_as(tmp_path / "late.mid")
+    groove = hypermeter.read_midi(tmp_path / "late.mid", options=ReadOptions(shift="keep"))
+    assert groove.offset[groove.hits > 0] == pytest.approx(0.2)
+    opened.page.get_by_label("Its grid").select_option("of the file")
+    assert opened.page.evaluate("() => hypermeter.app.song.shift") == 0
+    assert opened.page.evaluate("() => hypermeter.app.song.offset[0]") == pytest.approx(0.2)
 
 
 def test_a_link_holds_the_song(opened, chromium):

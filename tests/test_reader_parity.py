@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 
@@ -12,8 +13,8 @@ from browsing import ROOT
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.kit import load_kit
 from hypermeter.core.kit_choice import describe_unmapped
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.io.midi import Piece, parse_midi
-from hypermeter.io.midi.options import ReadOptions
 from odd_midi import OddFile, damaged_files, many_notes, odd_files
 
 WEB = ROOT / "web"
@@ -87,7 +88,7 @@ def losses_of_page(pieces: list[Piece]) -> list[str]:
     """Return what the page says of the pieces: it opens the first, and of that as much as a song holds."""
     piece, others = pieces[0], sum(other.groove.num_bars for other in pieces[1:])
     total = int(piece.groove.hits.sum()) + piece.dropped + sum(piece.unmapped.values())
-    unmapped = what(describe_unmapped(piece.unmapped, load_kit("gm10"), total))
+    unmapped = what(describe_unmapped(piece.unmapped, load_kit(piece.groove.kit), total))
     late = int(piece.groove.hits[16 * MOST_BARS :].sum())
     return [
         *[f"{others} bars after a change of tempo or metre"] * bool(others),
@@ -98,8 +99,9 @@ def losses_of_page(pieces: list[Piece]) -> list[str]:
 
 
 def what(line: str) -> str:
-    """Return what a line says, without what it advises: the page and Python do not have the same options."""
-    return line.split("; ")[0].replace("the kit gm10", "this kit").replace("kit gm10", "this kit")
+    """Return what a line says, in the words of the page, without what it advises."""
+    line = re.sub(r"kit gm10\S* \((.*) fits best\) leaves", r"the pitches of \1 fit best and leave", line)
+    return re.sub(r"\b(the )?kit gm10\S*", "this kit", line.split("; ")[0])
 
 
 def difference(page: dict, python: dict) -> str:

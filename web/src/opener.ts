@@ -3,10 +3,12 @@
 import type { App } from './app'
 import { byId, element } from './dom'
 import { stepsPerBar } from './meta'
-import { MidiError, readMidi, type Part, type ReadOptions } from './midi'
+import { MAP_TITLES, MidiError, readMidi, type Part, type ReadOptions } from './midi'
 import * as songs from './song'
 
 const MAX_MIDI_BYTES = 5_000_000
+/** Fields that say how a file is read. */
+const CHOICES = ['part', 'pitch-map', 'tempo-map', 'file-grid'] as const
 
 export class Opener {
   private name = ''
@@ -19,7 +21,9 @@ export class Opener {
       if (input.files?.[0]) void this.open(input.files[0])
       input.value = ''
     })
-    for (const id of ['part', 'tempo-map', 'file-grid']) byId(id).addEventListener('change', () => this.read(this.options))
+    const [[gm, general], ...devices] = MAP_TITLES
+    fill('pitch-map', [[gm, general], ['auto', 'of what fits best'], ...devices])
+    for (const id of CHOICES) byId(id).addEventListener('change', () => this.read(this.options))
     this.acceptDrops()
   }
 
@@ -43,7 +47,7 @@ export class Opener {
   }
 
   private async open(file: File): Promise<void> {
-    for (const id of ['tempo-map', 'file-grid']) byId<HTMLSelectElement>(id).selectedIndex = 0
+    for (const id of CHOICES) select(id).selectedIndex = 0
     this.name = file.name
     if (file.size > MAX_MIDI_BYTES) {
       this.app.say(`${file.name}: larger than ${MAX_MIDI_BYTES / 1e6} MB, not a drum performance`)
@@ -61,12 +65,12 @@ export class Opener {
 
   /** As chosen beside the transport. */
   private get options(): ReadOptions {
-    const value = (id: string) => byId<HTMLSelectElement>(id).value
-    const part = this.parts[Number(value('part')) - 1]
+    const part = this.parts[Number(select('part').value) - 1]
     return {
       ...(part ? { track: part.track, channel: part.channel } : {}),
-      tempoMap: value('tempo-map') as ReadOptions['tempoMap'],
-      shift: value('file-grid') as ReadOptions['shift'],
+      map: select('pitch-map').value,
+      tempoMap: select('tempo-map').value as ReadOptions['tempoMap'],
+      shift: select('file-grid').value as ReadOptions['shift'],
     }
   }
 
@@ -81,26 +85,39 @@ export class Opener {
       const { hits, velocity, offset, shift, losses, bars } = read
       const tempo = songs.clampTempo(Math.round(read.tempo * 100) / 100)
       if (Math.abs(tempo - read.tempo) > 0.005) losses.push(`its tempo of ${Math.round(read.tempo)} is out of range, ${tempo} it is`)
+      if (shift) losses.push(describeShift(shift, ((60_000 / tempo) * (4 / grid.beat_unit)) / grid.steps_per_beat))
       app.open({ ...songs.emptySong(app.song.voices, stepsPerBar(grid), bars), hits, velocity, offset, shift, tempo })
       app.say([`${name}: ${bars} ${bars === 1 ? 'bar' : 'bars'}`, ...losses].join('; '))
-      this.showChoices(read.parts, read.hasTempoChanges || options.tempoMap === 'flatten', shift !== 0 || options.shift === 'keep')
+      this.showChoices(read.parts, {
+        'part': read.parts.length > 1, 'pitch-map': read.hasUnmapped, 'tempo-map': read.hasTempoChanges, 'file-grid': read.ownGrid.shift !== 0,
+      })
     } catch (error) {
       if (!(error instanceof MidiError)) throw error
       app.say(`${name}: ${error.message}`)
-      this.showChoices(error.parts.length ? error.parts : this.parts, options.tempoMap === 'flatten', options.shift === 'keep')
+      this.showChoices(error.parts, error.remedy ? { [error.remedy]: true } : {})
     }
   }
 
-  private showChoices(parts: Part[], hasTempoMap: boolean, hasShift: boolean): void {
-    byId('tempo-map-field').hidden = !hasTempoMap
-    byId('file-grid-field').hidden = !hasShift
-    byId('part-field').hidden = parts.length < 2
-    if (parts === this.parts) return
-    const select = byId<HTMLSelectElement>('part')
-    const chosen = this.parts.length ? select.value : '0'
+  /** Shows what can be chosen of the file: what would change it, and what is not as it was at first. */
+  private showChoices(parts: Part[], matters: Partial<Record<(typeof CHOICES)[number], boolean>>): void {
+    const chosen = this.parts.length ? select('part').value : '0'
     this.parts = parts
-    const names = parts.map(({ track, name, channel, notes }) => `${name || `Track ${track}`}, channel ${channel}, ${notes} notes`)
-    select.replaceChildren(...['as found', ...names].map((text, number) => element('option', { value: String(number) }, text)))
-    select.value = chosen
+    const names = parts.map(({ track, name, channel, notes }) => (
+      [name || `Track ${track}`, ...(channel ? [`channel ${channel}`, `${notes} notes`] : [])].join(', ')
+    ))
+    fill('part', ['as found', ...names].map((text, number) => [String(number), text]))
+    select('part').value = chosen
+    for (const id of CHOICES) byId(`${id}-field`).hidden = !matters[id] && select(id).selectedIndex <= 0
   }
+}
+
+const select = (id: string) => byId<HTMLSelectElement>(id)
+
+/** @param options value and text of each */
+function fill(id: string, options: [string, string][]): void {
+  select(id).replaceChildren(...options.map(([value, text]) => element('option', { value }, text)))
+}
+
+function describeShift(shift: number, stepMs: number): string {
+  return `played ${Math.abs(shift * stepMs).toFixed(0)} ms ${shift < 0 ? 'early' : 'late'} throughout: the grid is moved there`
 }

@@ -107,7 +107,7 @@ function oneWhereAlike(tempos: [number, number][], lastTick: number, ratio: numb
   let [slowest, fastest] = [Infinity, 0]
   for (const tempo of tempos) {
     [slowest, fastest] = [Math.min(slowest, tempo[1]), Math.max(fastest, tempo[1])]
-    if (groups.length && fastest <= slowest * ratio) groups.at(-1)!.push(tempo)
+    if (groups.length && fastest <= slowest * ratio + 1e-9) groups.at(-1)!.push(tempo)
     else {
       groups.push([tempo])
       slowest = fastest = tempo[1]

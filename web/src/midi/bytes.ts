@@ -11,8 +11,8 @@ export interface MidiEvent {
   data: Uint8Array
 }
 
-/** A file as its header says; tracks by their bytes, at least one. */
-export interface Chunks { format: number; ticksPerQuarter: number; tracks: Uint8Array[] }
+/** A file as its header says; tracks by their bytes, at least one; a remark if there are fewer than it says. */
+export interface Chunks { format: number; ticksPerQuarter: number; tracks: Uint8Array[]; remarks: string[] }
 
 const META = 0xff
 const END_OF_TRACK = 0x2f
@@ -36,7 +36,8 @@ export function chunksOf(bytes: Uint8Array): Chunks {
     at = end
   }
   if (!tracks.length) throw new MidiError('truncated MIDI file (no tracks); get a whole copy')
-  return { format, ticksPerQuarter: division, tracks }
+  const remarks = tracks.length < count ? [`the header announces ${count} tracks, the file has ${tracks.length}`] : []
+  return { format, ticksPerQuarter: division, tracks, remarks }
 }
 
 function inRiff(bytes: Uint8Array): Uint8Array {

@@ -15,7 +15,16 @@ const SNARES = [37, 38, 39, 40]
 /** Hi-hats and cymbals. */
 const TIME = [22, 26, 42, 44, 46, 49, 51, 52, 53, 55, 57, 59]
 
-/** Of a part that a message lists. */
+const BACKBONE = [...KICKS, ...SNARES, ...TIME]
+/** The backbone, toms, tambourine, cowbell and shakers. */
+const KIT = [...BACKBONE, 41, 43, 45, 47, 48, 50, 54, 56, 58, 69, 70, 82]
+/** Kick, snare, hi-hats and ride. */
+const COMMON = [22, 26, 35, 36, 37, 38, 40, 42, 44, 46, 51, 53, 59]
+/** Of the percussion of GM, GS and XG. */
+const HIGHEST_PITCH = 87
+/** Programs from 0 with one sound on all pitches: steel drums to reversed cymbals. */
+const PITCHED_PERCUSSION = [112, 119]
+/** Parts that a message lists. */
 const LISTED_PARTS = 8
 
 /** What the user names: a channel from 1, a track by its number from 1, or as text by its name or else its number. */
@@ -38,14 +47,13 @@ export function chooseDrums(notes: Note[], settings: Setting[], names: string[],
     const isPlain = channels.length === 1 && channels[0] === GM_DRUMS
     return { isDrums: byMessages, line: isPlain ? '' : `drums are ${listed(channels)}, by GS, XG or GM2 messages of the file` }
   }
-  const saysSo = names.map(saysDrums)
-  const byName = notes.map((note) => saysSo[note.track])
+  const byName = byNames(notes, settings, names)
   if (byName.includes(true)) {
     const chosen = notes.filter((_, i) => byName[i])
     const tracks = [...new Set(chosen.map((note) => quoted(names[note.track])))].join(', ')
     return { isDrums: byName, line: `no drums on channel 10; drums are ${listed(channelsOf(chosen))}, by name: ${tracks}` }
   }
-  const isKit = looksLikeDrums(notes)
+  const isKit = looksLikeDrums(notes, settings)
   const line = isKit ? `no drums on channel 10; all notes, of ${listed(channelsOf(notes))}, look like a drum kit` : ''
   return { isDrums: notes.map(() => isKit), line }
 }
@@ -61,9 +69,23 @@ function namedBy(notes: Note[], byMessages: boolean[], names: string[], channel:
   if (!chosen.includes(true)) {
     const what = [channel === null ? [] : `channel ${channel}`, track === null ? [] : `track ${quoted(String(track))}`].flat().join(' of ')
     const parts = partsOf(notes, names)
-    throw new MidiError(`no notes on ${what}; it has ${describeParts(parts)}`, parts)
+    throw new MidiError(`no notes on ${what}; it has ${describeParts(parts)}`, 'part', parts)
   }
   return chosen
+}
+
+/** Notes of tracks that their names call drums, without pitched percussion, if half of these are low enough. */
+function byNames(notes: Note[], settings: Setting[], names: string[]): boolean[] {
+  const saysSo = names.map(saysDrums)
+  const [counts, low] = [names.map(() => 0), names.map(() => 0)]
+  const byName = notes.map(({ track, pitch }, i) => {
+    const { program } = settings[i]
+    const isDrums = saysSo[track] && !(program >= PITCHED_PERCUSSION[0] && program <= PITCHED_PERCUSSION[1])
+    counts[track] += Number(isDrums)
+    low[track] += Number(isDrums && pitch <= HIGHEST_PITCH)
+    return isDrums
+  })
+  return byName.map((isDrums, i) => isDrums && low[notes[i].track] >= counts[notes[i].track] / 2)
 }
 
 /** The tracks, from 0, that a name means, or else a number from 1. */
@@ -80,9 +102,20 @@ function saysDrums(name: string): boolean {
   return NAMES.test(name) && !NO_NAMES.test(name)
 }
 
-function looksLikeDrums(notes: Note[]): boolean {
-  const pitches = new Set(notes.map((note) => note.pitch))
-  return [KICKS, SNARES, TIME].every((voices) => voices.some((pitch) => pitches.has(pitch)))
+/** Notes of each pitch. */
+export function countsOf(notes: { pitch: number }[]): Map<number, number> {
+  const counts = new Map<number, number>()
+  for (const { pitch } of notes) counts.set(pitch, (counts.get(pitch) ?? 0) + 1)
+  return counts
+}
+
+/** Whether notes are on one channel, with program 0, and by their pitches of a drum kit and no melody. */
+function looksLikeDrums(notes: Note[], settings: Setting[]): boolean {
+  const counts = countsOf(notes)
+  const share = (pitches: number[]) => pitches.reduce((sum, pitch) => sum + (counts.get(pitch) ?? 0), 0) / Math.max(notes.length, 1)
+  return channelsOf(notes).length === 1 && settings.every(({ program }) => program === 0)
+    && [KICKS, SNARES, TIME].every((family) => share(family) > 0)
+    && share(KIT) >= 0.9 && share(BACKBONE) >= 0.5 && share(COMMON) >= 0.6
 }
 
 /** The parts of a file, by track and channel. */
@@ -114,15 +147,8 @@ function listed(channels: number[]): string {
   return numbers.length === 1 ? `channel ${numbers[0]}` : `channels ${numbers.slice(0, -1).join(', ')} and ${numbers.at(-1)}`
 }
 
-/** As Python quotes text. */
+/** As Python quotes text without control characters. */
 export function quoted(text: string): string {
   const mark = text.includes("'") && !text.includes('"') ? '"' : "'"
-  const escaped = text.replaceAll('\\', '\\\\').replaceAll(mark, `\\${mark}`)
-  return mark + escaped.replace(/[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu, escapeOf) + mark
-}
-
-function escapeOf(letter: string): string {
-  const short = { '\t': '\\t', '\n': '\\n', '\r': '\\r' }[letter]
-  const code = letter.codePointAt(0)!.toString(16)
-  return short ?? (code.length < 3 ? `\\x${code.padStart(2, '0')}` : code.length < 5 ? `\\u${code.padStart(4, '0')}` : `\\U${code.padStart(8, '0')}`)
+  return mark + text.replaceAll('\\', '\\\\').replaceAll(mark, `\\${mark}`) + mark
 }

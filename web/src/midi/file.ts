@@ -3,7 +3,7 @@
 import { chunksOf, eventsOf, type Chunks, type MidiEvent } from './bytes'
 import { settingsOf, type Message, type Note } from './channels'
 import { chooseDrums, describeParts, partsOf, quoted, tracksNamed, type Part, type PartOptions } from './drums'
-import { decodeText } from './encodings'
+import { decodeName } from './encodings'
 import { MidiError } from './types'
 
 /** All in the order of ticks. */
@@ -19,6 +19,8 @@ export interface MidiFile {
   end: number
   /** How the drums were found, where that is not plain, and what is in the file twice. */
   remarks: string[]
+  /** Of tracks; of some, nothing. */
+  names: string[]
   /** All that has notes. */
   parts: Part[]
 }
@@ -40,17 +42,18 @@ export function loadMidi(bytes: Uint8Array, options: PartOptions): MidiFile {
   let chunks = chunksOf(bytes)
   let table = tableOf(chunks)
   let { track = null } = options
+  let parts = partsOf(table.notes, table.names)
   if (chunks.format === 2 && chunks.tracks.length > 1) {
-    chunks = patternOf(chunks, table.names, track)
+    parts = table.names.map((name, i) => ({ track: i + 1, name, channel: null, notes: null }))
+    chunks = patternOf(chunks, parts, track)
     table = tableOf(chunks)
     track = null
   }
-  const parts = partsOf(table.notes, table.names)
   const { isDrums, line } = chooseDrums(table.notes, settingsOf(table.notes, table.messages), table.names, { ...options, track })
   const drums = table.notes.filter((_, i) => isDrums[i])
-  if (!drums.length) throw new MidiError(`no drum notes on channel 10; it has ${describeParts(parts)}`, parts)
+  if (!drums.length) throw new MidiError(`no drum notes on channel 10; it has ${describeParts(parts)}`, 'part', parts)
   const doubles = doublesOf(drums)
-  const remarks = line ? [line] : []
+  const remarks = [...chunks.remarks, ...(line ? [line] : [])]
   if (doubles.size) remarks.push(`${doubles.size} hits are there twice, at the same tick; each is read once`)
   const metas = table.metas.sort((a, b) => a.tick - b.tick)
   return {
@@ -60,44 +63,41 @@ export function loadMidi(bytes: Uint8Array, options: PartOptions): MidiFile {
     signatures: metas.filter(({ kind }) => kind === SIGNATURE).map(({ tick, data }) => [tick, data[0], data[1] < 8 ? 2 ** data[1] : 0]),
     end: table.end,
     remarks,
+    names: table.names,
     parts,
   }
 }
 
 /** The pattern of a file of format 2 that the user names. */
-function patternOf(chunks: Chunks, names: string[], track: number | string | null): Chunks {
-  const chosen = track === null ? [] : [...tracksNamed(track, names)]
+function patternOf(chunks: Chunks, patterns: Part[], track: number | string | null): Chunks {
+  const chosen = track === null ? [] : [...tracksNamed(track, patterns.map(({ name }) => name))]
   if (chosen.length === 1) return { ...chunks, format: 0, tracks: [chunks.tracks[chosen[0]]] }
-  const listed = names.map((name, i) => (name ? `${i + 1} ${quoted(name)}` : `${i + 1}`)).join(', ')
-  const parts = names.map((name, i) => ({ track: i + 1, name, channel: null, notes: null }))
-  throw new MidiError(`MIDI format 2 with ${names.length} patterns (${listed}); choose one`, parts)
+  const listed = patterns.map(({ track: number, name }) => (name ? `${number} ${quoted(name)}` : `${number}`)).join(', ')
+  throw new MidiError(`MIDI format 2 with ${patterns.length} patterns (${listed}); choose one`, 'part', patterns)
 }
 
 function tableOf({ tracks }: Chunks): Table {
   const table: Table = { notes: [], messages: [], names: [], metas: [], end: 0 }
   tracks.forEach((track, number) => {
     table.names.push('')
-    const before = table.notes.length
     for (const event of eventsOf(track)) {
       addTo(table, event, number)
       if (event.tick > table.end) table.end = event.tick
     }
-    const isLoud = table.notes.slice(before).some(({ velocity }) => velocity > 127)
-    if (isLoud) throw new MidiError('damaged MIDI file (an event is a note with a velocity above 127); get a whole copy')
   })
   return table
 }
 
-/** Adds an event, where the reader needs it. Other data bytes above 127 than velocities are left out. */
+/** Adds an event, where the reader needs it. Of data bytes above 127, velocities become 127; other events are left out. */
 function addTo(table: Table, { tick, status, kind, data }: MidiEvent, track: number): void {
   const channel = status & 15
   const event = status & 0xf0
   if (event === 0x90 && data[0] < 128 && data[1]) {
-    table.notes.push({ tick, track, channel, pitch: data[0], velocity: data[1] })
+    table.notes.push({ tick, track, channel, pitch: data[0], velocity: Math.min(data[1], 127) })
   } else if (event === 0xc0 && data[0] < 128) table.messages.push({ tick, track, channel, kind: 'program', data: data[0] })
   else if (event === 0xb0 && data[0] === 0 && data[1] < 128) table.messages.push({ tick, track, channel, kind: 'bank', data: data[1] })
   else if (status === 0xf0) table.messages.push({ tick, track, channel: 0, kind: 'sysex', data })
-  else if (kind === TRACK_NAME && !table.names[track]) table.names[track] = decodeText(data).replace(/^[\0 \t\r\n]+|[\0 \t\r\n]+$/g, '')
+  else if (kind === TRACK_NAME && !table.names[track]) table.names[track] = decodeName(data)
   else if ((kind === TEMPO && data.length >= 3) || (kind === SIGNATURE && data.length >= 2)) table.metas.push({ tick, status, kind, data })
 }
 

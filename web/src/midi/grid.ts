@@ -6,8 +6,8 @@ import { roundHalfEven } from './bars'
 const BINS = 12
 /** Standard deviation of players' shifts in seconds: the prior, which counts as much as so many hits, or all. */
 const SHIFT_SD_S = 0.02
-const PRIOR_HITS = 16
-const SWING = [0.54, 0.57, 0.6, 0.63, 0.66, 0.69, 0.72, 0.75]
+const PRIOR_HITS = 32
+const SWING = [0.54, 0.56, 0.58, 0.6, 0.62, 0.64, 0.66, 0.68, 0.7, 0.72, 0.74]
 /** Shares of the hits on the weaker slots. */
 const WEAK_SHARES = [0.2, 0.6]
 /** Standard deviations of hits about their slot, in steps. */
@@ -59,7 +59,7 @@ export function findOwnGrid(onsets: number[], stepsPerBeat: number, stepDuration
     remainder += rest / onsets.length
     if (Math.abs(rest) < 1e-6 && nearest % 4 === 0) sequenced++
   }
-  const isSequenced = sequenced > onsets.length / 2
+  const isSequenced = sequenced >= onsets.length / 3
   const { template, column, around } = bestTemplate(counts, period, stepDuration, onsets.length)
   let playerShift = isSequenced ? 0 : roundTo6((SHIFTS[column + 1] + vertexOf(around) + remainder) / BINS)
   if (Math.abs(playerShift) < MIN_SHIFT) playerShift = 0

@@ -1,11 +1,11 @@
 /** The drums of a MIDI file on the grid: `hypermeter.io.midi.read` and `pieces`. */
 
-import instruments from '../instruments.json'
 import { findSpans, roundHalfEven, type Music, type Span } from './bars'
-import type { Part, PartOptions } from './drums'
+import { countsOf, type Part, type PartOptions } from './drums'
 import { loadMidi, type MidiFile } from './file'
 import { findOwnGrid, type OwnGrid } from './grid'
-import { MidiError, type MidiGroove, type MidiVoice } from './types'
+import { bestMap, columnsOf, pitchName, titleOf } from './maps'
+import { MidiError, type MidiGroove, type MidiVoice, type Remedy } from './types'
 
 const MAX_STEPS = 1_000_000
 /** Of those that no voice reads. */
@@ -19,6 +19,8 @@ export interface ReadOptions extends PartOptions {
   tempoMap?: 'keep' | 'flatten'
   /** Whether the steady shift of the playing is taken out before steps are chosen. */
   shift?: 'find' | 'keep'
+  /** The device that the pitches are of, or auto; left out, General MIDI. */
+  map?: string | null
 }
 
 export interface ReadMidi extends MidiGroove {
@@ -29,6 +31,8 @@ export interface ReadMidi extends MidiGroove {
   parts: Part[]
   /** Whether bars are left out because of another tempo. */
   hasTempoChanges: boolean
+  /** Whether some hits are of no voice. */
+  hasUnmapped: boolean
   /** The grid that the drums are played on; its shift is found, also where it is not taken out. */
   ownGrid: OwnGrid
 }
@@ -48,7 +52,8 @@ export function readMidi(
 ): ReadMidi {
   const file = loadMidi(bytes, options)
   const stepsPerBar = Math.round((stepsPerQuarter * 4 * beatsPerBar) / beatUnit)
-  const reader = new SpanReader(file, voices, { stepsPerQuarter, stepsPerBar, beats: beatsPerBar, unit: beatUnit, mostBars })
+  const frame = { stepsPerQuarter, stepsPerBar, beats: beatsPerBar, unit: beatUnit, mostBars }
+  const reader = new SpanReader(file, voices, frame, options.map ?? 'gm')
   return reader.readFirst(options)
 }
 
@@ -57,11 +62,17 @@ interface Hit { position: number; pitch: number; velocity: number }
 
 class SpanReader {
   private readonly ticksPerStep: number
-  private readonly columns = new Map<number, number>()
+  private readonly map: string
+  private readonly columns: Map<number, number>
 
-  constructor(private readonly file: MidiFile, private readonly voices: MidiVoice[], private readonly frame: Frame) {
+  constructor(private readonly file: MidiFile, private readonly voices: MidiVoice[], private readonly frame: Frame, map: string) {
     this.ticksPerStep = file.ticksPerQuarter / frame.stepsPerQuarter
-    voices.forEach((voice, v) => voice.pitches.forEach((pitch) => this.columns.set(pitch, v)))
+    const counts = countsOf(file.drums)
+    this.map = map === 'auto' ? bestMap(counts, file.names) : map
+    this.columns = columnsOf(voices, this.map)
+    if (map !== 'auto') return
+    const left = file.drums.filter(({ pitch }) => !this.columns.has(pitch)).length
+    file.remarks.push(`the pitches of ${titleOf(this.map)} fit best and leave out ${grouped(left)} of ${grouped(file.drums.length)} hits`)
   }
 
   /** The first span with drums, in the metre; lines tell what is left out of it, and which others are left out. */
@@ -71,10 +82,11 @@ class SpanReader {
     const steps = music.lastTick / this.ticksPerStep
     if (steps > MAX_STEPS) throw new MidiError(`a note ${roundHalfEven(steps)} steps in, expected at most ${MAX_STEPS}; shorten the file`)
     const found = findSpans(this.file, music, tempoMap === 'flatten')
-    const spans = found.spans.filter((span) => span.start <= music.lastTick + this.ticksPerStep / 2)
+    const half = this.ticksPerStep / 2
+    const spans = found.spans.filter((span) => music.firstTick < span.end - half && span.start <= music.lastTick + half)
     const ownGrid = this.ownGrid(spans)
     const shift = whetherToShift === 'keep' ? 0 : ownGrid.shift
-    const leftOut: string[] = []
+    const leftOut: [string, Remedy | null][] = []
     const pieces: { span: Span; hits: Hit[]; bars: number }[] = []
     spans.forEach((span, number) => {
       const end = number === spans.length - 1 ? Infinity : (span.end - span.start) / this.ticksPerStep
@@ -84,14 +96,14 @@ class SpanReader {
       if (reason) leftOut.push(reason)
       else pieces.push({ span, hits, bars: end < Infinity ? Math.ceil(roundHalfEven(end) / this.frame.stepsPerBar) : this.lastBars(span, hits) })
     })
-    if (!pieces.length) throw new MidiError(leftOut[0], parts)
+    if (!pieces.length) throw new MidiError(...leftOut[0], parts)
     const [{ span, hits, bars }, ...others] = pieces
     const { groove, losses } = this.groove(hits, bars)
     const after = others.reduce((sum, other) => sum + other.bars, 0)
     if (after) losses.unshift(`${after} bars after a change of tempo or metre`)
     return {
-      ...groove, shift, tempo: span.tempo!, bars: Math.min(bars, this.frame.mostBars), losses: [...remarks, ...found.remarks, ...leftOut, ...losses],
-      parts, hasTempoChanges: spans.some(({ tempo }) => tempo !== spans[0].tempo), ownGrid,
+      ...groove, shift, tempo: span.tempo!, bars: Math.min(bars, this.frame.mostBars), losses: [...remarks, ...found.remarks, ...leftOut.map(([line]) => line), ...losses],
+      parts, hasTempoChanges: spans.some(({ tempo }) => tempo !== spans[0].tempo), hasUnmapped: hits.some(({ pitch }) => !this.columns.has(pitch)), ownGrid,
     }
   }
 
@@ -125,13 +137,13 @@ class SpanReader {
     return hits
   }
 
-  /** Why a span is left out, or nothing. */
-  private reason(span: Span, hits: Hit[]): string {
+  /** Why a span is left out, and what may mend it; or nothing. */
+  private reason(span: Span, hits: Hit[]): [string, Remedy | null] | null {
     const { beats, unit } = this.frame
     const at = `at bar ${span.bar} (${hits.length} hits)`
-    if (span.metre !== `${beats}/${unit}`) return `metre ${span.metre} ${at}, expected ${beats}/${unit}`
-    if (span.tempo === null) return `tempo or metre changes within the bar ${at}`
-    return hits.some(({ pitch }) => this.columns.has(pitch)) ? '' : `no drum notes that this kit reads ${at}`
+    if (span.metre !== `${beats}/${unit}`) return [`metre ${span.metre} ${at}, expected ${beats}/${unit}`, null]
+    if (span.tempo === null) return [`tempo or metre changes within the bar ${at}`, 'tempo-map']
+    return hits.some(({ pitch }) => this.columns.has(pitch)) ? null : [`no drum notes that this kit reads ${at}`, 'pitch-map']
   }
 
   /** Bars of the last span: to its last hit of the kit, or to the end of the file if that is on a bar line. */
@@ -152,15 +164,12 @@ class SpanReader {
     const count = this.voices.length
     const cells = bars * stepsPerBar * count
     const all = { hits: new Uint8Array(cells), velocity: new Float32Array(cells), offset: new Float32Array(cells) }
-    const unmapped = new Map<number, number>()
+    const unmapped = countsOf(hits.filter(({ pitch }) => !this.columns.has(pitch)))
     let dropped = 0
     const rank = ({ velocity, position }: Hit) => velocity - 0.9 * (position - Math.floor(position + 0.5))
     for (const { position, pitch, velocity } of hits.sort((a, b) => rank(a) - rank(b))) { // the last in a cell stays
       const column = this.columns.get(pitch)
-      if (column === undefined) {
-        unmapped.set(pitch, (unmapped.get(pitch) ?? 0) + 1)
-        continue
-      }
+      if (column === undefined) continue
       const step = Math.floor(position + 0.5)
       const cell = step * count + column
       dropped += all.hits[cell]
@@ -171,7 +180,7 @@ class SpanReader {
     const kept = Math.min(bars, mostBars) * stepsPerBar * count
     const late = all.hits.subarray(kept).reduce((sum, hit) => sum + hit, 0)
     const losses: string[] = []
-    if (unmapped.size) losses.push(describeUnmapped(unmapped, hits.length))
+    if (unmapped.size) losses.push(describeUnmapped(unmapped, hits.length, this.map))
     if (dropped) losses.push(`hits dropped for a louder one of the same voice and step (${dropped})`)
     if (late) losses.push(`${late} hits after bar ${mostBars}`)
     const [onsets, velocity, offset] = [all.hits.slice(0, kept), all.velocity.slice(0, kept), all.offset.slice(0, kept)]
@@ -180,11 +189,10 @@ class SpanReader {
 }
 
 /** A line about the hits that no voice reads, of so many in all. */
-function describeUnmapped(counts: Map<number, number>, total: number): string {
+function describeUnmapped(counts: Map<number, number>, total: number, map: string): string {
   const lost = [...counts.values()].reduce((sum, count) => sum + count, 0)
-  const names: Record<string, string> = instruments
   const parts = [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0]).map(([pitch, count]) => (
-    `${pitch} ${names[pitch] ?? 'unknown'}: ${grouped(count)}`
+    `${pitch} ${pitchName(map, pitch)}: ${grouped(count)}`
   ))
   const more = parts.length > LISTED_PITCHES ? ` and ${parts.length - LISTED_PITCHES} pitches more` : ''
   const share = ((100 * lost) / total).toFixed(1)

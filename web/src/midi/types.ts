@@ -16,10 +16,13 @@ export interface MidiGroove {
   tempo: number
 }
 
+/** What can be chosen so that a file is read after all: its part with the drums, its pitches, or its tempo map. */
+export type Remedy = 'part' | 'pitch-map' | 'tempo-map'
+
 /** What is wrong with a file, for people. */
 export class MidiError extends Error {
-  /** @param parts of the file, where its drums are one of them that is to be chosen */
-  constructor(message: string, readonly parts: Part[] = []) {
+  /** @param parts of the file, where it has some that can be read */
+  constructor(message: string, readonly remedy: Remedy | null = null, readonly parts: Part[] = []) {
     super(message)
   }
 }
