@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 OUTSIDE = {
     "benchmarks.md": "benchmarks/README.md",
+    "reading.md": "benchmarks/reading/README.md",
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
     "findings.md": "findings/README.md",

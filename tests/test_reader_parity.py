@@ -31,7 +31,8 @@ const read = ({ content, options }) => {
         const groove = readMidi(bytes, voices, 4, 4, 4, mostBars, { ...others, tempoMap })
         const cells = [...groove.hits.keys()].filter((cell) => groove.hits[cell])
         const values = ['velocity', 'offset'].map((name) => cells.map((cell) => groove[name][cell]))
-        return { ...groove, losses: groove.losses.map((line) => line.split('; ')[0]), hits: cells, velocity: values[0], offset: values[1] }
+        const losses = groove.losses.map((line) => line.split('; ')[0])
+        return { ...groove, losses, hits: cells, velocity: values[0], offset: values[1] }
     } catch (error) {
         if (!(error instanceof MidiError)) return { failure: error.stack }
         return { refused: error.message }

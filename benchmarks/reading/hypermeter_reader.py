@@ -12,8 +12,8 @@ import numpy as np
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit_choice import resolve_kit
-from hypermeter.io.midi.content import MidiFile, load_midi
 from hypermeter.core.read_options import ReadOptions
+from hypermeter.io.midi.content import MidiFile, load_midi
 from hypermeter.io.midi.read import parse_midi
 
 KITS = ("gm10", "gm16", "gm10:auto", "gm16:auto")

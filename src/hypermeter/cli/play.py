@@ -60,7 +60,8 @@ def play_command(
         osc: UDP port, or HOST:PORT, of OSC messages: /density .2, /temperature .8, /section verse, /style funk, /fill
             1, and more. By default from this machine alone; 0.0.0.0:PORT lets others in.
         channel: MIDI channel, 1 to 16, of all notes, at a port and in a file.
-        simulate: play into a file in simulated time, as fast as the model samples, to see whether this machine keeps up.
+        simulate: play into a file in simulated time, as fast as the model samples, to see whether this machine keeps
+            up.
         sampling: how steps are sampled; the same seed gives the same music while no setting changes.
         plan: of the bars, until OSC changes it; that of the last bar stays.
 

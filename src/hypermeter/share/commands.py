@@ -26,7 +26,8 @@ def inspect(
         path: MIDI or .npz; or a groove as text, .txt, .tidal or .strudel.
         out: .svg to write, or .png or .pdf, which need matplotlib; left out, the file's name with .svg in the current
             folder. Where tempo or metre change, the later stretches get a number.
-        kit: gm10, magenta9, gm, or the path of a YAML file. Left out, gm10 for MIDI, and numbered voices for a .npz.
+        kit: gm10, gm16, magenta9, gm or a YAML file, and a map after a colon: gm10:td17, gm16:auto. Left out, gm10
+            for MIDI, and numbered voices for a .npz.
         metre: beats and their unit, as 6/8. Stretches of a MIDI file in another are left out.
         steps_per_beat: steps in a beat of the metre.
         bars_per_phrase: bars in a phrase.

@@ -141,7 +141,7 @@ def settings_of(notes: Sequence[Note], messages: Iterable[Message]) -> list[Sett
     """
     pending = sorted(messages, key=lambda message: message.tick)
     channels, at = _Channels(), 0
-    kinds = [channels.kind(channel) for channel in range(16)]
+    kinds: list[Kind] = [channels.kind(channel) for channel in range(16)]
     programs: list[tuple[int, dict[int, int]]] = [(0, {})] * 16  # Tick, and program by track; the last comes last.
     settings = [Setting("melody", 0)] * len(notes)
     for number in sorted(range(len(notes)), key=lambda number: notes[number].tick):

@@ -43,7 +43,7 @@ def prepare(
     Args:
         source: folder, .zip or .mid to read.
         out: folder to write: train/, validation/, test/ and manifest.json.
-        kit: gm10, magenta9, gm, or the path of a YAML file.
+        kit: gm10, gm16, magenta9, gm or a YAML file, and a map after a colon: gm10:td17, gm16:auto.
         steps_per_beat: steps in a beat of the metre.
         metre: metre to keep, as 4/4; files in another are rejected.
         bars_per_phrase: bars in a phrase.

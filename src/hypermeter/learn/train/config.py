@@ -102,7 +102,7 @@ class TrainConfig:
         only: teach the model of --init this, and change nothing else in it.
         use_plan: learn to follow plans: section, style, fill, tempo, density and off-beat share of each bar.
         teachers: trained models to distil.
-        kit: kit of files that name none: gm10, magenta9, gm, or a YAML file.
+        kit: kit of files that name none: gm10, gm16, magenta9, gm or a YAML file.
         tracks: tracks to learn beside the drums: bass. They must be in the .npz (``prepare --tracks``).
         mix_metres: treat 3/4, 6/8 and such as one.
         augment: vary windows at random: their start, hits, drums and key.
