@@ -17,8 +17,12 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import KITS, Kit, Voice, load_kit
+from hypermeter.core.pitch_map import load_map
+from hypermeter.core.read_options import ReadOptions
 from hypermeter.io.midi import to_midi_bytes, write_midi
+from hypermeter.io.midi.content import load_midi
 from hypermeter.share.sound import SAMPLE_RATE, Hit, Score, mix, render_wav, score_of, to_wav, voice_samples
+from hypermeter.share.sound.channels import with_pitches
 from hypermeter.share.sound.drums import coefficients, drums, filtered, noise, sound_name, sounds_of
 from hypermeter.share.sound.mix import bass_samples, limited
 from hypermeter.share.sound.render import score_of_midi
@@ -442,3 +446,35 @@ def test_the_command_renders_loops_and_swing(tmp_path, capsys, monkeypatch):
         assert cli.main(["render", "beat.mid", "swung.wav", "--swing", swing]) == 0
         samples, _ = from_wav_bytes(Path("swung.wav").read_bytes())
         assert onsets(samples)[0] == pytest.approx(place * 0.15 * SAMPLE_RATE, abs=60)
+
+
+def drum_notes_of(content):
+    drums = load_midi(content, "a.mid").drums
+    return sorted(map(tuple, drums.T.tolist()))
+
+
+def groove_of_a_device(map_name):
+    hits = np.zeros((64, 10))
+    hits[::4, 0] = hits[4::8, 1] = hits[::2, 4] = 1
+    return to_midi_bytes(Groove(hits, kit=f"gm10:{map_name}")), to_midi_bytes(Groove(hits))
+
+
+@pytest.mark.parametrize("map_name", ["superior3", "addictive2", "td17"])
+def test_a_device_sounds_by_its_map_as_general_midi_does(map_name):
+    of_device, of_gm = groove_of_a_device(map_name)
+    score, lines = score_of_midi(of_device, "a.mid", ReadOptions(map=map_name))
+    assert score == score_of_midi(of_gm, "a.mid")[0] and not lines
+
+
+def test_a_map_that_is_found_is_told_and_sounds():
+    of_device, of_gm = groove_of_a_device("addictive2")
+    assert score_of_midi(of_device, "a.mid")[0] != score_of_midi(of_gm, "a.mid")[0]
+    score, lines = score_of_midi(of_device, "AD2 kit.mid", ReadOptions(map="auto"))
+    assert "addictive2" in lines[0] and score == score_of_midi(of_gm, "a.mid")[0]
+
+
+def test_a_sound_font_plays_a_device_by_its_map():
+    of_device, of_gm = groove_of_a_device("addictive2")
+    to_gm = np.array([load_map("addictive2").to_gm(pitch) for pitch in range(128)])
+    notes = [drum_notes_of(content) for content in (with_pitches(of_device, to_gm), of_gm)]
+    assert notes[0] == notes[1] != drum_notes_of(of_device)

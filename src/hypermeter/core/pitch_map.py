@@ -61,6 +61,11 @@ class PitchMap:
         name = self.instruments.get(pitch)
         return None if name is None else instruments()[name.partition("/")[0]]
 
+    def to_gm(self, pitch: int) -> int:
+        """Return the General MIDI pitch that stands for a pitch; the pitch itself where there is none."""
+        instrument = self.instrument(pitch)
+        return instrument.gm[0] if instrument and instrument.gm else pitch
+
 
 @lru_cache
 def instruments() -> dict[str, Instrument]:

@@ -107,6 +107,7 @@ def render_command(
     swing: float = 0.5,
     channel: int | None = None,
     track: str | None = None,
+    map: str | None = None,
     gain_db: float = 0.0,
     normalize: Literal["none", "peak", "loudness"] = "none",
 ) -> Path:
@@ -122,6 +123,7 @@ def render_command(
         swing: where the second of a pair of sixteenths begins, from .5 (straight) over .67 (triplets) to .8.
         channel: 1 to 16, the MIDI channel with the drums; left out, it is found.
         track: name, or number from 1, of the MIDI track with the drums, likewise.
+        map: the pitches of a device or instrument, as td17 or superior3, or auto; left out, General MIDI.
         gain_db: raise the level by so many dB, from -60 to 60, after normalising. A file that would clip is lowered to
             a peak of -1 dB of full scale, and a line says by how much.
         normalize: peak sets the highest sample to -1 dB of full scale, loudness the loudness to -16 LUFS.
@@ -135,7 +137,7 @@ def render_command(
     from hypermeter.share.sound.level import Level
     from hypermeter.share.sound.render import WavOptions, check_sound, write_midi_sound
 
-    options = WavOptions(sound_font, rate, mono, loop, Level(gain_db, normalize), ReadOptions(channel, track))
+    options = WavOptions(sound_font, rate, mono, loop, Level(gain_db, normalize), ReadOptions(channel, track, map=map))
     check_sound(out, [source, sound_font], swing)
     content = to_midi_bytes(read_text(source)) if is_text(source) else read_content(source)
     for line in write_midi_sound(content, str(source), out, options, swing):

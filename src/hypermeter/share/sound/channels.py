@@ -50,6 +50,22 @@ def drums_on_channel_10(content: bytes, where: str, options: ReadOptions = ReadO
     return map_tracks(midi, change), [f"{where}: {remark}" for remark in load_midi(content, where, options).remarks]
 
 
+def with_pitches(content: bytes, to_gm: np.ndarray) -> bytes:
+    """Return a MIDI file with other pitches of the notes on channel 10: (128,), the new one for each."""
+    if (to_gm == np.arange(128)).all():
+        return content
+
+    def change(_: int, track: bytes) -> bytes:
+        events, rest = parse_events(track)
+        for number, event in enumerate(events):
+            if event.status in (0x89, 0x99, 0xA9) and event.content[-2] < 128:
+                pitch = bytes([to_gm[event.content[-2]]])
+                events[number] = event._replace(content=event.content[:-2] + pitch + event.content[-1:])
+        return join_events(events) + rest
+
+    return map_tracks(content, change)
+
+
 def _note_ons(track: bytes) -> list[int]:
     """Return the status of each event of a track that starts a note, in order."""
     events = parse_events(track)[0]

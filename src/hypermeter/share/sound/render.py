@@ -11,6 +11,8 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write, check_out
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
+from hypermeter.core.kit_choice import best_map
+from hypermeter.core.pitch_map import load_map
 from hypermeter.core.read_options import ReadOptions
 from hypermeter.core.tracks import BASS
 from hypermeter.io.midi import to_midi_bytes
@@ -19,7 +21,7 @@ from hypermeter.io.midi.content import MidiFile, load_midi
 from hypermeter.io.midi.read import read_content
 from hypermeter.io.midi.swing import swing_midi
 from hypermeter.play.request import check
-from hypermeter.share.sound.channels import drums_on_channel_10
+from hypermeter.share.sound.channels import drums_on_channel_10, with_pitches
 from hypermeter.share.sound.drums import SAMPLE_RATE, sounds_of
 from hypermeter.share.sound.font import font_samples
 from hypermeter.share.sound.level import Level, Normalize, set_level
@@ -164,7 +166,9 @@ def write_midi_sound(content: bytes, where: str, path: str | Path, options: WavO
         score, lines = score_of_midi(content, where, options.drums)
         samples = _synthesised(score, options.rate_hz, loop_s)
     else:
+        to_gm, map_lines = _to_gm(load_midi(content, where, options.drums), where, options.drums)
         content, lines = drums_on_channel_10(content, where, options.drums)
+        content, lines = with_pitches(content, to_gm), lines + map_lines
         samples = _by_font(content, Path(options.sound_font), options.rate_hz, loop_s)
     content, level_lines = _finish(samples, options)
     _write(path, content)
@@ -219,6 +223,8 @@ def score_of_midi(content: bytes, where: str, options: ReadOptions = ReadOptions
     """
     midi = load_midi(content, where, options, in_full=True)
     ticks, pitches, velocities = midi.drums
+    to_gm, map_lines = _to_gm(midi, where, options)
+    pitches = to_gm[pitches]
     seconds = _seconds_of(midi, where)
     kit = load_kit("gm")
     sounds = [*sounds_of(kit), "default"]
@@ -237,9 +243,18 @@ def score_of_midi(content: bytes, where: str, options: ReadOptions = ReadOptions
             f"{where}: neither drums on channel 10 nor a bass; {midi.no_drums}; name the drums by --channel or --track,"
             " or a --sound-font to play the rest"
         )
-    lines = [f"{where}: {remark}" for remark in midi.remarks]
+    lines = [f"{where}: {remark}" for remark in midi.remarks] + map_lines
     lines += [f"{where}: not played: {', '.join(other)}; a --sound-font plays every part"] if other else []
     return Score(hits, notes), lines
+
+
+def _to_gm(midi: MidiFile, where: str, options: ReadOptions) -> tuple[np.ndarray, list[str]]:
+    """Return (128,), the General MIDI pitch of each pitch by the map, and a line on a map that is found."""
+    name, lines = options.map or "gm", []
+    if name == "auto":
+        name = best_map(np.bincount(midi.drums[1], minlength=128), (where,)).map
+        lines = [f"{where}: drums of {load_map(name).title} ({name}), whose map fits best"]
+    return np.array([load_map(name).to_gm(pitch) if name != "gm" else pitch for pitch in range(128)]), lines
 
 
 def _loop_seconds(content: bytes, where: str) -> float:
