@@ -15,6 +15,7 @@ from hypermeter.core.kit import load_kit
 from hypermeter.core.kit_choice import describe_unmapped
 from hypermeter.core.read_options import ReadOptions
 from hypermeter.io.midi import Piece, parse_midi
+from hypermeter.io.midi.own_grid import CLEAR
 from odd_midi import OddFile, damaged_files, many_notes, odd_files
 
 WEB = ROOT / "web"
@@ -96,6 +97,7 @@ def losses_of_page(pieces: list[Piece]) -> list[str]:
         *[unmapped] * bool(unmapped),
         *[f"hits dropped for a louder one of the same voice and step ({piece.dropped})"] * bool(piece.dropped),
         *[f"{late} hits after bar {MOST_BARS}"] * bool(late),
+        *["no clear grid: hits are anywhere between the steps"] * (piece.own_grid.clarity < CLEAR),
     ]
 
 

@@ -15,6 +15,8 @@ const SPREAD = 0.1
 const WIDE_SPREAD = 0.2
 /** Share of hits that are anywhere. */
 const STRAY_SHARE = 0.06
+/** Clarity below which a piece has no clear grid. */
+export const CLEAR = 0.3
 /** A shift below this, in steps, counts as 0. */
 const MIN_SHIFT = 0.01
 /** How far cells may be moved away from the player's grid, in steps: of equally good ones the first. */

@@ -3,7 +3,7 @@
 import { findSpans, roundHalfEven, type Music, type Span } from './bars'
 import { countsOf, type Part, type PartOptions } from './drums'
 import { loadMidi, type MidiFile } from './file'
-import { findOwnGrid, type OwnGrid } from './grid'
+import { CLEAR, findOwnGrid, type OwnGrid } from './grid'
 import { bestMap, columnsOf, pitchName, titleOf } from './maps'
 import { MidiError, type MidiGroove, type MidiVoice, type Remedy } from './types'
 
@@ -100,6 +100,7 @@ class SpanReader {
     const [{ span, hits, bars }, ...others] = pieces
     const { groove, losses } = this.groove(hits, bars)
     const after = others.reduce((sum, other) => sum + other.bars, 0)
+    if (ownGrid.clarity < CLEAR) losses.push('no clear grid: hits are anywhere between the steps; check the tempo')
     if (after) losses.unshift(`${after} bars after a change of tempo or metre`)
     return {
       ...groove, shift, tempo: span.tempo!, bars: Math.min(bars, this.frame.mostBars), losses: [...remarks, ...found.remarks, ...leftOut.map(([line]) => line), ...losses],
