@@ -1,6 +1,9 @@
 """Arguments of the command line: a mistake is one line that names it, and the examples of the help are right."""
 
+import os
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -82,7 +85,14 @@ def test_help_has_the_examples_above_the_options(capsys):
     text = capsys.readouterr().out
     places = [text.index(part) for part in ("Play a few bars", "hypermeter command a.mid", "They are", "--bars INT")]
     assert places == sorted(places)
-    assert "{None}" not in text
+    assert "None" not in text and "(default: 3)" in text
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_help_of_every_command_fits_two_screens(name):
+    command = [sys.executable, "-m", "hypermeter.cli", name, "--help"]
+    done = subprocess.run(command, env=os.environ | {"COLUMNS": "80"}, capture_output=True, text=True, check=True)
+    assert 10 < len(done.stdout.splitlines()) <= 80
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

@@ -346,10 +346,10 @@ def test_a_file_of_midi_or_a_zip_is_prepared_as_a_folder_is(tmp_path):
         train_command(config_of(tmp_path / "notes.txt", tmp_path / "run"))
 
 
-def test_the_help_fits_two_screens():
+def test_the_help_leaves_parts_of_the_model_to_python():
     command = [sys.executable, "-m", "hypermeter.cli", "train", "--help"]
     done = subprocess.run(command, env=os.environ | {"COLUMNS": "80"}, capture_output=True, text=True, check=True)
-    assert len(done.stdout.splitlines()) <= 80 and "--teacher-weight" in done.stdout
+    assert "--teacher-weight" in done.stdout
     assert "use-look-back" not in done.stdout and "attention" not in done.stdout
 
 

@@ -52,15 +52,15 @@ def generate_command(
     Args:
         primer: MIDI file to continue, or - for standard input; or a groove as text: .tidal, .strudel, .txt.
         out: MIDI or text file to write, or - for standard output; by default beat_continued.mid or the like.
-        model: a shipped model, a checkpoint, or a training run.
+        model: a shipped model, a checkpoint or a run.
         bars: new bars; by default as many as --sections, --lock or a file of the plan has, or 16.
-        seconds: length of the new music, in place of --bars, in whole bars.
+        seconds: length in place of --bars, in whole bars.
         tempo_bpm: by default that of the files, or else 120.
-        swing: where each second step begins: .5 is straight, .67 triplets.
-        context: MIDI file of the music before the primer, not in the result.
+        swing: start of each second step; .67 is triplets.
+        context: MIDI file of the music before the primer.
         include_primer: whether the result begins with the primer.
-        expression: whether new hits have velocity and timing, or are all equal, on the grid.
-        picture: whether to draw the result, as .svg beside it.
+        expression: whether new hits have velocity and timing.
+        picture: whether to draw the result, as .svg.
         first: another way to name PRIMER.
         sampling: how steps are sampled.
         plan: what the new bars are to be, for a model that was trained with labels.

@@ -20,9 +20,9 @@ class SamplingArguments:
     """How steps are sampled.
 
     Args:
-        temperature: 1 as learnt, less is safer, more is wilder, 0 takes the likeliest.
-        top_p: keep only the likeliest combinations that hold this probability.
-        bias: added to the log odds of voices: --bias closed_hat 1 ride -2.
+        temperature: 1 as learnt, less is safer, 0 the likeliest.
+        top_p: keep the likeliest of this probability.
+        bias: added to log odds: --bias closed_hat 1 ride -2.
         seed: the same seed gives the same music.
     """
 
@@ -44,10 +44,10 @@ class PlanArguments:
 
     Args:
         sections: labels with numbers of bars: "intro:4 verse:8 fill:1 chorus:8", rock+verse:8.
-        style: one of the model's styles, for bars whose sections name none.
+        style: a style of the model, for bars whose sections name none.
         density: share of cells with a hit: a number, a curve .1,.2,.3, or a MIDI file to match bar by bar.
-        offbeat: share of hits off the beat, given like the density.
-        guidance: how strictly the plan is followed: 0 as learnt, 2 strictly.
+        offbeat: share of hits off the beat, likewise.
+        guidance: how strictly they are followed: 0 as learnt.
     """
 
     sections: str | None = None
@@ -116,13 +116,12 @@ class LockArguments:
     """What stays, and what is written around it.
 
     Args:
-        lock: MIDI file whose voices stay, on the new bars, while the model writes the others.
+        lock: MIDI file whose voices stay, on the new bars.
         keep: voices that stay, of --lock (by default all in it), --replace or --vary: --keep kick snare.
-        replace: bars of the primer, from 1, to write anew: --replace 7 9-10.
-        ending: MIDI file with which the music ends, after the new bars.
-        vary: share of the primer to write anew, from 0 to 1, in beats of single voices.
-        particles: candidates in parallel where later cells are locked; raise it where the effective sample size that
-            is printed is small.
+        replace: bars of the primer to write anew: --replace 7 9-10.
+        ending: MIDI file that follows the new bars.
+        vary: share of the primer to write anew, from 0 to 1.
+        particles: candidates where later cells are locked.
     """
 
     lock: Path | None = None

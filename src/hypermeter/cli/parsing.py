@@ -5,7 +5,7 @@ import io
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from functools import partial, wraps
 from inspect import signature
 from shutil import get_terminal_size
@@ -81,6 +81,8 @@ def parse(function: Callable[..., Any], arguments: Sequence[str], name: str, exa
 def _with_quick_unions(annotations: Mapping[str, Any]) -> dict[str, Any]:
     """Return the annotations with `X | None` as an equal `typing.Union`, with None first, in their dataclasses too.
 
+    The help says nothing of the default None, which means that an option is left out.
+
     tyro compares each default with its type. Of a `types.UnionType` it does so by typeguard, which imports
     unittest.mock and asyncio: a tenth of a second of each start.
     """
@@ -88,9 +90,12 @@ def _with_quick_unions(annotations: Mapping[str, Any]) -> dict[str, Any]:
     for name, kind in annotations.items():
         metadata = getattr(kind, "__metadata__", ())
         bare = get_args(kind)[0] if metadata else kind
-        if isinstance(bare, UnionType) and NoneType in get_args(bare):
+        if get_origin(bare) in (Union, UnionType) and NoneType in get_args(bare):
             union = Union[(NoneType, *(option for option in get_args(bare) if option is not NoneType))]
-            quick[name] = Annotated[(union, *metadata)] if metadata else union
+            arguments = [item for item in metadata if hasattr(item, "help_behavior_hint")] or [tyro.conf.arg()]
+            others = [item for item in metadata if item not in arguments]
+            quiet = [replace(item, help_behavior_hint="") for item in arguments]
+            quick[name] = Annotated[(union, *others, *quiet)]
         elif is_dataclass(bare) and isinstance(bare, type):
             bare.__annotations__ = _with_quick_unions(bare.__annotations__)
     return quick

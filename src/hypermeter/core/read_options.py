@@ -14,13 +14,11 @@ class ReadOptions:
     """How the drums of a MIDI file are found and placed on the grid.
 
     Args:
-        channel: 1 to 16, the MIDI channel with the drums; left out, it is found.
-        track: name, or number from 1, of the MIDI track with the drums; left out, it is found.
-        tempo_map: keep cuts the music where the tempo changes; flatten follows the bars and beats of the file's tempo
-            map as one piece in its mean tempo, for the recorded performance of a band.
-        shift: find takes the steady shift of the playing out before steps are chosen; keep chooses them on the grid of
-            the file.
-        map: the pitches of a device or instrument, as td17 or superior3, or auto; left out, those of the kit.
+        channel: MIDI channel with the drums, 1 to 16; else it is found.
+        track: name or number of the track with the drums, likewise.
+        tempo_map: keep cuts where the tempo changes; flatten follows the beats in one mean tempo.
+        shift: find chooses steps on the player's own grid; keep on that of the file.
+        map: device of the pitches, as td17 or superior3, or auto.
 
     Raises:
         HypermeterError: a channel outside 1 to 16, or another word for `tempo_map` or `shift`.
