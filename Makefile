@@ -57,7 +57,7 @@ page: .venv/stamp
 	cd web && npm ci && npm test && npm run build && node scripts/pack.mjs export
 
 bench: .venv/stamp
-	$(BIN)/hypermeter prepare $(HYPERMETER_GROOVE) bench/out/npz
+	$(BIN)/hypermeter prepare $(HYPERMETER_GROOVE) bench/out/npz --shift keep
 	$(BIN)/hypermeter evaluate groove bench/out/npz/validation --out bench/out/groove
 	$(BIN)/python benchmarks/speed/run.py --npz-dir bench/out/npz/train --plot bench/out/cost_per_step.png
 	$(BIN)/python benchmarks/speed/metrics.py
