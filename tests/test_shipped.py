@@ -35,7 +35,7 @@ def validation(tmp_path_factory):
 def test_held_out_bits_forecasts_and_music(model, validation):
     result = evaluate(model, validation)
     assert result["all"]["performances"] == 122
-    assert result["all"]["bits_per_step"] <= 1.45
+    assert result["all"]["bits_per_step"] <= 1.39  # on the players' own grids; 1.434 on that of the files
     for level in ("bar", "phrase"):
         forecast = result["forecasts"][level]
         assert forecast["model_mse"] < forecast["last_mse"]
