@@ -67,10 +67,17 @@ def train(config: TrainConfig) -> Path:
         strategy="ddp" if devices > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1 else "auto",
         precision="bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true",
     )
+    had_group = torch.distributed.is_initialized()
     fabric.launch()
     if config.batch_size < fabric.world_size:
         raise HypermeterError(f"train: batch_size is {config.batch_size}, expected one for each process at least")
-    return _Run(fabric, config).run()
+    is_finished = _Run(fabric, config).run()
+    if torch.distributed.is_initialized() and not had_group:
+        fabric.barrier()  # Processes that leave one by one, at their exit, may take each other down.
+        torch.distributed.destroy_process_group()
+    if not is_finished:
+        raise KeyboardInterrupt
+    return config.out
 
 
 class _Run:
@@ -131,7 +138,8 @@ class _Run:
         self.history: list[dict[str, float]] = []
         self.is_stopping = False
 
-    def run(self) -> Path:
+    def run(self) -> bool:
+        """Train; return whether the run is finished, and not stopped by a signal."""
         config, fabric = self.config, self.fabric
         if fabric.is_global_zero:
             make_folder(config.out, FILES)
@@ -173,9 +181,7 @@ class _Run:
             console.print(
                 f"Run in {config.out}: best.safetensors, last.safetensors, log.csv, curves.png", soft_wrap=True
             )
-        if is_unfinished:
-            raise KeyboardInterrupt
-        return config.out
+        return not is_unfinished
 
     def _update(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         batch = {name: value.to(self.fabric.device) if hasattr(value, "to") else value for name, value in batch.items()}
