@@ -9,7 +9,7 @@ import torch
 
 from hypermeter.model import heads
 from hypermeter.model.playing import distribution_of
-from hypermeter.play.arithmetic import first_above, gelu, gelu_tanh, logsumexp, one_over_one_plus_exp, softplus
+from hypermeter.play.arithmetic import first_above, gelu, gelu_tanh, logsumexp, sigmoid_of_double, softplus
 from hypermeter.play.distribution import CANDIDATES, Categorical, Mixture, combinations
 from hypermeter.play.random import HITS, RandomStream
 
@@ -231,7 +231,7 @@ def test_arithmetic_is_that_of_pytorch_for_any_finite_input():
     inside = x[:4001]
     wanted = torch.nn.functional.gelu(tensor[:4001], approximate="tanh").numpy()
     assert np.abs(gelu_tanh(inside) - wanted).max() < 3e-6
-    np.testing.assert_allclose(one_over_one_plus_exp(x.copy()), torch.sigmoid(-tensor).numpy(), atol=2e-7)
+    np.testing.assert_allclose(sigmoid_of_double(x.copy()), torch.sigmoid(2 * tensor).numpy(), atol=2e-7)
     np.testing.assert_allclose(
         softplus(x.astype(float)), torch.nn.functional.softplus(tensor, threshold=36), rtol=1e-12
     )

@@ -10,7 +10,6 @@ Array = NDArray[Any]
 
 _ERF = tuple(np.float32(value) for value in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592))
 _ERF_P = np.float32(0.3275911 / math.sqrt(2))
-_MAX_EXPONENT = np.float32(88)
 _HALF, _ONE = np.float32(0.5), np.float32(1)
 _TANH_A, _TANH_B = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715 * math.sqrt(2 / math.pi))
 
@@ -40,12 +39,12 @@ def log_softmax(x: Array) -> Array:
     return x - logsumexp(x)[..., None]
 
 
-def one_over_one_plus_exp(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return 1 / (1 + exp(x)), written into x. NumPy's exp is three times as fast as its tanh."""
-    np.minimum(x, _MAX_EXPONENT, out=x)  # exp overflows above it
-    np.exp(x, out=x)
-    x += _ONE
-    return np.reciprocal(x, out=x)
+def sigmoid_of_double(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return 1 / (1 + exp(-2 x)), written into x."""
+    np.tanh(x, out=x)
+    x *= _HALF
+    x += _HALF
+    return x
 
 
 def gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -90,9 +90,11 @@ class _HeadMixture(Mixture):
         if "logits" in vars(self):
             return super().logits_of(component)
         (weight, bias, steering_weight), (features, steering) = self._head.of_component, self._given
-        logits = features[:, None] @ weight.take(component, 0) + bias[component]
+        chosen = component if len(component) > 1 else slice(component[0], component[0] + 1)  # a slice is not copied
+        logits = features[:, None] @ weight[chosen]
+        logits += bias[chosen]
         if steering is not None:
-            logits += steering[:, None] @ steering_weight.take(component, 0)
+            logits += steering[:, None] @ steering_weight[chosen]
         if self._recalled is not None:
-            logits += (self._recalled * self._head.repeat.take(component, 0)).sum(1, keepdims=True)
+            logits += np.add.reduce(self._recalled * self._head.repeat[chosen], 1, keepdims=True)
         return logits[:, 0]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hypermeter.play.arithmetic import gelu, one_over_one_plus_exp
+from hypermeter.play.arithmetic import gelu, sigmoid_of_double
 
 Array = NDArray[Any]
 """An array in single precision."""
@@ -154,8 +154,8 @@ class Recurrent:
         self.num_layers = sum(name.startswith("weight_ih") for name in arrays)
         self.size = arrays["weight_hh_l0"].shape[1]
         self.into, self.back = [], []
-        # a gate is 1 / (1 + exp(-x)), and tanh(x) = 2 / (1 + exp(-2 x)) - 1: the factors of x go into the maps
-        factors = {"gru": (-1, -1, -2), "lstm": (-1, -1, -2, -1)}[cell]
+        # a gate is 1 / (1 + exp(-x)), the half of 1 + tanh(x / 2): the factors of x go into the maps
+        factors = {"gru": (0.5, 0.5, 1), "lstm": (0.5, 0.5, 1, 0.5)}[cell]
         factor = np.repeat(np.array(factors, np.float32), self.size)
         for layer in range(self.num_layers):
             for maps, direction in ((self.into, "ih"), (self.back, "hh")):
@@ -189,13 +189,11 @@ class Recurrent:
         back = hidden.dot(self.back[layer].weight)
         gates = into[:, : 2 * size]
         gates += back[:, : 2 * size]
-        gates = one_over_one_plus_exp(gates)
+        gates = sigmoid_of_double(gates)
         new = back[:, 2 * size :] + self.back[layer].bias[2 * size :]
         new *= gates[:, :size]
         new += into[:, 2 * size :]
-        new = one_over_one_plus_exp(new)
-        new *= np.float32(2)
-        new -= np.float32(1)
+        np.tanh(new, out=new)
         kept = hidden - new
         kept *= gates[:, size:]
         new += kept
@@ -203,9 +201,9 @@ class Recurrent:
 
     def _lstm(self, layer: int, into: Array, state: tuple[Any, ...]) -> list[Array]:
         hidden, cell = state[2 * layer], state[2 * layer + 1]
-        gates = one_over_one_plus_exp(into + hidden.dot(self.back[layer].weight))
-        write, keep, new, read = np.split(gates, 4, 1)
-        cell = keep * cell + write * (np.float32(2) * new - np.float32(1))
+        write, keep, new, read = np.split(into + hidden.dot(self.back[layer].weight), 4, 1)
+        write, keep, read = map(sigmoid_of_double, (write, keep, read))
+        cell = keep * cell + write * np.tanh(new)
         return [read * np.tanh(cell), cell]
 
 
