@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-_ERF = tuple(np.float32(value) for value in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592))
+_ERF = tuple(np.float32(value / 2) for value in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592))
 _ERF_P = np.float32(0.3275911 / math.sqrt(2))
-_HALF, _ONE = np.float32(0.5), np.float32(1)
+_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 _TANH_A, _TANH_B = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715 * math.sqrt(2 / math.pi))
 
 
@@ -53,17 +53,18 @@ def gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
     Source: Abramowitz & Stegun 1964, 7.1.26, for the error function.
     """
     size = np.abs(x)
-    near = _ONE / (_ONE + _ERF_P * size)
-    tail = near * _ERF[0]
+    near = size * _ERF_P
+    near += _ONE
+    np.reciprocal(near, out=near)
+    tail = near * _ERF[0]  # in the end half of 1 - erf(size / sqrt 2)
     for coefficient in _ERF[1:]:
         tail += coefficient
         tail *= near
-    tail *= np.exp(size * size * -_HALF)
+    power = size * size
+    power *= -_HALF
+    tail *= np.exp(power, out=power)
     tail *= size
-    size += x
-    size -= tail
-    size *= _HALF
-    return size
+    return np.maximum(x, _ZERO) - tail
 
 
 def gelu_tanh(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -96,7 +96,7 @@ class NumpyState(State):
         position: number of past steps.
         hidden: (rows, H), output of the step encoder.
         step, bar, phrase: states of the encoders.
-        levels: two of (rows, H), contributions of the bar and phrase levels to the features.
+        levels: three of (rows, H): contributions of the bar and phrase levels to the features, and their sum.
         sums: sums of step outputs and hits since the bar began, then of bar outputs and hits since the phrase began.
         history: tape of past steps.
         memory: tapes of the bar attention, one per step of the bar.
@@ -109,7 +109,7 @@ class NumpyState(State):
     step: tuple[Any, ...]
     bar: tuple[Any, ...]
     phrase: tuple[Any, ...]
-    levels: tuple[Array, Array]
+    levels: tuple[Array, Array, Array]
     sums: tuple[Array, Array, Array, Array]
     history: Tape
     memory: tuple[Tape, ...]
@@ -250,7 +250,7 @@ class NumpyNetwork:
             memory = tuple(self.attention.new_tape(rows) for _ in range(self.grid.steps_per_bar))
         bar, phrase = self.bar_rnn.init_state(rows), self.phrase_rnn.init_state(rows)
         sums = zeros, silence, np.zeros((rows, self.bar_rnn.size), np.float32), silence
-        return NumpyState(self, 0, hidden, step, bar, phrase, (zeros, zeros), sums, history, memory)
+        return NumpyState(self, 0, hidden, step, bar, phrase, (zeros, zeros, zeros), sums, history, memory)
 
     def advance(self, x: NDArray[Any], state: NumpyState) -> NumpyState:
         """Return the state after a step (rows, width) of 0 and 1."""
@@ -274,7 +274,8 @@ class NumpyNetwork:
             output, bar = self.bar_rnn.step(self.step_to_bar(bar_means), bar, number)
             phrase_states = phrase_states + output
             bar_states, bar_hits = np.zeros_like(bar_states), np.zeros_like(bar_hits)
-            levels = (levels[0] if self.hear_bar is None else self.hear_bar(output), levels[1])
+            of_bar, of_phrase, _ = levels
+            of_bar = of_bar if self.hear_bar is None else self.hear_bar(output)
             if position % grid.steps_per_phrase == 0:
                 means = (
                     phrase_states / np.float32(grid.bars_per_phrase),
@@ -283,14 +284,15 @@ class NumpyNetwork:
                 number = position // grid.steps_per_phrase - 1
                 output, phrase = self.phrase_rnn.step(self.bar_to_phrase(np.concatenate(means, 1)), phrase, number)
                 phrase_states, phrase_hits = np.zeros_like(phrase_states), np.zeros_like(phrase_hits)
-                levels = (levels[0], levels[1] if self.hear_phrase is None else self.hear_phrase(output))
+                of_phrase = of_phrase if self.hear_phrase is None else self.hear_phrase(output)
+            levels = of_bar, of_phrase, of_bar + of_phrase
         sums = bar_states, bar_hits, phrase_states, phrase_hits
         return NumpyState(self, position, hidden, step, bar, phrase, levels, sums, history, memory, state.plan)
 
     def read(self, state: NumpyState) -> tuple[Array, Array | None]:
         """Return the features of the next step (rows, H), and the hits recalled from earlier bars (rows, heads, W)."""
         recalled = None
-        hidden = state.hidden + state.levels[0] + state.levels[1]
+        hidden = state.hidden + state.levels[2]
         if self.attention is not None:
             tape = state.memory[state.position % self.grid.steps_per_bar]
             attended, recalled = self.attention.recall(state.of_state, tape)
