@@ -138,11 +138,13 @@ class NumpyState(State):
         """The distribution of the next step without a plan."""
         return self.network.head(*self._outputs)
 
-    @cached_property
+    @property
     def dist(self) -> Distribution:
         """The distribution of the next step under the plan."""
-        if self.plan is None:
-            return self.free
+        return self.free if self.plan is None else self._planned
+
+    @cached_property
+    def _planned(self) -> Distribution:
         network, (features, recalled) = self.network, self._outputs
         assert network.steering is not None
         steering, changes = network.steering(self.plan_of_bar(), self.sums[1], self.position)
