@@ -22,7 +22,7 @@ GROUPS = {
     ),
     "losses": (["model/losses.py"], ["losses"]),
     "rewards": (["learn/rl/rewards.py"], ["rewards"]),
-    "midi": (["io/midi/*"], ["midi", "midi_tracks"]),
+    "midi": (["io/midi/*"], ["midi", "midi_tracks", "midi_files", "midi_drums", "own_grid"]),
     "engine": (
         ["play/rules.py", "play/distribution.py", "play/random.py", "play/infill.py"],
         ["play_rules", "play_distribution", "play_random", "infill"],
