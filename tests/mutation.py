@@ -22,7 +22,7 @@ GROUPS = {
     ),
     "losses": (["model/losses.py"], ["losses"]),
     "rewards": (["learn/rl/rewards.py"], ["rewards"]),
-    "midi": (["io/midi/*"], ["midi", "midi_tracks", "midi_files", "midi_drums", "own_grid"]),
+    "midi": (["io/midi/*"], ["midi", "midi_tracks", "midi_files", "midi_drums", "own_grid", "humanize"]),
     "engine": (
         ["play/rules.py", "play/distribution.py", "play/random.py", "play/infill.py"],
         ["play_rules", "play_distribution", "play_random", "infill"],
@@ -30,8 +30,8 @@ GROUPS = {
 }
 """Name -> modules below ``src/hypermeter``, and test files without ``test_``."""
 
-NOT_IN_PROCESSES = "not becomes_an_array and not where_torch_is_not"
-"""Leaves out tests that start processes: a mutated module cannot be imported there."""
+NOT_IN_PROCESSES = "not becomes_an_array and not where_torch_is_not and not benchmark"
+"""Leaves out tests that start processes, where a mutated module cannot be imported, and those of the benchmarks."""
 
 KILLED = {1, 3, 24, -24, 36, 152, 255}
 """Exit codes that mutmut keeps of mutants: a test failed, or took too long."""

@@ -15,6 +15,7 @@ from hypermeter.io.midi import parse_midi, parse_midi_report
 from hypermeter.io.midi.chunks import chunks_of
 from hypermeter.io.midi.content import load_midi
 from hypermeter.io.midi.drums import says_drums
+from hypermeter.io.midi.events import exclusive_messages
 from hypermeter.io.midi.instruments import instruments_of
 from hypermeter.io.midi.replay import replay_drums
 from hypermeter.io.midi.swing import swing_midi
@@ -323,3 +324,20 @@ def test_the_report_of_bytes_is_that_of_a_file(tmp_path: Path):
     (tmp_path / "a.mid").write_bytes(content)
     lines = read_midi_report(tmp_path / "a.mid")[1]
     assert lines == parse_midi_report(content, "a.mid")[1] and "look like a drum kit" in lines[0]
+
+
+def test_a_message_counts_from_its_tick_on_in_all_tracks():
+    first = track(sysex(960, gs_part("0", 0)), *marked(10, (1920,)))
+    assert drums(midi(first, track(*marked(10, (0, 480))))) == {10: 2}
+
+
+def test_messages_behind_events_of_every_length_are_found():
+    events = [(0, bytes((0xC0, 5))), *hit(0, channel=1), sysex(30, GM_ON), *hit(480, channel=1), sysex(960, GS_RESET)]
+    events.insert(1, (0, bytes((0x80, 60, 0))))
+    assert exclusive_messages(track(*events)[8:]) == [bytes.fromhex(text) + b"\xf7" for text in (GM_ON, GS_RESET)]
+
+
+def test_few_parts_are_listed_whole():
+    with pytest.raises(HypermeterError, match="track 1 on channel 1 .*track 2 on channel 2") as error:
+        parse_midi(midi(track(*melody(1)), track(*melody(2))), "x.mid")
+    assert "more" not in str(error.value)

@@ -11,7 +11,7 @@ from hypermeter.core.read_options import ReadOptions
 from hypermeter.io.encodings import decode_text
 from hypermeter.io.folders import files_below
 from hypermeter.io.grooves import read_grooves
-from hypermeter.io.midi import MIDI_SUFFIXES, parse_midi, read_midi, to_midi_bytes
+from hypermeter.io.midi import MIDI_SUFFIXES, parse_midi, read_midi, read_midi_report, to_midi_bytes
 from hypermeter.io.midi.bars import are_alike
 from hypermeter.learn.prepare import prepare
 from hypermeter.learn.prepare.tables import read_table
@@ -326,3 +326,21 @@ def test_one_map_is_chosen_for_all_files_of_a_folder(tmp_path, capsys):
         manifest = prepare(source, tmp_path / f"npz-{kit}", kit=kit, options=options)
         assert manifest["kit"] == "gm10:addictive2" and manifest["unmapped"] == {}
         assert "kit gm10:addictive2 (" in capsys.readouterr().out
+
+
+def test_a_quarter_may_be_one_tick():
+    piece, _ = one_piece(midi(track(*[event for tick in range(8) for event in hit(tick, length=1)]), division=1))
+    assert np.flatnonzero(piece.groove.hits[:, 0]).tolist() == list(range(0, 32, 4))
+
+
+def test_a_change_of_metre_is_not_to_be_flattened():
+    content = midi(track(metre(0, 4, 4), metre(1920, 3, 4), *beat(2)))
+    with pytest.raises(HypermeterError, match="cut the file there") as error:
+        parse_midi(content, "x.mid", changes="refuse")
+    assert "flatten" not in str(error.value)
+
+
+def test_a_report_names_the_file(tmp_path):
+    (tmp_path / "noise.mid").write_bytes(b"noise")
+    with pytest.raises(HypermeterError, match=r"noise\.mid: not a MIDI file"):
+        read_midi_report(tmp_path / "noise.mid")

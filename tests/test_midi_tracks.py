@@ -256,3 +256,18 @@ def test_a_note_just_before_a_change_of_tempo_belongs_to_the_span_after_it(tmp_p
     path.write_bytes(score.dumps_midi())
     pieces, losses = read_resting(path)
     assert not losses and [piece.groove.tracks["bass"][0] for piece in pieces] == [40, 43]
+
+
+def test_a_written_file_has_the_programs_of_the_tracks_that_are_given(tmp_path):
+    groove = Groove(KICKS, tracks={"bass": np.full(32, 40)})
+    write_midi(groove, tmp_path / "a.mid", tracks=[Track("bass", 28, 55, 38, (32, 39))])
+    assert {track.program for track in symusic.Score(tmp_path / "a.mid").tracks if not track.is_drum} == {38}
+
+
+def test_with_may_rest_a_span_whose_only_note_begins_on_its_last_step_stays(tmp_path):
+    path = file_of([(15, 1, 40)], tmp_path / "a.mid", drums=0)
+    score = symusic.Score(path)
+    score.tempos = [symusic.Tempo(0, 100), symusic.Tempo(1920, 120)]
+    score.tracks[0].notes.append(symusic.Note(1920, 60, 36, 100))
+    path.write_bytes(score.dumps_midi())
+    assert [piece.groove.tempo_bpm for piece in read_resting(path)[0]] == [100, 120]

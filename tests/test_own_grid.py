@@ -373,3 +373,9 @@ def test_the_benchmark_knows_the_shifts_that_it_makes():
     assert piece.cells(by_hit)[:, 0].all() and piece.cells(by_hit).sum() == 256
     summary = benchmark.shifts_of_players([benchmark.Performance(onsets - 0.2, piece.columns, STEP_S)])
     assert summary["early"] == 1 and summary["median ms"] == pytest.approx(-25, abs=3)
+
+
+def test_triplets_of_a_beat_that_are_on_the_grid_are_clear():
+    onsets = play(GRIDS["eighth triplets"], np.random.default_rng(1), 400, jitter=0.05)
+    own_grid = find_own_grid(onsets, 4, STEP_S)
+    assert (own_grid.kind, own_grid.player_shift) == ("triplet", 0) and own_grid.clarity > 0.8

@@ -28,7 +28,7 @@ def write_state(state: dict[str, Any], path: Path) -> None:
     content = io.BytesIO()
     torch.save({"version": VERSION, **state}, content)
     with atomic_write(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+        temporary.write_bytes(content.getvalue())
 
 
 def read_state(path: Path, device: torch.device) -> dict[str, Any] | None:
