@@ -13,6 +13,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,7 +23,7 @@ import numpy as np
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.extras import needs
 from hypermeter.core.files import atomic_write
-from hypermeter.io.npz_writer import npy_bytes
+from hypermeter.io.npz_writer import npy_bytes, npz_bytes
 
 SUFFIX = ".parquet"
 VERSION = 1
@@ -73,6 +74,8 @@ class ShardWriter:
         self.path = path
         self._rows: list[dict[str, Any]] = []
         self._names: set[str] = set()
+        self.num_bytes = 0
+        """The bytes of all arrays so far, before compression."""
 
     def add(
         self,
@@ -104,13 +107,9 @@ class ShardWriter:
         self._names.add(name)
         text = meta if isinstance(meta, str) or meta is None else json.dumps(meta)
         steps, voices = arrays["sequence"].shape
-        row = {"name": name, "steps": steps, "voices": voices, "meta": text, "npz": npz}
-        self._rows.append(row | {key: npy_bytes(array) for key, array in arrays.items()})
-
-    @property
-    def num_bytes(self) -> int:
-        """The bytes of all arrays so far, before compression."""
-        return sum(len(value) for row in self._rows for value in row.values() if isinstance(value, bytes))
+        row = {key: npy_bytes(array) for key, array in arrays.items()} | ({} if npz is None else {"npz": npz})
+        self.num_bytes += sum(map(len, row.values()))
+        self._rows.append({"name": name, "steps": steps, "voices": voices, "meta": text, **row})
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -139,7 +138,7 @@ class ShardWriter:
         keys = dict.fromkeys(key for row in self._rows for key in row if key not in _OWN_COLUMNS)
         kinds = {"name": pa.string(), "steps": pa.int32(), "voices": pa.int32(), "meta": pa.string()}
         kinds |= dict.fromkeys(sorted(keys, key=_rank), pa.binary())
-        if any(row["npz"] is not None for row in self._rows):
+        if any("npz" in row for row in self._rows):
             kinds["npz"] = pa.binary()
         sink, schema = io.BytesIO(), pa.schema(list(kinds.items()))
         with pq.ParquetWriter(
@@ -215,7 +214,8 @@ class Shard:
         except Exception as error:
             raise DamagedShardError(self.path, error) from error
         self._parquet_file = self._opened()
-        self.keys: list[str] = [key for key in self._metadata.schema.names if key not in _OWN_COLUMNS]
+        self.columns: list[str] = self._metadata.schema.names
+        self.keys: list[str] = [key for key in self.columns if key not in _OWN_COLUMNS]
         """Names of the arrays that performances have."""
         groups = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
         self.group_starts = np.cumsum([0, *groups])
@@ -313,6 +313,35 @@ _CACHE = _ColumnCache(CACHE_BYTES)
 _NUMBERS = itertools.count()
 
 
+@dataclass(frozen=True)
+class PackedFile:
+    """A performance in a shard, which stands in the place of the path of a .npz."""
+
+    shard: str
+    row: int
+    below: str
+    """Its path below the folder of the shard."""
+
+    def __str__(self) -> str:
+        return f"{self.shard}: {self.below}"
+
+    @property
+    def path(self) -> Path:
+        """The path that its .npz would have."""
+        return Path(self.shard).parent / self.below
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def parent(self) -> Path:
+        return self.path.parent
+
+    def relative_to(self, folder: str | Path) -> Path:
+        return self.path.relative_to(folder)
+
+
 class PackedArrays(Mapping[str, Any]):
     """The arrays of a performance in a shard by name, as of a .npz. Each is read when it is accessed."""
 
@@ -386,6 +415,20 @@ def _filesystem(address: str) -> tuple[Any, str]:
         raise HypermeterError(f"{address}: cannot be opened ({error})") from error
 
 
+def list_address(address: str) -> list[str]:
+    """Return the addresses of all shards below an address, sorted.
+
+    Raises:
+        HypermeterError: an address that cannot be opened.
+    """
+    files, place = _filesystem(address)
+    try:
+        found = files.find(place)
+    except Exception as error:  # of any store
+        raise HypermeterError(f"{address}: cannot be read ({error}); check address and rights") from error
+    return sorted(files.unstrip_protocol(path) for path in found if path.endswith(SUFFIX))
+
+
 def _open(path: str) -> Any:
     """Open a file, or an address, for reading in binary."""
     try:
@@ -410,3 +453,9 @@ def arrays_of(shard: Shard, row: int, keys: Sequence[str] | None = None) -> dict
     """Return the arrays of a performance, or those of some names that it has."""
     values = {key: shard.value(row, key) for key in (keys or shard.keys) if key in shard.keys}
     return {key: value for key, value in values.items() if value is not None}
+
+
+def to_npz(arrays: Mapping[str, np.ndarray], meta: str | None) -> bytes:
+    """Return the .npz of a performance's arrays and metadata, as ``prepare`` writes it."""
+    ordered = {key: arrays[key] for key in sorted(arrays, key=_rank)}
+    return npz_bytes(ordered if meta is None else ordered | {"meta": np.array(meta)})
