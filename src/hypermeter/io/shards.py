@@ -455,6 +455,18 @@ def arrays_of(shard: Shard, row: int, keys: Sequence[str] | None = None) -> dict
     return {key: value for key, value in values.items() if value is not None}
 
 
+def describe_shard(path: str | Path) -> str:
+    """Return a line on a shard, after its checksum was found to be right.
+
+    Raises:
+        HypermeterError: as ``Shard``.
+    """
+    shard = Shard(path)
+    shard.verify()
+    counts = f"{len(shard):,} performances of {int(shard.steps.sum()):,} steps"
+    return f"{path}: {counts}, with {', '.join(shard.keys)}; the checksum is right"
+
+
 def to_npz(arrays: Mapping[str, np.ndarray], meta: str | None) -> bytes:
     """Return the .npz of a performance's arrays and metadata, as ``prepare`` writes it."""
     ordered = {key: arrays[key] for key in sorted(arrays, key=_rank)}
