@@ -25,7 +25,7 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     """
     parts, central, start = [], [], 0
     for name, array in arrays.items():
-        data = _npy_header(array.dtype.str, array.shape) + array.tobytes()
+        data = npy_bytes(array)
         file = f"{name}.npy".encode()
         sizes: tuple[Any, ...] = zlib.crc32(data), len(data), len(data), len(file), 0
         parts += [_LOCAL.pack(b"PK\3\4", 20, 0, 0, 0, _DATE, *sizes), file, data]
@@ -34,6 +34,11 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
         start += _LOCAL.size + len(file) + len(data)
     size = sum(map(len, central))
     return b"".join([*parts, *central, _END.pack(b"PK\5\6", 0, 0, len(arrays), len(arrays), size, start, 0)])
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """Return an array of numbers or text as the bytes of a .npy."""
+    return _npy_header(array.dtype.str, array.shape) + array.tobytes()
 
 
 @lru_cache
