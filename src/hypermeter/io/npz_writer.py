@@ -26,7 +26,7 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     """
     parts, central, start = [], [], 0
     for name, array in arrays.items():
-        data = _npy_header(array.dtype.str, array.shape) + array.tobytes()
+        data = npy_bytes(array)
         file = f"{name}.npy".encode()
         sizes: tuple[Any, ...] = zlib.crc32(data), len(data), len(data), len(file), 0
         parts += [_LOCAL.pack(b"PK\3\4", 20, 0, 0, 0, _DATE, *sizes), file, data]
@@ -60,7 +60,7 @@ def replace_last(data: bytes, array: np.ndarray) -> bytes:
     except (struct.error, UnicodeDecodeError, IndexError) as error:
         raise ValueError("no .npz of this writer") from error
     file = f"{name}.npy".encode()
-    part = _npy_header(array.dtype.str, array.shape) + array.tobytes()
+    part = npy_bytes(array)
     sizes: tuple[Any, ...] = zlib.crc32(part), len(part), len(part), len(file), 0
     begin = start - _LOCAL.size - len(file)
     index = data[end : end + sum(_CENTRAL.size + len(f"{other}.npy".encode()) for other, *_ in others)]
@@ -103,6 +103,11 @@ def _parse_npy_header(header: bytes) -> tuple[np.dtype, tuple[int, ...]]:
     if dtype.hasobject or fields["fortran_order"]:
         raise ValueError("no .npz of this writer")
     return dtype, fields["shape"]
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """Return an array of numbers or text as the bytes of a .npy."""
+    return _npy_header(array.dtype.str, array.shape) + array.tobytes()
 
 
 @lru_cache(2**12)
