@@ -28,6 +28,7 @@ def prepare(
     options: Annotated[ReadOptions, tyro.conf.arg(name="midi")] = ReadOptions(),
     seed: int = 0,
     workers: int = 0,
+    packed: bool = False,
     quiet: bool = False,
 ) -> Mapping[str, Any]:
     """Make a folder of .npz for training from a folder, zip or single file of MIDI.
@@ -54,6 +55,7 @@ def prepare(
         options: how the drums are found and placed on the grid.
         seed: seed of the split of files that no info.csv lists.
         workers: processes; 0, the number of cores where there are files enough.
+        packed: write shards instead of .npz, as pack makes them; needs hypermeter[shards]. For corpora of many files.
         quiet: print nothing.
 
     Returns:
@@ -70,6 +72,7 @@ def prepare(
     from hypermeter.core.kit_choice import is_auto, resolve_kit
     from hypermeter.core.limits import check_seed
     from hypermeter.core.tracks import TRACKS
+    from hypermeter.io.shards import SUFFIX, ShardWriter
     from hypermeter.learn.prepare.convert import ConversionSettings
     from hypermeter.learn.prepare.folder import open_folder
     from hypermeter.learn.prepare.manifest import VERSION
@@ -93,6 +96,8 @@ def prepare(
     grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
     chosen_tracks = tuple(TRACKS[name] for name in tracks)
     chosen_kit, kit_line = resolve_kit(kit, np.zeros(128, np.int64), (), options.map)
+    if packed:
+        ShardWriter(out / f"check{SUFFIX}")  # Raises where a package is missing.
     address = str(out)
     folder = open_folder(address)
     listing = list_source(Path(source), folder)
@@ -108,10 +113,21 @@ def prepare(
         header |= {"least_grid": least_grid} if least_grid else {}
         header |= {"most_copies": most_copies} if most_copies else {}
         header |= {"options": asdict(options)} if options != ReadOptions() else {}
+        header |= {"packed": True} if packed else {}
         settings = ConversionSettings(
-            str(source), address, chosen_kit, grid, changes, chosen_tracks, sections, least_grid, most_copies, options
+            str(source),
+            address,
+            chosen_kit,
+            grid,
+            changes,
+            chosen_tracks,
+            sections,
+            least_grid,
+            most_copies,
+            options,
+            packed,
         )
-        plan = make_plan(listing, str(source), folder, header)
+        plan = make_plan(listing, str(source), folder, header, seed)
         outcome = run_plan(plan, settings, header, seed, chosen_engine, quiet)
     if not quiet:
         if kit_line:

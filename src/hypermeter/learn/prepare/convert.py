@@ -29,7 +29,7 @@ class ConversionSettings:
 
     Args:
         source, out: addresses of the MIDI and of the folder to write.
-        kit, grid, changes, tracks, with_sections, least_grid, most_copies, options: as in ``prepare``.
+        kit, grid, changes, tracks, with_sections, least_grid, most_copies, options, packed: as in ``prepare``.
     """
 
     source: str
@@ -42,6 +42,7 @@ class ConversionSettings:
     least_grid: float = 0.0
     most_copies: int = 0
     options: ReadOptions = ReadOptions()
+    packed: bool = False
 
     @cached_property
     def kit_and_grid(self) -> dict[str, Any]:

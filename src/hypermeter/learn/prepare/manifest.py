@@ -34,7 +34,18 @@ _SINCE_VERSION_2 = {"bars_cut": int, "own_grid": dict, "remarks": list}
 _NOTES = ("notes", "notes_dropped")
 """Counts of each track."""
 
-_SETTINGS = ("version", "kit", "grid", "changes", "tracks", "sections", "least_grid", "most_copies", "options")
+_SETTINGS = (
+    "version",
+    "kit",
+    "grid",
+    "changes",
+    "tracks",
+    "sections",
+    "least_grid",
+    "most_copies",
+    "options",
+    "packed",
+)
 """Settings that decide the content of a .npz. Those after `changes` are there where they are not the default."""
 
 
@@ -108,7 +119,8 @@ def is_record(value: Any) -> bool:
     """Return whether a value is the record of a converted file."""
     return (
         isinstance(value, dict)
-        and value.keys() - {*_NOTES} - _SINCE_VERSION_2.keys() == _RECORD.keys()
+        and value.keys() - {*_NOTES, "shard"} - _SINCE_VERSION_2.keys() == _RECORD.keys()
+        and isinstance(value.get("shard", ""), str)
         and all(isinstance(value[key], kind) for key, kind in (_RECORD | _SINCE_VERSION_2).items() if key in value)
         and all(isinstance(name, str) for name in value["npz"])
         and all(key.isdecimal() and isinstance(count, int) for key, count in value["unmapped"].items())

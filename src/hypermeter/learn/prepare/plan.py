@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import groupby, islice
+from itertools import count as count_from
+from itertools import groupby, islice, takewhile
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypermeter.io.sorting import TextSorter
 from hypermeter.learn.prepare.convert import ConversionSettings, npz_names
 from hypermeter.learn.prepare.folder import Folder
 from hypermeter.learn.prepare.manifest import MANIFEST, PARTIAL, is_record, iterate_lines, iterate_manifest
+from hypermeter.learn.prepare.sinks import shard_name
 from hypermeter.learn.prepare.source import Listing, SourceFile, list_files, listed_files
 from hypermeter.learn.prepare.tables import SPLITS
 from hypermeter.learn.prepare.tasks import WORK, ConvertTask, read_records, work_name
@@ -73,7 +75,7 @@ def list_source(source: Path, out: Folder) -> Listing:
         raise
 
 
-def make_plan(listing: Listing, source: str, out: Folder, header: dict[str, Any]) -> Plan:
+def make_plan(listing: Listing, source: str, out: Folder, header: dict[str, Any], seed: int) -> Plan:
     """Begin a run, or continue an unfinished one with the same settings and files.
 
     Args:
@@ -81,9 +83,10 @@ def make_plan(listing: Listing, source: str, out: Folder, header: dict[str, Any]
         source: its address.
         out: the folder that is written.
         header: settings that decide what a .npz holds.
+        seed: of the split of files that no info.csv lists.
     """
     files_per_task = min(max(-(-listing.num_files // USUAL_TASKS), MIN_FILES_PER_TASK), MAX_FILES_PER_TASK)
-    digest = hashlib.sha256(json.dumps([header, source, listing.sha256, files_per_task]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([header, seed, source, listing.sha256, files_per_task]).encode()).hexdigest()
     earlier = _read_plan(out)
     if earlier is None or earlier["digest"] != digest:
         _keep_earlier(out, earlier)
@@ -170,19 +173,20 @@ def _lines_of(out: Folder, earlier: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 if "npz" in record and places is None:
                     yield record
         if out.exists(work_name(number, "begun")):  # Files that a killed task may have written.
-            for file in group:
-                splits = [file.split] if file.split else SPLITS
-                names = [name for split in splits for name in npz_names(split, file.stem, 1) if out.exists(name)]
-                for name in names:
-                    further = (f"{name.removesuffix('.npz')}-{part}.npz" for part in range(2, 10**6))
-                    more = []
-                    for part in further:
-                        if not out.exists(part):
-                            break
-                        more.append(part)
-                    names = [*names, *more]
-                if names:
-                    yield {"source": file.source, "npz": names}
+            if earlier["header"].get("packed"):
+                names = [shard_name(split, number) for split in SPLITS]
+                yield {"source": group[0].source, "npz": [name for name in names if out.exists(name)]}
+            else:
+                yield from ({"source": file.source, "npz": _npz_of(out, file)} for file in group)
+
+
+def _npz_of(out: Folder, file: SourceFile) -> list[str]:
+    """Return the .npz of a file that are there."""
+    names = []
+    for split in [file.split] if file.split else SPLITS:
+        candidates = (npz_names(split, file.stem, count)[-1] for count in count_from(1))
+        names += takewhile(out.exists, candidates)
+    return names
 
 
 def remove_work(out: Folder) -> None:

@@ -20,6 +20,7 @@ from rich.progress import Progress
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.kit_choice import hinted_names
 from hypermeter.core.read_options import ReadOptions
+from hypermeter.io.shards import SUFFIX
 from hypermeter.io.sorting import TextSorter
 from hypermeter.learn.engines import Engine, LocalEngine, SerialEngine, usable_cores
 from hypermeter.learn.prepare.convert import ConversionSettings
@@ -83,7 +84,7 @@ def run_plan(
     sorting = out.local(SORTING)
     leaders = near_duplicate_leaders(lambda: _bar_sets(out, plan), num_files, sorting)
     if plan.listing.num_without_split:
-        place_tasks = _place_tasks(out, plan, leaders, seed)
+        place_tasks = _place_tasks(out, plan, leaders, seed, settings.packed)
         for _ in _shown(engine.run(place_task, place_tasks), plan.num_tasks, "placing", quiet):
             pass
     totals = Totals(sorting, leaders)
@@ -176,7 +177,7 @@ def _group_parts(sources: Iterator[str]) -> Iterator[str]:
     yield "]"
 
 
-def _place_tasks(out: Folder, plan: Plan, leaders: np.ndarray, seed: int) -> Iterator[PlaceTask]:
+def _place_tasks(out: Folder, plan: Plan, leaders: np.ndarray, seed: int, packed: bool) -> Iterator[PlaceTask]:
     given = np.full(plan.listing.num_files, NO_SPLIT, np.uint8)
     is_usable = np.zeros(plan.listing.num_files, bool)
     first = 0
@@ -188,7 +189,7 @@ def _place_tasks(out: Folder, plan: Plan, leaders: np.ndarray, seed: int) -> Ite
     splits = assign_splits(given, is_usable, leaders, seed)
     for number in range(plan.num_tasks):
         part = slice(number * plan.files_per_task, (number + 1) * plan.files_per_task)
-        yield PlaceTask(number, out.address, splits[part].tobytes())
+        yield PlaceTask(number, out.address, packed, splits[part].tobytes())
 
 
 def _split_by(num_without_split: int, num_files: int, seed: int) -> str:
@@ -204,15 +205,20 @@ def _clear(out: Folder, plan: Plan, earlier: TextSorter) -> None:
             out.remove(f"{split}/{name}")
     names = TextSorter(out.local(SORTING))
     for _, (_, record) in earlier:
-        for name in record["npz"]:
+        for name in _written_names(record):
             split, _, rest = name.partition("/")
-            if split in SPLITS and rest.endswith(".npz") and "/" not in rest:
+            if split in SPLITS and rest.endswith((".npz", SUFFIX)) and "/" not in rest:
                 names.add(name, False)
     if names:
         for record in _records(out, plan):
-            for name in record.get("npz", ()):
+            for name in _written_names(record):
                 names.add(name, True)
     for name, group in groupby(names, key=itemgetter(0)):
         if not any(is_kept for _, is_kept in group):
             out.remove(name)
     names.close()
+
+
+def _written_names(record: dict[str, Any]) -> list[str]:
+    """Return the names of the files that hold the performances of a record."""
+    return [record["shard"]] if "shard" in record else record.get("npz", [])

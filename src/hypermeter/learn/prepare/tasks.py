@@ -4,7 +4,7 @@ A task converts some files, one after another in the order of their names, and l
 
 - its records, a line of JSON for each file, written last: a task with records has ended;
 - the digests of their bars;
-- the .npz of files whose split is not known yet, which a second task puts into their places.
+- the .npz of files whose split is not known yet, which a second task puts into their places, or into shards.
 
 Each file is written whole or not at all, so that a task that was killed is done again.
 """
@@ -19,6 +19,7 @@ import numpy as np
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.io.npz_writer import npz_bytes, read_npz_bytes, replace_last
+from hypermeter.io.shards import Shard
 from hypermeter.learn.prepare.convert import (
     ConversionSettings,
     ConvertedFile,
@@ -30,6 +31,7 @@ from hypermeter.learn.prepare.convert import (
 )
 from hypermeter.learn.prepare.folder import Folder, open_folder
 from hypermeter.learn.prepare.reading import Reader, open_source
+from hypermeter.learn.prepare.sinks import Sink, open_sink, shard_name
 from hypermeter.learn.prepare.source import SourceFile
 from hypermeter.learn.prepare.tables import SPLITS
 from hypermeter.music.duplicates import BarSets, bar_digests, bar_sets
@@ -65,11 +67,13 @@ class PlaceTask:
     Args:
         number: of the task that converted them.
         out: address of the folder that is written.
+        packed: write shards.
         splits: for each file the number of its split in SPLITS.
     """
 
     number: int
     out: str
+    packed: bool
     splits: bytes
 
 
@@ -98,16 +102,21 @@ def convert_task(task: ConvertTask) -> TaskResult:
         earlier = {record["source"]: record for record, places in _own_records(task, out) if places is None}
         out.remove(work_name(task.number, "records"))
         out.write(work_name(task.number, "begun"), b"")
+        all_have_splits = all(file.split for file in task.files)
+        packed = task.settings.packed
         with ExitStack() as stack:
+            sink = stack.enter_context(open_sink(out, task.number, packed and all_have_splits))
             loose: BinaryIO | None = None
-            if not all(file.split for file in task.files):
+            if not all_have_splits:
                 loose = stack.enter_context(out.writing(work_name(task.number, "loose")))
             lines, bars, num_skipped = [], [], 0
             for file in task.files:
-                written = _written(task.settings, file, out, read, earlier.get(file.source, file.earlier))
+                written = None
+                if not packed:
+                    written = _written(task.settings, file, out, read, earlier.get(file.source, file.earlier))
                 if written is None:
                     converted = _convert(task.settings, file, read)
-                    places = _write(task.settings, file, converted, out, loose)
+                    places = _write(task, file, converted, sink, None if file.split and not packed else loose)
                 else:
                     converted, places = written, None
                     num_skipped += 1
@@ -126,17 +135,20 @@ def place_task(task: PlaceTask) -> TaskResult:
     placed, num_skipped = [], 0
     with ExitStack() as stack:
         loose: BinaryIO | None = None
+        if any(places is not None for _, places in lines):
+            loose = stack.enter_context(out.reading(work_name(task.number, "loose")))
+        sink = stack.enter_context(open_sink(out, task.number, task.packed and loose is not None))
         for (record, places), code in zip(lines, task.splits, strict=True):
             split = SPLITS[code]
-            if "npz" in record and record["split"] != split:
-                if places is not None and loose is None:
-                    loose = stack.enter_context(out.reading(work_name(task.number, "loose")))
+            if "npz" in record and (record["split"] != split or places is not None):
                 names = [f"{split}/{name.rpartition('/')[2]}" for name in record["npz"]]
                 contents = _contents(out, record, places, loose)
                 for name, content in zip(names, contents, strict=True):
                     meta = json.loads(str(read_npz_bytes(content)["meta"])) | {"split": split}
-                    out.write(name, replace_last(content, np.array(json.dumps(meta))))
+                    sink(name, replace_last(content, np.array(json.dumps(meta))))
                 record = record | {"split": split, "npz": names}
+                if task.packed:
+                    record["shard"] = shard_name(split, task.number)
             else:
                 num_skipped += 1
             placed.append((record, None))
@@ -192,9 +204,12 @@ def _finished(task: ConvertTask, out: Folder, read: Reader) -> list[tuple[dict[s
             for file, (record, places) in zip(task.files, lines, strict=True):
                 if _sha256(file, read) != record["sha256"]:
                     return None
-                for content in _contents(out, record, places, loose) if "npz" in record else ():
-                    read_npz_bytes(content)
-        except (OSError, ValueError):
+                if "npz" in record and (places is not None or "shard" not in record):
+                    for content in _contents(out, record, places, loose):
+                        read_npz_bytes(content)
+            for shard in {record["shard"] for record, _ in lines if "shard" in record}:
+                Shard(out.path(shard)).verify()
+        except (OSError, ValueError, HypermeterError):
             return None
     return lines
 
@@ -243,16 +258,18 @@ def _convert(settings: ConversionSettings, file: SourceFile, read: Reader) -> Co
     return convert(settings, file, content, sha256_of(content))
 
 
-def _write(
-    settings: ConversionSettings, file: SourceFile, converted: ConvertedFile, out: Folder, loose: BinaryIO | None
-) -> Places:
-    """Write the .npz of a file; return where they are."""
+def _write(task: ConvertTask, file: SourceFile, converted: ConvertedFile, sink: Sink, loose: BinaryIO | None) -> Places:
+    """Write the .npz of a file; return where they are among those without a split."""
     places = []
     for name, part in zip(converted.record.get("npz", ()), converted.parts, strict=True):
-        content = piece_npz(settings, file, part)
-        if file.split:
-            out.write(name, content)
-        elif loose is not None:
+        content = piece_npz(task.settings, file, part)
+        if loose is None:
+            sink(name, content)
+        else:
             places.append([loose.tell(), len(content)])
             loose.write(content)
-    return None if file.split or not places else places
+    if places:
+        return places
+    if task.settings.packed and "npz" in converted.record:
+        converted.record["shard"] = shard_name(file.split, task.number)
+    return None
