@@ -2,7 +2,6 @@ import errno
 import functools
 import hashlib
 import http.server
-import io
 import json
 import os
 import socketserver
@@ -265,36 +264,6 @@ def test_a_changed_a_missing_and_a_damaged_file_are_made_again(tmp_path):
     assert {name for name in before if before[name] != again[name]} == {names[2]}
 
 
-def test_a_run_that_was_cut_off_goes_on(tmp_path, monkeypatch):
-    source, out = write_folder(tmp_path / "in", 40, bars=1), tmp_path / "out"
-    complete = run(source, tmp_path / "complete")
-    import hypermeter.learn.prepare.workers as module
-
-    convert_batch, calls = module.convert_batch, []
-
-    def fail_late(settings, files, write):
-        calls.append(write)
-        if calls.count(True) == 2:
-            raise KeyboardInterrupt
-        return convert_batch(settings, files, write)
-
-    monkeypatch.setattr(module, "convert_batch", fail_late)
-    for _ in range(2):  # Cut off, and while it goes on once more.
-        calls.clear()
-        with pytest.raises(KeyboardInterrupt):
-            run(source, out)
-        with (out / "manifest.partial.jsonl").open("a") as partial:
-            partial.write('\n{"source": "half a li')
-    assert not (out / "manifest.json").exists()
-    (out / "train" / ".7.x.npz").write_bytes(b"left by a killed writer")
-    monkeypatch.setattr(module, "convert_batch", convert_batch)
-    times = {path: path.stat().st_mtime_ns for path in out.glob("*/[!.]*.npz")}
-    assert len(times) == 32
-    manifest = run(source, out)
-    assert manifest == complete and npz_files(out) == npz_files(tmp_path / "complete")
-    assert times.items() <= {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}.items()
-
-
 @pytest.mark.parametrize("name", ["manifest.json", "manifest.partial.jsonl"])
 @pytest.mark.parametrize("content", ["[]", "3", "null", '{"files": 3}', '{"files": [3, {"npz": [3]}]}', "\udcff", "{"])
 def test_a_manifest_of_another_form_is_ignored(tmp_path, name, content):
@@ -316,32 +285,23 @@ def test_a_record_with_a_field_spoilt_is_prepared_anew(tmp_path, field):
     assert run(source, out) == first
 
 
-class FullDisk(io.BytesIO):
-    def write(self, _):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-@pytest.mark.parametrize("full", ["manifest.partial.jsonl", "manifest.json", ".npz"])
+@pytest.mark.parametrize("full", ["manifest.json", "train/0.npz", ".prepare/0000000.records", ".prepare/plan.json"])
 def test_a_full_disk_is_one_line_that_names_the_path(tmp_path, monkeypatch, full):
-    opened = Path.open
+    replace = os.replace
 
-    def open_full(path, mode="r", *arguments, **options):
-        return FullDisk() if path.name.endswith(full) or is_part(path) else opened(path, mode, *arguments, **options)
+    def replace_unless_full(path, target):
+        if str(target).endswith(full):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(path, target)
 
-    def is_part(path):  # Of a file that is written beside its place first.
-        return path.name.startswith(f".{Path(full).stem}.") and path.suffix == Path(full).suffix
-
+    monkeypatch.setattr(os, "replace", replace_unless_full)
     source = write_folder(tmp_path / "in", 3)
-    monkeypatch.setattr(Path, "open", open_full)
+    (source / "info.csv").write_text(HEADER + "".join(f"d,funk,90,beat,4-4,{n}.mid,train\n" for n in range(3)))
     with pytest.raises(HypermeterError) as caught:
         run(source, tmp_path / "out")
     message = str(caught.value)
-    assert (
-        str(tmp_path / "out") in message
-        and full in message
-        and "No space left on device" in message
-        and "\n" not in message
-    )
+    assert str(tmp_path / "out" / full) in message and "No space left on device" in message and "\n" not in message
+    assert not [path for path in tmp_path.rglob(".*") if path.name != ".prepare"]  # No part of a file is left.
 
 
 def test_other_settings_leave_nothing_of_the_run_before(tmp_path):
@@ -372,14 +332,14 @@ def test_workers_0_is_as_many_as_there_are_cores_where_processes_are_spawned(tmp
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr("hypermeter.learn.prepare.workers.MIN_FILES_FOR_POOL", 1)
+    monkeypatch.setattr("hypermeter.learn.prepare.run.MIN_FILES_FOR_POOL", 1)
     started = []
 
-    def pool(workers, mp_context):
+    def pool(workers, mp_context, initializer):
         started.append((workers, mp_context.get_start_method()))
-        return ProcessPoolExecutor(workers, mp_context=mp_context)
+        return ProcessPoolExecutor(workers, mp_context=mp_context, initializer=initializer)
 
-    monkeypatch.setattr("hypermeter.learn.prepare.workers.ProcessPoolExecutor", pool)
+    monkeypatch.setattr("hypermeter.learn.engines.ProcessPoolExecutor", pool)
     source = write_folder(tmp_path / "in", 40, bars=1)
     assert run(source, tmp_path / "one", workers=1) == run(source, tmp_path / "all", workers=0)
     assert started == [(2, "spawn")]

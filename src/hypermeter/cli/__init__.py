@@ -14,6 +14,8 @@ from hypermeter import __version__
 COMMANDS = {
     "download": "hypermeter.learn.download:download",
     "prepare": "hypermeter.learn.prepare.command:prepare",
+    "pack": "hypermeter.cli.pack:pack",
+    "unpack": "hypermeter.cli.pack:unpack",
     "train": "hypermeter.learn.train.command:train_command",
     "reinforce": "hypermeter.learn.rl.command:reinforce_command",
     "generate": "hypermeter.cli.generate:generate_command",

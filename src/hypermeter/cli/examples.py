@@ -10,6 +10,8 @@ EXAMPLES = {
         "hypermeter prepare my_loops.zip npz --kit magenta9",
         "hypermeter prepare songs npz --steps-per-beat 12",
     ),
+    "pack": ("hypermeter pack npz shards",),
+    "unpack": ("hypermeter unpack shards npz_again", "hypermeter unpack shards/test/00000.parquet one_shard"),
     "train": (
         "hypermeter train npz runs/first",
         "hypermeter train my_loops.zip runs/mine --init groove",

@@ -10,6 +10,7 @@ EXTRAS = (
     | dict.fromkeys(("mido", "rtmidi", "pythonosc"), "live")
     | dict.fromkeys(("fastapi", "uvicorn"), "serve")
     | dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx")
+    | dict.fromkeys(("pyarrow", "fsspec"), "shards")
 )
 """Optional package -> the extra that installs it."""
 

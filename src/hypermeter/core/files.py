@@ -31,13 +31,21 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
-    except BaseException as error:
+    except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            reason = f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
-            raise HypermeterError(reason) from error
-        raise
+        with naming_write_errors(path):
+            raise
+
+
+@contextmanager
+def naming_write_errors(path: str | Path) -> Iterator[None]:
+    """Turn an error of the system in the block into one line that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
+        raise HypermeterError(reason) from error
 
 
 def check_out(out: str | Path, suffixes: Sequence[str], read: Iterable[str | Path | None] = ()) -> None:

@@ -72,7 +72,7 @@ def best_map(pitch_counts: PitchCounts, names: Iterable[str] = ()) -> MapFit:
     text = "\n".join(names).lower()
     scores = {}
     for name in MAPS:
-        is_named = any(re.search(rf"(?<![a-z0-9]){re.escape(hint)}(?![a-z0-9])", text) for hint in load_map(name).hints)
+        is_named = any(_has_hint(text, hint) for hint in load_map(name).hints)
         scores[name] = float(weights @ _log_probability(name)[pitches]) + _HINT * is_named
     scores["gm"] += _NEED
     best = max(MAPS, key=lambda name: scores[name])
@@ -81,6 +81,23 @@ def best_map(pitch_counts: PitchCounts, names: Iterable[str] = ()) -> MapFit:
         best = "gm"
     read = [pitch for pitch in pitches.tolist() if (instrument := load_map(best).instrument(pitch)) and instrument.gm]
     return MapFit(best, total - int(counts[read].sum()), total, scores)
+
+
+def hinted_names(names: Iterable[str]) -> list[str]:
+    """Return those of the names that `best_map` needs: one for each word of a map that is in one of them."""
+    hints = [hint for name in MAPS for hint in load_map(name).hints]
+    found: list[str] = []
+    text = ""
+    for name in names:
+        lower = name.lower()
+        if any(hint in lower and _has_hint(lower, hint) and not _has_hint(text, hint) for hint in hints):
+            found.append(name)
+            text += f"\n{lower}"
+    return found
+
+
+def _has_hint(text: str, hint: str) -> bool:
+    return re.search(rf"(?<![a-z0-9]){re.escape(hint)}(?![a-z0-9])", text) is not None
 
 
 def is_auto(kit: Any) -> bool:

@@ -1,16 +1,21 @@
 """The files of a folder and all folders below it."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
 def files_below(folder: str | Path) -> list[str]:
-    """Return the paths of all files below a folder, relative to it, with forward slashes, sorted.
+    """Return the paths that `iterate_files` yields, sorted."""
+    return sorted(iterate_files(folder))
+
+
+def iterate_files(folder: str | Path) -> Iterator[str]:
+    """Yield the paths of all files below a folder, relative to it, with forward slashes, in no order.
 
     Links to folders are followed. A folder that several paths lead to, be it in a circle, is read once, by a path
     without links if there is one. Folders that cannot be read are passed over.
     """
-    files: list[str] = []
     seen: set[str] = set()
     folders, links = [""], []
     while folders or links:
@@ -21,12 +26,15 @@ def files_below(folder: str | Path) -> list[str]:
             continue
         seen.add(real_path)
         try:
-            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+            entries = os.scandir(path)
         except OSError:
             continue
-        for entry in entries:
-            if entry.is_dir():
-                (links if entry.is_symlink() else folders).append(f"{below}{entry.name}/")
-            else:
-                files.append(below + entry.name)
-    return sorted(files)
+        inner: list[tuple[str, bool]] = []
+        with entries:
+            for entry in entries:
+                if entry.is_dir():
+                    inner.append((entry.name, entry.is_symlink()))
+                else:
+                    yield below + entry.name
+        for name, is_link in sorted(inner):
+            (links if is_link else folders).append(f"{below}{name}/")

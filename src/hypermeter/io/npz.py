@@ -2,11 +2,11 @@
 
 import json
 import math
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,37 @@ import numpy as np
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit, load_kit
+from hypermeter.io.shards import PackedArrays, PackedFile, open_shard
+
+
+@dataclass(frozen=True, eq=False)
+class OpenFile:
+    """A performance that was read: it stands in the place of its path, and is not opened again."""
+
+    file: Path | PackedFile
+    arrays: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return str(self.file)
+
+
+File = str | Path | PackedFile | OpenFile
+"""Where a performance is: the path of a .npz, a row of a shard, or its arrays."""
 
 
 @contextmanager
-def open_npz(path: str | Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the arrays of a .npz by name. Each is read when it is accessed.
+def open_npz(path: File) -> Iterator[Mapping[str, Any]]:
+    """Yield the arrays of a .npz, or of a performance in a shard, by name. Each is read when it is accessed.
 
     Raises:
-        HypermeterError: no readable .npz, or access to an array of Python objects.
+        HypermeterError: no readable .npz, or access to an array of Python objects; a damaged shard.
     """
+    if isinstance(path, OpenFile):
+        yield path.arrays
+        return
+    if isinstance(path, PackedFile):
+        yield PackedArrays(open_shard(path.shard), path.row)
+        return
     try:
         with open(path, "rb") as file:
             if not zipfile.is_zipfile(file):
@@ -40,7 +62,7 @@ def open_npz(path: str | Path) -> Iterator[Mapping[str, Any]]:
         raise HypermeterError(f"{path}: not a readable .npz ({error}); write it with numpy.savez") from error
 
 
-def read_sequence(path: str | Path) -> np.ndarray:
+def read_sequence(path: File) -> np.ndarray:
     """Return the hits (T, V) uint8 of a .npz: its key `sequence`, of any numeric or boolean type.
 
     Raises:
@@ -64,7 +86,7 @@ def read_sequence(path: str | Path) -> np.ndarray:
     return sequence.astype(np.uint8)
 
 
-def read_meta(path: str | Path) -> dict[str, Any]:
+def read_meta(path: File) -> dict[str, Any]:
     """Return the metadata of a .npz: the JSON object under the key `meta`, or {} without that key.
 
     `kit` is a name or a kit's record, `grid` an object, `tempo_bpm` a number above 0, `style` and `beat_type` are text
@@ -96,7 +118,7 @@ def read_meta(path: str | Path) -> dict[str, Any]:
 
 
 def read_kit_and_grid(
-    path: str | Path, kit: Any = None, grid: Grid = Grid(), meta: Mapping[str, Any] | None = None
+    path: File, kit: Any = None, grid: Grid = Grid(), meta: Mapping[str, Any] | None = None
 ) -> tuple[Kit | None, Grid]:
     """Return the kit and grid of a .npz; each that its metadata lacks is as given.
 
@@ -118,7 +140,7 @@ def read_kit_and_grid(
 
 
 def read_shared_kit_and_grid(
-    paths: Sequence[Path], kit: Any = None, grid: Grid = Grid(), mix_metres: bool = False
+    paths: Sequence[File], kit: Any = None, grid: Grid = Grid(), mix_metres: bool = False
 ) -> tuple[Kit | None, Grid]:
     """Return the kit, without its map, and the grid that several .npz have in common. Only their metadata is read.
 
@@ -151,7 +173,7 @@ def read_shared_kit_and_grid(
     return expected_kit, expected_grid
 
 
-def _read_kit_without_map(path: Path, kit: Any, grid: Grid) -> tuple[Kit | None, Grid]:
+def _read_kit_without_map(path: File, kit: Any, grid: Grid) -> tuple[Kit | None, Grid]:
     """Return the voices and grid of a .npz: grooves of several devices are of one kit."""
     file_kit, file_grid = read_kit_and_grid(path, kit, grid)
     return file_kit and file_kit.without_map, file_grid
@@ -164,31 +186,3 @@ def have_equal_steps(first: Grid, second: Grid) -> bool:
 
 def kit_name(kit: Kit | None) -> str:
     return "no kit" if kit is None else f"kit {kit.name}"
-
-
-def read_folder(folder: Path) -> tuple[list[Path], list[np.ndarray]]:
-    """Return the paths of all .npz below a folder that have a step, and their hits (T, V) uint8.
-
-    One warning tells how many have no steps.
-
-    Raises:
-        HypermeterError: no such folder, no .npz with a step in it, an unreadable file, or different numbers of voices.
-    """
-    if not folder.is_dir():
-        raise HypermeterError(f"{folder}: no such folder; expected a folder of .npz")
-    paths = sorted(folder.rglob("*.npz"))
-    if not paths:
-        raise HypermeterError(f"{folder}: no .npz in it or below; make some with the command prepare")
-    sequences = {path: sequence for path in paths if len(sequence := read_sequence(path))}
-    if not sequences:
-        raise HypermeterError(f"{folder}: all {len(paths)} .npz are empty, expected at least one step")
-    if num_empty := len(paths) - len(sequences):
-        warnings.warn(f"{folder}: left out {num_empty} of {len(paths)} .npz, which hold no steps", stacklevel=3)
-    first = next(iter(sequences))
-    expected = sequences[first].shape[1]
-    for path, sequence in sequences.items():
-        if (voices := sequence.shape[1]) != expected:
-            raise HypermeterError(
-                f"{path}: {voices} voices, expected {expected} as in {first}; prepare all with one kit"
-            )
-    return [*sequences], [*sequences.values()]

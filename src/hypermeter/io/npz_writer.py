@@ -1,9 +1,10 @@
 """Writing .npz files, several times as fast as NumPy does."""
 
+import ast
 import io
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -25,7 +26,7 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     """
     parts, central, start = [], [], 0
     for name, array in arrays.items():
-        data = _npy_header(array.dtype.str, array.shape) + array.tobytes()
+        data = npy_bytes(array)
         file = f"{name}.npy".encode()
         sizes: tuple[Any, ...] = zlib.crc32(data), len(data), len(data), len(file), 0
         parts += [_LOCAL.pack(b"PK\3\4", 20, 0, 0, 0, _DATE, *sizes), file, data]
@@ -36,7 +37,80 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     return b"".join([*parts, *central, _END.pack(b"PK\5\6", 0, 0, len(arrays), len(arrays), size, start, 0)])
 
 
-@lru_cache
+def read_npz_bytes(data: bytes) -> dict[str, np.ndarray]:
+    """Return the arrays of a .npz that `npz_bytes` made. They are views of `data`.
+
+    Raises:
+        ValueError: other bytes, or damaged ones.
+    """
+    try:
+        return {name: _read_npy(data, start, end) for name, start, end in _members(data)}
+    except (struct.error, UnicodeDecodeError, IndexError, SyntaxError, TypeError, KeyError) as error:
+        raise ValueError("no .npz of this writer") from error
+
+
+def replace_last(data: bytes, array: np.ndarray) -> bytes:
+    """Return a .npz that `npz_bytes` made, with another array in place of the last; the others are not read.
+
+    Raises:
+        ValueError: other bytes, or damaged ones.
+    """
+    try:
+        *others, (name, start, end) = _members(data)
+    except (struct.error, UnicodeDecodeError, IndexError) as error:
+        raise ValueError("no .npz of this writer") from error
+    file = f"{name}.npy".encode()
+    part = npy_bytes(array)
+    sizes: tuple[Any, ...] = zlib.crc32(part), len(part), len(part), len(file), 0
+    begin = start - _LOCAL.size - len(file)
+    index = data[end : end + sum(_CENTRAL.size + len(f"{other}.npy".encode()) for other, *_ in others)]
+    index += _CENTRAL.pack(b"PK\1\2", 20, 3, 20, 0, 0, 0, 0, _DATE, *sizes, 0, 0, 0, 0o600 << 16, begin) + file
+    count = len(others) + 1
+    tail = _END.pack(b"PK\5\6", 0, 0, count, count, len(index), start + len(part), 0)
+    return b"".join([data[:begin], _LOCAL.pack(b"PK\3\4", 20, 0, 0, 0, _DATE, *sizes), file, part, index, tail])
+
+
+def _members(data: bytes) -> Iterator[tuple[str, int, int]]:
+    """Yield the name of each array of a .npz, and where its bytes start and end."""
+    *_, count, size, start, comment = _END.unpack_from(data, len(data) - _END.size)
+    if comment or start + size + _END.size != len(data):
+        raise ValueError("no .npz of this writer")
+    position = 0
+    for _ in range(count):
+        signature, *_, crc, stored, length, name_size, extra = _LOCAL.unpack_from(data, position)
+        begin = position + _LOCAL.size + name_size
+        position = begin + length
+        name = data[begin - name_size : begin].decode()
+        if signature != b"PK\3\4" or stored != length or extra or not name.endswith(".npy") or position > start:
+            raise ValueError("no .npz of this writer")
+        if zlib.crc32(memoryview(data)[begin:position]) != crc:
+            raise ValueError(f"{name} is damaged")
+        yield name.removesuffix(".npy"), begin, position
+    if position != start:
+        raise ValueError("no .npz of this writer")
+
+
+def _read_npy(data: bytes, start: int, end: int) -> np.ndarray:
+    size = int.from_bytes(data[start + 8 : start + 10], "little")
+    dtype, shape = _parse_npy_header(data[start + 10 : start + 10 + size])
+    return np.frombuffer(memoryview(data)[start + 10 + size : end], dtype).reshape(shape)
+
+
+@lru_cache(2**12)
+def _parse_npy_header(header: bytes) -> tuple[np.dtype, tuple[int, ...]]:
+    fields = ast.literal_eval(header.decode("latin-1"))
+    dtype = np.dtype(fields["descr"])
+    if dtype.hasobject or fields["fortran_order"]:
+        raise ValueError("no .npz of this writer")
+    return dtype, fields["shape"]
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """Return an array of numbers or text as the bytes of a .npy."""
+    return _npy_header(array.dtype.str, array.shape) + array.tobytes()
+
+
+@lru_cache(2**12)
 def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": dtype, "fortran_order": False, "shape": shape})

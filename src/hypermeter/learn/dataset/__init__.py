@@ -4,12 +4,12 @@ from hypermeter.core.extras import needs
 from hypermeter.io.npz import (
     kit_name,
     open_npz,
-    read_folder,
     read_kit_and_grid,
     read_meta,
     read_sequence,
     read_shared_kit_and_grid,
 )
+from hypermeter.io.performances import read_folder
 
 with needs("hypermeter.learn.dataset", of_torch="torch"):
     from hypermeter.learn.dataset.conditions import find_labels, read_expression, read_plan, with_tracks

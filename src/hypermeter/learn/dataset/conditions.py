@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,13 +11,13 @@ from torch import Tensor
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.tracks import Track, with_columns
-from hypermeter.io.npz import open_npz, read_kit_and_grid, read_meta
+from hypermeter.io.npz import File, open_npz, read_kit_and_grid, read_meta
 from hypermeter.model.plan import KINDS, NUMBERS, Labels, Plan, plan_of
 from hypermeter.music.segment import segment
 from hypermeter.play.plan import FILL, LETTERS
 
 
-def read_sections(path: Path, bars: int) -> list[str] | None:
+def read_sections(path: File, bars: int) -> list[str] | None:
     """Return the section label of each bar of a .npz, "" for unknown; None without the key ``section``.
 
     Raises:
@@ -35,7 +34,7 @@ def read_sections(path: Path, bars: int) -> list[str] | None:
     return ["" if label == "nan" and labels.dtype.kind == "f" else label for label in map(str, labels.tolist())]
 
 
-def find_labels(files: Sequence[Path], bars: Sequence[int]) -> Labels:
+def find_labels(files: Sequence[File], bars: Sequence[int]) -> Labels:
     """Return the vocabulary of files: their sections, or letters if they name none; and their styles.
 
     A style is ``style`` of the meta up to a ``/``.
@@ -53,7 +52,7 @@ def _style(meta: dict) -> str:
     return (meta.get("style") or "").partition("/")[0]
 
 
-def read_plan(path: Path, hits: np.ndarray, grid: Grid, labels: Labels) -> Plan:
+def read_plan(path: File, hits: np.ndarray, grid: Grid, labels: Labels) -> Plan:
     """Return the plan that a performance fulfils, of one row.
 
     Density, off-beat share and fills are measured; all bars of a file whose meta has ``beat_type`` fill are fills.
@@ -105,7 +104,7 @@ def measured_anew(plan: Plan, hits: Float[Tensor, "B T V"], grid: Grid) -> Plan:
     return Plan(labels, measured.numbers)
 
 
-def with_tracks(path: Path, hits: np.ndarray, tracks: Sequence[Track]) -> np.ndarray:
+def with_tracks(path: File, hits: np.ndarray, tracks: Sequence[Track]) -> np.ndarray:
     """Return hits (T, V) with the columns of each track after them; a track that the file lacks rests.
 
     Raises:
@@ -127,7 +126,7 @@ def with_tracks(path: Path, hits: np.ndarray, tracks: Sequence[Track]) -> np.nda
         raise HypermeterError(f"{path}: {error}") from error
 
 
-def read_expression(path: Path, hits: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def read_expression(path: File, hits: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Return velocity in [0, 1] and offset in [-.5, .5] steps, (T, V) float32, and tempo; NaN where unknown.
 
     Raises:

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.tracks import Track, track_groups
-from hypermeter.io.npz import read_folder, read_kit_and_grid, read_meta
+from hypermeter.io.npz import read_kit_and_grid, read_meta
+from hypermeter.io.performances import read_folder
 from hypermeter.learn.dataset.conditions import (
     is_lettered,
     letter_anew,

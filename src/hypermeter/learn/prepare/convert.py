@@ -1,26 +1,21 @@
-"""One MIDI file -> its .npz, and its record for the manifest. Worker processes run this."""
+"""One MIDI file -> its pieces, and its record for the manifest."""
 
 import hashlib
 import json
-import zipfile
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.files import atomic_write
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
 from hypermeter.core.read_options import ReadOptions
 from hypermeter.core.tracks import HOLD, Track
-from hypermeter.io.midi import MAX_BYTES, MIDI_SUFFIXES, Piece
-from hypermeter.io.midi.content import load_midi
+from hypermeter.io.midi import Piece
 from hypermeter.io.midi.own_grid import OwnGrid
 from hypermeter.io.midi.read import parse_pieces
 from hypermeter.io.npz_writer import npz_bytes
@@ -30,18 +25,24 @@ from hypermeter.music.duplicates import bar_digests, runs_without_copies
 
 @dataclass(frozen=True)
 class ConversionSettings:
-    """Settings of a run, as workers need them; the last three as in ``prepare``."""
+    """Settings of a run, as tasks need them.
 
-    source: Path
-    out: Path
+    Args:
+        source, out: addresses of the MIDI and of the folder to write.
+        kit, grid, changes, tracks, with_sections, least_grid, most_copies, options, packed: as in ``prepare``.
+    """
+
+    source: str
+    out: str
     kit: Kit
     grid: Grid
-    changes: Literal["split", "refuse"]
+    changes: Literal["split", "refuse"] = "split"
     tracks: tuple[Track, ...] = ()
     with_sections: bool = False
     least_grid: float = 0.0
     most_copies: int = 0
     options: ReadOptions = ReadOptions()
+    packed: bool = False
 
     @cached_property
     def kit_and_grid(self) -> dict[str, Any]:
@@ -51,52 +52,25 @@ class ConversionSettings:
 
 @dataclass
 class ConvertedFile:
-    """A file's record for the manifest, the digests of its bars (N, V + 1), and whether an earlier run wrote it."""
+    """A file as it was read.
+
+    Args:
+        record: its record for the manifest; that of a reject has a reason, and no `npz`.
+        bars: digests of its bars (N, V + 1).
+        parts: its pieces, in the order of the record's `npz`.
+    """
 
     record: dict[str, Any]
     bars: np.ndarray
-    skipped: bool = False
+    parts: Sequence[Piece] = field(default_factory=tuple)
 
 
-def convert_batch(settings: ConversionSettings, files: Sequence[SourceFile], write: bool) -> list[ConvertedFile]:
-    """Convert files one after another; a zip is opened once. Without ``write``, only their bars are read."""
-    with _archive(settings.source) as archive:
-        return [_convert(settings, file, archive, write) for file in files]
+def convert(settings: ConversionSettings, file: SourceFile, content: bytes, sha256: str) -> ConvertedFile:
+    """Convert the bytes of a MIDI file. Whatever is wrong with them, it is a reject.
 
-
-def count_pitches(source: Path, files: Sequence[SourceFile], options: ReadOptions) -> tuple[np.ndarray, list[str]]:
-    """Return the hits of each pitch in all files that can be read, (128,), and the names of files and tracks."""
-    counts, names = np.zeros(128, np.int64), []
-    with _archive(source) as archive:
-        for file in files:
-            with suppress(HypermeterError):
-                midi = load_midi(_read(source, file, archive), file.source, options, in_full=True)
-                counts += np.bincount(midi.drums[1], minlength=128)
-                names += [file.source, *midi.melody.names]
-    return counts, names
-
-
-@contextmanager
-def _archive(source: Path) -> Iterator[zipfile.ZipFile | None]:
-    """Open a source that is a zip; of another, yield `None`."""
-    if source.is_file() and source.suffix.lower() not in MIDI_SUFFIXES:
-        with zipfile.ZipFile(source) as archive:
-            yield archive
-    else:
-        yield None
-
-
-def _convert(
-    settings: ConversionSettings, file: SourceFile, archive: zipfile.ZipFile | None, write: bool
-) -> ConvertedFile:
-    sha256 = ""
+    Without a split, the names of its .npz begin with a slash.
+    """
     try:
-        content = _read(settings.source, file, archive)
-        sha256 = hashlib.sha256(content).hexdigest()
-        if write and file.earlier and {**file.labels, "sha256": sha256}.items() <= file.earlier.items():
-            bars = _written_bars(settings, file.earlier)
-            if bars is not None:
-                return ConvertedFile(file.earlier, bars, skipped=True)
         arguments = (settings.kit, settings.grid, settings.changes, settings.tracks, settings.with_sections)
         reading = parse_pieces(content, file.source, *arguments, options=settings.options)
         pieces, left_out, own_grid = reading.pieces, reading.left_out, reading.pieces[0].own_grid
@@ -108,23 +82,12 @@ def _convert(
         parts = _without_copies(pieces, settings.most_copies) if settings.most_copies else pieces
         bars = np.concatenate([bar_digests(part.groove.hits, settings.grid.steps_per_bar) for part in parts])
     except Exception as error:  # Of whatever kind: the other files go on.
-        reason = str(error).removeprefix(f"{file.source}: ")
-        if not isinstance(error, HypermeterError):
-            reason = f"cannot be read ({type(error).__name__}: {' '.join(reason.split())}); repair or remove it"
-        no_bars = np.zeros((0, settings.kit.num_voices + 1), np.uint64)
-        return ConvertedFile(reject(file.source, reason, sha256), no_bars)
-    if not write:
-        return ConvertedFile({"source": file.source}, bars)
-    names = []
-    for number, part in enumerate(parts):
-        name = f"{file.split}/{file.stem}{f'-{number + 1}' if number else ''}.npz"
-        _write_npz(settings, file, part, settings.out / name)
-        names.append(name)
+        return rejected(settings, file, error, sha256)
     num_bars = sum(part.groove.num_bars for part in parts)
     record = {
         **file.labels,
         "sha256": sha256,
-        "npz": names,
+        "npz": npz_names(file.split, file.stem, len(parts)),
         "tempo_bpm": [part.groove.tempo_bpm for part in parts],
         "bars": num_bars,
         "bars_cut": sum(piece.groove.num_bars for piece in pieces) - num_bars,
@@ -140,51 +103,51 @@ def _convert(
         for track in settings.tracks:
             record["notes"][track.name] = sum(int((p.groove.tracks[track.name] > HOLD).sum()) for p in parts)
             record["notes_dropped"][track.name] = sum(piece.notes_dropped[track.name] for piece in pieces)
-    return ConvertedFile(record, bars)
+    return ConvertedFile(record, bars, parts)
 
 
-def _read(source: Path, file: SourceFile, archive: zipfile.ZipFile | None) -> bytes:
-    try:
-        if archive:
-            size = archive.getinfo(file.source).file_size
-        else:
-            path = source if source.is_file() else source / file.source
-            size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise HypermeterError(f"{file.source}: larger than {MAX_BYTES >> 20} MiB, not a drum performance")
-        return archive.read(file.source) if archive else path.read_bytes()
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-        raise HypermeterError(f"{file.source}: cannot be read ({error})") from error
+def rejected(settings: ConversionSettings, file: SourceFile, error: Exception, sha256: str = "") -> ConvertedFile:
+    """Return the record of a file that cannot be used."""
+    reason = str(error).removeprefix(f"{file.source}: ")
+    if not isinstance(error, HypermeterError):
+        reason = f"cannot be read ({type(error).__name__}: {' '.join(reason.split())}); repair or remove it"
+    no_bars = np.zeros((0, settings.kit.num_voices + 1), np.uint64)
+    return ConvertedFile(reject(file.source, reason, sha256), no_bars)
 
 
-def _written_bars(settings: ConversionSettings, record: dict[str, Any]) -> np.ndarray | None:
-    """Return the digests of the bars that a record's .npz hold; None where one is missing or damaged."""
-    try:
-        bars = []
-        for name in record["npz"]:
-            # Opened here, since np.load leaves a damaged file open.
-            with (settings.out / name).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                bars.append(bar_digests(arrays["sequence"], settings.grid.steps_per_bar))
-        return np.concatenate(bars)
-    except Exception:  # Whatever is wrong with it, it is written again.
-        return None
+def npz_names(split: str, stem: str, count: int) -> list[str]:
+    """Return the names of the .npz of a file with so many pieces."""
+    return [f"{split}/{stem}{f'-{number}' if number > 1 else ''}.npz" for number in range(1, count + 1)]
 
 
-def _write_npz(settings: ConversionSettings, file: SourceFile, piece: Piece, path: Path) -> None:
+def sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def arrays_of(piece: Piece) -> dict[str, np.ndarray]:
+    """Return the arrays of a piece's .npz, all but `meta`."""
     groove = piece.groove
-    meta = {
-        **file.labels,
-        **settings.kit_and_grid,
-        "tempo_bpm": groove.tempo_bpm,
-        "start_tick": piece.start_tick,
-    }
     arrays = {"sequence": groove.hits, "velocity": groove.velocity, "offset": groove.offset}
     arrays["shift"] = np.array(groove.shift)
     arrays |= {f"track_{name}": codes for name, codes in groove.tracks.items()}
     if groove.sections is not None:
         arrays["section"] = groove.sections
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(npz_bytes(arrays | {"meta": np.array(json.dumps(meta))}))
+    return arrays
+
+
+def meta_of(settings: ConversionSettings, file: SourceFile, piece: Piece) -> dict[str, Any]:
+    """Return the metadata of a piece's .npz."""
+    return {
+        **file.labels,
+        **settings.kit_and_grid,
+        "tempo_bpm": piece.groove.tempo_bpm,
+        "start_tick": piece.start_tick,
+    }
+
+
+def piece_npz(settings: ConversionSettings, file: SourceFile, piece: Piece) -> bytes:
+    """Return the .npz of a piece. Its last array is `meta`."""
+    return npz_bytes(arrays_of(piece) | {"meta": np.array(json.dumps(meta_of(settings, file, piece)))})
 
 
 def _without_copies(pieces: Sequence[Piece], max_copies: int) -> list[Piece]:

@@ -1,23 +1,24 @@
-"""The manifest with its totals, and the records by which an unfinished run continues."""
+"""The manifest: one JSON object, with a record a line, so that it is written and read without holding all of it."""
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from hypermeter.core.files import atomic_write
-from hypermeter.io.midi.own_grid import CLEAR
-from hypermeter.learn.prepare.convert import ConvertedFile, total_unmapped
-from hypermeter.learn.prepare.source import SPLITS
-from hypermeter.music.duplicates import near_duplicates
+from hypermeter.learn.prepare.folder import Folder
 
 MANIFEST = "manifest.json"
 PARTIAL = "manifest.partial.jsonl"
+"""Records of a run that an earlier version did not finish."""
+
 VERSION = 2
+
+LISTS = ("files", "rejects", "near_duplicates")
+"""Fields with an item for each file, which are written an item a line."""
+
+MAX_BYTES_AT_ONCE = 2**24
+"""Size of a manifest up to which `Manifest` holds the lists, too."""
 
 _RECORD = {
     **dict.fromkeys(("source", "sha256", "split", "style", "beat_type"), str),
@@ -33,14 +34,93 @@ _SINCE_VERSION_2 = {"bars_cut": int, "own_grid": dict, "remarks": list}
 _NOTES = ("notes", "notes_dropped")
 """Counts of each track."""
 
-_SETTINGS = ("version", "kit", "grid", "changes", "tracks", "sections", "least_grid", "most_copies", "options")
+_SETTINGS = (
+    "version",
+    "kit",
+    "grid",
+    "changes",
+    "tracks",
+    "sections",
+    "least_grid",
+    "most_copies",
+    "options",
+    "packed",
+)
 """Settings that decide the content of a .npz. Those after `changes` are there where they are not the default."""
 
 
-def _is_record(value: Any) -> bool:
+class Manifest(Mapping[str, Any]):
+    """A manifest: field -> value. The lists of a large one are read when they are asked for.
+
+    Args:
+        path: of the manifest.json that `prepare` wrote.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lists: dict[str, list[Any]] = {}
+        if self.path.stat().st_size <= MAX_BYTES_AT_ONCE:
+            self._fields = json.loads(self.path.read_text("utf-8"))
+        else:
+            self._fields = dict(_fields(self.path))
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._fields[key]
+        if value is None and key in LISTS:
+            return list(self.items_of(key))
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return f"Manifest({str(self.path)!r})"
+
+    def items_of(self, key: str) -> Iterator[Any]:
+        """Yield the items of a list one after another: `files`, `rejects` or `near_duplicates`."""
+        held = self._fields[key]
+        return iter(held) if held is not None else _items(self.path, key)
+
+
+def _lines_of(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a manifest that `write_manifest` wrote: their field, and the JSON of an item or of all."""
+    key = ""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            line = line.rstrip("\n").removesuffix(",")
+            if line.startswith("  "):
+                yield key, line
+            elif line.startswith(' "'):
+                name, _, value = line.partition(": ")
+                key = json.loads(name)
+                yield key, "" if value == "[" else value
+            elif line not in ("{", "}", " ]"):
+                raise ValueError(f"{path}: not of the form that prepare writes")
+
+
+def _fields(path: Path) -> Iterator[tuple[str, Any]]:
+    last = None
+    for key, text in _lines_of(path):
+        if key != last:
+            yield key, json.loads(text) if text else None
+        last = key
+
+
+def _items(path: Path, wanted: str) -> Iterator[Any]:
+    for key, text in _lines_of(path):
+        if key == wanted and text:
+            yield json.loads(text)
+
+
+def is_record(value: Any) -> bool:
+    """Return whether a value is the record of a converted file."""
     return (
         isinstance(value, dict)
-        and value.keys() - {*_NOTES} - _SINCE_VERSION_2.keys() == _RECORD.keys()
+        and value.keys() - {*_NOTES, "shard"} - _SINCE_VERSION_2.keys() == _RECORD.keys()
+        and isinstance(value.get("shard", ""), str)
         and all(isinstance(value[key], kind) for key, kind in (_RECORD | _SINCE_VERSION_2).items() if key in value)
         and all(isinstance(name, str) for name in value["npz"])
         and all(key.isdecimal() and isinstance(count, int) for key, count in value["unmapped"].items())
@@ -49,118 +129,48 @@ def _is_record(value: Any) -> bool:
     )
 
 
-def earlier_records(out: Path, settings: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], set[str]]:
-    """Return the records of earlier runs with the same settings, by source, and all .npz that earlier runs wrote.
-
-    Lines that are not of the form that ``prepare`` writes are left out.
-    """
-    records, written = {}, set()
-    settings = json.loads(json.dumps(settings))
-    names = {track["name"] for track in settings.get("tracks", [])}
-    for lines in (_manifest_lines(out / MANIFEST), _json_lines(out / PARTIAL)):
-        is_same = False
-        for line in lines:
-            if _is_record(line):
-                written |= set(line["npz"])
-                if is_same and all(line.get(key, {}).keys() == names for key in _NOTES):
-                    records[line["source"]] = line
-            elif isinstance(line, dict) and "version" in line:
-                is_same = line == settings
-    return records, written
+def iterate_manifest(out: Folder, name: str) -> Iterator[Any]:
+    """Yield the settings of a manifest, then the records of its files, in the form of `iterate_lines`."""
+    path = Path(out.path(name))
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        try:
+            fields = dict(_fields(path))
+            settings = {key: fields[key] for key in _SETTINGS if key in fields}
+            records = _items(path, "files") if fields["files"] is None else iter(fields["files"])
+        except ValueError:  # Somebody has written it in another form.
+            fields = json.loads(path.read_text("utf-8"))
+            settings, records = {key: fields[key] for key in _SETTINGS if key in fields}, iter(fields["files"])
+        yield settings
+        yield from records
 
 
-def _manifest_lines(path: Path) -> list[Any]:
-    """Return the settings of a manifest, then the records of its files, in the form of ``_json_lines``."""
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-        return [{key: manifest[key] for key in _SETTINGS if key in manifest}, *manifest["files"]]
-    except (OSError, ValueError, TypeError, KeyError):
-        return []
-
-
-def _json_lines(path: Path) -> list[Any]:
-    """Return the lines of a file that are JSON: a run that was cut off leaves half a line."""
-    lines = []
-    with suppress(OSError, UnicodeDecodeError):
-        for line in path.read_text("utf-8").splitlines():
+def iterate_lines(out: Folder, name: str) -> Iterator[Any]:
+    """Yield the lines of a file that are JSON: a run that was cut off leaves half a line."""
+    with suppress(OSError), out.reading(name) as file:
+        for line in file:
             with suppress(ValueError):
-                lines.append(json.loads(line))
-    return lines
+                yield json.loads(line)
 
 
-def clear(out: Path, written: Iterable[str], kept: set[str]) -> None:
-    """Remove .npz that the loader should not read: earlier runs', and parts left by a process that was killed."""
-    for part in (part for split in SPLITS for part in (out / split).glob(".*.npz")):
-        part.unlink(missing_ok=True)
-    for name in written:
-        parts = PurePosixPath(name).parts
-        if name not in kept and len(parts) == 2 and parts[0] in SPLITS and name.endswith(".npz"):
-            (out / name).unlink(missing_ok=True)
+def write_manifest(out: Folder, fields: Mapping[str, Any], lists: Mapping[str, Iterable[Iterator[str]]]) -> None:
+    """Write the manifest.
 
-
-def totals(converted: Sequence[ConvertedFile]) -> dict[str, Any]:
-    """Return the manifest's fields about all converted files together."""
-    records = [file.record for file in converted]
-    groups = near_duplicates({file.record["source"]: file.bars for file in converted})
-    names = sorted({name for record in records for name in record.get("notes", {})})
-    notes = {key: {name: sum(record[key][name] for record in records) for name in names} for key in _NOTES}
-    split_of = {record["source"]: record["split"] for record in records}
-    return {
-        "splits": {split: _split_totals([f for f in converted if f.record["split"] == split]) for split in SPLITS},
-        "distinct_bars": _distinct_bars(converted),
-        "hits": sum(record["hits"] for record in records),
-        "hits_dropped": sum(record["dropped"] for record in records),
-        "bars_cut": sum(record["bars_cut"] for record in records),
-        "unmapped": total_unmapped(records),
-        "own_grids": _own_grids([record["own_grid"] for record in records]),
-        **(notes if names else {}),
-        "near_duplicates": groups,
-        "near_duplicates_across_splits": sum(len({split_of[source] for source in group}) > 1 for group in groups),
-        "bars_verbatim_in_train": _bars_in_train(converted),
-    }
-
-
-def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest, and remove the records of the unfinished run."""
-    with atomic_write(out / MANIFEST) as temporary:
-        temporary.write_text(one_record_a_line(manifest), "utf-8")
-    (out / PARTIAL).unlink(missing_ok=True)
-
-
-def _split_totals(converted: Sequence[ConvertedFile]) -> dict[str, int]:
-    counts = {key: sum(file.record[key] for file in converted) for key in ("bars", "hits", "dropped")}
-    return {"files": len(converted), **counts, "distinct_bars": _distinct_bars(converted)}
-
-
-def _distinct_bars(converted: Sequence[ConvertedFile]) -> int:
-    """Return the number of bars with different hits; rests do not count."""
-    return len(np.unique(np.concatenate([np.zeros(0, np.uint64), *(file.bars[:, 0] for file in converted)])))
-
-
-def _own_grids(grids: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return how many files are of each kind of grid or have no clear one, and the median shift of those that have."""
-    clear = [grid["player_shift_ms"] for grid in grids if grid["clarity"] >= CLEAR]
-    kinds = Counter(grid["kind"] for grid in grids)
-    median_ms = round(float(np.median(clear)), 2) if clear else None
-    return {"kinds": dict(sorted(kinds.items())), "unclear": len(grids) - len(clear), "median_shift_ms": median_ms}
-
-
-def _bars_in_train(converted: Sequence[ConvertedFile]) -> dict[str, dict[str, int]]:
-    """Return, for each held-out split, the number of bars with hits, and of those that equal a bar of train."""
-    bars = {split: [file.bars[:, 0] for file in converted if file.record["split"] == split] for split in SPLITS}
-    joined = {split: np.concatenate([np.zeros(0, np.uint64), *digests]) for split, digests in bars.items()}
-    return {
-        split: {"bars": len(joined[split]), "in_train": int(np.isin(joined[split], joined["train"]).sum())}
-        for split in SPLITS[1:]
-    }
-
-
-def one_record_a_line(manifest: dict[str, Any]) -> str:
-    """Return JSON that people can read, written ten times as fast as with indents."""
-    parts = []
-    for key, value in manifest.items():
-        text = json.dumps(value)
-        if key in ("files", "rejects", "near_duplicates") and value:
-            text = "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]"
-        parts.append(f" {json.dumps(key)}: {text}")
-    return "{\n" + ",\n".join(parts) + "\n}\n"
+    Args:
+        out: its folder.
+        fields: name -> value, in order; for a list, anything.
+        lists: name of a list -> its items, each as parts of its JSON.
+    """
+    with out.writing(MANIFEST) as file:
+        file.write(b"{")
+        for number, (key, value) in enumerate(fields.items()):
+            file.write(f"{',' if number else ''}\n {json.dumps(key)}: ".encode())
+            if key not in lists:
+                file.write(json.dumps(value).encode())
+                continue
+            count = 0
+            for parts in lists[key]:
+                file.write(b",\n  " if count else b"[\n  ")
+                file.writelines(part.encode() for part in parts)
+                count += 1
+            file.write(b"\n ]" if count else b"[]")
+        file.write(b"\n}\n")

@@ -1,174 +1,271 @@
-"""MIDI files of a folder or zip, and the split of each: from info.csv, or at random."""
+"""MIDI files of a folder or zip, in order, with the split of each that an info.csv lists."""
 
 import hashlib
+import json
 import os
 import re
 import zipfile
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.io.folders import files_below
+from hypermeter.core.files import naming_write_errors
+from hypermeter.io.folders import iterate_files
 from hypermeter.io.midi import MIDI_SUFFIXES
-from hypermeter.learn.prepare.tables import SPLITS, TABLE, Table, read_table, table_of
-from hypermeter.music.duplicates import group_near_duplicates
-
-SPLIT_SHARES = (0.8, 0.1, 0.1)
-"""Shares of the files of a folder without info.csv, in the order of SPLITS."""
+from hypermeter.io.sorting import PairSorter, TextSorter
+from hypermeter.io.zip_index import iterate_members, open_members
+from hypermeter.learn.prepare.tables import SPLITS, TABLE, read_table
 
 _HIDDEN = re.compile(r"(^|/)(\.|__MACOSX)")
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A MIDI file of the source."""
+    """A MIDI file of the source.
 
-    source: str  # path below the folder or zip, with forward slashes
-    stem: str  # name of its .npz without the suffix, unique among all files
+    Args:
+        source: path below the folder or zip, with forward slashes.
+        stem: name of its .npz without the suffix, unique among all files.
+        split: from an info.csv; "" without.
+        style, beat_type: likewise.
+        entry: of a file in a zip, its entry in the index.
+        earlier: its record in an earlier run with the same settings, if there is one.
+    """
+
+    source: str
+    stem: str
     split: str = ""
     style: str = ""
     beat_type: str = ""
-    earlier: dict[str, Any] | None = None  # its record in an earlier run with the same settings
+    entry: bytes = b""
+    earlier: dict[str, Any] | None = None
 
     @property
     def labels(self) -> dict[str, str]:
         return {"source": self.source, "split": self.split, "style": self.style, "beat_type": self.beat_type}
 
 
-@dataclass
-class Contents:
-    """What a source has.
+@dataclass(frozen=True)
+class Listing:
+    """What a source has, on the disk: MIDI files and what a table rejects, each a line of JSON, sorted by source.
 
     Args:
-        files: MIDI files; those that a table lists have its split, style and kind.
-        rejects: records of the files that a table rejects.
+        path: the files; those that a table lists have its split, style and kind.
+        rejects_path: records of the files that a table rejects.
+        num_files, num_without_split, num_rejects: how many there are.
         tables: name of each table -> why it is not used; "" for one that is.
+        sha256: of all of this.
     """
 
-    files: list[SourceFile]
-    rejects: list[dict[str, Any]]
+    path: Path
+    rejects_path: Path
+    num_files: int
+    num_without_split: int
+    num_rejects: int
     tables: dict[str, str]
+    sha256: str
+
+    def files(self) -> Iterator[SourceFile]:
+        """Yield the files in order."""
+        return listed_files(self.path)
+
+    def rejects(self) -> Iterator[dict[str, Any]]:
+        """Yield the records of the files that a table rejects, in order."""
+        with self.rejects_path.open(encoding="ascii") as file:
+            yield from map(json.loads, file)
 
 
-def find_files(source: Path) -> Contents:
-    """Return what a source has: a single MIDI file, a folder, with all folders below it, or a zip.
+def listed_files(path: Path) -> Iterator[SourceFile]:
+    """Yield the files of the listing at a path."""
+    with path.open(encoding="ascii") as file:
+        for line in file:
+            source, stem, split, style, beat_type, entry = json.loads(line)
+            yield SourceFile(source, stem, split, style, beat_type, entry.encode("latin-1"))
+
+
+def list_files(source: Path, folder: Path) -> Listing:
+    """List what a source has: a single MIDI file, a folder, with all folders below it, or a zip.
+
+    Args:
+        source: the file, folder or zip.
+        folder: where the listing is written.
 
     Raises:
         HypermeterError: no such source, no MIDI in it, or a source that cannot be read.
     """
-    if source.is_file() and source.suffix.lower() in MIDI_SUFFIXES:
-        return Contents([SourceFile(source.name, source.stem)], [], {})
-    names, read = _contents(source)
-    midi = [name for name in names if name.lower().endswith(MIDI_SUFFIXES)]
-    if not midi:
-        raise HypermeterError(f"{source}: no .mid files there; expected MIDI, such as {', '.join(MIDI_SUFFIXES)}")
-    files = [SourceFile(name, stem) for name, stem in zip(midi, _stems(midi), strict=True)]
-    tables, reasons = {}, {}
-    for name in (name for name in names if name.rpartition("/")[2].lower() == TABLE):
-        try:
-            table = read_table(name, read(name))
-            tables[table.folder], reasons[name] = table, ""
-        except (HypermeterError, OSError) as error:
-            reasons[name] = f"{name} cannot be read ({error})" if isinstance(error, OSError) else str(error)
-    kept, rejects = _with_tables(files, tables)
-    return Contents(kept, rejects, reasons)
+    names = TextSorter(folder)
+    rows = TextSorter(folder)
+    try:
+        if source.is_file() and source.suffix.lower() in MIDI_SUFFIXES:
+            names.add(source.name, "")
+            num_names, tables = 1, {}
+        else:
+            num_names, table_entries = _add_names(source, names)
+            if not num_names:
+                endings = ", ".join(MIDI_SUFFIXES)
+                raise HypermeterError(f"{source}: no .mid files there; expected MIDI, such as {endings}")
+            tables = _add_rows(source, table_entries, rows)
+        return _write_listing(folder, names, num_names, rows, tables)
+    finally:
+        names.close()
+        rows.close()
 
 
-def _contents(source: Path) -> tuple[list[str], Callable[[str], bytes]]:
-    """Return the paths in a folder or zip, without hidden ones, and a function that reads what is at one of them."""
+def _add_names(source: Path, names: TextSorter) -> tuple[int, dict[str, bytes]]:
+    """Add the paths of the MIDI in a folder or zip; return their number, and the tables with their entries in a zip."""
+    tables: dict[str, bytes] = {}
+    count = 0
+    for name, entry in _iterate(source):
+        if _HIDDEN.search(name):
+            continue
+        if name.lower().endswith(MIDI_SUFFIXES):
+            names.add(name, entry.decode("latin-1"))
+            count += 1
+        elif name.rpartition("/")[2].lower() == TABLE:
+            tables[name] = entry
+    return count, tables
+
+
+def _iterate(source: Path) -> Iterator[tuple[str, bytes]]:
     try:
         if source.is_dir():
-            names = files_below(source)
-            read = lambda name: (source / name).read_bytes()  # noqa: E731
+            for name in iterate_files(source):
+                yield name, b""
         elif source.is_file():
-            with zipfile.ZipFile(source) as archive:
-                names = [info.filename for info in archive.infolist() if not info.is_dir()]
-            read = lambda name: _zip_bytes(source, name)  # noqa: E731
+            yield from iterate_members(source)
         else:
             raise HypermeterError(f"{source}: not there; expected a folder, a .zip or a .mid file")
     except zipfile.BadZipFile as error:
         raise HypermeterError(f"{source}: neither a .mid file nor a whole .zip; get a whole copy") from error
     except OSError as error:
         raise HypermeterError(f"{source}: cannot be read ({error.strerror}); check its rights") from error
-    return sorted({name for name in names if not _HIDDEN.search(name)}), read
 
 
-def _zip_bytes(source: Path, name: str) -> bytes:
-    with zipfile.ZipFile(source) as archive:
-        return archive.read(name)
+def _add_rows(source: Path, entries: dict[str, bytes], rows: TextSorter) -> dict[str, str]:
+    """Add the rows of all tables; return why each of them is not used, or ""."""
+    tables = {}
+    for name in sorted(entries):
+        try:
+            if source.is_dir():
+                content = (source / name).read_bytes()
+            else:
+                with source.open("rb") as file, open_members(file, [entries[name]]) as archive:
+                    content = archive.read(name)
+            for path, fields in read_table(name, content).rows():
+                rows.add(path, [name, fields])
+            tables[name] = ""
+        except (HypermeterError, OSError) as error:
+            tables[name] = f"{name} cannot be read ({error})" if isinstance(error, OSError) else str(error)
+    return tables
 
 
-def _stems(names: Sequence[str]) -> list[str]:
-    """Return a file name for each path: its folders joined by dashes, with a digest where two would be equal."""
-    plain = [name.rpartition(".")[0].replace("/", "-").replace("\\", "-") for name in names]
-    counts = Counter(stem.lower() for stem in plain)
-    stems = []
-    for name, stem in zip(names, plain, strict=True):
-        is_usable = counts[stem.lower()] == 1 and len(os.fsencode(stem)) < 180
-        stems.append(stem if is_usable else f"{stem[:100]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}")
-    return stems
+def _write_listing(
+    folder: Path, names: TextSorter, num_names: int, rows: TextSorter, tables: dict[str, str]
+) -> Listing:
+    is_shared = _shared_stems(folder, names, num_names)
+    by_folder = {PurePosixPath(name).parent: name for name, reason in tables.items() if not reason}
+    digest = hashlib.sha256(json.dumps(tables).encode())
+    counts = {"files": 0, "without_split": 0, "rejects": 0}
+    path, rejects_path = folder / "listing.jsonl", folder / "listing_rejects.jsonl"
+    of_row = groupby(rows, key=itemgetter(0))
+    row = next(of_row, None)
+    governing: dict[str, str | None] = {}
+
+    with naming_write_errors(folder), path.open("w", encoding="ascii") as kept, rejects_path.open("w") as rejected:
+
+        def add_reject(source: str, reason: str) -> None:
+            line = json.dumps(reject(source, reason)) + "\n"
+            rejected.write(line)
+            digest.update(line.encode())
+            counts["rejects"] += 1
+
+        def rows_up_to(name: str | None) -> dict[str, dict[str, str]]:
+            """Reject the rows before a name, or all; return table -> fields of the rows of this name."""
+            nonlocal row
+            while row is not None and (name is None or row[0] <= name):
+                by_table = {table: fields for _, (table, fields) in row[1]}  # Of equal rows, the last.
+                there, row = row[0], next(of_row, None)
+                if there == name:
+                    return by_table
+                for table in by_table:
+                    add_reject(there, f"in {table}, but not there; add the file, or remove the row")
+            return {}
+
+        for number, (source, group) in enumerate(groupby(names, key=itemgetter(0))):
+            *_, (_, entry) = group  # Of equal paths in a zip, the last is read.
+            file = SourceFile(source, _stem(source, is_shared[number]))
+            fields_of = rows_up_to(source)
+            parent = source.rpartition("/")[0]
+            if parent not in governing:
+                governing = {parent: _table_of(parent, by_folder)}
+            table = governing[parent]
+            fields = fields_of.get(table) if table is not None else None
+            if table is not None and fields is None:
+                add_reject(source, f"not in {table}, so it has no split; add a row for it")
+                continue
+            if fields is not None and fields["split"] not in SPLITS:
+                advice = f"expected {', '.join(SPLITS)}; repair its row"
+                add_reject(source, f"split {fields['split']!r} in {table}, {advice}")
+                continue
+            file = replace(file, **fields) if fields else file
+            line = json.dumps([file.source, file.stem, file.split, file.style, file.beat_type, entry]) + "\n"
+            kept.write(line)
+            digest.update(line.encode())
+            counts["files"] += 1
+            counts["without_split"] += not file.split
+        rows_up_to(None)
+    return Listing(
+        path, rejects_path, counts["files"], counts["without_split"], counts["rejects"], tables, digest.hexdigest()
+    )
 
 
-def _with_tables(
-    files: Sequence[SourceFile], tables: dict[PurePosixPath, Table]
-) -> tuple[list[SourceFile], list[dict[str, Any]]]:
-    """Return the files with the fields of their rows, each from the table of the nearest folder, and all rejects."""
-    there = {file.source for file in files}
-    rejects = [
-        reject(name, f"in {table.name}, but not there; add the file, or remove the row")
-        for table in tables.values()
-        for name in sorted(table.rows.keys() - there)
-    ]
-    kept = []
-    for file in files:
-        table = table_of(file.source, tables)
-        if table is None:
-            kept.append(file)
-            continue
-        row = table.rows.get(file.source)
-        if row is None:
-            rejects.append(reject(file.source, f"not in {table.name}, so it has no split; add a row for it"))
-        elif row["split"] not in SPLITS:
-            advice = f"expected {', '.join(SPLITS)}; repair its row"
-            rejects.append(reject(file.source, f"split {row['split']!r} in {table.name}, {advice}"))
-        else:
-            file.split, file.style, file.beat_type = row["split"], row["style"], row["beat_type"]
-            kept.append(file)
-    return kept, rejects
+def _table_of(folder: str, by_folder: dict[PurePosixPath, str]) -> str | None:
+    """Return the table that governs a folder: that of the nearest folder above it; `None` if there is none."""
+    path = PurePosixPath(folder)
+    return next((by_folder[above] for above in (path, *path.parents) if above in by_folder), None)
+
+
+def _shared_stems(folder: Path, names: TextSorter, num_names: int) -> np.ndarray:
+    """Return which of the sorted paths have a plain stem that another has, too; case does not count."""
+    stems = PairSorter(folder)
+    keys = []
+    for number, (name, _) in enumerate(groupby(names, key=itemgetter(0))):
+        stem = _plain_stem(name).lower()
+        keys.append(hashlib.blake2b(stem.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+        if len(keys) == 2**14:
+            stems.add(np.frombuffer(b"".join(keys), np.uint64), np.arange(number + 1 - len(keys), number + 1))
+            keys = []
+    stems.add(np.frombuffer(b"".join(keys), np.uint64), np.arange(stems.count, stems.count + len(keys)))
+    is_shared = np.zeros(num_names, bool)
+    last_key, last_value = None, 0
+    for found, numbers in stems.blocks():
+        same = np.flatnonzero(found[1:] == found[:-1])
+        is_shared[numbers[same]] = is_shared[numbers[same + 1]] = True
+        if found[0] == last_key:
+            is_shared[last_value] = is_shared[numbers[0]] = True
+        last_key, last_value = found[-1], numbers[-1]
+    stems.close()
+    return is_shared
+
+
+def _plain_stem(name: str) -> str:
+    return name.rpartition(".")[0].replace("/", "-").replace("\\", "-")
+
+
+def _stem(name: str, is_shared: bool) -> str:
+    """Return the name of a file's .npz: its folders joined by dashes, with a digest where two would be equal."""
+    stem = _plain_stem(name)
+    if not is_shared and len(os.fsencode(stem)) < 180:
+        return stem
+    return f"{stem[:100]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
 
 
 def reject(source: str, reason: str, sha256: str = "") -> dict[str, Any]:
     """Return the manifest's record of a file that is left out."""
     return {"source": source, "sha256": sha256, "reason": reason}
-
-
-def assign_splits(files: Sequence[SourceFile], bars: dict[str, np.ndarray], seed: int) -> None:
-    """Set the split of each file that has none: at random, near-duplicates together.
-
-    A near-duplicate of files with a split goes to theirs, to the test split rather than the training split. Files
-    without bars, which will be rejects, take no room from the others.
-
-    Args:
-        files: of the source.
-        bars: source -> digests of the bars of the file, none if it cannot be used.
-        seed: of the random order.
-    """
-    given = {file.source: file.split for file in files if file.split}
-    usable = [file.source for file in files if len(bars[file.source])]
-    groups = group_near_duplicates(usable, bars)
-    order = np.random.default_rng(seed).permutation(len(groups))
-    room = np.array(SPLIT_SHARES) * len(set(usable) - given.keys())
-    split_of = {file.source: SPLITS[0] for file in files} | given
-    for group in sorted((groups[number] for number in order), key=len, reverse=True):
-        free = [source for source in group if source not in given]
-        neighbours = [SPLITS.index(given[source]) for source in group if source in given]
-        split = max(neighbours) if neighbours else int(room.argmax())
-        room[split] -= 0 if neighbours else len(free)
-        split_of |= dict.fromkeys(free, SPLITS[split])
-    for file in files:
-        file.split = split_of[file.source]

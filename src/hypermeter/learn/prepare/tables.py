@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -35,16 +35,26 @@ class Table:
 
     Args:
         name: its path below the source.
-        rows: path of a file below the source -> its fields: split (as the table has it), style and beat_type.
+        text: what it says.
+        columns: file, split, style and beat_type -> the column that has it, if one does.
     """
 
     name: str
-    rows: dict[str, dict[str, str]]
+    text: str
+    columns: dict[str, str | None]
 
     @property
     def folder(self) -> PurePosixPath:
         """The folder that it governs, with all below it."""
         return PurePosixPath(self.name).parent
+
+    def rows(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield the path of each file below the source, with its fields: split, style and beat_type."""
+        for row in _rows(self.text):
+            values = {kind: (row.get(column or "") or "").strip() for kind, column in self.columns.items()}
+            file = values.pop("file").replace("\\", "/")
+            values["split"] = _SPLIT_NAMES.get(values["split"].lower(), values["split"])
+            yield (self.folder / file).as_posix(), values
 
 
 def read_table(name: str, content: bytes) -> Table:
@@ -58,34 +68,27 @@ def read_table(name: str, content: bytes) -> Table:
         HypermeterError: no table, or one without a column of files or of splits. It names the table.
     """
     text = decode_text(content).lstrip("\ufeff")
-    header = text.partition("\n")[0]
-    delimiter = max(_DELIMITERS, key=header.count)
+    has_rows = False
     try:
-        rows = list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
+        for _ in _rows(text):
+            has_rows = True
     except csv.Error as error:
         raise HypermeterError(f"{name} cannot be read ({error}); repair it") from error
-    columns = [column for column in (rows[0] if rows else ()) if column]
+    columns = [column for column in (_rows(text).fieldnames or () if has_rows else ()) if column]
     by_kind = {kind: _column(columns, names) for kind, names in _COLUMNS.items()}
     if missing := [kind for kind in ("file", "split") if by_kind[kind] is None]:
         has = f"its columns are {', '.join(map(repr, columns))}" if columns else "it has no rows"
         names = " and ".join(_COLUMNS[kind][0] for kind in missing)
         raise HypermeterError(f"{name} has no column of {' or '.join(missing)}s ({has}); name it {names}")
-    folder = PurePosixPath(name).parent
-    fields = {}
-    for row in rows:
-        values = {kind: (row.get(column or "") or "").strip() for kind, column in by_kind.items()}
-        file = values.pop("file").replace("\\", "/")
-        values["split"] = _SPLIT_NAMES.get(values["split"].lower(), values["split"])
-        fields[(folder / file).as_posix()] = values
-    return Table(name, fields)
+    return Table(name, text, by_kind)
+
+
+def _rows(text: str) -> "csv.DictReader[str]":
+    header = text.partition("\n")[0]
+    return csv.DictReader(io.StringIO(text), delimiter=max(_DELIMITERS, key=header.count))
 
 
 def _column(columns: Iterable[str], names: tuple[str, ...]) -> str | None:
     """Return the column with the first of the names; case, blanks and dashes do not count."""
     by_name = {column.strip().lower().replace(" ", "_").replace("-", "_"): column for column in columns}
     return next((by_name[name] for name in names if name in by_name), None)
-
-
-def table_of(file: str, tables: dict[PurePosixPath, Table]) -> Table | None:
-    """Return the table that governs a file: that of the nearest folder above it; `None` if there is none."""
-    return next((tables[folder] for folder in PurePosixPath(file).parents if folder in tables), None)

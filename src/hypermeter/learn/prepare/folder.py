@@ -1,0 +1,141 @@
+"""The folder that `prepare` writes, and all that it does there: files are read, written whole, removed and listed."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.files import naming_write_errors
+
+
+class Folder:
+    """A folder on the disk. Names are paths below it, with forward slashes."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._made: set[str] = set()
+
+    def path(self, name: str) -> str:
+        return f"{self.address}/{name}"
+
+    def read(self, name: str) -> bytes:
+        """Return what a file holds.
+
+        Raises:
+            OSError: it is not there, or cannot be read.
+        """
+        with open(self.path(name), "rb", 0) as file:
+            return file.read()
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file to read parts of it.
+
+        Raises:
+            OSError: it is not there, or cannot be read.
+        """
+        with open(self.path(name), "rb") as file:
+            yield file
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file to write, which is there under its name when the block ends without an error.
+
+        Raises:
+            HypermeterError: it cannot be written.
+        """
+        path = self.path(name)
+        head, _, tail = path.rpartition("/")
+        temporary = f"{head}/.{tail}.{os.getpid()}"
+        with naming_write_errors(path):
+            self._make(head)
+            try:
+                with open(temporary, "wb") as file:
+                    yield file
+                os.replace(temporary, path)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(temporary)
+                raise
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file: whole, or not at all.
+
+        Raises:
+            HypermeterError: it cannot be written.
+        """
+        path = self.path(name)
+        head, _, tail = path.rpartition("/")
+        temporary = f"{head}/.{tail}.{os.getpid()}"
+        # Of the system itself, since thousands are written: a Python file takes as long as writing does.
+        with naming_write_errors(path):
+            self._make(head)
+            try:
+                number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
+                try:
+                    rest = memoryview(content)
+                    while rest:
+                        rest = rest[os.write(number, rest) :]
+                finally:
+                    os.close(number)
+                os.replace(temporary, path)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(temporary)
+                raise
+
+    def make(self, below: str) -> None:
+        """Make a folder below this one, if it is not there.
+
+        Raises:
+            HypermeterError: it cannot be made.
+        """
+        with naming_write_errors(self.path(below)):
+            self._make(self.path(below))
+
+    def exists(self, name: str) -> bool:
+        return os.path.exists(self.path(name))
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.path(name))
+
+    def names(self, below: str) -> Iterator[str]:
+        """Yield the names of the files in a folder below this one, without its own, in no order."""
+        with suppress(FileNotFoundError), os.scandir(self.path(below)) as entries:
+            for entry in entries:
+                if not entry.is_dir():
+                    yield entry.name
+
+    def remove_folder(self, below: str) -> None:
+        """Remove a folder below this one, with the files in it."""
+        for name in list(self.names(below)):
+            self.remove(f"{below}/{name}")
+        with suppress(OSError):
+            os.rmdir(self.path(below))
+
+    def local(self, below: str) -> Path:
+        """Return a folder on the disk for sorting, made if it is not there."""
+        path = Path(self.path(below))
+        with naming_write_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _make(self, path: str) -> None:
+        if path not in self._made:
+            os.makedirs(path, exist_ok=True)
+            self._made.add(path)
+
+
+def open_folder(address: str) -> Folder:
+    """Return the folder at an address.
+
+    Raises:
+        HypermeterError: an address of a kind that is not known.
+    """
+    if "://" in address:
+        raise HypermeterError(f"{address}: expected a folder on the disk; choose another folder")
+    return Folder(address)
