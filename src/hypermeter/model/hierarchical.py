@@ -91,16 +91,14 @@ class HierarchicalDrumModel(Stepping):
         attended = None
         if self.bar_attention is not None:
             attended = self.bar_attention(hidden, F.pad(step_seq, (0, 0, 0, 1)))
-        for layer, outputs, size in (
-            (self.hear_bar, bars, per_bar),
-            (self.hear_phrase, phrases, self.grid.steps_per_phrase),
-        ):
-            if layer is not None:  # Computed once for a chunk, then added to all positions after its end.
-                hidden = hidden + layer(self.drop(F.pad(outputs, (0, 0, 1, 0))))[:, position // size]
-        phrase_of_bar = (torch.arange(bars.shape[1], device=bars.device) + 1) // per_phrase
-        last_phrase = F.pad(phrases, (0, 0, 1, 0))[:, phrase_of_bar]
+        earlier_bars, earlier_phrases = (F.pad(outputs, (0, 0, 1, 0)) for outputs in (bars, phrases))
+        phrase_of_bar = torch.arange(bars.shape[1] + 1, device=bars.device) // per_phrase
+        if self.hear_bar is not None:  # Computed once for a chunk, then added to all positions after its end.
+            hidden = hidden + self._at_steps(self.hear_bar(self.drop(earlier_bars)), steps)
+        if self.hear_phrase is not None:
+            hidden = hidden + self._at_steps(self.hear_phrase(self.drop(earlier_phrases))[:, phrase_of_bar], steps)
         features = self._features(hidden, attended, position[None])
-        bar_logits = self.bar_output(torch.cat([bars, last_phrase], -1)) + self.bar_persistence * _log_odds(bar_seq)
+        bar_logits = self.bar_output(torch.cat([bars, earlier_phrases[:, phrase_of_bar[1:]]], -1)) + self.bar_persistence * _log_odds(bar_seq)
         phrase_logits = self.phrase_output(phrases) + self.phrase_persistence * _log_odds(phrase_seq)
         condition = bar_hits = None
         if plan is not None:
@@ -113,6 +111,10 @@ class HierarchicalDrumModel(Stepping):
             phrase_logits = phrase_logits + steer_phrases(phrases, by_bar[:, per_phrase::per_phrase])
         dist = self._distribution(features, attended, position[None], bar_hits, condition)
         return Prediction(dist, bar_logits, phrase_logits, features)
+
+    def _at_steps(self, by_bar: Float[Tensor, "B chunks H"], steps: int) -> Float[Tensor, "B positions H"]:
+        """Return at each position 0 to ``steps`` the element of its bar."""
+        return by_bar[:, :, None].expand(-1, -1, self.grid.steps_per_bar, -1).flatten(1, 2)[:, : steps + 1]
 
     def log_prob(self, step_seq: Float[Tensor, "B T V"], **conditions: Any) -> Float[Tensor, "B T"]:
         """Return log p(x_t | x_<t) in nats, summed over voices; t = 0 from the start state.
