@@ -93,12 +93,17 @@ class HierarchicalDrumModel(Stepping):
             attended = self.bar_attention(hidden, F.pad(step_seq, (0, 0, 0, 1)))
         earlier_bars, earlier_phrases = (F.pad(outputs, (0, 0, 1, 0)) for outputs in (bars, phrases))
         phrase_of_bar = torch.arange(bars.shape[1] + 1, device=bars.device) // per_phrase
-        if self.hear_bar is not None:  # Computed once for a chunk, then added to all positions after its end.
-            hidden = hidden + self._at_steps(self.hear_bar(self.drop(earlier_bars)), steps)
+        heard = []  # Computed once for a chunk, then added to all positions after its end.
+        if self.hear_bar is not None:
+            heard.append(self.hear_bar(self.drop(earlier_bars)))
         if self.hear_phrase is not None:
-            hidden = hidden + self._at_steps(self.hear_phrase(self.drop(earlier_phrases))[:, phrase_of_bar], steps)
+            heard.append(self.hear_phrase(self.drop(earlier_phrases))[:, phrase_of_bar])
+        if heard:
+            by_step = sum(heard[1:], heard[0])[:, :, None].expand(-1, -1, per_bar, -1).flatten(1, 2)
+            hidden = hidden + by_step[:, : steps + 1]
         features = self._features(hidden, attended, position[None])
-        bar_logits = self.bar_output(torch.cat([bars, earlier_phrases[:, phrase_of_bar[1:]]], -1)) + self.bar_persistence * _log_odds(bar_seq)
+        last_phrase = earlier_phrases[:, phrase_of_bar[1:]]
+        bar_logits = self.bar_output(torch.cat([bars, last_phrase], -1)) + self.bar_persistence * _log_odds(bar_seq)
         phrase_logits = self.phrase_output(phrases) + self.phrase_persistence * _log_odds(phrase_seq)
         condition = bar_hits = None
         if plan is not None:
@@ -111,10 +116,6 @@ class HierarchicalDrumModel(Stepping):
             phrase_logits = phrase_logits + steer_phrases(phrases, by_bar[:, per_phrase::per_phrase])
         dist = self._distribution(features, attended, position[None], bar_hits, condition)
         return Prediction(dist, bar_logits, phrase_logits, features)
-
-    def _at_steps(self, by_bar: Float[Tensor, "B chunks H"], steps: int) -> Float[Tensor, "B positions H"]:
-        """Return at each position 0 to ``steps`` the element of its bar."""
-        return by_bar[:, :, None].expand(-1, -1, self.grid.steps_per_bar, -1).flatten(1, 2)[:, : steps + 1]
 
     def log_prob(self, step_seq: Float[Tensor, "B T V"], **conditions: Any) -> Float[Tensor, "B T"]:
         """Return log p(x_t | x_<t) in nats, summed over voices; t = 0 from the start state.

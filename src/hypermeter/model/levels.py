@@ -203,7 +203,7 @@ class Levels(nn.Module):
     ) -> Float[Tensor, "*B hidden"]:
         if attended is not None:
             hidden = hidden + attended.state
-        features = self.drop(self.feature_norm(hidden))
+        features = self.drop(self.feature_norm(hidden.contiguous()))
         mixed = self.mix(torch.cat([features, *self._positions(features, position)], -1))
         return features + self.unmix(self.activation(mixed))
 
