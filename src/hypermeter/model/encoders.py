@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.model.dropout import Dropout, dropout
 from hypermeter.model.recurrence import GRULayer
 
 EncoderState = tuple[Tensor, ...]
@@ -47,7 +48,7 @@ class RecurrentEncoder(nn.Module):
         x = x.transpose(0, 1)
         for layer in range(self.rnn.num_layers):
             if layer:
-                x = F.dropout(x, self.rnn.dropout, self.training)
+                x = dropout(x, self.rnn.dropout, self.training)
             x = GRULayer.apply(x, *self._weights(layer))
         return x.transpose(0, 1)
 
@@ -248,7 +249,7 @@ class BarAttention(nn.Module):
         self.null_key = nn.Parameter(torch.zeros(num_heads, hidden_dim // num_heads))
         self.null_value = nn.Parameter(torch.zeros(num_heads, hidden_dim // num_heads))
         self.distance_bias = nn.Parameter(-0.1 * torch.arange(window).float().repeat(num_heads, 1))
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self._scale = 1 / math.sqrt(hidden_dim // num_heads)
 
     @property
@@ -296,7 +297,8 @@ class BarAttention(nn.Module):
         weights = (scores + bias).softmax(-1)
         state = torch.bmm(weights.flatten(0, 1), by_head(v)).view(columns, heads, bars, -1)
         state = self.drop(self.out(state.permute(2, 0, 1, 3).reshape(bars, columns, hidden)))
-        hits = torch.bmm(weights.flatten(1, 2)[..., :-1], played.transpose(0, 1)).view(columns, heads, bars, -1)
+        played = F.pad(played, (0, 0, 0, 0, 0, 1))  # the null key has no hits
+        hits = torch.bmm(weights.flatten(1, 2), played.transpose(0, 1)).view(columns, heads, bars, -1)
 
         def by_row(x: Tensor) -> Tensor:
             return x.unflatten(1, (self.steps_per_bar, batch)).flatten(0, 1)[:steps].transpose(0, 1)

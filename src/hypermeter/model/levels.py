@@ -14,6 +14,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
 from hypermeter.core.parts import Parts, describe_part
 from hypermeter.core.tracks import Track, track_groups
+from hypermeter.model.dropout import Dropout
 from hypermeter.model.encoders import AttentionOutput, BarAttention, RecurrentEncoder, TransformerEncoder
 from hypermeter.model.expression import Expression
 from hypermeter.model.heads import MixtureHead, SoftmaxHead, StepDistribution
@@ -142,7 +143,7 @@ class Levels(nn.Module):
         self.mix = nn.Linear(step_hidden_dim + position_dim, 2 * step_hidden_dim)
         self.activation = nn.GELU()
         self.unmix = nn.Linear(2 * step_hidden_dim, step_hidden_dim)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         heads = 0 if self.bar_attention is None or not parts.recalled_hits else self.bar_attention.num_heads
         self.output_layer = self._head(output, step_hidden_dim, num_components, known, heads)
         self.steering = None

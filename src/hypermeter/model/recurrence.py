@@ -25,6 +25,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+aten = torch.ops.aten
+
 ROWS_IN_BLOCK = 512
 """Steps of a block, over all rows of a batch."""
 
@@ -85,28 +87,28 @@ class GRULayer(torch.autograd.Function):
         by_gate = x.new_empty(length, batch, 3, hidden)
         factors = torch.empty_like(by_gate)
         by_state = x.new_zeros(length + 1, batch, hidden)  # of the states before each step, and after the last
+        buffers = (by_state[:-1], by_state[1:], by_state[1:, :, None], factors, by_gate, by_gate.flatten(2))
+        steps_back = [*zip(*(buffer.unbind(0) for buffer in buffers), strict=True)]
         for block in reversed(blocks):
             count = block.stop - block.start
             (r, z, c), n, before = gates[block].split(hidden, -1), new[block], states[:-1][block]
-            stay = 1 - z
-            slope = torch.addcmul(stay, stay, n * n, value=-1)
             f, d = factors[:count], by_gate[:count]
-            torch.mul(slope, r, out=f[:, :, 2])
-            torch.mul(f[:, :, 2], c, out=f[:, :, 0]).mul_(1 - r)
-            torch.mul(before - n, z, out=f[:, :, 1]).mul_(stay)
+            s = aten.tanh_backward(1 - z, n)
+            torch.mul(s, r, out=f[:, :, 2])
+            aten.sigmoid_backward(s * c, r, grad_input=f[:, :, 0])
+            aten.sigmoid_backward(before - n, z, grad_input=f[:, :, 1])
 
             carried = by_state[0] + grad[block.stop - 1]
             by_state[1:count] = grad[block.start : block.stop - 1]
             by_state[count], by_state[0] = carried, 0
-            steps_back = (by_state[:count], by_state[1 : count + 1], f, d, d.flatten(2), z)
-            for g_before, g, f_t, d_t, d_flat, z_t in reversed([*zip(*(p.unbind(0) for p in steps_back), strict=True)]):
-                torch.mul(g[:, None], f_t, out=d_t)
+            for (g_before, g, g_wide, f_t, d_t, d_flat), z_t in reversed([*zip(steps_back, z.unbind(0), strict=False)]):
+                torch.mul(g_wide, f_t, out=d_t)
                 g_before.addcmul_(g, z_t).addmm_(d_flat, weight)
 
             flat = d.view(-1, size)
             grad_weight.addmm_(flat.t(), before.flatten(0, 1))
             grad_bias[2 * hidden :] += d[:, :, 2].sum((0, 1))
-            torch.mul(by_state[1 : count + 1], slope, out=d[:, :, 2])
+            torch.mul(by_state[1 : count + 1], s, out=d[:, :, 2])
             grad_bias_in += flat.sum(0)
             grad_in.addmm_(flat.t(), x[block].flatten(0, 1))
             if grad_x is not None:
