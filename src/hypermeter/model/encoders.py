@@ -42,14 +42,25 @@ class RecurrentEncoder(nn.Module):
         between = dropout if num_layers > 1 else 0.0
         self.rnn = layers(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
 
-    def forward(self, x: Float[Tensor, "B T input"]) -> Float[Tensor, "B T hidden"]:
+    def forward(
+        self, x: Float[Tensor, "B T input"], shared: Float[Tensor, "T shared"] | None = None
+    ) -> Float[Tensor, "B T hidden"]:
+        """Return the outputs.
+
+        Args:
+            x: elements.
+            shared: where given, the last columns of all elements, which are the same in all rows.
+        """
         if self.cell != "gru" or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
-            return self.rnn(x)[0]
-        x = x.transpose(0, 1)
+            return self.rnn(x if shared is None else torch.cat([x, shared.expand(len(x), -1, -1)], -1))[0]
+        own, x = x.shape[-1], x.transpose(0, 1)
         for layer in range(self.rnn.num_layers):
             if layer:
                 x = dropout(x, self.rnn.dropout, self.training)
-            x = GRULayer.apply(x, *self._weights(layer))
+            weight, bias, *of_state = self._weights(layer)
+            if layer == 0 and shared is not None:
+                weight, bias = weight[:, :own], F.linear(shared, weight[:, own:], bias)
+            x = GRULayer.apply(x, weight, bias, *of_state)
         return x.transpose(0, 1)
 
     def _weights(self, layer: int) -> list[Tensor]:

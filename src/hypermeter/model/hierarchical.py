@@ -20,6 +20,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
 from hypermeter.core.parts import Parts
 from hypermeter.io.checkpoint import Checkpoint, checkpoint_errors, find_checkpoint, read_checkpoint, write_checkpoint
+from hypermeter.model.encoders import RecurrentEncoder
 from hypermeter.model.expression import Expression
 from hypermeter.model.losses import compute_loss
 from hypermeter.model.plan import AnyPlan, check_plan
@@ -80,9 +81,7 @@ class HierarchicalDrumModel(Stepping):
         bar_seq, phrase_seq = bar_seq.to(dtype), phrase_seq.to(dtype)
 
         position = torch.arange(steps + 1, device=step_seq.device)
-        past = F.pad(step_seq, (0, 0, self.past, 0))
-        earlier = [past[:, start : start + steps + 1] for start in self.look_back]
-        hidden = self.step_rnn(self._step_input(F.pad(step_seq, (0, 0, 1, 0)), earlier, position[None]))
+        hidden = self._run_steps(step_seq, position)
         bar_means = torch.cat([chunk_means(hidden[:, 1:], per_bar), bar_seq], -1)
         bars = self.bar_rnn(self.drop(self.step_to_bar(bar_means)))
         phrase_means = torch.cat([chunk_means(bars, per_phrase), phrase_seq], -1)
@@ -116,6 +115,19 @@ class HierarchicalDrumModel(Stepping):
             phrase_logits = phrase_logits + steer_phrases(phrases, by_bar[:, per_phrase::per_phrase])
         dist = self._distribution(features, attended, position[None], bar_hits, condition)
         return Prediction(dist, bar_logits, phrase_logits, features)
+
+    def _run_steps(
+        self, step_seq: Float[Tensor, "B T V"], position: Int[Tensor, " positions"]
+    ) -> Float[Tensor, "B positions hidden"]:
+        """Return the outputs of the step level."""
+        before, past = F.pad(step_seq, (0, 0, 1, 0)), F.pad(step_seq, (0, 0, self.past, 0))
+        earlier = []
+        if self.look_back:  # Steps of a row are side by side in memory, so that a window of them is a row of a view.
+            windows = past.unfold(1, self.ahead, 1).transpose(2, 3).flatten(2)
+            earlier = [windows[:, start : start + len(position)] for start in self.look_back[:: self.ahead]]
+        if isinstance(self.step_rnn, RecurrentEncoder):
+            return self.step_rnn(self._step_hits(before, earlier), self._step_place(position))
+        return self.step_rnn(self._step_input(before, earlier, position[None]))
 
     def log_prob(self, step_seq: Float[Tensor, "B T V"], **conditions: Any) -> Float[Tensor, "B T"]:
         """Return log p(x_t | x_<t) in nats, summed over voices; t = 0 from the start state.

@@ -21,6 +21,7 @@ taken in blocks, so that a block's intermediate values stay in the cache.
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -36,7 +37,8 @@ class GRULayer(torch.autograd.Function):
 
     Args:
         x: (T, B, input).
-        weight_in, bias_in: (3 * hidden, input) and (3 * hidden,), for reset, update and new state, as of ``nn.GRU``.
+        weight_in, bias_in: (3 * hidden, input) and (3 * hidden,), for reset, update and new state, as of ``nn.GRU``; or
+            a bias for each step, (T, 3 * hidden).
         weight, bias: (3 * hidden, hidden) and (3 * hidden,), likewise, of the state.
 
     Returns:
@@ -48,20 +50,22 @@ class GRULayer(torch.autograd.Function):
         ctx: Any,
         x: Float[Tensor, "T B input"],
         weight_in: Float[Tensor, "gates input"],
-        bias_in: Float[Tensor, " gates"],
+        bias_in: Float[Tensor, "*T gates"],
         weight: Float[Tensor, "gates hidden"],
         bias: Float[Tensor, " gates"],
     ) -> Float[Tensor, "T B hidden"]:
         (steps, batch, _), (size, hidden) = x.shape, weight.shape
+        has_bias_of_steps = bias_in.dim() == 2
         gates, new = x.new_empty(steps, batch, size), x.new_empty(steps, batch, hidden)
         states = x.new_empty(steps + 1, batch, hidden)
         states[0] = 0
         state, bias_new = states[0], bias[2 * hidden :]
-        bias_in = torch.cat([bias_in[: 2 * hidden] + bias[: 2 * hidden], bias_in[2 * hidden :]])
+        bias_in = (bias_in + F.pad(bias[: 2 * hidden], (0, hidden))).expand(steps, size)[:, None]
         columns_in, columns = weight_in.t(), weight.t().contiguous()
         for block in _blocks(steps, batch):
             a = gates[block]
-            torch.addmm(bias_in, x[block].flatten(0, 1), columns_in, out=a.view(-1, size))
+            torch.mm(x[block].flatten(0, 1), columns_in, out=a.view(-1, size))
+            a += bias_in[block]
             n = new[block].copy_(a[..., 2 * hidden :])
             a[..., 2 * hidden :] = bias_new
             reset, update, candidate = a.split(hidden, -1)
@@ -71,6 +75,7 @@ class GRULayer(torch.autograd.Function):
                 reset_update.sigmoid_()
                 n_t.addcmul_(r, c).tanh_()
                 state = torch.lerp(n_t, state, z, out=after)
+        ctx.has_bias_of_steps = has_bias_of_steps
         ctx.save_for_backward(x, weight_in, weight, gates, new, states)
         return states[1:]
 
@@ -83,7 +88,7 @@ class GRULayer(torch.autograd.Function):
         length = blocks[0].stop
         grad_x = x.new_empty(x.shape) if ctx.needs_input_grad[0] else None
         grad_in, grad_weight = torch.zeros_like(weight_in), torch.zeros_like(weight)
-        grad_bias_in, grad_bias = x.new_zeros(size), x.new_zeros(size)
+        grad_bias_in, grad_bias = x.new_zeros(steps, size), x.new_zeros(size)
         by_gate = x.new_empty(length, batch, 3, hidden)
         factors = torch.empty_like(by_gate)
         by_state = x.new_zeros(length + 1, batch, hidden)  # of the states before each step, and after the last
@@ -109,11 +114,13 @@ class GRULayer(torch.autograd.Function):
             grad_weight.addmm_(flat.t(), before.flatten(0, 1))
             grad_bias[2 * hidden :] += d[:, :, 2].sum((0, 1))
             torch.mul(by_state[1 : count + 1], s, out=d[:, :, 2])
-            grad_bias_in += flat.sum(0)
+            torch.sum(d.flatten(2), 1, out=grad_bias_in[block])
             grad_in.addmm_(flat.t(), x[block].flatten(0, 1))
             if grad_x is not None:
                 torch.mm(flat, weight_in, out=grad_x[block].view(-1, x.shape[2]))
-        grad_bias[: 2 * hidden] = grad_bias_in[: 2 * hidden]
+        grad_bias[: 2 * hidden] = grad_bias_in[:, : 2 * hidden].sum(0)
+        if not ctx.has_bias_of_steps:
+            grad_bias_in = grad_bias_in.sum(0)
         return grad_x, grad_in, grad_bias_in, grad_weight, grad_bias
 
 
