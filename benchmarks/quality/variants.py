@@ -62,9 +62,8 @@ class NoDistance(HierarchicalDrumModel):
 
 
 class _ReadsHits(BarAttention):
-    def element(self, states: Tensor, played: Tensor) -> Tensor:
-        value = self.value(torch.cat([torch.zeros_like(states), played], -1))
-        return torch.cat([self.key(states), value, played], -1)
+    def keys_and_values(self, states: Tensor, played: Tensor) -> tuple[Tensor, Tensor]:
+        return self.key(states), self.value(torch.cat([torch.zeros_like(states), played], -1))
 
 
 class ValuesOfHits(HierarchicalDrumModel):
@@ -146,10 +145,8 @@ class Tied(HierarchicalDrumModel):
         recalled = 0 if self.bar_attention is None else self.bar_attention.num_heads
         self.output_layer = TiedHead(config["step_hidden_dim"], vectors, config["num_components"], recalled)
 
-    def _step_input(self, before: Tensor, earlier: list[Tensor], position: Tensor) -> Tensor:
-        vectors = self.output_layer.vectors  # type: ignore[union-attr]
-        whole = super()._step_input(before, earlier, position)
-        return torch.cat([before @ vectors, whole[..., self.width :]], -1)
+    def _step_hits(self, before: Tensor, earlier: list[Tensor]) -> Tensor:
+        return torch.cat([before @ self.output_layer.vectors, *earlier], -1)  # type: ignore[union-attr]
 
 
 @dataclass(frozen=True)

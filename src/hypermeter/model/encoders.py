@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.model.dropout import Dropout, dropout
+from hypermeter.model.recurrence import GRULayer
 
 EncoderState = tuple[Tensor, ...]
 
@@ -40,8 +42,30 @@ class RecurrentEncoder(nn.Module):
         between = dropout if num_layers > 1 else 0.0
         self.rnn = layers(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
 
-    def forward(self, x: Float[Tensor, "B T input"]) -> Float[Tensor, "B T hidden"]:
-        return self.rnn(x)[0]
+    def forward(
+        self, x: Float[Tensor, "B T input"], shared: Float[Tensor, "T shared"] | None = None
+    ) -> Float[Tensor, "B T hidden"]:
+        """Return the outputs.
+
+        Args:
+            x: elements.
+            shared: where given, the last columns of all elements, which are the same in all rows.
+        """
+        if self.cell != "gru" or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return self.rnn(x if shared is None else torch.cat([x, shared.expand(len(x), -1, -1)], -1))[0]
+        own, x = x.shape[-1], x.transpose(0, 1)
+        for layer in range(self.rnn.num_layers):
+            if layer:
+                x = dropout(x, self.rnn.dropout, self.training)
+            weight, bias, *of_state = self._weights(layer)
+            if layer == 0 and shared is not None:
+                weight, bias = weight[:, :own], F.linear(shared, weight[:, own:], bias)
+            x = GRULayer.apply(x, weight, bias, *of_state)
+        return x.transpose(0, 1)
+
+    def _weights(self, layer: int) -> list[Tensor]:
+        """Return the weight and bias of the input and those of the state."""
+        return [getattr(self.rnn, f"{kind}_{of}_l{layer}") for of in ("ih", "hh") for kind in ("weight", "bias")]
 
     def init_state(self, batch_size: int) -> EncoderState:
         zeros = next(self.parameters()).new_zeros(batch_size, self.rnn.num_layers, self.rnn.hidden_size)
@@ -236,31 +260,23 @@ class BarAttention(nn.Module):
         self.null_key = nn.Parameter(torch.zeros(num_heads, hidden_dim // num_heads))
         self.null_value = nn.Parameter(torch.zeros(num_heads, hidden_dim // num_heads))
         self.distance_bias = nn.Parameter(-0.1 * torch.arange(window).float().repeat(num_heads, 1))
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
+        self._scale = 1 / math.sqrt(hidden_dim // num_heads)
 
     @property
     def memory_size(self) -> int:
         """Size of a step's element of the memory."""
         return self.value.in_features + self.key.out_features
 
+    def keys_and_values(
+        self, states: Float[Tensor, "*B hidden"], played: Float[Tensor, "*B V"]
+    ) -> tuple[Float[Tensor, "*B hidden"], Float[Tensor, "*B hidden"]]:
+        """Return the keys and values of steps, given the states before them and their hits."""
+        return self.key(states), self.value(torch.cat([states, played], -1))
+
     def element(self, states: Float[Tensor, "*B hidden"], played: Float[Tensor, "*B V"]) -> Float[Tensor, "*B keys"]:
         """Return the memory's elements of steps: their keys, values and hits."""
-        return torch.cat([self.key(states), self.value(torch.cat([states, played], -1)), played], -1)
-
-    def _attend(
-        self,
-        states: Float[Tensor, "N q hidden"],
-        memory: Float[Tensor, "N k keys"],
-        bias: Float[Tensor, "#N heads q k"],
-    ) -> AttentionOutput:
-        hidden = self.key.out_features
-        q = self.query(states).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        k, v = memory[..., : 2 * hidden].unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        k = torch.cat([self.null_key[None, :, None].expand(len(k), -1, -1, -1), k], 2)
-        v = torch.cat([self.null_value[None, :, None].expand(len(v), -1, -1, -1), v], 2)
-        weights = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + F.pad(bias, (1, 0))).softmax(-1)
-        state = self.drop(self.out((weights @ v).transpose(1, 2).flatten(-2)))
-        return AttentionOutput(state, (weights[..., 1:] @ memory[:, None, :, 2 * hidden :]).transpose(1, 2))
+        return torch.cat([*self.keys_and_values(states, played), played], -1)
 
     def _bias(self, distance: Int[Tensor, "*S"], seen: Bool[Tensor, "*S"]) -> Float[Tensor, "heads *S"]:  # noqa: F821
         """Return the bias by distance in bars (1 is the bar before), -inf where not ``seen``."""
@@ -269,22 +285,36 @@ class BarAttention(nn.Module):
 
     def forward(self, states: Float[Tensor, "B T hidden"], played: Float[Tensor, "B T V"]) -> AttentionOutput:
         """Attend from each step, given the states before the steps and the hits of the steps (for later bars only)."""
-        batch, steps, _ = states.shape
-        per_bar = self.steps_per_bar
-        bars = -(-steps // per_bar)
-        pad = bars * per_bar - steps
+        steps, batch, heads = states.shape[1], states.shape[0], self.num_heads
+        bars = -(-steps // self.steps_per_bar)
+        columns, hidden = self.steps_per_bar * batch, self.key.out_features
 
-        def by_step_of_bar(x: Tensor) -> Tensor:
-            x = F.pad(x, (0, 0, 0, pad)).unflatten(1, (bars, per_bar)).transpose(1, 2)
-            return x.reshape(batch * per_bar, bars, -1)
+        def by_bar(x: Tensor) -> Tensor:  # (bars, columns, size): a column is a step of the bar in a row of the batch
+            x = F.pad(x.transpose(0, 1), (0, 0, 0, 0, 0, bars * self.steps_per_bar - steps))
+            return x.reshape(bars, columns, -1)
 
-        bar = torch.arange(bars, device=states.device)
-        distance = bar[:, None] - bar[None]
-        bias = self._bias(distance, torch.ones_like(distance, dtype=torch.bool))[None]
-        states = by_step_of_bar(states)
-        output = self._attend(states, self.element(states, by_step_of_bar(played)), bias)
-        by_row = (x.unflatten(0, (batch, per_bar)).transpose(1, 2).flatten(1, 2)[:, :steps] for x in output)
-        return AttentionOutput(*by_row)
+        def by_head(x: Tensor) -> Tensor:  # (columns * heads, bars, size), without a copy
+            return x.view(len(x), columns * heads, -1).transpose(0, 1)
+
+        states, played = by_bar(states), by_bar(played)
+        q = F.linear(states, self.query.weight * self._scale, self.query.bias * self._scale)
+        k, v = self.keys_and_values(states, played)
+        k = torch.cat([k, self.null_key.view(1, 1, hidden).expand(1, columns, hidden)])
+        v = torch.cat([v, self.null_value.view(1, 1, hidden).expand(1, columns, hidden)])
+        distance = torch.arange(bars, device=states.device)
+        distance = distance[:, None] - distance
+        bias = F.pad(self._bias(distance, torch.ones_like(distance, dtype=torch.bool)), (0, 1))
+        scores = torch.bmm(by_head(q), by_head(k).transpose(1, 2)).view(columns, heads, bars, bars + 1)
+        weights = (scores + bias).softmax(-1)
+        state = torch.bmm(weights.flatten(0, 1), by_head(v)).view(columns, heads, bars, -1)
+        state = self.drop(self.out(state.permute(2, 0, 1, 3).reshape(bars, columns, hidden)))
+        played = F.pad(played, (0, 0, 0, 0, 0, 1))  # the null key has no hits
+        hits = torch.bmm(weights.flatten(1, 2), played.transpose(0, 1)).view(columns, heads, bars, -1)
+
+        def by_row(x: Tensor) -> Tensor:
+            return x.unflatten(1, (self.steps_per_bar, batch)).flatten(0, 1)[:steps].transpose(0, 1)
+
+        return AttentionOutput(by_row(state), by_row(hits.permute(2, 0, 1, 3)))
 
     def init_memory(self, batch_size: int) -> BarMemory:
         empty = self.key.weight.new_zeros(batch_size, self.window, self.memory_size)
@@ -317,7 +347,7 @@ class BarAttention(nn.Module):
         distance = (bar - 1 - torch.arange(self.window, device=state.device)) % self.window + 1
         bias = self._bias(distance, distance <= bar).transpose(0, 1)
         heads, hidden = self.num_heads, self.key.out_features
-        q = self.query(state).unflatten(-1, (heads, -1)) / math.sqrt(hidden // heads)
+        q = self.query(state).unflatten(-1, (heads, -1)) * self._scale
         # Each head's query is padded with zeros to all heads, so that keys and values are read in place, not copied.
         padded = (q[:, None] * torch.eye(heads, dtype=q.dtype, device=q.device)[..., None]).flatten(2)
         null_score = (q * self.null_key).sum(-1, keepdim=True)

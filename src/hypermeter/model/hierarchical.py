@@ -20,6 +20,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
 from hypermeter.core.parts import Parts
 from hypermeter.io.checkpoint import Checkpoint, checkpoint_errors, find_checkpoint, read_checkpoint, write_checkpoint
+from hypermeter.model.encoders import RecurrentEncoder
 from hypermeter.model.expression import Expression
 from hypermeter.model.losses import compute_loss
 from hypermeter.model.plan import AnyPlan, check_plan
@@ -80,9 +81,7 @@ class HierarchicalDrumModel(Stepping):
         bar_seq, phrase_seq = bar_seq.to(dtype), phrase_seq.to(dtype)
 
         position = torch.arange(steps + 1, device=step_seq.device)
-        past = F.pad(step_seq, (0, 0, self.past, 0))
-        earlier = [past[:, start : start + steps + 1] for start in self.look_back]
-        hidden = self.step_rnn(self._step_input(F.pad(step_seq, (0, 0, 1, 0)), earlier, position[None]))
+        hidden = self._run_steps(step_seq, position)
         bar_means = torch.cat([chunk_means(hidden[:, 1:], per_bar), bar_seq], -1)
         bars = self.bar_rnn(self.drop(self.step_to_bar(bar_means)))
         phrase_means = torch.cat([chunk_means(bars, per_phrase), phrase_seq], -1)
@@ -91,15 +90,18 @@ class HierarchicalDrumModel(Stepping):
         attended = None
         if self.bar_attention is not None:
             attended = self.bar_attention(hidden, F.pad(step_seq, (0, 0, 0, 1)))
-        for layer, outputs, size in (
-            (self.hear_bar, bars, per_bar),
-            (self.hear_phrase, phrases, self.grid.steps_per_phrase),
-        ):
-            if layer is not None:  # Computed once for a chunk, then added to all positions after its end.
-                hidden = hidden + layer(self.drop(F.pad(outputs, (0, 0, 1, 0))))[:, position // size]
-        phrase_of_bar = (torch.arange(bars.shape[1], device=bars.device) + 1) // per_phrase
-        last_phrase = F.pad(phrases, (0, 0, 1, 0))[:, phrase_of_bar]
+        earlier_bars, earlier_phrases = (F.pad(outputs, (0, 0, 1, 0)) for outputs in (bars, phrases))
+        phrase_of_bar = torch.arange(bars.shape[1] + 1, device=bars.device) // per_phrase
+        heard = []  # Computed once for a chunk, then added to all positions after its end.
+        if self.hear_bar is not None:
+            heard.append(self.hear_bar(self.drop(earlier_bars)))
+        if self.hear_phrase is not None:
+            heard.append(self.hear_phrase(self.drop(earlier_phrases))[:, phrase_of_bar])
+        if heard:
+            by_step = sum(heard[1:], heard[0])[:, :, None].expand(-1, -1, per_bar, -1).flatten(1, 2)
+            hidden = hidden + by_step[:, : steps + 1]
         features = self._features(hidden, attended, position[None])
+        last_phrase = earlier_phrases[:, phrase_of_bar[1:]]
         bar_logits = self.bar_output(torch.cat([bars, last_phrase], -1)) + self.bar_persistence * _log_odds(bar_seq)
         phrase_logits = self.phrase_output(phrases) + self.phrase_persistence * _log_odds(phrase_seq)
         condition = bar_hits = None
@@ -113,6 +115,19 @@ class HierarchicalDrumModel(Stepping):
             phrase_logits = phrase_logits + steer_phrases(phrases, by_bar[:, per_phrase::per_phrase])
         dist = self._distribution(features, attended, position[None], bar_hits, condition)
         return Prediction(dist, bar_logits, phrase_logits, features)
+
+    def _run_steps(
+        self, step_seq: Float[Tensor, "B T V"], position: Int[Tensor, " positions"]
+    ) -> Float[Tensor, "B positions hidden"]:
+        """Return the outputs of the step level."""
+        before, past = F.pad(step_seq, (0, 0, 1, 0)), F.pad(step_seq, (0, 0, self.past, 0))
+        earlier = []
+        if self.look_back:  # Steps of a row are side by side in memory, so that a window of them is a row of a view.
+            windows = past.unfold(1, self.ahead, 1).transpose(2, 3).flatten(2)
+            earlier = [windows[:, start : start + len(position)] for start in self.look_back[:: self.ahead]]
+        if isinstance(self.step_rnn, RecurrentEncoder):
+            return self.step_rnn(self._step_hits(before, earlier), self._step_place(position))
+        return self.step_rnn(self._step_input(before, earlier, position[None]))
 
     def log_prob(self, step_seq: Float[Tensor, "B T V"], **conditions: Any) -> Float[Tensor, "B T"]:
         """Return log p(x_t | x_<t) in nats, summed over voices; t = 0 from the start state.

@@ -14,6 +14,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
 from hypermeter.core.parts import Parts, describe_part
 from hypermeter.core.tracks import Track, track_groups
+from hypermeter.model.dropout import Dropout
 from hypermeter.model.encoders import AttentionOutput, BarAttention, RecurrentEncoder, TransformerEncoder
 from hypermeter.model.expression import Expression
 from hypermeter.model.heads import MixtureHead, SoftmaxHead, StepDistribution
@@ -122,9 +123,9 @@ class Levels(nn.Module):
                 self.position_embedding.weight.copy_((step_part + bar_part).flatten(0, 1))
         self.plan_embedding = None if self.labels is None else PlanEmbedding(self.labels, num_drums)
         lags = LOOK_BACK_BARS if parts.look_back else ()
-        ahead = min(LOOK_BACK_STEPS, grid.steps_per_bar)  # no further than the step before
+        self.ahead = min(LOOK_BACK_STEPS, grid.steps_per_bar)  # no further than the step before
         self.past = max(lags, default=0) * grid.steps_per_bar
-        self.look_back = [self.past - bars * grid.steps_per_bar + step for bars in lags for step in range(ahead)]
+        self.look_back = [self.past - bars * grid.steps_per_bar + step for bars in lags for step in range(self.ahead)]
         step_input_dim = width * (1 + len(self.look_back)) + 1 + position_dim
         self.step_rnn = encoder(step_input_dim, step_hidden_dim, num_layers)
         self.step_to_bar = nn.Linear(step_hidden_dim + width, bar_hidden_dim)
@@ -142,7 +143,7 @@ class Levels(nn.Module):
         self.mix = nn.Linear(step_hidden_dim + position_dim, 2 * step_hidden_dim)
         self.activation = nn.GELU()
         self.unmix = nn.Linear(2 * step_hidden_dim, step_hidden_dim)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         heads = 0 if self.bar_attention is None or not parts.recalled_hits else self.bar_attention.num_heads
         self.output_layer = self._head(output, step_hidden_dim, num_components, known, heads)
         self.steering = None
@@ -185,12 +186,23 @@ class Levels(nn.Module):
     def _step_input(
         self,
         before: Float[Tensor, "*B V"],
-        earlier: list[Float[Tensor, "*B V"]],
+        earlier: list[Float[Tensor, "*B _"]],
         position: Int[Tensor, "*#B"],
     ) -> Float[Tensor, "*B input"]:
-        """Return the hits before each position and bars ago, whether it is the first, and the embedded position."""
-        is_first = (position == 0).to(before.dtype)[..., None].expand(*before.shape[:-1], 1)
-        return torch.cat([before, *earlier, is_first, *self._positions(before, position)], -1)
+        """Return the input of the step level: ``_step_hits``, then ``_step_place``."""
+        place = self._step_place(position)
+        return torch.cat([self._step_hits(before, earlier), place.expand(*before.shape[:-1], -1)], -1)
+
+    def _step_hits(
+        self, before: Float[Tensor, "*B V"], earlier: list[Float[Tensor, "*B _"]]
+    ) -> Float[Tensor, "*B hits"]:
+        """Return the hits before each position and bars ago."""
+        return torch.cat([before, *earlier], -1)
+
+    def _step_place(self, position: Int[Tensor, "*B"]) -> Float[Tensor, "*B place"]:
+        """Return whether each position is the first, and its embedding."""
+        is_first = (position == 0).to(self.feature_norm.weight.dtype)[..., None]
+        return torch.cat([is_first, *self._positions(is_first, position)], -1)
 
     def _positions(self, like: Float[Tensor, "*B any"], position: Int[Tensor, "*#B"]) -> list[Float[Tensor, "*B dim"]]:
         """Return the embedding of each position in its phrase, in the batch shape of ``like``; none without."""
@@ -203,7 +215,7 @@ class Levels(nn.Module):
     ) -> Float[Tensor, "*B hidden"]:
         if attended is not None:
             hidden = hidden + attended.state
-        features = self.drop(self.feature_norm(hidden))
+        features = self.drop(self.feature_norm(hidden.contiguous()))
         mixed = self.mix(torch.cat([features, *self._positions(features, position)], -1))
         return features + self.unmix(self.activation(mixed))
 

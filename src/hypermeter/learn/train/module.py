@@ -151,7 +151,7 @@ class DrumModule(lightning.LightningModule):
                 is_decayed = weights.dim() > 1 and not name.startswith(UNDECAYED)
                 (decayed if is_decayed else others).append(weights)
         groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.98))
+        optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.98), fused=True)
 
         def factor(update: int) -> float:
             warmup = min(1.0, (update + 1) / max(options.warmup_steps, 1))

@@ -12,6 +12,7 @@ from lightning.fabric import Fabric
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.parts import Parts
@@ -38,7 +39,7 @@ from hypermeter.model.hierarchical import HierarchicalDrumModel
 FILES = (CHECKPOINT, "best.safetensors", "last.safetensors", "log.csv", "curves.png")
 """Files that a run writes, beside ``tensorboard``."""
 LOG_EVERY = 20
-"""Updates between rows of the log."""
+"""Updates between rows of the log. Only then are values read from a GPU, which otherwise computes without a pause."""
 GRADIENT_CLIP = 1.0
 """Largest norm of the gradient."""
 EMA_DECAY = 0.998
@@ -136,7 +137,11 @@ class _Run:
         self.average.to(fabric.device)
         self.update, self.best, self.since_best = 0, math.inf, 0
         self.history: list[dict[str, float]] = []
+        self.norms: list[Tensor] = []
+        """Norms of the gradient since they were last checked."""
         self.is_stopping = False
+        self.stopping: Tensor | None = None
+        """Share of processes that are to stop, as of the last update; None with one process."""
 
     def run(self) -> bool:
         """Train; return whether the run is finished, and not stopped by a signal."""
@@ -149,24 +154,30 @@ class _Run:
         handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         console = Console(quiet=not fabric.is_global_zero)
-        is_stopping = False
+        is_stopping, loss = False, "training"
         try:
             with Progress(*columns, console=console) as progress, self._tensorboard() as board:
                 task = progress.add_task("training", total=config.max_steps, completed=self.update)
                 self.module.train()
                 while self.update < config.max_steps and self.since_best < config.patience and not is_stopping:
                     terms = self._update(next(data))
-                    is_stopping = self._any_is_stopping()
-                    if self.update % LOG_EVERY == 0 or self.update == config.max_steps:
+                    is_last = self.update == config.max_steps
+                    is_logged = is_last or self.update % LOG_EVERY == 0
+                    is_evaluated = is_last or self.update % config.evaluate_every == 0
+                    is_stopping = self._any_is_stopping(is_logged)
+                    if is_logged or is_evaluated or is_stopping:
+                        self._check_norms()
+                    if is_logged:
                         row = {"update": self.update, "learning_rate": self.scheduler.get_last_lr()[0]}
                         self._log(row | {name: value.item() for name, value in terms.items()}, board)
-                    if self.update % config.evaluate_every == 0 or self.update == config.max_steps:
+                        loss = f"loss {terms['loss'].item():.3f}"
+                    if is_evaluated:
                         self._evaluate(board)
                         self._save()
                     elif is_stopping:
                         self._save()
                     best = f", best held-out {self.best:.3f} bits per step" if self.best < math.inf else ""
-                    progress.update(task, completed=self.update, description=f"loss {terms['loss'].item():.3f}{best}")
+                    progress.update(task, completed=self.update, description=f"{loss}{best}")
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -184,29 +195,45 @@ class _Run:
         return not is_unfinished
 
     def _update(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        batch = {name: value.to(self.fabric.device) if hasattr(value, "to") else value for name, value in batch.items()}
+        batch = {name: self._on_device(value) for name, value in batch.items()}
         terms = self.module.training_step(batch, self.update)
         self.fabric.backward(terms["loss"] * self._share(batch))
         norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=GRADIENT_CLIP, error_if_nonfinite=False)
-        if not bool(torch.isfinite(torch.as_tensor(norm))):
-            raise HypermeterError(f"train: the gradient is not finite at update {self.update}; lower --learning-rate")
+        self.norms.append(torch.as_tensor(norm))
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.scheduler.step()
         self.update += 1
         decay = min(EMA_DECAY, self.update / (self.update + 9))
-        with torch.no_grad():
-            for mean, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                mean.lerp_(now, 1 - decay)
+        average = get_ema_multi_avg_fn(decay)
+        average([*self.average.parameters()], [*self.model.parameters()], self.update)  # pyright: ignore[reportArgumentType]
         return {name: value.detach() for name, value in terms.items()}
 
+    def _on_device(self, value: Any) -> Any:
+        if isinstance(value, Tensor) and self.fabric.device.type == "cuda":
+            return value.pin_memory().to(self.fabric.device, non_blocking=True)
+        return value.to(self.fabric.device) if hasattr(value, "to") else value
+
+    def _check_norms(self) -> None:
+        """Raise if the gradient of an update since the last check was not finite; nothing is saved after it."""
+        is_finite = torch.stack(self.norms).isfinite().tolist()
+        if False in is_finite:
+            update = self.update - len(is_finite) + is_finite.index(False)
+            raise HypermeterError(f"train: the gradient is not finite at update {update}; lower --learning-rate")
+        self.norms.clear()
+
     def _share(self, batch: dict[str, Any]) -> Tensor | float:
-        """Return the weight of this process's mean in the mean over processes: its steps by their mean number."""
+        """Return the weight of this process's mean in the mean over processes: its steps by their mean number.
+
+        In the same message, processes tell whether they are to stop.
+        """
         if self.fabric.world_size == 1:
             return 1.0
         steps = batch["mask"].sum().float()
-        mean: Any = self.fabric.all_reduce(steps.clone(), reduce_op="mean")
-        return steps / mean
+        own = torch.stack([steps, steps.new_full((), float(self.is_stopping))])
+        mean: Any = self.fabric.all_reduce(own, reduce_op="mean")
+        self.stopping = mean[1]
+        return steps / mean[0]
 
     def _log(self, row: dict[str, float], board: Any) -> None:
         self.history.append(row)
@@ -287,12 +314,15 @@ class _Run:
     def _stop(self, *_: Any) -> None:
         self.is_stopping = True
 
-    def _any_is_stopping(self) -> bool:
-        """Return whether any process is to stop, so that all stop at the same update."""
+    def _any_is_stopping(self, is_logged: bool) -> bool:
+        """Return whether any process was to stop at the last update, so that all stop at the same one.
+
+        On a GPU, processes look only where the update is logged, as it takes a wait for the device.
+        """
         if self.fabric.world_size == 1:
             return self.is_stopping
-        stopping: Any = self.fabric.all_reduce(torch.tensor(float(self.is_stopping)), reduce_op="sum")
-        return bool(stopping > 0)
+        is_read = is_logged or self.fabric.device.type == "cpu"
+        return is_read and self.stopping is not None and bool(self.stopping > 0)
 
     def _tensorboard(self) -> Any:
         if not self.fabric.is_global_zero:

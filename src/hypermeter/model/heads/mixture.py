@@ -1,16 +1,21 @@
 """A mixture of products of Bernoullis, and of categoricals where there are tracks."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from hypermeter.core.errors import HypermeterError
 
 REPEAT = 0.5
 """Initial weight of recalled hits in the log odds."""
+
+ROWS_IN_BLOCK = 256
+"""Steps, over all rows of a batch, whose likelihood is computed at once on a CPU."""
 
 Groups = tuple[tuple[int, int], ...]
 """First column of each track, and the one after its last; tracks follow the voices."""
@@ -23,6 +28,39 @@ def log_norm(logits: Float[Tensor, "*B W"], groups: Groups = ()) -> Float[Tensor
     for group in groups:
         total = total + F.pad(logits[..., slice(*group)], (1, 0)).logsumexp(-1)
     return total
+
+
+class _LogProb(torch.autograd.Function):
+    """Log likelihood of voices under a mixture, in blocks of rows whose intermediate values stay in a CPU's cache.
+
+    With s_k = log pi_k + sum_v (x_v l_kv - softplus(l_kv)), it is L = logsumexp_k s_k. With r = softmax_k s_k, its
+    gradients are r_k for log pi_k and r_k (x_v - sigmoid(l_kv)) for l_kv; they are computed beside it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, log_weights: Float[Tensor, "N K"], logits: Float[Tensor, "N K V"], x: Float[Tensor, "N V"]
+    ) -> Float[Tensor, " N"]:
+        has_gradient = any(ctx.needs_input_grad)
+        by_weight, by_logit = (torch.empty_like(part) if has_gradient else None for part in (log_weights, logits))
+        log_probs, rows = torch.empty_like(log_weights[:, 0]), len(x)
+        for start in range(0, rows, length := ROWS_IN_BLOCK if x.device.type == "cpu" else max(rows, 1)):
+            block = slice(start, start + length)
+            values, hits = logits[block].to(log_weights.dtype), x[block, None]
+            scores = (values * hits).sub_(F.softplus(values)).sum(-1).add_(log_weights[block])
+            torch.logsumexp(scores, -1, out=log_probs[block])
+            if by_weight is not None and by_logit is not None:
+                share = by_weight[block].copy_(scores.softmax(-1))
+                by_logit[block] = (hits - values.sigmoid()).mul_(share[..., None])
+        if has_gradient:
+            ctx.save_for_backward(by_weight, by_logit)
+        return log_probs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Float[Tensor, " N"]) -> tuple[Tensor, Tensor, None]:  # pyright: ignore
+        by_weight, by_logit = ctx.saved_tensors
+        return by_weight * grad[:, None], by_logit * grad.to(by_logit.dtype)[:, None, None], None
 
 
 def draw_hits(probs: Float[Tensor, "*S"], generator: torch.Generator | None) -> Float[Tensor, "*S"]:
@@ -69,6 +107,10 @@ class Mixture:
 
     def log_prob(self, x: Float[Tensor, "*B W"]) -> Float[Tensor, "*B"]:
         """Return log p(x) in nats. For each component it is linear in x: sum_v x_v logit_v - softplus(logit_v)."""
+        shape = self.log_weights.shape[:-1]
+        if not self.groups and x.shape[:-1] == shape and not x.requires_grad:
+            parts = (self.log_weights, self.logits, x.to(self.log_weights.dtype))
+            return _LogProb.apply(*(part.flatten(0, len(shape) - 1) for part in parts)).view(shape)
         scores = (self.logits @ x.to(self.logits.dtype)[..., None])[..., 0] - log_norm(self.logits, self.groups)
         return (self.log_weights + scores).logsumexp(-1)
 
@@ -129,9 +171,20 @@ class MixtureHead(nn.Module):
         steered: Float[Tensor, "*B scores"] | None = None,
     ) -> Mixture:
         """``steered`` is added to what the features are projected to."""
-        scores = self.project(features) if steered is None else self.project(features) + steered
+        scores = self._scores(features, recalled)
+        if steered is not None:
+            scores = scores + steered
         weights, logits = scores.split([self.num_components, self.num_components * self.num_drums], -1)
         logits = logits.unflatten(-1, (self.num_components, self.num_drums))
-        if self.repeat is not None and recalled is not None:
-            logits = logits + torch.einsum("...rv,krv->...kv", recalled, self.repeat)
         return Mixture(weights.log_softmax(-1), logits, self.groups)
+
+    def _scores(
+        self, features: Float[Tensor, "*B hidden"], recalled: Float[Tensor, "*B recalled V"] | None
+    ) -> Float[Tensor, "*B scores"]:
+        """Return log weights and logits: one product of matrices for the features and the recalled hits."""
+        if self.repeat is None or recalled is None:
+            return self.project(features)
+        by_voice = self.repeat.transpose(1, 2)[..., None] * torch.eye(self.num_drums, device=features.device)[:, None]
+        by_score = F.pad(by_voice.flatten(2).flatten(0, 1), (0, 0, self.num_components, 0))
+        weight = torch.cat([self.project.weight, by_score.to(self.project.weight.dtype)], 1)
+        return F.linear(torch.cat([features, recalled.flatten(-2)], -1), weight, self.project.bias)
