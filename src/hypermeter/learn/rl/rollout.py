@@ -117,6 +117,7 @@ def _play_in_numpy(
     hits, log_probs = np.empty((steps, rows, player.width), np.float32), np.empty((steps, rows), np.float32)
     for step in range(steps):
         dist = state.dist
+        _ = dist.logits  # of all components, which log_prob reads too; a draw alone computes those of one
         hits[step] = dist.draw(noise.at(state.position))
         log_probs[step] = dist.log_prob(hits[step])
         if step + 1 < steps:
@@ -135,10 +136,11 @@ def _play_in_torch(
         state = model.advance(x, state, **_position(model, position))
     hits = state.hidden.new_empty(rows, steps, width_of(model))
     log_probs = state.hidden.new_empty(rows, steps)
-    for step in range(steps):
+    numbers = np.stack([noise.at(len(primer) + step) for step in range(steps)])
+    for step, uniforms in enumerate(torch.from_numpy(numbers).to(hits.device)):  # at once: a copy waits for the device
         position = len(primer) + step
         dist = model.predict(state, **_position(model, position))
-        hits[:, step] = x = dist.draw(torch.from_numpy(noise.at(position)).to(hits.device))
+        hits[:, step] = x = dist.draw(uniforms)
         log_probs[:, step] = dist.log_prob(x)
         if step + 1 < steps:
             state = model.advance(x, state, **_position(model, position))
