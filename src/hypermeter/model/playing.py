@@ -181,6 +181,18 @@ def arrays_of(module: torch.nn.Module) -> dict[str, NDArray[Any]]:
     return {name: (x.float() if x.is_floating_point() else x).detach().cpu().numpy() for name, x in state.items()}
 
 
+def is_for_engine(model: Any) -> bool:
+    """Return whether the engine plays the model as fast as it can be: all of the package, on a CPU, in single."""
+    if not getattr(model, "is_stock", False):
+        return False
+    return all(x.device.type == "cpu" and x.dtype == torch.float32 for x in model.parameters())
+
+
+def as_arrays(plan: AnyPlan) -> Plan:
+    """Return the plan in NumPy arrays."""
+    return Plan(*(np.asarray(part.cpu() if isinstance(part, Tensor) else part) for part in plan))
+
+
 def player_of(model: Any, name: str = "model") -> Player:
     """Return the engine's player of a model in PyTorch.
 
@@ -245,14 +257,12 @@ def generate(
         if len(values) != model.num_drums:
             raise HypermeterError(f"voice_bias of {len(values)} values, expected {model.num_drums}, one a voice")
         bias = dict(zip(player.voices, values, strict=True))
-    if plan is not None:
-        plan = Plan(*(np.asarray(part.cpu() if isinstance(part, Tensor) else part) for part in plan))
     generated = player.generate(
         length,
         arrays[1],
         SamplingOptions(temperature, top_p, bias, guidance, seed),
         context=arrays[0],
-        plan=plan,
+        plan=None if plan is None else as_arrays(plan),
         locks=locks,
         rows=batch_size if rows == 1 else rows,
     )
