@@ -14,6 +14,7 @@ from hypermeter.model.heads import (
     combinations,
     known_combinations,
 )
+from hypermeter.model.heads import mixture as heads
 
 VOICES = 3
 EVERY = torch.tensor(list(itertools.product([0.0, 1.0], repeat=VOICES)))
@@ -83,6 +84,45 @@ def test_a_mixture_of_one_is_independent_voices():
     x = EVERY[[0, 3, 5, 6, 7]]
     wanted = torch.distributions.Bernoulli(logits=dist.logits[:, 0]).log_prob(x).sum(-1)
     torch.testing.assert_close(dist.log_prob(x), wanted)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 256])
+def test_likelihood_in_blocks_has_the_gradients_of_the_formula(rows, monkeypatch):
+    monkeypatch.setattr(heads, "ROWS_IN_BLOCK", rows)
+    weights, logits = torch.randn(2, 3, 4, dtype=torch.float64), 2 * torch.randn(2, 3, 4, VOICES, dtype=torch.float64)
+    x = (torch.rand(2, 3, VOICES) < 0.5).double()
+    leaves = [weights.requires_grad_(), logits.requires_grad_()]
+
+    def log_prob(weights, logits):
+        return Mixture(weights.log_softmax(-1), logits).log_prob(x)
+
+    scores = (x[..., None, :] * logits - torch.nn.functional.softplus(logits)).sum(-1)
+    expected = (weights.log_softmax(-1) + scores).logsumexp(-1)
+    before, grad = logits.detach().clone(), torch.randn(2, 3, dtype=torch.float64)
+    actual = log_prob(*leaves)
+    torch.testing.assert_close(actual, expected)
+    wanted = torch.autograd.grad(expected, leaves, grad)
+    for found, right in zip(torch.autograd.grad(actual, leaves, grad), wanted, strict=True):
+        torch.testing.assert_close(found, right)
+    assert torch.equal(logits, before)
+    assert torch.autograd.gradcheck(log_prob, leaves)
+
+
+def test_likelihood_has_a_gradient_to_what_was_played_where_that_is_wanted():
+    dist, x = mixture(), torch.rand(ROWS, VOICES, requires_grad=True)
+    (found,) = torch.autograd.grad(dist.log_prob(x).sum(), x)
+    share = (dist.log_weights + (x[:, None] * dist.logits - torch.nn.functional.softplus(dist.logits)).sum(-1)).softmax(
+        -1
+    )
+    torch.testing.assert_close(found, (share[..., None] * dist.logits).sum(1))
+
+
+def test_recalled_hits_add_to_the_logits_of_their_voice_alone():
+    head = MixtureHead(6, VOICES, 4, num_recalled=2)
+    head.repeat.data.normal_()
+    features, recalled = torch.randn(5, 6), torch.rand(5, 2, VOICES)
+    added = head(features, recalled).logits - head(features, torch.zeros_like(recalled)).logits
+    torch.testing.assert_close(added, torch.einsum("nrv,krv->nkv", recalled, head.repeat), atol=1e-5, rtol=0)
 
 
 def test_softmax_by_hand():

@@ -17,6 +17,7 @@ import torch
 from lightning.fabric import Fabric
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hypermeter.cli.demo import read_corpus
 from hypermeter.core.errors import HypermeterError
@@ -151,6 +152,55 @@ def test_a_gradient_that_is_not_finite_is_refused_with_what_to_do(data, tmp_path
     monkeypatch.setattr(DrumModule, "training_step", spoilt)
     with pytest.raises(HypermeterError, match="the gradient is not finite at update 0; lower --learning-rate"):
         train(config_of(data, tmp_path))
+
+
+def test_the_update_whose_gradient_was_not_finite_is_named_and_nothing_is_saved_after_it(data, tmp_path, monkeypatch):
+    original, updates = DrumModule.training_step, []
+
+    def spoilt(self, *arguments):
+        updates.append(0)
+        terms = original(self, *arguments)
+        return terms | {"loss": terms["loss"] * float("nan" if len(updates) == 6 else 1)}
+
+    monkeypatch.setattr(DrumModule, "training_step", spoilt)
+    with pytest.raises(HypermeterError, match="the gradient is not finite at update 5"):
+        train(config_of(data, tmp_path / "run"))
+    assert torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)["update"] == 4
+
+
+class _Reads(TorchDispatchMode):
+    """Counts values that are read from tensors: for each, the program waits until a GPU has computed it."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize("options", [{}, {"output": "sigmoid", "cell": "lstm"}, {"use_transformer": True}])
+def test_an_update_reads_no_value_back(data, tmp_path, options):
+    run = _Run(Fabric(accelerator="cpu", devices=1), config_of(data, tmp_path, **options))
+    updates = batches(run.dataset, run.config)
+    with _Reads() as reads:
+        run._update(next(updates))
+        assert reads.count == 0
+        run.norms[0].item()
+        assert reads.count == 1
+
+
+def test_one_process_that_is_to_stop_stops_all(data, tmp_path):
+    run = _Run(Fabric(accelerator="cpu", devices=1), config_of(data, tmp_path))
+    batch = {"mask": torch.tensor([[True, True]])}
+    run.fabric = SimpleNamespace(
+        world_size=2, device=torch.device("cpu"), all_reduce=lambda own, reduce_op: (own + other) / 2
+    )
+    for flag in (0.0, 1.0):
+        other = torch.tensor([2.0, flag])
+        run._share(batch)
+        assert run._any_is_stopping(False) == bool(flag)
+    run.fabric.device = torch.device("cuda")
+    assert run._any_is_stopping(True) and not run._any_is_stopping(False)
 
 
 # Mixed precision.

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter, process_time
 
@@ -23,13 +24,12 @@ warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 kind, npz_dir, batch_size = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 try:
-    from hypermeter.learn.train.config import TrainConfig
-    from hypermeter.learn.train.material import batches
-    from hypermeter.learn.train.run import _Run
+    place = "hypermeter.learn.train"
+    import_module(place)
 except ModuleNotFoundError:  # a build before layers
-    from hypermeter.train.config import TrainConfig
-    from hypermeter.train.material import batches
-    from hypermeter.train.run import _Run
+    place = "hypermeter.train"
+TrainConfig = import_module(f"{place}.config").TrainConfig
+batches, _Run = import_module(f"{place}.material").batches, import_module(f"{place}.run")._Run
 
 processes = int(os.environ.get("WORLD_SIZE", "1"))
 fabric = Fabric(accelerator="cpu", devices=processes, strategy="ddp" if processes > 1 else "auto")
@@ -101,7 +101,7 @@ def hook():
         mark("clipping, AdamW, averaged weights")
         return clip(*values, **options)
 
-    fabric.backward, fabric.clip_gradients = marked_backward, marked_clip
+    vars(fabric).update(backward=marked_backward, clip_gradients=marked_clip)
 
 
 def timed(count):

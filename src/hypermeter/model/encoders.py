@@ -51,7 +51,8 @@ class RecurrentEncoder(nn.Module):
             x: elements.
             shared: where given, the last columns of all elements, which are the same in all rows.
         """
-        if self.cell != "gru" or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        is_plain = x.device.type == "cpu" and not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
+        if self.cell != "gru" or not is_plain:
             return self.rnn(x if shared is None else torch.cat([x, shared.expand(len(x), -1, -1)], -1))[0]
         own, x = x.shape[-1], x.transpose(0, 1)
         for layer in range(self.rnn.num_layers):

@@ -126,5 +126,5 @@ class GRULayer(torch.autograd.Function):
 
 def _blocks(steps: int, batch: int) -> list[slice]:
     """Return the blocks of steps, in their order."""
-    length = max(1, min(steps, ROWS_IN_BLOCK // batch))
+    length = max(1, min(steps, ROWS_IN_BLOCK // max(batch, 1)))
     return [slice(start, min(start + length, steps)) for start in range(0, steps, length)]

@@ -47,7 +47,7 @@ class _LogProb(torch.autograd.Function):
         for start in range(0, rows, length := ROWS_IN_BLOCK if x.device.type == "cpu" else max(rows, 1)):
             block = slice(start, start + length)
             values, hits = logits[block].to(log_weights.dtype), x[block, None]
-            scores = (values * hits).sub_(F.softplus(values)).sum(-1).add_(log_weights[block])
+            scores = (values @ hits.transpose(1, 2))[..., 0].sub_(log_norm(values)).add_(log_weights[block])
             torch.logsumexp(scores, -1, out=log_probs[block])
             if by_weight is not None and by_logit is not None:
                 share = by_weight[block].copy_(scores.softmax(-1))
@@ -109,7 +109,7 @@ class Mixture:
     def log_prob(self, x: Float[Tensor, "*B W"]) -> Float[Tensor, "*B"]:
         """Return log p(x) in nats. For each component it is linear in x: sum_v x_v logit_v - softplus(logit_v)."""
         shape = self.log_weights.shape[:-1]
-        if not self.groups and x.shape[:-1] == shape and not x.requires_grad:
+        if shape and shape == x.shape[:-1] and not self.groups and not x.requires_grad:
             parts = (self.log_weights, self.logits, x.to(self.log_weights.dtype))
             return _LogProb.apply(*(part.flatten(0, len(shape) - 1) for part in parts)).view(shape)
         scores = (self.logits @ x.to(self.logits.dtype)[..., None])[..., 0] - log_norm(self.logits, self.groups)
