@@ -3,7 +3,6 @@
 import io
 import json
 import pickle
-import zipfile
 
 import numpy as np
 import pytest
