@@ -426,7 +426,8 @@ def list_address(address: str) -> list[str]:
         found = files.find(place)
     except Exception as error:  # of any store
         raise HypermeterError(f"{address}: cannot be read ({error}); check address and rights") from error
-    return sorted(files.unstrip_protocol(path) for path in found if path.endswith(SUFFIX))
+    below = (path.removeprefix(place).lstrip("/") for path in found if path.endswith(SUFFIX))
+    return sorted(f"{address}/{path}" for path in below)
 
 
 def _open(path: str) -> Any:
