@@ -103,7 +103,7 @@ def _read_npy(data: bytes, start: int, end: int) -> np.ndarray:
     return np.frombuffer(memoryview(data)[start + 10 + size : end], dtype).reshape(shape)
 
 
-@lru_cache(2**12)
+@lru_cache(2**9)
 def _parse_npy_header(header: bytes) -> tuple[np.dtype, tuple[int, ...]]:
     fields = ast.literal_eval(header.decode("latin-1"))
     dtype = np.dtype(fields["descr"])
@@ -117,7 +117,7 @@ def npy_bytes(array: np.ndarray) -> bytes:
     return _npy_header(array.dtype.str, array.shape) + array.tobytes()
 
 
-@lru_cache(2**12)
+@lru_cache(2**9)
 def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": dtype, "fortran_order": False, "shape": shape})

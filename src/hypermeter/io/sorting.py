@@ -20,6 +20,9 @@ PAIRS_PER_RUN = 2**20
 """Pairs that are sorted in memory at a time, and that are in memory while runs are merged: 16 MiB, and as much again
 for the sorting."""
 
+MIN_PAIRS_OF_RUN = 2**6
+"""Pairs of a run that are read at a time, however many runs there are: a kilobyte for each run of 16 MiB."""
+
 CHARACTERS_PER_RUN = 2**23
 """Characters of texts that are sorted in memory at a time."""
 
@@ -33,11 +36,11 @@ class PairSorter:
     Args:
         folder: where runs are written, to files without a name that end with the process.
         unique: drop pairs that are there already.
-        pairs_per_run: pairs that are in memory at a time, at most 2 ** 24.
+        pairs_per_run: pairs that are in memory at a time, at most 2 ** 24; by default PAIRS_PER_RUN.
     """
 
-    def __init__(self, folder: Path, unique: bool = False, pairs_per_run: int = PAIRS_PER_RUN) -> None:
-        self.folder, self.unique, self.pairs_per_run = folder, unique, pairs_per_run
+    def __init__(self, folder: Path, unique: bool = False, pairs_per_run: int | None = None) -> None:
+        self.folder, self.unique, self.pairs_per_run = folder, unique, pairs_per_run or PAIRS_PER_RUN
         self.count = 0
         self._waiting: list[Pairs] = []
         self._num_waiting = 0
@@ -63,7 +66,7 @@ class PairSorter:
                 yield self._waiting[0]
             return
         self._flush()
-        size = max(self.pairs_per_run // (len(self._ends) - 1), 2**10)
+        size = max(self.pairs_per_run // (len(self._ends) - 1), MIN_PAIRS_OF_RUN)
         last = None
         runs = [_Run(self._file, start, end, size) for start, end in zip(self._ends, self._ends[1:], strict=False)]
         for keys, values in _merge(runs):
@@ -154,11 +157,11 @@ class TextSorter:
 
     Args:
         folder: where runs are written, to files without a name that end with the process.
-        characters_per_run: characters that are in memory at a time.
+        characters_per_run: characters that are in memory at a time; by default CHARACTERS_PER_RUN.
     """
 
-    def __init__(self, folder: Path, characters_per_run: int = CHARACTERS_PER_RUN) -> None:
-        self.folder, self.characters_per_run = folder, characters_per_run
+    def __init__(self, folder: Path, characters_per_run: int | None = None) -> None:
+        self.folder, self.characters_per_run = folder, characters_per_run or CHARACTERS_PER_RUN
         self._waiting: list[tuple[str, str]] = []
         self._num_characters = 0
         self._files: list[TextIO] = []

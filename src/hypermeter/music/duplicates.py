@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from jaxtyping import Int32, UInt32, UInt64
 
-from hypermeter.io.sorting import PAIRS_PER_RUN, PairSorter
+from hypermeter.io.sorting import PairSorter
 
 NEAR = 0.5
 """Share of common bars from which performances are near-duplicates."""
@@ -94,14 +94,23 @@ class BarSets:
 
 def bar_sets(bars: Sequence[np.ndarray], num_voices: int) -> BarSets:
     """Return the different bars of performances from the digests of all their bars."""
-    keys, rows, counts = [], [np.zeros((0, num_voices + 1), np.uint64)], [np.zeros(0, np.uint32)]
-    for digests in bars:
-        unique, first, count = np.unique(digests[:, 0], return_index=True, return_counts=True)
-        keys.append(int.from_bytes(blake2b(unique.tobytes(), digest_size=8).digest(), "little"))
-        rows.append(digests[first])
-        counts.append(count.astype(np.uint32))
-    sizes = np.array([len(found) for found in rows[1:]], np.uint32)
-    return BarSets(sizes, np.array(keys, np.uint64), np.concatenate(rows), np.concatenate(counts))
+    rows = np.concatenate([np.zeros((0, num_voices + 1), np.uint64), *bars])
+    performance = np.repeat(np.arange(len(bars)), [len(digests) for digests in bars])
+    order = np.lexsort((rows[:, 0], performance))  # Stable, so that of equal bars the first comes first.
+    rows, performance = rows[order], performance[order]
+    is_new = np.ones(len(rows), bool)
+    is_new[1:] = (rows[1:, 0] != rows[:-1, 0]) | (performance[1:] != performance[:-1])
+    first = np.flatnonzero(is_new)
+    counts = np.diff(first, append=len(rows)).astype(np.uint32)
+    rows, sizes = rows[first], np.bincount(performance[first], minlength=len(bars)).astype(np.uint32)
+    content = rows[:, 0].tobytes()
+    ends = np.cumsum(sizes, dtype=np.int64) * rows.itemsize
+    starts = ends - sizes * rows.itemsize
+    keys = b"".join(
+        blake2b(content[start:end], digest_size=8).digest()
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+    )
+    return BarSets(sizes, np.frombuffer(keys, "<u8").astype(np.uint64), rows, counts)
 
 
 def group_near_duplicates(names: Iterable[str], bars: dict[str, np.ndarray]) -> list[list[str]]:
@@ -130,7 +139,7 @@ def near_duplicates(bars: dict[str, np.ndarray]) -> list[list[str]]:
 
 
 def near_duplicate_leaders(
-    bar_sets: Callable[[], Iterable[BarSets]], count: int, folder: Path, pairs_in_memory: int = PAIRS_PER_RUN
+    bar_sets: Callable[[], Iterable[BarSets]], count: int, folder: Path, pairs_in_memory: int | None = None
 ) -> Int32[np.ndarray, " N"]:
     """Return, for each performance, the first one of its group of near-duplicates, which may be itself.
 
@@ -146,7 +155,7 @@ def near_duplicate_leaders(
         bar_sets: returns the performances, some at a time; it is called three times.
         count: number of performances.
         folder: where digests are sorted.
-        pairs_in_memory: how many pairs are sorted at a time.
+        pairs_in_memory: how many pairs are sorted at a time, see `PairSorter`.
     """
     sizes, leader = _same_bars(bar_sets(), count, folder, pairs_in_memory)
     is_first = (leader == np.arange(count)) & (sizes > 0)
@@ -178,7 +187,7 @@ def near_duplicate_leaders(
 
 
 def _same_bars(
-    bar_sets: Iterable[BarSets], count: int, folder: Path, pairs_in_memory: int
+    bar_sets: Iterable[BarSets], count: int, folder: Path, pairs_in_memory: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the size of each performance, and the first one with the same bars."""
     sizes = np.zeros(count, np.uint32)
@@ -245,7 +254,7 @@ def _join(
     sizes: np.ndarray,
     groups: _Groups,
     folder: Path,
-    pairs_in_memory: int,
+    pairs_in_memory: int | None,
 ) -> int:
     """Join near-duplicates among performances that have a similar bar up to a distance from each other.
 
