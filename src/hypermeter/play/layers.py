@@ -51,15 +51,17 @@ class Linear:
 class LayerNorm:
     """Normalisation to mean 0 and variance 1 over the last axis, then a gain and a bias."""
 
-    def __init__(self, weights: Weights, prefix: str, epsilon: float = 1e-5):
+    EPSILON = constant(1e-5)
+
+    def __init__(self, weights: Weights, prefix: str):
         arrays = part(weights, prefix)
-        self.gain, self.bias, self.epsilon = arrays["weight"], arrays["bias"], constant(epsilon)
+        self.gain, self.bias = arrays["weight"], arrays["bias"]
         self.mean = np.full((len(self.gain), 1), 1 / len(self.gain), np.float32)
 
     def __call__(self, x: Array) -> Array:
         x = x - x.dot(self.mean)
         scale = (x * x).dot(self.mean)
-        scale += self.epsilon
+        scale += self.EPSILON
         x /= np.sqrt(scale)
         x *= self.gain
         x += self.bias

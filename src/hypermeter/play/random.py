@@ -103,12 +103,12 @@ class RandomStream:
         return np.stack([x, y], -1).reshape(self._steps, len(self._second), -1) / 2.0**32
 
 
-def uniforms(seed: int, purpose: int, number: int, row: int = 0) -> NDArray[np.float64]:
-    """Return `number` uniforms in [0, 1) of one row: the first MAX_NUMBERS are those of step 0, and so on."""
+def uniforms(seed: int, purpose: int, number: int) -> NDArray[np.float64]:
+    """Return `number` uniforms in [0, 1) of row 0: the first MAX_NUMBERS are those of step 0, and so on."""
     parts = []
     for step in range(-(-number // MAX_NUMBERS)):
         length = min(number - step * MAX_NUMBERS, MAX_NUMBERS)
-        parts.append(RandomStream(seed, purpose, 1, length, row).at(step)[0])
+        parts.append(RandomStream(seed, purpose, 1, length).at(step)[0])
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
