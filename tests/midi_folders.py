@@ -25,7 +25,7 @@ def write_folder(folder: Path, num_files: int) -> Path:
             if number
             else folder / "0.mid"
         )
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_midi(Groove(hits, kit=load_kit("gm10"), tempo_bpm=90.0 + number), path)
     (folder / "empty.mid").write_bytes(b"")
     return folder
