@@ -63,9 +63,9 @@ def synthesise(
 ) -> None:
     """Write a zip of MIDI files of 4 to 12 bars each.
 
-    The bars of a file are of one performance, in its order, from a place at random; a tenth of the hits is moved by a
-    step, so that bars hardly ever repeat between files. Some files are near-duplicates of the one before: it in another
-    tempo, with another kick.
+    The bars of a file are of one performance, in its order, from a place at random; a tenth of the hits is given to
+    another voice. Some files are near-duplicates of the one before: it in another tempo, with other velocities and one
+    hit of another voice.
 
     Args:
         npz: folder of .npz, of which the bars are taken.
@@ -74,33 +74,45 @@ def synthesise(
         near: share of near-duplicates.
         seed: of all choices.
     """
-    from hypermeter.core.groove import Groove
-    from hypermeter.io.midi import to_midi_bytes
+    from hypermeter.core.kit import load_kit
     from hypermeter.io.npz import read_sequence
 
     rng = np.random.default_rng(seed)
+    pitches = np.array([voice.write for voice in load_kit("gm10").voices])
     pieces = [hits for path in sorted(npz.rglob("*.npz")) if len(hits := read_sequence(path)) >= 12 * 16]
-    hits = np.zeros((0, 10), np.uint8)
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    cells = [np.nonzero(hits) for hits in pieces]
+    steps = voices = np.zeros(0, np.int64)
+    with zipfile.ZipFile(out, "w") as archive:
         for number in range(files):
             if number and rng.random() < near:
-                hits = hits.copy()
-                hits[rng.integers(16) :: 16, 0] ^= 1
+                voices = voices.copy()
+                voices[rng.integers(len(voices))] = rng.integers(10)
             else:
-                piece, bars = pieces[rng.integers(len(pieces))], rng.integers(4, 13)
-                start = rng.integers(len(piece) // 16 - bars + 1)
-                hits = piece[start * 16 : (start + bars) * 16].copy()
-                steps, voices = np.nonzero(hits)
-                moved = rng.random(len(steps)) < 0.1
-                hits[steps[moved], voices[moved]] = 0
-                hits[(steps[moved] + 1) % len(hits), voices[moved]] = 1
-            hits[-1, 0] = 1  # The last bar ends on its bar line.
-            velocity = hits * rng.uniform(0.2, 1, hits.shape).astype(np.float32)
-            offset = hits * rng.normal(0, 0.05, hits.shape).clip(-0.4, 0.4).astype(np.float32)
-            groove = Groove(hits, velocity, offset, tempo_bpm=float(rng.integers(80, 160)))
-            info = zipfile.ZipInfo(f"{number // 1000:04}/{number:07}.mid")
-            archive.writestr(info, to_midi_bytes(groove), zipfile.ZIP_DEFLATED, 1)
+                chosen, num_bars = rng.integers(len(pieces)), rng.integers(4, 13)
+                start = rng.integers(len(pieces[chosen]) // 16 - num_bars + 1) * 16
+                all_steps, all_voices = cells[chosen]
+                first, last = np.searchsorted(all_steps, [start, start + 16 * num_bars])
+                steps, voices = all_steps[first:last] - start, all_voices[first:last].copy()
+                if not len(steps):
+                    steps = voices = np.zeros(1, np.int64)
+                is_changed = rng.random(len(voices)) < 0.1
+                voices[is_changed] = rng.integers(0, 10, len(voices))[is_changed]
+            content = midi_of(steps, pitches[voices], rng)
+            archive.writestr(zipfile.ZipInfo(f"{number // 1000:04}/{number:07}.mid"), content)
     print(f"{files:,} files, {out.stat().st_size / 1e6:,.0f} MB")
+
+
+def midi_of(steps: np.ndarray, pitches: np.ndarray, rng: np.random.Generator) -> bytes:
+    """Return a MIDI file of hits in order, in 4/4, at a tempo and with velocities and offsets at random."""
+    ticks = steps * 120 + rng.integers(0, 12, len(steps))
+    ticks.sort()
+    deltas = np.diff(ticks, prepend=0)
+    events = np.empty((len(steps), 5), np.uint8)
+    events[:, 0], events[:, 1] = 0x80 | deltas >> 7, deltas & 0x7F
+    events[:, 2], events[:, 3], events[:, 4] = 0x99, pitches, rng.integers(20, 128, len(steps))
+    tempo_us = int(60e6 / rng.integers(80, 160)).to_bytes(3, "big")
+    track = b"\0" + TEMPO + tempo_us + events.tobytes() + b"\0\xff\x2f\0"
+    return b"MThd\0\0\0\6\0\0\0\1\1\xe0MTrk" + len(track).to_bytes(4, "big") + track
 
 
 def measure(

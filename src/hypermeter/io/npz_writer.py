@@ -4,7 +4,7 @@ import ast
 import io
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 _LOCAL = struct.Struct("<4sHHHHHLLLHH")
 _CENTRAL = struct.Struct("<4sBBBBHHHHLLLHHHHHLL")
 _END = struct.Struct("<4sHHHHLLH")
+_MALFORMED = (struct.error, UnicodeDecodeError, IndexError, SyntaxError, TypeError, KeyError)
 _DATE = 1 << 5 | 1  # 1 January 1980, so that equal arrays give equal bytes
 
 
@@ -45,19 +46,24 @@ def read_npz_bytes(data: bytes) -> dict[str, np.ndarray]:
     """
     try:
         return {name: _read_npy(data, start, end) for name, start, end in _members(data)}
-    except (struct.error, UnicodeDecodeError, IndexError, SyntaxError, TypeError, KeyError) as error:
+    except _MALFORMED as error:
         raise ValueError("no .npz of this writer") from error
 
 
-def replace_last(data: bytes, array: np.ndarray) -> bytes:
-    """Return a .npz that `npz_bytes` made, with another array in place of the last; the others are not read.
+def replace_last(data: bytes, change: Callable[[np.ndarray], np.ndarray]) -> bytes:
+    """Return a .npz that `npz_bytes` made, with the last array changed; the others are not read.
+
+    Args:
+        data: the .npz.
+        change: takes the last array, and returns the one in its place.
 
     Raises:
-        ValueError: other bytes, or damaged ones.
+        ValueError: other bytes, or damage that shows.
     """
     try:
-        *others, (name, start, end) = _members(data)
-    except (struct.error, UnicodeDecodeError, IndexError) as error:
+        *others, (name, start, end) = _members(data, is_checked=False)
+        array = change(_read_npy(data, start, end))
+    except _MALFORMED as error:
         raise ValueError("no .npz of this writer") from error
     file = f"{name}.npy".encode()
     part = npy_bytes(array)
@@ -67,10 +73,11 @@ def replace_last(data: bytes, array: np.ndarray) -> bytes:
     index += _CENTRAL.pack(b"PK\1\2", 20, 3, 20, 0, 0, 0, 0, _DATE, *sizes, 0, 0, 0, 0o600 << 16, begin) + file
     count = len(others) + 1
     tail = _END.pack(b"PK\5\6", 0, 0, count, count, len(index), start + len(part), 0)
-    return b"".join([data[:begin], _LOCAL.pack(b"PK\3\4", 20, 0, 0, 0, _DATE, *sizes), file, part, index, tail])
+    local = _LOCAL.pack(b"PK\3\4", 20, 0, 0, 0, _DATE, *sizes)
+    return b"".join([memoryview(data)[:begin], local, file, part, index, tail])
 
 
-def _members(data: bytes) -> Iterator[tuple[str, int, int]]:
+def _members(data: bytes, is_checked: bool = True) -> Iterator[tuple[str, int, int]]:
     """Yield the name of each array of a .npz, and where its bytes start and end."""
     *_, count, size, start, comment = _END.unpack_from(data, len(data) - _END.size)
     if comment or start + size + _END.size != len(data):
@@ -83,7 +90,7 @@ def _members(data: bytes) -> Iterator[tuple[str, int, int]]:
         name = data[begin - name_size : begin].decode()
         if signature != b"PK\3\4" or stored != length or extra or not name.endswith(".npy") or position > start:
             raise ValueError("no .npz of this writer")
-        if zlib.crc32(memoryview(data)[begin:position]) != crc:
+        if is_checked and zlib.crc32(memoryview(data)[begin:position]) != crc:
             raise ValueError(f"{name} is damaged")
         yield name.removesuffix(".npy"), begin, position
     if position != start:
@@ -96,7 +103,7 @@ def _read_npy(data: bytes, start: int, end: int) -> np.ndarray:
     return np.frombuffer(memoryview(data)[start + 10 + size : end], dtype).reshape(shape)
 
 
-@lru_cache(2**12)
+@lru_cache(2**9)
 def _parse_npy_header(header: bytes) -> tuple[np.dtype, tuple[int, ...]]:
     fields = ast.literal_eval(header.decode("latin-1"))
     dtype = np.dtype(fields["descr"])
@@ -110,7 +117,7 @@ def npy_bytes(array: np.ndarray) -> bytes:
     return _npy_header(array.dtype.str, array.shape) + array.tobytes()
 
 
-@lru_cache(2**12)
+@lru_cache(2**9)
 def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": dtype, "fortran_order": False, "shape": shape})

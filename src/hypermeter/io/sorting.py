@@ -3,10 +3,10 @@
 import heapq
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 from jaxtyping import UInt64
@@ -19,6 +19,9 @@ VALUE_BITS = 40
 PAIRS_PER_RUN = 2**20
 """Pairs that are sorted in memory at a time, and that are in memory while runs are merged: 16 MiB, and as much again
 for the sorting."""
+
+MIN_PAIRS_OF_RUN = 2**6
+"""Pairs of a run that are read at a time, however many runs there are: a kilobyte for each run of 16 MiB."""
 
 CHARACTERS_PER_RUN = 2**23
 """Characters of texts that are sorted in memory at a time."""
@@ -33,11 +36,11 @@ class PairSorter:
     Args:
         folder: where runs are written, to files without a name that end with the process.
         unique: drop pairs that are there already.
-        pairs_per_run: pairs that are in memory at a time, at most 2 ** 24.
+        pairs_per_run: pairs that are in memory at a time, at most 2 ** 24; by default PAIRS_PER_RUN.
     """
 
-    def __init__(self, folder: Path, unique: bool = False, pairs_per_run: int = PAIRS_PER_RUN) -> None:
-        self.folder, self.unique, self.pairs_per_run = folder, unique, pairs_per_run
+    def __init__(self, folder: Path, unique: bool = False, pairs_per_run: int | None = None) -> None:
+        self.folder, self.unique, self.pairs_per_run = folder, unique, pairs_per_run or PAIRS_PER_RUN
         self.count = 0
         self._waiting: list[Pairs] = []
         self._num_waiting = 0
@@ -63,7 +66,7 @@ class PairSorter:
                 yield self._waiting[0]
             return
         self._flush()
-        size = max(self.pairs_per_run // (len(self._ends) - 1), 2**10)
+        size = max(self.pairs_per_run // (len(self._ends) - 1), MIN_PAIRS_OF_RUN)
         last = None
         runs = [_Run(self._file, start, end, size) for start, end in zip(self._ends, self._ends[1:], strict=False)]
         for keys, values in _merge(runs):
@@ -150,33 +153,32 @@ def _without_repeats(keys: np.ndarray, values: np.ndarray, last: tuple[np.uint64
 
 
 class TextSorter:
-    """Sorts texts, each with something that JSON holds, in a fixed amount of memory. Equal texts stay in their order.
+    """Sorts texts, each with another text beside it, in a fixed amount of memory. Equal texts stay in their order.
 
     Args:
         folder: where runs are written, to files without a name that end with the process.
-        characters_per_run: characters that are in memory at a time; those of what JSON holds count, too.
+        characters_per_run: characters that are in memory at a time; by default CHARACTERS_PER_RUN.
     """
 
-    def __init__(self, folder: Path, characters_per_run: int = CHARACTERS_PER_RUN) -> None:
-        self.folder, self.characters_per_run = folder, characters_per_run
+    def __init__(self, folder: Path, characters_per_run: int | None = None) -> None:
+        self.folder, self.characters_per_run = folder, characters_per_run or CHARACTERS_PER_RUN
         self._waiting: list[tuple[str, str]] = []
         self._num_characters = 0
         self._files: list[TextIO] = []
 
-    def add(self, text: str, content: Any = None) -> None:
+    def add(self, text: str, beside: str = "") -> None:
         """Add a text, and what is kept with it."""
-        line = json.dumps(content)
-        self._waiting.append((text, line))
-        self._num_characters += len(text) + len(line) + 100  # of the objects themselves
+        self._waiting.append((text, beside))
+        self._num_characters += len(text) + len(beside) + 150  # of the objects themselves
         if self._num_characters >= self.characters_per_run:
             self._flush()
 
-    def __iter__(self) -> Iterator[tuple[str, Any]]:
-        """Yield the texts in order, with their contents. They can be read again."""
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Yield the texts in order, with what is beside them. They can be read again, one reader at a time."""
         self._waiting.sort(key=itemgetter(0))
-        runs: list[Iterable[tuple[str, str]]] = [_lines(file) for file in self._files]
-        for text, line in heapq.merge(*runs, self._waiting, key=itemgetter(0)):
-            yield text, json.loads(line)
+        if not self._files:
+            return iter(self._waiting)
+        return heapq.merge(*map(_lines, self._files), self._waiting, key=itemgetter(0))
 
     def __bool__(self) -> bool:
         return bool(self._waiting or self._files)
@@ -193,13 +195,11 @@ class TextSorter:
         with naming_write_errors(self.folder):
             file = tempfile.TemporaryFile("w+", dir=self.folder, encoding="ascii")  # noqa: SIM115
             self._files.append(file)
-            for text, line in self._waiting:
-                file.write(f"{json.dumps(text)}\n{line}\n")
+            file.writelines(f"{json.dumps(pair)}\n" for pair in self._waiting)
             file.flush()
         self._waiting, self._num_characters = [], 0
 
 
 def _lines(file: TextIO) -> Iterator[tuple[str, str]]:
     file.seek(0)
-    while text := file.readline():
-        yield json.loads(text), file.readline()
+    return map(json.loads, file)

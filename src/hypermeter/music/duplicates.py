@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from jaxtyping import Int32, UInt32, UInt64
 
-from hypermeter.io.sorting import PAIRS_PER_RUN, PairSorter
+from hypermeter.io.sorting import PairSorter
 
 NEAR = 0.5
 """Share of common bars from which performances are near-duplicates."""
@@ -130,7 +130,7 @@ def near_duplicates(bars: dict[str, np.ndarray]) -> list[list[str]]:
 
 
 def near_duplicate_leaders(
-    bar_sets: Callable[[], Iterable[BarSets]], count: int, folder: Path, pairs_in_memory: int = PAIRS_PER_RUN
+    bar_sets: Callable[[], Iterable[BarSets]], count: int, folder: Path, pairs_in_memory: int | None = None
 ) -> Int32[np.ndarray, " N"]:
     """Return, for each performance, the first one of its group of near-duplicates, which may be itself.
 
@@ -146,7 +146,7 @@ def near_duplicate_leaders(
         bar_sets: returns the performances, some at a time; it is called three times.
         count: number of performances.
         folder: where digests are sorted.
-        pairs_in_memory: how many pairs are sorted at a time.
+        pairs_in_memory: how many pairs are sorted at a time, see `PairSorter`.
     """
     sizes, leader = _same_bars(bar_sets(), count, folder, pairs_in_memory)
     is_first = (leader == np.arange(count)) & (sizes > 0)
@@ -178,7 +178,7 @@ def near_duplicate_leaders(
 
 
 def _same_bars(
-    bar_sets: Iterable[BarSets], count: int, folder: Path, pairs_in_memory: int
+    bar_sets: Iterable[BarSets], count: int, folder: Path, pairs_in_memory: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the size of each performance, and the first one with the same bars."""
     sizes = np.zeros(count, np.uint32)
@@ -245,7 +245,7 @@ def _join(
     sizes: np.ndarray,
     groups: _Groups,
     folder: Path,
-    pairs_in_memory: int,
+    pairs_in_memory: int | None,
 ) -> int:
     """Join near-duplicates among performances that have a similar bar up to a distance from each other.
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -152,23 +153,29 @@ def iterate_lines(out: Folder, name: str) -> Iterator[Any]:
                 yield json.loads(line)
 
 
-def write_manifest(out: Folder, fields: Mapping[str, Any], lists: Mapping[str, Iterable[Iterator[str]]]) -> None:
+@dataclass(frozen=True)
+class Items:
+    """A list of the manifest, written an item a line; each item is given as parts of its JSON."""
+
+    items: Iterable[Iterable[str]]
+
+
+def write_manifest(out: Folder, fields: Iterable[tuple[str, Any]]) -> None:
     """Write the manifest.
 
     Args:
         out: its folder.
-        fields: name -> value, in order; for a list, anything.
-        lists: name of a list -> its items, each as parts of its JSON.
+        fields: names and values in order; each is taken when those before it are written. A list may be `Items`.
     """
     with out.writing(MANIFEST) as file:
         file.write(b"{")
-        for number, (key, value) in enumerate(fields.items()):
+        for number, (key, value) in enumerate(fields):
             file.write(f"{',' if number else ''}\n {json.dumps(key)}: ".encode())
-            if key not in lists:
+            if not isinstance(value, Items):
                 file.write(json.dumps(value).encode())
                 continue
             count = 0
-            for parts in lists[key]:
+            for parts in value.items:
                 file.write(b",\n  " if count else b"[\n  ")
                 file.writelines(part.encode() for part in parts)
                 count += 1

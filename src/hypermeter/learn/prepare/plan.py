@@ -103,7 +103,7 @@ def convert_tasks(plan: Plan, settings: ConversionSettings, earlier: TextSorter)
             while found is not None and found[0] < file.source:
                 found = next(records, None)
             if found is not None and found[0] == file.source:
-                same = [record for _, (is_same, record) in found[1] if is_same]
+                same = [record for is_same, record in (json.loads(beside) for _, beside in found[1]) if is_same]
                 found = next(records, None)
                 file = replace(file, earlier=same[-1]) if same else file
             files.append(file)
@@ -123,11 +123,11 @@ def earlier_records(out: Folder, header: dict[str, Any]) -> TextSorter:
         for line in lines:
             if is_record(line):
                 has_notes = all(line.get(key, {}).keys() == names for key in ("notes", "notes_dropped"))
-                found.add(line["source"], [is_same and has_notes, line])
+                found.add(line["source"], json.dumps([is_same and has_notes, line]))
             elif isinstance(line, dict) and "version" in line:
                 is_same = line == expected
             elif isinstance(line, dict) and line.keys() == {"source", "npz"}:  # of a task that was killed
-                found.add(str(line["source"]), [False, line])
+                found.add(str(line["source"]), json.dumps([False, line]))
     return found
 
 

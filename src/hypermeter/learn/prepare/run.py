@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from heapq import merge
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any
@@ -25,7 +24,7 @@ from hypermeter.io.sorting import TextSorter
 from hypermeter.learn.engines import Engine, SerialEngine, open_engine, usable_cores
 from hypermeter.learn.prepare.convert import ConversionSettings
 from hypermeter.learn.prepare.folder import Folder, open_folder
-from hypermeter.learn.prepare.manifest import MANIFEST, PARTIAL, Manifest, write_manifest
+from hypermeter.learn.prepare.manifest import MANIFEST, PARTIAL, Items, Manifest, write_manifest
 from hypermeter.learn.prepare.plan import SORTING, Plan, convert_tasks, earlier_records, remove_work
 from hypermeter.learn.prepare.reading import CountTask, count_pitches
 from hypermeter.learn.prepare.source import Listing
@@ -37,6 +36,7 @@ from hypermeter.learn.prepare.tasks import (
     convert_task,
     place_task,
     read_bar_sets,
+    read_record_lines,
     read_records,
 )
 from hypermeter.learn.prepare.totals import Totals
@@ -88,35 +88,26 @@ def run_plan(
         for _ in _shown(engine.run(place_task, place_tasks), plan.num_tasks, "placing", quiet):
             pass
     totals = Totals(sorting, leaders)
-    for number in range(plan.num_tasks):
-        records = (record for record, _ in read_records(out, number)[1])
-        totals.add(records, read_bar_sets(out, number))
-    num_kept = sum(result.num_kept for result in results)
+    rejects = TextSorter(sorting)
     fields = {
         **header,
         "source": settings.source,
         "split_by": _split_by(plan.listing.num_without_split, num_files, seed),
         "tables": plan.listing.tables,
-        "files": None,
-        "rejects": None,
-        **totals.fields(),
-    }
-    lists = {
-        "files": ([json.dumps(record)] for record in _records(out, plan) if "npz" in record),
-        "rejects": ([json.dumps(record)] for record in _rejects(out, plan)),
-        "near_duplicates": map(_group_parts, totals.near_duplicates()),
     }
     _clear(out, plan, earlier)
     earlier.close()
-    write_manifest(out, fields, lists)
-    first_reject = None if num_kept else next(_rejects(out, plan), {"reason": "no files"})
+    write_manifest(out, _fields(out, plan, fields, totals, rejects))
+    first_reject = json.loads(next((record for _, record in rejects), "null"))
+    num_kept = sum(result.num_kept for result in results)
     totals.close()
+    rejects.close()
     out.remove(PARTIAL)
     remove_work(out)
-    if first_reject:
+    if not num_kept:
+        reason = first_reject["reason"] if first_reject else "no files"
         num_rejects = num_files + plan.listing.num_rejects
-        reason = f"none of {num_rejects} files could be used; the first: {first_reject['reason']}"
-        raise HypermeterError(f"{settings.source}: {reason}")
+        raise HypermeterError(f"{settings.source}: none of {num_rejects} files could be used; the first: {reason}")
     num_skipped = sum(result.num_skipped for result in results)
     return Outcome(Manifest(out.fetch(MANIFEST)), num_skipped, totals.num_left_out)
 
@@ -167,16 +158,29 @@ def _records(out: Folder, plan: Plan) -> Iterator[dict[str, Any]]:
         yield from (record for record, _ in read_records(out, number)[1])
 
 
-def _rejects(out: Folder, plan: Plan) -> Iterator[dict[str, Any]]:
-    converted = (record for record in _records(out, plan) if "npz" not in record)
-    return merge(plan.listing.rejects(), converted, key=itemgetter("source"))
+def _fields(
+    out: Folder, plan: Plan, fields: dict[str, Any], totals: Totals, rejects: TextSorter
+) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of the manifest; records pass once, and are counted on the way."""
+    yield from fields.items()
+    for record in plan.listing.rejects():
+        rejects.add(record["source"], json.dumps(record))
+    yield "files", Items([line] for line in _counted(out, plan, totals, rejects))
+    yield "rejects", Items([line] for _, line in rejects)
+    yield from totals.fields().items()
 
 
-def _group_parts(sources: Iterator[str]) -> Iterator[str]:
-    yield "["
-    for number, source in enumerate(sources):
-        yield f"{', ' if number else ''}{json.dumps(source)}"
-    yield "]"
+def _counted(out: Folder, plan: Plan, totals: Totals, rejects: TextSorter) -> Iterator[str]:
+    """Yield the records of files that are used, as JSON; count them, and add those of the others to the rejects."""
+    for number in range(plan.num_tasks):
+        lines = [line for _, line in read_record_lines(out, number)[1]]
+        records = [json.loads(line) for line in lines]
+        totals.add(records, read_bar_sets(out, number))
+        for record, line in zip(records, lines, strict=True):
+            if "npz" in record:
+                yield line
+            else:
+                rejects.add(record["source"], line)
 
 
 def _place_tasks(out: Folder, plan: Plan, leaders: np.ndarray, seed: int, packed: bool) -> Iterator[PlaceTask]:
@@ -206,15 +210,15 @@ def _clear(out: Folder, plan: Plan, earlier: TextSorter) -> None:
         for name in [name for name in out.names(split) if name.startswith(".")]:
             out.remove(f"{split}/{name}")
     names = TextSorter(out.local(SORTING))
-    for _, (_, record) in earlier:
-        for name in _written_names(record):
+    for _, beside in earlier:
+        for name in _written_names(json.loads(beside)[1]):
             split, _, rest = name.partition("/")
             if split in SPLITS and rest.endswith((".npz", SUFFIX)) and "/" not in rest:
-                names.add(name, False)
+                names.add(name)
     if names:
         for record in _records(out, plan):
             for name in _written_names(record):
-                names.add(name, True)
+                names.add(name, "kept")
     for name, group in groupby(names, key=itemgetter(0)):
         if not any(is_kept for _, is_kept in group):
             out.remove(name)

@@ -159,7 +159,7 @@ def _add_rows(source: Path | StoredFile, entries: dict[str, bytes], rows: TextSo
                 with source.open("rb") as file, open_members(file, [entries[name]]) as archive:
                     content = archive.read(name)
             for path, fields in read_table(name, content).rows():
-                rows.add(path, [name, fields])
+                rows.add(path, json.dumps([name, fields]))
             tables[name] = ""
         except (HypermeterError, OSError) as error:
             tables[name] = f"{name} cannot be read ({error})" if isinstance(error, OSError) else str(error)
@@ -190,7 +190,7 @@ def _write_listing(
             """Reject the rows before a name, or all; return table -> fields of the rows of this name."""
             nonlocal row
             while row is not None and (name is None or row[0] <= name):
-                by_table = {table: fields for _, (table, fields) in row[1]}  # Of equal rows, the last.
+                by_table = dict(json.loads(beside) for _, beside in row[1])  # Of equal rows, the last.
                 there, row = row[0], next(of_row, None)
                 if there == name:
                     return by_table

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -144,8 +145,7 @@ def place_task(task: PlaceTask) -> TaskResult:
                 names = [f"{split}/{name.rpartition('/')[2]}" for name in record["npz"]]
                 contents = _contents(out, record, places, loose)
                 for name, content in zip(names, contents, strict=True):
-                    meta = json.loads(str(read_npz_bytes(content)["meta"])) | {"split": split}
-                    sink(name, replace_last(content, np.array(json.dumps(meta))))
+                    sink(name, replace_last(content, partial(_with_split, split=split)))
                 record = record | {"split": split, "npz": names}
                 if task.packed:
                     record["shard"] = shard_name(split, task.number)
@@ -158,14 +158,28 @@ def place_task(task: PlaceTask) -> TaskResult:
     return _result(task.number, placed, num_skipped)
 
 
-def read_records(out: Folder, number: int) -> tuple[str, list[tuple[dict[str, Any], Places]]]:
-    """Return the plan of a task that has ended, and the record of each of its files, with its places.
+def _with_split(meta: np.ndarray, split: str) -> np.ndarray:
+    return np.array(json.dumps(json.loads(str(meta)) | {"split": split}))
+
+
+def read_record_lines(out: Folder, number: int) -> tuple[str, list[tuple[str, str]]]:
+    """Return the plan of a task that has ended, and for each of its files its places and its record, both as JSON.
 
     Raises:
         OSError: it has not ended.
     """
-    plan, *lines = out.read(work_name(number, "records")).decode().splitlines()
-    return json.loads(plan), [tuple(json.loads(line)) for line in lines]
+    plan, *lines = out.read(work_name(number, "records")).decode().split("\n")[:-1]
+    return plan, [(places, record) for places, _, record in (line.partition("\t") for line in lines)]
+
+
+def read_records(out: Folder, number: int) -> tuple[str, list[tuple[dict[str, Any], Places]]]:
+    """Return the plan of a task that has ended, and for each of its files its record and its places.
+
+    Raises:
+        OSError: it has not ended.
+    """
+    plan, lines = read_record_lines(out, number)
+    return plan, [(json.loads(record), json.loads(places)) for places, record in lines]
 
 
 def read_bar_sets(out: Folder, number: int) -> BarSets:
@@ -174,8 +188,8 @@ def read_bar_sets(out: Folder, number: int) -> BarSets:
 
 
 def _write_records(out: Folder, number: int, plan: str, lines: Sequence[tuple[dict[str, Any], Places]]) -> None:
-    content = "".join(f"{json.dumps(line)}\n" for line in (plan, *lines))
-    out.write(work_name(number, "records"), content.encode())
+    content = "".join(f"{json.dumps(places)}\t{json.dumps(record)}\n" for record, places in lines)
+    out.write(work_name(number, "records"), f"{plan}\n{content}".encode())
 
 
 def _result(number: int, lines: Sequence[tuple[dict[str, Any], Places]], num_skipped: int) -> TaskResult:

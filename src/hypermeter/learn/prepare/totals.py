@@ -1,5 +1,6 @@
 """Totals of all files, counted while their records pass by."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -11,6 +12,7 @@ import numpy as np
 
 from hypermeter.io.midi.own_grid import CLEAR
 from hypermeter.io.sorting import PairSorter, TextSorter
+from hypermeter.learn.prepare.manifest import Items
 from hypermeter.learn.prepare.tables import SPLITS
 from hypermeter.music.duplicates import BarSets
 
@@ -37,7 +39,6 @@ class Totals:
         self.is_grouped = np.bincount(leaders, minlength=len(leaders))[leaders] > 1
         self.bars = PairSorter(folder)
         self.grouped = TextSorter(folder)
-        self.num_across = 0
         self._next = 0
 
     def add(self, records: Iterable[dict[str, Any]], bars: BarSets) -> None:
@@ -53,7 +54,7 @@ class Totals:
                 codes[number] = SPLITS.index(record["split"])
                 self._add_record(record)
                 if self.is_grouped[self._next]:
-                    self.grouped.add(f"{self.leaders[self._next]:010}", [record["source"], record["split"]])
+                    self.grouped.add(f"{self.leaders[self._next]:010}", json.dumps([record["source"], record["split"]]))
             self._next += 1
         digests, split_of = bars.rows[:, 0], np.repeat(codes, bars.sizes)
         for code in range(len(SPLITS)):
@@ -76,10 +77,9 @@ class Totals:
         self.num_left_out += bool(record["left_out"])
 
     def fields(self) -> dict[str, Any]:
-        """Return the totals in the order of the manifest; instead of the near-duplicates, None."""
+        """Return the totals in the order of the manifest."""
         distinct, verbatim = self._count_bars()
-        groups = groupby(self.grouped, key=itemgetter(0))
-        self.num_across = sum(len({split for _, (_, split) in group}) > 1 for _, group in groups)
+        num_across = sum(len({split for _, split in group}) > 1 for group in self._groups())
         notes = {key: {name: counts[name] for name in sorted(counts)} for key, counts in self.notes.items()}
         return {
             "splits": {split: {**counts, "distinct_bars": distinct[split]} for split, counts in self.splits.items()},
@@ -90,15 +90,15 @@ class Totals:
             "unmapped": {str(pitch): self.unmapped[pitch] for pitch in sorted(self.unmapped)},
             "own_grids": self._own_grids(),
             **(notes if notes["notes"] else {}),
-            "near_duplicates": None,
-            "near_duplicates_across_splits": self.num_across,
+            "near_duplicates": Items(map(_parts, self._groups())),
+            "near_duplicates_across_splits": num_across,
             "bars_verbatim_in_train": verbatim,
         }
 
-    def near_duplicates(self) -> Iterator[Iterator[str]]:
-        """Yield the groups of near-duplicates, each with its sources."""
+    def _groups(self) -> Iterator[Iterator[tuple[str, str]]]:
+        """Yield the groups of near-duplicates, each with its sources and splits."""
         for _, group in groupby(self.grouped, key=itemgetter(0)):
-            yield (source for _, (source, _) in group)
+            yield (json.loads(beside) for _, beside in group)
 
     def close(self) -> None:
         """Free the disk."""
@@ -141,6 +141,13 @@ class Totals:
             if code
         }
         return {split: distinct[split] for split in ("all", *SPLITS)}, verbatim
+
+
+def _parts(group: Iterable[tuple[str, str]]) -> Iterator[str]:
+    yield "["
+    for number, (source, _) in enumerate(group):
+        yield f"{', ' if number else ''}{json.dumps(source)}"
+    yield "]"
 
 
 def _whole_groups(pairs: PairSorter) -> Iterator[tuple[np.ndarray, np.ndarray]]:
