@@ -204,7 +204,7 @@ def test_all_arguments_are_checked_before_anything_is_computed(
     model.save(tmp_path / "three.safetensors")
     computed = []
     module = import_module("hypermeter.learn.evaluate.card")
-    monkeypatch.setattr(module, "performance_bits", lambda *_: computed.append(1))
+    monkeypatch.setattr(module, "score", lambda *_: computed.append(1))
     assert main(["evaluate", "small.safetensors", str(corpus / "npz" / "validation"), *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and len(error.splitlines()) == 1 and not computed

@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from hypermeter.io.npz import have_equal_steps
 from hypermeter.learn.dataset import read_folder, read_meta, read_shared_kit_and_grid, with_tracks
 from hypermeter.learn.evaluate.command import BARS, LONG_BARS, PIECES
 from hypermeter.learn.evaluate.floors import floors
-from hypermeter.learn.evaluate.likelihood import bits_of_parts, forecasts, one_step_ahead, performance_bits, summarize
-from hypermeter.learn.evaluate.music import FEWEST_BARS, compare_music, cut, drift, generated_pieces
+from hypermeter.learn.evaluate.likelihood import summarize
+from hypermeter.learn.evaluate.music import FEWEST_BARS, People, compare_with, cut, drift, generated_pieces
 from hypermeter.learn.evaluate.rows import drift_rows, likelihood, metric_rows, music_rows, overview
+from hypermeter.learn.evaluate.scores import score
 from hypermeter.learn.prepare import SPLITS
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 
@@ -110,43 +112,89 @@ def evaluate(
     return model_evaluation(model, npz_dir, CardOptions(seed, pieces, bars, long_bars, temperature, mix_metres))()
 
 
-def model_evaluation(model: HierarchicalDrumModel, npz_dir: str | Path, options: CardOptions) -> Evaluation:
-    """Read and check the inputs of ``evaluate``, and return what computes it."""
+class HeldOut:
+    """Drums of held-out performances, and what is computed of them and of ``train`` beside them, once for all systems.
+
+    Args:
+        drums: hits (T, V) of each performance.
+        kit: their kit; None, not known.
+        grid: their grid.
+        train: hits of each performance of the folder ``train`` beside them; none where there is no such folder.
+    """
+
+    def __init__(self, drums: Sequence[np.ndarray], kit: Kit | None, grid: Grid, train: Sequence[np.ndarray]):
+        self.drums, self.kit, self.grid, self.train = drums, kit, grid, train
+        self.people, self.floors = cache(self._people), cache(self._floors)
+
+    def _people(self, bars: int) -> People:
+        streams = self.kit.streams if self.kit else None
+        return People(cut(self.drums, self.grid, bars), self.grid, self.train, streams)
+
+    def _floors(self, seed: int) -> dict[str, dict[str, float]]:
+        return floors(self.train, self.drums, self.grid.steps_per_bar, seed)
+
+
+Shared = dict[tuple[Any, ...], HeldOut]
+"""The performances of one folder by kit and grid, which the systems of a card have in common."""
+
+
+def _held_out(
+    npz_dir: str | Path, drums: Sequence[np.ndarray], kit: Kit | None, grid: Grid, mix_metres: bool, shared: Shared
+) -> HeldOut:
+    """Return the performances of a folder with ``train`` beside them: those in ``shared``, or else new ones for it."""
+    key = str(npz_dir), drums[0].shape[1], kit, grid, mix_metres
+    if key not in shared:
+        shared[key] = HeldOut(drums, kit, grid, _train_beside(npz_dir, drums, kit, grid, mix_metres))
+    return shared[key]
+
+
+def model_evaluation(
+    model: HierarchicalDrumModel, npz_dir: str | Path, options: CardOptions, shared: Shared | None = None
+) -> Evaluation:
+    """Read and check the inputs of ``evaluate``, and return what computes it; ``shared`` is that of the card."""
     mix_metres, seed = options.mix_metres, options.seed
     sequences, groups, kit, grid = read_performances(npz_dir, model.kit, model.grid, model.tracks, mix_metres)
     if mix_metres and have_equal_steps(grid, model.grid):
         grid = model.grid
     _check_fits(model, sequences, kit, grid, npz_dir)
     drums = [hits[:, : model.num_drums] for hits in sequences]
-    train = _train_beside(npz_dir, drums, kit, grid, mix_metres)
+    held_out = _held_out(npz_dir, drums, kit, grid, mix_metres, {} if shared is None else shared)
 
     def run() -> dict[str, Any]:
-        bits, steps = performance_bits(model, sequences), np.array(list(map(len, sequences)))
+        scores, steps = score(model, sequences), np.array(list(map(len, sequences)))
         result: dict[str, Any] = {
             "parameters": sum(weights.numel() for weights in model.parameters()),
-            **_bits_of_groups(bits, steps, groups, seed),
-            "forecasts": forecasts(model, sequences),
-            "next_step": one_step_ahead(model, sequences),
+            **_bits_of_groups(scores.bits, steps, groups, seed),
+            "forecasts": scores.forecasts(),
+            "next_step": scores.next_step(),
             "voices": list(kit.names) if kit else [f"voice {column}" for column in range(model.num_drums)],
             "seed": seed,
         }
         if model.tracks:
-            parts = bits_of_parts(model, sequences)
-            result["parts"] = {name: summarize(part_bits, steps, seed) for name, part_bits in parts.items()}
-        if train:
-            result["floors"] = floors(train, drums, grid.steps_per_bar, seed)
-        if not options.pieces:
-            return result
-        result["temperature"] = options.temperature
-        if human := cut(drums, grid, options.bars):
-            generated = generated_pieces(model, grid, options.pieces, options.bars, seed, options.temperature)
-            result["music"] = compare_music(generated, human, grid, train, kit.streams if kit else None)
-        if options.long_bars:
-            generated = generated_pieces(model, grid, options.pieces, options.long_bars, seed, options.temperature)
-            result |= {"long_bars": options.long_bars, "drift": drift(generated, grid)}
-        return result
+            names = ("drums", *(track.name for track in model.tracks))
+            parts = zip(names, scores.parts.T, strict=True)
+            result["parts"] = {name: summarize(part_bits, steps, seed) for name, part_bits in parts}
+        if held_out.train:
+            result["floors"] = held_out.floors(seed)
+        return result | _music_of_model(model, held_out, options)
 
     return run
+
+
+def _music_of_model(model: HierarchicalDrumModel, held_out: HeldOut, options: CardOptions) -> dict[str, Any]:
+    """Return the part of the card of music that the model generates; the long pieces begin with those compared."""
+    if not options.pieces:
+        return {}
+    result: dict[str, Any] = {"temperature": options.temperature}
+    people, grid = held_out.people(options.bars), held_out.grid
+    bars = max(options.bars if people.pieces else 0, options.long_bars)
+    pieces = generated_pieces(model, grid, options.pieces, bars, options.seed, options.temperature) if bars else []
+    if people.pieces:
+        result["music"] = compare_with([piece[: options.bars * grid.steps_per_bar] for piece in pieces], people)
+    if options.long_bars:
+        pieces = [piece[: options.long_bars * grid.steps_per_bar] for piece in pieces]
+        result |= {"long_bars": options.long_bars, "drift": drift(pieces, grid)}
+    return result
 
 
 def _bits_of_groups(bits: np.ndarray, steps: np.ndarray, groups: Sequence[Sequence[str]], seed: int) -> dict[str, Any]:
@@ -223,8 +271,10 @@ def evaluate_music(
     return music_evaluation(folder, npz_dir, CardOptions(seed, bars=bars, mix_metres=mix_metres), kit)()
 
 
-def music_evaluation(folder: str | Path, npz_dir: str | Path, options: CardOptions, kit: str = "gm10") -> Evaluation:
-    """Read and check the inputs of ``evaluate_music``, and return what computes it."""
+def music_evaluation(
+    folder: str | Path, npz_dir: str | Path, options: CardOptions, kit: str = "gm10", shared: Shared | None = None
+) -> Evaluation:
+    """Read and check the inputs of ``evaluate_music``, and return what computes it; ``shared`` is that of the card."""
     bars, mix_metres = options.bars, options.mix_metres
     sequences, _, shared_kit, grid = read_performances(npz_dir, mix_metres=mix_metres)
     rejects: list[str] = []
@@ -235,8 +285,10 @@ def music_evaluation(folder: str | Path, npz_dir: str | Path, options: CardOptio
             pieces.append(groove.hits)
         else:
             rejects.append(f"{Path(folder, name)}: of another kit or grid than {npz_dir}; write it on the same")
-    generated, human = cut(pieces, grid, bars), cut(sequences, grid, bars)
-    if not human:
+    generated = cut(pieces, grid, bars)
+    held_out = _held_out(npz_dir, sequences, shared_kit, grid, mix_metres, {} if shared is None else shared)
+    people = held_out.people(bars)
+    if not people.pieces:
         raise HypermeterError(
             f"{npz_dir}: no performance of at least {FEWEST_BARS} bars; expected longer ones to compare with"
         )
@@ -245,13 +297,7 @@ def music_evaluation(folder: str | Path, npz_dir: str | Path, options: CardOptio
         raise HypermeterError(
             f"{folder}: no piece of at least {FEWEST_BARS} bars; expected pieces of about {bars} bars{reason}"
         )
-    train = _train_beside(npz_dir, sequences, shared_kit, grid, mix_metres)
-
-    def run() -> dict[str, Any]:
-        music = compare_music(generated, human, grid, train, shared_kit.streams if shared_kit else None)
-        return {"music": music, "rejects": rejects, "seed": options.seed}
-
-    return run
+    return lambda: {"music": compare_with(generated, people), "rejects": rejects, "seed": options.seed}
 
 
 def _train_beside(

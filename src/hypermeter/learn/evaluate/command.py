@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
-    from hypermeter.learn.evaluate.card import CardOptions, Evaluation
+    from hypermeter.learn.evaluate.card import CardOptions, Evaluation, Shared
 
 PIECES = 64
 BARS = 32
@@ -60,9 +60,10 @@ def evaluate_command(
     options = CardOptions(seed, pieces, bars, long_bars, temperature, mix_metres)
     if out is not None:
         check_folder(out.parent)
-    evaluations = {model: _evaluation(model, npz_dir, options)}
+    shared: Shared = {}
+    evaluations = {model: _evaluation(model, npz_dir, options, shared)}
     for name in beside:
-        evaluations[name] = _evaluation(name, npz_dir, replace(options, long_bars=0))
+        evaluations[name] = _evaluation(name, npz_dir, replace(options, long_bars=0), shared)
     systems = {name: evaluation() for name, evaluation in evaluations.items()}
     for result in systems.values():
         for reason in result.get("rejects", ()):
@@ -77,7 +78,7 @@ def evaluate_command(
             print(path)
 
 
-def _evaluation(name: str, npz_dir: Path, options: "CardOptions") -> "Evaluation":
+def _evaluation(name: str, npz_dir: Path, options: "CardOptions", shared: "Shared") -> "Evaluation":
     """Read and check a system: a folder without weights is music, a CSV is bits, all else a model."""
     from hypermeter.io.checkpoint import shipped_models
     from hypermeter.learn.evaluate.card import evaluate_bits, model_evaluation, music_evaluation
@@ -85,8 +86,8 @@ def _evaluation(name: str, npz_dir: Path, options: "CardOptions") -> "Evaluation
 
     path = Path(name)
     if name not in shipped_models() and path.is_dir() and not any(path.glob("*.safetensors")):
-        return music_evaluation(name, npz_dir, options)
+        return music_evaluation(name, npz_dir, options, shared=shared)
     if path.suffix == ".csv":
         result = evaluate_bits(name, npz_dir, options.seed, mix_metres=options.mix_metres)
         return lambda: result
-    return model_evaluation(load(name), npz_dir, options)
+    return model_evaluation(load(name), npz_dir, options, shared)

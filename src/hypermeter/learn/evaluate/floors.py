@@ -40,14 +40,13 @@ FLOORS: dict[str, Rule] = {
 
 def fit(rule: Rule, sequences: Sequence[np.ndarray], steps_per_bar: int) -> np.ndarray:
     """Return a rule's table (rows, V): (hits + 1/2) / (steps + 1) of each row and voice; 1/2 in a row never used."""
-    rows = 3 * steps_per_bar
-    voices = sequences[0].shape[1]
-    hits, steps = np.zeros((rows, voices)), np.zeros((rows, voices))
+    rows, voices = 3 * steps_per_bar, sequences[0].shape[1]
+    counts = np.zeros(rows * voices * 2, np.int64)
     for sequence in sequences:
-        cells = rule(sequence, steps_per_bar), np.broadcast_to(np.arange(voices), sequence.shape)
-        np.add.at(hits, cells, sequence)
-        np.add.at(steps, cells, 1)
-    return (hits + 0.5) / (steps + 1)
+        cells = (rule(sequence, steps_per_bar) * voices + np.arange(voices)) * 2 + sequence
+        counts += np.bincount(cells.ravel(), minlength=len(counts))
+    silences, hits = counts.reshape(rows, voices, 2).transpose(2, 0, 1)
+    return (hits + 0.5) / (silences + hits + 1)
 
 
 def predict(rule: Rule, table: np.ndarray, hits: np.ndarray, steps_per_bar: int) -> np.ndarray:

@@ -1,11 +1,13 @@
 """Comparison of a system's own music with people's: metrics, repetition, copying, drift."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from hypermeter.core.grid import Grid
 from hypermeter.model.playing import StreamingModel, player_of
@@ -20,6 +22,9 @@ FEWEST_BARS = 8
 
 STRETCHES = ((0, 8), (24, 32), (248, 256))
 """Ranges of bars whose metrics show drift in a long piece."""
+
+TOGETHER = 64
+"""Most pieces that are measured together, which bounds memory."""
 
 DRIFT_METRICS = ("avg_hits", "syncopation", "step_entropy", "groove_consistency")
 
@@ -61,6 +66,31 @@ def cut_alike(pieces: Sequence[np.ndarray], human: Sequence[np.ndarray]) -> list
     return [piece[: int(length)] for piece, length in zip(pieces, lengths, strict=True)]
 
 
+def by_length(pieces: Sequence[np.ndarray]) -> list[list[int]]:
+    """Return the numbers of the pieces in groups of one length, at most ``TOGETHER``, which are measured together."""
+    groups: list[list[int]] = []
+    numbers_of_length: dict[int, list[int]] = {}
+    for number, piece in enumerate(pieces):
+        numbers = numbers_of_length.get(len(piece), [])
+        if len(numbers) % TOGETHER == 0:
+            numbers = numbers_of_length[len(piece)] = []
+            groups.append(numbers)
+        numbers.append(number)
+    return groups
+
+
+def of_each(
+    metric: Callable[..., Any], pieces: Sequence[np.ndarray], grid: Grid, **options: Any
+) -> list[Shaped[np.ndarray, "..."]]:
+    """Return a metric of each piece."""
+    values: list[np.ndarray] = [np.zeros(0)] * len(pieces)
+    for numbers in by_length(pieces):
+        hits = np.stack([pieces[number] for number in numbers]).astype(np.float32)
+        for number, value in zip(numbers, in_numpy(metric, hits, grid, **options), strict=True):
+            values[number] = value
+    return values
+
+
 def values_of(pieces: Sequence[np.ndarray], grid: Grid, streams: Any = None) -> dict[str, np.ndarray]:
     """Return metric -> its value for each piece, of all METRICS that take hits alone and give one number.
 
@@ -79,28 +109,38 @@ def values_of(pieces: Sequence[np.ndarray], grid: Grid, streams: Any = None) -> 
             for parameter in parameters.values()
         )
         takes_streams = "streams" in parameters
-        if name == "avg_hits" or needs_more or (takes_streams and streams is None):
+        if name == "avg_hits" or needs_more or (takes_streams and streams is None) or not pieces:
             continue
         options = {"streams": streams} if takes_streams else {}
-        of_pieces = [in_numpy(metric, piece.astype(np.float32), grid, **options) for piece in pieces]
-        if of_pieces and of_pieces[0].ndim == 0:
-            values[name] = np.stack(of_pieces).astype(float)
+        if in_numpy(metric, pieces[0].astype(np.float32), grid, **options).ndim == 0:
+            values[name] = np.stack(of_each(metric, pieces, grid, **options)).astype(float)
     return values
 
 
 def repetition(pieces: Sequence[np.ndarray], grid: Grid) -> list[float]:
     """Return the repetition profile over all pairs of bars of all pieces."""
-    pairs = [np.concatenate([bar_f1(piece, grid, lag) for piece in pieces]) for lag in range(1, REPETITION_LAGS + 1)]
-    return [mean_of_defined(likeness.astype(float)).item() for likeness in pairs]
+    profile = []
+    for lag in range(1, REPETITION_LAGS + 1):
+        pairs = np.concatenate(of_each(bar_f1, pieces, grid, lag=lag))
+        profile.append(mean_of_defined(pairs.astype(float)).item())
+    return profile
+
+
+def phrase_ends(pieces: Sequence[np.ndarray], grid: Grid) -> list[float]:
+    """Return for each piece by how much the novelty of the last bars of phrases exceeds that of other bars, in means
+    of ``bar_novelty``; NaN where a piece has no bars of a kind.
+    """
+    excesses = []
+    for novelty in of_each(METRICS["bar_novelty"], pieces, grid):
+        is_last = np.arange(len(novelty)) % grid.bars_per_phrase == grid.bars_per_phrase - 1
+        last, other = (mean_of_defined(novelty[bars].astype(float)) for bars in (is_last, ~is_last))
+        excesses.append((last - other).item())
+    return excesses
 
 
 def phrase_end(piece: np.ndarray, grid: Grid) -> float:
-    """Return by how much the novelty of the last bars of phrases exceeds that of other bars, in means of
-    ``bar_novelty``; NaN where a piece has no bars of a kind.
-    """
-    novelty = in_numpy(METRICS["bar_novelty"], piece.astype(np.float32), grid).astype(float)
-    is_last = np.arange(len(novelty)) % grid.bars_per_phrase == grid.bars_per_phrase - 1
-    return (mean_of_defined(novelty[is_last]) - mean_of_defined(novelty[~is_last])).item()
+    """Return ``phrase_ends`` of one piece."""
+    return phrase_ends([piece], grid)[0]
 
 
 def bars_of(pieces: Iterable[np.ndarray], grid: Grid) -> list[np.ndarray]:
@@ -148,6 +188,48 @@ def drift(pieces: Sequence[np.ndarray], grid: Grid) -> dict[str, dict[str, float
     return result
 
 
+class People:
+    """Held-out music of people, and what systems are compared with: each statistic is computed once, when it is read.
+
+    Args:
+        pieces: hits (T, V) of each piece, see ``cut``.
+        grid: their grid.
+        train: hits of the performances that the systems learnt from, for the share of copied bars; none leave it out.
+        streams: see ``values_of``.
+    """
+
+    def __init__(self, pieces: Sequence[np.ndarray], grid: Grid, train: Sequence[np.ndarray] = (), streams: Any = None):
+        self.pieces, self.grid, self.train, self.streams = pieces, grid, train, streams
+
+    @cached_property
+    def values(self) -> dict[str, np.ndarray]:
+        """``values_of`` the pieces."""
+        return values_of(self.pieces, self.grid, self.streams)
+
+    @cached_property
+    def train_bars(self) -> np.ndarray:
+        """Digests of the distinct bars that the systems learnt from."""
+        return np.unique(np.concatenate(bars_of(self.train, self.grid)))
+
+    @cached_property
+    def statistics(self) -> dict[str, Any]:
+        """``music_statistics`` of the pieces."""
+        return music_statistics(self.pieces, self)
+
+
+def music_statistics(pieces: Sequence[np.ndarray], people: People) -> dict[str, Any]:
+    """Return the statistics of music that are no ``values_of`` a piece, see ``compare_music``."""
+    bars = bars_of(pieces, people.grid)
+    result: dict[str, Any] = {
+        "repetition": repetition(pieces, people.grid),
+        "distinct": distinct_share(bars),
+        "phrase_end": _mean(phrase_ends(pieces, people.grid)),
+    }
+    if people.train:
+        result["copied"] = copied_share(bars, people.train_bars)
+    return result
+
+
 def compare_music(
     pieces: Sequence[np.ndarray],
     human: Sequence[np.ndarray],
@@ -155,17 +237,19 @@ def compare_music(
     train: Sequence[np.ndarray] = (),
     streams: Any = None,
 ) -> dict[str, Any]:
+    """Return ``compare_with`` of a system's pieces and ``People(human, grid, train, streams)``."""
+    return compare_with(pieces, People(human, grid, train, streams))
+
+
+def compare_with(pieces: Sequence[np.ndarray], people: People) -> dict[str, Any]:
     """Compare a system's music with people's.
 
     Some metrics and the share of distinct bars change with length, so the system's pieces are first cut to lengths
     distributed as those of the human ones (``cut_alike``).
 
     Args:
-        pieces: hits (T, V) of each piece of the system.
-        human: hits of held-out performances, in pieces of about that length (``cut``).
-        grid: their grid.
-        train: hits of the performances that the system learnt from, for the share of copied bars.
-        streams: see ``values_of``.
+        pieces: hits (T, V) of each piece of the system, of about the length of people's.
+        people: people's music.
 
     Returns:
         ``metrics``: name -> ``compare``; ``overlap``: the mean of their overlapping areas, without the metrics that
@@ -173,26 +257,17 @@ def compare_music(
         greatest difference of the two; ``distinct`` and ``human_distinct``; ``phrase_end`` and ``human_phrase_end``,
         means over pieces; with train, ``copied`` and ``human_copied``.
     """
-    pieces = cut_alike(pieces, human)
-    ours, theirs = values_of(pieces, grid, streams), values_of(human, grid, streams)
-    metrics = {name: compare(ours[name], theirs[name]) for name in ours}
-    system_bars, human_bars = bars_of(pieces, grid), bars_of(human, grid)
-    profile, human_profile = repetition(pieces, grid), repetition(human, grid)
+    pieces = cut_alike(pieces, people.pieces)
+    ours = values_of(pieces, people.grid, people.streams)
+    metrics = {name: compare(ours[name], people.values[name]) for name in ours}
     result: dict[str, Any] = {
         "pieces": len(pieces),
-        "human_pieces": len(human),
+        "human_pieces": len(people.pieces),
         "metrics": metrics,
         "overlap": _mean([result["overlap"] for result in metrics.values() if _varies(result)]),
-        "repetition": profile,
-        "human_repetition": human_profile,
-        "repetition_gap": _greatest(np.abs(np.subtract(profile, human_profile)).tolist()),
-        "distinct": distinct_share(system_bars),
-        "human_distinct": distinct_share(human_bars),
-        "phrase_end": _mean(phrase_end(piece, grid) for piece in pieces),
-        "human_phrase_end": _mean(phrase_end(piece, grid) for piece in human),
     }
-    if train:
-        train_bars = np.unique(np.concatenate(bars_of(train, grid)))
-        result["copied"] = copied_share(system_bars, train_bars)
-        result["human_copied"] = copied_share(human_bars, train_bars)
+    for name, value in music_statistics(pieces, people).items():
+        result |= {name: value, f"human_{name}": people.statistics[name]}
+        if name == "repetition":
+            result["repetition_gap"] = _greatest(np.abs(np.subtract(value, people.statistics[name])).tolist())
     return result
