@@ -1,5 +1,6 @@
 """`generate` of a model in PyTorch: tensors in and out of the engine, which draws; models of one's own play too."""
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.model.heads import Mixture
 from hypermeter.model.plan import Plan, make_plan
-from hypermeter.model.playing import StreamingModel, consume, generate, player_of
+from hypermeter.model.playing import StreamingModel, generate, player_of
 from hypermeter.play.infill import infill
 from hypermeter.play.locks import lock_voices
 from hypermeter.play.plan import make_plan as make_arrays
@@ -49,6 +50,17 @@ def test_it_plays_what_the_player_plays(net):
     assert np.array_equal(context[:, 7:], wanted)
 
 
+def test_a_player_keeps_the_weights_that_the_model_had(net):
+    net, hits = copy.deepcopy(net), PRIMER.numpy()
+    before = net.player()
+    wanted = before.log_prob(hits)
+    with torch.no_grad():
+        for weights in net.parameters():
+            weights.mul_(0.5)
+    assert np.array_equal(before.log_prob(hits), wanted)
+    assert np.abs(net.player().log_prob(hits) - wanted).max() > 0.01
+
+
 def test_every_option_is_that_of_the_player():
     locks = lock_voices(PRIMER[0].numpy(), [1])
     made = model("gru").generate(
@@ -65,12 +77,6 @@ def test_the_global_seed_is_neither_read_nor_moved(net):
     after = torch.rand(1)
     torch.manual_seed(5)
     assert torch.equal(torch.rand(1), after) and torch.equal(generate(net, PRIMER, 20, seed=1), first)
-
-
-def test_music_consumed_in_parts_is_music_consumed_at_once():
-    net = model("gru")
-    halves = consume(net, PRIMER[:, 6:], consume(net, PRIMER[:, :6]))
-    assert torch.equal(net.predict(halves).probs, net.predict(consume(net, PRIMER)).probs)
 
 
 @pytest.mark.parametrize(

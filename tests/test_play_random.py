@@ -76,8 +76,8 @@ def test_numbers_do_not_depend_on_the_rows_and_numbers_beside_them():
 
 
 def test_numbers_of_a_row_go_on_at_the_next_step():
-    wanted = np.concatenate([RandomStream(9, VARIATION, 3, MAX_NUMBERS).at(step)[2] for step in range(2)])
-    assert np.array_equal(uniforms(9, VARIATION, MAX_NUMBERS + 40, row=2), wanted[: MAX_NUMBERS + 40])
+    wanted = np.concatenate([RandomStream(9, VARIATION, 3, MAX_NUMBERS).at(step)[0] for step in range(2)])
+    assert np.array_equal(uniforms(9, VARIATION, MAX_NUMBERS + 40), wanted[: MAX_NUMBERS + 40])
     assert len(uniforms(9, VARIATION, 0)) == 0
 
 

@@ -11,7 +11,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.learn.rl.rollout import Rollout, rollout, view
 from hypermeter.model import Parts
-from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.model.hierarchical import HierarchicalDrumModel, load
 from hypermeter.model.plan import Plan
 
 GRID = Grid(steps_per_beat=1, beats_per_bar=4, bars_per_phrase=2)
@@ -79,6 +79,74 @@ def test_the_same_generator_plays_the_same():
     assert not torch.equal(first.hits, other.hits)
 
 
+class Custom(HierarchicalDrumModel):
+    """A model that the engine does not know, so that it is played in PyTorch."""
+
+
+def custom(name="recurrent"):
+    model = model_of(name)
+    model.__class__ = Custom
+    return model
+
+
+@pytest.mark.parametrize("make", [model_of, custom])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_row_is_the_same_in_batches_of_any_size(name, make):
+    model, primer = make(name), torch.zeros(1, 5, model_of(name).width)
+    whole = rollout(model, 40, STEPS, start_seq=primer, generator=generator())
+    for first, rows in ((0, 16), (23, 17), (7, 2), (0, 1), (39, 1)):
+        part = rollout(model, rows, STEPS, start_seq=primer, generator=generator(), first_row=first)
+        assert torch.equal(part.hits, whole.hits[first : first + rows])
+        assert_close(part.log_probs, whole.log_probs[first : first + rows], rtol=1e-5, atol=1e-5)
+    assert len(whole.hits.flatten(1).unique(dim=0)) > 35
+
+
+def test_a_row_of_the_shipped_model_is_the_same_in_batches_of_any_size():
+    model = load("groove")
+    whole = rollout(model, 64, 20, generator=generator())
+    for first, rows in ((0, 16), (48, 16), (13, 1)):
+        part = rollout(model, rows, 20, generator=generator(), first_row=first)
+        assert torch.equal(part.hits, whole.hits[first : first + rows])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_engine_and_pytorch_play_the_same(name):
+    plan = None
+    if name == "labels":
+        plan = Plan.free(1, 5)
+        plan.numbers[..., 1] = 0.4
+    one, other = (rollout(make(name), 6, STEPS, plan=plan, generator=generator()) for make in (model_of, custom))
+    assert torch.equal(one.hits, other.hits)
+    assert_close(one.log_probs, other.log_probs, rtol=1e-5, atol=1e-5)
+
+
+def test_after_an_update_the_present_weights_are_played():
+    model = model_of()
+    before = rollout(model, 4, STEPS, generator=generator())
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.add_(0.2 * torch.randn(weights.shape, generator=generator(2)))
+    after = rollout(model, 4, STEPS, generator=generator())
+    assert not torch.equal(before.hits, after.hits)
+    assert_close(after.log_probs, view(model, after).log_probs.detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_in_double_precision_is_played_in_double_precision():
+    played = rollout(model_of().double(), 2, STEPS, generator=generator())
+    assert played.hits.dtype == played.log_probs.dtype == torch.float64
+    assert torch.equal(played.hits.float(), rollout(model_of(), 2, STEPS, generator=generator()).hits)
+
+
+def test_a_generator_is_advanced_by_a_rollout():
+    model, source = model_of(), generator()
+    first, second = (rollout(model, 4, STEPS, generator=source).hits for _ in range(2))
+    assert not torch.equal(first, second)
+    torch.manual_seed(3)
+    default = rollout(model, 4, STEPS).hits
+    torch.manual_seed(3)
+    assert torch.equal(default, rollout(model, 4, STEPS).hits)
+
+
 def test_pieces_are_as_likely_as_the_model_says():
     """Frequencies of the first step's eight combinations over 4,096 pieces, within four standard errors."""
     model = model_of()
@@ -101,6 +169,8 @@ def test_rows_are_selected_with_their_primers():
     [
         ({"batch_size": 0}, "expected at least 1 of both"),
         ({"steps": 0}, "expected at least 1 of both"),
+        ({"first_row": 2**16 - 1}, "first row 65535 of 2, expected 0 to 65534"),
+        ({"batch_size": 2**16 + 1}, "65537 rows of 4 numbers"),
         ({"start_seq": torch.zeros(3, 4, 3)}, "expected 1 or 2 rows"),
         ({"start_seq": torch.zeros(2, 4, 2)}, "expected \\(batch, steps, 3 voices\\)"),
     ],

@@ -1,63 +1,95 @@
-"""Speed of rollouts on a CPU, and where the time of a step goes.
+"""Speed of rollouts on a CPU, beside an earlier build.
 
-python benchmarks/speed/rollout.py [--model groove] [--threads 2] [--profile]
+    python benchmarks/speed/rollout.py [--before PYTHON] [--batch-size 16 64 256] [--rounds 5] [--out FILE.json]
+
+PYTHON is the interpreter of an environment in which the earlier build is installed, see `player.py`. Both builds take
+turns in one run, each in a process of its own; a figure is the median of the rounds, with the least and the greatest.
 """
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time
 
-import torch
 import tyro
 
-from hypermeter.learn.rl.rollout import rollout
-from hypermeter.model.hierarchical import load
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.files import atomic_write
 
-TARGET = 20_000
-"""Steps per second that we want at a batch of 256."""
+ROLLOUTS = """
+import json, sys
+from time import perf_counter, process_time
+import torch, hypermeter
+try:
+    from hypermeter.learn.rl.rollout import rollout
+except ImportError:  # builds before the layers
+    from hypermeter.rl.rollout import rollout
+name, batch_sizes, bars, threads = json.loads(sys.argv[1])
+torch.set_num_threads(threads)
+model, generator, times = hypermeter.load(name), torch.Generator().manual_seed(0), {}
+steps = bars * model.grid.steps_per_bar
+for rows in batch_sizes:
+    rollout(model, rows, steps, generator=generator)
+    begin, begin_busy = perf_counter(), process_time()
+    rollout(model, rows, steps, generator=generator)
+    wall, busy = perf_counter() - begin, process_time() - begin_busy
+    times[rows] = {"wall": rows * steps / wall, "busy": rows * steps / busy}
+print(json.dumps(times))
+"""
+
+
+def measure(command: list[str], settings: str, threads: int) -> dict[str, dict[str, float]]:
+    """Return batch size -> steps per second of wall time and of processor time."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    done = subprocess.run([*command, "-c", ROLLOUTS, settings], capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise HypermeterError(f"{command[0]}: rollouts failed: {done.stderr.strip()[-200:]}")
+    return json.loads(done.stdout)
 
 
 def main(
+    before: Path | None = None,
     model: str = "groove",
     batch_size: tuple[int, ...] = (16, 64, 256),
     bars: int = 8,
     rounds: int = 5,
-    threads: int = 2,
-    profile: bool = False,
+    threads: int = 1,
+    out: Path | None = None,
 ) -> None:
-    """Steps per second of all pieces together: median, least and greatest of the rounds.
+    """Print and keep the steps per second of all rows together.
 
-    On a machine that does other things too, the steps a second of processor time tell more; with one thread they are
+    On a machine that does other things too, the steps per second of processor time tell more; with one thread they are
     what an idle machine would give.
 
     Args:
-        model: what ``load`` takes.
-        batch_size: pieces side by side, one figure each.
+        before: interpreter of the earlier build's environment.
+        model: what `load` takes.
+        batch_size: rows, one figure each.
         bars: of a piece.
-        rounds: beside one to warm up.
-        threads: of torch.
-        profile: also tell which operations the last batch size spends its time in.
+        rounds: turns of each build.
+        threads: of torch and of BLAS.
+        out: JSON file that keeps all figures.
     """
-    torch.set_num_threads(threads)
-    policy = load(model)
-    generator = torch.Generator().manual_seed(0)
-    steps = bars * policy.grid.steps_per_bar
-    print(f"{model}, {bars} bars of {policy.grid.steps_per_bar} steps, {threads} threads; wanted {TARGET} at 256")
-    for rows in batch_size:
-        rates, busy = [], []
-        for _ in range(rounds + 1):
-            begin, begin_busy = perf_counter(), process_time()
-            rollout(policy, rows, steps, generator=generator)
-            rates.append(rows * steps / (perf_counter() - begin))
-            busy.append(rows * steps / (process_time() - begin_busy))
-        rates, busy = rates[1:], busy[1:]
-        print(
-            f"batch {rows:4}: {median(rates):7.0f} steps/s ({min(rates):.0f} to {max(rates):.0f}), "
-            f"{median(busy):.0f} steps a second of processor time"
-        )
-    if profile:
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
-            rollout(policy, batch_size[-1], steps, generator=generator)
-        print(profiled.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=32))
+    sides = {"now": [sys.executable]}
+    if before is not None:
+        sides["before"] = [str(before), "-E"]  # without PYTHONPATH, which would put this build in its place
+    settings = json.dumps([model, batch_size, bars, threads])
+    figures: dict[str, dict[str, list[float]]] = {}
+    for _ in range(rounds):
+        for side, command in sides.items():
+            for rows, rates in measure(command, settings, threads).items():
+                for clock, rate in rates.items():
+                    figures.setdefault(f"batch {rows}, steps/s ({clock})", {}).setdefault(side, []).append(rate)
+    print(f"{model}, {bars} bars, {threads} threads, {rounds} rounds: median (least to greatest)")
+    for name, sides_of in figures.items():
+        shown = [f"{side} {median(x):.0f} ({min(x):.0f} to {max(x):.0f})" for side, x in sides_of.items()]
+        ratio = "" if before is None else f"; {median(sides_of['now']) / median(sides_of['before']):.2f} times"
+        print(f"{name}: {', '.join(shown)}{ratio}")
+    if out is not None:
+        with atomic_write(out) as temporary:
+            temporary.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

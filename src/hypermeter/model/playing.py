@@ -59,20 +59,6 @@ def check_hits(hits: Any, width: int, what: str) -> None:
         raise HypermeterError(f"{what}: values other than 0 and 1, expected hits and silences")
 
 
-@torch.no_grad()
-def consume(model: StreamingModel, start_seq: Float[Tensor, "B T V"], state: Any = None) -> Any:
-    """Return the state of a model after `start_seq`, of any length, from `state` or else from the start.
-
-    Raises:
-        HypermeterError: start_seq is not (batch, steps, columns of the model), or not of 0 and 1.
-    """
-    check_hits(start_seq, width_of(model), "primer")
-    state = model.init_state(len(start_seq)) if state is None else state
-    for x in start_seq.unbind(1):
-        state = model.advance(x, state)
-    return state
-
-
 # ---------------------------------------------------------------------- stepping in PyTorch
 
 
@@ -176,9 +162,21 @@ def network_expression(model: Any) -> Any:
 
 
 def arrays_of(module: torch.nn.Module) -> dict[str, NDArray[Any]]:
-    """Return the weights of a module as NumPy arrays."""
+    """Return copies of the weights of a module as NumPy arrays."""
     state = module.state_dict()
-    return {name: (x.float() if x.is_floating_point() else x).detach().cpu().numpy() for name, x in state.items()}
+    return {name: (x.float() if x.is_floating_point() else x).numpy(force=True).copy() for name, x in state.items()}
+
+
+def is_for_engine(model: Any) -> bool:
+    """Return whether the engine plays the model as fast as it can be: all of the package, on a CPU, in single."""
+    if not getattr(model, "is_stock", False):
+        return False
+    return all(x.device.type == "cpu" and x.dtype == torch.float32 for x in model.parameters())
+
+
+def as_arrays(plan: AnyPlan) -> Plan:
+    """Return the plan in NumPy arrays."""
+    return Plan(*(np.asarray(part.cpu() if isinstance(part, Tensor) else part) for part in plan))
 
 
 def player_of(model: Any, name: str = "model") -> Player:
@@ -245,14 +243,12 @@ def generate(
         if len(values) != model.num_drums:
             raise HypermeterError(f"voice_bias of {len(values)} values, expected {model.num_drums}, one a voice")
         bias = dict(zip(player.voices, values, strict=True))
-    if plan is not None:
-        plan = Plan(*(np.asarray(part.cpu() if isinstance(part, Tensor) else part) for part in plan))
     generated = player.generate(
         length,
         arrays[1],
         SamplingOptions(temperature, top_p, bias, guidance, seed),
         context=arrays[0],
-        plan=plan,
+        plan=None if plan is None else as_arrays(plan),
         locks=locks,
         rows=batch_size if rows == 1 else rows,
     )

@@ -148,9 +148,6 @@ class State:
         """Return the state whose rows have the given parts where the mask is true; a bool is for all rows."""
         return replace(self, **{name: choose(mask, part, getattr(self, name)) for name, part in parts.items()})
 
-    def detach(self) -> "State":
-        return self.map(torch.detach, None if self.start is None else self.start.detach())
-
 
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     """Return nested tuples of tensors with ``function`` applied to each tensor."""

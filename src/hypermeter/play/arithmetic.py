@@ -8,10 +8,16 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-_ERF = tuple(np.float32(value / 2) for value in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592))
-_ERF_P = np.float32(0.3275911 / math.sqrt(2))
-_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
-_TANH_A, _TANH_B = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715 * math.sqrt(2 / math.pi))
+
+def constant(value: float) -> Array:
+    """Return a number in single precision as an array of no axes, which NumPy takes sooner than a number of its own."""
+    return np.array(value, np.float32)
+
+
+_ERF = tuple(constant(value / 2) for value in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592))
+_ERF_P = constant(0.3275911 / math.sqrt(2))
+_ZERO, _HALF, _MINUS_HALF, _ONE = map(constant, (0, 0.5, -0.5, 1))
+_TANH_A, _TANH_B = constant(math.sqrt(2 / math.pi)), constant(0.044715 * math.sqrt(2 / math.pi))
 
 
 def sigmoid(x: Array) -> Array:
@@ -61,7 +67,7 @@ def gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
         tail += coefficient
         tail *= near
     power = size * size
-    power *= -_HALF
+    power *= _MINUS_HALF
     tail *= np.exp(power, out=power)
     tail *= size
     return np.maximum(x, _ZERO) - tail

@@ -100,7 +100,15 @@ class Mixture:
 
     def log_prob(self, x: NDArray[Any]) -> Array:
         """Return log p(x), (B,) in nats, of steps `x`."""
-        return self.log_prob_of(np.ones(x.shape, bool), x)
+        if self.groups:
+            return self.log_prob_of(np.ones(x.shape, bool), x)
+        signs = 2 * x.T.astype(self.logits.dtype) - 1  # log sigmoid(t) = min(t, 0) - log(1 + exp(-|t|))
+        odds = np.multiply(self.logits.transpose(2, 0, 1), signs[:, :, None], order="C")
+        factors = np.exp(-np.abs(odds))
+        factors += 1
+        np.minimum(odds, 0, out=odds)
+        of_component = np.add.reduce(odds) - np.log(np.multiply.reduce(factors))
+        return logsumexp(self.log_weights + of_component)
 
     def log_prob_of(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
         """Return the marginal log p(known cells), (B,) in nats."""
@@ -147,7 +155,7 @@ class Mixture:
         """Return a step (B, W) sampled with uniforms (B, `num_uniforms`)."""
         weights = np.exp(self.scores - np.maximum.reduce(self.scores, -1, keepdims=True))
         component = first_above(weights, uniforms[:, 0])
-        chosen = self.logits_of(component).astype(np.float64)
+        chosen = self.logits_of(component)
         voices = self.num_voices
         hits = _draw_voices(chosen[:, :voices], uniforms[:, 1 : 1 + voices])
         if not self.groups:
@@ -204,7 +212,10 @@ def _known_of_track(known: NDArray[np.bool_], values: NDArray[Any]) -> tuple[NDA
 
 def _draw_voices(logits: Array, uniforms: Array) -> NDArray[np.uint8]:
     """Return hits (B, V). `<` keeps a hit of probability 0 silent when the uniform is 0."""
-    return (uniforms < sigmoid(logits)).astype(np.uint8)
+    chance = np.tanh(np.multiply(logits, 0.5, dtype=np.float64))  # this form of the logistic function has no overflow
+    chance *= 0.5
+    chance += 0.5
+    return (uniforms < chance).view(np.uint8)
 
 
 def _draw_track(logits: Array, uniform: Array) -> NDArray[np.uint8]:

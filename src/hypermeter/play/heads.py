@@ -90,7 +90,7 @@ class _HeadMixture(Mixture):
         if "logits" in vars(self):
             return super().logits_of(component)
         (weight, bias, steering_weight), (features, steering) = self._head.of_component, self._given
-        chosen = component if len(component) > 1 else slice(component[0], component[0] + 1)  # a slice is not copied
+        chosen = component if len(component) > 1 else component[0]  # by one index nothing is copied
         logits = features[:, None] @ weight[chosen]
         logits += bias[chosen]
         if steering is not None:

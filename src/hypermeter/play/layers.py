@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hypermeter.play.arithmetic import gelu, sigmoid_of_double
+from hypermeter.play.arithmetic import constant, gelu, sigmoid_of_double
 
 Array = NDArray[Any]
 """An array in single precision."""
@@ -51,15 +51,17 @@ class Linear:
 class LayerNorm:
     """Normalisation to mean 0 and variance 1 over the last axis, then a gain and a bias."""
 
-    def __init__(self, weights: Weights, prefix: str, epsilon: float = 1e-5):
+    EPSILON = constant(1e-5)
+
+    def __init__(self, weights: Weights, prefix: str):
         arrays = part(weights, prefix)
-        self.gain, self.bias, self.epsilon = arrays["weight"], arrays["bias"], np.float32(epsilon)
+        self.gain, self.bias = arrays["weight"], arrays["bias"]
         self.mean = np.full((len(self.gain), 1), 1 / len(self.gain), np.float32)
 
     def __call__(self, x: Array) -> Array:
         x = x - x.dot(self.mean)
         scale = (x * x).dot(self.mean)
-        scale += self.epsilon
+        scale += self.EPSILON
         x /= np.sqrt(scale)
         x *= self.gain
         x += self.bias
@@ -90,7 +92,8 @@ class Tape:
 
     def append(self, *parts: Array) -> "Tape":
         """Return the tape with one more element: `parts`, each (rows, columns), concatenated along the columns."""
-        self._copy_rows()
+        if self._rows is not None:
+            self._copy_rows()
         with self._lock:
             is_next = self._filled[0] == self._stop < len(self._buffer)
             if is_next:
@@ -114,7 +117,8 @@ class Tape:
 
     def back(self, steps: NDArray[np.int64]) -> Array:
         """Return the elements `steps` before the next one, (rows, len(steps), size); 1 is the last element."""
-        self._copy_rows()
+        if self._rows is not None:
+            self._copy_rows()
         return self._buffer.take(self._stop - steps, 0).swapaxes(0, 1)
 
     def select(self, rows: NDArray[np.int64]) -> "Tape":
@@ -165,6 +169,7 @@ class Recurrent:
             both = 4 * self.size if cell == "lstm" else 2 * self.size
             self.into[-1].bias[:both] += self.back[-1].bias[:both]
         self.input_weight = self.into[0].weight
+        self.new_bias = [back.bias[2 * self.size :].copy() for back in self.back]
 
     def init_state(self, rows: int) -> tuple[Any, ...]:
         """Return the state before the first element."""
@@ -190,7 +195,7 @@ class Recurrent:
         gates = into[:, : 2 * size]
         gates += back[:, : 2 * size]
         gates = sigmoid_of_double(gates)
-        new = back[:, 2 * size :] + self.back[layer].bias[2 * size :]
+        new = back[:, 2 * size :] + self.new_bias[layer]
         new *= gates[:, :size]
         new += into[:, 2 * size :]
         np.tanh(new, out=new)
@@ -308,9 +313,11 @@ class BarAttention:
         query, query_bias = (arrays[f"query.{name}"] / math.sqrt(head_size) for name in ("weight", "bias"))
         null_key, null_value = (self.blocks * arrays[f"null_{name}"].reshape(-1) for name in ("key", "value"))
         key, value = arrays["key.weight"], arrays["value.weight"]
-        # one map of the state to its query, its key, its part of the value and its scores with the null keys
-        maps = [query, key, value[:, : self.hidden], null_key @ query]
-        biases = [query_bias, arrays["key.bias"], arrays["value.bias"], null_key @ query_bias]
+        # one map of the state to its query, its key, its part of the value and its scores with the null keys; with a
+        # multiple of 16 columns, OpenBLAS gives a row the same bits beside any number of others, but for one alone
+        unused = np.zeros((-(3 * self.hidden + self.num_heads) % 16, self.hidden))
+        maps = [query, key, value[:, : self.hidden], null_key @ query, unused]
+        biases = [query_bias, arrays["key.bias"], arrays["value.bias"], null_key @ query_bias, unused[:, 0]]
         self.of_state = Linear(*(np.concatenate(parts).astype(np.float32) for parts in (maps, biases)))
         self.of_played = np.ascontiguousarray(value[:, self.hidden :].T)
         out = np.concatenate([arrays["out.weight"], arrays["out.weight"] @ null_value.T], 1)
@@ -333,7 +340,7 @@ class BarAttention:
         bars = memory.shape[1]
         query = of_state[:, None, :hidden] * self.blocks
         scores = np.empty((rows, self.num_heads, 1 + bars), np.float32)
-        scores[..., 0] = of_state[:, 3 * hidden :]
+        scores[..., 0] = of_state[:, 3 * hidden : 3 * hidden + self.num_heads]
         np.matmul(query, memory[..., :hidden].swapaxes(1, 2), out=scores[..., 1:])
         scores[..., 1:] += self.bias[:, self.window - bars :]
         scores -= np.maximum.reduce(scores, -1, keepdims=True)

@@ -1,7 +1,6 @@
 """Players from files: a shipped model, a checkpoint, a training run, an exported folder."""
 
 from pathlib import Path
-from typing import Any
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.kit import Kit
@@ -33,13 +32,12 @@ def load_player(name_or_path: str | Path, kit: str | None = None) -> Player:
     return Player(network, name)
 
 
-def kit_of(player: Any, name: str | None = None) -> Kit:
-    """Return the kit of a player, or of a model with a `name` for the message.
+def kit_of(player: Player) -> Kit:
+    """Return the kit of a player.
 
     Raises:
         HypermeterError: it has none.
     """
     if player.kit is None:
-        name = player.name if name is None else name
-        raise HypermeterError(f"{name}: no kit in it, so its voices have no pitches; train it with --kit")
+        raise HypermeterError(f"{player.name}: no kit in it, so its voices have no pitches; train it with --kit")
     return player.kit

@@ -4,8 +4,7 @@ It computes the same as `model.HierarchicalDrumModel`, from the weights of a che
 all at the same step. The contributions of the position in the phrase to the first maps are computed once.
 """
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +23,21 @@ from hypermeter.play.heads import Head
 from hypermeter.play.layers import Array, BarAttention, LayerNorm, Linear, Recurrent, Tape, Transformer, Weights
 from hypermeter.play.plan import Labels, Plan
 from hypermeter.play.steering import SETTLED, PlanEmbedding, Steering, check_plan
+
+
+class lazy:
+    """`functools.cached_property` without its lock, which takes longer than some of what a state computes.
+
+    Two threads may both compute a value, with the same result.
+    """
+
+    def __init__(self, function: Any):
+        self.function, self.name = function, function.__name__
+
+    def __get__(self, state: Any, owner: Any = None) -> Any:
+        value = state.__dict__[self.name] = self.function(state)
+        return value
+
 
 LOOK_BACK_BARS = (1, 2, 4)
 LOOK_BACK_STEPS = 4
@@ -87,14 +101,15 @@ class Network(Protocol):
     def embed(self, plan: Plan) -> Array: ...
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class NumpyState(State):
-    """State of a `NumpyNetwork` for a batch; immutable.
+    """State of a `NumpyNetwork` for a batch; immutable, though a frozen dataclass would take longer to make.
 
     Args:
         network: the network that this is a state of.
         position: number of past steps.
         hidden: (rows, H), output of the step encoder.
+        of_state: (rows, columns), the bar attention's query, key and value of the state; `hidden` without attention.
         step, bar, phrase: states of the encoders.
         levels: three of (rows, H): contributions of the bar and phrase levels to the features, and their sum.
         sums: sums of step outputs and hits since the bar began, then of bar outputs and hits since the phrase began.
@@ -106,6 +121,7 @@ class NumpyState(State):
     network: "NumpyNetwork"
     position: int
     hidden: Array
+    of_state: Array
     step: tuple[Any, ...]
     bar: tuple[Any, ...]
     phrase: tuple[Any, ...]
@@ -118,13 +134,7 @@ class NumpyState(State):
     def __len__(self) -> int:
         return len(self.hidden)
 
-    @cached_property
-    def of_state(self) -> Array:
-        """(rows, columns), the bar attention's query, key and value of the state."""
-        attention = self.network.attention
-        return self.hidden if attention is None else attention.of_state(self.hidden)
-
-    @cached_property
+    @lazy
     def _outputs(self) -> tuple[Array, Array | None]:
         return self.network.read(self)
 
@@ -133,7 +143,7 @@ class NumpyState(State):
         """(rows, H), features that determine the distribution of the next step, the same under any plan."""
         return self._outputs[0]
 
-    @cached_property
+    @lazy
     def free(self) -> Distribution:
         """The distribution of the next step without a plan."""
         return self.network.head(*self._outputs)
@@ -143,7 +153,7 @@ class NumpyState(State):
         """The distribution of the next step under the plan."""
         return self.free if self.plan is None else self._planned
 
-    @cached_property
+    @lazy
     def _planned(self) -> Distribution:
         network, (features, recalled) = self.network, self._outputs
         assert network.steering is not None
@@ -158,7 +168,7 @@ class NumpyState(State):
                 return tuple(chosen(item) for item in part)
             return part.select(rows) if isinstance(part, Tape) else part[rows]
 
-        parts = (self.hidden, self.step, self.bar, self.phrase, self.levels, self.sums, self.history, self.memory)
+        parts = (getattr(self, field.name) for field in fields(self)[2:-1])
         return NumpyState(self.network, self.position, *map(chosen, parts), plan=self.plan_of_rows(rows))
 
 
@@ -252,7 +262,11 @@ class NumpyNetwork:
             memory = tuple(self.attention.new_tape(rows) for _ in range(self.grid.steps_per_bar))
         bar, phrase = self.bar_rnn.init_state(rows), self.phrase_rnn.init_state(rows)
         sums = zeros, silence, np.zeros((rows, self.bar_rnn.size), np.float32), silence
-        return NumpyState(self, 0, hidden, step, bar, phrase, (zeros, zeros, zeros), sums, history, memory)
+        of_state = self._of_state(hidden)
+        return NumpyState(self, 0, hidden, of_state, step, bar, phrase, (zeros, zeros, zeros), sums, history, memory)
+
+    def _of_state(self, hidden: Array) -> Array:
+        return hidden if self.attention is None else self.attention.of_state(hidden)
 
     def advance(self, x: NDArray[Any], state: NumpyState) -> NumpyState:
         """Return the state after a step (rows, width) of 0 and 1."""
@@ -289,7 +303,10 @@ class NumpyNetwork:
                 of_phrase = of_phrase if self.hear_phrase is None else self.hear_phrase(output)
             levels = of_bar, of_phrase, of_bar + of_phrase
         sums = bar_states, bar_hits, phrase_states, phrase_hits
-        return NumpyState(self, position, hidden, step, bar, phrase, levels, sums, history, memory, state.plan)
+        of_state = self._of_state(hidden)
+        return NumpyState(
+            self, position, hidden, of_state, step, bar, phrase, levels, sums, history, memory, state.plan
+        )
 
     def read(self, state: NumpyState) -> tuple[Array, Array | None]:
         """Return the features of the next step (rows, H), and the hits recalled from earlier bars (rows, heads, W)."""

@@ -62,21 +62,25 @@ class RandomStream:
     Args:
         seed: in [0, 2**53).
         purpose: HITS, EXPRESSION, RESAMPLING, VARIATION or CANDIDATES.
-        rows: batch size, at most MAX_ROWS.
+        rows: batch size.
         numbers: numbers per row and step, at most MAX_NUMBERS.
+        first_row: number of the first row, from 0. Rows of equal numbers have equal streams in every batch.
 
     Raises:
-        HypermeterError: seed, rows or numbers are out of range.
+        HypermeterError: seed, rows or numbers are out of range; there are MAX_ROWS rows.
     """
 
-    def __init__(self, seed: int, purpose: int, rows: int, numbers: int):
+    def __init__(self, seed: int, purpose: int, rows: int, numbers: int, first_row: int = 0):
         check_seed(seed)
         if not (1 <= rows <= MAX_ROWS and 1 <= numbers <= MAX_NUMBERS):
             raise HypermeterError(f"{rows} rows of {numbers} numbers, expected 1 to {MAX_ROWS} of 1 to {MAX_NUMBERS}")
-        self.numbers = numbers
+        if not 0 <= first_row <= MAX_ROWS - rows:
+            raise HypermeterError(f"first row {first_row} of {rows}, expected 0 to {MAX_ROWS - rows}")
+        self.rows, self.numbers = rows, numbers
         self._key = (int(seed) % 2**32, int(seed) // 2**32)
         pairs = np.arange(-(-numbers // 2), dtype=np.uint32)
-        self._second = (np.uint32(purpose << 28) | np.arange(rows, dtype=np.uint32)[:, None] << np.uint32(12)) | pairs
+        numbered = np.arange(first_row, first_row + rows, dtype=np.uint32)[:, None]
+        self._second = (np.uint32(purpose << 28) | numbered << np.uint32(12)) | pairs
         self._most = max(BLOCK // self._second.size, 1)
         self._steps = min(FIRST_BLOCK, self._most)
         self._first, self._block = -1, np.zeros(0)
@@ -99,12 +103,12 @@ class RandomStream:
         return np.stack([x, y], -1).reshape(self._steps, len(self._second), -1) / 2.0**32
 
 
-def uniforms(seed: int, purpose: int, number: int, row: int = 0) -> NDArray[np.float64]:
-    """Return `number` uniforms in [0, 1) of one row: the first MAX_NUMBERS are those of step 0, and so on."""
+def uniforms(seed: int, purpose: int, number: int) -> NDArray[np.float64]:
+    """Return `number` uniforms in [0, 1) of row 0: the first MAX_NUMBERS are those of step 0, and so on."""
     parts = []
     for step in range(-(-number // MAX_NUMBERS)):
         length = min(number - step * MAX_NUMBERS, MAX_NUMBERS)
-        parts.append(RandomStream(seed, purpose, row + 1, length).at(step)[row])
+        parts.append(RandomStream(seed, purpose, 1, length).at(step)[0])
     return np.concatenate(parts) if parts else np.zeros(0)
 
 

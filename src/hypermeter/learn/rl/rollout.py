@@ -1,5 +1,10 @@
 """Rollouts: batches of sequences that a policy generates, and a model's view of them.
 
+A model of the package on a CPU is played by the engine of `play`, in NumPy, from its present weights; any other model,
+and any on another device, by its own steps in PyTorch. Both take the same random numbers, a function of a seed, the row
+and the step, so that a row is the same in batches of any size; the two differ in rounding, which now and then changes a
+hit, and with it what follows.
+
 Time convention of this package: ``hits[:, t]`` is step t, ``log_probs[:, t]`` is of step t given those before it, and
 ``rewards[:, t]`` is paid after step t.
 """
@@ -7,6 +12,7 @@ Time convention of this package: ``hits[:, t]`` is step t, ``log_probs[:, t]`` i
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -14,8 +20,9 @@ from torch import Tensor, nn
 from hypermeter.core.errors import HypermeterError
 from hypermeter.model.heads import StepDistribution
 from hypermeter.model.plan import Plan
-from hypermeter.model.playing import StreamingModel, check_hits, width_of
+from hypermeter.model.playing import StreamingModel, as_arrays, check_hits, is_for_engine, width_of
 from hypermeter.model.stepping import Stepping
+from hypermeter.play.random import HITS, RandomStream
 
 MAX_STEPS_PER_PASS = 8_192
 """Steps of all rows together in one parallel pass."""
@@ -65,23 +72,25 @@ def rollout(
     start_seq: Float[Tensor, "#B T0 W"] | None = None,
     plan: Plan | None = None,
     generator: torch.Generator | None = None,
+    first_row: int = 0,
 ) -> Rollout:
     """Sample ``steps`` steps of ``batch_size`` rows, streamed: the cost of a step does not grow with those before.
 
     Args:
         model: any streaming model, without dropout.
-        batch_size: rows, at least 1.
+        batch_size: rows, from 1 to 2**16.
         steps: generated steps of each row, at least 1.
         start_seq: primer, one for all rows or one for each.
         plan: per-bar conditions, counted from the first bar of the primer.
-        generator: source of random numbers, on the model's device.
+        generator: source of the seed of the rollout, of which one number is drawn; None, the default one.
+        first_row: number of the first row. From equal generators, row r of this rollout is row ``first_row`` + r of one
+            that begins at row 0: processes or threads may share a batch.
 
     Raises:
         HypermeterError: a number below those above, or a primer or plan that does not fit.
     """
     if batch_size < 1 or steps < 1:
         raise HypermeterError(f"rollout: batch_size {batch_size}, steps {steps}: expected at least 1 of both")
-    state: Any = model.init_state(batch_size) if plan is None else model.init_state(batch_size, plan)  # pyright: ignore[reportCallIssue]
     if start_seq is not None:
         if start_seq.dim() != 3 or len(start_seq) not in (1, batch_size):
             raise HypermeterError(
@@ -89,18 +98,53 @@ def rollout(
             )
         start_seq = start_seq.expand(batch_size, -1, -1)
         check_hits(start_seq, width_of(model), "primer")
-        for position, x in enumerate(start_seq.unbind(1)):
-            state = model.advance(x, state, **_position(model, position))
-    primer_steps = 0 if start_seq is None else start_seq.shape[1]
-    hits = state.hidden.new_empty(batch_size, steps, width_of(model))
-    log_probs = state.hidden.new_empty(batch_size, steps)
+    device = "cpu" if generator is None else generator.device
+    seed = int(torch.randint(2**53, (), generator=generator, device=device))
+    noise = RandomStream(seed, HITS, batch_size, 1 + width_of(model), first_row)
+    play = _play_in_numpy if is_for_engine(model) else _play_in_torch
+    hits, log_probs = play(model, noise, steps, start_seq, plan)
+    return Rollout(hits, log_probs, start_seq, plan)
+
+
+def _play_in_numpy(
+    model: Any, noise: RandomStream, steps: int, start_seq: Float[Tensor, "B T0 W"] | None, plan: Plan | None
+) -> tuple[Float[Tensor, "B T W"], Float[Tensor, "B T"]]:
+    """Return hits and log probabilities of a model of the package, played by the engine."""
+    player, rows = model.player(), noise.rows
+    state = player.start(rows, None if plan is None else as_arrays(plan))
+    if start_seq is not None:
+        state = player.consume(start_seq.numpy(), state)
+    hits, log_probs = np.empty((steps, rows, player.width), np.float32), np.empty((steps, rows), np.float32)
     for step in range(steps):
-        dist = model.predict(state, **_position(model, primer_steps + step))
-        hits[:, step] = x = dist.sample(generator)
+        dist = state.dist
+        _ = dist.logits  # of all components, which log_prob reads too; a draw alone computes those of one
+        hits[step] = dist.draw(noise.at(state.position))
+        log_probs[step] = dist.log_prob(hits[step])
+        if step + 1 < steps:
+            state = player.network.advance(hits[step], state)
+    return torch.from_numpy(hits).transpose(0, 1).contiguous(), torch.from_numpy(log_probs).T.contiguous()
+
+
+def _play_in_torch(
+    model: Any, noise: RandomStream, steps: int, start_seq: Float[Tensor, "B T0 W"] | None, plan: Plan | None
+) -> tuple[Float[Tensor, "B T W"], Float[Tensor, "B T"]]:
+    """Return hits and log probabilities of any streaming model, on its device."""
+    rows = noise.rows
+    state: Any = model.init_state(rows) if plan is None else model.init_state(rows, plan)
+    primer = () if start_seq is None else start_seq.unbind(1)
+    for position, x in enumerate(primer):
+        state = model.advance(x, state, **_position(model, position))
+    hits = state.hidden.new_empty(rows, steps, width_of(model))
+    log_probs = state.hidden.new_empty(rows, steps)
+    numbers = np.stack([noise.at(len(primer) + step) for step in range(steps)])
+    for step, uniforms in enumerate(torch.from_numpy(numbers).to(hits.device)):  # at once: a copy waits for the device
+        position = len(primer) + step
+        dist = model.predict(state, **_position(model, position))
+        hits[:, step] = x = dist.draw(uniforms)
         log_probs[:, step] = dist.log_prob(x)
         if step + 1 < steps:
-            state = model.advance(x, state, **_position(model, primer_steps + step))
-    return Rollout(hits, log_probs, start_seq, plan)
+            state = model.advance(x, state, **_position(model, position))
+    return hits, log_probs
 
 
 def _position(model: StreamingModel, position: int) -> dict[str, int]:

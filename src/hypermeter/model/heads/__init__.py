@@ -7,7 +7,7 @@ categorical over "none" and its columns.
 """
 
 from hypermeter.model.heads.combinations import codes, combinations, find_known, known_combinations
-from hypermeter.model.heads.mixture import REPEAT, Groups, Mixture, MixtureHead, choose, draw_hits, log_norm
+from hypermeter.model.heads.mixture import REPEAT, Groups, Mixture, MixtureHead, index_of, log_norm, uniforms_of
 from hypermeter.model.heads.softmax import SoftmaxHead, SoftmaxWithEscape
 
 StepDistribution = Mixture | SoftmaxWithEscape

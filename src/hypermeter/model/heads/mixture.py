@@ -25,15 +25,16 @@ def log_norm(logits: Float[Tensor, "*B W"], groups: Groups = ()) -> Float[Tensor
     return total
 
 
-def draw_hits(probs: Float[Tensor, "*S"], generator: torch.Generator | None) -> Float[Tensor, "*S"]:
-    """Return samples of Bernoullis."""
-    return (torch.rand(probs.shape, generator=generator, device=probs.device) < probs).to(probs.dtype)
+def uniforms_of(logits: Float[Tensor, "*S W"], generator: torch.Generator | None) -> Float[Tensor, "*S W1"]:
+    """Return the numbers in [0, 1) that a draw takes: one for the component, and one for each column."""
+    shape = (*logits.shape[:-1], 1 + logits.shape[-1])
+    return torch.rand(shape, generator=generator, dtype=torch.float64, device=logits.device)
 
 
-def choose(log_weights: Float[Tensor, "*B K"], generator: torch.Generator | None) -> Int[Tensor, "*B"]:
+def index_of(log_weights: Float[Tensor, "*B K"], uniform: Float[Tensor, "*B"]) -> Int[Tensor, "*B"]:
     """Return an index in 0..K - 1 for each row; weights need not be normalised."""
-    flat = log_weights.softmax(-1).reshape(-1, log_weights.shape[-1])
-    return torch.multinomial(flat, 1, generator=generator).view(log_weights.shape[:-1])
+    sums = log_weights.double().softmax(-1).cumsum(-1)
+    return (sums <= uniform[..., None] * sums[..., -1:]).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,20 @@ class Mixture:
 
     def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "*B W"]:
         """Return a sample of each row."""
-        component = choose(self.log_weights, generator)
+        return self.draw(uniforms_of(self.logits[..., 0, :], generator))
+
+    def draw(self, uniforms: Float[Tensor, "*B numbers"]) -> Float[Tensor, "*B W"]:
+        """Return a sample of each row by ``uniforms`` in [0, 1): for the component, then each voice, then each track.
+
+        The same numbers give what `play.distribution` draws by them, within rounding.
+        """
+        component = index_of(self.log_weights, uniforms[..., 0])
         logits = self.logits.gather(-2, component[..., None, None].expand(*component.shape, 1, self.logits.shape[-1]))
         logits = logits[..., 0, :]
-        parts = [draw_hits(logits[..., : self.num_voices].sigmoid(), generator)]
-        for start, stop in self.groups:
-            chosen = choose(F.pad(logits[..., start:stop], (1, 0)), generator)
+        voices = self.num_voices
+        parts = [(uniforms[..., 1 : 1 + voices] < logits[..., :voices].sigmoid()).to(logits.dtype)]
+        for number, (start, stop) in enumerate(self.groups, 1 + voices):
+            chosen = index_of(F.pad(logits[..., start:stop], (1, 0)), uniforms[..., number])
             parts.append(F.one_hot(chosen, stop - start + 1)[..., 1:].to(logits.dtype))
         return torch.cat(parts, -1)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.limits import MAX_ENUMERATED_VOICES
 from hypermeter.model.heads.combinations import combinations, find_known
-from hypermeter.model.heads.mixture import REPEAT, choose, draw_hits
+from hypermeter.model.heads.mixture import REPEAT, index_of, uniforms_of
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,12 @@ class SoftmaxWithEscape:
 
     def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "*B V"]:
         """Return a sample of each row."""
-        which = choose(self.log_probs_known, generator)
-        escape = draw_hits(self.logits.sigmoid(), generator)
+        return self.draw(uniforms_of(self.logits, generator))
+
+    def draw(self, uniforms: Float[Tensor, "*B numbers"]) -> Float[Tensor, "*B V"]:
+        """Return a sample of each row by ``uniforms`` in [0, 1): for the combination, then each voice of the escape."""
+        which = index_of(self.log_probs_known, uniforms[..., 0])
+        escape = (uniforms[..., 1 : 1 + self.logits.shape[-1]] < self.logits.sigmoid()).to(self.logits.dtype)
         escaped = which == len(self.known)
         listed = self.known[which.clamp_max(len(self.known) - 1)]
         return torch.where(escaped[..., None], escape.to(listed.dtype), listed)
