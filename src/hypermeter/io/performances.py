@@ -1,9 +1,11 @@
 """The performances of a folder: each a .npz, or a row of a shard."""
 
+import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -40,7 +42,13 @@ class FileList(Sequence[PerformanceFile]):
     def __len__(self) -> int:
         return len(self._row)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> PerformanceFile: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[PerformanceFile]: ...
+
+    def __getitem__(self, index: int | slice) -> PerformanceFile | list[PerformanceFile]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         index = range(len(self))[index]
@@ -53,6 +61,28 @@ class FileList(Sequence[PerformanceFile]):
 
     def __iter__(self) -> Iterator[PerformanceFile]:
         return (self[index] for index in range(len(self)))
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> "FileList":
+        """Return the files of these indices, which are sorted."""
+        if len(indices) == len(self):
+            return self
+        ends, files = self._name_ends.tolist(), copy.copy(self)
+        names = [self._names[ends[index - 1] if index else 0 : ends[index]] for index in indices]
+        files._names, files._name_ends = b"".join(names), np.cumsum([len(name) for name in names])
+        files._source, files._row = self._source[indices], self._row[indices]
+        return files
+
+    def without(self, error: DamagedShardError) -> "FileList":
+        """Return the files but for those of a damaged shard, with a warning.
+
+        Raises:
+            DamagedShardError: no other file is left.
+        """
+        files = self.take(np.flatnonzero(self._source != self._sources.index(error.shard, 1)))
+        if not len(files):
+            raise error
+        warnings.warn(f"{self._sources[0]}: left out a shard; {error}", stacklevel=5)
+        return files
 
 
 def _by_parts(entry: tuple[str, int, int]) -> str:

@@ -412,7 +412,8 @@ def list_address(address: str) -> list[str]:
         found = files.find(place)
     except Exception as error:  # of any store
         raise HypermeterError(f"{address}: cannot be read ({error}); check address and rights") from error
-    return sorted(files.unstrip_protocol(path) for path in found if path.endswith(SUFFIX))
+    below = (path.removeprefix(place).lstrip("/") for path in found if path.endswith(SUFFIX))
+    return sorted(f"{address}/{path}" for path in below)
 
 
 def _open(path: str) -> Any:
@@ -439,6 +440,18 @@ def arrays_of(shard: Shard, row: int, keys: Sequence[str] | None = None) -> dict
     """Return the arrays of a performance, or those of some names that it has."""
     values = {key: shard.value(row, key) for key in (keys or shard.keys) if key in shard.keys}
     return {key: value for key, value in values.items() if value is not None}
+
+
+def describe_shard(path: str | Path) -> str:
+    """Return a line on a shard, after its checksum was found to be right.
+
+    Raises:
+        HypermeterError: as ``Shard``.
+    """
+    shard = Shard(path)
+    shard.verify()
+    counts = f"{len(shard):,} performances of {int(shard.steps.sum()):,} steps"
+    return f"{path}: {counts}, with {', '.join(shard.keys)}; the checksum is right"
 
 
 def to_npz(arrays: Mapping[str, np.ndarray], meta: str | None) -> bytes:

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -101,12 +102,14 @@ class RayEngine:
         # Wherever there is a free core: the default fills the driver's node first.
         remote = ray.remote(_call).options(max_retries=MAX_RETRIES, scheduling_strategy="SPREAD")
         remaining = iter(tasks)
+        # A function with arguments, such as a model, goes to each node once.
+        sent = ray.put(function) if isinstance(function, partial) else function
         pending: list[Any] = []
         try:
             while True:
                 room = self._most_pending() - len(pending)
                 more = islice(remaining, max(room, 0))
-                pending += [remote.remote(function, task, __version__, os.getcwd()) for task in more]
+                pending += [remote.remote(sent, task, __version__, os.getcwd()) for task in more]
                 if not pending:
                     return
                 (done,), pending = ray.wait(pending, num_returns=1)
