@@ -3,8 +3,9 @@
 An address is a text, and fsspec opens it: whatever package of the kind of store is installed serves it.
 """
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.extras import MissingPackageError, needs
@@ -13,13 +14,19 @@ PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": 
 """Kind of store -> the package with which fsspec opens it."""
 
 
-def is_address(text: str | Path) -> bool:
+def is_address(path: str | Path) -> bool:
     """Return whether a text is an address that fsspec opens, such as s3://bucket/folder, rather than a path."""
-    return "://" in str(text)
+    return "://" in str(path)
+
+
+def as_address(path: str | Path) -> str | None:
+    """Return the address that a path stands for, also one of which `Path` has taken a slash; None if it is a path."""
+    text = re.sub(r"^([a-z][a-z0-9+.-]+):/+", r"\1://", str(path))
+    return text.rstrip("/") if is_address(text) else None
 
 
 def open_address(address: str) -> tuple[Any, str]:
-    """Return the fsspec filesystem of an address, and the path in it.
+    """Return the fsspec filesystem of an address, and the path in it. What others write there is seen at once.
 
     Raises:
         HypermeterError: an address of an unknown kind, or one whose package is missing.
@@ -28,19 +35,69 @@ def open_address(address: str) -> tuple[Any, str]:
         import fsspec
     kind = address.partition("://")[0]
     try:
-        return fsspec.core.url_to_fs(address)
+        return fsspec.core.url_to_fs(address, use_listings_cache=False)
     except ImportError as error:
-        package = PACKAGES.get(kind)
-        how = f"pip install {package}" if package else str(error)
-        if package == "s3fs":
-            how = 'pip install "hypermeter[cloud]"'
-        raise MissingPackageError(f"{address} needs {package or 'another package'}; {how}", name=package) from error
+        package = PACKAGES.get(kind, "")
+        how = 'pip install "hypermeter[cloud]"' if package == "s3fs" else f"pip install {package}"
+        reason = f"needs {package}; {how}" if package else str(error)
+        raise MissingPackageError(f"{address} {reason}", name=package) from error
     except ValueError as error:
-        known = "a path, s3://bucket/folder, gs://bucket/folder or another kind that fsspec knows"
-        raise HypermeterError(f"{address}: cannot be opened ({error}); expected {known}") from error
+        expected = "expected a path, or s3://bucket/folder, gs://bucket/folder or another address of fsspec"
+        raise HypermeterError(f"{address}: {error}; {expected}") from error
 
 
 def reason_of(error: BaseException) -> str:
     """Return what an error of a store says, in one line."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())
+    return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+
+
+class StoredFile:
+    """A file or folder of an object store, with those methods of a `Path` that reading a source needs.
+
+    Args:
+        address: of the file or folder.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.files, self.place = open_address(address)
+
+    def __str__(self) -> str:
+        return self.address
+
+    def __truediv__(self, name: str) -> "StoredFile":
+        return StoredFile(f"{self.address}/{name}")
+
+    @property
+    def name(self) -> str:
+        return self.place.rpartition("/")[2]
+
+    @property
+    def stem(self) -> str:
+        return Path(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        return Path(self.name).suffix
+
+    def is_file(self) -> bool:
+        return self.files.isfile(self.place)
+
+    def is_dir(self) -> bool:
+        return self.files.isdir(self.place)
+
+    def open(self, mode: str = "rb") -> BinaryIO:
+        return self.files.open(self.place, mode)
+
+    def read_bytes(self) -> bytes:
+        return self.files.cat_file(self.place)
+
+    def names_below(self) -> list[str]:
+        """Return the names of all files below this folder, relative to it."""
+        return [found[len(self.place) :].lstrip("/") for found in self.files.find(self.place)]
+
+
+def as_path(path: str | Path) -> Path | StoredFile:
+    """Return what reads a source: a `Path`, or a `StoredFile` of an address."""
+    address = as_address(path)
+    return Path(path) if address is None else StoredFile(address)

@@ -11,6 +11,7 @@ EXTRAS = (
     | dict.fromkeys(("fastapi", "uvicorn"), "serve")
     | dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx")
     | dict.fromkeys(("pyarrow", "fsspec"), "shards")
+    | {"ray": "ray", "s3fs": "cloud"}
 )
 """Optional package -> the extra that installs it."""
 

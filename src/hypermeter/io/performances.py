@@ -1,7 +1,6 @@
 """The performances of a folder: each a .npz, or a row of a shard."""
 
 import copy
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -10,9 +9,10 @@ from typing import overload
 
 import numpy as np
 
+from hypermeter.core.addresses import as_address, is_address
 from hypermeter.core.errors import HypermeterError
 from hypermeter.io.npz import read_sequence
-from hypermeter.io.shards import SUFFIX, DamagedShardError, PackedFile, is_address, list_address, open_shard
+from hypermeter.io.shards import SUFFIX, DamagedShardError, PackedFile, list_address, open_shard
 
 PerformanceFile = Path | PackedFile
 """Where a performance is: what the functions that read a .npz take."""
@@ -96,12 +96,6 @@ def _below(shard: str, folder: str) -> str:
         return shard.removeprefix(folder).lstrip("/").rpartition("/")[0] + "/" * (shard.rpartition("/")[0] != folder)
     below = Path(shard).parent.relative_to(folder).as_posix()
     return "" if below == "." else f"{below}/"
-
-
-def as_address(path: str | Path) -> str | None:
-    """Return the address that a path stands for, also one of which `Path` has taken a slash; None if it is a path."""
-    text = re.sub(r"^([a-z][a-z0-9+.-]+):/+", r"\1://", str(path))
-    return text.rstrip("/") if is_address(text) else None
 
 
 def performance_files(folder: str | Path) -> FileList:

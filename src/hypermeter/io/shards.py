@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from hypermeter.core.addresses import is_address, open_address
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.extras import needs
 from hypermeter.core.files import atomic_write
@@ -122,7 +123,7 @@ class ShardWriter:
             return
         content = self._content()
         if is_address(self.path):
-            files, place = _filesystem(str(self.path))
+            files, place = open_address(str(self.path))
             try:
                 files.pipe_file(place, content)
             except Exception as error:  # of any store
@@ -400,28 +401,13 @@ def _open_shard(path: str, _: Any) -> Shard:
     return Shard(path)
 
 
-def is_address(path: str | Path) -> bool:
-    """Return whether a path is an address that fsspec opens, such as s3://bucket/folder."""
-    return "://" in str(path)
-
-
-def _filesystem(address: str) -> tuple[Any, str]:
-    """Return the fsspec filesystem of an address, and the path in it."""
-    with needs(f"{address}"):
-        import fsspec
-    try:
-        return fsspec.core.url_to_fs(address)
-    except (ImportError, ValueError) as error:
-        raise HypermeterError(f"{address}: cannot be opened ({error})") from error
-
-
 def list_address(address: str) -> list[str]:
     """Return the addresses of all shards below an address, sorted.
 
     Raises:
         HypermeterError: an address that cannot be opened.
     """
-    files, place = _filesystem(address)
+    files, place = open_address(address)
     try:
         found = files.find(place)
     except Exception as error:  # of any store
@@ -434,7 +420,7 @@ def _open(path: str) -> Any:
     """Open a file, or an address, for reading in binary."""
     try:
         if is_address(path):
-            files, place = _filesystem(path)
+            files, place = open_address(path)
             return files.open(place, "rb", cache_type="none")
         _parquet()
         import pyarrow as pa

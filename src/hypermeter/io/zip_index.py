@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from hypermeter.core.addresses import StoredFile
+
 _END = struct.Struct("<4s4H2LH")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR_64 = struct.Struct("<4sLQL")
@@ -19,7 +21,7 @@ _MAX_COMMENT = 2**16
 _MEMBERS_PER_PART = 2**10
 
 
-def iterate_members(path: Path) -> Iterator[tuple[str, bytes]]:
+def iterate_members(path: Path | StoredFile) -> Iterator[tuple[str, bytes]]:
     """Yield the path of each file in a zip, and its entry in the index.
 
     Raises:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from itertools import islice
 from multiprocessing.connection import wait as wait_for_one
 from typing import Protocol, TypeVar
@@ -27,6 +27,9 @@ MAX_WORKERS = 61
 
 TASKS_PER_WORKER = 2
 """Tasks that are begun or wait, for each process: results and tasks in memory are few, however many there are."""
+
+ENGINES = ("local", "ray")
+"""Names of the engines that `open_engine` opens."""
 
 
 class Engine(Protocol):
@@ -101,6 +104,21 @@ class LocalEngine:
         finally:
             for future in pending:
                 future.cancel()
+
+
+def open_engine(name: str, workers: int = 0, address: str = "") -> AbstractContextManager[Engine]:
+    """Return an engine that is open within a block.
+
+    Args:
+        name: local, for processes of this machine, or ray.
+        workers: processes, or tasks at the same time; 0, as many as there are cores.
+        address: of a Ray cluster, see `RayEngine`.
+    """
+    if name == "ray":
+        from hypermeter.learn.ray_engine import RayEngine
+
+        return RayEngine(address, workers)
+    return LocalEngine(workers or usable_cores())
 
 
 def usable_cores() -> int:

@@ -6,9 +6,12 @@ shuffled or kept in an object store: Ray Data would add blocks, operators and py
 
 import logging
 import os
+import re
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -31,14 +34,17 @@ OBJECT_STORE_BYTES = 100 << 20
 SECONDS_BETWEEN_COUNTS = 2.0
 """Between two questions for the cores of the cluster, which nodes join and leave."""
 
+SECONDS_TO_CONNECT = 10.0
+
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_TQDM_PATCH_PRINT": "0",
 }
 """Ray sends no statistics and prints nothing: progress and errors are the command's own."""
+
+_NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 
 
 class RayEngine:
@@ -65,7 +71,7 @@ class RayEngine:
             os.environ.setdefault(name, value)
         with needs("--engine ray"):
             import ray
-        logging.getLogger("ray").setLevel(logging.CRITICAL)
+        _silence(ray)
         options: dict[str, Any] = {}
         if self.address == "local":
             from hypermeter.learn.engines import usable_cores
@@ -75,6 +81,7 @@ class RayEngine:
         self._owns_connection = not ray.is_initialized()
         try:
             if self._owns_connection:
+                _check_reachable(self.address)
                 ray.init(self.address, log_to_driver=False, configure_logging=False, **options)
         except Exception as error:  # of several kinds
             reason = " ".join(str(error).split())[:200]
@@ -95,11 +102,14 @@ class RayEngine:
         # Wherever there is a free core: the default fills the driver's node first.
         remote = ray.remote(_call).options(max_retries=MAX_RETRIES, scheduling_strategy="SPREAD")
         remaining = iter(tasks)
+        # A function with arguments, such as a model, goes to each node once.
+        sent = ray.put(function) if isinstance(function, partial) else function
         pending: list[Any] = []
         try:
             while True:
                 room = self._most_pending() - len(pending)
-                pending += [remote.remote(function, task, __version__) for task in islice(remaining, max(room, 0))]
+                more = islice(remaining, max(room, 0))
+                pending += [remote.remote(sent, task, __version__, os.getcwd()) for task in more]
                 if not pending:
                     return
                 (done,), pending = ray.wait(pending, num_returns=1)
@@ -119,23 +129,40 @@ class RayEngine:
 
     def _result(self, reference: Any) -> Any:
         import ray
+        from ray.exceptions import RayError, RayTaskError
 
         try:
             return ray.get(reference)
-        except ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, ModuleNotFoundError) and (cause.name or "").startswith("hypermeter"):
-                reason = f"a node of the cluster cannot import {cause.name}; install hypermeter {__version__} on all"
+        except RayTaskError as error:
+            if missing := _NO_MODULE.search(str(error)):
+                reason = f"a node of the cluster cannot import {missing[1]}; install hypermeter {__version__} on all"
                 raise HypermeterError(reason) from error
-            raise cause from error
-        except ray.exceptions.RayError as error:
+            raise error.cause from error
+        except RayError as error:
             reason = f"a task failed on {MAX_RETRIES + 1} workers ({type(error).__name__})"
             advice = "what is done stays: run again to continue, and see Ray's logs if it happens again"
             raise HypermeterError(f"{reason}; {advice}") from error
 
 
-def _call(function: Callable[[Task], Result], task: Task, version: str) -> Result:
-    """Do a task on a node, if the package there is that of the driver."""
+def _call(function: Callable[[Task], Result], task: Task, version: str, folder: str) -> Result:
+    """Do a task on a node, in the driver's folder where there is one, if the package there is that of the driver."""
     if version != __version__:
         raise HypermeterError(f"a node has hypermeter {__version__}, expected {version} as here; install it on all")
+    with suppress(OSError):  # It matters to relative paths only, and where it is missing, they are, too.
+        os.chdir(folder)
     return function(task)
+
+
+def _check_reachable(address: str) -> None:
+    """Raise `OSError` if nothing listens at host:port, for which Ray would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=SECONDS_TO_CONNECT).close()
+
+
+def _silence(ray: Any) -> None:
+    """Keep Ray's own lines off the terminal: its log files have them."""
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    # Of a worker that dies, a thread of the driver prints pages, which no option of ray.init turns off.
+    with suppress(AttributeError):
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None

@@ -187,6 +187,7 @@ class Player:
         locks: Locks | None = None,
         rows: int | None = None,
         state: State | None = None,
+        first_row: int = 0,
     ) -> Iterator[Hits]:
         """Yield steps (rows, W) without end, each sampled given all before it.
 
@@ -202,6 +203,8 @@ class Player:
             rows: batch size; by default that of the state, else of primer and context.
             state: to continue from, with its plan, which `plan` replaces if given. Guidance has an effect only with
                 `plan`.
+            first_row: number of the first row, by which its random numbers are drawn: rows that are played in parts
+                are those that are played together.
 
         Raises:
             HypermeterError: an argument that does not fit.
@@ -218,12 +221,14 @@ class Player:
             locks.check(rows, self.width, track_groups(self.num_drums, self.tracks))
         music = (("context", context), ("primer", primer))
         earlier = [self.columns(hits, rows, name) for name, hits in music if hits is not None]
-        return self._stream(earlier, rules, locks, state)
+        return self._stream(earlier, rules, locks, state, first_row)
 
-    def _stream(self, earlier: list[Hits], rules: Rules, locks: Locks | None, state: State) -> Iterator[Hits]:
+    def _stream(
+        self, earlier: list[Hits], rules: Rules, locks: Locks | None, state: State, first_row: int
+    ) -> Iterator[Hits]:
         for hits in earlier:
             state = self.consume(hits, state)
-        uniforms, step = rules.stream(len(state), self.width), 0
+        uniforms, step = rules.stream(len(state), self.width, first_row), 0
         while True:
             lock = None if locks is None else locks.at(step, len(state))
             x = self.draw(state, rules, uniforms.at(state.position), lock)
@@ -242,16 +247,18 @@ class Player:
         locks: Locks | None = None,
         rows: int | None = None,
         state: State | None = None,
+        first_row: int = 0,
     ) -> Hits:
         """Return `length` new steps, (rows, length, W); the other arguments and errors are those of `stream`.
 
         Args:
             length: at least 0.
-            primer, sampling, context, plan, locks, rows, state: see `stream`.
+            primer, sampling, context, plan, locks, rows, state, first_row: see `stream`.
         """
         if length < 0:
             raise HypermeterError(f"length is {length}, expected 0 steps or more")
-        steps = self.stream(primer, sampling, context=context, plan=plan, locks=locks, rows=rows, state=state)
+        options: dict[str, Any] = {"context": context, "plan": plan, "locks": locks, "rows": rows, "state": state}
+        steps = self.stream(primer, sampling, **options, first_row=first_row)
         made = np.zeros((batch_size_of(rows, state, primer, context), length, self.width), np.uint8)
         for number in range(length):
             made[:, number] = next(steps)

@@ -59,9 +59,9 @@ class Rules:
         """Whether steps are drawn from the distribution itself, so that combinations need not be listed."""
         return self.temperature == self.top_p == 1 and self.guidance == 0
 
-    def stream(self, rows: int, width: int) -> RandomStream:
-        """Return the stream whose numbers `draw` takes; `rows` is the batch size."""
-        return RandomStream(self.seed, HITS, rows, 1 + width)
+    def stream(self, rows: int, width: int, first_row: int = 0) -> RandomStream:
+        """Return the stream whose numbers `draw` takes; `rows` is the batch size, `first_row` the number of the first."""
+        return RandomStream(self.seed, HITS, rows, 1 + width, first_row)
 
     def weigh(self, dist: Distribution, lock: Lock) -> tuple[Array, Distribution]:
         """Return log p(locked cells), (B,), and the distribution given them, which `draw` takes as `given`.

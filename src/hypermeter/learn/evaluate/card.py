@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from hypermeter.core.addresses import StoredFile, as_address
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
@@ -19,6 +20,7 @@ from hypermeter.core.tracks import Track
 from hypermeter.io.grooves import read_grooves
 from hypermeter.io.npz import have_equal_steps
 from hypermeter.learn.dataset import read_folder, read_meta, read_shared_kit_and_grid, with_tracks
+from hypermeter.learn.engines import Engine, SerialEngine
 from hypermeter.learn.evaluate.command import BARS, LONG_BARS, PIECES
 from hypermeter.learn.evaluate.floors import floors
 from hypermeter.learn.evaluate.likelihood import summarize
@@ -149,7 +151,11 @@ def _held_out(
 
 
 def model_evaluation(
-    model: HierarchicalDrumModel, npz_dir: str | Path, options: CardOptions, shared: Shared | None = None
+    model: HierarchicalDrumModel,
+    npz_dir: str | Path,
+    options: CardOptions,
+    shared: Shared | None = None,
+    engine: Engine = SerialEngine(),
 ) -> Evaluation:
     """Read and check the inputs of ``evaluate``, and return what computes it; ``shared`` is that of the card."""
     mix_metres, seed = options.mix_metres, options.seed
@@ -161,7 +167,7 @@ def model_evaluation(
     held_out = _held_out(npz_dir, drums, kit, grid, mix_metres, {} if shared is None else shared)
 
     def run() -> dict[str, Any]:
-        scores, steps = score(model, sequences), np.array(list(map(len, sequences)))
+        scores, steps = score(model, sequences, engine=engine), np.array(list(map(len, sequences)))
         result: dict[str, Any] = {
             "parameters": sum(weights.numel() for weights in model.parameters()),
             **_bits_of_groups(scores.bits, steps, groups, seed),
@@ -176,19 +182,22 @@ def model_evaluation(
             result["parts"] = {name: summarize(part_bits, steps, seed) for name, part_bits in parts}
         if held_out.train:
             result["floors"] = held_out.floors(seed)
-        return result | _music_of_model(model, held_out, options)
+        return result | _music_of_model(model, held_out, options, engine)
 
     return run
 
 
-def _music_of_model(model: HierarchicalDrumModel, held_out: HeldOut, options: CardOptions) -> dict[str, Any]:
+def _music_of_model(
+    model: HierarchicalDrumModel, held_out: HeldOut, options: CardOptions, engine: Engine
+) -> dict[str, Any]:
     """Return the part of the card of music that the model generates; the long pieces begin with those compared."""
     if not options.pieces:
         return {}
     result: dict[str, Any] = {"temperature": options.temperature}
     people, grid = held_out.people(options.bars), held_out.grid
     bars = max(options.bars if people.pieces else 0, options.long_bars)
-    pieces = generated_pieces(model, grid, options.pieces, bars, options.seed, options.temperature) if bars else []
+    numbers = options.pieces if bars else 0
+    pieces = generated_pieces(model, grid, numbers, bars, options.seed, options.temperature, engine)
     if people.pieces:
         result["music"] = compare_with([piece[: options.bars * grid.steps_per_bar] for piece in pieces], people)
     if options.long_bars:
@@ -308,14 +317,20 @@ def _train_beside(
     Raises:
         HypermeterError: they are of other voices or another grid than the performances of the split.
     """
-    folder = Path(npz_dir).resolve()
-    train = folder.parent / SPLITS[0]
-    if folder.name not in SPLITS[1:] or not train.is_dir():
+    if address := as_address(npz_dir):
+        above, _, name = address.rpartition("/")
+        train = f"{above}/{SPLITS[0]}"
+        is_there = name in SPLITS[1:] and StoredFile(train).is_dir()
+    else:
+        folder = Path(npz_dir).resolve()
+        train, name = folder.parent / SPLITS[0], folder.name
+        is_there = name in SPLITS[1:] and train.is_dir()
+    if not is_there:
         return []
     sequences, _, train_kit, train_grid = read_performances(train, kit, grid, mix_metres=mix_metres)
     fits = train_grid == grid or (mix_metres and have_equal_steps(train_grid, grid))
     if not fits or train_kit != kit or sequences[0].shape[1] != drums[0].shape[1]:
-        raise HypermeterError(f"{train}: of another kit or grid than {folder.name} beside it; prepare both alike")
+        raise HypermeterError(f"{train}: of another kit or grid than {name} beside it; prepare both alike")
     return sequences
 
 

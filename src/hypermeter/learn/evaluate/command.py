@@ -1,11 +1,12 @@
 """The ``evaluate`` command: one or more systems on held-out performances, as a card in Markdown and JSON."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 if TYPE_CHECKING:
+    from hypermeter.learn.engines import Engine
     from hypermeter.learn.evaluate.card import CardOptions, Evaluation, Shared
 
 PIECES = 64
@@ -24,6 +25,8 @@ def evaluate_command(
     long_bars: int = LONG_BARS,
     temperature: float = 1.0,
     mix_metres: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    address: str = "",
 ) -> None:
     """Print the benchmark card of a model on held-out performances.
 
@@ -45,15 +48,19 @@ def evaluate_command(
         temperature: temperature of the generated music, at least 0.
         mix_metres: take performances in several metres whose bars have equally many steps, such as 3/4 and 6/8 in
             sixteenths, as if all were in the model's, as train does.
+        engine: local, or ray for the machines of a Ray cluster; needs hypermeter[ray].
+        address: of the Ray cluster, as host:port, or auto; without, RAY_ADDRESS, or one is started on this machine.
 
     Raises:
         HypermeterError: a model, folder or file that does not fit, or a number out of range; before anything is
             computed.
     """
     import json
+    from contextlib import nullcontext
     from dataclasses import replace
 
     from hypermeter.core.files import atomic_write, check_folder
+    from hypermeter.learn.engines import SerialEngine, open_engine
     from hypermeter.learn.evaluate.card import CardOptions, card
     from hypermeter.music.tables import to_json
 
@@ -61,10 +68,11 @@ def evaluate_command(
     if out is not None:
         check_folder(out.parent)
     shared: Shared = {}
-    evaluations = {model: _evaluation(model, npz_dir, options, shared)}
-    for name in beside:
-        evaluations[name] = _evaluation(name, npz_dir, replace(options, long_bars=0), shared)
-    systems = {name: evaluation() for name, evaluation in evaluations.items()}
+    with open_engine("ray", 0, address) if engine == "ray" else nullcontext(SerialEngine()) as chosen:
+        evaluations = {model: _evaluation(model, npz_dir, options, shared, chosen)}
+        for name in beside:
+            evaluations[name] = _evaluation(name, npz_dir, replace(options, long_bars=0), shared, chosen)
+        systems = {name: evaluation() for name, evaluation in evaluations.items()}
     for result in systems.values():
         for reason in result.get("rejects", ()):
             print(f"left out: {reason}")
@@ -78,7 +86,7 @@ def evaluate_command(
             print(path)
 
 
-def _evaluation(name: str, npz_dir: Path, options: "CardOptions", shared: "Shared") -> "Evaluation":
+def _evaluation(name: str, npz_dir: Path, options: "CardOptions", shared: "Shared", engine: "Engine") -> "Evaluation":
     """Read and check a system: a folder without weights is music, a CSV is bits, all else a model."""
     from hypermeter.io.checkpoint import shipped_models
     from hypermeter.learn.evaluate.card import evaluate_bits, model_evaluation, music_evaluation
@@ -90,4 +98,4 @@ def _evaluation(name: str, npz_dir: Path, options: "CardOptions", shared: "Share
     if path.suffix == ".csv":
         result = evaluate_bits(name, npz_dir, options.seed, mix_metres=options.mix_metres)
         return lambda: result
-    return model_evaluation(load(name), npz_dir, options, shared)
+    return model_evaluation(load(name), npz_dir, options, shared, engine)

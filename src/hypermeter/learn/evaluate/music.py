@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from inspect import Parameter, signature
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from hypermeter.core.grid import Grid
+from hypermeter.learn.engines import Engine, SerialEngine
 from hypermeter.model.playing import StreamingModel, player_of
 from hypermeter.music.compare import compare
 from hypermeter.music.duplicates import bar_digests
@@ -24,18 +25,31 @@ STRETCHES = ((0, 8), (24, 32), (248, 256))
 """Ranges of bars whose metrics show drift in a long piece."""
 
 TOGETHER = 64
-"""Most pieces that are measured together, which bounds memory."""
+"""Most pieces that are generated and measured together, which bounds memory."""
 
 DRIFT_METRICS = ("avg_hits", "syncopation", "step_entropy", "groove_consistency")
 
 
 def generated_pieces(
-    model: StreamingModel, grid: Grid, pieces: int, bars: int, seed: int, temperature: float = 1.0
+    model: StreamingModel,
+    grid: Grid,
+    pieces: int,
+    bars: int,
+    seed: int,
+    temperature: float = 1.0,
+    engine: Engine = SerialEngine(),
 ) -> list[np.ndarray]:
-    """Return drums (T, V) of pieces that the model generates from silence."""
+    """Return drums (T, V) of pieces that the model generates from silence, ``TOGETHER`` of them at a time."""
     sampling = SamplingOptions(temperature=temperature, seed=seed)
-    generated = player_of(model).generate(bars * grid.steps_per_bar, None, sampling, rows=pieces)
-    return list(generated[..., : model.num_drums])
+    tasks = (range(first, min(first + TOGETHER, pieces)) for first in range(0, pieces, TOGETHER))
+    play = partial(_play_rows, model, bars * grid.steps_per_bar, sampling)
+    found = sorted(engine.run(play, tasks), key=lambda pair: pair[0])
+    return [piece for _, generated in found for piece in generated[..., : model.num_drums]]
+
+
+def _play_rows(model: StreamingModel, steps: int, sampling: SamplingOptions, rows: range) -> tuple[int, np.ndarray]:
+    """Return the number of the first row, and the rows."""
+    return rows.start, player_of(model).generate(steps, None, sampling, rows=len(rows), first_row=rows.start)
 
 
 def cut(sequences: Iterable[np.ndarray], grid: Grid, bars: int) -> list[np.ndarray]:

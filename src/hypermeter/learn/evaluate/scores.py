@@ -7,6 +7,7 @@ anywhere, and `score` puts their rows together.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from hypermeter.learn.engines import Engine, SerialEngine
 from hypermeter.model.heads import Mixture
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.losses import bernoulli_nll
@@ -116,17 +118,29 @@ def padded(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray]) -> Flo
     return pad_sequence(rows, batch_first=True).to(next(model.parameters()).device)
 
 
-def score(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray], batch_steps: int = BATCH_STEPS) -> Scores:
+def score(
+    model: HierarchicalDrumModel,
+    sequences: Sequence[np.ndarray],
+    batch_steps: int = BATCH_STEPS,
+    engine: Engine = SerialEngine(),
+) -> Scores:
     """Return the scores of performances, in their order.
 
     Args:
         model: in eval mode.
         sequences: hits (T, W) of each performance, T >= 1, with the columns of the model's tracks after the voices.
         batch_steps: most steps in a batch, padding included; it changes no more than the last digits.
+        engine: scores the batches.
     """
     parts = batches(list(map(len, sequences)), batch_steps)
-    scores = [score_batch(model, [sequences[number] for number in part]) for part in parts]
-    return Scores.joined(scores, [number for part in parts for number in part])
+    tasks = ((part, [sequences[number] for number in part]) for part in parts)
+    found = sorted(engine.run(partial(_score_part, model), tasks), key=lambda pair: pair[0])
+    return Scores.joined([scores for _, scores in found], [number for part, _ in found for number in part])
+
+
+def _score_part(model: HierarchicalDrumModel, task: tuple[list[int], Sequence[np.ndarray]]) -> tuple[list[int], Scores]:
+    numbers, sequences = task
+    return numbers, score_batch(model, sequences)
 
 
 @torch.no_grad()

@@ -29,6 +29,8 @@ def prepare(
     seed: int = 0,
     workers: int = 0,
     packed: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    address: str = "",
     quiet: bool = False,
 ) -> Mapping[str, Any]:
     """Make a folder of .npz for training from a folder, zip or single file of MIDI.
@@ -38,8 +40,8 @@ def prepare(
     interrupted run.
 
     Args:
-        source: folder, .zip or .mid to read.
-        out: folder to write: train/, validation/, test/ and manifest.json.
+        source: folder, .zip or .mid to read, or the address of one in an object store, as s3://bucket/folder.
+        out: folder to write, or an address: train/, validation/, test/ and manifest.json.
         kit: gm10, gm16, magenta9, gm or a YAML file, and a map after a colon: gm10:td17, gm16:auto.
         steps_per_beat: steps in a beat of the metre.
         metre: metre to keep, as 4/4; files in another are rejected.
@@ -56,6 +58,9 @@ def prepare(
         seed: seed of the split of files that no info.csv lists.
         workers: processes; 0, the number of cores where there are files enough.
         packed: write shards instead of .npz, as pack makes them; needs hypermeter[shards]. For corpora of many files.
+        engine: local, or ray for the machines of a Ray cluster, which have to reach SOURCE and OUT; needs
+            hypermeter[ray].
+        address: of the Ray cluster, as host:port, or auto; without, RAY_ADDRESS, or one is started on this machine.
         quiet: print nothing.
 
     Returns:
@@ -68,11 +73,13 @@ def prepare(
     # Imported here, so that the help is quick.
     import numpy as np
 
+    from hypermeter.core.addresses import as_address, as_path
     from hypermeter.core.files import check_folder
     from hypermeter.core.kit_choice import is_auto, resolve_kit
     from hypermeter.core.limits import check_seed
     from hypermeter.core.tracks import TRACKS
     from hypermeter.io.shards import SUFFIX, ShardWriter
+    from hypermeter.learn.engines import ENGINES
     from hypermeter.learn.prepare.convert import ConversionSettings
     from hypermeter.learn.prepare.folder import open_folder
     from hypermeter.learn.prepare.manifest import VERSION
@@ -92,18 +99,22 @@ def prepare(
     if most_copies < 0:
         raise HypermeterError(f"most_copies is {most_copies}, expected 0 or more")
     check_seed(seed)
-    check_folder(out)
+    if engine not in ENGINES:
+        raise HypermeterError(f"engine is {engine!r}, expected {' or '.join(ENGINES)}")
+    out_address = as_address(out) or str(out)
+    source_address = as_address(source) or str(source)
+    if as_address(out) is None:
+        check_folder(out)
     grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
     chosen_tracks = tuple(TRACKS[name] for name in tracks)
     chosen_kit, kit_line = resolve_kit(kit, np.zeros(128, np.int64), (), options.map)
     if packed:
-        ShardWriter(out / f"check{SUFFIX}")  # Raises where a package is missing.
-    address = str(out)
-    folder = open_folder(address)
-    listing = list_source(Path(source), folder)
-    with choose_engine(workers, listing.num_files) as chosen_engine:
+        ShardWriter(f"check{SUFFIX}")  # Raises where a package is missing.
+    folder = open_folder(out_address)
+    listing = list_source(as_path(source), folder)
+    with choose_engine(engine, workers, listing.num_files, address) as chosen_engine:
         if is_auto(kit) or options.map == "auto":  # One kit for all files.
-            counts, names = count_all_pitches(chosen_engine, str(source), listing, options)
+            counts, names = count_all_pitches(chosen_engine, source_address, listing, options)
             chosen_kit, kit_line = resolve_kit(kit, counts, names, options.map)
         options = replace(options, map=None)
         header = {"version": VERSION, "kit": chosen_kit.record, "grid": grid.to_dict(), "changes": changes}
@@ -115,8 +126,8 @@ def prepare(
         header |= {"options": asdict(options)} if options != ReadOptions() else {}
         header |= {"packed": True} if packed else {}
         settings = ConversionSettings(
-            str(source),
-            address,
+            source_address,
+            out_address,
             chosen_kit,
             grid,
             changes,
@@ -127,7 +138,7 @@ def prepare(
             options,
             packed,
         )
-        plan = make_plan(listing, str(source), folder, header, seed)
+        plan = make_plan(listing, source_address, folder, header, seed)
         outcome = run_plan(plan, settings, header, seed, chosen_engine, quiet)
     if not quiet:
         if kit_line:

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from hypermeter.core.errors import HypermeterError
+from hypermeter.core.addresses import is_address
 from hypermeter.core.files import naming_write_errors
 
 
@@ -117,6 +117,31 @@ class Folder:
         with suppress(OSError):
             os.rmdir(self.path(below))
 
+    def keep(self, local: Path, name: str) -> Path:
+        """Put a file of a folder that `local` returned under a name, and return where it can be read on the disk.
+
+        Raises:
+            HypermeterError: it cannot be written.
+        """
+        path = self.path(name)
+        with naming_write_errors(path):
+            os.replace(local, path)
+        return Path(path)
+
+    def fetch(self, name: str) -> Path:
+        """Return where a file can be read on the disk.
+
+        Raises:
+            OSError: a file of an object store is not there, or cannot be read.
+        """
+        return Path(self.path(name))
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder, and its folder of an unfinished run, where nothing is in them."""
+        for path in (f"{self.address}/.prepare", self.address):
+            with suppress(OSError):
+                os.rmdir(path)
+
     def local(self, below: str) -> Path:
         """Return a folder on the disk for sorting, made if it is not there."""
         path = Path(self.path(below))
@@ -131,11 +156,13 @@ class Folder:
 
 
 def open_folder(address: str) -> Folder:
-    """Return the folder at an address.
+    """Return the folder at an address, or at a path on the disk.
 
     Raises:
-        HypermeterError: an address of a kind that is not known.
+        HypermeterError: an address of a kind that is not known, or whose package is missing.
     """
-    if "://" in address:
-        raise HypermeterError(f"{address}: expected a folder on the disk; choose another folder")
+    if is_address(address):
+        from hypermeter.learn.prepare.stored_folder import StoredFolder
+
+        return StoredFolder(address)
     return Folder(address)

@@ -132,8 +132,8 @@ def is_record(value: Any) -> bool:
 
 def iterate_manifest(out: Folder, name: str) -> Iterator[Any]:
     """Yield the settings of a manifest, then the records of its files, in the form of `iterate_lines`."""
-    path = Path(out.path(name))
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        path = out.fetch(name)
         try:
             fields = dict(_fields(path))
             settings = {key: fields[key] for key in _SETTINGS if key in fields}

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count as count_from
 from itertools import groupby, islice, takewhile
@@ -12,7 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from hypermeter.core.files import naming_write_errors
+from hypermeter.core.addresses import StoredFile
 from hypermeter.io.sorting import TextSorter
 from hypermeter.learn.prepare.convert import ConversionSettings, npz_names
 from hypermeter.learn.prepare.folder import Folder
@@ -58,7 +56,7 @@ class Plan:
             yield group
 
 
-def list_source(source: Path, out: Folder) -> Listing:
+def list_source(source: Path | StoredFile, out: Folder) -> Listing:
     """List what a source has, in the folder that is written.
 
     Raises:
@@ -69,9 +67,7 @@ def list_source(source: Path, out: Folder) -> Listing:
         return list_files(source, out.local(SORTING))
     except BaseException:
         out.remove_folder(SORTING)
-        for folder in (WORK, "."):  # Those without anything in them.
-            with suppress(OSError):
-                os.rmdir(out.path(folder))
+        out.remove_if_empty()
         raise
 
 
@@ -90,10 +86,7 @@ def make_plan(listing: Listing, source: str, out: Folder, header: dict[str, Any]
     earlier = _read_plan(out)
     if earlier is None or earlier["digest"] != digest:
         _keep_earlier(out, earlier)
-    path, rejects_path = Path(out.path(_LISTING)), Path(out.path(_REJECTS))
-    with naming_write_errors(path):
-        os.replace(listing.path, path)
-        os.replace(listing.rejects_path, rejects_path)
+    path, rejects_path = out.keep(listing.path, _LISTING), out.keep(listing.rejects_path, _REJECTS)
     plan = Plan(digest, replace(listing, path=path, rejects_path=rejects_path), files_per_task)
     fields = {"digest": digest, "header": header, "files_per_task": files_per_task, "num_tasks": plan.num_tasks}
     out.write(_PLAN, json.dumps(fields).encode())
@@ -151,10 +144,9 @@ def _keep_earlier(out: Folder, earlier: dict[str, Any] | None) -> None:
     if earlier is None:
         out.remove(_EARLIER)
     else:
-        with out.writing(f"{_EARLIER}.new") as file:
+        with out.writing(_EARLIER) as file:
             for line in _lines_of(out, earlier):
                 file.write(f"{json.dumps(line)}\n".encode())
-        os.replace(out.path(f"{_EARLIER}.new"), out.path(_EARLIER))
     for name in out.names(WORK):
         if f"{WORK}/{name}" not in (_EARLIER, _PLAN):
             out.remove(f"{WORK}/{name}")
@@ -165,7 +157,7 @@ def _lines_of(out: Folder, earlier: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the settings of an unfinished run, and the records of what it has put into place."""
     yield from iterate_lines(out, _EARLIER)
     yield earlier["header"]
-    files = listed_files(Path(out.path(_LISTING)))
+    files = listed_files(out.fetch(_LISTING))
     for number in range(earlier["num_tasks"]):
         group = list(islice(files, earlier["files_per_task"]))
         if out.exists(work_name(number, "records")):

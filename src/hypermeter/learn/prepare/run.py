@@ -21,7 +21,7 @@ from hypermeter.core.kit_choice import hinted_names
 from hypermeter.core.read_options import ReadOptions
 from hypermeter.io.shards import SUFFIX
 from hypermeter.io.sorting import TextSorter
-from hypermeter.learn.engines import Engine, LocalEngine, SerialEngine, usable_cores
+from hypermeter.learn.engines import Engine, SerialEngine, open_engine, usable_cores
 from hypermeter.learn.prepare.convert import ConversionSettings
 from hypermeter.learn.prepare.folder import Folder, open_folder
 from hypermeter.learn.prepare.manifest import MANIFEST, PARTIAL, Items, Manifest, write_manifest
@@ -109,20 +109,22 @@ def run_plan(
         num_rejects = num_files + plan.listing.num_rejects
         raise HypermeterError(f"{settings.source}: none of {num_rejects} files could be used; the first: {reason}")
     num_skipped = sum(result.num_skipped for result in results)
-    return Outcome(Manifest(out.path(MANIFEST)), num_skipped, totals.num_left_out)
+    return Outcome(Manifest(out.fetch(MANIFEST)), num_skipped, totals.num_left_out)
 
 
 @contextmanager
-def choose_engine(workers: int, num_files: int) -> Iterator[Engine]:
-    """Yield an engine of this machine.
+def choose_engine(name: str, workers: int, num_files: int, address: str = "") -> Iterator[Engine]:
+    """Yield an engine.
 
     Args:
-        workers: processes; 0, the number of cores where there are files enough.
+        name: one of ENGINES.
+        workers: processes; 0, the number of cores, of this machine where there are files enough.
         num_files: number of files of the source.
+        address: of a Ray cluster, see `RayEngine`.
     """
     count = workers or usable_cores()
-    if count > 1 and (workers > 1 or num_files >= MIN_FILES_FOR_POOL):
-        with LocalEngine(count) as engine:
+    if name == "ray" or (count > 1 and (workers > 1 or num_files >= MIN_FILES_FOR_POOL)):
+        with open_engine(name, workers, address) as engine:
             yield engine
     else:
         yield SerialEngine()

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from hypermeter.core.addresses import StoredFile, reason_of
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import naming_write_errors
 from hypermeter.io.folders import iterate_files
@@ -89,7 +90,7 @@ def listed_files(path: Path) -> Iterator[SourceFile]:
             yield SourceFile(source, stem, split, style, beat_type, entry.encode("latin-1"))
 
 
-def list_files(source: Path, folder: Path) -> Listing:
+def list_files(source: Path | StoredFile, folder: Path) -> Listing:
     """List what a source has: a single MIDI file, a folder, with all folders below it, or a zip.
 
     Args:
@@ -117,7 +118,7 @@ def list_files(source: Path, folder: Path) -> Listing:
         rows.close()
 
 
-def _add_names(source: Path, names: TextSorter) -> tuple[int, dict[str, bytes]]:
+def _add_names(source: Path | StoredFile, names: TextSorter) -> tuple[int, dict[str, bytes]]:
     """Add the paths of the MIDI in a folder or zip; return their number, and the tables with their entries in a zip."""
     tables: dict[str, bytes] = {}
     count = 0
@@ -132,10 +133,10 @@ def _add_names(source: Path, names: TextSorter) -> tuple[int, dict[str, bytes]]:
     return count, tables
 
 
-def _iterate(source: Path) -> Iterator[tuple[str, bytes]]:
+def _iterate(source: Path | StoredFile) -> Iterator[tuple[str, bytes]]:
     try:
         if source.is_dir():
-            for name in iterate_files(source):
+            for name in iterate_files(source) if isinstance(source, Path) else source.names_below():
                 yield name, b""
         elif source.is_file():
             yield from iterate_members(source)
@@ -144,10 +145,10 @@ def _iterate(source: Path) -> Iterator[tuple[str, bytes]]:
     except zipfile.BadZipFile as error:
         raise HypermeterError(f"{source}: neither a .mid file nor a whole .zip; get a whole copy") from error
     except OSError as error:
-        raise HypermeterError(f"{source}: cannot be read ({error.strerror}); check its rights") from error
+        raise HypermeterError(f"{source}: cannot be read ({reason_of(error)}); check its rights") from error
 
 
-def _add_rows(source: Path, entries: dict[str, bytes], rows: TextSorter) -> dict[str, str]:
+def _add_rows(source: Path | StoredFile, entries: dict[str, bytes], rows: TextSorter) -> dict[str, str]:
     """Add the rows of all tables; return why each of them is not used, or ""."""
     tables = {}
     for name in sorted(entries):

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from hypermeter.core.addresses import as_address
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
 from hypermeter.core.tracks import TRACKS, Track
-from hypermeter.io.performances import as_address
 from hypermeter.io.shards import list_address
 from hypermeter.learn.dataset import (
     CompleteHierarchicalDrumDataset,
