@@ -19,8 +19,9 @@ from hypermeter.core.limits import check_seed
 from hypermeter.core.tracks import Track
 from hypermeter.io.grooves import read_grooves
 from hypermeter.io.npz import have_equal_steps
+from hypermeter.io.performances import PerformanceFile
 from hypermeter.learn.dataset import read_folder, read_meta, read_shared_kit_and_grid, with_tracks
-from hypermeter.learn.engines import Engine, SerialEngine
+from hypermeter.learn.engines import IN_PROCESS, Engine
 from hypermeter.learn.evaluate.command import BARS, LONG_BARS, PIECES
 from hypermeter.learn.evaluate.floors import floors
 from hypermeter.learn.evaluate.likelihood import summarize
@@ -80,7 +81,7 @@ def read_performances(
     return sequences, _groups_of(files), *read_shared_kit_and_grid(files, kit, grid, mix_metres)
 
 
-def _groups_of(files: Sequence[Path]) -> list[list[str]]:
+def _groups_of(files: Sequence[PerformanceFile]) -> list[list[str]]:
     """Return the groups of each performance, from its meta: beat or fill, and its style."""
     groups = []
     for meta in map(read_meta, files):
@@ -155,7 +156,7 @@ def model_evaluation(
     npz_dir: str | Path,
     options: CardOptions,
     shared: Shared | None = None,
-    engine: Engine = SerialEngine(),
+    engine: Engine = IN_PROCESS,
 ) -> Evaluation:
     """Read and check the inputs of ``evaluate``, and return what computes it; ``shared`` is that of the card."""
     mix_metres, seed = options.mix_metres, options.seed

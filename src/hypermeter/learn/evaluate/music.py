@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from hypermeter.core.grid import Grid
-from hypermeter.learn.engines import Engine, SerialEngine
+from hypermeter.learn.engines import IN_PROCESS, Engine
 from hypermeter.model.playing import StreamingModel, player_of
 from hypermeter.music.compare import compare
 from hypermeter.music.duplicates import bar_digests
@@ -37,7 +37,7 @@ def generated_pieces(
     bars: int,
     seed: int,
     temperature: float = 1.0,
-    engine: Engine = SerialEngine(),
+    engine: Engine = IN_PROCESS,
 ) -> list[np.ndarray]:
     """Return drums (T, V) of pieces that the model generates from silence, ``TOGETHER`` of them at a time."""
     sampling = SamplingOptions(temperature=temperature, seed=seed)
