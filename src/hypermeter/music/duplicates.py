@@ -94,14 +94,23 @@ class BarSets:
 
 def bar_sets(bars: Sequence[np.ndarray], num_voices: int) -> BarSets:
     """Return the different bars of performances from the digests of all their bars."""
-    keys, rows, counts = [], [np.zeros((0, num_voices + 1), np.uint64)], [np.zeros(0, np.uint32)]
-    for digests in bars:
-        unique, first, count = np.unique(digests[:, 0], return_index=True, return_counts=True)
-        keys.append(int.from_bytes(blake2b(unique.tobytes(), digest_size=8).digest(), "little"))
-        rows.append(digests[first])
-        counts.append(count.astype(np.uint32))
-    sizes = np.array([len(found) for found in rows[1:]], np.uint32)
-    return BarSets(sizes, np.array(keys, np.uint64), np.concatenate(rows), np.concatenate(counts))
+    rows = np.concatenate([np.zeros((0, num_voices + 1), np.uint64), *bars])
+    performance = np.repeat(np.arange(len(bars)), [len(digests) for digests in bars])
+    order = np.lexsort((rows[:, 0], performance))  # Stable, so that of equal bars the first comes first.
+    rows, performance = rows[order], performance[order]
+    is_new = np.ones(len(rows), bool)
+    is_new[1:] = (rows[1:, 0] != rows[:-1, 0]) | (performance[1:] != performance[:-1])
+    first = np.flatnonzero(is_new)
+    counts = np.diff(first, append=len(rows)).astype(np.uint32)
+    rows, sizes = rows[first], np.bincount(performance[first], minlength=len(bars)).astype(np.uint32)
+    content = rows[:, 0].tobytes()
+    ends = np.cumsum(sizes, dtype=np.int64) * rows.itemsize
+    starts = ends - sizes * rows.itemsize
+    keys = b"".join(
+        blake2b(content[start:end], digest_size=8).digest()
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+    )
+    return BarSets(sizes, np.frombuffer(keys, "<u8").astype(np.uint64), rows, counts)
 
 
 def group_near_duplicates(names: Iterable[str], bars: dict[str, np.ndarray]) -> list[list[str]]:
