@@ -28,8 +28,11 @@ from hypermeter.learn.dataset import (
     load_ahead,
     read_meta,
 )
+from hypermeter.learn.evaluate import evaluate
+from hypermeter.learn.rl.reward_files import style_terms
 from hypermeter.learn.train import train
 from hypermeter.learn.train.material import read_material, read_material_once
+from hypermeter.model.hierarchical import HierarchicalDrumModel
 from training import config_of, corpus, write_data
 
 pq = pytest.importorskip("pyarrow.parquet")
@@ -243,6 +246,13 @@ def test_memory_stays_below_a_bound_that_the_corpus_exceeds(tmp_path):
     assert max(grown["packed", 0], grown["loose", 0]) < 100
 
 
+def test_a_corpus_is_held_up_to_the_stated_bytes(folders):
+    sizes = [1024 + array.size for array in read_folder(folders[0])[1]]
+    for folder in folders:
+        assert Corpus(folder, held_bytes=sum(sizes)).is_held
+        assert not Corpus(folder, held_bytes=sum(sizes) - 1).is_held
+
+
 # Orders.
 
 
@@ -336,6 +346,16 @@ def test_a_run_on_a_corpus_that_is_not_held_is_the_same_from_both_forms(tmp_path
     for name, folder in (("one", data), ("two", tmp_path / "shards")):
         train(config_of(folder, tmp_path / name, **options))
     assert weights(tmp_path / "one") == weights(tmp_path / "two")
+
+
+def test_models_and_styles_are_measured_on_shards_as_on_npz(tmp_path):
+    data, model = corpus(tmp_path / "npz"), HierarchicalDrumModel(3, 8, 8, 8, num_components=2).eval()
+    pack(data, tmp_path / "shards", quiet=True)
+    for measured in (
+        lambda folder: evaluate(model, folder / "validation", pieces=0),
+        lambda folder: style_terms(folder / "train", model.grid),
+    ):
+        assert str(measured(data)) == str(measured(tmp_path / "shards"))
 
 
 def test_corpora_at_addresses_are_read_in_place(tmp_path):
