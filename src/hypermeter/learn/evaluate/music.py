@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Shaped
 
 from hypermeter.core.grid import Grid
+from hypermeter.learn.evaluate.pieces import draw_pieces
 from hypermeter.model.playing import StreamingModel, player_of
 from hypermeter.music.compare import compare
 from hypermeter.music.duplicates import bar_digests
 from hypermeter.music.metrics import METRICS, REPETITION_LAGS, bar_f1, in_numpy
 from hypermeter.music.metrics.onsets import mean_of_defined
-from hypermeter.play.request import SamplingOptions
 
 FEWEST_BARS = 8
 """Bars of the shortest piece that is compared."""
@@ -33,9 +33,7 @@ def generated_pieces(
     model: StreamingModel, grid: Grid, pieces: int, bars: int, seed: int, temperature: float = 1.0
 ) -> list[np.ndarray]:
     """Return drums (T, V) of pieces that the model generates from silence."""
-    sampling = SamplingOptions(temperature=temperature, seed=seed)
-    generated = player_of(model).generate(bars * grid.steps_per_bar, None, sampling, rows=pieces)
-    return list(generated[..., : model.num_drums])
+    return list(draw_pieces(player_of(model), pieces, bars * grid.steps_per_bar, seed, temperature))
 
 
 def cut(sequences: Iterable[np.ndarray], grid: Grid, bars: int) -> list[np.ndarray]:
@@ -109,7 +107,7 @@ def values_of(pieces: Sequence[np.ndarray], grid: Grid, streams: Any = None) -> 
             for parameter in parameters.values()
         )
         takes_streams = "streams" in parameters
-        if name == "avg_hits" or needs_more or (takes_streams and streams is None) or not pieces:
+        if name == "avg_hits" or needs_more or (takes_streams and streams is None) or not len(pieces):
             continue
         options = {"streams": streams} if takes_streams else {}
         if in_numpy(metric, pieces[0].astype(np.float32), grid, **options).ndim == 0:
