@@ -267,7 +267,7 @@ class Shard:
         if not is_address(self.path):
             yield
             return
-        files, place = _filesystem(self.path)
+        files, place = open_address(self.path)
         before, process = (self._file, self._parquet_file), self._process
         with _telling_damage(self.path):
             self._file, self._process = io.BytesIO(files.cat_file(place)), os.getpid()

@@ -66,6 +66,11 @@ def to_numpy(x: Array) -> np.ndarray:
     return np.asarray(x) if is_numpy(x) else x.detach().cpu().numpy()
 
 
+def from_numpy(like: Array, values: np.ndarray) -> Array:
+    """Return an array as one of the library and device of `like`, without a copy where that is possible."""
+    return values if is_numpy(like) else namespace(like).from_numpy(values).to(like.device)
+
+
 def as_like(like: Array, values: Any, dtype: str | None = None) -> Array:
     """Return the values as an array of the library and device of `like`."""
     xp = namespace(like)
@@ -103,11 +108,6 @@ def split_axis(x: Array, axis: int, sizes: Sequence[int]) -> Array:
     return x.reshape((*x.shape[:axis], *sizes, *x.shape[axis + 1 :]))
 
 
-def split(x: Array, sizes: Sequence[int], axis: int) -> Sequence[Array]:
-    """Return consecutive parts of an axis with these sizes."""
-    return np.split(x, np.cumsum(sizes[:-1]), axis) if is_numpy(x) else x.split(sizes, axis)
-
-
 def join_axes(x: Array, axis: int = -2) -> Array:
     """Return `x` with an axis and the next one joined."""
     axis %= x.ndim
@@ -139,29 +139,12 @@ def sums_at(indices: Array, values: Array, length: int) -> Array:
     return values.new_zeros(length).scatter_add_(0, indices, values)
 
 
-def counts_of(numbers: Array, size: int, dtype: str = "float32") -> Array:
-    """Return (*B, size): how often each of 0 to `size` - 1 occurs among the numbers (*B, N)."""
-    xp = namespace(numbers)
-    shape = (*numbers.shape[:-1], size)
-    if is_numpy(numbers):
-        rows = np.arange(math.prod(shape[:-1])).reshape((*shape[:-1], 1))
-        counts = np.bincount((numbers + size * rows).ravel(), minlength=math.prod(shape))
-        return counts.astype(dtype).reshape(shape)
-    counts = full(numbers, shape, 0, getattr(xp, dtype))
-    return counts.scatter_add_(-1, numbers, xp.ones_like(numbers, dtype=counts.dtype))
-
-
 def unique_rows(rows: Array) -> tuple[Array, Array, Array]:
     """Return the unique rows (first axis) in ascending order, the index of each row among them, and their counts."""
     if is_numpy(rows):
         unique, inverse, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
         return unique, inverse.reshape(-1), counts
     return namespace(rows).unique(rows, dim=0, return_inverse=True, return_counts=True)
-
-
-def sort_descending(x: Array) -> Array:
-    """Return the values along the last axis in descending order."""
-    return np.sort(x, -1)[..., ::-1] if is_numpy(x) else namespace(x).sort(x, axis=-1, descending=True, stable=False)
 
 
 def median_of_defined(x: Array) -> Array:

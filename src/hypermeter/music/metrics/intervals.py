@@ -19,7 +19,6 @@ from hypermeter.music.metrics.onsets import (
     Voices,
     as_binary,
     entropy_bits,
-    fill_up,
     is_probabilistic,
     line,
     ratio,
@@ -44,25 +43,21 @@ class Intervals:
     gap: Int[Array, " N"]
 
     @classmethod
-    def of(cls, hits: Hits, multiple: int = 1) -> "Intervals":
-        """Return the intervals of onsets, which are padded with empty steps to a multiple."""
+    def of(cls, hits: Hits) -> "Intervals":
+        """Return the intervals of onsets."""
         lines = as_binary(hits).swapaxes(-1, -2)
-        lines = fill_up(lines if lines.shape[-1] else pad(lines, -1, 0, 1), multiple, -1)
+        lines = lines if lines.shape[-1] else pad(lines, -1, 0, 1)
         (at,) = namespace(hits).nonzero(lines.reshape(-1))
         return cls(tuple(lines.shape), at[1:], at[1:] - at[:-1])
 
-    def counts(self, size: int | None = None) -> Float[Array, "*B V chunks size"]:
-        """Return at [..., g] the number of gaps of g steps that have both hits in the same chunk of `size` steps.
-
-        All metrics of intervals are sums over these counts. T is a multiple of `size`, which is T by default.
-        """
-        size = self.shape[-1] if size is None else size
-        is_power_of_two = size & (size - 1) == 0  # The remainder is then faster.
-        position = self.end & (size - 1) if is_power_of_two else self.end % size
-        cell = self.end - position + self.gap * (self.gap <= position)  # gap 0 if the hit before is in another chunk
+    def counts(self) -> Float[Array, "*B V T"]:
+        """Return at [..., g] the number of gaps of g steps. All metrics of intervals are sums over these counts."""
+        size = self.shape[-1]
+        position = self.end % size
+        cell = self.end - position + self.gap * (self.gap <= position)  # gap 0 if the hit before is of another line
         counts = sums_at(cell, full(cell, cell.shape, 1), math.prod(self.shape))
         counts[::size] = 0
-        return counts.reshape((*self.shape[:-1], self.shape[-1] // size, size))
+        return counts.reshape(self.shape)
 
 
 def moments(counts: Float[Array, "*B size"]) -> tuple[Array, Array, Array]:
@@ -80,16 +75,10 @@ def _powers(size: int) -> Float[np.ndarray, "size 3"]:
     return (np.arange(size)[:, None] ** np.arange(3)).astype(np.float32 if size <= 2**12 else np.float64)
 
 
-def histogram(
-    counts: Float[Array, "*B size"], bins: int = IOI_BINS, number: Float[Array, "*B"] | None = None
-) -> Float[Array, "*B bins"]:
-    """Return how many gaps are 1, 2, ... `bins` steps long, from `Intervals.counts`; NaN without a gap.
-
-    `number` is the number of gaps of any length, if it was computed before.
-    """
-    total = counts.sum(-1) if number is None else number
+def histogram(counts: Float[Array, "*B size"], bins: int = IOI_BINS) -> Float[Array, "*B bins"]:
+    """Return how many gaps are 1, 2, ... `bins` steps long, from `Intervals.counts`; NaN without a gap."""
     lengths = pad(counts[..., 1 : bins + 1], -1, 0, max(bins + 1 - counts.shape[-1], 0))
-    return lengths + namespace(counts).where(total > 0, 0.0, math.nan)[..., None]
+    return lengths + namespace(counts).where(counts.sum(-1) > 0, 0.0, math.nan)[..., None]
 
 
 def _expected_moments(probs: Float[Array, "*B T V"]) -> tuple[Array, Array, Array]:
@@ -112,7 +101,7 @@ def _of_moments(hits: Hits, statistic: Callable[[Array, Array, Array], Array]) -
     if is_probabilistic(hits):
         return statistic(*_expected_moments(hits))
     xp = namespace(hits)
-    return cast(statistic(*moments(Intervals.of(hits).counts()[..., 0, :])), xp.float32)
+    return cast(statistic(*moments(Intervals.of(hits).counts())), xp.float32)
 
 
 def mean_of_moments(count: Array, total: Array, squares: Array) -> Array:
@@ -147,7 +136,7 @@ def ioi_hist(hits: Hits, grid: Grid, bins: int = IOI_BINS) -> Float[Array, "*B V
     possible.
     """
     if not is_probabilistic(hits):
-        return histogram(Intervals.of(hits).counts()[..., 0, :], bins)
+        return histogram(Intervals.of(hits).counts(), bins)
     counts = []
     waiting = hits  # at step t: the probability of a hit there and of none since
     for distance in range(1, bins + 1):
@@ -162,7 +151,7 @@ def ioi_hist(hits: Hits, grid: Grid, bins: int = IOI_BINS) -> Float[Array, "*B V
 def ioi_entropy(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Array, "*B"]:
     """Return the entropy in bits of the intervals of one line, at least 0; NaN with fewer than two onsets."""
     onsets = line(hits, voices)[..., None]
-    counts = Intervals.of(onsets).counts()[..., 0, 0, :]
+    counts = Intervals.of(onsets).counts()[..., 0, :]
     return entropy_bits(ratio(counts, counts.sum(-1, keepdims=True)))
 
 
@@ -186,4 +175,4 @@ def npvi(hits: Hits, grid: Grid, voices: Voices = None) -> Float[Array, "*B"]:
 
 def fast_patterns(hits: Hits, grid: Grid, fast_threshold: int = 4) -> Float[Array, "*B V"]:
     """Return per voice the number of intervals of at most `fast_threshold` steps; 0 with fewer than two hits."""
-    return Intervals.of(hits).counts()[..., 0, : fast_threshold + 1].sum(-1)
+    return Intervals.of(hits).counts()[..., : fast_threshold + 1].sum(-1)

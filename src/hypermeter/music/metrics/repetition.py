@@ -9,13 +9,11 @@ from hypermeter.music.arrays import (
     Array,
     arange,
     cast,
-    counts_of,
     full,
     join_axes,
     mean,
     namespace,
     pad,
-    sort_descending,
     split_axis,
     unique_rows,
     where,
@@ -68,9 +66,12 @@ def count_equal(codes: Shaped[Array, "*B places"]) -> Float[Array, "*B places"]:
     if not math.prod(codes.shape):
         return cast(codes, xp.float32)
     ordered = xp.sort(codes, axis=-1, stable=False)
-    run = pad(ordered[..., 1:] != ordered[..., :-1], -1, 1, 0).cumsum(-1)
-    counts = counts_of(run, codes.shape[-1], "int32")
-    return cast(sort_descending(counts), xp.float32)
+    is_new = pad(ordered[..., 1:] != ordered[..., :-1], -1, 1, 0, True)
+    (first,) = xp.nonzero(is_new.reshape(-1))
+    negative = full(codes, (math.prod(codes.shape),), 0)  # in ascending order, counts descend
+    negative[first[:-1]] = cast(first[:-1] - first[1:], xp.float32)
+    negative[first[-1:]] = cast(first[-1:], xp.float32) - negative.shape[0]
+    return abs(xp.sort(negative.reshape(codes.shape), axis=-1, stable=False))
 
 
 def ngrams(hits: Hits, grid: Grid, n: int = NGRAM_STEPS) -> Float[Array, "*B patterns"]:
