@@ -19,6 +19,7 @@ import tyro
 
 from hypermeter.core.addresses import open_address
 from hypermeter.core.errors import HypermeterError
+from hypermeter.io.performances import performance_files
 from hypermeter.learn.prepare import prepare, run
 from hypermeter.learn.ray_engine import RayEngine
 
@@ -58,6 +59,7 @@ def cluster(
     results = {
         "npz": of_prepare(source, str(work / "npz"), packed=False),
         "shards": of_prepare(source, str(work / "shards"), packed=True),
+        "corpus": of_corpus(work / "shards" / "train"),
         "store": of_store(source),
         "ray": of_ray(),
         "model": of_model(),
@@ -99,6 +101,14 @@ class _Opened:
         return self.engine
 
     def __exit__(self, *_: object) -> None: ...
+
+
+def of_corpus(folder: Path) -> dict[str, Any]:
+    """Return the processor time that it takes to find the performances of a folder of shards, as each run does."""
+    shards = len(list(folder.glob("*.parquet")))
+    started = time.process_time()
+    files = performance_files(folder)
+    return {"shards": shards, "files": len(files), "ms_a_shard": 1000 * (time.process_time() - started) / shards}
 
 
 def of_store(source: Path) -> dict[str, Any]:

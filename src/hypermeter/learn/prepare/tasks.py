@@ -40,6 +40,9 @@ from hypermeter.music.duplicates import BarSets, bar_digests, bar_sets
 WORK = ".prepare"
 """Folder of an unfinished run, in the folder that is written."""
 
+PLAN = f"{WORK}/plan.json"
+"""File that is there from before the first task until after the last."""
+
 Places = list[list[int]] | None
 """Where the .npz of a file are among those without a split: start and size of each; None where they are in place."""
 
@@ -95,7 +98,7 @@ def work_name(number: int, kind: str) -> str:
 
 def convert_task(task: ConvertTask) -> TaskResult:
     """Convert files, or find that they are converted."""
-    out = open_folder(task.settings.out)
+    out = _open_work(task.settings.out)
     with open_source(task.settings.source, task.files) as read:
         records = _finished(task, out, read)
         if records is not None:
@@ -131,7 +134,7 @@ def convert_task(task: ConvertTask) -> TaskResult:
 
 def place_task(task: PlaceTask) -> TaskResult:
     """Put the .npz of files into the folders of their splits. What is there already stays."""
-    out = open_folder(task.out)
+    out = _open_work(task.out)
     plan, lines = read_records(out, task.number)
     placed, num_skipped = [], 0
     with ExitStack() as stack:
@@ -170,6 +173,14 @@ def read_record_lines(out: Folder, number: int) -> tuple[str, list[tuple[str, st
     """
     plan, *lines = out.read(work_name(number, "records")).decode().split("\n")[:-1]
     return plan, [(places, record) for places, _, record in (line.partition("\t") for line in lines)]
+
+
+def _open_work(address: str) -> Folder:
+    """Return the folder that is written; raise where another machine's is not this one's."""
+    out = open_folder(address)
+    if not out.exists(PLAN):
+        raise HypermeterError(f"{address}: not the folder of this run; each machine that takes part has to reach it")
+    return out
 
 
 def read_records(out: Folder, number: int) -> tuple[str, list[tuple[dict[str, Any], Places]]]:
