@@ -15,7 +15,7 @@ from hypermeter.io.sorting import TextSorter
 from hypermeter.learn.prepare.convert import ConversionSettings, npz_names
 from hypermeter.learn.prepare.folder import Folder
 from hypermeter.learn.prepare.manifest import MANIFEST, PARTIAL, is_record, iterate_lines, iterate_manifest
-from hypermeter.learn.prepare.sinks import shard_name
+from hypermeter.learn.prepare.sinks import shards_of_task
 from hypermeter.learn.prepare.source import Listing, SourceFile, list_files, listed_files
 from hypermeter.learn.prepare.tables import SPLITS
 from hypermeter.learn.prepare.tasks import PLAN, WORK, ConvertTask, read_records, work_name
@@ -165,8 +165,8 @@ def _lines_of(out: Folder, earlier: dict[str, Any]) -> Iterator[dict[str, Any]]:
                     yield record
         if out.exists(work_name(number, "begun")):  # Files that a killed task may have written.
             if earlier["header"].get("packed"):
-                names = [shard_name(split, number) for split in SPLITS]
-                yield {"source": group[0].source, "npz": [name for name in names if out.exists(name)]}
+                names = [name for split in SPLITS for name in shards_of_task(out, split, number)]
+                yield {"source": group[0].source, "npz": names}
             else:
                 yield from ({"source": file.source, "npz": _npz_of(out, file)} for file in group)
 
