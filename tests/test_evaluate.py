@@ -363,6 +363,12 @@ def test_a_custom_metric_is_in_the_card(corpus):
         del METRICS["crowded"]
 
 
+def test_a_custom_metric_that_knows_no_batch_is_in_the_card_too(monkeypatch):
+    monkeypatch.setitem(METRICS, "all_hits", lambda hits, grid: hits.sum())
+    pieces = [groove.hits for groove in read_corpus().values()][:3]
+    assert values_of(pieces, Grid())["all_hits"].tolist() == [hits.sum() for hits in pieces]
+
+
 def test_human_music_is_cut_into_pieces_of_whole_bars():
     grid = Grid(1, 4, 2)
     sequence = np.arange(4 * 21 + 3)[:, None]

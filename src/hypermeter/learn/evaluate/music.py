@@ -84,7 +84,10 @@ def of_each(
     values: list[np.ndarray] = [np.zeros(0)] * len(pieces)
     for numbers in by_length(pieces):
         hits = np.stack([pieces[number] for number in numbers]).astype(np.float32)
-        for number, value in zip(numbers, in_numpy(metric, hits, grid, **options), strict=True):
+        of_pieces = in_numpy(metric, hits, grid, **options)
+        if of_pieces.shape[:1] != (len(numbers),):  # a metric of one's own that knows no batch
+            of_pieces = [in_numpy(metric, piece, grid, **options) for piece in hits]
+        for number, value in zip(numbers, of_pieces, strict=True):
             values[number] = value
     return values
 
