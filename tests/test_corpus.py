@@ -25,6 +25,7 @@ from hypermeter.learn.dataset import (
     EpochOrder,
     batches,
     collate,
+    get_complete_rl_dataloader,
     load_ahead,
     read_meta,
 )
@@ -38,7 +39,7 @@ from training import config_of, corpus, write_data
 pq = pytest.importorskip("pyarrow.parquet")
 
 
-def write(folder, number=50, steps=160, voices=3):
+def write(folder, number=40, steps=112, voices=3):
     """Performances of different lengths, with all that a data set can read, in folders."""
     random = np.random.default_rng(0)
     for index in range(number):
@@ -87,7 +88,7 @@ def equal(one, other) -> bool:
 
 @pytest.mark.parametrize("held_bytes", [None, 0])
 def test_batches_are_the_same_from_npz_from_shards_and_from_both(folders, held_bytes):
-    loose, *others = (list(itertools.islice(batches(dataset_of(folder, held_bytes), 8), 70)) for folder in folders)
+    loose, *others = (list(itertools.islice(batches(dataset_of(folder, held_bytes), 8), 30)) for folder in folders)
     assert all(equal(loose, other) for other in others)
 
 
@@ -207,10 +208,10 @@ def test_workers_share_a_corpus_that_is_not_held(folders):
 READS_A_LARGE_CORPUS = """
 import re, sys
 from pathlib import Path
-from hypermeter.learn.dataset import CompleteHierarchicalDrumDataset, EpochOrder, collate, corpus, order
+from hypermeter.learn.dataset import CompleteHierarchicalDrumDataset, EpochOrder, collate, corpus, loader
 import pyarrow.parquet
 folder, held, cache = sys.argv[1], *map(int, sys.argv[2:])
-corpus.HELD_BYTES, order.BLOCK_BYTES = held, cache // 4
+corpus.HELD_BYTES, loader.BLOCK_BYTES = held, cache // 4
 from hypermeter.learn.dataset import windows
 corpus.CACHE_BYTES = windows.CACHE_BYTES = cache
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
@@ -259,7 +260,7 @@ def test_a_corpus_is_held_up_to_the_stated_bytes(folders):
 @pytest.mark.parametrize("processes", [1, 2, 3])
 @pytest.mark.parametrize("held_bytes", [None, 0])
 def test_an_epoch_has_every_window_once(folders, monkeypatch, held_bytes, processes):
-    monkeypatch.setattr("hypermeter.learn.dataset.order.BLOCK_BYTES", 60_000)
+    monkeypatch.setattr("hypermeter.learn.dataset.loader.BLOCK_BYTES", 60_000)
     dataset = dataset_of(folders[1], held_bytes)
     orders = [EpochOrder(dataset, processes, 1, 2, rank, processes) for rank in range(processes)]
     found = [order.batch(number).tolist() for number in range(orders[0].num_batches) for order in orders]
@@ -272,7 +273,7 @@ def test_an_epoch_has_every_window_once(folders, monkeypatch, held_bytes, proces
 
 
 def test_each_group_of_a_corpus_that_is_not_held_is_read_once_an_epoch(folders, monkeypatch):
-    monkeypatch.setattr("hypermeter.learn.dataset.order.BLOCK_BYTES", 60_000)
+    monkeypatch.setattr("hypermeter.learn.dataset.loader.BLOCK_BYTES", 60_000)
     dataset, read = dataset_of(folders[1], held_bytes=0), Counter()
     original = Corpus._read_group
 
@@ -286,6 +287,19 @@ def test_each_group_of_a_corpus_that_is_not_held_is_read_once_an_epoch(folders, 
     for number in range(len(dataset)):
         dataset.__getitems__(order.batch(number).tolist())
     assert read == dict.fromkeys(range(-(-len(dataset.corpus) // 16)), 1)
+
+
+def test_the_loader_of_a_corpus_that_is_not_held_has_another_order_each_epoch(folders, monkeypatch):
+    monkeypatch.setattr("hypermeter.learn.dataset.corpus.HELD_BYTES", 0)
+
+    def epochs(seed: int) -> list[torch.Tensor]:
+        loader = get_complete_rl_dataloader(folders[1], 16, batch_size=8, with_metrics=False, seed=seed)
+        return [torch.cat([batch["step"].flatten(1) for batch in loader]) for _ in range(2)]
+
+    (one, second), again, other = epochs(1), epochs(1), epochs(2)
+    assert equal([one, second], again)
+    assert not torch.equal(one, second) and not torch.equal(one, other[0])
+    assert sorted(one.tolist()) == sorted(second.tolist())
 
 
 @pytest.mark.parametrize("held_bytes", [None, 0])

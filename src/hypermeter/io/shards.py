@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -277,18 +277,18 @@ class Shard:
         finally:
             (self._file, self._parquet_file), self._process = before, process
 
-    @cached_property
+    @property
     def names(self) -> list[str]:
-        """The name of each performance."""
+        """The name of each performance, read anew."""
         with self.fetched():
             names = self._column("name", None).to_pylist()
         for name in names:
             check_name(name, self.path)
         return names
 
-    @cached_property
+    @property
     def steps(self) -> np.ndarray:
-        """The steps of each performance, (rows,) int32."""
+        """The steps of each performance, (rows,) int32, read anew."""
         with self.fetched():
             return self._column("steps", None).to_numpy()
 
