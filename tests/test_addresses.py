@@ -41,8 +41,10 @@ def store():
 
 @pytest.fixture(scope="module")
 def midi(tmp_path_factory) -> Path:
-    """Return a folder of 70 MIDI files, one of them empty, some of them near-duplicates."""
-    return write_folder(tmp_path_factory.mktemp("midi"), 70)
+    """Return a folder of 71 MIDI files: one empty, some near-duplicates, one whose name is a pattern of another's."""
+    folder = write_folder(tmp_path_factory.mktemp("midi"), 70)
+    shutil.copy(folder / "0.mid", folder / "[1].mid")
+    return folder
 
 
 def put(folder: Path, address: str) -> None:
@@ -75,6 +77,7 @@ def test_unknown_kinds_and_missing_packages_are_one_line():
         open_address("az://a/b")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True], ids=["npz", "shards"])
 def test_prepare_from_and_to_a_store_writes_the_files_that_it_writes_on_the_disk(store, midi, tmp_path, packed):
     put(midi, f"{store}/midi")
@@ -82,9 +85,10 @@ def test_prepare_from_and_to_a_store_writes_the_files_that_it_writes_on_the_disk
     manifest = prepare(Path(f"{store}/midi"), Path(f"{store}/{packed}"), packed=packed, quiet=True, workers=1)
     assert content_of(f"{store}/{packed}") == content_of(tmp_path / "out")
     assert [record["source"] for record in manifest["rejects"]] == ["empty.mid"]
-    assert len(manifest["files"]) == 69
+    assert len(manifest["files"]) == 70
 
 
+@pytest.mark.slow
 def test_prepare_reads_a_zip_and_a_single_file_in_a_store(store, midi, tmp_path):
     shutil.make_archive(str(tmp_path / "up" / "midi"), "zip", midi)
     shutil.copy(midi / "0.mid", tmp_path / "up" / "one.mid")
@@ -95,6 +99,7 @@ def test_prepare_reads_a_zip_and_a_single_file_in_a_store(store, midi, tmp_path)
     assert len(prepare(f"{store}/up/one.mid", tmp_path / "one", quiet=True)["files"]) == 1
 
 
+@pytest.mark.slow
 def test_prepare_to_a_store_again_removes_what_is_no_longer_there(store, midi, tmp_path):
     shutil.copytree(midi, tmp_path / "midi")
     prepare(tmp_path / "midi", f"{store}/again", quiet=True, workers=1)
@@ -106,6 +111,7 @@ def test_prepare_to_a_store_again_removes_what_is_no_longer_there(store, midi, t
     assert any(name.endswith("/0.npz") for name in before)
 
 
+@pytest.mark.slow
 def test_a_missing_bucket_and_a_missing_source_are_one_line(store, midi, tmp_path):
     with pytest.raises(HypermeterError, match=r"s3://nowhere/.*: cannot be written \(.*check address, bucket"):
         prepare(midi, "s3://nowhere/out", quiet=True)
@@ -113,6 +119,7 @@ def test_a_missing_bucket_and_a_missing_source_are_one_line(store, midi, tmp_pat
         prepare(f"{store}/nothing", tmp_path / "out", quiet=True)
 
 
+@pytest.mark.slow
 def test_shards_in_a_store_are_read_in_place(store, midi, tmp_path):
     from hypermeter.io.performances import read_folder
 

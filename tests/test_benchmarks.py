@@ -37,6 +37,7 @@ context = script("quality/context.py")
 tracks = script("quality/tracks.py")
 naive = script("speed/naive_metrics.py")
 metrics_speed = script("speed/metrics.py")
+evaluate_speed = script("speed/evaluate.py")
 
 
 def test_a_ratio_is_taken_round_by_round():
@@ -112,12 +113,22 @@ def test_the_metrics_timed_against_give_the_same_values(steps, voices, grid):
 def test_a_short_round_of_the_speed_of_metrics_prints_and_writes_the_ratio(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(metrics_speed, "BATCH", 2)
     monkeypatch.setattr(metrics_speed.torch, "set_num_threads", lambda number: None)
-    metrics_speed.main(quick=True, out=tmp_path / "metrics.json")
+    metrics_speed.main(before=Path(sys.executable), quick=True, out=tmp_path / "metrics.json")
     result = json.loads((tmp_path / "metrics.json").read_text())
     assert result["metrics"]["ratio"] == pytest.approx(result["metrics"]["naive_ms"] / result["metrics"]["batched_ms"])
     printed = capsys.readouterr().out
     assert f"| times faster a window | {result['metrics']['ratio']:.2f} (" in printed
     assert "target at least 50)" in printed
+    assert f"| times faster than the earlier build | {result['before']['ratio']:.2f} (" in printed
+
+
+def test_cards_of_two_builds_are_compared_number_by_number():
+    before = {"groove": {"all": {"bits": 2.0, "low": 1.0}, "voices": ["kick"], "calibration": [[1, 0.5]], "seed": 0}}
+    now = {
+        "groove": {"all": {"bits": 2.5, "low": 1.0}, "voices": ["snare"], "calibration": [[1, 0.5], [2, 1]], "seed": 0}
+    }
+    assert evaluate_speed.differences(before, now) == {"all": 0.2, "calibration": 0, "seed": 0}
+    assert evaluate_speed.differences(now, before)["all"] == 0.2
 
 
 # Quality.

@@ -25,17 +25,21 @@ from hypermeter.learn.dataset import (
     EpochOrder,
     batches,
     collate,
+    get_complete_rl_dataloader,
     load_ahead,
     read_meta,
 )
+from hypermeter.learn.evaluate import evaluate
+from hypermeter.learn.rl.reward_files import style_terms
 from hypermeter.learn.train import train
 from hypermeter.learn.train.material import read_material, read_material_once
+from hypermeter.model.hierarchical import HierarchicalDrumModel
 from training import config_of, corpus, write_data
 
 pq = pytest.importorskip("pyarrow.parquet")
 
 
-def write(folder, number=50, steps=160, voices=3):
+def write(folder, number=40, steps=112, voices=3):
     """Performances of different lengths, with all that a data set can read, in folders."""
     random = np.random.default_rng(0)
     for index in range(number):
@@ -84,7 +88,7 @@ def equal(one, other) -> bool:
 
 @pytest.mark.parametrize("held_bytes", [None, 0])
 def test_batches_are_the_same_from_npz_from_shards_and_from_both(folders, held_bytes):
-    loose, *others = (list(itertools.islice(batches(dataset_of(folder, held_bytes), 8), 70)) for folder in folders)
+    loose, *others = (list(itertools.islice(batches(dataset_of(folder, held_bytes), 8), 30)) for folder in folders)
     assert all(equal(loose, other) for other in others)
 
 
@@ -204,10 +208,10 @@ def test_workers_share_a_corpus_that_is_not_held(folders):
 READS_A_LARGE_CORPUS = """
 import re, sys
 from pathlib import Path
-from hypermeter.learn.dataset import CompleteHierarchicalDrumDataset, EpochOrder, collate, corpus, order
+from hypermeter.learn.dataset import CompleteHierarchicalDrumDataset, EpochOrder, collate, corpus, loader
 import pyarrow.parquet
 folder, held, cache = sys.argv[1], *map(int, sys.argv[2:])
-corpus.HELD_BYTES, order.BLOCK_BYTES = held, cache // 4
+corpus.HELD_BYTES, loader.BLOCK_BYTES = held, cache // 4
 from hypermeter.learn.dataset import windows
 corpus.CACHE_BYTES = windows.CACHE_BYTES = cache
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
@@ -243,13 +247,20 @@ def test_memory_stays_below_a_bound_that_the_corpus_exceeds(tmp_path):
     assert max(grown["packed", 0], grown["loose", 0]) < 100
 
 
+def test_a_corpus_is_held_up_to_the_stated_bytes(folders):
+    sizes = [1024 + array.size for array in read_folder(folders[0])[1]]
+    for folder in folders:
+        assert Corpus(folder, held_bytes=sum(sizes)).is_held
+        assert not Corpus(folder, held_bytes=sum(sizes) - 1).is_held
+
+
 # Orders.
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
 @pytest.mark.parametrize("held_bytes", [None, 0])
 def test_an_epoch_has_every_window_once(folders, monkeypatch, held_bytes, processes):
-    monkeypatch.setattr("hypermeter.learn.dataset.order.BLOCK_BYTES", 60_000)
+    monkeypatch.setattr("hypermeter.learn.dataset.loader.BLOCK_BYTES", 60_000)
     dataset = dataset_of(folders[1], held_bytes)
     orders = [EpochOrder(dataset, processes, 1, 2, rank, processes) for rank in range(processes)]
     found = [order.batch(number).tolist() for number in range(orders[0].num_batches) for order in orders]
@@ -262,7 +273,7 @@ def test_an_epoch_has_every_window_once(folders, monkeypatch, held_bytes, proces
 
 
 def test_each_group_of_a_corpus_that_is_not_held_is_read_once_an_epoch(folders, monkeypatch):
-    monkeypatch.setattr("hypermeter.learn.dataset.order.BLOCK_BYTES", 60_000)
+    monkeypatch.setattr("hypermeter.learn.dataset.loader.BLOCK_BYTES", 60_000)
     dataset, read = dataset_of(folders[1], held_bytes=0), Counter()
     original = Corpus._read_group
 
@@ -276,6 +287,19 @@ def test_each_group_of_a_corpus_that_is_not_held_is_read_once_an_epoch(folders, 
     for number in range(len(dataset)):
         dataset.__getitems__(order.batch(number).tolist())
     assert read == dict.fromkeys(range(-(-len(dataset.corpus) // 16)), 1)
+
+
+def test_the_loader_of_a_corpus_that_is_not_held_has_another_order_each_epoch(folders, monkeypatch):
+    monkeypatch.setattr("hypermeter.learn.dataset.corpus.HELD_BYTES", 0)
+
+    def epochs(seed: int) -> list[torch.Tensor]:
+        loader = get_complete_rl_dataloader(folders[1], 16, batch_size=8, with_metrics=False, seed=seed)
+        return [torch.cat([batch["step"].flatten(1) for batch in loader]) for _ in range(2)]
+
+    (one, second), again, other = epochs(1), epochs(1), epochs(2)
+    assert equal([one, second], again)
+    assert not torch.equal(one, second) and not torch.equal(one, other[0])
+    assert sorted(one.tolist()) == sorted(second.tolist())
 
 
 @pytest.mark.parametrize("held_bytes", [None, 0])
@@ -336,6 +360,16 @@ def test_a_run_on_a_corpus_that_is_not_held_is_the_same_from_both_forms(tmp_path
     for name, folder in (("one", data), ("two", tmp_path / "shards")):
         train(config_of(folder, tmp_path / name, **options))
     assert weights(tmp_path / "one") == weights(tmp_path / "two")
+
+
+def test_models_and_styles_are_measured_on_shards_as_on_npz(tmp_path):
+    data, model = corpus(tmp_path / "npz"), HierarchicalDrumModel(3, 8, 8, 8, num_components=2).eval()
+    pack(data, tmp_path / "shards", quiet=True)
+    for measured in (
+        lambda folder: evaluate(model, folder / "validation", pieces=0),
+        lambda folder: style_terms(folder / "train", model.grid),
+    ):
+        assert str(measured(data)) == str(measured(tmp_path / "shards"))
 
 
 def test_corpora_at_addresses_are_read_in_place(tmp_path):

@@ -2,6 +2,9 @@
 
 import json
 import math
+import time
+from collections import Counter
+from dataclasses import fields
 from importlib import import_module
 
 import numpy as np
@@ -32,18 +35,25 @@ from hypermeter.learn.evaluate import (
     summarize,
 )
 from hypermeter.learn.evaluate.card import read_performances
+from hypermeter.learn.evaluate.floors import FLOORS, fit
 from hypermeter.learn.evaluate.music import (
+    by_length,
     copied_share,
     cut_alike,
     distinct_share,
     drift,
+    of_each,
     phrase_end,
     repetition,
     values_of,
 )
+from hypermeter.learn.evaluate.pieces import Beside, draw_pieces
+from hypermeter.learn.evaluate.scores import Scores, score
 from hypermeter.learn.prepare import prepare
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.music.metrics import METRICS
+
+pieces = import_module("hypermeter.learn.evaluate.pieces")
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +257,103 @@ def test_bits_that_do_not_fit_the_performances_are_refused(corpus, tmp_path, row
         evaluate_bits(tmp_path / "theirs.csv", corpus / "npz" / "validation")
 
 
+def test_a_model_reads_each_performance_once_for_all_figures_of_the_card(corpus, small, monkeypatch):
+    shapes, forward = [], HierarchicalDrumModel.forward
+
+    def noted(self, step_seq, **given):
+        shapes.append(step_seq.shape)
+        return forward(self, step_seq, **given)
+
+    monkeypatch.setattr(HierarchicalDrumModel, "forward", noted)
+    result = evaluate(small, corpus / "npz" / "validation", pieces=0)
+    assert sum(shape[0] for shape in shapes) == result["all"]["performances"]
+    assert {"forecasts", "next_step", "all"} <= set(result)
+
+
+def test_scores_of_performances_do_not_depend_on_those_beside_them(model, band):
+    band_model, folder = band
+    of_band = read_performances(folder, grid=model.grid, tracks=band_model.tracks)[0]
+    for scored, sequences in ((model, performances(5, 64, 1, 33, 64)), (band_model, of_band)):
+        together = score(scored, sequences)
+        apart = [score(scored, [hits]) for hits in sequences]
+        for field in fields(Scores):
+            rows = np.concatenate([getattr(alone, field.name) for alone in apart])
+            np.testing.assert_allclose(getattr(together, field.name), rows, rtol=1e-4, atol=1e-5)
+    assert together.parts.sum(1) == pytest.approx(together.bits)
+
+
+def test_the_floors_tables_are_the_shares_of_hits():
+    train = performances(40, 7)
+    for name, rule in FLOORS.items():
+        table = fit(rule, train, 4)
+        hits, steps = np.full(table.shape, 0.5), np.ones(table.shape)
+        for sequence in train:
+            for row, played in zip(rule(sequence, 4), sequence, strict=True):
+                for voice in range(3):
+                    hits[row[voice], voice] += played[voice]
+                    steps[row[voice], voice] += 1
+        assert table.tolist() == (hits / steps).tolist(), name
+
+
+def test_systems_of_one_card_share_the_floors_and_the_statistics_of_people(corpus, small, tmp_path, monkeypatch):
+    small.save(tmp_path / "one.safetensors")
+    small.save(tmp_path / "two.safetensors")
+    computed = []
+    module, music = (import_module(f"hypermeter.learn.evaluate.{name}") for name in ("card", "music"))
+    monkeypatch.setattr(module, "floors", lambda *given: computed.append("floors") or floors(*given))
+    monkeypatch.setattr(music, "cut_alike", lambda pieces, human: computed.append("compared") or pieces)
+    measured = music.music_statistics
+    monkeypatch.setattr(music, "music_statistics", lambda *given: computed.append("music") or measured(*given))
+    arguments = [str(tmp_path / "one.safetensors"), str(corpus / "npz" / "validation"), "--beside"]
+    arguments += [str(tmp_path / "two.safetensors"), str(corpus / "midi"), "--pieces", "2", "--bars", "8"]
+    assert main(["evaluate", *arguments, "--long-bars", "8"]) == 0
+    assert Counter(computed) == {"floors": 1, "compared": 3, "music": 4}  # of three systems, and of people once
+
+
+def test_long_pieces_begin_with_those_that_are_compared(corpus, small):
+    folder = corpus / "npz" / "validation"
+    alone, with_drift = (evaluate(small, folder, pieces=3, bars=8, long_bars=bars) for bars in (0, 32))
+    assert str(alone["music"]) == str(with_drift["music"])
+    assert set(with_drift["drift"]) == {"bars 1-8", "bars 25-32"}
+    assert set(evaluate(small, folder, pieces=3, bars=16, long_bars=8)["drift"]) == {"bars 1-8"}
+
+
+def test_a_call_beside_this_process_gives_what_it_gives_here(small):
+    drawn = small.player(), 3, 20, 1
+    with Beside(draw_pieces, *drawn) as beside:
+        assert (beside._process is not None) == (pieces._cores() > 1)
+        assert (beside.result() == draw_pieces(*drawn)).all()
+    assert beside._process is None or beside._process.wait() is not None
+
+
+def test_a_call_that_cannot_be_made_beside_is_made_here(monkeypatch):
+    with Beside(lambda: 3) as beside:
+        assert beside.result() == 3  # a function that cannot be pickled
+    monkeypatch.setattr(pieces, "_cores", lambda: 1)
+    with Beside(abs, -2) as beside:
+        assert beside._process is None and beside.result() == 2
+    monkeypatch.setattr(pieces, "_cores", lambda: 2)
+    with Beside(math.sqrt, -1.0) as beside, pytest.raises(ValueError, match="math domain"):
+        beside.result()  # the error is the one of the call
+
+
+def test_a_call_beside_ends_with_its_context(monkeypatch):
+    monkeypatch.setattr(pieces, "_cores", lambda: 2)
+    with Beside(time.sleep, 600) as beside:
+        pass
+    assert beside._process.wait(10) != 0
+
+
+def test_pieces_of_one_length_are_measured_together_and_stay_in_order():
+    lengths = [32, 16, 32, 48, *[16] * 130]
+    made = [np.full((length, 1), number) for number, length in enumerate(lengths)]
+    groups = by_length(made)
+    assert sorted(number for group in groups for number in group) == list(range(134))
+    assert sorted(map(len, groups)) == [1, 2, 3, 64, 64]
+    firsts = of_each(lambda hits, grid: hits[..., 0, 0], made, Grid())
+    assert [int(first) for first in firsts] == list(range(134))
+
+
 def test_a_custom_metric_is_in_the_card(corpus):
     METRICS["crowded"] = lambda hits, grid: (hits.sum(-1) > 2).float().mean(-1)
     try:
@@ -254,6 +361,12 @@ def test_a_custom_metric_is_in_the_card(corpus):
         assert "crowded" in compare_music(pieces, pieces, Grid())["metrics"]
     finally:
         del METRICS["crowded"]
+
+
+def test_a_custom_metric_that_knows_no_batch_is_in_the_card_too(monkeypatch):
+    monkeypatch.setitem(METRICS, "all_hits", lambda hits, grid: hits.sum())
+    pieces = [groove.hits for groove in read_corpus().values()][:3]
+    assert values_of(pieces, Grid())["all_hits"].tolist() == [hits.sum() for hits in pieces]
 
 
 def test_human_music_is_cut_into_pieces_of_whole_bars():

@@ -37,7 +37,7 @@ class Cut(Exception):
     """Stands for the end of a process."""
 
 
-def cut_off(monkeypatch, function, after):
+def cut_off(monkeypatch, function, after, writes_before=9):
     """Let a run end after so many tasks of a function, and within the next."""
     task, done = getattr(module, function), []
 
@@ -47,7 +47,7 @@ def cut_off(monkeypatch, function, after):
 
             def replace(path, target):
                 writes.append(target)
-                if len(writes) == 10:
+                if len(writes) > writes_before:
                     raise Cut
                 write(path, target)
 

@@ -112,6 +112,17 @@ def test_prepare_writes_the_same_bytes_as_on_this_machine(engine, tmp_path, monk
         assert ours == theirs
 
 
+def test_evaluate_gives_the_same_card_as_on_this_machine(engine, tmp_path):
+    pytest.importorskip("torch", reason="needs PyTorch: pip install 'hypermeter[train]'")
+    from hypermeter.learn.evaluate.command import evaluate_command
+
+    prepare(write_folder(tmp_path / "midi", 60), tmp_path / "npz", workers=1, quiet=True)
+    options = {"pieces": 70, "bars": 8, "long_bars": 0}
+    for name in ("local", "ray"):
+        evaluate_command("groove", tmp_path / "npz" / "validation", out=tmp_path / name, engine=name, **options)
+    assert (tmp_path / "ray.json").read_text() == (tmp_path / "local.json").read_text()
+
+
 def test_no_cluster_at_an_address_is_one_line_at_once():
     code = "from hypermeter.cli import main; raise SystemExit(main())"
     command = [sys.executable, "-c", code, "prepare", ".", "never", "--engine", "ray", "--address", "127.0.0.1:1"]

@@ -5,7 +5,7 @@
     python benchmarks/speed/prepare_scale.py measure IN OUT [--packed]        # runs prepare once, prints a line of JSON
     python benchmarks/speed/prepare_scale.py plot LINES... --out docs/img/prepare_scale.svg
 
-Memory is the proportional set size (PSS) of the process and all below it, summed, the most of what is read 20 times a
+Memory is the proportional set size (PSS) of the process and all below it, summed, the most of what is read ten times a
 second from /proc: pages that processes share count once. The sum of resident sizes (RSS), which counts them in each, is
 written too. Processor time is that of all processes, by the system's count of children that have ended.
 """
@@ -27,7 +27,7 @@ import tyro
 TEMPO = b"\xff\x51\x03"
 """The event of a MIDI file that sets the tempo; three bytes with microseconds a beat follow."""
 
-SAMPLES_PER_S = 20
+SAMPLES_PER_S = 10
 
 
 def make(
@@ -177,16 +177,14 @@ def measure(
 
 def memory_mb(process: int) -> tuple[float, float]:
     """Return the PSS and RSS of a process and all below it, summed, in MB."""
-    below = {process}
-    parents = {}
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            try:
-                parents[int(name)] = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    for _ in range(4):
-        below |= {child for child, parent in parents.items() if parent in below}
+    below, left = [], [process]
+    while left:
+        number = left.pop()
+        below.append(number)
+        try:
+            left += map(int, Path(f"/proc/{number}/task/{number}/children").read_text().split())
+        except OSError:
+            continue
     pss = rss = 0
     for number in below:
         try:

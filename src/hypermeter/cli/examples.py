@@ -9,6 +9,7 @@ EXAMPLES = {
         "hypermeter prepare data/groove npz",
         "hypermeter prepare my_loops.zip npz --kit magenta9",
         "hypermeter prepare songs npz --steps-per-beat 12",
+        "hypermeter prepare s3://bucket/midi s3://bucket/shards --packed --engine ray --address auto",
     ),
     "pack": ("hypermeter pack npz shards",),
     "unpack": ("hypermeter unpack shards npz_again", "hypermeter unpack shards/test/00000.parquet one_shard"),

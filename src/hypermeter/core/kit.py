@@ -150,9 +150,12 @@ class Kit:
 
         The name of a shipped kit, also with a shipped map, as gm10:td17; else `to_dict`.
         """
+        return self.name if self._is_shipped else self.to_dict()
+
+    @cached_property
+    def _is_shipped(self) -> bool:
         kit, _, pitch_map = self.name.partition(":")
-        is_shipped = kit in KITS and pitch_map in ("", *MAPS) and self == load_kit(self.name)
-        return self.name if is_shipped else self.to_dict()
+        return kit in KITS and pitch_map in ("", *MAPS) and self == load_kit(self.name)
 
     def to_dict(self) -> dict[str, Any]:
         voices = [{"name": v.name, "pitches": list(v.pitches), "write": v.write} for v in self.voices]

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import overload
@@ -19,23 +19,28 @@ PerformanceFile = Path | PackedFile
 
 
 class FileList(Sequence[PerformanceFile]):
-    """The files of performances in the order of their paths, held in some 50 bytes each."""
+    """The files of performances in the order of their paths, held in some 50 bytes each.
 
-    def __init__(self, folder: str | Path, loose: Sequence[Path], shards: Sequence[str]) -> None:
+    Args:
+        folder: the folder, or its address.
+        loose: each .npz below it.
+        shards: path of each shard below it -> the names in it.
+    """
+
+    def __init__(self, folder: str | Path, loose: Sequence[Path], shards: Mapping[str, Sequence[str]]) -> None:
         self._sources = [str(folder), *shards]
         self._below = ["", *(_below(source, str(folder)) for source in shards)]
         entries = [(path.relative_to(folder).as_posix(), 0, 0) for path in loose]
-        for number, source in enumerate(shards, 1):
-            below = self._below[number]
-            entries += [(below + name, number, row) for row, name in enumerate(open_shard(source).names)]
+        for number, names in enumerate(shards.values(), 1):
+            entries += [(self._below[number] + name, number, row) for row, name in enumerate(names)]
         entries.sort(key=_by_parts)
         for (name, one, _), (same, other, _) in pairwise(entries):
             if name == same:
                 where = [self._sources[number] if number else "a .npz" for number in (one, other)]
                 raise HypermeterError(f"{folder}: {name} is in {where[0]} and in {where[1]}; remove one of them")
-        names = [name.encode() for name, _, _ in entries]
-        self._names = b"".join(names)
-        self._name_ends = np.cumsum([len(name) for name in names])
+        encoded = [name.encode() for name, _, _ in entries]
+        self._names = b"".join(encoded)
+        self._name_ends = np.cumsum([len(name) for name in encoded])
         self._source = np.array([source for _, source, _ in entries], np.int32)
         self._row = np.array([row for _, _, row in entries], np.int32)
 
@@ -120,11 +125,10 @@ def performance_files(folder: str | Path) -> FileList:
 
 def _whole_files(folder: str | Path, loose: Sequence[Path], shards: Sequence[str]) -> FileList:
     """Return the files without those of damaged shards."""
-    whole, damaged = [], []
+    whole, damaged = {}, []
     for path in shards:
         try:
-            open_shard(path).names  # noqa: B018 (it is read here)
-            whole.append(path)
+            whole[path] = open_shard(path).names
         except DamagedShardError as error:
             damaged.append(error)
     if damaged and not whole and not loose:

@@ -59,6 +59,10 @@ class SerialEngine:
         return map(function, tasks)
 
 
+IN_PROCESS = SerialEngine()
+"""The default engine of functions."""
+
+
 class LocalEngine:
     """Runs tasks in processes of this machine, which end with this process, however it ends.
 

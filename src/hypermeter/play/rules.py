@@ -60,7 +60,7 @@ class Rules:
         return self.temperature == self.top_p == 1 and self.guidance == 0
 
     def stream(self, rows: int, width: int, first_row: int = 0) -> RandomStream:
-        """Return the stream whose numbers `draw` takes; `rows` is the batch size, `first_row` the number of the first."""
+        """Return the stream whose numbers `draw` takes, of so many rows from `first_row` on."""
         return RandomStream(self.seed, HITS, rows, 1 + width, first_row)
 
     def weigh(self, dist: Distribution, lock: Lock) -> tuple[Array, Distribution]:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypermeter.core.kit import Kit, load_kit
 from hypermeter.core.tracks import Track, track_groups
 from hypermeter.io.npz import OpenFile, check_shared, open_npz, read_kit_and_grid, read_meta, read_sequence
 from hypermeter.io.performances import PerformanceFile, check_voices, performance_files, warn_of_empty
-from hypermeter.io.shards import DamagedShardError
+from hypermeter.io.shards import DamagedShardError, PackedFile, open_shard
 from hypermeter.learn.dataset.conditions import read_expression, read_sections, style_of, with_tracks
 from hypermeter.model.plan import Labels
 from hypermeter.play.plan import FILL, LETTERS
@@ -91,8 +92,8 @@ class Corpus:
         self._held: list[OpenFile] | None = []
         digest, known = hashlib.sha256(), {}
         lengths, grid_numbers, kept, num_bytes = [], [], [], 0
-        for number, file in enumerate(files):
-            opened = self._open(file)
+        for number, opened in enumerate(self._each(files)):
+            file = opened.file
             hits = opened.arrays["sequence"]
             if not len(hits):
                 continue
@@ -114,6 +115,17 @@ class Corpus:
         self._grid_numbers = np.array(grid_numbers, np.int16)
         self.digest = digest.hexdigest()
         """Of all that was read."""
+
+    def _each(self, files: Iterable[PerformanceFile]) -> Iterator[OpenFile]:
+        """Yield the arrays of each performance; a shard at an address is fetched whole when it is first met."""
+        met: set[str] = set()
+        with ExitStack() as stack:
+            for file in files:
+                if isinstance(file, PackedFile) and file.shard not in met:
+                    met.add(file.shard)
+                    stack.close()
+                    stack.enter_context(open_shard(file.shard).fetched())
+                yield self._open(file)
 
     def _open(self, file: PerformanceFile) -> OpenFile:
         """Read the arrays of a performance, with its hits as uint8."""

@@ -1,4 +1,4 @@
-"""Windows of a folder of .npz, which start on bar lines, and their loader."""
+"""Windows of performances, which start on bar lines, and batches of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from hypermeter.core.cache import ByteCache
 from hypermeter.core.errors import HypermeterError
@@ -302,40 +302,3 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
             batch[name] = pad_sequence([item[name] for item in items], batch_first=True)
         batch["tempo_bpm"] = torch.stack([item["tempo_bpm"] for item in items])
     return batch | {"metrics": [item["metrics"] for item in items]}
-
-
-def get_complete_rl_dataloader(
-    npz_dir: str | Path,
-    seq_len: int = 512,
-    steps_per_bar: int = 16,
-    bars_per_phrase: int = 4,
-    batch_size: int = 16,
-    shuffle: bool = True,
-    augment: bool = False,
-    num_workers: int = 0,
-    *,
-    with_metrics: bool = True,
-    hop: int | None = None,
-    seed: int = 0,
-) -> DataLoader:
-    """Return a loader of ``CompleteHierarchicalDrumDataset`` in batches as of ``collate``.
-
-    For several processes, give the data set and ``collate`` to a loader with a DistributedSampler.
-
-    Args:
-        npz_dir, seq_len, steps_per_bar, bars_per_phrase, augment, with_metrics, hop: as of the data set.
-        batch_size: windows in a batch, at least 1; the last batch may have fewer.
-        shuffle: whether each epoch has a random order; otherwise files and their windows come in order.
-        num_workers: loading processes; 0 loads in this one.
-        seed: of the augmentation and of the order, at least 0.
-
-    Raises:
-        HypermeterError: as the data set.
-    """
-    dataset = CompleteHierarchicalDrumDataset(
-        npz_dir, seq_len, steps_per_bar, bars_per_phrase, augment=augment, hop=hop, with_metrics=with_metrics, seed=seed
-    )
-    order = torch.Generator().manual_seed(seed)
-    return DataLoader(
-        dataset, batch_size, shuffle=shuffle, num_workers=num_workers, collate_fn=collate, generator=order
-    )

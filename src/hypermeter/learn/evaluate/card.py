@@ -5,7 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,17 @@ from hypermeter.io.grooves import read_grooves
 from hypermeter.io.npz import have_equal_steps
 from hypermeter.io.performances import PerformanceFile
 from hypermeter.learn.dataset import read_folder, read_meta, read_shared_kit_and_grid, with_tracks
-from hypermeter.learn.engines import Engine, SerialEngine
+from hypermeter.learn.engines import IN_PROCESS, Engine
 from hypermeter.learn.evaluate.command import BARS, LONG_BARS, PIECES
 from hypermeter.learn.evaluate.floors import floors
 from hypermeter.learn.evaluate.likelihood import summarize
-from hypermeter.learn.evaluate.music import FEWEST_BARS, People, compare_with, cut, drift, generated_pieces
+from hypermeter.learn.evaluate.music import FEWEST_BARS, People, compare_with, cut, drift
+from hypermeter.learn.evaluate.pieces import WORTH_A_PROCESS, Beside, draw_by, draw_pieces
 from hypermeter.learn.evaluate.rows import drift_rows, likelihood, metric_rows, music_rows, overview
 from hypermeter.learn.evaluate.scores import score
 from hypermeter.learn.prepare import SPLITS
 from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.model.playing import player_of
 
 Evaluation = Callable[[], dict[str, Any]]
 """An evaluation whose inputs are read and checked; it returns a system's part of the card."""
@@ -156,7 +158,7 @@ def model_evaluation(
     npz_dir: str | Path,
     options: CardOptions,
     shared: Shared | None = None,
-    engine: Engine = SerialEngine(),
+    engine: Engine = IN_PROCESS,
 ) -> Evaluation:
     """Read and check the inputs of ``evaluate``, and return what computes it; ``shared`` is that of the card."""
     mix_metres, seed = options.mix_metres, options.seed
@@ -168,42 +170,64 @@ def model_evaluation(
     held_out = _held_out(npz_dir, drums, kit, grid, mix_metres, {} if shared is None else shared)
 
     def run() -> dict[str, Any]:
-        scores, steps = score(model, sequences, engine=engine), np.array(list(map(len, sequences)))
-        result: dict[str, Any] = {
-            "parameters": sum(weights.numel() for weights in model.parameters()),
-            **_bits_of_groups(scores.bits, steps, groups, seed),
-            "forecasts": scores.forecasts(),
-            "next_step": scores.next_step(),
-            "voices": list(kit.names) if kit else [f"voice {column}" for column in range(model.num_drums)],
-            "seed": seed,
-        }
-        if model.tracks:
-            names = ("drums", *(track.name for track in model.tracks))
-            parts = zip(names, scores.parts.T, strict=True)
-            result["parts"] = {name: summarize(part_bits, steps, seed) for name, part_bits in parts}
-        if held_out.train:
-            result["floors"] = held_out.floors(seed)
-        return result | _music_of_model(model, held_out, options, engine)
+        with _begun(model, held_out, options, engine) as pieces:
+            predictions = _predictions(model, sequences, groups, held_out, seed, engine)
+            return predictions | _music(pieces, held_out, options)
 
     return run
 
 
-def _music_of_model(
-    model: HierarchicalDrumModel, held_out: HeldOut, options: CardOptions, engine: Engine
+def _predictions(
+    model: HierarchicalDrumModel,
+    sequences: Sequence[np.ndarray],
+    groups: Sequence[Sequence[str]],
+    held_out: HeldOut,
+    seed: int,
+    engine: Engine,
 ) -> dict[str, Any]:
-    """Return the part of the card of music that the model generates; the long pieces begin with those compared."""
+    """Return the part of the card of a model's predictions, and the floors."""
+    scores, steps, kit = score(model, sequences, engine=engine), np.array(list(map(len, sequences))), held_out.kit
+    result: dict[str, Any] = {
+        "parameters": sum(weights.numel() for weights in model.parameters()),
+        **_bits_of_groups(scores.bits, steps, groups, seed),
+        "forecasts": scores.forecasts(),
+        "next_step": scores.next_step(),
+        "voices": list(kit.names) if kit else [f"voice {column}" for column in range(model.num_drums)],
+        "seed": seed,
+    }
+    if model.tracks:
+        names = ("drums", *(track.name for track in model.tracks))
+        parts = zip(names, scores.parts.T, strict=True)
+        result["parts"] = {name: summarize(part_bits, steps, seed) for name, part_bits in parts}
+    if held_out.train:
+        result["floors"] = held_out.floors(seed)
+    return result
+
+
+def _begun(model: HierarchicalDrumModel, held_out: HeldOut, options: CardOptions, engine: Engine) -> Beside:
+    """Begin to draw the pieces of the card: the long ones begin with those that are compared with people's."""
+    bars = max(options.bars if held_out.people(options.bars).pieces else 0, options.long_bars)
+    if not (options.pieces and bars):
+        return Beside(list, is_worth_it=False)
+    steps = bars * held_out.grid.steps_per_bar
+    is_worth_it = options.pieces * steps >= WORTH_A_PROCESS
+    drawn = player_of(model), options.pieces, steps, options.seed, options.temperature
+    if engine is not IN_PROCESS:
+        return Beside(partial(draw_by, engine), *drawn, is_worth_it=False)
+    return Beside(draw_pieces, *drawn, is_worth_it=is_worth_it)
+
+
+def _music(drawn: Beside, held_out: HeldOut, options: CardOptions) -> dict[str, Any]:
+    """Return the part of the card of the music that the model plays."""
     if not options.pieces:
         return {}
     result: dict[str, Any] = {"temperature": options.temperature}
-    people, grid = held_out.people(options.bars), held_out.grid
-    bars = max(options.bars if people.pieces else 0, options.long_bars)
-    numbers = options.pieces if bars else 0
-    pieces = generated_pieces(model, grid, numbers, bars, options.seed, options.temperature, engine)
+    people, per_bar, pieces = held_out.people(options.bars), held_out.grid.steps_per_bar, drawn.result()
     if people.pieces:
-        result["music"] = compare_with([piece[: options.bars * grid.steps_per_bar] for piece in pieces], people)
+        result["music"] = compare_with(pieces[:, : options.bars * per_bar], people)
     if options.long_bars:
-        pieces = [piece[: options.long_bars * grid.steps_per_bar] for piece in pieces]
-        result |= {"long_bars": options.long_bars, "drift": drift(pieces, grid)}
+        long = pieces[:, : options.long_bars * per_bar]
+        result |= {"long_bars": options.long_bars, "drift": drift(long, held_out.grid)}
     return result
 
 

@@ -60,7 +60,7 @@ def evaluate_command(
     from dataclasses import replace
 
     from hypermeter.core.files import atomic_write, check_folder
-    from hypermeter.learn.engines import SerialEngine, open_engine
+    from hypermeter.learn.engines import IN_PROCESS, open_engine
     from hypermeter.learn.evaluate.card import CardOptions, card
     from hypermeter.music.tables import to_json
 
@@ -68,7 +68,7 @@ def evaluate_command(
     if out is not None:
         check_folder(out.parent)
     shared: Shared = {}
-    with open_engine("ray", 0, address) if engine == "ray" else nullcontext(SerialEngine()) as chosen:
+    with open_engine("ray", 0, address) if engine == "ray" else nullcontext(IN_PROCESS) as chosen:
         evaluations = {model: _evaluation(model, npz_dir, options, shared, chosen)}
         for name in beside:
             evaluations[name] = _evaluation(name, npz_dir, replace(options, long_bars=0), shared, chosen)

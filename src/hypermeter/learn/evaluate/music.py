@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from inspect import Parameter, signature
 from typing import Any
 
@@ -10,13 +10,12 @@ import numpy as np
 from jaxtyping import Shaped
 
 from hypermeter.core.grid import Grid
-from hypermeter.learn.engines import Engine, SerialEngine
+from hypermeter.learn.evaluate.pieces import draw_pieces
 from hypermeter.model.playing import StreamingModel, player_of
 from hypermeter.music.compare import compare
 from hypermeter.music.duplicates import bar_digests
 from hypermeter.music.metrics import METRICS, REPETITION_LAGS, bar_f1, in_numpy
 from hypermeter.music.metrics.onsets import mean_of_defined
-from hypermeter.play.request import SamplingOptions
 
 FEWEST_BARS = 8
 """Bars of the shortest piece that is compared."""
@@ -25,31 +24,16 @@ STRETCHES = ((0, 8), (24, 32), (248, 256))
 """Ranges of bars whose metrics show drift in a long piece."""
 
 TOGETHER = 64
-"""Most pieces that are generated and measured together, which bounds memory."""
+"""Most pieces that are measured together, which bounds memory."""
 
 DRIFT_METRICS = ("avg_hits", "syncopation", "step_entropy", "groove_consistency")
 
 
 def generated_pieces(
-    model: StreamingModel,
-    grid: Grid,
-    pieces: int,
-    bars: int,
-    seed: int,
-    temperature: float = 1.0,
-    engine: Engine = SerialEngine(),
+    model: StreamingModel, grid: Grid, pieces: int, bars: int, seed: int, temperature: float = 1.0
 ) -> list[np.ndarray]:
-    """Return drums (T, V) of pieces that the model generates from silence, ``TOGETHER`` of them at a time."""
-    sampling = SamplingOptions(temperature=temperature, seed=seed)
-    tasks = (range(first, min(first + TOGETHER, pieces)) for first in range(0, pieces, TOGETHER))
-    play = partial(_play_rows, model, bars * grid.steps_per_bar, sampling)
-    found = sorted(engine.run(play, tasks), key=lambda pair: pair[0])
-    return [piece for _, generated in found for piece in generated[..., : model.num_drums]]
-
-
-def _play_rows(model: StreamingModel, steps: int, sampling: SamplingOptions, rows: range) -> tuple[int, np.ndarray]:
-    """Return the number of the first row, and the rows."""
-    return rows.start, player_of(model).generate(steps, None, sampling, rows=len(rows), first_row=rows.start)
+    """Return drums (T, V) of pieces that the model generates from silence."""
+    return list(draw_pieces(player_of(model), pieces, bars * grid.steps_per_bar, seed, temperature))
 
 
 def cut(sequences: Iterable[np.ndarray], grid: Grid, bars: int) -> list[np.ndarray]:
@@ -100,7 +84,10 @@ def of_each(
     values: list[np.ndarray] = [np.zeros(0)] * len(pieces)
     for numbers in by_length(pieces):
         hits = np.stack([pieces[number] for number in numbers]).astype(np.float32)
-        for number, value in zip(numbers, in_numpy(metric, hits, grid, **options), strict=True):
+        of_pieces = in_numpy(metric, hits, grid, **options)
+        if of_pieces.shape[:1] != (len(numbers),):  # a metric of one's own that knows no batch
+            of_pieces = [in_numpy(metric, piece, grid, **options) for piece in hits]
+        for number, value in zip(numbers, of_pieces, strict=True):
             values[number] = value
     return values
 
@@ -123,7 +110,7 @@ def values_of(pieces: Sequence[np.ndarray], grid: Grid, streams: Any = None) -> 
             for parameter in parameters.values()
         )
         takes_streams = "streams" in parameters
-        if name == "avg_hits" or needs_more or (takes_streams and streams is None) or not pieces:
+        if name == "avg_hits" or needs_more or (takes_streams and streams is None) or not len(pieces):
             continue
         options = {"streams": streams} if takes_streams else {}
         if in_numpy(metric, pieces[0].astype(np.float32), grid, **options).ndim == 0:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from hypermeter.learn.engines import Engine, SerialEngine
+from hypermeter.learn.engines import IN_PROCESS, Engine
 from hypermeter.model.heads import Mixture
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.losses import bernoulli_nll
@@ -122,7 +122,7 @@ def score(
     model: HierarchicalDrumModel,
     sequences: Sequence[np.ndarray],
     batch_steps: int = BATCH_STEPS,
-    engine: Engine = SerialEngine(),
+    engine: Engine = IN_PROCESS,
 ) -> Scores:
     """Return the scores of performances, in their order.
 

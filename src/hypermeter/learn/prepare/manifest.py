@@ -120,8 +120,9 @@ def is_record(value: Any) -> bool:
     """Return whether a value is the record of a converted file."""
     return (
         isinstance(value, dict)
-        and value.keys() - {*_NOTES, "shard"} - _SINCE_VERSION_2.keys() == _RECORD.keys()
-        and isinstance(value.get("shard", ""), str)
+        and value.keys() - {*_NOTES, "shards"} - _SINCE_VERSION_2.keys() == _RECORD.keys()
+        and isinstance(value.get("shards", []), list)
+        and all(isinstance(name, str) for name in value.get("shards", []))
         and all(isinstance(value[key], kind) for key, kind in (_RECORD | _SINCE_VERSION_2).items() if key in value)
         and all(isinstance(name, str) for name in value["npz"])
         and all(key.isdecimal() and isinstance(count, int) for key, count in value["unmapped"].items())

@@ -15,12 +15,11 @@ from hypermeter.io.sorting import TextSorter
 from hypermeter.learn.prepare.convert import ConversionSettings, npz_names
 from hypermeter.learn.prepare.folder import Folder
 from hypermeter.learn.prepare.manifest import MANIFEST, PARTIAL, is_record, iterate_lines, iterate_manifest
-from hypermeter.learn.prepare.sinks import shard_name
+from hypermeter.learn.prepare.sinks import shards_of_task
 from hypermeter.learn.prepare.source import Listing, SourceFile, list_files, listed_files
 from hypermeter.learn.prepare.tables import SPLITS
-from hypermeter.learn.prepare.tasks import WORK, ConvertTask, read_records, work_name
+from hypermeter.learn.prepare.tasks import PLAN, WORK, ConvertTask, read_records, work_name
 
-_PLAN = f"{WORK}/plan.json"
 _EARLIER = f"{WORK}/earlier.jsonl"
 _LISTING = f"{WORK}/listing.jsonl"
 _REJECTS = f"{WORK}/rejects.jsonl"
@@ -89,7 +88,7 @@ def make_plan(listing: Listing, source: str, out: Folder, header: dict[str, Any]
     path, rejects_path = out.keep(listing.path, _LISTING), out.keep(listing.rejects_path, _REJECTS)
     plan = Plan(digest, replace(listing, path=path, rejects_path=rejects_path), files_per_task)
     fields = {"digest": digest, "header": header, "files_per_task": files_per_task, "num_tasks": plan.num_tasks}
-    out.write(_PLAN, json.dumps(fields).encode())
+    out.write(PLAN, json.dumps(fields).encode())
     return plan
 
 
@@ -133,7 +132,7 @@ def earlier_records(out: Folder, header: dict[str, Any]) -> TextSorter:
 
 def _read_plan(out: Folder) -> dict[str, Any] | None:
     try:
-        plan = json.loads(out.read(_PLAN))
+        plan = json.loads(out.read(PLAN))
         return plan if plan.keys() == {"digest", "header", "files_per_task", "num_tasks"} else None
     except (OSError, ValueError, AttributeError):
         return None
@@ -148,9 +147,9 @@ def _keep_earlier(out: Folder, earlier: dict[str, Any] | None) -> None:
             for line in _lines_of(out, earlier):
                 file.write(f"{json.dumps(line)}\n".encode())
     for name in out.names(WORK):
-        if f"{WORK}/{name}" not in (_EARLIER, _PLAN):
+        if f"{WORK}/{name}" not in (_EARLIER, PLAN):
             out.remove(f"{WORK}/{name}")
-    out.remove(_PLAN)
+    out.remove(PLAN)
 
 
 def _lines_of(out: Folder, earlier: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -166,8 +165,8 @@ def _lines_of(out: Folder, earlier: dict[str, Any]) -> Iterator[dict[str, Any]]:
                     yield record
         if out.exists(work_name(number, "begun")):  # Files that a killed task may have written.
             if earlier["header"].get("packed"):
-                names = [shard_name(split, number) for split in SPLITS]
-                yield {"source": group[0].source, "npz": [name for name in names if out.exists(name)]}
+                names = [name for split in SPLITS for name in shards_of_task(out, split, number)]
+                yield {"source": group[0].source, "npz": names}
             else:
                 yield from ({"source": file.source, "npz": _npz_of(out, file)} for file in group)
 
@@ -183,6 +182,6 @@ def _npz_of(out: Folder, file: SourceFile) -> list[str]:
 
 def remove_work(out: Folder) -> None:
     """Remove what a finished run needs no longer."""
-    out.remove(_PLAN)
+    out.remove(PLAN)
     out.remove_folder(SORTING)
     out.remove_folder(WORK)

@@ -227,4 +227,4 @@ def _clear(out: Folder, plan: Plan, earlier: TextSorter) -> None:
 
 def _written_names(record: dict[str, Any]) -> list[str]:
     """Return the names of the files that hold the performances of a record."""
-    return [record["shard"]] if "shard" in record else record.get("npz", [])
+    return record.get("shards") or record.get("npz", [])

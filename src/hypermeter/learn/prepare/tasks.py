@@ -10,7 +10,7 @@ Each file is written whole or not at all, so that a task that was killed is done
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -32,13 +32,16 @@ from hypermeter.learn.prepare.convert import (
 )
 from hypermeter.learn.prepare.folder import Folder, open_folder
 from hypermeter.learn.prepare.reading import Reader, open_source
-from hypermeter.learn.prepare.sinks import Sink, open_sink, shard_name
+from hypermeter.learn.prepare.sinks import Sink, open_sink
 from hypermeter.learn.prepare.source import SourceFile
 from hypermeter.learn.prepare.tables import SPLITS
 from hypermeter.music.duplicates import BarSets, bar_digests, bar_sets
 
 WORK = ".prepare"
 """Folder of an unfinished run, in the folder that is written."""
+
+PLAN = f"{WORK}/plan.json"
+"""File that is there from before the first task until after the last."""
 
 Places = list[list[int]] | None
 """Where the .npz of a file are among those without a split: start and size of each; None where they are in place."""
@@ -95,7 +98,7 @@ def work_name(number: int, kind: str) -> str:
 
 def convert_task(task: ConvertTask) -> TaskResult:
     """Convert files, or find that they are converted."""
-    out = open_folder(task.settings.out)
+    out = _open_work(task.settings.out)
     with open_source(task.settings.source, task.files) as read:
         records = _finished(task, out, read)
         if records is not None:
@@ -117,11 +120,11 @@ def convert_task(task: ConvertTask) -> TaskResult:
                     written = _written(task.settings, file, out, read, earlier.get(file.source, file.earlier))
                 if written is None:
                     converted = _convert(task.settings, file, read)
-                    places = _write(task, file, converted, sink, None if file.split and not packed else loose)
+                    lines.append(_write(task, file, converted, sink, None if file.split and not packed else loose))
                 else:
-                    converted, places = written, None
+                    converted = written
+                    lines.append((converted.record, None))
                     num_skipped += 1
-                lines.append((converted.record, places))
                 bars.append(converted.bars)
         sets = bar_sets(bars, task.settings.kit.num_voices)
         out.write(work_name(task.number, "bars"), npz_bytes(vars(sets)))
@@ -131,7 +134,7 @@ def convert_task(task: ConvertTask) -> TaskResult:
 
 def place_task(task: PlaceTask) -> TaskResult:
     """Put the .npz of files into the folders of their splits. What is there already stays."""
-    out = open_folder(task.out)
+    out = _open_work(task.out)
     plan, lines = read_records(out, task.number)
     placed, num_skipped = [], 0
     with ExitStack() as stack:
@@ -144,11 +147,8 @@ def place_task(task: PlaceTask) -> TaskResult:
             if "npz" in record and (record["split"] != split or places is not None):
                 names = [f"{split}/{name.rpartition('/')[2]}" for name in record["npz"]]
                 contents = _contents(out, record, places, loose)
-                for name, content in zip(names, contents, strict=True):
-                    sink(name, replace_last(content, partial(_with_split, split=split)))
-                record = record | {"split": split, "npz": names}
-                if task.packed:
-                    record["shard"] = shard_name(split, task.number)
+                contents = (replace_last(content, partial(_with_split, split=split)) for content in contents)
+                record = _written_to(sink, record | {"split": split, "npz": names}, contents)
             else:
                 num_skipped += 1
             placed.append((record, None))
@@ -170,6 +170,14 @@ def read_record_lines(out: Folder, number: int) -> tuple[str, list[tuple[str, st
     """
     plan, *lines = out.read(work_name(number, "records")).decode().split("\n")[:-1]
     return plan, [(places, record) for places, _, record in (line.partition("\t") for line in lines)]
+
+
+def _open_work(address: str) -> Folder:
+    """Return the folder that is written; raise where another machine's is not this one's."""
+    out = open_folder(address)
+    if not out.exists(PLAN):
+        raise HypermeterError(f"{address}: not the folder of this run; each machine that takes part has to reach it")
+    return out
 
 
 def read_records(out: Folder, number: int) -> tuple[str, list[tuple[dict[str, Any], Places]]]:
@@ -218,10 +226,10 @@ def _finished(task: ConvertTask, out: Folder, read: Reader) -> list[tuple[dict[s
             for file, (record, places) in zip(task.files, lines, strict=True):
                 if _sha256(file, read) != record["sha256"]:
                     return None
-                if "npz" in record and (places is not None or "shard" not in record):
+                if "npz" in record and (places is not None or "shards" not in record):
                     for content in _contents(out, record, places, loose):
                         read_npz_bytes(content)
-            for shard in {record["shard"] for record, _ in lines if "shard" in record}:
+            for shard in {shard for record, _ in lines for shard in record.get("shards", ())}:
                 Shard(out.path(shard)).verify()
         except (OSError, ValueError, HypermeterError):
             return None
@@ -272,18 +280,22 @@ def _convert(settings: ConversionSettings, file: SourceFile, read: Reader) -> Co
     return convert(settings, file, content, sha256_of(content))
 
 
-def _write(task: ConvertTask, file: SourceFile, converted: ConvertedFile, sink: Sink, loose: BinaryIO | None) -> Places:
-    """Write the .npz of a file; return where they are among those without a split."""
+def _write(
+    task: ConvertTask, file: SourceFile, converted: ConvertedFile, sink: Sink, loose: BinaryIO | None
+) -> tuple[dict[str, Any], Places]:
+    """Write the .npz of a file; return its record, and where they are among those without a split."""
+    contents = (piece_npz(task.settings, file, part) for part in converted.parts)
+    if loose is None or "npz" not in converted.record:
+        return _written_to(sink, converted.record, contents), None
     places = []
-    for name, part in zip(converted.record.get("npz", ()), converted.parts, strict=True):
-        content = piece_npz(task.settings, file, part)
-        if loose is None:
-            sink(name, content)
-        else:
-            places.append([loose.tell(), len(content)])
-            loose.write(content)
-    if places:
-        return places
-    if task.settings.packed and "npz" in converted.record:
-        converted.record["shard"] = shard_name(file.split, task.number)
-    return None
+    for content in contents:
+        places.append([loose.tell(), len(content)])
+        loose.write(content)
+    return converted.record, places
+
+
+def _written_to(sink: Sink, record: dict[str, Any], contents: Iterable[bytes]) -> dict[str, Any]:
+    """Write the .npz of a record; return it, with the names of the shards where they are in shards."""
+    names = record.get("npz", [])
+    files = [sink(name, content) for name, content in zip(names, contents, strict=True)]
+    return record if files == names else record | {"shards": list(dict.fromkeys(files))}

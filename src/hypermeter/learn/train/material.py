@@ -22,6 +22,7 @@ from hypermeter.learn.dataset import (
     Corpus,
     Performance,
     kit_name,
+    load_ahead,
     shared_kit_and_grid,
 )
 from hypermeter.learn.dataset import batches as batches_of
@@ -255,5 +256,9 @@ def read_start(name: str, material: Material) -> HierarchicalDrumModel:
 def batches(
     dataset: CompleteHierarchicalDrumDataset, config: TrainConfig, first: int = 0, rank: int = 0, processes: int = 1
 ) -> Iterator[dict[str, Any]]:
-    """Yield batches from update ``first`` on, without end; each epoch has its own order of the windows."""
-    return batches_of(dataset, config.batch_size, config.seed, first, rank, processes)
+    """Yield batches from update ``first`` on, without end; each epoch has its own order of the windows.
+
+    Batches of a corpus that is not held are loaded ahead, since a disk or network is waited for.
+    """
+    loaded = batches_of(dataset, config.batch_size, config.seed, first, rank, processes)
+    return loaded if dataset.corpus.is_held else load_ahead(loaded)

@@ -1,12 +1,15 @@
-"""The order of windows in training, and loading batches ahead of their use."""
+"""The order of windows in an epoch, and loaders of batches."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Any
 
 import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
 
 from hypermeter.learn.dataset.corpus import FILES_PER_GROUP
 from hypermeter.learn.dataset.windows import CompleteHierarchicalDrumDataset, collate
@@ -152,3 +155,56 @@ def load_ahead(items: Iterator[Any], ahead: int = AHEAD) -> Iterator[Any]:
     finally:
         is_closed.set()
         thread.join()
+
+
+class _EpochSampler(Sampler[int]):
+    """The windows of a corpus that is not held, in the order of one epoch after the other."""
+
+    def __init__(self, dataset: CompleteHierarchicalDrumDataset, seed: int) -> None:
+        self.dataset, self.seed, self.epoch = dataset, seed, -1
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[int]:
+        self.epoch += 1
+        order = EpochOrder(self.dataset, 1, self.seed, self.epoch)
+        return (int(order.batch(number)[0]) for number in range(len(self)))
+
+
+def get_complete_rl_dataloader(
+    npz_dir: str | Path,
+    seq_len: int = 512,
+    steps_per_bar: int = 16,
+    bars_per_phrase: int = 4,
+    batch_size: int = 16,
+    shuffle: bool = True,
+    augment: bool = False,
+    num_workers: int = 0,
+    *,
+    with_metrics: bool = True,
+    hop: int | None = None,
+    seed: int = 0,
+) -> DataLoader:
+    """Return a loader of ``CompleteHierarchicalDrumDataset`` in batches as of ``collate``.
+
+    For several processes, give the data set and ``collate`` to a loader with a DistributedSampler.
+
+    Args:
+        npz_dir, seq_len, steps_per_bar, bars_per_phrase, augment, with_metrics, hop: as of the data set.
+        batch_size: windows in a batch, at least 1; the last batch may have fewer.
+        shuffle: whether each epoch has a random order; otherwise files and their windows come in order.
+        num_workers: loading processes; 0 loads in this one.
+        seed: of the augmentation and of the order, at least 0.
+
+    Raises:
+        HypermeterError: as the data set.
+    """
+    dataset = CompleteHierarchicalDrumDataset(
+        npz_dir, seq_len, steps_per_bar, bars_per_phrase, augment=augment, hop=hop, with_metrics=with_metrics, seed=seed
+    )
+    order = torch.Generator().manual_seed(seed)
+    options = {"num_workers": num_workers, "collate_fn": collate, "generator": order}
+    if shuffle and not dataset.corpus.is_held:
+        return DataLoader(dataset, batch_size, sampler=_EpochSampler(dataset, seed), **options)
+    return DataLoader(dataset, batch_size, shuffle=shuffle, **options)
