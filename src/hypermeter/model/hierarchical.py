@@ -125,7 +125,7 @@ class HierarchicalDrumModel(Stepping):
         if self.look_back:  # Steps of a row are side by side in memory, so that a window of them is a row of a view.
             windows = past.unfold(1, self.ahead, 1).transpose(2, 3).flatten(2)
             earlier = [windows[:, start : start + len(position)] for start in self.look_back[:: self.ahead]]
-        if isinstance(self.step_rnn, RecurrentEncoder):
+        if type(self.step_rnn) is RecurrentEncoder:  # Another class may take one argument only.
             return self.step_rnn(self._step_hits(before, earlier), self._step_place(position))
         return self.step_rnn(self._step_input(before, earlier, position[None]))
 
