@@ -314,7 +314,7 @@ class BarAttention:
         null_key, null_value = (self.blocks * arrays[f"null_{name}"].reshape(-1) for name in ("key", "value"))
         key, value = arrays["key.weight"], arrays["value.weight"]
         # one map of the state to its query, its key, its part of the value and its scores with the null keys; with a
-        # multiple of 16 columns, OpenBLAS gives a row the same bits beside any number of others, but for one alone
+        # multiple of 16 columns, OpenBLAS gives a row the same bits in batches of 16 and more
         unused = np.zeros((-(3 * self.hidden + self.num_heads) % 16, self.hidden))
         maps = [query, key, value[:, : self.hidden], null_key @ query, unused]
         biases = [query_bias, arrays["key.bias"], arrays["value.bias"], null_key @ query_bias, unused[:, 0]]
