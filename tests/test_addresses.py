@@ -130,6 +130,19 @@ def test_shards_in_a_store_are_read_in_place(store, midi, tmp_path):
     assert all((stored == loose).all() for stored, loose in zip(of_store[1], of_disk[1]))
 
 
+@pytest.mark.slow
+def test_evaluate_reads_shards_in_a_store_as_on_the_disk(store, midi, tmp_path):
+    pytest.importorskip("torch", reason="needs PyTorch: pip install 'hypermeter[train]'")
+    from hypermeter.learn.evaluate.command import evaluate_command
+
+    for number, out in enumerate((f"{store}/evaluated", tmp_path / "evaluated")):
+        prepare(midi, out, packed=True, quiet=True, workers=1)
+        folder = Path(f"{out}/validation")
+        evaluate_command("groove", folder, out=tmp_path / str(number), pieces=2, bars=4, long_bars=0)
+    assert (tmp_path / "0.json").read_text() == (tmp_path / "1.json").read_text()
+    assert '"floors"' in (tmp_path / "0.json").read_text()
+
+
 def test_a_source_or_folder_that_a_machine_does_not_reach_is_one_line(tmp_path):
     from hypermeter.learn.prepare.reading import open_source
     from hypermeter.learn.prepare.tasks import PlaceTask, place_task
