@@ -128,3 +128,26 @@ def test_shards_in_a_store_are_read_in_place(store, midi, tmp_path):
     of_store, of_disk = read_folder(f"{store}/packed/train"), read_folder(tmp_path / "npz" / "train")
     assert [file.name for file in of_store[0]] == [file.name for file in of_disk[0]]
     assert all((stored == loose).all() for stored, loose in zip(of_store[1], of_disk[1]))
+
+
+@pytest.mark.slow
+def test_evaluate_reads_shards_in_a_store_as_on_the_disk(store, midi, tmp_path):
+    pytest.importorskip("torch", reason="needs PyTorch: pip install 'hypermeter[train]'")
+    from hypermeter.learn.evaluate.command import evaluate_command
+
+    for number, out in enumerate((f"{store}/evaluated", tmp_path / "evaluated")):
+        prepare(midi, out, packed=True, quiet=True, workers=1)
+        folder = Path(f"{out}/validation")
+        evaluate_command("groove", folder, out=tmp_path / str(number), pieces=2, bars=4, long_bars=0)
+    assert (tmp_path / "0.json").read_text() == (tmp_path / "1.json").read_text()
+    assert '"floors"' in (tmp_path / "0.json").read_text()
+
+
+def test_a_source_or_folder_that_a_machine_does_not_reach_is_one_line(tmp_path):
+    from hypermeter.learn.prepare.reading import open_source
+    from hypermeter.learn.prepare.tasks import PlaceTask, place_task
+
+    with pytest.raises(HypermeterError, match="elsewhere: not there; each machine"), open_source("elsewhere", []):
+        pass
+    with pytest.raises(HypermeterError, match="not the folder of this run; each machine"):
+        place_task(PlaceTask(0, str(tmp_path), False, b""))
