@@ -38,6 +38,7 @@ tracks = script("quality/tracks.py")
 naive = script("speed/naive_metrics.py")
 metrics_speed = script("speed/metrics.py")
 evaluate_speed = script("speed/evaluate.py")
+training_speed = script("speed/training.py")
 
 
 def test_a_ratio_is_taken_round_by_round():
@@ -49,6 +50,34 @@ def test_actions_take_turns_and_the_first_round_is_not_counted():
     times = speed.in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2)
     assert order == ["a", "b"] * 3
     assert {name: len(durations) for name, durations in times.items()} == {"a": 2, "b": 2}
+
+
+def test_builds_are_compared_round_by_round():
+    seconds = {"before": [2.0, 4.0, 3.0], "now": [1.0, 1.0, 1.0], "bare": [0.5, 1.0, 0.5]}
+    lines = training_speed.builds_table({"wall": seconds, "processor": seconds})
+    assert "| now | 1.00 (1.00 to 1.00) | 1.00 (1.00 to 1.00) | 0.50 (0.50 to 1.00) |" in lines
+    assert "now / before, by processor: 3.00 (2.00 to 4.00)" in lines
+    assert training_speed.parts_table({"now": {"a": 0.001, "b": 0.002}})[2:] == [
+        "| b | 2.0 |",
+        "| a | 1.0 |",
+        "| all | 3.0 |",
+    ]
+
+
+@pytest.mark.slow
+def test_a_worker_updates_when_asked_and_tells_the_parts_of_an_update(tmp_path):
+    folder = tmp_path / "train"
+    folder.mkdir()
+    speed.write_hits(folder)
+    for kind in ("model", "bare"):
+        worker = training_speed.Worker(Path(sys.executable), kind, tmp_path, batch_size=2)
+        wall, processor = worker.ask(1)
+        assert wall > 0 and processor > 0
+        if kind == "model":
+            parts = worker.ask("parts")
+            assert {"step level", "bar attention", "likelihood", "features", "output layer"} < set(parts)
+            assert all(seconds > 0 for seconds in parts.values())
+        worker.close()
 
 
 def test_random_hits_repeat_a_bar():

@@ -46,9 +46,7 @@ class Worker:
         return json.loads(self._answer())
 
     def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.communicate()  # closes its input, at whose end it ends
 
     def _answer(self) -> str:
         assert self.process.stdout is not None
