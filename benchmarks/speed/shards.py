@@ -2,8 +2,8 @@
 
     python benchmarks/speed/shards.py NPZ [--copies 4] [--formats npz parquet64 ...]
 
-NPZ is a folder that ``prepare`` wrote; each copy of a performance starts a bar later. Each format is written and read by
-a process of its own, on one thread. webdataset, litdata and torch are no dependencies of this project; a format whose
+NPZ is a folder that ``prepare`` wrote; each copy of a performance starts a bar later. Each format is written and read
+by a process of its own, on one thread. webdataset, litdata and zstd are no dependencies of this project; a format whose
 package is missing is left out. Times are processor seconds (the smallest of three), read from the system's cache.
 """
 
@@ -194,9 +194,10 @@ class Tar:
         self.places: dict[str, dict[str, tuple[Any, int, int]]] = {}
         for path in self.paths:
             file = path.open("rb")
-            for member in tarfile.open(path):
-                name, _, rest = member.name.partition(".")
-                self.places.setdefault(name, {})[rest.partition(".")[0]] = (file, member.offset_data, member.size)
+            with tarfile.open(path) as archive:
+                for member in archive:
+                    name, _, rest = member.name.partition(".")
+                    self.places.setdefault(name, {})[rest.partition(".")[0]] = (file, member.offset_data, member.size)
         self.names = list(self.places)
 
     def __len__(self) -> int:

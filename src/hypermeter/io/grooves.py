@@ -1,6 +1,6 @@
 """Reading grooves from MIDI, .npz and text files, or from a folder of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from hypermeter.core.read_options import ReadOptions
 from hypermeter.io.folders import files_below
 from hypermeter.io.midi import MIDI_SUFFIXES, read_midi_report
 from hypermeter.io.notation import is_text, read_text
-from hypermeter.io.npz import open_npz, read_kit_and_grid, read_meta, read_sequence
+from hypermeter.io.npz import File, open_npz, read_kit_and_grid, read_meta, read_sequence
+from hypermeter.io.shards import SUFFIX, PackedFile, open_shard
 
-SUFFIXES = (*MIDI_SUFFIXES, ".npz")
+SUFFIXES = (*MIDI_SUFFIXES, ".npz", SUFFIX)
 
 NUMBERED = "numbered"
 """Name of the kit that stands in for a missing one."""
@@ -27,10 +28,10 @@ def read_grooves(
     rejects: list[str] | None = None,
     options: ReadOptions = ReadOptions(),
 ) -> Iterator[tuple[str, Groove, list[str]]]:
-    """Yield the grooves of a file, or of all MIDI and .npz below a folder, also in linked folders.
+    """Yield the grooves of a file, or of all MIDI, .npz and shards below a folder, also in linked folders.
 
     Args:
-        path: a MIDI file or .npz, or a folder of these; or a groove as text: .txt, .tidal or .strudel.
+        path: a MIDI file, .npz or shard, or a folder of these; or a groove as text: .txt, .tidal or .strudel.
         kit: of MIDI files (default: gm10), and of .npz without a kit (default: `make_numbered_kit`).
         grid: of MIDI files, and of .npz and text without one.
         rejects: if given, files of a folder that cannot be read are skipped, and their errors appended here.
@@ -49,7 +50,7 @@ def read_grooves(
         if not files:
             raise HypermeterError(f"{path}: no MIDI (such as .mid, .kar, .rmi) or .npz in it or below; expected some")
     is_empty = True
-    for file in files:
+    for file in _unpacked(files, None if rejects is None or files == [path] else rejects):
         try:
             grooves, losses = _read(file, kit, grid, options)
         except HypermeterError as error:
@@ -66,9 +67,27 @@ def read_grooves(
         raise HypermeterError(f"{path}: none of {len(files)} files can be analysed{reason}")
 
 
-def _read(file: Path, kit: str | Kit | None, grid: Grid, options: ReadOptions) -> tuple[list[Groove], list[str]]:
+def _unpacked(files: Iterable[Path], rejects: list[str] | None) -> Iterator[Path | PackedFile]:
+    """Yield files, and for each shard its performances; the errors of damaged shards are appended to the rejects."""
+    for file in files:
+        if file.suffix.lower() != SUFFIX:
+            yield file
+            continue
+        try:
+            names = open_shard(str(file)).names
+        except HypermeterError as error:
+            if rejects is None:
+                raise
+            rejects.append(str(error))
+            continue
+        yield from (PackedFile(str(file), row, name) for row, name in enumerate(names))
+
+
+def _read(
+    file: Path | PackedFile, kit: str | Kit | None, grid: Grid, options: ReadOptions
+) -> tuple[list[Groove], list[str]]:
     """Return the grooves in a file, and the lines about it."""
-    if file.suffix.lower() == ".npz":
+    if isinstance(file, PackedFile) or file.suffix.lower() == ".npz":
         groove = read_npz(file, kit, grid)
         if not len(groove):
             raise HypermeterError(f"{file}: no steps in it, expected at least one")
@@ -79,7 +98,7 @@ def _read(file: Path, kit: str | Kit | None, grid: Grid, options: ReadOptions) -
     return [piece.groove for piece in pieces], losses
 
 
-def read_npz(path: Path, kit: str | Path | Kit | None = None, grid: Grid = Grid()) -> Groove:
+def read_npz(path: File, kit: str | Path | Kit | None = None, grid: Grid = Grid()) -> Groove:
     """Return the drums of a .npz: `sequence` (T, V), and `velocity`, `offset`, `shift` and `meta` if it has them.
 
     Velocity, offset and tempo that the file does not hold are `unknown` in the groove.

@@ -154,29 +154,42 @@ def read_shared_kit_and_grid(
     Raises:
         HypermeterError: as `read_kit_and_grid`; a file whose kit or grid is not that of the first.
     """
-    first, *others = paths
-    expected_kit, expected_grid = _read_kit_without_map(first, kit, grid)
-    for path in others:
-        file_kit, file_grid = _read_kit_without_map(path, kit, grid)
-        if file_kit != expected_kit:
-            name, expected = kit_name(file_kit), kit_name(expected_kit)
-            suffix = " of other voices" if name == expected else ""
-            raise HypermeterError(
-                f"{path}: {name}{suffix}, expected {expected} as in {first}; prepare all with one kit"
-            )
-        can_mix = have_equal_steps(file_grid, expected_grid)
-        if file_grid != expected_grid and not (mix_metres and can_mix):
+    kits: dict[Kit | None, File] = {}
+    grids: dict[Grid, File] = {}
+    for path in paths:
+        own_kit, own_grid = read_kit_and_grid(path, kit, grid)
+        kits.setdefault(own_kit and own_kit.without_map, path)
+        grids.setdefault(own_grid, path)
+    return check_shared(kits, grids, mix_metres)
+
+
+def check_shared(
+    kits: Mapping[Kit | None, File], grids: Mapping[Grid, File], mix_metres: bool = False
+) -> tuple[Kit | None, Grid]:
+    """Return the kit and grid that all performances have in common: the first.
+
+    Args:
+        kits: each kit, without its map: grooves of several devices are of one kit -> the first performance with it.
+        grids: each grid -> the first performance with it.
+        mix_metres: as of `read_shared_kit_and_grid`.
+
+    Raises:
+        HypermeterError: a performance whose kit or grid is not that of the first.
+    """
+    (expected_kit, first), *other_kits = kits.items()
+    for kit, path in other_kits:
+        name, expected = kit_name(kit), kit_name(expected_kit)
+        suffix = " of other voices" if name == expected else ""
+        raise HypermeterError(f"{path}: {name}{suffix}, expected {expected} as in {first}; prepare all with one kit")
+    (expected_grid, first), *other_grids = grids.items()
+    for grid, path in other_grids:
+        can_mix = have_equal_steps(grid, expected_grid)
+        if not (mix_metres and can_mix):
             hint = ", or train and evaluate with --mix-metres" if can_mix else ""
             raise HypermeterError(
-                f"{path}: {file_grid}, expected {expected_grid} as in {first}; prepare all on one grid{hint}"
+                f"{path}: {grid}, expected {expected_grid} as in {first}; prepare all on one grid{hint}"
             )
     return expected_kit, expected_grid
-
-
-def _read_kit_without_map(path: File, kit: Any, grid: Grid) -> tuple[Kit | None, Grid]:
-    """Return the voices and grid of a .npz: grooves of several devices are of one kit."""
-    file_kit, file_grid = read_kit_and_grid(path, kit, grid)
-    return file_kit and file_kit.without_map, file_grid
 
 
 def have_equal_steps(first: Grid, second: Grid) -> bool:

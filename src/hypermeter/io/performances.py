@@ -1,10 +1,12 @@
 """The performances of a folder: each a .npz, or a row of a shard."""
 
+import copy
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -17,30 +19,41 @@ PerformanceFile = Path | PackedFile
 
 
 class FileList(Sequence[PerformanceFile]):
-    """The files of performances in the order of their paths, held in some 50 bytes each."""
+    """The files of performances in the order of their paths, held in some 50 bytes each.
 
-    def __init__(self, folder: str | Path, loose: Sequence[Path], shards: Sequence[str]) -> None:
+    Args:
+        folder: the folder, or its address.
+        loose: each .npz below it.
+        shards: path of each shard below it -> the names in it.
+    """
+
+    def __init__(self, folder: str | Path, loose: Sequence[Path], shards: Mapping[str, Sequence[str]]) -> None:
         self._sources = [str(folder), *shards]
         self._below = ["", *(_below(source, str(folder)) for source in shards)]
         entries = [(path.relative_to(folder).as_posix(), 0, 0) for path in loose]
-        for number, source in enumerate(shards, 1):
-            below = self._below[number]
-            entries += [(below + name, number, row) for row, name in enumerate(open_shard(source).names)]
+        for number, names in enumerate(shards.values(), 1):
+            entries += [(self._below[number] + name, number, row) for row, name in enumerate(names)]
         entries.sort(key=_by_parts)
         for (name, one, _), (same, other, _) in pairwise(entries):
             if name == same:
                 where = [self._sources[number] if number else "a .npz" for number in (one, other)]
                 raise HypermeterError(f"{folder}: {name} is in {where[0]} and in {where[1]}; remove one of them")
-        names = [name.encode() for name, _, _ in entries]
-        self._names = b"".join(names)
-        self._name_ends = np.cumsum([len(name) for name in names])
+        encoded = [name.encode() for name, _, _ in entries]
+        self._names = b"".join(encoded)
+        self._name_ends = np.cumsum([len(name) for name in encoded])
         self._source = np.array([source for _, source, _ in entries], np.int32)
         self._row = np.array([row for _, _, row in entries], np.int32)
 
     def __len__(self) -> int:
         return len(self._row)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> PerformanceFile: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[PerformanceFile]: ...
+
+    def __getitem__(self, index: int | slice) -> PerformanceFile | list[PerformanceFile]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         index = range(len(self))[index]
@@ -53,6 +66,28 @@ class FileList(Sequence[PerformanceFile]):
 
     def __iter__(self) -> Iterator[PerformanceFile]:
         return (self[index] for index in range(len(self)))
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> "FileList":
+        """Return the files of these indices, which are sorted."""
+        if len(indices) == len(self):
+            return self
+        ends, files = self._name_ends.tolist(), copy.copy(self)
+        names = [self._names[ends[index - 1] if index else 0 : ends[index]] for index in indices]
+        files._names, files._name_ends = b"".join(names), np.cumsum([len(name) for name in names])
+        files._source, files._row = self._source[indices], self._row[indices]
+        return files
+
+    def without(self, error: DamagedShardError) -> "FileList":
+        """Return the files but for those of a damaged shard, with a warning.
+
+        Raises:
+            DamagedShardError: no other file is left.
+        """
+        files = self.take(np.flatnonzero(self._source != self._sources.index(error.shard, 1)))
+        if not len(files):
+            raise error
+        warnings.warn(f"{self._sources[0]}: left out a shard; {error}", stacklevel=5)
+        return files
 
 
 def _by_parts(entry: tuple[str, int, int]) -> str:
@@ -96,11 +131,10 @@ def performance_files(folder: str | Path) -> FileList:
 
 def _whole_files(folder: str | Path, loose: Sequence[Path], shards: Sequence[str]) -> FileList:
     """Return the files without those of damaged shards."""
-    whole, damaged = [], []
+    whole, damaged = {}, []
     for path in shards:
         try:
-            open_shard(path).names  # noqa: B018 (it is read here)
-            whole.append(path)
+            whole[path] = open_shard(path).names
         except DamagedShardError as error:
             damaged.append(error)
     if damaged and not whole and not loose:

@@ -11,15 +11,16 @@ import itertools
 import json
 import os
 import re
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from hypermeter.core.cache import ByteCache
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.extras import needs
 from hypermeter.core.files import atomic_write
@@ -52,6 +53,21 @@ class DamagedShardError(HypermeterError):
 
     def __reduce__(self) -> tuple:
         return DamagedShardError, (self.shard, self.reason)
+
+
+@contextmanager
+def _telling_damage(shard: str) -> Iterator[None]:
+    """Name the shard in errors of reading it, and tell damage from what a disk or network fails to give."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except HypermeterError:
+        raise
+    except Exception as error:  # pyarrow raises several kinds, of Python and its own, and stores raise theirs
+        if isinstance(error, pa.ArrowException | ValueError) or (type(error) is OSError and error.errno is None):
+            raise DamagedShardError(shard, error) from error
+        raise HypermeterError(f"{shard}: cannot be read ({' '.join(str(error).split())}); try again") from error
 
 
 class ShardWriter:
@@ -209,11 +225,9 @@ class Shard:
             raise HypermeterError(
                 f"{self.path}: a shard of version {int(version)}, expected {VERSION}; update hypermeter"
             )
-        try:
+        with _telling_damage(self.path):
             self._metadata = pq.read_metadata(pa.BufferReader(b"PAR1" + footer))
-        except Exception as error:
-            raise DamagedShardError(self.path, error) from error
-        self._parquet_file = self._opened()
+            self._parquet_file = self._opened()
         self.columns: list[str] = self._metadata.schema.names
         self.keys: list[str] = [key for key in self.columns if key not in _OWN_COLUMNS]
         """Names of the arrays that performances have."""
@@ -223,7 +237,7 @@ class Shard:
 
     def _footer(self, file: Any) -> bytes:
         """Return the footer with its length and mark."""
-        try:
+        with _telling_damage(self.path):
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - 8, 0))
             end = file.read(8)
@@ -232,8 +246,6 @@ class Shard:
                 raise DamagedShardError(self.path, "it does not end as Parquet does")
             file.seek(size - length)
             return file.read(length)
-        except OSError as error:
-            raise DamagedShardError(self.path, error) from error
 
     def _opened(self) -> Any:
         return _parquet().ParquetFile(self._file, metadata=self._metadata, page_checksum_verification=True)
@@ -244,35 +256,60 @@ class Shard:
     def __reduce__(self) -> tuple:
         return open_shard, (self.path,)
 
-    @cached_property
+    @contextmanager
+    def fetched(self) -> Iterator[None]:
+        """Hold the whole file in memory during the block if it is at an address: one request is sooner than many.
+
+        Raises:
+            HypermeterError: it cannot be read.
+        """
+        if not is_address(self.path):
+            yield
+            return
+        files, place = _filesystem(self.path)
+        before, process = (self._file, self._parquet_file), self._process
+        with _telling_damage(self.path):
+            self._file, self._process = io.BytesIO(files.cat_file(place)), os.getpid()
+            self._parquet_file = self._opened()
+        try:
+            yield
+        finally:
+            (self._file, self._parquet_file), self._process = before, process
+
+    @property
     def names(self) -> list[str]:
-        """The name of each performance."""
-        names = self._column("name", None).to_pylist()
+        """The name of each performance, read anew."""
+        with self.fetched():
+            names = self._column("name", None).to_pylist()
         for name in names:
             check_name(name, self.path)
         return names
 
-    @cached_property
+    @property
     def steps(self) -> np.ndarray:
-        """The steps of each performance, (rows,) int32."""
-        return self._column("steps", None).to_numpy()
+        """The steps of each performance, (rows,) int32, read anew."""
+        with self.fetched():
+            return self._column("steps", None).to_numpy()
 
     def _column(self, key: str, group: int | None) -> Any:
         """Return a column of one group of rows, or of all."""
-        if self._process != os.getpid():  # Forked processes would share the place in the file.
-            self._file, self._process = _open(self.path), os.getpid()
-            self._parquet_file = self._opened()
-        try:
+        with _telling_damage(self.path):
+            if self._process != os.getpid():  # Forked processes would share the place in the file.
+                self._file, self._process = _open(self.path), os.getpid()
+                self._parquet_file = self._opened()
             if group is None:
                 return self._parquet_file.read([key], use_threads=False).column(0)
             return self._parquet_file.read_row_group(group, [key], use_threads=False).column(0).combine_chunks()
-        except Exception as error:  # pyarrow raises several kinds, of Python and its own
-            raise DamagedShardError(self.path, error) from error
 
     def value(self, row: int, key: str) -> Any:
         """Return a performance's value of a column: an array, ``meta`` as text, or None."""
         group = int(np.searchsorted(self.group_starts, row, "right")) - 1
-        column = _CACHE.get((self._number, key, group), lambda: self._column(key, group))
+
+        def read() -> tuple[Any, int]:
+            column = self._column(key, group)
+            return column, column.nbytes
+
+        column = _CACHE.get((self._number, key, group), read)
         value = column[row - int(self.group_starts[group])]
         if not value.is_valid or key in _OWN_COLUMNS:
             return value.as_py()
@@ -291,25 +328,7 @@ class Shard:
             raise DamagedShardError(self.path, "its content does not have its checksum")
 
 
-class _ColumnCache:
-    """The columns that were read last, up to a number of bytes; the last one is always kept."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes, self.num_bytes = max_bytes, 0
-        self.columns: OrderedDict[tuple, Any] = OrderedDict()
-
-    def get(self, key: tuple, read: Any) -> Any:
-        if key in self.columns:
-            self.columns.move_to_end(key)
-            return self.columns[key]
-        column = self.columns[key] = read()
-        self.num_bytes += column.nbytes
-        while self.num_bytes > self.max_bytes and len(self.columns) > 1:
-            self.num_bytes -= self.columns.popitem(last=False)[1].nbytes
-        return column
-
-
-_CACHE = _ColumnCache(CACHE_BYTES)
+_CACHE = ByteCache(CACHE_BYTES)
 _NUMBERS = itertools.count()
 
 
@@ -426,7 +445,8 @@ def list_address(address: str) -> list[str]:
         found = files.find(place)
     except Exception as error:  # of any store
         raise HypermeterError(f"{address}: cannot be read ({error}); check address and rights") from error
-    return sorted(files.unstrip_protocol(path) for path in found if path.endswith(SUFFIX))
+    below = (path.removeprefix(place).lstrip("/") for path in found if path.endswith(SUFFIX))
+    return sorted(f"{address}/{path}" for path in below)
 
 
 def _open(path: str) -> Any:
@@ -453,6 +473,18 @@ def arrays_of(shard: Shard, row: int, keys: Sequence[str] | None = None) -> dict
     """Return the arrays of a performance, or those of some names that it has."""
     values = {key: shard.value(row, key) for key in (keys or shard.keys) if key in shard.keys}
     return {key: value for key, value in values.items() if value is not None}
+
+
+def describe_shard(path: str | Path) -> str:
+    """Return a line on a shard, after its checksum was found to be right.
+
+    Raises:
+        HypermeterError: as ``Shard``.
+    """
+    shard = Shard(path)
+    shard.verify()
+    counts = f"{len(shard):,} performances of {int(shard.steps.sum()):,} steps"
+    return f"{path}: {counts}, with {', '.join(shard.keys)}; the checksum is right"
 
 
 def to_npz(arrays: Mapping[str, np.ndarray], meta: str | None) -> bytes:

@@ -23,7 +23,8 @@ def inspect(
     them, and so does text; the options are for what the file does not say.
 
     Args:
-        path: MIDI or .npz; or a groove as text, .txt, .tidal or .strudel.
+        path: MIDI or .npz; or a groove as text, .txt, .tidal or .strudel; or a shard, .parquet, which is read in whole
+            and of which a line tells what is in it.
         out: .svg to write, or .png or .pdf, which need matplotlib; left out, the file's name with .svg in the current
             folder. Where tempo or metre change, the later stretches get a number.
         kit: gm10, gm16, magenta9, gm or a YAML file, and a map after a colon: gm10:td17, gm16:auto. Left out, gm10
@@ -39,9 +40,13 @@ def inspect(
     from hypermeter.core.files import check_out
     from hypermeter.core.grid import Grid
     from hypermeter.io.ascii import ascii_grid
+    from hypermeter.io.shards import SUFFIX, describe_shard
     from hypermeter.share.inspection import print_metrics, read_with_tracks
     from hypermeter.share.pictures import PICTURE_SUFFIXES, show_picture
 
+    if path.suffix == SUFFIX:
+        print(describe_shard(path))
+        return
     grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
     out = Path(f"{path.stem}.svg") if out is None else out
     check_out(out, PICTURE_SUFFIXES, [path])
@@ -72,7 +77,7 @@ def analyse_command(
     KL divergence (nats) of the two distributions over pieces.
 
     Args:
-        path: MIDI, .npz, or a folder of them; or a groove as text, .txt, .tidal or .strudel.
+        path: MIDI, .npz, a shard, or a folder of them; or a groove as text, .txt, .tidal or .strudel.
         out: folder for report.html, metrics.csv and metrics.json; left out, NAME-analysis in the current folder.
         against: a file or folder to compare with.
         sections: of a single piece, in bars, as "intro:4 verse:8"; each is measured by itself.

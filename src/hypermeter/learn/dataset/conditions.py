@@ -43,12 +43,13 @@ def find_labels(files: Sequence[File], bars: Sequence[int]) -> Labels:
     styles: Counter[str] = Counter()
     for path, length in zip(files, bars, strict=True):
         sections.update(set(read_sections(path, length) or ()) - {""})
-        styles.update({_style(read_meta(path))} - {""})
+        styles.update({style_of(read_meta(path))} - {""})
     named = sorted(set(sections) - set(FILL))
     return {"section": named or list(LETTERS), "style": sorted(styles), "fill": list(FILL)}
 
 
-def _style(meta: dict) -> str:
+def style_of(meta: dict) -> str:
+    """Return the style in metadata up to a ``/``, or "" without one."""
     return (meta.get("style") or "").partition("/")[0]
 
 
@@ -65,7 +66,7 @@ def read_plan(path: File, hits: np.ndarray, grid: Grid, labels: Labels) -> Plan:
     plan = plan_of(steps[None].float(), grid)
     if meta.get("beat_type") == "fill":
         plan.labels[..., KINDS.index("fill")] = 1 + FILL.index("fill")
-    if (style := _style(meta)) in labels["style"]:
+    if (style := style_of(meta)) in labels["style"]:
         plan.labels[..., KINDS.index("style")] = 1 + list(labels["style"]).index(style)
     if tempo := meta.get("tempo_bpm"):
         plan.numbers[..., NUMBERS.index("tempo_bpm")] = float(tempo)

@@ -1,6 +1,7 @@
-"""Windows of a folder of .npz, which start on bar lines, and their loader."""
+"""Windows of performances, which start on bar lines, and batches of them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,21 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from hypermeter.core.cache import ByteCache
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.tracks import Track, track_groups
-from hypermeter.io.npz import read_kit_and_grid, read_meta
-from hypermeter.io.performances import read_folder
-from hypermeter.learn.dataset.conditions import (
-    is_lettered,
-    letter_anew,
-    measured_anew,
-    read_expression,
-    read_plan,
-    with_tracks,
-)
+from hypermeter.io.performances import PerformanceFile
+from hypermeter.learn.dataset.conditions import is_lettered, letter_anew, measured_anew, read_expression, read_plan
+from hypermeter.learn.dataset.corpus import CACHE_BYTES, Corpus
 from hypermeter.model.plan import Labels, Plan, stack
 from hypermeter.music.metrics import chunk_means, window_metrics
 
@@ -47,10 +42,24 @@ def _tensors(tree: dict) -> WindowMetrics:
     return WindowMetrics(_map(tree, lambda value: torch.as_tensor(np.array(value))))
 
 
+@dataclass(frozen=True, eq=False)
+class Performance:
+    """Hits (T, V and the columns of tracks) uint8 of a performance, its plan, and its velocity, offset and tempo."""
+
+    hits: np.ndarray
+    plan: Plan | None
+    expression: tuple[np.ndarray, np.ndarray, float] | None
+
+    @property
+    def num_bytes(self) -> int:
+        arrays = [self.hits, *(self.plan or ()), *(self.expression or ())[:2]]
+        return 1024 + sum(array.nbytes for array in arrays)
+
+
 class CompleteHierarchicalDrumDataset(Dataset):
     """Windows of all .npz under a folder, each with its bar and phrase means and its metrics.
 
-    All files are read once into a packed uint8 array. An item is a dict: ``step`` (steps, V) float32 in {0, 1}; ``bar``
+    All files are read once, see ``Corpus``. An item is a dict: ``step`` (steps, V) float32 in {0, 1}; ``bar``
     (bars, V) and ``phrase`` (phrases, V), means in [0, 1], of which the last may be of a shorter chunk; ``metrics``, a
     dict by level, see ``window_metrics`` (of empty dicts without ``with_metrics``). With ``labels`` also ``plan``, see
     ``read_plan``; with ``with_expression`` also ``velocity`` and ``offset`` (steps, V) and ``tempo_bpm``, NaN where
@@ -62,7 +71,8 @@ class CompleteHierarchicalDrumDataset(Dataset):
     ``set_epoch`` before each epoch, before the loader's workers start.
 
     Args:
-        npz_dir: folder, searched with its subfolders in sorted order.
+        npz_dir: folder of .npz or shards, searched with its subfolders in sorted order; or a corpus that was read with
+            the same tracks, with expression where that is wanted, and with sections where there are labels.
         seq_len: steps in a window, at least a bar.
         steps_per_bar: steps.
         bars_per_phrase: bars.
@@ -85,7 +95,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
 
     def __init__(
         self,
-        npz_dir: str | Path,
+        npz_dir: str | Path | Corpus,
         seq_len: int = 512,
         steps_per_bar: int = 16,
         bars_per_phrase: int = 4,
@@ -116,34 +126,25 @@ class CompleteHierarchicalDrumDataset(Dataset):
         self.sections, self.fast_threshold = sections, fast_threshold
         self.augment, self.with_metrics = augment, with_metrics
 
-        self.files, sequences = read_folder(Path(npz_dir))
-        self.grids = self._grids(mix_metres)
-        self.num_drums, self.tracks = sequences[0].shape[1], tuple(tracks)
-        pairs = list(zip(self.files, sequences, strict=True))
-        self.packed = np.concatenate([with_tracks(*pair, tracks) for pair in pairs])
-        """(all steps, V and the columns of tracks) uint8, file after file."""
-        lengths = [len(sequence) for sequence in sequences]
-        self.bounds = np.cumsum([0, *lengths])
-        """Where each file begins in ``packed``, and its end."""
-        self.windows = np.array([(file, start) for file, steps in enumerate(lengths) for start in self._starts(steps)])
-        """(items, 2): number of the file, first step of the window in it."""
-        self.labels, self.plans = labels, []
-        if labels is not None:
-            self.plans = [read_plan(*pair, self.grid, labels) for pair in pairs]
-        self.expression = [read_expression(*pair) for pair in pairs] if with_expression else []
+        if not isinstance(npz_dir, Corpus):
+            options = {"with_expression": with_expression, "with_sections": labels is not None}
+            npz_dir = Corpus(npz_dir, tracks=tracks, **options)
+        self.corpus, self.files, self.num_drums = npz_dir, npz_dir.files, npz_dir.num_drums
+        self.tracks, self.labels, self.with_expression = tuple(tracks), labels, with_expression
+        self._check_grids(mix_metres)
+        last = np.maximum(-(-(self.corpus.lengths - seq_len) // steps_per_bar), 0) * steps_per_bar
+        self._last_starts = last.astype(np.int32)
+        """First step of the last window of each performance."""
+        self._window_ends = np.cumsum(-(-last // hop) + 1)
+        """Number of windows up to the end of each performance."""
+        self._cache = ByteCache(CACHE_BYTES)
+        self._loaded = [self._read(file) for file in range(len(self.corpus))] if self.corpus.is_held else None
 
-    def _grids(self, mix_metres: bool) -> list[Grid]:
-        """Return the grid of each file; that of the data set where a file has none."""
-        grids: list[Grid] = []
-        first: tuple[Path, Grid] | None = None
-        for path in self.files:
-            grids.append(self.grid)
-            try:
-                meta = read_meta(path)
-                grid = read_kit_and_grid(path, meta=meta)[1]
-            except HypermeterError:  # Only hits are needed here; a meta that cannot be read is ignored.
-                continue
-            if "grid" not in meta:
+    def _check_grids(self, mix_metres: bool) -> None:
+        """Raise if grids that performances name do not fit together; one without is on the data set's."""
+        first: tuple[PerformanceFile, Grid] | None = None
+        for grid, path in self.corpus.grids.items():
+            if grid is None:
                 continue
             if grid.steps_per_bar != self.grid.steps_per_bar:
                 raise HypermeterError(
@@ -155,19 +156,69 @@ class CompleteHierarchicalDrumDataset(Dataset):
                 raise HypermeterError(
                     f"{path}: {grid.metre}, and {first[0]} is {first[1].metre}; keep metres apart, or pass mix_metres"
                 )
-            grids[-1] = grid
-        return grids
 
-    def _starts(self, steps: int) -> list[int]:
-        last = -(-max(steps - self.seq_len, 0) // self.grid.steps_per_bar) * self.grid.steps_per_bar
-        return [*range(0, last, self.hop), last]
+    def _read(self, file: int) -> "Performance":
+        opened, hits, plan, expression = self.corpus.performance(file), self.corpus.hits(file), None, None
+        if self.labels is not None:
+            plan = read_plan(opened, opened.arrays["sequence"], self.grid, self.labels)
+        if self.with_expression:
+            expression = read_expression(opened, opened.arrays["sequence"])
+        return Performance(hits, plan, expression)
+
+    def performance(self, file: int) -> "Performance":
+        """Return the hits of a performance, and its plan and expression where the data set has them."""
+        if self._loaded is not None:
+            return self._loaded[file]
+
+        def read() -> tuple[Performance, int]:
+            performance = self._read(file)
+            return performance, performance.num_bytes
+
+        return self._cache.get(file, read)
+
+    @property
+    def bytes_per_step(self) -> int:
+        """Bytes of a step of a performance in memory."""
+        voices = self.num_drums
+        tracks = sum(stop - start for start, stop in track_groups(voices, self.tracks))
+        return voices + tracks + 8 * voices * self.with_expression
+
+    def distinct_steps(self) -> np.ndarray:
+        """Return the distinct rows of ``packed``, sorted."""
+        found = np.zeros((0, 0), np.uint8)
+        for start in range(0, len(self.corpus), 1024):
+            files = range(start, min(start + 1024, len(self.corpus)))
+            rows = np.unique(np.concatenate([self.performance(file).hits for file in files]), axis=0)
+            found = np.unique(np.concatenate([found, rows]), axis=0) if len(found) else rows
+        return found
+
+    @property
+    def packed(self) -> np.ndarray:
+        """(all steps, V and the columns of tracks) uint8, file after file: the whole corpus in memory."""
+        return np.concatenate([self.performance(file).hits for file in range(len(self.corpus))])
+
+    @property
+    def windows(self) -> np.ndarray:
+        """(items, 2): number of the file, first step of the window in it."""
+        return np.array([self._place(index) for index in range(len(self))])
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """Return the number of a window's file, and its first step in it."""
+        index = range(len(self))[index]
+        file = int(np.searchsorted(self._window_ends, index, "right"))
+        number = index - (int(self._window_ends[file - 1]) if file else 0)
+        return file, min(number * self.hop, int(self._last_starts[file]))
+
+    def windows_before(self, file: int) -> int:
+        """Return the number of windows of all performances before one."""
+        return int(self._window_ends[file - 1]) if file else 0
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the augmentation. Call it before a loader's workers start, which do not see it later."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return int(self._window_ends[-1])
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.__getitems__([index])[0]
@@ -194,8 +245,8 @@ class CompleteHierarchicalDrumDataset(Dataset):
 
     def _window(self, index: int) -> tuple[int, np.ndarray, np.ndarray]:
         """Return the number of the window's file, its steps of the file, and its hits."""
-        file, start = self.windows[index].tolist()
-        sequence = self.packed[self.bounds[file] : self.bounds[file + 1]]
+        file, start = self._place(index)
+        sequence = self.performance(file).hits
         rows = np.arange(start, min(start + self.seq_len, len(sequence)))
         if not self.augment:
             return file, rows, sequence[rows]
@@ -207,7 +258,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
         drums = hits[:, : self.num_drums]
         drums *= random.random(drums.shape) >= DROP_OUT
         if self.tracks:
-            if random.random() < 0.5 and not self.expression:  # Expression is of the voice that was played.
+            if random.random() < 0.5 and not self.with_expression:  # Expression is of the voice that was played.
                 drums[:] = drums[:, random.permutation(self.num_drums)]
             drums *= random.random(self.num_drums) < random.random() ** 2
             interval = int(random.integers(-5, 7))
@@ -218,14 +269,15 @@ class CompleteHierarchicalDrumDataset(Dataset):
     def _extras(self, file: int, rows: np.ndarray, step: Tensor) -> dict[str, Any]:
         """Return the plan and expression of a window, where the data set has them."""
         extras: dict[str, Any] = {}
-        if self.labels is not None:
+        performance = self.performance(file)
+        if performance.plan is not None and self.labels is not None:
             bars = torch.from_numpy(rows[:: self.grid.steps_per_bar] // self.grid.steps_per_bar)
-            plan = Plan(*(part[:, bars] for part in self.plans[file]))
+            plan = Plan(*(part[:, bars] for part in performance.plan))
             if self.augment and self.tracks:
-                plan = measured_anew(plan, step[None, :, : self.num_drums], self.grids[file])
+                plan = measured_anew(plan, step[None, :, : self.num_drums], self.corpus.grid(file) or self.grid)
             extras["plan"] = letter_anew(plan) if is_lettered(self.labels) else plan
-        if self.expression:
-            velocity, offset, tempo_bpm = self.expression[file]
+        if performance.expression is not None:
+            velocity, offset, tempo_bpm = performance.expression
             extras |= {"velocity": torch.from_numpy(velocity[rows]), "offset": torch.from_numpy(offset[rows])}
             extras["tempo_bpm"] = torch.tensor(tempo_bpm)
         return extras
@@ -250,40 +302,3 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
             batch[name] = pad_sequence([item[name] for item in items], batch_first=True)
         batch["tempo_bpm"] = torch.stack([item["tempo_bpm"] for item in items])
     return batch | {"metrics": [item["metrics"] for item in items]}
-
-
-def get_complete_rl_dataloader(
-    npz_dir: str | Path,
-    seq_len: int = 512,
-    steps_per_bar: int = 16,
-    bars_per_phrase: int = 4,
-    batch_size: int = 16,
-    shuffle: bool = True,
-    augment: bool = False,
-    num_workers: int = 0,
-    *,
-    with_metrics: bool = True,
-    hop: int | None = None,
-    seed: int = 0,
-) -> DataLoader:
-    """Return a loader of ``CompleteHierarchicalDrumDataset`` in batches as of ``collate``.
-
-    For several processes, give the data set and ``collate`` to a loader with a DistributedSampler.
-
-    Args:
-        npz_dir, seq_len, steps_per_bar, bars_per_phrase, augment, with_metrics, hop: as of the data set.
-        batch_size: windows in a batch, at least 1; the last batch may have fewer.
-        shuffle: whether each epoch has a random order; otherwise files and their windows come in order.
-        num_workers: loading processes; 0 loads in this one.
-        seed: of the augmentation and of the order, at least 0.
-
-    Raises:
-        HypermeterError: as the data set.
-    """
-    dataset = CompleteHierarchicalDrumDataset(
-        npz_dir, seq_len, steps_per_bar, bars_per_phrase, augment=augment, hop=hop, with_metrics=with_metrics, seed=seed
-    )
-    order = torch.Generator().manual_seed(seed)
-    return DataLoader(
-        dataset, batch_size, shuffle=shuffle, num_workers=num_workers, collate_fn=collate, generator=order
-    )

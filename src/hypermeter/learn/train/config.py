@@ -96,7 +96,7 @@ class TrainConfig:
     """Settings of a training run.
 
     Args:
-        npz_dir: folder that prepare wrote, or a folder, .zip or .mid of MIDI, which is prepared into OUT.
+        npz_dir: folder that prepare or pack wrote, or a folder, .zip or .mid of MIDI, which is prepared into OUT.
         out: folder of the run. An unfinished run in it continues.
         init: model to start from: a name or path.
         only: teach the model of --init this, and change nothing else in it.

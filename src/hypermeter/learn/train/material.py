@@ -14,22 +14,21 @@ import torch
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
-from hypermeter.core.tracks import TRACKS, Track, track_groups
+from hypermeter.core.tracks import TRACKS, Track
+from hypermeter.io.performances import as_address
+from hypermeter.io.shards import list_address
 from hypermeter.learn.dataset import (
     CompleteHierarchicalDrumDataset,
-    collate,
-    find_labels,
+    Corpus,
+    Performance,
     kit_name,
-    read_expression,
-    read_folder,
-    read_plan,
-    read_sequence,
-    read_shared_kit_and_grid,
-    with_tracks,
+    load_ahead,
+    shared_kit_and_grid,
 )
+from hypermeter.learn.dataset import batches as batches_of
 from hypermeter.learn.train.config import TrainConfig
 from hypermeter.model.hierarchical import HierarchicalDrumModel, load
-from hypermeter.model.plan import Labels, Plan
+from hypermeter.model.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -37,39 +36,71 @@ class Material:
     """Training and held-out data of a run.
 
     Args:
-        folder: of the training data.
+        folder: of the training data, or its address.
         dataset: windows of the training data.
         held_out: hits (T, V) of each held-out performance.
         held_out_plans: their plans, where plans are learnt.
         held_out_items: held-out performances as items of the data set, where expression is learnt.
         kit: of all data, None where no file names one.
         grid: of all data.
+        corpora: of the training data, and of the held-out performances.
     """
 
-    folder: Path
+    folder: str | Path
     dataset: CompleteHierarchicalDrumDataset
-    held_out: list[np.ndarray]
-    held_out_plans: list[Plan]
-    held_out_items: list[dict[str, Any]]
+    held_out: Sequence[np.ndarray]
+    held_out_plans: Sequence[Plan]
+    held_out_items: Sequence[dict[str, Any]]
     kit: Kit | None
     grid: Grid
+    corpora: Sequence[Corpus]
 
     def fingerprint(self) -> str:
-        """Return a digest of all performances."""
+        """Return a digest of all performances, whether they are in .npz or in shards."""
         digest = hashlib.sha256()
-        for array in (self.dataset.packed, self.dataset.bounds, *self.held_out):
+        if not all(corpus.is_held for corpus in self.corpora):
+            digest.update("".join(corpus.digest for corpus in self.corpora).encode())
+            return digest.hexdigest()
+        data, held_out = self.dataset, self.held_out
+        performances = [data.performance(file) for file in range(len(data.corpus))]
+        bounds = np.cumsum([0, *(len(performance.hits) for performance in performances)])
+        shape = (int(bounds[-1]), performances[0].hits.shape[1])
+        digest.update(f"{shape}".encode() + b"".join(performance.hits.tobytes() for performance in performances))
+        for array in (bounds, *held_out):
             digest.update(f"{array.shape}".encode() + array.tobytes())
-        if self.dataset.labels is not None:
-            digest.update(json.dumps(self.dataset.labels).encode())
-        for plan in (*self.dataset.plans, *self.held_out_plans):
+        if data.labels is not None:
+            digest.update(json.dumps(data.labels).encode())
+        plans = [performance.plan for performance in performances if performance.plan is not None]
+        for plan in (*plans, *self.held_out_plans):
             digest.update(plan.labels.numpy().tobytes() + plan.numbers.numpy().tobytes())
-        for velocity, offset, tempo_bpm in self.dataset.expression:
-            digest.update(velocity.tobytes() + offset.tobytes() + f"{tempo_bpm}".encode())
+        for performance in performances:
+            if performance.expression is not None:
+                velocity, offset, tempo_bpm = performance.expression
+                digest.update(velocity.tobytes() + offset.tobytes() + f"{tempo_bpm}".encode())
         return digest.hexdigest()
 
 
+class _Each(Sequence[Any]):
+    """What is made of each performance of a data set, when it is wanted."""
+
+    def __init__(self, dataset: CompleteHierarchicalDrumDataset, what: str) -> None:
+        self.dataset, self.what = dataset, what
+
+    def __len__(self) -> int:
+        return len(self.dataset.corpus)
+
+    def __getitem__(self, index: Any) -> Any:
+        performance = self.dataset.performance(range(len(self))[index])
+        return _item(performance) if self.what == "item" else getattr(performance, self.what)
+
+
+def _each(dataset: CompleteHierarchicalDrumDataset, what: str) -> Sequence[Any]:
+    values = _Each(dataset, what)
+    return list(values) if dataset.corpus.is_held else values
+
+
 def read_material(config: TrainConfig, model: Mapping[str, Any] | None = None) -> Material:
-    """Read and check all performances of the folder.
+    """Read and check all performances of the folder, each file once.
 
     Args:
         config: of the run.
@@ -80,71 +111,112 @@ def read_material(config: TrainConfig, model: Mapping[str, Any] | None = None) -
     """
     if model is None and config.init is not None:
         model = load(config.init).config
-    folder, validation = config.npz_dir / "train", config.npz_dir / "validation"
-    if not folder.is_dir():
-        if validation.is_dir():
-            raise HypermeterError(f"{config.npz_dir}: validation but no train in it; prepare it again")
-        folder = config.npz_dir
-    held_out = sorted(validation.rglob("*.npz"))
-    paths = sorted(folder.rglob("*.npz")) + held_out
-    kit, grid = read_shared_kit_and_grid(paths, config.kit, mix_metres=config.mix_metres) if paths else (None, Grid())
-    dataset = CompleteHierarchicalDrumDataset(
-        folder,
-        config.seq_len,
-        grid.steps_per_bar,
-        grid.bars_per_phrase,
-        augment=config.augment,
-        hop=(config.hop_bars or grid.bars_per_phrase) * grid.steps_per_bar,
-        with_metrics=False,
-        seed=config.seed,
-        labels=_labels(config, model, folder, grid),
-        tracks=(tracks := _tracks(config, model)),
-        with_expression=config.only == "expression",
-        mix_metres=config.mix_metres,
+    labels = None if model is None else model.get("labels")
+    tracks = _tracks(config, model)
+    folder, validation = _folders(config.npz_dir)
+    options = {"tracks": tracks, "with_expression": config.only == "expression"}
+    options["with_sections"] = labels is not None or config.use_plan or config.only == "plan"
+    corpora = [Corpus(folder, **options)]
+    if validation is not None:
+        corpora.append(Corpus(validation, **options, may_be_empty=True))
+    kit, grid = shared_kit_and_grid(corpora, config.kit, mix_metres=config.mix_metres)
+    if labels is None and options["with_sections"]:
+        labels = corpora[0].labels()
+    dataset, *held_out = (
+        CompleteHierarchicalDrumDataset(
+            corpus,
+            config.seq_len,
+            grid.steps_per_bar,
+            grid.bars_per_phrase,
+            augment=config.augment,
+            hop=(config.hop_bars or grid.bars_per_phrase) * grid.steps_per_bar,
+            with_metrics=False,
+            seed=config.seed,
+            labels=labels,
+            tracks=tracks,
+            with_expression=options["with_expression"],
+            mix_metres=config.mix_metres,
+        )
+        for corpus in corpora
+        if len(corpus)
     )
     voices = dataset.num_drums
     if kit is not None and kit.num_voices != voices:
         raise HypermeterError(
             f"{folder}: {voices} voices, kit {kit.name} has {kit.num_voices}; prepare it again or name its kit"
         )
-    sequences = [read_sequence(path) for path in held_out]
-    for path, sequence in zip(held_out, sequences, strict=True):
-        if sequence.shape[1] != voices:
+    for other in held_out:
+        if other.num_drums != voices:
+            path = other.files[0]
             raise HypermeterError(
-                f"{path}: {sequence.shape[1]} voices, expected {voices} as in {folder}; prepare all with one kit"
+                f"{path}: {other.num_drums} voices, expected {voices} as in {folder}; prepare all with one kit"
             )
-    if tracks:
-        _check_tracks(dataset, tracks)
-    judged = [(path, sequence) for path, sequence in zip(held_out, sequences, strict=True) if len(sequence)]
-    plans = [] if dataset.labels is None else [read_plan(*pair, grid, dataset.labels) for pair in judged]
-    items = [_item(*pair, tracks) for pair in judged] if config.only == "expression" else []
-    for where, played in (
-        (folder, [(velocity, offset) for velocity, offset, _ in dataset.expression]),
-        (validation, [(item["velocity"].numpy(), item["offset"].numpy()) for item in items]),
-    ):
-        if played and all((np.isnan(velocity) | np.isnan(offset)).all() for velocity, offset in played):
+    for track in tracks:
+        if track.name not in corpora[0].tracks_with_notes:  # It would be learnt as one that always rests.
             raise HypermeterError(
-                f"{where}: no .npz with both velocity and offset, so there is nothing to learn; prepare from MIDI"
+                f"{dataset.files[0].parent}: no notes of {track.name} in any .npz; prepare with --tracks {track.name}"
             )
-    if model is not None and model.get("labels") is not None:  # Others are of the data itself.
-        _warn_of_unknown_styles(config, dataset)
-    return Material(folder, dataset, [with_tracks(*pair, tracks) for pair in judged], plans, items, kit, grid)
-
-
-def _warn_of_unknown_styles(config: TrainConfig, dataset: CompleteHierarchicalDrumDataset) -> None:
-    """Warn if the data has styles that the labels of the model lack: they are left open."""
-    assert dataset.labels is not None
-    styles = find_labels(dataset.files, [plan.num_bars for plan in dataset.plans])["style"]
-    if unknown := set(styles) - set(dataset.labels["style"]):
+    for corpus in corpora:
+        if options["with_expression"] and len(corpus) and not corpus.has_expression:
+            raise HypermeterError(
+                f"{corpus.folder}: no .npz with both velocity and offset, so there is nothing to learn; prepare from"
+                " MIDI"
+            )
+    known = None if model is None else model.get("labels")  # Others are of the data itself.
+    if known is not None and (unknown := corpora[0].styles - set(known["style"])):
         names = ", ".join(sorted(unknown))
-        warnings.warn(f"{config.init} does not know these styles of the data, which stay open: {names}", stacklevel=3)
+        warnings.warn(f"{config.init} does not know these styles of the data, which stay open: {names}", stacklevel=2)
+    return Material(
+        folder,
+        dataset,
+        _each(held_out[0], "hits") if held_out else [],
+        _each(held_out[0], "plan") if held_out and labels is not None else [],
+        _each(held_out[0], "item") if held_out and options["with_expression"] else [],
+        kit,
+        grid,
+        corpora,
+    )
 
 
-def _item(path: Path, hits: np.ndarray, tracks: Sequence[Track]) -> dict[str, Any]:
+def read_material_once(fabric: Any, config: TrainConfig, model: Mapping[str, Any] | None = None) -> Material:
+    """Return what ``read_material`` does, which the first process reads for all.
+
+    Raises:
+        HypermeterError: as ``read_material``, in all processes.
+    """
+    result: Any = None
+    if fabric.is_global_zero:
+        try:
+            result = read_material(config, model)
+        except HypermeterError as error:
+            result = error
+    result = fabric.broadcast(result)
+    if isinstance(result, HypermeterError):
+        raise result
+    return result
+
+
+def _folders(npz_dir: Path) -> tuple[str | Path, str | Path | None]:
+    """Return the folder to train on, and that of held-out performances, if there is one."""
+    if address := as_address(npz_dir):
+        splits = {shard.removeprefix(address).lstrip("/").partition("/")[0] for shard in list_address(address)}
+        if "train" not in splits:
+            return address, None
+        return f"{address}/train", f"{address}/validation" if "validation" in splits else None
+    folder, validation = npz_dir / "train", npz_dir / "validation"
+    if not folder.is_dir():
+        if validation.is_dir():
+            raise HypermeterError(f"{npz_dir}: validation but no train in it; prepare it again")
+        folder = npz_dir
+    return folder, validation if validation.is_dir() else None
+
+
+def _item(performance: Performance) -> dict[str, Any]:
     """Return a whole performance with its velocity and offset, as an item of the data set."""
-    velocity, offset, tempo_bpm = read_expression(path, hits)
+    assert performance.expression is not None
+    velocity, offset, tempo_bpm = performance.expression
     return {
-        "step": torch.from_numpy(with_tracks(path, hits, tracks)).float(),
+        "step": torch.from_numpy(performance.hits).float(),
         "velocity": torch.from_numpy(velocity),
         "offset": torch.from_numpy(offset),
         "tempo_bpm": torch.tensor(tempo_bpm),
@@ -156,25 +228,6 @@ def _tracks(config: TrainConfig, model: Mapping[str, Any] | None) -> tuple[Track
     if model is not None:
         return tuple(Track.from_dict(track) for track in model.get("tracks", ()))
     return tuple(TRACKS[name] for name in config.tracks)
-
-
-def _check_tracks(dataset: CompleteHierarchicalDrumDataset, tracks: Sequence[Track]) -> None:
-    """Raise if no file has notes of a track: it would be learnt as one that always rests."""
-    for track, (start, stop) in zip(tracks, track_groups(dataset.num_drums, tracks), strict=True):
-        if not dataset.packed[:, start:stop].any():
-            raise HypermeterError(
-                f"{dataset.files[0].parent}: no notes of {track.name} in any .npz; prepare with --tracks {track.name}"
-            )
-
-
-def _labels(config: TrainConfig, model: Mapping[str, Any] | None, folder: Path, grid: Grid) -> Labels | None:
-    """Return the vocabulary of the plans: that of the model, else that of the data; None without plans."""
-    if model is not None and (labels := model.get("labels")) is not None:
-        return labels
-    if not (config.use_plan or config.only == "plan"):
-        return None
-    files, sequences = read_folder(folder)
-    return find_labels(files, [-(-len(sequence) // grid.steps_per_bar) for sequence in sequences])
 
 
 def read_start(name: str, material: Material) -> HierarchicalDrumModel:
@@ -203,17 +256,9 @@ def read_start(name: str, material: Material) -> HierarchicalDrumModel:
 def batches(
     dataset: CompleteHierarchicalDrumDataset, config: TrainConfig, first: int = 0, rank: int = 0, processes: int = 1
 ) -> Iterator[dict[str, Any]]:
-    """Yield batches from update ``first`` on, without end; each epoch has its own permutation of the windows."""
-    per_epoch = max(len(dataset) // config.batch_size, 1)
-    epoch = -1
-    order = np.arange(0)
-    update = first
-    while True:
-        if update // per_epoch != epoch:
-            epoch = update // per_epoch
-            order = np.random.default_rng([config.seed, epoch]).permutation(len(dataset))
-            dataset.set_epoch(epoch)
-        start = update % per_epoch * config.batch_size
-        rows = np.take(order, range(start, start + config.batch_size), mode="wrap")[rank::processes]
-        yield collate([dataset[int(row)] for row in rows])
-        update += 1
+    """Yield batches from update ``first`` on, without end; each epoch has its own order of the windows.
+
+    Batches of a corpus that is not held are loaded ahead, since a disk or network is waited for.
+    """
+    loaded = batches_of(dataset, config.batch_size, config.seed, first, rank, processes)
+    return loaded if dataset.corpus.is_held else load_ahead(loaded)

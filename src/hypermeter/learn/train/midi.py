@@ -27,7 +27,7 @@ def from_midi(config: TrainConfig) -> TrainConfig:
     """
     check_folders(config)
     suffixes = {os.path.splitext(name)[1].lower() for name in files_below(config.npz_dir)}
-    if ".npz" in suffixes or not (config.npz_dir.is_file() or suffixes & set(MIDI_SUFFIXES)):
+    if suffixes & {".npz", ".parquet"} or not (config.npz_dir.is_file() or suffixes & set(MIDI_SUFFIXES)):
         return config
     npz_dir = config.out / "npz"
     if npz_dir.resolve() == config.npz_dir.resolve():

@@ -18,7 +18,7 @@ from hypermeter.core.parts import Parts
 from hypermeter.learn.evaluate import bits_per_step
 from hypermeter.learn.train.config import SHAPE_FIELDS, TrainConfig
 from hypermeter.learn.train.log import plot_curves, write_log
-from hypermeter.learn.train.material import batches, read_material, read_start
+from hypermeter.learn.train.material import batches, read_material_once, read_start
 from hypermeter.learn.train.module import DrumModule, expression_nats
 from hypermeter.learn.train.resume import (
     CHECKPOINT,
@@ -89,7 +89,7 @@ class _Run:
         options = None
         if self.saved is not None:
             options = model_options(config.out / CHECKPOINT, self.saved["model"])
-        material = read_material(config, options)
+        material = read_material_once(fabric, config, options)
         self.dataset, self.held_out = material.dataset, material.held_out
         self.plans = material.held_out_plans if config.only == "plan" else None
         self.items = material.held_out_items
@@ -105,7 +105,7 @@ class _Run:
                 "tracks": [track.to_dict() for track in material.dataset.tracks],
             }
             if config.model.output == "softmax":
-                options["known"] = known_combinations(torch.from_numpy(material.dataset.packed).float())
+                options["known"] = known_combinations(torch.from_numpy(material.dataset.distinct_steps()).float())
         if config.init is not None:
             shape = {name: options[name] for name in SHAPE_FIELDS}
             names = tuple(track["name"] for track in options["tracks"])
