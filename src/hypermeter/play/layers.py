@@ -325,8 +325,8 @@ class BarAttention:
         self.bias = np.ascontiguousarray(arrays["distance_bias"][:, ::-1])  # (heads, window), the most recent bar last
 
     def new_tape(self, rows: int) -> Tape:
-        """Return the empty memory of a step of the bar."""
-        return Tape(rows, 2 * self.hidden + self.width, self.window)
+        """Return the empty memory of a step of the bar, with room for a window; unused pages take no memory."""
+        return Tape(rows, 2 * self.hidden + self.width, self.window, self.window)
 
     def remember(self, of_state: Array, played: Array, tape: Tape) -> Tape:
         """Return the memory with one more bar: what `of_state` maps the state before a step to, and the step."""
