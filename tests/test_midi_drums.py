@@ -15,7 +15,7 @@ from hypermeter.io.midi import parse_midi, parse_midi_report
 from hypermeter.io.midi.chunks import chunks_of
 from hypermeter.io.midi.content import load_midi
 from hypermeter.io.midi.drums import says_drums
-from hypermeter.io.midi.events import exclusive_messages
+from hypermeter.io.midi.events import exclusive_messages, parse_events
 from hypermeter.io.midi.instruments import instruments_of
 from hypermeter.io.midi.replay import replay_drums
 from hypermeter.io.midi.swing import swing_midi
@@ -252,6 +252,15 @@ def test_swing_keeps_the_messages_that_make_drums():
     swung = swing_midi(content, "x.mid", 0.6)
     assert drums(swung) == {10: 2, 11: 3}
     assert sorted(load_midi(swung, "x.mid").drums[0][:3].tolist()) != [0, 120, 240]
+
+
+@pytest.mark.parametrize("status", [0xA0, 0xB0, 0xE0, 0xEF])
+def test_swing_moves_notes_alone(status):
+    message = bytes((status, 36, 70))
+    swung = swing_midi(midi(track((120, message), *hit(120))), "x.mid", 0.6)
+    (start,) = load_midi(swung, "x.mid").drums[0].tolist()
+    events, _ = parse_events(swung[22:])
+    assert start > 120 and [event.tick for event in events if event.status == status] == [120]
 
 
 def test_format_2_is_one_pattern_or_the_one_that_is_named():

@@ -34,9 +34,8 @@ _NO_NAMES = re.compile(r"\b(steel|synth|melodic|taiko|bass) ?drums?|timpani|peda
 _KICKS, _SNARES = {35, 36}, {37, 38, 39, 40}
 _TIME = {22, 26, 42, 44, 46, 49, 51, 52, 53, 55, 57, 59}
 """Hi-hats and cymbals."""
-_BACKBONE = _KICKS | _SNARES | _TIME
-_KIT = _BACKBONE | {41, 43, 45, 47, 48, 50, 54, 56, 58, 69, 70, 82}
-"""The backbone, toms, tambourine, cowbell and shakers."""
+_KIT = _KICKS | _SNARES | _TIME | {41, 43, 45, 47, 48, 50, 54, 56, 58, 69, 70, 82}
+"""These, toms, tambourine, cowbell and shakers."""
 
 _COMMON = {22, 26, 35, 36, 37, 38, 40, 42, 44, 46, 51, 53, 59}
 """Kick, snare, hi-hats and ride."""
@@ -161,8 +160,8 @@ def says_drums(name: str) -> bool:
 def looks_like_drums(notes: Sequence[Note], settings: Sequence[Setting]) -> bool:
     """Return whether notes look like a drum kit: on one channel, with program 0, and by their pitches.
 
-    Kick, snare, and hi-hats or cymbals are there; nine tenths of the notes are on pitches of a kit, half of them on
-    these three, and six tenths on kick, snare, hi-hats and ride. Bass, guitar and piano in the same range are spread
+    Kick, snare, and hi-hats or cymbals are there; nine tenths of the notes are on pitches of a kit, and six tenths on
+    kick, snare, hi-hats and ride. Bass, guitar and piano in the same range are spread
     over all pitches, and parts with another program are melodies.
     """
     counts = Counter(note.pitch for note in notes)
@@ -175,7 +174,6 @@ def looks_like_drums(notes: Sequence[Note], settings: Sequence[Setting]) -> bool
         and all(setting.program == 0 for setting in settings)
         and all(counts.keys() & family for family in (_KICKS, _SNARES, _TIME))
         and share(_KIT) >= 0.9
-        and share(_BACKBONE) >= 0.5
         and share(_COMMON) >= 0.6
     )
 
