@@ -63,9 +63,9 @@ def synthesise(
 ) -> None:
     """Write a zip of MIDI files of 4 to 12 bars each.
 
-    The bars of a file are of one performance, in its order, from a place at random; a tenth of the hits is given to
-    another voice. Some files are near-duplicates of the one before: it in another tempo, with other velocities and one
-    hit of another voice.
+    The bars of a file are of one performance, in its order, from a place at random; its voices are exchanged, and a
+    tenth of the hits is given to another voice. Some files are near-duplicates of the one before: it in another tempo,
+    with other velocities and one hit of another voice.
 
     Args:
         npz: folder of .npz, of which the bars are taken.
@@ -92,7 +92,7 @@ def synthesise(
                 start = rng.integers(len(pieces[chosen]) // 16 - num_bars + 1) * 16
                 all_steps, all_voices = cells[chosen]
                 first, last = np.searchsorted(all_steps, [start, start + 16 * num_bars])
-                steps, voices = all_steps[first:last] - start, all_voices[first:last].copy()
+                steps, voices = all_steps[first:last] - start, rng.permutation(10)[all_voices[first:last]]
                 if not len(steps):
                     steps = voices = np.zeros(1, np.int64)
                 is_changed = rng.random(len(voices)) < 0.1
