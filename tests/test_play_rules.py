@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from hypermeter.core.errors import HypermeterError
 from hypermeter.play.distribution import CANDIDATES, Categorical, Mixture
 from hypermeter.play.locks import Locks, combine, lock_all_but, lock_ending, lock_voices
+from hypermeter.play.player import Player
 from hypermeter.play.random import HITS as FOR_HITS
 from hypermeter.play.random import RandomStream
 from hypermeter.play.request import InfillOptions, PlanOptions, SamplingOptions
@@ -218,13 +220,14 @@ def test_weights_of_locks_have_bias_but_neither_temperature_nor_guidance():
 
 
 def test_a_request_becomes_rules():
-    made = Rules.of(SamplingOptions(0.5, 0.9, {"hat": 2.0, "kick": -1.0}, 3.0, 7), 7, NAMES, 6, is_guided=True)
+    player = Player(SimpleNamespace(kit=SimpleNamespace(names=NAMES), width=6))
+    made = player.rules(SamplingOptions(0.5, 0.9, {"hat": 2.0, "kick": -1.0}, 3.0, 7), SimpleNamespace(asks=True))
     assert (made.temperature, made.top_p, made.guidance, made.seed) == (0.5, 0.9, 3.0, 7)
     assert made.bias.tolist() == [-1, 0, 2, 0, 0, 0] and not made.is_plain
-    plain = Rules.of(SamplingOptions(bias={"hat": 0.0}), 0, NAMES, 6, is_guided=False)
+    plain = player.rules(SamplingOptions(bias={"hat": 0.0}), SimpleNamespace(asks=False))
     assert plain.bias is None and plain.guidance == 0 and plain.is_plain
     with pytest.raises(HypermeterError, match="bias: no voice 'cowbell' in the model; it has kick, snare"):
-        Rules.of(SamplingOptions(bias={"cowbell": 1.0}), 0, NAMES, 4, is_guided=False)
+        player.rules(SamplingOptions(bias={"cowbell": 1.0}))
 
 
 @pytest.mark.parametrize(

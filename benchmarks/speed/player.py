@@ -4,7 +4,7 @@
 
 PYTHON is the interpreter of an environment of its own, in which the earlier build is installed. Both builds take turns
 in one run, each in a process of its own, on one thread; a figure is the median of the rounds, with the least and the
-greatest. A ratio is the earlier build's figure over this one's.
+greatest. Busy is processor time. A ratio is the earlier build's figure over this one's.
 
 To make such an environment from this repository, of the build before the engine:
 
@@ -35,52 +35,52 @@ BARS, PARTICLES = 16, 64
 
 STEPS_BEFORE = """
 import json, sys, torch, hypermeter
-from time import perf_counter
+from time import process_time
 torch.set_num_threads(1)
 model, generator, times = hypermeter.load("groove"), torch.Generator(), {}
 with torch.no_grad():
     for batch, steps in json.loads(sys.argv[1]).items():
         state = model.init_state(int(batch))
         for is_timed in (False, True):
-            begin = perf_counter()
+            begin = process_time()
             for _ in range(steps):
                 state = model.advance(model.predict(state).sample(1.0, 1.0, generator), state)
-            times[batch] = (perf_counter() - begin) / steps
+            times[batch] = (process_time() - begin) / steps
 print(json.dumps(times))
 """
 
 STEPS_NOW = """
 import json, sys
-from time import perf_counter
+from time import process_time
 from hypermeter.play.loading import load_player
 player, times = load_player("groove"), {}
 for batch, steps in json.loads(sys.argv[1]).items():
     music = player.stream(rows=int(batch))
     for is_timed in (False, True):
-        begin = perf_counter()
+        begin = process_time()
         for _ in range(steps):
             next(music)
-        times[batch] = (perf_counter() - begin) / steps
+        times[batch] = (process_time() - begin) / steps
 print(json.dumps(times))
 """
 
 INFILL_BEFORE = """
 import json, sys, torch, hypermeter
-from time import perf_counter
+from time import process_time
 from hypermeter.generate import generate
 from hypermeter.infill import infill, lock_voices
 torch.set_num_threads(1)
 bars, particles = json.loads(sys.argv[1])
 model = hypermeter.load("groove")
 locks = lock_voices(generate(model, length=16 * bars, seed=1), [0, 1])
-begin = perf_counter()
+begin = process_time()
 infill(model, locks, particles=particles, seed=0)
-print(json.dumps({"infill": perf_counter() - begin}))
+print(json.dumps({"infill": process_time() - begin}))
 """
 
 INFILL_NOW = """
 import json, sys
-from time import perf_counter
+from time import process_time
 from hypermeter.play.infill import infill
 from hypermeter.play.locks import lock_voices
 from hypermeter.play.loading import load_player
@@ -88,9 +88,9 @@ from hypermeter.play.request import SamplingOptions, InfillOptions
 bars, particles = json.loads(sys.argv[1])
 player = load_player("groove")
 locks = lock_voices(player.generate(16 * bars, None, SamplingOptions(seed=1))[0], [0, 1])
-begin = perf_counter()
+begin = process_time()
 infill(player, locks, None, SamplingOptions(seed=0), infilling=InfillOptions(particles))
-print(json.dumps({"infill": perf_counter() - begin}))
+print(json.dumps({"infill": process_time() - begin}))
 """
 
 
@@ -100,6 +100,8 @@ COMMAND = "import sys; from hypermeter.cli import main; sys.exit(main())"
 def run(python: Path, arguments: list[str]) -> tuple[str, dict[str, float]]:
     """Run an interpreter; return what it prints, and its wall time (s), processor time (s) and peak memory (MB)."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    if python != Path(sys.executable):  # PYTHONPATH would put this build in the place of the one that is installed
+        environment.pop("PYTHONPATH", None)
     begin, before = perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     measured = (
         "import os, resource, subprocess, sys\n"
@@ -157,9 +159,9 @@ def main(
             for side, (python, steps, infill) in sides.items():
                 printed, _ = run(python, ["-c", steps, json.dumps(BATCHES)])
                 for batch, seconds in json.loads(printed).items():
-                    note(f"step and draw, batch {batch}, ms", side, 1e3 * seconds)
+                    note(f"step and draw, batch {batch}, busy ms", side, 1e3 * seconds)
                 printed, _ = run(python, ["-c", infill, json.dumps([BARS, PARTICLES])])
-                note(f"infill, {PARTICLES} particles, {BARS} bars, s", side, json.loads(printed)["infill"])
+                note(f"infill, {PARTICLES} particles, {BARS} bars, busy s", side, json.loads(printed)["infill"])
                 for options in ([], ["--no-picture"]):
                     target = str(Path(folder) / f"{side}.mid")
                     files = [target, "--primer", str(beat)] if side == "before" else [str(beat), "--out", target]

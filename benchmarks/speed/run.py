@@ -33,7 +33,6 @@ from hypermeter.learn.prepare import prepare
 from hypermeter.model import Parts
 from hypermeter.model.heads import StepDistribution
 from hypermeter.model.hierarchical import HierarchicalDrumModel
-from hypermeter.model.playing import consume
 
 BATCH, STEPS, VOICES = 16, 512, 10
 TIMED_STEPS = 64
@@ -160,7 +159,9 @@ class Player:
 
     def __init__(self, model: HierarchicalDrumModel, primer: Tensor | None = None):
         self.model = model
-        self.state = model.init_state(1) if primer is None else consume(model, primer)
+        self.state = model.init_state(1)
+        for x in () if primer is None else primer.unbind(1):
+            self.state = model.advance(x, self.state)
         self.dist: StepDistribution = model.predict(self.state)
 
     def play(self, steps: int) -> None:

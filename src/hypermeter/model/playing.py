@@ -123,7 +123,8 @@ class TorchNetwork:
         self.labels: Labels | None = getattr(model, "labels", None)
         self.expression = None
         if getattr(model, "expression", None) is not None:
-            self.expression = network_expression(model)
+            weights = {f"expression.{name}": array for name, array in arrays_of(self.model.expression).items()}
+            self.expression = ExpressionNetwork(weights, "expression", model.num_drums, self.grid.steps_per_bar)
         parameters = getattr(model, "parameters", lambda: iter(()))
         like = next(parameters(), None)
         self.device, self.dtype = (None, torch.float32) if like is None else (like.device, like.dtype)
@@ -155,12 +156,6 @@ def distribution_of(dist: Any) -> Distribution:
     raise HypermeterError(f"a distribution of {type(dist).__name__}, expected a Mixture or a SoftmaxWithEscape")
 
 
-def network_expression(model: Any) -> Any:
-    """Return the engine's expression network with the weights of a model's."""
-    weights = {f"expression.{name}": array for name, array in arrays_of(model.expression).items()}
-    return ExpressionNetwork(weights, "expression", model.num_drums, model.grid.steps_per_bar)
-
-
 def arrays_of(module: torch.nn.Module) -> dict[str, NDArray[Any]]:
     """Return copies of the weights of a module as NumPy arrays."""
     state = module.state_dict()
@@ -172,11 +167,6 @@ def is_for_engine(model: Any) -> bool:
     if not getattr(model, "is_stock", False):
         return False
     return all(x.device.type == "cpu" and x.dtype == torch.float32 for x in model.parameters())
-
-
-def as_arrays(plan: AnyPlan) -> Plan:
-    """Return the plan in NumPy arrays."""
-    return Plan(*(np.asarray(part.cpu() if isinstance(part, Tensor) else part) for part in plan))
 
 
 def player_of(model: Any, name: str = "model") -> Player:
@@ -243,12 +233,14 @@ def generate(
         if len(values) != model.num_drums:
             raise HypermeterError(f"voice_bias of {len(values)} values, expected {model.num_drums}, one a voice")
         bias = dict(zip(player.voices, values, strict=True))
+    if plan is not None:
+        plan = Plan(*(np.asarray(part.cpu() if isinstance(part, Tensor) else part) for part in plan))
     generated = player.generate(
         length,
         arrays[1],
         SamplingOptions(temperature, top_p, bias, guidance, seed),
         context=arrays[0],
-        plan=None if plan is None else as_arrays(plan),
+        plan=plan,
         locks=locks,
         rows=batch_size if rows == 1 else rows,
     )

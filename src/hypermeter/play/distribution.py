@@ -101,7 +101,7 @@ class Mixture:
     def log_prob(self, x: NDArray[Any]) -> Array:
         """Return log p(x), (B,) in nats, of steps `x`."""
         if self.groups:
-            return self.log_prob_of(np.ones(x.shape, bool), x)
+            return self.weigh(np.ones(x.shape, bool), x)[0]
         signs = 2 * x.T.astype(self.logits.dtype) - 1  # log sigmoid(t) = min(t, 0) - log(1 + exp(-|t|))
         odds = np.multiply(self.logits.transpose(2, 0, 1), signs[:, :, None], order="C")
         factors = np.exp(-np.abs(odds))
@@ -109,10 +109,6 @@ class Mixture:
         np.minimum(odds, 0, out=odds)
         of_component = np.add.reduce(odds) - np.log(np.multiply.reduce(factors))
         return logsumexp(self.log_weights + of_component)
-
-    def log_prob_of(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
-        """Return the marginal log p(known cells), (B,) in nats."""
-        return logsumexp(self.log_weights + self._evidence(known, values))
 
     def tilt(self, bias: Array) -> "Mixture":
         """Return the distribution proportional to p(x) exp(bias . x); `bias` is (W,)."""
@@ -280,11 +276,7 @@ class Categorical:
 
     def log_prob(self, x: NDArray[Any]) -> Array:
         """Return log p(x), (B,) in nats, of steps `x`."""
-        return self.log_prob_of(np.ones(x.shape, bool), x)
-
-    def log_prob_of(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
-        """Return the marginal log p(known cells), (B,) in nats."""
-        return logsumexp(self.log_probs_known + self._evidence(known, values))
+        return self.weigh(np.ones(x.shape, bool), x)[0]
 
     def _evidence(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
         """Return log p(known cells) under each known combination and under the escape, (B, C + 1)."""
@@ -302,7 +294,7 @@ class Categorical:
 
     def weigh(self, known: NDArray[np.bool_], values: NDArray[Any]) -> tuple[Array, "Categorical"]:
         """Return log p(known cells), (B,), and the distribution given them."""
-        return self.log_prob_of(known, values), self.condition(known, values)
+        return logsumexp(self.log_probs_known + self._evidence(known, values)), self.condition(known, values)
 
     def condition(self, known: NDArray[np.bool_], values: NDArray[Any]) -> "Categorical":
         """Return the distribution given the known cells, which keep their values in every draw."""

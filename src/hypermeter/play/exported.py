@@ -40,15 +40,13 @@ class Folder:
     Args:
         path: path of the folder.
         meta: content of its `meta.json`.
-        threads: threads of ONNX Runtime per graph.
     """
 
     path: Path
     meta: dict[str, Any]
-    threads: int = 1
 
     @classmethod
-    def read(cls, path: str | Path, threads: int = 1) -> "Folder":
+    def read(cls, path: str | Path) -> "Folder":
         """Read and check the folder's `meta.json`.
 
         Raises:
@@ -71,7 +69,7 @@ class Folder:
         if not isinstance(meta["grid"], dict) or (missing := sorted(set(GRID_FIELDS) - set(meta["grid"]))):
             lacks = ", ".join(missing) if isinstance(meta["grid"], dict) else "its sizes"
             raise HypermeterError(f"{where}: a grid without {lacks}; export the model again")
-        return cls(path, meta, threads)
+        return cls(path, meta)
 
     def session(self, file: str) -> Any:
         """Return an `onnxruntime.InferenceSession` for a graph of the folder.
@@ -82,7 +80,7 @@ class Folder:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = self.threads
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
             content = (self.path / file).read_bytes()
@@ -195,13 +193,13 @@ class OnnxNetwork:
         self.expression = None if meta["expression"] is None else OnnxExpression(folder)
 
     @classmethod
-    def read(cls, path: str | Path, kit: str | None = None, threads: int = 1) -> "OnnxNetwork":
+    def read(cls, path: str | Path, kit: str | None = None) -> "OnnxNetwork":
         """Read a folder.
 
         Raises:
             HypermeterError: as the class and `Folder.read`, or the model's kit is not the kit named `kit`.
         """
-        network = cls(Folder.read(path, threads))
+        network = cls(Folder.read(path))
         if kit is not None and (network.kit is None or network.kit.name != kit):
             actual = "no kit" if network.kit is None else f"kit {network.kit.name}"
             raise HypermeterError(f"{path}: {actual} in the export, expected kit {kit}; use its kit or another model")

@@ -314,7 +314,7 @@ class BarAttention:
         null_key, null_value = (self.blocks * arrays[f"null_{name}"].reshape(-1) for name in ("key", "value"))
         key, value = arrays["key.weight"], arrays["value.weight"]
         # one map of the state to its query, its key, its part of the value and its scores with the null keys; with a
-        # multiple of 16 columns, OpenBLAS gives a row the same bits beside any number of others, but for one alone
+        # multiple of 16 columns, OpenBLAS gives a row the same bits in batches of 16 and more
         unused = np.zeros((-(3 * self.hidden + self.num_heads) % 16, self.hidden))
         maps = [query, key, value[:, : self.hidden], null_key @ query, unused]
         biases = [query_bias, arrays["key.bias"], arrays["value.bias"], null_key @ query_bias, unused[:, 0]]
@@ -325,8 +325,8 @@ class BarAttention:
         self.bias = np.ascontiguousarray(arrays["distance_bias"][:, ::-1])  # (heads, window), the most recent bar last
 
     def new_tape(self, rows: int) -> Tape:
-        """Return the empty memory of a step of the bar."""
-        return Tape(rows, 2 * self.hidden + self.width, self.window)
+        """Return the empty memory of a step of the bar, with room for a window; unused pages take no memory."""
+        return Tape(rows, 2 * self.hidden + self.width, self.window, self.window)
 
     def remember(self, of_state: Array, played: Array, tape: Tape) -> Tape:
         """Return the memory with one more bar: what `of_state` maps the state before a step to, and the step."""

@@ -112,7 +112,7 @@ class NumpyState(State):
         of_state: (rows, columns), the bar attention's query, key and value of the state; `hidden` without attention.
         step, bar, phrase: states of the encoders.
         levels: three of (rows, H): contributions of the bar and phrase levels to the features, and their sum.
-        sums: sums of step outputs and hits since the bar began, then of bar outputs and hits since the phrase began.
+        sums: sums of step outputs and hits since the bar began, then of outputs and hits of the phrase's past bars.
         history: tape of past steps.
         memory: tapes of the bar attention, one per step of the bar.
         plan: (1 or rows, bars, dim), the embedded plan; `None` without a plan.
@@ -283,12 +283,12 @@ class NumpyNetwork:
         hidden, step = self.step_rnn.step_from(into, state.step, position)
         bar, phrase, levels = state.bar, state.phrase, state.levels
         bar_states, bar_hits, phrase_states, phrase_hits = state.sums
-        bar_states, bar_hits, phrase_hits = bar_states + hidden, bar_hits + x, phrase_hits + x
+        bar_states, bar_hits = bar_states + hidden, bar_hits + x
         if position % grid.steps_per_bar == 0:
             bar_means = np.concatenate([bar_states, bar_hits], 1) / np.float32(grid.steps_per_bar)
             number = position // grid.steps_per_bar - 1
             output, bar = self.bar_rnn.step(self.step_to_bar(bar_means), bar, number)
-            phrase_states = phrase_states + output
+            phrase_states, phrase_hits = phrase_states + output, phrase_hits + bar_hits
             bar_states, bar_hits = np.zeros_like(bar_states), np.zeros_like(bar_hits)
             of_bar, of_phrase, _ = levels
             of_bar = of_bar if self.hear_bar is None else self.hear_bar(output)

@@ -167,8 +167,14 @@ class Player:
         Raises:
             HypermeterError: a bias of a voice that the model does not have.
         """
-        is_guided = plan is not None and plan.asks
-        return Rules.of(sampling, choose_seed(sampling.seed), self.voices, self.width, is_guided)
+        names, bias = self.voices, np.zeros(self.width)
+        for name, value in sampling.bias.items():
+            if name not in names:
+                raise HypermeterError(f"bias: no voice {name!r} in the model; it has {', '.join(names)}")
+            bias[names.index(name)] = value
+        guidance = sampling.guidance if plan is not None and plan.asks else 0.0
+        seed = choose_seed(sampling.seed)
+        return Rules(sampling.temperature, sampling.top_p, guidance, seed, bias if bias.any() else None)
 
     def draw(
         self, state: State, rules: Rules, uniforms: NDArray[np.float64], lock: Any = None, given: Any = None

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hypermeter.core.errors import HypermeterError
 from hypermeter.core.limits import MIN_TEMPERATURE
 from hypermeter.play.arithmetic import first_above, log_softmax
 from hypermeter.play.distribution import Distribution, Mixture
 from hypermeter.play.random import CANDIDATES, HITS, RandomStream, generator
-from hypermeter.play.request import SamplingOptions
 
 Array = NDArray[np.float64]
 Lock = tuple[NDArray[np.bool_], NDArray[np.uint8]]
@@ -31,28 +29,6 @@ class Rules:
     guidance: float
     seed: int
     bias: Array | None = None
-
-    @classmethod
-    def of(cls, sampling: SamplingOptions, seed: int, names: tuple[str, ...], width: int, is_guided: bool) -> "Rules":
-        """Return the rules for sampling options.
-
-        Args:
-            sampling: the options.
-            seed: the seed to use; that of the options may be None.
-            names: names of the model's voices.
-            width: columns of a step.
-            is_guided: whether there is a plan.
-
-        Raises:
-            HypermeterError: the bias names a voice that the model does not have.
-        """
-        bias = np.zeros(width) if any(sampling.bias.values()) else None
-        for name, value in sampling.bias.items():
-            if name not in names:
-                raise HypermeterError(f"bias: no voice {name!r} in the model; it has {', '.join(names)}")
-            if bias is not None:
-                bias[names.index(name)] = value
-        return cls(sampling.temperature, sampling.top_p, sampling.guidance if is_guided else 0.0, seed, bias)
 
     @property
     def is_plain(self) -> bool:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from hypermeter.core.errors import HypermeterError
 from hypermeter.model.heads import StepDistribution
 from hypermeter.model.plan import Plan
-from hypermeter.model.playing import StreamingModel, as_arrays, check_hits, is_for_engine, width_of
+from hypermeter.model.playing import StreamingModel, check_hits, is_for_engine, width_of
 from hypermeter.model.stepping import Stepping
 from hypermeter.play.random import HITS, RandomStream
 
@@ -107,11 +107,11 @@ def rollout(
 
 
 def _play_in_numpy(
-    model: Any, noise: RandomStream, steps: int, start_seq: Float[Tensor, "B T0 W"] | None, plan: Plan | None
+    model: Any, noise: RandomStream, steps: int, start_seq: Float[Tensor, "B T0 W"] | None, plan: Any
 ) -> tuple[Float[Tensor, "B T W"], Float[Tensor, "B T"]]:
     """Return hits and log probabilities of a model of the package, played by the engine."""
     player, rows = model.player(), noise.rows
-    state = player.start(rows, None if plan is None else as_arrays(plan))
+    state = player.start(rows, plan)
     if start_seq is not None:
         state = player.consume(start_seq.numpy(), state)
     hits, log_probs = np.empty((steps, rows, player.width), np.float32), np.empty((steps, rows), np.float32)

@@ -46,7 +46,7 @@ from hypermeter.share.serve.messages import (
     from_groove,
     to_groove,
 )
-from hypermeter.share.serve.playing import infill_request, play_request, vary_request
+from hypermeter.share.serve.playing import infill_request, nonempty_groove, play_request, vary_request
 from hypermeter.share.serve.work import FAILED, Server
 
 LINES = "application/x-ndjson"
@@ -208,10 +208,7 @@ def _add_queries(app: FastAPI, server: Server) -> None:
     @app.post("/api/analyse", summary="Rhythm metrics of a groove", responses=_problems(*OF_WORK))
     async def analyse(request: Request, body: AnalyseRequest) -> Measured:
         def job(player: Player) -> dict[str, Any]:
-            groove = to_groove(body.groove, player, server.limits.bars)
-            if not len(groove):
-                raise HypermeterError("groove: no steps in it, expected at least one")
-            return to_json(measure(groove))
+            return to_json(measure(nonempty_groove(body.groove, player, server.limits)))
 
         return Measured(metrics=await server.work(request, body.model, job))
 

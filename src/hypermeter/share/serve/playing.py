@@ -65,7 +65,7 @@ def infill_request(player: Player, request: InfillRequest, limits: Limits) -> tu
         HypermeterError: a value out of the limits, or that does not fit the model.
     """
     _check_most("particles", request.particles, limits.particles)
-    pattern = _not_empty(request.groove, player, limits)
+    pattern = nonempty_groove(request.groove, player, limits)
     context = None if request.context is None else _whole_bars(request.context, player, limits, "context")
     rows = cells_of(request.known, "known")
     if rows.shape != (len(request.groove.hits), len(pattern)):
@@ -94,7 +94,7 @@ def vary_request(player: Player, request: VaryRequest, limits: Limits) -> Groove
         HypermeterError: a value out of the limits, or that does not fit the model.
     """
     _check_most("particles", request.particles, limits.particles)
-    groove = _not_empty(request.groove, player, limits)
+    groove = nonempty_groove(request.groove, player, limits)
     wishes, plan = to_plan_options(request.plan, groove.num_bars)
     if plan is None and wishes != PlanOptions():
         options = {"grid": player.grid, "tempo_bpm": groove.tempo_bpm, "name": player.name}
@@ -119,7 +119,8 @@ def _whole_bars(message: GrooveMessage, player: Player, limits: Limits, what: st
     return groove
 
 
-def _not_empty(message: GrooveMessage, player: Player, limits: Limits) -> Groove:
+def nonempty_groove(message: GrooveMessage, player: Player, limits: Limits) -> Groove:
+    """Return the groove of a message; raise ``HypermeterError`` for one without steps."""
     groove = to_groove(message, player, limits.bars)
     if not len(groove):
         raise HypermeterError("groove: no steps in it, expected at least one")
