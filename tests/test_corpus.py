@@ -343,7 +343,7 @@ def test_a_run_on_shards_is_the_run_on_npz_and_continues_it(tmp_path):
     train(config_of(tmp_path / "shards", tmp_path / "two"))
     assert weights(tmp_path / "one") == weights(tmp_path / "two")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hypermeter.learn.train.run._Run._any_is_stopping", lambda run: run.update == 4)
+        patch.setattr("hypermeter.learn.train.run._Run._any_is_stopping", lambda run, _: run.update == 4)
         with pytest.raises(KeyboardInterrupt):
             train(config_of(data, tmp_path / "three"))
     train(config_of(tmp_path / "shards", tmp_path / "three"))

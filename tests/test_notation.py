@@ -6,7 +6,7 @@ from time import perf_counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hypermeter import cli
@@ -444,6 +444,8 @@ def test_a_pattern_of_sounds_is_no_pattern_of_numbers():
 
 @settings(deadline=None, max_examples=300)
 @given(st.text(alphabet="bsdh~-[]<>{}*!@_/(),:%.?|\"' 123\n#$", max_size=40))
+@example("$:(b")
+@example("$:bd((s")
 def test_any_text_is_read_or_refused(text):
     for read in (from_tidal, from_strudel):
         try:

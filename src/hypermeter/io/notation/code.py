@@ -61,14 +61,19 @@ class Reader:
 
     @property
     def token(self) -> Token:
-        return self.tokens[self.index]
+        return self.ahead(0)
+
+    def ahead(self, count: int) -> Token:
+        """Return the token that many after the present one; behind the last, which is the end, the end."""
+        return self.tokens[min(self.index + count, len(self.tokens) - 1)]
 
     def error(self, what: str, token: Token | None = None) -> HypermeterError:
         return self.source.error(what, (token or self.token).at)
 
     def next(self) -> Token:
+        token = self.token
         self.index += 1
-        return self.tokens[self.index - 1]
+        return token
 
     def take(self, text: str) -> bool:
         if self.token.text == text and self.token.kind != "text":

@@ -90,7 +90,7 @@ class _Strudel(Reader):
             self.expect("=")
             self.names[name.text] = self.expression()
             return SILENCE
-        if token.kind == "word" and self.tokens[self.index + 1].text == ":":
+        if token.kind == "word" and self.ahead(1).text == ":":
             self.index += 2
             start = self.token
             return self.register(token.text, self.pattern(self.expression(), start))
@@ -157,7 +157,7 @@ class _Strudel(Reader):
         if token.kind == "word":
             return self.named(token)
         if token.text == "(":
-            if self.token.text == ")" or (self.token.kind == "word" and self.tokens[self.index + 2].text == "=>"):
+            if self.token.text == ")" or (self.token.kind == "word" and self.ahead(2).text == "=>"):
                 return self.arrow(token)
             values = self.items(")")
             if len(values) != 1:

@@ -103,7 +103,7 @@ class _Tidal(Reader):
         while self.token.kind == "sign" and not self.is_end():
             sign = self.token
             precedence = _PRECEDENCE.get(sign.text, 9)
-            if precedence < least or (self.is_operator(sign.text) and self.tokens[self.index + 1].text == ")"):
+            if precedence < least or (self.is_operator(sign.text) and self.ahead(1).text == ")"):
                 return value
             if not self.is_operator(sign.text):
                 raise self.not_read(sign)
@@ -119,7 +119,7 @@ class _Tidal(Reader):
 
     def application(self) -> Any:
         """Read a function and its arguments, or a single value."""
-        if self.token.text == "-" and self.tokens[self.index + 1].kind == "number":
+        if self.token.text == "-" and self.ahead(1).kind == "number":
             self.next()
             number = self.next()
             return self.word(number, f"-{number.text}")
