@@ -94,6 +94,9 @@ print(json.dumps({"infill": process_time() - begin}))
 """
 
 
+NEW_COMMANDS = ("pack", "unpack")
+"""Commands that the earlier build does not have."""
+
 COMMAND = "import sys; from hypermeter.cli import main; sys.exit(main())"
 
 
@@ -172,7 +175,7 @@ def main(
                 _, used = run(python, ["-c", COMMAND, "inspect", str(beat), "--out", str(Path(folder) / "beat.png")])
                 note("inspect: busy_s", side, used["busy_s"])
         names, _ = run(now, ["-c", "from hypermeter.cli import COMMANDS; print(*COMMANDS)"])
-        for name in names.split():
+        for name in [name for name in names.split() if name not in NEW_COMMANDS]:
             for side, (python, *_) in sides.items():
                 note(f"{name} --help: busy_s", side, run(python, ["-c", COMMAND, name, "--help"])[1]["busy_s"])
     for side, python in (("before", before), ("now", player or now)):
