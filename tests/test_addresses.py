@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+import fsspec
 import pytest
 
 from hypermeter import HypermeterError
+from hypermeter.cli import main
 from hypermeter.core.addresses import as_address, as_path, is_address, open_address
 from hypermeter.learn.prepare import prepare
 from midi_folders import write_folder
@@ -153,3 +155,23 @@ def test_a_source_or_folder_that_a_machine_does_not_reach_is_one_line(tmp_path):
         pass
     with pytest.raises(HypermeterError, match="not the folder of this run; each machine"):
         place_task(PlaceTask(0, str(tmp_path), False, b""))
+
+
+def test_a_store_that_refuses_is_one_line(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("no\nkeys")  # as some stores do, with errors that are none of the system's
+
+    memory = fsspec.filesystem("memory")
+    for method in ("isfile", "isdir", "find", "ls", "cat_file", "get_file", "pipe_file"):
+        monkeypatch.setattr(type(memory), method, refuse)
+    (tmp_path / "midi").mkdir()
+    for source, out in (("memory://there/midi", tmp_path / "out"), (tmp_path / "midi", "memory://there/out")):
+        with pytest.raises(HypermeterError, match=r"memory://there/.*: cannot be \w+ \(no keys\); check address"):
+            prepare(source, out, quiet=True)
+
+
+@pytest.mark.parametrize("command", [["prepare", ".", "never"], ["evaluate", "groove", "never"]])
+def test_an_address_without_ray_is_refused(command, capsys):
+    assert main([*command, "--address", "127.0.0.1:1"]) == 2
+    error = capsys.readouterr().err
+    assert "127.0.0.1:1" in error and "--engine ray" in error and error.count("\n") == 1

@@ -4,6 +4,8 @@ An address is a text, and fsspec opens it: whatever package of the kind of store
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -51,6 +53,24 @@ def reason_of(error: BaseException) -> str:
     return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
 
 
+@contextmanager
+def naming_store_errors(address: str, done: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn an error of a store in the block, of whatever kind, into one line that names the address.
+
+    Args:
+        address: of the file or folder.
+        done: what cannot be done: read or written.
+        passing: errors that are left as they are, because the caller treats them.
+    """
+    try:
+        yield
+    except (HypermeterError, *passing):
+        raise
+    except Exception as error:  # of any store
+        reason = f"{address}: cannot be {done} ({reason_of(error)}); check address, bucket, keys and rights"
+        raise HypermeterError(reason) from error
+
+
 class StoredFile:
     """A file or folder of an object store, with those methods of a `Path` that reading a source needs.
 
@@ -81,20 +101,28 @@ class StoredFile:
         return Path(self.name).suffix
 
     def is_file(self) -> bool:
-        return self.files.isfile(self.place)
+        with self._reading():
+            return self.files.isfile(self.place)
 
     def is_dir(self) -> bool:
-        return self.files.isdir(self.place)
+        with self._reading():
+            return self.files.isdir(self.place)
 
     def open(self, mode: str = "rb") -> BinaryIO:
-        return self.files.open(self.place, mode)
+        with self._reading():
+            return self.files.open(self.place, mode)
 
     def read_bytes(self) -> bytes:
-        return self.files.cat_file(self.place)
+        with self._reading():
+            return self.files.cat_file(self.place)
 
     def names_below(self) -> list[str]:
         """Return the names of all files below this folder, relative to it."""
-        return [found[len(self.place) :].lstrip("/") for found in self.files.find(self.place)]
+        with self._reading():
+            return [found[len(self.place) :].lstrip("/") for found in self.files.find(self.place)]
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return naming_store_errors(self.address, "read", (OSError,))
 
 
 def as_path(path: str | Path) -> Path | StoredFile:

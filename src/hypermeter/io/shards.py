@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from hypermeter.core.addresses import is_address, open_address
+from hypermeter.core.addresses import is_address, naming_store_errors, open_address
 from hypermeter.core.cache import ByteCache
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.extras import needs
@@ -140,10 +140,8 @@ class ShardWriter:
         content = self._content()
         if is_address(self.path):
             files, place = open_address(str(self.path))
-            try:
+            with naming_store_errors(str(self.path), "written"):
                 files.pipe_file(place, content)
-            except Exception as error:  # of any store
-                raise HypermeterError(f"{self.path}: cannot be written ({error}); check address and rights") from error
             return
         with atomic_write(self.path) as temporary:
             temporary.write_bytes(content)
@@ -427,10 +425,8 @@ def list_address(address: str) -> list[str]:
         HypermeterError: an address that cannot be opened.
     """
     files, place = open_address(address)
-    try:
+    with naming_store_errors(address, "read"):
         found = files.find(place)
-    except Exception as error:  # of any store
-        raise HypermeterError(f"{address}: cannot be read ({error}); check address and rights") from error
     below = (path.removeprefix(place).lstrip("/") for path in found if path.endswith(SUFFIX))
     return sorted(f"{address}/{path}" for path in below)
 

@@ -111,6 +111,14 @@ class LocalEngine:
                 future.cancel()
 
 
+def check_engine(name: str, address: str) -> None:
+    """Raise if there is no engine of the name, or it takes no address."""
+    if name not in ENGINES:
+        raise HypermeterError(f"engine is {name!r}, expected {' or '.join(ENGINES)}")
+    if address and name != "ray":
+        raise HypermeterError(f"address is {address}, which engine {name} does not use; add --engine ray")
+
+
 def open_engine(name: str, workers: int = 0, address: str = "") -> AbstractContextManager[Engine]:
     """Return an engine that is open within a block.
 

@@ -60,10 +60,11 @@ def evaluate_command(
     from dataclasses import replace
 
     from hypermeter.core.files import atomic_write, check_folder
-    from hypermeter.learn.engines import IN_PROCESS, open_engine
+    from hypermeter.learn.engines import IN_PROCESS, check_engine, open_engine
     from hypermeter.learn.evaluate.card import CardOptions, card
     from hypermeter.music.tables import to_json
 
+    check_engine(engine, address)
     options = CardOptions(seed, pieces, bars, long_bars, temperature, mix_metres)
     if out is not None:
         check_folder(out.parent)

@@ -79,7 +79,7 @@ def prepare(
     from hypermeter.core.limits import check_seed
     from hypermeter.core.tracks import TRACKS
     from hypermeter.io.shards import SUFFIX, ShardWriter
-    from hypermeter.learn.engines import ENGINES
+    from hypermeter.learn.engines import check_engine
     from hypermeter.learn.prepare.convert import ConversionSettings
     from hypermeter.learn.prepare.folder import open_folder
     from hypermeter.learn.prepare.manifest import VERSION
@@ -99,8 +99,7 @@ def prepare(
     if most_copies < 0:
         raise HypermeterError(f"most_copies is {most_copies}, expected 0 or more")
     check_seed(seed)
-    if engine not in ENGINES:
-        raise HypermeterError(f"engine is {engine!r}, expected {' or '.join(ENGINES)}")
+    check_engine(engine, address)
     out_address = as_address(out) or str(out)
     source_address = as_address(source) or str(source)
     if as_address(out) is None:

@@ -4,12 +4,11 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from hypermeter.core.addresses import open_address, reason_of
-from hypermeter.core.errors import HypermeterError
+from hypermeter.core.addresses import naming_store_errors, open_address
 from hypermeter.learn.prepare.folder import Folder
 
 
@@ -25,12 +24,15 @@ class StoredFolder(Folder):
         self._scratch: Path | None = None
 
     def read(self, name: str) -> bytes:
-        return self.files.cat_file(f"{self.place}/{name}")
+        with self._reading(name):
+            return self.files.cat_file(f"{self.place}/{name}")
 
     @contextmanager
     def reading(self, name: str) -> Iterator[BinaryIO]:
         # Of a file that is read from start to end, by way of parts of 5 MiB.
-        with self.files.open(f"{self.place}/{name}", "rb", cache_type="readahead") as file:
+        with self._reading(name):
+            opened = self.files.open(f"{self.place}/{name}", "rb", cache_type="readahead")
+        with opened as file:
             yield file
 
     @contextmanager
@@ -38,26 +40,27 @@ class StoredFolder(Folder):
         with tempfile.TemporaryFile() as file:
             yield file
             file.seek(0)
-            with self._naming(name), self.files.open(f"{self.place}/{name}", "wb") as stored:
+            with self._writing(name), self.files.open(f"{self.place}/{name}", "wb") as stored:
                 shutil.copyfileobj(file, stored, 2**20)
 
     def write(self, name: str, content: bytes) -> None:
-        with self._naming(name):
+        with self._writing(name):
             self.files.pipe_file(f"{self.place}/{name}", content)
 
     def make(self, below: str) -> None:
         """Do nothing: a store has no folders without files."""
 
     def exists(self, name: str) -> bool:
-        return self.files.isfile(f"{self.place}/{name}")
+        with self._reading(name):
+            return self.files.isfile(f"{self.place}/{name}")
 
     def remove(self, name: str) -> None:
-        with self._naming(name), suppress(FileNotFoundError):
+        with self._writing(name), suppress(FileNotFoundError):
             self.files.rm_file(f"{self.place}/{name}")
 
     def names(self, below: str) -> Iterator[str]:
         start = f"{self.place}/{below}/"
-        with suppress(FileNotFoundError):
+        with self._reading(below), suppress(FileNotFoundError):
             for entry in self.files.ls(start, detail=True):
                 if entry["type"] == "file" and entry["name"] != start:
                     yield entry["name"].rpartition("/")[2]
@@ -67,13 +70,14 @@ class StoredFolder(Folder):
             self.remove(f"{below}/{name}")
 
     def keep(self, local: Path, name: str) -> Path:
-        with self._naming(name):
+        with self._writing(name):
             self.files.put_file(str(local), f"{self.place}/{name}")
         return local
 
     def fetch(self, name: str) -> Path:
         path = self.scratch / name.replace("/", "-")
-        self.files.get_file(f"{self.place}/{name}", str(path))
+        with self._reading(name):
+            self.files.get_file(f"{self.place}/{name}", str(path))
         return path
 
     def remove_if_empty(self) -> None:
@@ -92,11 +96,8 @@ class StoredFolder(Folder):
             atexit.register(shutil.rmtree, self._scratch, ignore_errors=True)
         return self._scratch
 
-    @contextmanager
-    def _naming(self, name: str) -> Iterator[None]:
-        """Turn an error of the store into one line that names the file."""
-        try:
-            yield
-        except Exception as error:  # of any store
-            reason = f"{self.path(name)}: cannot be written ({reason_of(error)}); check address, bucket and rights"
-            raise HypermeterError(reason) from error
+    def _writing(self, name: str) -> AbstractContextManager[None]:
+        return naming_store_errors(self.path(name), "written")
+
+    def _reading(self, name: str) -> AbstractContextManager[None]:
+        return naming_store_errors(self.path(name), "read", (OSError,))
