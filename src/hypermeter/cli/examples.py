@@ -8,7 +8,7 @@ EXAMPLES = {
     "prepare": (
         "hypermeter prepare data/groove npz",
         "hypermeter prepare my_loops.zip npz --kit magenta9",
-        "hypermeter prepare songs npz --steps-per-beat 12",
+        "hypermeter prepare songs npz --metre all --steps-per-beat auto",
         "hypermeter prepare s3://bucket/midi s3://bucket/shards --packed --engine ray --address auto",
     ),
     "pack": ("hypermeter pack npz shards",),

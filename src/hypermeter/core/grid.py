@@ -76,6 +76,49 @@ class Grid:
         return cls(**values)
 
 
+@dataclass(frozen=True)
+class GridChoice:
+    """The grid on which each part of a file is read.
+
+    Args:
+        metre: what is read; `None` reads every part in its own metre.
+        steps_per_beat: steps in a beat of the metre; `None` takes those that fit the playing: sixteenths, or triplets
+            of eighths or sixteenths.
+        bars_per_phrase: bars in a phrase.
+
+    Raises:
+        HypermeterError: as `Grid.of_metre`.
+    """
+
+    metre: str | None = None
+    steps_per_beat: int | None = None
+    bars_per_phrase: int = 4
+
+    def __post_init__(self) -> None:
+        Grid.of_metre(self.metre or "4/4", 1 if self.steps_per_beat is None else self.steps_per_beat)
+        if self.bars_per_phrase < 1:
+            raise HypermeterError(f"grid: bars_per_phrase is {self.bars_per_phrase}, expected at least 1")
+
+    @classmethod
+    def of(cls, grid: "Grid | GridChoice") -> "GridChoice":
+        """Return the choice that allows one grid only, or the choice itself."""
+        return grid if isinstance(grid, cls) else cls(grid.metre, grid.steps_per_beat, grid.bars_per_phrase)
+
+    def grid(self, metre: str = "4/4", steps_per_quarter: int = 4) -> Grid:
+        """Return the grid of a part.
+
+        Args:
+            metre: of the part, where every one is read.
+            steps_per_quarter: that fit the playing. A metre whose beat they do not divide has sixteenths.
+        """
+        metre = self.metre or metre
+        unit = Grid.of_metre(metre, 1).beat_unit
+        fitting, rest = divmod(4 * steps_per_quarter, unit)
+        if rest or not fitting:
+            fitting = max(16 // unit, 1)
+        return Grid.of_metre(metre, self.steps_per_beat or fitting, self.bars_per_phrase)
+
+
 def check_metre(grid: Grid, expected: Grid, what: str) -> None:
     """Raise if the bars of `grid`, on which `what` stands, are not those of `expected`, the grid of the model.
 

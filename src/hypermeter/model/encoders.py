@@ -13,7 +13,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
 from hypermeter.model.dropout import Dropout, dropout
+from hypermeter.model.places import with_shared_weights
 from hypermeter.model.recurrence import GRULayer
 
 EncoderState = tuple[Tensor, ...]
@@ -263,6 +265,10 @@ class BarAttention(nn.Module):
         self.distance_bias = nn.Parameter(-0.1 * torch.arange(window).float().repeat(num_heads, 1))
         self.drop = Dropout(dropout)
         self._scale = 1 / math.sqrt(hidden_dim // num_heads)
+
+    def on(self, grid: Grid) -> "BarAttention":
+        """Return the attention between the bars of another grid, with the same weights."""
+        return with_shared_weights(self, steps_per_bar=grid.steps_per_bar)
 
     @property
     def memory_size(self) -> int:

@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hypermeter.core.grid import Grid
 from hypermeter.model.encoders import RecurrentEncoder
+from hypermeter.model.places import with_shared_weights
 from hypermeter.play.expressing import MEMORY_BARS, OFFSET, PLACE_BARS, PRIOR_HITS, VELOCITY, Bins
 
 CHUNK = 64
@@ -157,9 +159,8 @@ class Expression(nn.Module):
         self.activation, self.drop = nn.GELU("tanh"), nn.Dropout(dropout)
         with torch.no_grad():  # Components start apart.
             self.out.bias.normal_(0, 0.5)
-        discount = [0.0] + [math.exp(-1 / (bars * steps_per_bar)) for bars in MEMORY_BARS]
         self.discount: Tensor
-        self.register_buffer("discount", torch.tensor(discount), persistent=False)
+        self.register_buffer("discount", _discount(steps_per_bar), persistent=False)
         self.place_discount: Tensor
         self.register_buffer("place_discount", torch.tensor(PLACE_BARS).reciprocal().neg().exp(), persistent=False)
 
@@ -190,6 +191,11 @@ class Expression(nn.Module):
         inputs = self._inputs(features, hits, self._tempo(tempo_bpm, len(hits))[:, None].expand(-1, steps, -1))
         x = self.drop(self.activation(inputs + memory))
         return self._distribution(self.rnn(x), x)
+
+    def on(self, grid: Grid) -> "Expression":
+        """Return the model on bars of another grid, with the same weights."""
+        discount = _discount(grid.steps_per_bar).to(self.discount)
+        return with_shared_weights(self, steps_per_bar=grid.steps_per_bar, discount=discount)
 
     def log_prob(
         self,
@@ -282,3 +288,8 @@ class Expression(nn.Module):
 def _scale(raw: Tensor) -> Tensor:
     """Return the scale of a logistic, between .0025 and 1; .05 for 0."""
     return (3 * (raw / 3).tanh() - 3).exp()
+
+
+def _discount(steps_per_bar: int) -> Float[Tensor, " spans"]:
+    """Return what a step is worth at the next, for the step before alone and for each of MEMORY_BARS."""
+    return torch.tensor([0.0] + [math.exp(-1 / (bars * steps_per_bar)) for bars in MEMORY_BARS])

@@ -39,7 +39,7 @@ class HierarchicalDrumModel(Stepping):
         """Return a model with new weights of a ``config`` as models and checkpoints have it."""
         parts = Parts.from_options(config)
         options = {name: value for name, value in config.items() if name not in parts.options()}
-        return cls(**options, grid=grid, kit=kit, parts=parts)
+        return cls(**{"places": "table"} | options, grid=grid, kit=kit, parts=parts)
 
     # ------------------------------------------------------------------ whole sequences
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from inspect import signature
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -18,9 +18,13 @@ from hypermeter.model.dropout import Dropout
 from hypermeter.model.encoders import AttentionOutput, BarAttention, RecurrentEncoder, TransformerEncoder
 from hypermeter.model.expression import Expression
 from hypermeter.model.heads import MixtureHead, SoftmaxHead, StepDistribution
+from hypermeter.model.places import PlaceEmbedding, PlaceTable, with_shared_weights
 from hypermeter.model.plan import KINDS, Labels, Plan, PlanEmbedding, Steering
 from hypermeter.play.network import LOOK_BACK_BARS, LOOK_BACK_STEPS
 
+PLACES = ("features", "table")
+
+L = TypeVar("L", bound="Levels")
 ENCODERS = ("step_rnn", "bar_rnn", "phrase_rnn")
 
 
@@ -40,6 +44,9 @@ class Levels(nn.Module):
         labels: kind (section, style, fill) -> the labels that a ``Plan`` may have; None makes a model without plans.
         tracks: pitched tracks beside the drums, each a record of ``Track``; their columns follow those of the drums.
         use_expression: with an output for velocity and offset of each hit, see ``Expression``.
+        places: how the model is told the place of a step: ``features``, which serve every metre, see ``on``; or a
+            ``table`` of the steps of a phrase, as earlier models have it.
+        grids: grids that the model is trained on, each a record of ``Grid``; none stands for ``grid`` alone.
         grid: steps per beat, beats per bar, bars per phrase.
         kit: the voices, kept in the checkpoint.
         parts: parts to leave out, and windows of attention, for ablations.
@@ -66,6 +73,8 @@ class Levels(nn.Module):
         labels: Labels | None = None,
         tracks: Sequence[Mapping[str, Any]] = (),
         use_expression: bool = False,
+        places: str = "features",
+        grids: Sequence[Mapping[str, int]] = (),
         grid: Grid = Grid(),
         kit: Kit | None = None,
         parts: Parts = Parts(),
@@ -92,13 +101,17 @@ class Levels(nn.Module):
             "use_expression": use_expression,
             "tracks": [dict(track) for track in tracks],
             "labels": None if labels is None else {kind: list(labels.get(kind, ())) for kind in KINDS},
+            "places": places,
+            "grids": [dict(record) for record in grids],
         }
         for name, value in self.config.items():
             if type(value) is int and value < 1:
                 raise HypermeterError(f"model: {name} is {value}, expected at least 1")
+        if places not in PLACES:
+            raise HypermeterError(f"model: places is {places!r}, expected {' or '.join(PLACES)}")
         if not 0 <= dropout < 1:
             raise HypermeterError(f"model: dropout is {dropout}, expected in [0, 1)")
-        self.num_drums, self.grid, self.kit = num_drums, grid, kit
+        self.num_drums, self.kit = num_drums, kit
         self.tracks = tuple(Track.from_dict(track) for track in tracks)
         self.groups = track_groups(num_drums, self.tracks)
         self.width = width = num_drums + sum(track.size for track in self.tracks)
@@ -116,16 +129,11 @@ class Levels(nn.Module):
         position_dim = 32 if parts.positions else 0
         self.position_embedding = None
         if parts.positions:
-            self.position_embedding = nn.Embedding(grid.steps_per_phrase, position_dim)
-            with torch.no_grad():  # Initially a sum of step-of-bar and bar-of-phrase embeddings.
-                step_part = torch.randn(1, grid.steps_per_bar, position_dim)
-                bar_part = 0.3 * torch.randn(grid.bars_per_phrase, 1, position_dim)
-                self.position_embedding.weight.copy_((step_part + bar_part).flatten(0, 1))
+            self.position_embedding = (PlaceTable if places == "table" else PlaceEmbedding)(position_dim, grid)
         self.plan_embedding = None if self.labels is None else PlanEmbedding(self.labels, num_drums)
         lags = LOOK_BACK_BARS if parts.look_back else ()
-        self.ahead = min(LOOK_BACK_STEPS, grid.steps_per_bar)  # no further than the step before
-        self.past = max(lags, default=0) * grid.steps_per_bar
-        self.look_back = [self.past - bars * grid.steps_per_bar + step for bars in lags for step in range(self.ahead)]
+        self.lags, self.ahead = lags, min(LOOK_BACK_STEPS, grid.steps_per_bar)  # no further than the step before
+        self._set_grid(grid)
         step_input_dim = width * (1 + len(self.look_back)) + 1 + position_dim
         self.step_rnn = encoder(step_input_dim, step_hidden_dim, num_layers)
         self.step_to_bar = nn.Linear(step_hidden_dim + width, bar_hidden_dim)
@@ -160,6 +168,34 @@ class Levels(nn.Module):
             if use_expression
             else None
         )
+
+    def _set_grid(self, grid: Grid) -> None:
+        """Set the grid, and what the look-back reads on it."""
+        size, self.grid = grid.steps_per_bar, grid
+        self.past = max(self.lags, default=0) * size
+        self.look_back = [self.past - bars * size + step for bars in self.lags for step in range(self.ahead)]
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """Grids that the model was trained on."""
+        return tuple(map(Grid.from_dict, self.config["grids"])) or (self.grid,)
+
+    def on(self: L, grid: Grid) -> L:
+        """Return the model on another grid, in any metre: it has the same weights, not a copy of them.
+
+        Raises:
+            HypermeterError: a model whose places are a table, or a bar of fewer steps than the look-back reads.
+        """
+        if grid == self.grid:
+            return self
+        if grid.steps_per_bar < self.ahead:
+            raise HypermeterError(f"model: a bar of {grid.steps_per_bar} steps, expected at least {self.ahead}")
+        model = with_shared_weights(self)
+        for name in ("position_embedding", "bar_attention", "steering", "expression"):
+            if (part := getattr(self, name)) is not None:
+                model._modules[name] = part.on(grid)
+        model._set_grid(grid)
+        return model
 
     @property
     def custom_encoders(self) -> dict[str, str]:

@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
+from hypermeter.model.places import with_shared_weights
 from hypermeter.play import plan as arrays
 from hypermeter.play.plan import KINDS, NUMBERS, Labels
 from hypermeter.play.steering import FADES, KNOTS
@@ -249,6 +250,10 @@ class Steering(nn.Module):
         self.num_drums, self.steps_per_bar, self.sizes = num_drums, steps_per_bar, [scores, num_recalled]
         self.step = Change(position_dim + width + 2, scores + num_recalled, HIDDEN_DIM, dropout)
         self.forecasts = nn.ModuleList(Change(dim, width, PLAN_DIM, dropout) for dim in level_dims)
+
+    def on(self, grid: Grid) -> "Steering":
+        """Return the steering of bars of another grid, with the same weights."""
+        return with_shared_weights(self, steps_per_bar=grid.steps_per_bar)
 
     def forward(
         self,

@@ -14,11 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
 from hypermeter.model.encoders import AttentionOutput
 from hypermeter.model.heads import StepDistribution
 from hypermeter.model.levels import Levels
 from hypermeter.model.plan import AnyPlan, check_plan
 from hypermeter.model.state import State, choose
+from hypermeter.play.places import nearest_steps, regridding
 from hypermeter.play.steering import SETTLED
 
 
@@ -85,20 +87,42 @@ class Stepping(Levels):
         state = self.advance(x, state, place=place)
         return self.predict(state, place=None if place is None else place + 1), state
 
-    def advance(self, x: Float[Tensor, "B V"], state: State, *, place: int | None = None) -> State:
+    def advance(
+        self,
+        x: Float[Tensor, "B V"],
+        state: State,
+        *,
+        place: int | None = None,
+        then: "Stepping | None" = None,
+    ) -> State:
         """Return the state after the hits x.
 
+        Args:
+            x: hits.
+            state: before them.
+            place: see the class.
+            then: this model on the grid of the next bar, see ``on``, where the metre changes after x. What was heard
+                stays: bars count on, a step hears those of earlier bars that are nearest to its place, see
+                ``play.places``, and each bar of a phrase weighs as much as another.
+
         Raises:
-            HypermeterError: x of another shape than (rows of the state, voices and the columns of tracks).
+            HypermeterError: x of another shape than (rows of the state, voices and the columns of tracks), or a change
+                of metre within a bar.
         """
         if x.shape != (state.position.shape[0], self.width):
             expected = (state.position.shape[0], self.width)
             raise HypermeterError(f"step: x of shape {tuple(x.shape)}, expected {expected} (rows of the state, voices)")
-        element, after = self.cell(x.to(state.hidden.dtype), state, place=place)
-        if self.bar_attention is None or element is None:
+        if then is not None and ((state.position + 1) % self.grid.steps_per_bar).any():
+            raise HypermeterError("step: the metre changes within a bar, expected after its last step")
+        element, after = self.cell(x.to(state.hidden.dtype), state, place=place, then=then)
+        if self.bar_attention is not None and element is not None:
+            position = state.position if place is None else state.position[:1]
+            after = replace(after, memory=self.bar_attention.remember(element, position, state.memory))
+        if then is None:
             return after
-        position = state.position if place is None else state.position[:1]
-        return replace(after, memory=self.bar_attention.remember(element, position, state.memory))
+        memory = after.memory and tuple(after.memory[step] for step in nearest_steps(self.grid, then.grid).tolist())
+        start = state.start and replace(then.init_state(len(state.start.position)), plan=state.start.plan)
+        return replace(after, memory=memory, start=start)
 
     def predict(self, state: State, *, place: int | None = None) -> StepDistribution:
         """Return the distribution of the next step."""
@@ -122,7 +146,7 @@ class Stepping(Levels):
     # ------------------------------------------------------------------ over tensors alone, as they are exported
 
     def cell(
-        self, x: Float[Tensor, "B V"], state: State, *, place: int | None = None
+        self, x: Float[Tensor, "B V"], state: State, *, place: int | None = None, then: "Stepping | None" = None
     ) -> tuple[Float[Tensor, "B keys"] | None, State]:
         """Take every level one step further; the memory of the bar attention stays as it is.
 
@@ -130,6 +154,7 @@ class Stepping(Levels):
             x: hits of the step at the state's position. At position -1 it is ignored.
             state: before x. Its memory and plan are not read.
             place: the position, where all rows have the same.
+            then: as in ``advance``.
 
         Returns:
             The step's element of the memory, None without bar attention, and the state after x.
@@ -139,12 +164,16 @@ class Stepping(Levels):
         x = choose(state.position < 0 if place is None else place < 0, torch.zeros_like(x), x)
         element = None if self.bar_attention is None else self.bar_attention.element(state.hidden, x)
         history = torch.cat([state.history, x[:, None]], 1)[:, 1:] if self.past else state.history
-        earlier = [history[:, index] for index in self.look_back]
-        shared = position if place is None else position[:1]
-        hidden, step = self.step_rnn.step(self._step_input(x, earlier, shared), state.step)
+        reader, reached = self, position
+        if then is not None:
+            reader, history = then, self._regridded(history, then.grid)
+            reached = position // grid.steps_per_bar * then.grid.steps_per_bar
+        earlier = [history[:, index] for index in reader.look_back]
+        shared = reached if place is None else reached[:1]
+        hidden, step = self.step_rnn.step(reader._step_input(x, earlier, shared), state.step)
         state = replace(
             state,
-            position=position,
+            position=reached,
             hidden=hidden,
             step=step,
             history=history,
@@ -157,7 +186,18 @@ class Stepping(Levels):
             ends = begins & (position > 0) if next_place is None else begins and next_place > 0
             if begins is not False:
                 state = end(state, begins, ends)
+        if then is not None:
+            scale = then.grid.steps_per_bar / grid.steps_per_bar
+            state = replace(state, phrase_hits=state.phrase_hits * scale)
         return element, state
+
+    def _regridded(self, history: Float[Tensor, "B past V"], after: Grid) -> Float[Tensor, "B new_past V"]:
+        """Return the past steps as those of bars of another grid."""
+        if not self.past:
+            return history
+        matrix = torch.from_numpy(regridding(self.grid, after).copy()).to(history)
+        bars = history.unflatten(1, (-1, self.grid.steps_per_bar))
+        return torch.einsum("ns,bksv->bknv", matrix, bars).clamp(max=1).flatten(1, 2)
 
     def _end_bar(self, state: State, begins: Tensor | bool, ends: Tensor | bool) -> State:
         """Run the bar level for rows where a bar ``ends``; clear the bar's sums of rows where one ``begins``."""

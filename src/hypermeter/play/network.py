@@ -21,6 +21,7 @@ from hypermeter.play.distribution import Distribution
 from hypermeter.play.expressing import ExpressionNetwork
 from hypermeter.play.heads import Head
 from hypermeter.play.layers import Array, BarAttention, LayerNorm, Linear, Recurrent, Tape, Transformer, Weights
+from hypermeter.play.places import nearest_steps, place_features, regridding
 from hypermeter.play.plan import Labels, Plan
 from hypermeter.play.steering import SETTLED, PlanEmbedding, Steering, check_plan
 
@@ -116,6 +117,7 @@ class NumpyState(State):
         history: tape of past steps.
         memory: tapes of the bar attention, one per step of the bar.
         plan: (1 or rows, bars, dim), the embedded plan; `None` without a plan.
+        skipped: past steps that the position does not count, as it counts all bars as those of the present metre.
     """
 
     network: "NumpyNetwork"
@@ -130,6 +132,7 @@ class NumpyState(State):
     history: Tape
     memory: tuple[Tape, ...]
     plan: Array | None = None
+    skipped: int = 0
 
     def __len__(self) -> int:
         return len(self.hidden)
@@ -168,8 +171,23 @@ class NumpyState(State):
                 return tuple(chosen(item) for item in part)
             return part.select(rows) if isinstance(part, Tape) else part[rows]
 
-        parts = (getattr(self, field.name) for field in fields(self)[2:-1])
-        return NumpyState(self.network, self.position, *map(chosen, parts), plan=self.plan_of_rows(rows))
+        parts = (getattr(self, field.name) for field in fields(self)[2:-2])
+        plan = self.plan_of_rows(rows)
+        return NumpyState(self.network, self.position, *map(chosen, parts), plan=plan, skipped=self.skipped)
+
+
+def _places(weights: Weights, grid: Grid) -> Array:
+    """Return the embedding of each step of a phrase, (steps, dim): from its features, or of a table."""
+    if "position_embedding.inner.weight" in weights:
+        inner, out = (Linear.of(weights, f"position_embedding.{name}") for name in ("inner", "out"))
+        return out(gelu(inner(place_features(grid))))
+    table = weights.get("position_embedding.weight")
+    if table is None:
+        return np.zeros((grid.steps_per_phrase, 0), np.float32)
+    if len(table) != grid.steps_per_phrase:
+        metre = f"{grid.metre} at {grid.steps_per_beat} steps a beat"
+        raise HypermeterError(f"model: its places are a table of one grid, which does not serve {metre}")
+    return np.asarray(table, np.float32)
 
 
 class NumpyNetwork:
@@ -184,6 +202,8 @@ class NumpyNetwork:
 
     def __init__(self, checkpoint: Checkpoint):
         config, weights, grid = checkpoint.config, checkpoint.tensors, checkpoint.grid
+        self._checkpoint, self._on = checkpoint, {grid: self}
+        self.grids: tuple[Grid, ...] = tuple(map(Grid.from_dict, config.get("grids", ()))) or (grid,)
         parts = Parts.from_options(config)
         self.grid, self.kit, self.num_drums = grid, checkpoint.kit, config["num_drums"]
         self.labels: Labels | None = config.get("labels")
@@ -237,13 +257,24 @@ class NumpyNetwork:
         size = self.width * len(self.look_back)
         weight = self.step_rnn.input_weight
         bias = (self.step_rnn.into[0] if isinstance(self.step_rnn, Recurrent) else self.step_rnn.embed).bias
-        places = weights.get("position_embedding.weight")
-        if places is None:
-            places = np.zeros((self.grid.steps_per_phrase, 0))
-        self.places = np.asarray(places, np.float32)
+        self.places = _places(weights, self.grid)
         self.into_of_hits = np.ascontiguousarray(weight[:size])
         self.into_of_place = self.places @ weight[size + 1 :] + bias
         self.into_of_first = weight[size]
+
+    def on(self, grid: Grid) -> "NumpyNetwork":
+        """Return the network on another grid, in any metre.
+
+        Raises:
+            HypermeterError: a network whose places are a table of one grid, or a bar of too few steps.
+        """
+        if grid not in self._on:
+            ahead = min(LOOK_BACK_STEPS, self._checkpoint.grid.steps_per_bar)
+            if grid.steps_per_bar < ahead:
+                raise HypermeterError(f"model: a bar of {grid.steps_per_bar} steps, expected at least {ahead}")
+            self._on[grid] = network = NumpyNetwork(replace(self._checkpoint, grid=grid))
+            network._on = self._on
+        return self._on[grid]
 
     # ------------------------------------------------------------------ stepping
 
@@ -254,9 +285,7 @@ class NumpyNetwork:
         )
         zeros = np.zeros((rows, self.hidden_dim), np.float32)
         silence = np.zeros((rows, self.width), np.float32)
-        history = Tape(rows, self.width, max(self.past, 1), 2 * max(self.past, 1))
-        for _ in range(max(self.past, 1)):
-            history = history.append(silence)
+        history = self._tape(np.zeros((max(self.past, 1), rows, self.width), np.float32))
         memory = ()
         if self.attention is not None:
             memory = tuple(self.attention.new_tape(rows) for _ in range(self.grid.steps_per_bar))
@@ -265,22 +294,48 @@ class NumpyNetwork:
         of_state = self._of_state(hidden)
         return NumpyState(self, 0, hidden, of_state, step, bar, phrase, (zeros, zeros, zeros), sums, history, memory)
 
+    def _tape(self, steps: Array) -> Tape:
+        """Return the history of past steps (steps, rows, W)."""
+        tape = Tape(steps.shape[1], self.width, max(self.past, 1), 2 * max(self.past, 1))
+        for x in steps:
+            tape = tape.append(x)
+        return tape
+
     def _of_state(self, hidden: Array) -> Array:
         return hidden if self.attention is None else self.attention.of_state(hidden)
 
-    def advance(self, x: NDArray[Any], state: NumpyState) -> NumpyState:
-        """Return the state after a step (rows, width) of 0 and 1."""
+    def advance(self, x: NDArray[Any], state: NumpyState, then: "NumpyNetwork | None" = None) -> NumpyState:
+        """Return the state after a step (rows, width) of 0 and 1.
+
+        Args:
+            x: the step.
+            state: before it.
+            then: this network on the grid of the next bar, where the metre changes after the last step of one. What
+                was heard stays: bars count on, a step hears those of earlier bars that are nearest to its place, see
+                `play.places`, and each bar of a phrase weighs as much as another.
+
+        Raises:
+            HypermeterError: `then` within a bar.
+        """
         x = np.asarray(x, np.float32)
         position, grid = state.position + 1, self.grid
+        if then is not None and position % grid.steps_per_bar:
+            raise HypermeterError(f"model: the metre changes after step {position}, which ends no bar")
         memory = state.memory
         if self.attention is not None:
             place = state.position % grid.steps_per_bar
             tape = self.attention.remember(state.of_state, x, memory[place])
             memory = (*memory[:place], tape, *memory[place + 1 :])
-        history = state.history.append(x)
-        into = history.back(self.look_back).reshape(len(x), -1).dot(self.into_of_hits)
-        into += self.into_of_place[position % len(self.into_of_place)]
-        hidden, step = self.step_rnn.step_from(into, state.step, position)
+        history, network, place = state.history.append(x), self, position
+        if then is not None:
+            history, memory = self._regridded(history, then), self._remembered(memory, then)
+            network, place = then, position // grid.steps_per_bar * then.grid.steps_per_bar
+        heard = history.back(network.look_back)
+        if then is not None:
+            heard[:, 0] = x
+        into = heard.reshape(len(x), -1).dot(self.into_of_hits)
+        into += network.into_of_place[place % len(network.into_of_place)]
+        hidden, step = self.step_rnn.step_from(into, state.step, position + state.skipped)
         bar, phrase, levels = state.bar, state.phrase, state.levels
         bar_states, bar_hits, phrase_states, phrase_hits = state.sums
         bar_states, bar_hits = bar_states + hidden, bar_hits + x
@@ -302,11 +357,28 @@ class NumpyNetwork:
                 phrase_states, phrase_hits = np.zeros_like(phrase_states), np.zeros_like(phrase_hits)
                 of_phrase = of_phrase if self.hear_phrase is None else self.hear_phrase(output)
             levels = of_bar, of_phrase, of_bar + of_phrase
+        if then is not None:
+            phrase_hits = phrase_hits * np.float32(then.grid.steps_per_bar / grid.steps_per_bar)
         sums = bar_states, bar_hits, phrase_states, phrase_hits
-        of_state = self._of_state(hidden)
+        of_state, skipped = self._of_state(hidden), state.skipped + position - place
         return NumpyState(
-            self, position, hidden, of_state, step, bar, phrase, levels, sums, history, memory, state.plan
+            network, place, hidden, of_state, step, bar, phrase, levels, sums, history, memory, state.plan, skipped
         )
+
+    def _regridded(self, history: Tape, then: "NumpyNetwork") -> Tape:
+        """Return the past steps as those of bars of another grid."""
+        before, after = self.grid, then.grid
+        if not self.past:
+            return history
+        bars = self.past // before.steps_per_bar
+        old = history.back(np.arange(self.past, 0, -1))
+        old = old.reshape(len(old), bars, before.steps_per_bar, self.width)
+        new = np.einsum("ns,bksv->knbv", regridding(before, after), old).clip(max=1)
+        return then._tape(new.reshape(-1, *new.shape[2:]))
+
+    def _remembered(self, memory: tuple[Tape, ...], then: "NumpyNetwork") -> tuple[Tape, ...]:
+        """Return the memory of the bar attention as one of the steps of another grid."""
+        return tuple(memory[step] for step in nearest_steps(self.grid, then.grid).tolist()) if memory else ()
 
     def read(self, state: NumpyState) -> tuple[Array, Array | None]:
         """Return the features of the next step (rows, H), and the hits recalled from earlier bars (rows, heads, W)."""

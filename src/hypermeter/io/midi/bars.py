@@ -14,6 +14,10 @@ INAUDIBLE = 1.005
 """Ratio of the fastest and the slowest of several tempos that count as one."""
 
 
+USUAL = ("4/4", "3/4", "2/4", "5/4", "7/4", "6/8", "12/8", "7/8")
+"""Metres by whose names those of equal bars are read, where every metre is."""
+
+
 @dataclass(frozen=True)
 class Metre:
     """A metre from one tick of a file on, and its bar lines, in ticks."""
@@ -78,7 +82,7 @@ def metres_of(midi: MidiFile, where: str, slack: float) -> list[Metre]:
 
 
 def find_spans(
-    midi: MidiFile, where: str, ticks_per_step: float, metre: str, onsets: np.ndarray, flatten: bool = False
+    midi: MidiFile, where: str, ticks_per_step: float, metre: str | None, onsets: np.ndarray, flatten: bool = False
 ) -> tuple[list[Span], list[str]]:
     """Return the spans of a MIDI file in order, without gaps, and lines on what was read otherwise than it is written.
 
@@ -90,7 +94,8 @@ def find_spans(
         midi: the file.
         where: the name of the file in errors.
         ticks_per_step: length of a step.
-        metre: the metre that is read. Metres whose bars are as long and whose beats divide alike are taken for it.
+        metre: the metre that is read; `None` reads all. Metres whose bars are as long and whose beats divide alike are
+            taken for it, or for one of USUAL.
         onsets: (N,) ticks of the notes, at least one: tempos are averaged up to the last.
         flatten: whether all tempos are one.
 
@@ -101,10 +106,15 @@ def find_spans(
     rounded = {0: 120.0} | {tick: round(tempo, 2) for tick, tempo in midi.tempos}
     tempos = _one_where_alike(rounded, where, float(onsets.max()), math.inf if flatten else INAUDIBLE)
     metres, remarks = metres_of(midi, where, slack), []
-    alike = {name: None for name in (item.name for item in metres) if name != metre and are_alike(name, metre)}
-    metres = [replace(item, name=metre) if item.name in alike else item for item in metres]
-    remarks += [f"metre {name} is read as {metre}, whose bars are as long" for name in alike]
-    is_short = len(metres) > 1 and metres[1].name == metre and metres[1].start < metres[1].bar_ticks - slack
+    alike: dict[str, str] = {}
+    for item in metres:
+        for name in USUAL if metre is None else (metre,):
+            if item.name != name and are_alike(item.name, name):
+                alike.setdefault(item.name, name)
+    metres = [replace(item, name=alike.get(item.name, item.name)) for item in metres]
+    remarks += [f"metre {name} is read as {read}, whose bars are as long" for name, read in alike.items()]
+    is_read = len(metres) > 1 and metre in (None, metres[1].name)
+    is_short = is_read and metres[1].start < metres[1].bar_ticks - slack
     if is_short and onsets.min() < metres[1].start - ticks_per_step / 2:
         part = metres[1].start / metres[1].bar_ticks
         remarks.append(f"the first bar is short ({part:.2g} of one): it is read as a pickup, with rests before it")

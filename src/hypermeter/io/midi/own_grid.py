@@ -1,12 +1,14 @@
 """Finding a player's own grid: how far it is from the written one, how clear it is, and its kind."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hypermeter.core.grid import Grid
 
 BINS = 12
 """Bins of a step in which onsets are counted."""
@@ -29,6 +31,11 @@ STRAY_SHARE = 0.06
 CLEAR = 0.3
 """Clarity below which a piece has no clear grid."""
 
+_EIGHTH_TRIPLETS = (4 / 3, 8 / 3)
+
+TRIPLET_SWING = 0.60
+"""Least swing of the halves of a beat that is nearer to triplets, at 2/3, than a sixteenth is to them."""
+
 MIN_SHIFT = 0.01
 """Smallest shift in steps; a smaller one is 0."""
 
@@ -47,6 +54,8 @@ class OwnGrid:
             the second of two steps, or the second half of a beat, is late.
         swing: where the second begins, as a share of the pair; .5 unless the kind is "swing".
         player_shift: distance of the player from the written grid, in [-.5, .5) steps.
+        steps_per_quarter: of the straight or triplet steps that fit the playing: 4, 3 or 6. Halves of beats that swing
+            by TRIPLET_SWING or more are on triplets.
     """
 
     shift: float = 0.0
@@ -54,6 +63,18 @@ class OwnGrid:
     kind: Literal["straight", "triplet", "swing"] = "straight"
     swing: float = 0.5
     player_shift: float = 0.0
+    steps_per_quarter: int = 4
+
+    def on(self, grid: Grid, found: Grid) -> "OwnGrid":
+        """Return the shifts in steps of a grid, where this one is in steps of the grid on which it was found.
+
+        Cells of triplets are not moved to be between swung hits.
+        """
+        ratio = grid.steps_per_quarter / found.steps_per_quarter
+        if ratio == 1:
+            return self
+        shift = _wrap(round(self.player_shift * ratio, 6))
+        return replace(self, shift=shift, player_shift=shift)
 
 
 class _Template(NamedTuple):
@@ -115,7 +136,12 @@ def find_own_grid(onsets: NDArray[np.float64], steps_per_beat: int, step_duratio
     shift = player_shift
     if template.kind != "straight" and not is_sequenced:
         shift = round(shift + _displacement(phases, counts / num_hits), 6)
-    return OwnGrid(_wrap(shift), clarity, template.kind, template.swing, _wrap(player_shift))
+    per_quarter = 4
+    if template.kind == "triplet":
+        per_quarter = 3 if template.weak == _EIGHTH_TRIPLETS else 6
+    elif template.kind == "swing" and template.pair_steps == 4 and template.swing >= TRIPLET_SWING:
+        per_quarter = 3
+    return OwnGrid(_wrap(shift), clarity, template.kind, template.swing, _wrap(player_shift), per_quarter)
 
 
 def describe_shift(shift_ms: float) -> str:
@@ -183,7 +209,7 @@ def _templates(period: int) -> list[_Template]:
     templates.append(_Template("triplet", 0.5, even, triplets, slots_per_step=1.5, num_parameters=1))
     templates += [_Template("swing", r, even, tuple(step + 2 * r for step in even), num_parameters=2) for r in SWING]
     if period == 4:
-        templates.append(_Template("triplet", 0.5, (0.0,), (4 / 3, 8 / 3), slots_per_step=1.5, num_parameters=1))
+        templates.append(_Template("triplet", 0.5, (0.0,), _EIGHTH_TRIPLETS, slots_per_step=1.5, num_parameters=1))
         templates += [_Template("swing", r, (0.0,), (4 * r,), pair_steps=4, num_parameters=2) for r in SWING]
     return templates
 

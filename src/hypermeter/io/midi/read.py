@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.grid import Grid
+from hypermeter.core.grid import Grid, GridChoice
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, load_kit
 from hypermeter.core.kit_choice import describe_unmapped, is_auto, resolve_kit
@@ -32,7 +32,7 @@ MAX_BYTES = 32 * 2**20
 def read_midi(
     path: str | Path,
     kit: str | Path | Kit | Mapping[str, Any] = "gm10",
-    grid: Grid | None = None,
+    grid: Grid | GridChoice | None = None,
     tracks: Sequence[Track] = (),
     with_sections: bool = False,
     options: ReadOptions = ReadOptions(),
@@ -46,7 +46,7 @@ def read_midi(
     Args:
         path: path of the file.
         kit: the voices: an argument of `load_kit`.
-        grid: the metre and its steps. Default: 4/4 in sixteenths.
+        grid: the metre and its steps, or a choice of them. Default: 4/4 in sixteenths.
         tracks: tracks to read beside the drums.
         with_sections: read markers as the names of sections.
         options: how the drums are found and placed on the grid.
@@ -65,7 +65,7 @@ def read_midi(
 def read_midi_pieces(
     path: str | Path,
     kit: str | Path | Kit | Mapping[str, Any] = "gm10",
-    grid: Grid | None = None,
+    grid: Grid | GridChoice | None = None,
     changes: Literal["split", "refuse"] = "split",
     tracks: Sequence[Track] = (),
     with_sections: bool = False,
@@ -92,7 +92,7 @@ def read_midi_pieces(
 def read_midi_report(
     path: str | Path,
     kit: str | Path | Kit | Mapping[str, Any] = "gm10",
-    grid: Grid | None = None,
+    grid: Grid | GridChoice | None = None,
     changes: Literal["split", "refuse"] = "split",
     tracks: Sequence[Track] = (),
     with_sections: bool = False,
@@ -143,7 +143,7 @@ def parse_midi(
     content: bytes,
     where: str,
     kit: str | Path | Kit | Mapping[str, Any] = "gm10",
-    grid: Grid | None = None,
+    grid: Grid | GridChoice | None = None,
     changes: Literal["split", "refuse"] = "split",
     tracks: Sequence[Track] = (),
     with_sections: bool = False,
@@ -176,7 +176,7 @@ def parse_midi_report(
     content: bytes,
     where: str,
     kit: str | Path | Kit | Mapping[str, Any] = "gm10",
-    grid: Grid | None = None,
+    grid: Grid | GridChoice | None = None,
     changes: Literal["split", "refuse"] = "split",
     tracks: Sequence[Track] = (),
     with_sections: bool = False,
@@ -229,7 +229,7 @@ def parse_pieces(
     content: bytes,
     where: str,
     kit: str | Path | Kit | Mapping[str, Any] = "gm10",
-    grid: Grid | None = None,
+    grid: Grid | GridChoice | None = None,
     changes: Literal["split", "refuse"] = "split",
     tracks: Sequence[Track] = (),
     with_sections: bool = False,
@@ -242,14 +242,14 @@ def parse_pieces(
     Raises:
         HypermeterError: as `read_midi_pieces`.
     """
-    grid = grid or Grid()
+    choice = GridChoice.of(grid or Grid())
     if changes not in ("split", "refuse"):
         raise HypermeterError(f"changes is {changes!r}, expected split or refuse")
     in_full = bool(tracks) or with_sections or is_auto(kit) or options.map == "auto"
     midi = load_midi(content, where, options, in_full)
     counts = np.bincount(midi.drums[1], minlength=128)
     kit, line = resolve_kit(kit, counts, midi.melody.names, options.map)
-    reader = SpanReader(midi, kit, grid, tracks, with_sections, may_rest, to_end)
+    reader = SpanReader(midi, kit, choice.grid(), tracks, with_sections, may_rest, to_end)
     onsets = reader.onsets
     if not len(onsets):
         also = f", and no notes of {', '.join(track.name for track in tracks)}" if may_rest and tracks else ""
@@ -259,18 +259,23 @@ def parse_pieces(
     if length > MAX_STEPS:
         raise HypermeterError(f"{where}: a note {length:.0f} steps in, expected at most {MAX_STEPS}; shorten the file")
     flatten = options.tempo_map == "flatten"
-    spans, remarks = find_spans(midi, where, reader.ticks_per_step, grid.metre, onsets, flatten)
+    spans, remarks = find_spans(midi, where, reader.ticks_per_step, choice.metre, onsets, flatten)
     half = reader.ticks_per_step / 2  # Silent spans before the first note and after the last are no matter.
     spans = [span for span in spans if onsets.min() < span.end - half and span.start <= onsets.max() + half]
     if len(spans) > 1 and changes == "refuse":
         raise HypermeterError(f"{where}: {describe_change(*spans[:2])}, expected one; {_advice(*spans[:2])}")
+    base = choice.grid(spans[0].metre)  # of the beats of the file
+    reader = replace(reader, grid=base)
     remarks = [*midi.remarks, *([line] if line else []), *remarks]
     own_grid = reader.find_own_grid(spans)
     if options.shift == "keep":
         own_grid = replace(own_grid, shift=0.0)
-    pieces, left_out = [], []
+    pieces, left_out, readers = [], [], {base: reader}
     for span in spans:
-        piece = reader.read(span, span is spans[-1], own_grid)
+        grid = choice.grid(span.metre, own_grid.steps_per_quarter)
+        if grid not in readers:
+            readers[grid] = replace(reader, grid=grid)
+        piece = readers[grid].read(span, span is spans[-1], own_grid.on(grid, base))
         if isinstance(piece, Piece):
             pieces.append(piece)
         elif piece:

@@ -1,5 +1,6 @@
 """The performances of a folder, read once: held if they are few, else found again by an index."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -185,9 +186,26 @@ class Corpus:
         """Whether all arrays are in memory."""
         return self._held is not None
 
+    @property
+    def most_common_grid(self) -> Grid | None:
+        """The grid that performances with most steps name."""
+        steps = np.bincount(self._grid_numbers, self.lengths, len(self.grids))
+        return list(self.grids)[int(steps.argmax())]
+
     def grid(self, index: int) -> Grid | None:
         """Return the grid that a performance names."""
         return list(self.grids)[self._grid_numbers[index]]
+
+    def on(self, grid: Grid | None) -> "Corpus":
+        """Return the performances that name a grid, as a corpus of its own; None, those that name none."""
+        kept = np.flatnonzero(self._grid_numbers == list(self.grids).index(grid))
+        part = copy.copy(self)
+        part.files, part.lengths, part._grid_numbers = self.files.take(kept.tolist()), self.lengths[kept], 0 * kept
+        part.grids = {grid: self.grids[grid]}
+        part._held = None if self._held is None else [self._held[number] for number in kept]
+        part._cache = ByteCache(CACHE_BYTES)
+        part.digest = hashlib.sha256(f"{self.digest} {grid}".encode()).hexdigest()
+        return part
 
     def performance(self, index: int) -> OpenFile:
         """Return the arrays of a performance."""
@@ -218,9 +236,11 @@ def _num_bytes(opened: OpenFile) -> int:
 
 
 def shared_kit_and_grid(
-    corpora: Iterable[Corpus], kit: Any = None, grid: Grid = Grid(), mix_metres: bool = False
+    corpora: Sequence[Corpus], kit: Any = None, grid: Grid = Grid(), mix_metres: bool = False
 ) -> tuple[Kit | None, Grid]:
     """Return the kit and grid of corpora as ``read_shared_kit_and_grid`` does, without reading a file.
+
+    With ``mix_metres`` they may have any grids; that of most steps of the first corpus is returned.
 
     Raises:
         HypermeterError: as ``read_shared_kit_and_grid``.
@@ -228,11 +248,14 @@ def shared_kit_and_grid(
     given = None if kit is None else load_kit(kit).without_map
     kits: dict[Kit | None, PerformanceFile] = {}
     grids: dict[Grid, PerformanceFile] = {}
+    if mix_metres and corpora and len(corpora[0]):
+        common = corpora[0].most_common_grid
+        grids[common or grid] = corpora[0].grids[common]
     for corpus in corpora:
         if corpus.meta_error:
             raise corpus.meta_error
         for own_kit, file in corpus.kits.items():
             kits.setdefault(own_kit or given, file)
-        for own_grid, file in corpus.grids.items():
+        for own_grid, file in () if mix_metres else corpus.grids.items():
             grids.setdefault(own_grid or grid, file)
-    return check_shared(kits, grids, mix_metres) if kits else (None, grid)
+    return check_shared(kits, grids) if kits else (None, grid)

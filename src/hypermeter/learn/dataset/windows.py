@@ -86,6 +86,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
         tracks: tracks whose columns follow the voices in ``step``, ``bar`` and ``phrase``; metrics are of the drums.
         with_expression: read velocity, offset and tempo.
         mix_metres: accept files in several metres whose bars have ``steps_per_bar`` steps.
+        grid: the metre, which conditions and metrics are of; None, one of the beats that ``steps_per_bar`` allows.
 
     Raises:
         HypermeterError: no such folder, no .npz or none with a step in it, a bad file, different numbers of voices,
@@ -110,10 +111,11 @@ class CompleteHierarchicalDrumDataset(Dataset):
         tracks: Sequence[Track] = (),
         with_expression: bool = False,
         mix_metres: bool = False,
+        grid: Grid | None = None,
     ) -> None:
-        # Only bars and phrases matter here: a beat of one step unless the bar is cut in four, as in 4/4.
+        # A beat of one step unless the bar is cut in four, as in 4/4.
         per_beat = steps_per_bar // 4 if steps_per_bar % 4 == 0 else 1
-        self.grid = Grid(per_beat or 1, steps_per_bar // (per_beat or 1), bars_per_phrase)
+        self.grid = grid or Grid(per_beat or 1, steps_per_bar // (per_beat or 1), bars_per_phrase)
         hop = steps_per_bar if hop is None else hop
         if hop < 1 or hop % steps_per_bar:
             raise HypermeterError(f"hop is {hop} steps, expected whole bars of {steps_per_bar} steps")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hypermeter.core.grid import Grid
 from hypermeter.learn.evaluate.scores import BATCH_STEPS, CALIBRATION_BINS, batches, padded, score
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.plan import Plan, stack
@@ -31,6 +32,7 @@ def performance_bits(
     sequences: Sequence[np.ndarray],
     plans: Sequence[Plan] | None = None,
     batch_steps: int = BATCH_STEPS,
+    grids: Sequence[Grid] | None = None,
 ) -> np.ndarray:
     """Return -log2 p of each performance, each step given all before it.
 
@@ -39,24 +41,31 @@ def performance_bits(
         sequences: hits (T, V) of each performance, T >= 1, with the columns of the model's tracks after them.
         plans: conditions of each; None, no plan.
         batch_steps: most steps in a batch, padding included; it does not change the result.
+        grids: of each performance; None, that of the model.
 
     Returns:
         (performances,) bits, summed over steps, voices and tracks.
     """
     bits = np.zeros(len(sequences))
-    for batch in batches(list(map(len, sequences)), batch_steps):
-        options = {} if plans is None else {"plan": stack([plans[index] for index in batch])}
-        log_prob = model.log_prob(padded(model, [sequences[index] for index in batch]), **options)
-        for index, row in zip(batch, log_prob.double().cpu(), strict=True):
-            bits[index] = -row[: len(sequences[index])].sum().item() / math.log(2)
+    for grid in dict.fromkeys(grids or [model.grid]):
+        numbers = [index for index in range(len(sequences)) if grids is None or grids[index] == grid]
+        for part in batches([len(sequences[index]) for index in numbers], batch_steps):
+            batch = [numbers[index] for index in part]
+            options = {} if plans is None else {"plan": stack([plans[index] for index in batch])}
+            log_prob = model.on(grid).log_prob(padded(model, [sequences[index] for index in batch]), **options)
+            for index, row in zip(batch, log_prob.double().cpu(), strict=True):
+                bits[index] = -row[: len(sequences[index])].sum().item() / math.log(2)
     return bits
 
 
 def bits_per_step(
-    model: HierarchicalDrumModel, sequences: Sequence[np.ndarray], plans: Sequence[Plan] | None = None
+    model: HierarchicalDrumModel,
+    sequences: Sequence[np.ndarray],
+    plans: Sequence[Plan] | None = None,
+    grids: Sequence[Grid] | None = None,
 ) -> float:
     """Return bits per step, summed over voices and tracks, of all performances together (long ones weigh more)."""
-    return float(performance_bits(model, sequences, plans).sum() / sum(map(len, sequences)))
+    return float(performance_bits(model, sequences, plans, grids=grids).sum() / sum(map(len, sequences)))
 
 
 def bits_of_parts(model: HierarchicalDrumModel, sequences: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.grid import Grid
+from hypermeter.core.grid import GridChoice
 from hypermeter.core.read_options import ReadOptions
 
 
@@ -17,7 +17,7 @@ def prepare(
     source: Annotated[Path, tyro.conf.arg(metavar="SOURCE")],
     out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
     kit: str = "gm10",
-    steps_per_beat: int = 4,
+    steps_per_beat: int | Literal["auto"] = 4,
     metre: str = "4/4",
     bars_per_phrase: int = 4,
     changes: Literal["split", "refuse"] = "split",
@@ -43,8 +43,8 @@ def prepare(
         source: folder, .zip or .mid to read, or the address of one in an object store, as s3://bucket/folder.
         out: folder to write, or an address: train/, validation/, test/ and manifest.json.
         kit: gm10, gm16, magenta9, gm or a YAML file, and a map after a colon: gm10:td17, gm16:auto.
-        steps_per_beat: steps in a beat of the metre.
-        metre: metre to keep, as 4/4; files in another are rejected.
+        steps_per_beat: steps in a beat of the metre; auto takes those that fit each file: sixteenths or triplets.
+        metre: metre to keep, as 4/4, files in another are rejected; or all.
         bars_per_phrase: bars in a phrase.
         changes: split a file where tempo or metre change, or refuse it.
         tracks: tracks beside the drums: bass (General MIDI programs 33 to 40, counted from 1). Files without such a
@@ -104,7 +104,10 @@ def prepare(
     source_address = as_address(source) or str(source)
     if as_address(out) is None:
         check_folder(out)
-    grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
+    choice = GridChoice(
+        None if metre == "all" else metre, None if steps_per_beat == "auto" else steps_per_beat, bars_per_phrase
+    )
+    grid = choice if metre == "all" or steps_per_beat == "auto" else choice.grid()
     chosen_tracks = tuple(TRACKS[name] for name in tracks)
     chosen_kit, kit_line = resolve_kit(kit, np.zeros(128, np.int64), (), options.map)
     if packed:
@@ -116,9 +119,10 @@ def prepare(
             counts, names = count_all_pitches(chosen_engine, source_address, listing, options)
             chosen_kit, kit_line = resolve_kit(kit, counts, names, options.map)
         options = replace(options, map=None)
-        header = {"version": VERSION, "kit": chosen_kit.record, "grid": grid.to_dict(), "changes": changes}
+        header = {"version": VERSION, "kit": chosen_kit.record, "grid": choice.grid().to_dict(), "changes": changes}
         if chosen_tracks:
             header["tracks"] = [track.to_dict() for track in chosen_tracks]
+        header |= {"every_grid": asdict(choice)} if grid is choice else {}
         header |= {"sections": True} if sections else {}
         header |= {"least_grid": least_grid} if least_grid else {}
         header |= {"most_copies": most_copies} if most_copies else {}

@@ -5,13 +5,12 @@ import json
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.grid import Grid
+from hypermeter.core.grid import Grid, GridChoice
 from hypermeter.core.kit import Kit
 from hypermeter.core.read_options import ReadOptions
 from hypermeter.core.tracks import HOLD, Track
@@ -29,13 +28,14 @@ class ConversionSettings:
 
     Args:
         source, out: addresses of the MIDI and of the folder to write.
-        kit, grid, changes, tracks, with_sections, least_grid, most_copies, options, packed: as in ``prepare``.
+        grid: of every file, or a choice of it.
+        kit, changes, tracks, with_sections, least_grid, most_copies, options, packed: as in ``prepare``.
     """
 
     source: str
     out: str
     kit: Kit
-    grid: Grid
+    grid: Grid | GridChoice
     changes: Literal["split", "refuse"] = "split"
     tracks: tuple[Track, ...] = ()
     with_sections: bool = False
@@ -43,11 +43,6 @@ class ConversionSettings:
     most_copies: int = 0
     options: ReadOptions = ReadOptions()
     packed: bool = False
-
-    @cached_property
-    def kit_and_grid(self) -> dict[str, Any]:
-        """The kit and the grid as a .npz names them."""
-        return {"kit": self.kit.record, "grid": self.grid.to_dict()}
 
 
 @dataclass
@@ -80,7 +75,7 @@ def convert(settings: ConversionSettings, file: SourceFile, content: bytes, sha2
                 " --least-grid keeps it"
             )
         parts = _without_copies(pieces, settings.most_copies) if settings.most_copies else pieces
-        bars = np.concatenate([bar_digests(part.groove.hits, settings.grid.steps_per_bar) for part in parts])
+        bars = np.concatenate([bar_digests(part.groove.hits, part.groove.grid.steps_per_bar) for part in parts])
     except Exception as error:  # Of whatever kind: the other files go on.
         return rejected(settings, file, error, sha256)
     num_bars = sum(part.groove.num_bars for part in parts)
@@ -98,6 +93,8 @@ def convert(settings: ConversionSettings, file: SourceFile, content: bytes, sha2
         "remarks": reading.remarks,
         "own_grid": _grid_record(own_grid, pieces[0].groove.step_duration_s),
     }
+    if isinstance(settings.grid, GridChoice):
+        record["grids"] = list(dict.fromkeys(_name_of(part.groove.grid) for part in parts))
     if settings.tracks:
         record |= {"notes": {}, "notes_dropped": {}}
         for track in settings.tracks:
@@ -139,7 +136,8 @@ def meta_of(settings: ConversionSettings, file: SourceFile, piece: Piece) -> dic
     """Return the metadata of a piece's .npz."""
     return {
         **file.labels,
-        **settings.kit_and_grid,
+        "kit": settings.kit.record,
+        "grid": piece.groove.grid.to_dict(),
         "tempo_bpm": piece.groove.tempo_bpm,
         "start_tick": piece.start_tick,
     }
@@ -182,6 +180,11 @@ def _grid_record(own_grid: OwnGrid, step_duration_s: float) -> dict[str, Any]:
         "kind": own_grid.kind,
         "swing": own_grid.swing,
     }
+
+
+def _name_of(grid: Grid) -> str:
+    """Return a grid as the manifest names it: the metre, and the steps of a beat."""
+    return f"{grid.metre} {grid.steps_per_beat}"
 
 
 def total_unmapped(records: Iterable[dict[str, Any]]) -> dict[str, int]:

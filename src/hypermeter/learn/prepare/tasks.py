@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
 from hypermeter.io.npz_writer import npz_bytes, read_npz_bytes, replace_last
 from hypermeter.io.shards import Shard
 from hypermeter.learn.prepare.convert import (
@@ -266,7 +267,10 @@ def _written(
         return None
     try:
         contents = [read_npz_bytes(content) for content in _contents(out, earlier, None, None)]
-        bars = [bar_digests(arrays["sequence"], settings.grid.steps_per_bar) for arrays in contents]
+        grids = [Grid.from_dict(json.loads(str(arrays["meta"]))["grid"]) for arrays in contents]
+        bars = [
+            bar_digests(arrays["sequence"], grid.steps_per_bar) for arrays, grid in zip(contents, grids, strict=True)
+        ]
         return ConvertedFile(earlier, np.concatenate(bars))
     except (OSError, ValueError, KeyError):  # It is written again.
         return None

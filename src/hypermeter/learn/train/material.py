@@ -23,12 +23,13 @@ from hypermeter.learn.dataset import (
     Performance,
     kit_name,
     load_ahead,
+    mixed_batches,
     shared_kit_and_grid,
 )
-from hypermeter.learn.dataset import batches as batches_of
 from hypermeter.learn.train.config import TrainConfig
 from hypermeter.model.hierarchical import HierarchicalDrumModel, load
 from hypermeter.model.plan import Plan
+from hypermeter.play.network import LOOK_BACK_STEPS
 
 
 @dataclass(frozen=True)
@@ -37,23 +38,39 @@ class Material:
 
     Args:
         folder: of the training data, or its address.
-        dataset: windows of the training data.
-        held_out: hits (T, V) of each held-out performance.
+        datasets: windows of the training data, of one grid each; that of ``grid`` first.
+        held_out: hits (T, V) of each held-out performance, those of one grid together.
+        held_out_grids: their grids.
         held_out_plans: their plans, where plans are learnt.
         held_out_items: held-out performances as items of the data set, where expression is learnt.
         kit: of all data, None where no file names one.
-        grid: of all data.
+        grid: of all data, or of most of it where metres are mixed.
         corpora: of the training data, and of the held-out performances.
     """
 
     folder: str | Path
-    dataset: CompleteHierarchicalDrumDataset
+    datasets: Sequence[CompleteHierarchicalDrumDataset]
     held_out: Sequence[np.ndarray]
+    held_out_grids: Sequence[Grid]
     held_out_plans: Sequence[Plan]
     held_out_items: Sequence[dict[str, Any]]
     kit: Kit | None
     grid: Grid
     corpora: Sequence[Corpus]
+
+    @property
+    def dataset(self) -> CompleteHierarchicalDrumDataset:
+        """The windows on ``grid``, which have labels, tracks and voices in common with the others."""
+        return self.datasets[0]
+
+    @property
+    def grids(self) -> list[Grid]:
+        """The grids of the training data."""
+        return [data.grid for data in self.datasets]
+
+    def distinct_steps(self) -> np.ndarray:
+        """Return the distinct steps of the training data, sorted."""
+        return np.unique(np.concatenate([data.distinct_steps() for data in self.datasets]), axis=0)
 
     def fingerprint(self) -> str:
         """Return a digest of all performances, whether they are in .npz or in shards."""
@@ -61,15 +78,17 @@ class Material:
         if not all(corpus.is_held for corpus in self.corpora):
             digest.update("".join(corpus.digest for corpus in self.corpora).encode())
             return digest.hexdigest()
-        data, held_out = self.dataset, self.held_out
-        performances = [data.performance(file) for file in range(len(data.corpus))]
+        held_out = self.held_out
+        performances = [data.performance(file) for data in self.datasets for file in range(len(data.corpus))]
         bounds = np.cumsum([0, *(len(performance.hits) for performance in performances)])
         shape = (int(bounds[-1]), performances[0].hits.shape[1])
         digest.update(f"{shape}".encode() + b"".join(performance.hits.tobytes() for performance in performances))
         for array in (bounds, *held_out):
             digest.update(f"{array.shape}".encode() + array.tobytes())
-        if data.labels is not None:
-            digest.update(json.dumps(data.labels).encode())
+        if self.dataset.labels is not None:
+            digest.update(json.dumps(self.dataset.labels).encode())
+        if len(self.datasets) > 1:
+            digest.update(json.dumps([grid.to_dict() for grid in (*self.grids, *self.held_out_grids)]).encode())
         plans = [performance.plan for performance in performances if performance.plan is not None]
         for plan in (*plans, *self.held_out_plans):
             digest.update(plan.labels.numpy().tobytes() + plan.numbers.numpy().tobytes())
@@ -81,22 +100,24 @@ class Material:
 
 
 class _Each(Sequence[Any]):
-    """What is made of each performance of a data set, when it is wanted."""
+    """What is made of each performance of data sets, when it is wanted."""
 
-    def __init__(self, dataset: CompleteHierarchicalDrumDataset, what: str) -> None:
-        self.dataset, self.what = dataset, what
+    def __init__(self, datasets: Sequence[CompleteHierarchicalDrumDataset], what: str) -> None:
+        self.places = [(data, file) for data in datasets for file in range(len(data.corpus))]
+        self.what = what
 
     def __len__(self) -> int:
-        return len(self.dataset.corpus)
+        return len(self.places)
 
     def __getitem__(self, index: Any) -> Any:
-        performance = self.dataset.performance(range(len(self))[index])
-        return _item(performance) if self.what == "item" else getattr(performance, self.what)
+        dataset, file = self.places[index]
+        performance = dataset.performance(file)
+        return _item(performance, dataset.grid) if self.what == "item" else getattr(performance, self.what)
 
 
-def _each(dataset: CompleteHierarchicalDrumDataset, what: str) -> Sequence[Any]:
-    values = _Each(dataset, what)
-    return list(values) if dataset.corpus.is_held else values
+def _each(datasets: Sequence[CompleteHierarchicalDrumDataset], what: str) -> Sequence[Any]:
+    values = _Each(datasets, what)
+    return list(values) if all(data.corpus.is_held for data in datasets) else values
 
 
 def read_material(config: TrainConfig, model: Mapping[str, Any] | None = None) -> Material:
@@ -122,24 +143,16 @@ def read_material(config: TrainConfig, model: Mapping[str, Any] | None = None) -
     kit, grid = shared_kit_and_grid(corpora, config.kit, mix_metres=config.mix_metres)
     if labels is None and options["with_sections"]:
         labels = corpora[0].labels()
-    dataset, *held_out = (
-        CompleteHierarchicalDrumDataset(
-            corpus,
-            config.seq_len,
-            grid.steps_per_bar,
-            grid.bars_per_phrase,
-            augment=config.augment,
-            hop=(config.hop_bars or grid.bars_per_phrase) * grid.steps_per_bar,
-            with_metrics=False,
-            seed=config.seed,
-            labels=labels,
-            tracks=tracks,
-            with_expression=options["with_expression"],
-            mix_metres=config.mix_metres,
-        )
+    splits = [
+        [
+            _windows(part, grid if part_grid is None else part_grid, config, labels, tracks)
+            for part_grid, part in _by_grid(corpus, grid, config.mix_metres)
+        ]
         for corpus in corpora
         if len(corpus)
-    )
+    ]
+    datasets, held_out = splits[0], [data for split in splits[1:] for data in split]
+    dataset = datasets[0]
     voices = dataset.num_drums
     if kit is not None and kit.num_voices != voices:
         raise HypermeterError(
@@ -168,13 +181,43 @@ def read_material(config: TrainConfig, model: Mapping[str, Any] | None = None) -
         warnings.warn(f"{config.init} does not know these styles of the data, which stay open: {names}", stacklevel=2)
     return Material(
         folder,
-        dataset,
-        _each(held_out[0], "hits") if held_out else [],
-        _each(held_out[0], "plan") if held_out and labels is not None else [],
-        _each(held_out[0], "item") if held_out and options["with_expression"] else [],
+        datasets,
+        _each(held_out, "hits"),
+        [data.grid for data in held_out for _ in range(len(data.corpus))],
+        _each(held_out, "plan") if labels is not None else [],
+        _each(held_out, "item") if options["with_expression"] else [],
         kit,
         grid,
         corpora,
+    )
+
+
+def _by_grid(corpus: Corpus, grid: Grid, mix_metres: bool) -> list[tuple[Grid | None, Corpus]]:
+    """Return the performances of each grid that has a bar of enough steps, those of ``grid`` first; or all together."""
+    if not mix_metres:
+        return [(None, corpus)]
+    grids = [own for own in corpus.grids if (own or grid).steps_per_bar >= LOOK_BACK_STEPS]
+    return [(own, corpus.on(own)) for own in sorted(grids, key=lambda own: (own or grid) != grid)]
+
+
+def _windows(
+    corpus: Corpus, grid: Grid, config: TrainConfig, labels: Any, tracks: Sequence[Track]
+) -> CompleteHierarchicalDrumDataset:
+    """Return the windows of performances in one metre: of whole phrases, if they are longer than one."""
+    per_phrase = grid.steps_per_phrase
+    return CompleteHierarchicalDrumDataset(
+        corpus,
+        config.seq_len // per_phrase * per_phrase if config.mix_metres and config.seq_len > per_phrase else config.seq_len,
+        grid.steps_per_bar,
+        grid.bars_per_phrase,
+        augment=config.augment,
+        hop=(config.hop_bars or grid.bars_per_phrase) * grid.steps_per_bar,
+        with_metrics=False,
+        seed=config.seed,
+        labels=labels,
+        tracks=tracks,
+        with_expression=config.only == "expression",
+        grid=grid,
     )
 
 
@@ -211,8 +254,8 @@ def _folders(npz_dir: Path) -> tuple[str | Path, str | Path | None]:
     return folder, validation if validation.is_dir() else None
 
 
-def _item(performance: Performance) -> dict[str, Any]:
-    """Return a whole performance with its velocity and offset, as an item of the data set."""
+def _item(performance: Performance, grid: Grid) -> dict[str, Any]:
+    """Return a whole performance with its velocity and offset, as an item of the data set with its grid."""
     assert performance.expression is not None
     velocity, offset, tempo_bpm = performance.expression
     return {
@@ -220,6 +263,7 @@ def _item(performance: Performance) -> dict[str, Any]:
         "velocity": torch.from_numpy(velocity),
         "offset": torch.from_numpy(offset),
         "tempo_bpm": torch.tensor(tempo_bpm),
+        "grid": grid,
     }
 
 
@@ -244,7 +288,12 @@ def read_start(name: str, material: Material) -> HierarchicalDrumModel:
             f"{name}: {actual}{other}, expected {expected} of {folder}; prepare with its kit, or name it by --kit"
         )
     if model.grid != material.grid:
-        raise HypermeterError(f"{name}: {model.grid}, expected {material.grid} of {folder}; prepare on its grid")
+        try:
+            model = model.on(material.grid)
+        except HypermeterError as error:
+            raise HypermeterError(
+                f"{name}: {model.grid}, expected {material.grid} of {folder}; prepare on its grid"
+            ) from error
     if model.tracks != material.dataset.tracks:
         raise HypermeterError(f"{name}: its tracks are not those of the model to start from; take another teacher")
     if model.num_drums != material.dataset.num_drums:  # neither has a kit
@@ -254,11 +303,15 @@ def read_start(name: str, material: Material) -> HierarchicalDrumModel:
 
 
 def batches(
-    dataset: CompleteHierarchicalDrumDataset, config: TrainConfig, first: int = 0, rank: int = 0, processes: int = 1
+    datasets: Sequence[CompleteHierarchicalDrumDataset],
+    config: TrainConfig,
+    first: int = 0,
+    rank: int = 0,
+    processes: int = 1,
 ) -> Iterator[dict[str, Any]]:
-    """Yield batches from update ``first`` on, without end; each epoch has its own order of the windows.
+    """Yield batches from update ``first`` on, without end; see ``mixed_batches``.
 
     Batches of a corpus that is not held are loaded ahead, since a disk or network is waited for.
     """
-    loaded = batches_of(dataset, config.batch_size, config.seed, first, rank, processes)
-    return loaded if dataset.corpus.is_held else load_ahead(loaded)
+    loaded = mixed_batches(datasets, config.batch_size, config.seed, first, rank, processes)
+    return loaded if all(data.corpus.is_held for data in datasets) else load_ahead(loaded)

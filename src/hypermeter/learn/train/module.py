@@ -95,12 +95,13 @@ class DrumModule(lightning.LightningModule):
         return self.model(step_seq)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Tensor]:
+        model = self.model.on(batch["grid"]) if "grid" in batch else self.model
         if self.config.only == "expression":
-            nats, hits = expression_nats(self.model, batch)
+            nats, hits = expression_nats(model, batch)
             return {"loss": nats / hits.clamp_min(1)}
         plan = self._sampled_plan(batch["plan"]) if "plan" in batch else None
         weights = self.config.loss
-        preds = self.model(batch["step"], batch["bar"], batch["phrase"], plan=plan)
+        preds = model(batch["step"], batch["bar"], batch["phrase"], plan=plan)
         terms = loss_terms(
             preds,
             batch,
@@ -109,10 +110,10 @@ class DrumModule(lightning.LightningModule):
             bar_weight=weights.bar_weight,
             phrase_weight=weights.phrase_weight,
             metric_weight=weights.metric_weight,
-            grid=self.model.grid,
+            grid=model.grid,
         )
         if self.teachers:
-            taught = self._taught_nll(preds.step_dist[:, :-1], batch, plan)
+            taught = self._taught_nll(model, preds.step_dist[:, :-1], batch, plan)
             difference = weights.teacher_weight * (taught - terms["step_nll"])
             terms |= {"loss": terms["loss"] + difference, "taught_nll": taught}
         return terms
@@ -123,22 +124,29 @@ class DrumModule(lightning.LightningModule):
         is_smooth = torch.rand(plan.batch_size, 1, 1, device=plan.numbers.device) < 0.5
         return hide(Plan(plan.labels, torch.where(is_smooth, smooth.numbers, plan.numbers)))
 
-    def _taught_nll(self, dist: StepDistribution, batch: dict[str, Any], plan: Plan | None = None) -> Tensor:
+    def _taught_nll(
+        self,
+        model: HierarchicalDrumModel,
+        dist: StepDistribution,
+        batch: dict[str, Any],
+        plan: Plan | None = None,
+    ) -> Tensor:
         """Return the mean negative log likelihood of the teachers' samples, in nats per real step.
 
         Args:
+            model: on the grid of the batch.
             dist: of the model under ``plan``, for each step of the batch.
             batch: as of ``collate``.
             plan: with conditions hidden, or None.
         """
         free = dist
         if plan is not None and not all(_takes_plans(teacher, self.model) for teacher in self.teachers):
-            free = self.model(batch["step"], batch["bar"], batch["phrase"]).step_dist[:, :-1]
+            free = model(batch["step"], batch["bar"], batch["phrase"]).step_dist[:, :-1]
         losses = []
         for teacher in self.teachers:
             takes_plan = plan is not None and _takes_plans(teacher, self.model)
             with torch.no_grad():
-                samples = teacher(batch["step"], plan=plan if takes_plan else None).step_dist[:, :-1].sample()
+                samples = teacher.on(model.grid)(batch["step"], plan=plan if takes_plan else None).step_dist[:, :-1].sample()
             log_probs = (dist if takes_plan else free).log_prob(samples)
             losses.append(masked_mean(-log_probs.float(), batch["mask"]))
         return torch.stack(losses).mean()

@@ -91,7 +91,7 @@ class _Run:
         if self.saved is not None:
             options = model_options(config.out / CHECKPOINT, self.saved["model"])
         material = read_material_once(fabric, config, options)
-        self.dataset, self.held_out = material.dataset, material.held_out
+        self.datasets, self.held_out, self.grids = material.datasets, material.held_out, material.held_out_grids
         self.plans = material.held_out_plans if config.only == "plan" else None
         self.items = material.held_out_items
         start = None
@@ -104,9 +104,13 @@ class _Run:
                 "num_drums": material.dataset.num_drums,
                 "labels": material.dataset.labels,
                 "tracks": [track.to_dict() for track in material.dataset.tracks],
+                "places": "features",
             }
             if config.model.output == "softmax":
-                options["known"] = known_combinations(torch.from_numpy(material.dataset.distinct_steps()).float())
+                options["known"] = known_combinations(torch.from_numpy(material.distinct_steps()).float())
+        if self.saved is None and len(material.datasets) > 1:
+            known = options.get("grids", [])
+            options["grids"] = known + [grid.to_dict() for grid in material.grids if grid.to_dict() not in known]
         if config.init is not None:
             shape = {name: options[name] for name in SHAPE_FIELDS}
             names = tuple(track["name"] for track in options["tracks"])
@@ -150,7 +154,7 @@ class _Run:
             make_folder(config.out, FILES)
         if not self._restore():
             fabric.seed_everything(config.seed + 1 + fabric.global_rank, verbose=False)
-        data = batches(self.dataset, config, self.update, fabric.global_rank, fabric.world_size)
+        data = batches(self.datasets, config, self.update, fabric.global_rank, fabric.world_size)
         handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         console = Console(quiet=not fabric.is_global_zero)
@@ -257,11 +261,11 @@ class _Run:
     def _held_out_bits(self) -> float:
         """Return bits per step; where expression is learnt, bits per hit of velocity and offset."""
         if self.config.only != "expression":
-            return bits_per_step(self.average, self.held_out, self.plans)
+            return bits_per_step(self.average, self.held_out, self.plans, self.grids)
         nats = hits = 0.0
         for item in self.items:
-            batch = {name: self.fabric.to_device(tensor[None]) for name, tensor in item.items()}
-            item_nats, item_hits = expression_nats(self.average, batch)
+            tensors = {name: value[None] for name, value in item.items() if name != "grid"}
+            item_nats, item_hits = expression_nats(self.average.on(item["grid"]), self.fabric.to_device(tensors))
             nats, hits = nats + item_nats.item(), hits + item_hits.item()
         return nats / max(hits, 1) / math.log(2)
 
