@@ -181,7 +181,7 @@ class _Reads(TorchDispatchMode):
 @pytest.mark.parametrize("options", [{}, {"output": "sigmoid", "cell": "lstm"}, {"use_transformer": True}])
 def test_an_update_reads_no_value_back(data, tmp_path, options):
     run = _Run(Fabric(accelerator="cpu", devices=1), config_of(data, tmp_path, **options))
-    updates = batches(run.dataset, run.config)
+    updates = batches(run.datasets, run.config)
     with _Reads() as reads:
         run._update(next(updates))
         assert reads.count == 0
@@ -287,7 +287,7 @@ def test_a_process_counts_by_its_steps(data, tmp_path):
         clip_gradients=lambda *_, **options: torch.ones(()),
     )
     assert run._share(batch) == 0.5 and reduced == ["mean"]
-    whole = next(batches(run.dataset, run.config))
+    whole = next(batches(run.datasets, run.config))
     steps = whole["mask"].sum().item()
     torch.manual_seed(0)
     terms = run._update(whole)
@@ -377,7 +377,7 @@ def test_processes_share_a_batch_without_overlap_and_begin_anywhere(data):
 
     dataset = CompleteHierarchicalDrumDataset(data / "train", 64, with_metrics=False)
     config = config_of(data, Path("unused"))
-    whole, first, second = (batches(dataset, config, 3, rank, of) for rank, of in ((0, 1), (0, 2), (1, 2)))
+    whole, first, second = (batches([dataset], config, 3, rank, of) for rank, of in ((0, 1), (0, 2), (1, 2)))
     for _ in range(20):
         one, two, both = next(first)["step"], next(second)["step"], next(whole)["step"]
         assert torch.equal(both[0::2], one)

@@ -13,6 +13,7 @@ from hypermeter.cli.demo import read_corpus
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import load_kit
+from hypermeter.core.parts import Parts
 from hypermeter.io.midi import write_midi
 from hypermeter.learn.train import DrumModule, from_midi, train, train_command
 from hypermeter.model.heads import combinations
@@ -52,7 +53,10 @@ def test_a_run_starts_from_the_weights_and_options_of_the_model_it_is_given(prep
         ({"kit": None}, "no kit, expected kit mine of .*; prepare with its kit, or name it by --kit"),
         ({"kit": replace(MINE, name="other")}, "kit other, expected kit mine"),
         ({"kit": replace(MINE, voices=MINE.voices[::-1])}, "kit mine of other voices, expected kit mine"),
-        ({"grid": Grid()}, r"Grid\(steps_per_beat=4, .*expected Grid\(steps_per_beat=3, .*; prepare on its grid"),
+        (
+            {"grid": Grid(), "parts": Parts(place_table=True)},
+            r"Grid\(steps_per_beat=4, .*expected Grid\(steps_per_beat=3, .*; prepare on its grid",
+        ),
     ],
 )
 def test_a_model_of_another_kit_or_grid_cannot_be_started_from(prepared, tmp_path, options, message):
@@ -196,7 +200,14 @@ def test_a_model_comes_near_to_its_teacher(prepared, tmp_path):
     assert abs(near - wanted) < 0.5 * abs(far - wanted)
 
 
-def test_a_teacher_of_another_grid_is_refused(prepared, tmp_path):
-    some_model(tmp_path / "teacher.safetensors", grid=Grid())
+def test_a_teacher_of_another_grid_is_refused_if_its_places_are_a_table(prepared, tmp_path):
+    some_model(tmp_path / "teacher.safetensors", grid=Grid(), parts=Parts(place_table=True))
     with pytest.raises(HypermeterError, match=r"teacher\.safetensors: Grid\(steps_per_beat=4, .*prepare on its grid"):
         train(config_of(prepared, tmp_path / "run", teachers=(str(tmp_path / "teacher.safetensors"),)))
+
+
+def test_a_model_of_another_metre_starts_or_teaches_on_the_grid_of_the_data(prepared, tmp_path):
+    some_model(tmp_path / "start.safetensors", grid=Grid())
+    name = str(tmp_path / "start.safetensors")
+    run = train(config_of(prepared, tmp_path / "run", init=name, teachers=(name,), max_steps=1))
+    assert load(run).grid == Grid(3)

@@ -114,7 +114,7 @@ def main(
     made = DrumModule(model, config).configure_optimizers()  # type: ignore[arg-type]
     optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
     steps, best, best_bits = sum(map(len, held_out)), math.inf, None
-    source = batches(dataset, config)
+    source = batches([dataset], config)
     for update in track(
         range(1, max_steps + 1), f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters"
     ):

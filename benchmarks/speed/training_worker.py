@@ -37,7 +37,9 @@ fabric.launch()
 config = TrainConfig(npz_dir, npz_dir / "no such run", batch_size=batch_size, accelerator="cpu", devices=processes)
 run = _Run(fabric, config)
 run.module.train()
-endless = batches(run.dataset, run.config, 0, fabric.global_rank, fabric.world_size)
+endless = batches(
+    run.datasets if hasattr(run, "datasets") else run.dataset, run.config, 0, fabric.global_rank, fabric.world_size
+)
 drawn = [next(endless) for _ in range(4)]
 
 

@@ -20,6 +20,8 @@ class Parts:
         phrase_level: likewise for phrases.
         attention_bars: window of the bar attention, in bars, at least 1.
         attention_window: window of Transformer encoders, in elements of their level, at least 1.
+        place_table: positions from a table of the steps of one phrase, as earlier models have them, which serve one
+            grid; not from what the places are, which serves all.
     """
 
     bar_attention: bool = True
@@ -30,6 +32,7 @@ class Parts:
     phrase_level: bool = True
     attention_bars: int = 32
     attention_window: int = 256
+    place_table: bool = False
 
     def options(self) -> dict[str, Any]:
         """Return the fields by the names that checkpoints have for them: `use_` before those of parts."""
@@ -37,8 +40,12 @@ class Parts:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> "Parts":
-        """Return the parts of a checkpoint's options; a field that they lack has its default."""
+        """Return the parts of a checkpoint's options; a field that they lack has its default.
+
+        Checkpoints of earlier models do not name their table of places.
+        """
         names = {name: option_name(name) for name in vars(cls())}
+        options = {option_name("place_table"): True} | dict(options)
         return cls(**{name: options[option] for name, option in names.items() if option in options})
 
 

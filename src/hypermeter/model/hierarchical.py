@@ -38,8 +38,10 @@ class HierarchicalDrumModel(Stepping):
     def from_config(cls, config: Mapping[str, Any], grid: Grid, kit: Kit | None) -> "HierarchicalDrumModel":
         """Return a model with new weights of a ``config`` as models and checkpoints have it."""
         parts = Parts.from_options(config)
-        options = {name: value for name, value in config.items() if name not in parts.options()}
-        return cls(**{"places": "table"} | options, grid=grid, kit=kit, parts=parts)
+        options = {name: value for name, value in config.items() if name not in (*parts.options(), "grids")}
+        model = cls(**options, grid=grid, kit=kit, parts=parts)
+        model.config["grids"] = list(config.get("grids", ()))
+        return model
 
     # ------------------------------------------------------------------ whole sequences
 

@@ -22,7 +22,6 @@ from hypermeter.model.places import PlaceEmbedding, PlaceTable, with_shared_weig
 from hypermeter.model.plan import KINDS, Labels, Plan, PlanEmbedding, Steering
 from hypermeter.play.network import LOOK_BACK_BARS, LOOK_BACK_STEPS
 
-PLACES = ("features", "table")
 
 L = TypeVar("L", bound="Levels")
 ENCODERS = ("step_rnn", "bar_rnn", "phrase_rnn")
@@ -44,9 +43,6 @@ class Levels(nn.Module):
         labels: kind (section, style, fill) -> the labels that a ``Plan`` may have; None makes a model without plans.
         tracks: pitched tracks beside the drums, each a record of ``Track``; their columns follow those of the drums.
         use_expression: with an output for velocity and offset of each hit, see ``Expression``.
-        places: how the model is told the place of a step: ``features``, which serve every metre, see ``on``; or a
-            ``table`` of the steps of a phrase, as earlier models have it.
-        grids: grids that the model is trained on, each a record of ``Grid``; none stands for ``grid`` alone.
         grid: steps per beat, beats per bar, bars per phrase.
         kit: the voices, kept in the checkpoint.
         parts: parts to leave out, and windows of attention, for ablations.
@@ -73,8 +69,6 @@ class Levels(nn.Module):
         labels: Labels | None = None,
         tracks: Sequence[Mapping[str, Any]] = (),
         use_expression: bool = False,
-        places: str = "features",
-        grids: Sequence[Mapping[str, int]] = (),
         grid: Grid = Grid(),
         kit: Kit | None = None,
         parts: Parts = Parts(),
@@ -101,14 +95,11 @@ class Levels(nn.Module):
             "use_expression": use_expression,
             "tracks": [dict(track) for track in tracks],
             "labels": None if labels is None else {kind: list(labels.get(kind, ())) for kind in KINDS},
-            "places": places,
-            "grids": [dict(record) for record in grids],
+            "grids": [],
         }
         for name, value in self.config.items():
             if type(value) is int and value < 1:
                 raise HypermeterError(f"model: {name} is {value}, expected at least 1")
-        if places not in PLACES:
-            raise HypermeterError(f"model: places is {places!r}, expected {' or '.join(PLACES)}")
         if not 0 <= dropout < 1:
             raise HypermeterError(f"model: dropout is {dropout}, expected in [0, 1)")
         self.num_drums, self.kit = num_drums, kit
@@ -129,7 +120,7 @@ class Levels(nn.Module):
         position_dim = 32 if parts.positions else 0
         self.position_embedding = None
         if parts.positions:
-            self.position_embedding = (PlaceTable if places == "table" else PlaceEmbedding)(position_dim, grid)
+            self.position_embedding = (PlaceTable if parts.place_table else PlaceEmbedding)(position_dim, grid)
         self.plan_embedding = None if self.labels is None else PlanEmbedding(self.labels, num_drums)
         lags = LOOK_BACK_BARS if parts.look_back else ()
         self.lags, self.ahead = lags, min(LOOK_BACK_STEPS, grid.steps_per_bar)  # no further than the step before
@@ -177,7 +168,7 @@ class Levels(nn.Module):
 
     @property
     def grids(self) -> tuple[Grid, ...]:
-        """Grids that the model was trained on."""
+        """Grids that the model was trained on, of which ``config`` has the records; none stands for its own."""
         return tuple(map(Grid.from_dict, self.config["grids"])) or (self.grid,)
 
     def on(self: L, grid: Grid) -> L:

@@ -1,5 +1,6 @@
 """Batches of performances in several metres, each batch in one."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ def mixed_batches(
     rank: int = 0,
     processes: int = 1,
 ) -> Iterator[dict[str, Any]]:
-    """Yield this process's batches from update ``first`` on, without end, each of one data set.
+    """Return this process's batches from update ``first`` on, without end, each of one data set.
 
     Which data set a batch is of depends on the seed and the number of the update only. ``grid`` is that of the batch.
 
@@ -38,23 +39,29 @@ def mixed_batches(
         datasets: one for each grid; of one alone, the batches are those of ``batches``.
         batch_size, seed, first, rank, processes: as of ``batches``.
     """
-    shares, counts = shares_of(datasets), np.zeros(len(datasets), np.int64)
-    drawn: dict[int, np.ndarray] = {}
+    draws, parts = _Draws(shares_of(datasets), seed), []
+    counts = np.bincount([draws.at(update) for update in range(first)], minlength=len(datasets))
+    for data, count in zip(datasets, counts.tolist(), strict=True):
+        parts.append(batches(data, batch_size, seed, count, rank, processes))
+    numbers = map(draws.at, itertools.count(first))
+    return (next(parts[number]) | {"grid": datasets[number].grid} for number in numbers)
 
-    def chosen(update: int) -> int:
+
+class _Draws:
+    """Numbers drawn with given shares, one for each update.
+
+    Args:
+        shares: (numbers,), with a sum of 1.
+        seed: of the draws.
+    """
+
+    def __init__(self, shares: np.ndarray, seed: int) -> None:
+        self.shares, self.seed, self.block, self.drawn = shares, seed, -1, shares
+
+    def at(self, update: int) -> int:
+        """Return the number of an update."""
         block, place = divmod(update, BLOCK)
-        if block not in drawn:
-            drawn.clear()
-            drawn[block] = np.random.default_rng([seed, 4, block]).choice(len(datasets), BLOCK, p=shares)
-        return int(drawn[block][place])
-
-    for update in range(first):
-        counts[chosen(update)] += 1
-    parts = [
-        batches(data, batch_size, seed, int(count), rank, processes)
-        for data, count in zip(datasets, counts, strict=True)
-    ]
-    while True:
-        number = chosen(first)
-        yield next(parts[number]) | {"grid": datasets[number].grid}
-        first += 1
+        if block != self.block:
+            random = np.random.default_rng([self.seed, 4, block])
+            self.block, self.drawn = block, random.choice(len(self.shares), BLOCK, p=self.shares)
+        return int(self.drawn[place])

@@ -207,7 +207,9 @@ def _windows(
     per_phrase = grid.steps_per_phrase
     return CompleteHierarchicalDrumDataset(
         corpus,
-        config.seq_len // per_phrase * per_phrase if config.mix_metres and config.seq_len > per_phrase else config.seq_len,
+        config.seq_len // per_phrase * per_phrase
+        if config.mix_metres and config.seq_len > per_phrase
+        else config.seq_len,
         grid.steps_per_bar,
         grid.bars_per_phrase,
         augment=config.augment,

@@ -146,7 +146,9 @@ class DrumModule(lightning.LightningModule):
         for teacher in self.teachers:
             takes_plan = plan is not None and _takes_plans(teacher, self.model)
             with torch.no_grad():
-                samples = teacher.on(model.grid)(batch["step"], plan=plan if takes_plan else None).step_dist[:, :-1].sample()
+                samples = (
+                    teacher.on(model.grid)(batch["step"], plan=plan if takes_plan else None).step_dist[:, :-1].sample()
+                )
             log_probs = (dist if takes_plan else free).log_prob(samples)
             losses.append(masked_mean(-log_probs.float(), batch["mask"]))
         return torch.stack(losses).mean()

@@ -104,7 +104,6 @@ class _Run:
                 "num_drums": material.dataset.num_drums,
                 "labels": material.dataset.labels,
                 "tracks": [track.to_dict() for track in material.dataset.tracks],
-                "places": "features",
             }
             if config.model.output == "softmax":
                 options["known"] = known_combinations(torch.from_numpy(material.distinct_steps()).float())
@@ -152,9 +151,12 @@ class _Run:
         config, fabric = self.config, self.fabric
         if fabric.is_global_zero:
             make_folder(config.out, FILES)
-        if not self._restore():
-            fabric.seed_everything(config.seed + 1 + fabric.global_rank, verbose=False)
+        random = self._restore()
         data = batches(self.datasets, config, self.update, fabric.global_rank, fabric.world_size)
+        if random is None:
+            fabric.seed_everything(config.seed + 1 + fabric.global_rank, verbose=False)
+        else:
+            set_random_state(random, fabric.device)
         handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         console = Console(quiet=not fabric.is_global_zero)
@@ -296,11 +298,11 @@ class _Run:
         }
         write_state(state, self.config.out / CHECKPOINT)
 
-    def _restore(self) -> bool:
-        """Restore the saved state; return whether there was one."""
+    def _restore(self) -> dict[str, Any] | None:
+        """Restore the saved state, if there is one; return that of the random generators, which is set last."""
         state, self.saved = self.saved, None
         if state is None:
-            return False
+            return None
         self.model.load_state_dict(state["module"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -312,8 +314,7 @@ class _Run:
             random = {"torch": random}
             if self.fabric.device.type == "cuda" and state["random_cuda"]:
                 random["cuda"] = state["random_cuda"][self.fabric.device.index or 0]
-        set_random_state(random, self.fabric.device)
-        return True
+        return random
 
     def _stop(self, *_: Any) -> None:
         self.is_stopping = True
