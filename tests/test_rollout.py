@@ -1,6 +1,9 @@
 """Rollouts: they stream what one parallel pass would say, from silence, after primers and with plans."""
 
+import pickle
 import sys
+from copy import copy, deepcopy
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -13,6 +16,7 @@ from hypermeter.learn.rl.rollout import Rollout, rollout, view
 from hypermeter.model import Parts
 from hypermeter.model.hierarchical import HierarchicalDrumModel, load
 from hypermeter.model.plan import Plan
+from hypermeter.play.distribution import Mixture
 
 GRID = Grid(steps_per_beat=1, beats_per_bar=4, bars_per_phrase=2)
 STEPS = 19
@@ -72,6 +76,52 @@ def test_a_plan_conditions_the_stream_and_the_pass_alike(rows):
     assert_close(view(model, some).log_probs, view(model, played).log_probs[[3, 1]])
 
 
+def change_weights(model):
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.add_(0.2 * torch.randn(weights.shape, generator=generator(2)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_log_probs_that_are_read_later_are_those_of_the_weights_that_played(name):
+    model = model_of(name)
+    read, unread = (rollout(model, 5, STEPS, generator=generator()) for _ in range(2))
+    expected = read.log_probs
+    change_weights(model)
+    some = unread.select(torch.tensor([3, 1]))
+    assert torch.equal(unread.log_probs, expected)
+    assert torch.equal(some.log_probs, expected[[3, 1]])
+    assert not torch.allclose(view(model, unread).log_probs, expected, atol=1e-3)
+
+
+def test_neither_playing_nor_selecting_rows_computes_log_probs(monkeypatch):
+    computed = []
+    log_prob = Mixture.log_prob
+    monkeypatch.setattr(Mixture, "log_prob", lambda dist, x: computed.append(len(x)) or log_prob(dist, x))
+    some = rollout(model_of(), 5, STEPS, generator=generator()).select(torch.tensor([3, 1]))
+    assert computed == []
+    assert some.log_probs.shape == (2, STEPS) and computed == [5] * STEPS
+    assert some.select(torch.tensor([0])).log_probs.equal(some.log_probs[:1]) and computed == [5] * STEPS
+
+
+def test_hits_that_are_changed_leave_the_log_probs_as_they_were():
+    read, unread = (rollout(model_of(), 1, STEPS, generator=generator()) for _ in range(2))
+    expected = read.log_probs
+    unread.hits.fill_(1)
+    assert torch.equal(unread.log_probs, expected)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [lambda played: pickle.loads(pickle.dumps(played)), copy, deepcopy, lambda played: replace(played, plan=None)],
+)
+def test_a_rollout_is_copied_with_its_log_probs(copied):
+    first, second = (rollout(model_of(), 5, STEPS, generator=generator()) for _ in range(2))
+    again = copied(first)
+    assert torch.equal(again.hits, second.hits) and torch.equal(again.log_probs, second.log_probs)
+    assert torch.equal(first.log_probs, second.log_probs)
+
+
 def test_the_same_generator_plays_the_same():
     model = model_of()
     first, again, other = (rollout(model, 4, STEPS, generator=generator(seed)) for seed in (0, 0, 1))
@@ -123,9 +173,7 @@ def test_the_engine_and_pytorch_play_the_same(name):
 def test_after_an_update_the_present_weights_are_played():
     model = model_of()
     before = rollout(model, 4, STEPS, generator=generator())
-    with torch.no_grad():
-        for weights in model.parameters():
-            weights.add_(0.2 * torch.randn(weights.shape, generator=generator(2)))
+    change_weights(model)
     after = rollout(model, 4, STEPS, generator=generator())
     assert not torch.equal(before.hits, after.hits)
     assert_close(after.log_probs, view(model, after).log_probs.detach(), rtol=1e-5, atol=1e-5)

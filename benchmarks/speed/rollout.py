@@ -32,16 +32,19 @@ model, generator, times = hypermeter.load(name), torch.Generator().manual_seed(0
 steps = bars * model.grid.steps_per_bar
 for rows in batch_sizes:
     rollout(model, rows, steps, generator=generator)
-    begin, begin_busy = perf_counter(), process_time()
-    rollout(model, rows, steps, generator=generator)
-    wall, busy = perf_counter() - begin, process_time() - begin_busy
-    times[rows] = {"wall": rows * steps / wall, "busy": rows * steps / busy}
+    for name, reads in ((f"{rows}", False), (f"{rows}, log probabilities read", True)):
+        begin, begin_busy = perf_counter(), process_time()
+        played = rollout(model, rows, steps, generator=generator)
+        if reads:
+            played.log_probs
+        wall, busy = perf_counter() - begin, process_time() - begin_busy
+        times[name] = {"wall": rows * steps / wall, "busy": rows * steps / busy}
 print(json.dumps(times))
 """
 
 
 def measure(command: list[str], settings: str, threads: int) -> dict[str, dict[str, float]]:
-    """Return batch size -> steps per second of wall time and of processor time."""
+    """Return batch size -> steps per second of wall time and of processor time, also with reading `log_probs`."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
     done = subprocess.run([*command, "-c", ROLLOUTS, settings], capture_output=True, text=True, env=environment)
     if done.returncode:

@@ -4,7 +4,7 @@ This module does not import torch; it takes functions from the tensors that it i
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,9 +66,12 @@ def to_numpy(x: Array) -> np.ndarray:
     return np.asarray(x) if is_numpy(x) else x.detach().cpu().numpy()
 
 
-def from_numpy(like: Array, values: np.ndarray) -> Array:
-    """Return an array as one of the library and device of `like`, without a copy where that is possible."""
-    return values if is_numpy(like) else namespace(like).from_numpy(values).to(like.device)
+def from_numpy(like: Array) -> Callable[[np.ndarray], Array]:
+    """Return a function that makes arrays of the library and device of `like`, without a copy where possible."""
+    if is_numpy(like):
+        return lambda values: values
+    convert, device = namespace(like).from_numpy, like.device
+    return convert if device.type == "cpu" else lambda values: convert(values).to(device)
 
 
 def as_like(like: Array, values: Any, dtype: str | None = None) -> Array:

@@ -14,9 +14,9 @@ def constant(value: float) -> Array:
     return np.array(value, np.float32)
 
 
-_ERF = tuple(constant(value / 2) for value in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592))
+_ERF = tuple(map(constant, (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)))
 _ERF_P = constant(0.3275911 / math.sqrt(2))
-_ZERO, _HALF, _MINUS_HALF, _ONE = map(constant, (0, 0.5, -0.5, 1))
+_HALF, _MINUS_HALF, _ONE = map(constant, (0.5, -0.5, 1))
 _TANH_A, _TANH_B = constant(math.sqrt(2 / math.pi)), constant(0.044715 * math.sqrt(2 / math.pi))
 
 
@@ -62,7 +62,7 @@ def gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
     near = size * _ERF_P
     near += _ONE
     np.reciprocal(near, out=near)
-    tail = near * _ERF[0]  # in the end half of 1 - erf(size / sqrt 2)
+    tail = near * _ERF[0]  # in the end 1 - erf(size / sqrt 2)
     for coefficient in _ERF[1:]:
         tail += coefficient
         tail *= near
@@ -70,7 +70,10 @@ def gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
     power *= _MINUS_HALF
     tail *= np.exp(power, out=power)
     tail *= size
-    return np.maximum(x, _ZERO) - tail
+    size += x  # twice the positive part
+    size -= tail
+    size *= _HALF
+    return size
 
 
 def gelu_tanh(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -77,7 +77,7 @@ class _HeadMixture(Mixture):
     def __init__(self, head: Head, features: Array, recalled: Array | None, steering: Array | None):
         self.scores, self.groups, self.width = _scores(head.of_weights, features, steering), head.groups, head.width
         self._head, self._given = head, (features, steering)
-        self._recalled = None if head.repeat is None else recalled
+        self._recalled = None if head.repeat is None or recalled is None else recalled.copy()  # not all of its memory
 
     @cached_property
     def logits(self) -> Array:
@@ -90,11 +90,10 @@ class _HeadMixture(Mixture):
         if "logits" in vars(self):
             return super().logits_of(component)
         (weight, bias, steering_weight), (features, steering) = self._head.of_component, self._given
-        chosen = component if len(component) > 1 else component[0]  # by one index nothing is copied
-        logits = features[:, None] @ weight[chosen]
-        logits += bias[chosen]
+        logits = features[:, None] @ weight.take(component, 0)  # sooner than an index
+        logits += bias.take(component, 0)
         if steering is not None:
-            logits += steering[:, None] @ steering_weight[chosen]
+            logits += steering[:, None] @ steering_weight.take(component, 0)
         if self._recalled is not None:
-            logits += np.add.reduce(self._recalled * self._head.repeat[chosen], 1, keepdims=True)
+            logits += np.add.reduce(self._recalled * self._head.repeat.take(component, 0), 1, keepdims=True)
         return logits[:, 0]

@@ -181,7 +181,7 @@ class Recurrent:
         return self.step_from(self.into[0](x), state, position)
 
     def step_from(self, into: Array, state: tuple[Any, ...], position: int) -> tuple[Array, tuple[Any, ...]]:
-        """Do the same as `step`, given the first layer's input map of the element. `into` is overwritten."""
+        """Do the same as `step`, given the first layer's input map of the element."""
         after: list[Array] = []
         for layer in range(self.num_layers):
             if layer:
@@ -192,9 +192,7 @@ class Recurrent:
     def _gru(self, layer: int, into: Array, hidden: Array) -> list[Array]:
         size = self.size
         back = hidden.dot(self.back[layer].weight)
-        gates = into[:, : 2 * size]
-        gates += back[:, : 2 * size]
-        gates = sigmoid_of_double(gates)
+        gates = sigmoid_of_double(into[:, : 2 * size] + back[:, : 2 * size])
         new = back[:, 2 * size :] + self.new_bias[layer]
         new *= gates[:, :size]
         new += into[:, 2 * size :]
@@ -309,9 +307,9 @@ class BarAttention:
         arrays = part(weights, prefix)
         self.num_heads, head_size = arrays["null_key"].shape
         self.hidden, self.width, self.window = arrays["query.weight"].shape[0], width, window
-        self.blocks = np.repeat(np.eye(self.num_heads, dtype=np.float32), head_size, 1)  # (heads, hidden): its columns
+        blocks = np.repeat(np.eye(self.num_heads, dtype=np.float32), head_size, 1)  # (heads, hidden): its columns
         query, query_bias = (arrays[f"query.{name}"] / math.sqrt(head_size) for name in ("weight", "bias"))
-        null_key, null_value = (self.blocks * arrays[f"null_{name}"].reshape(-1) for name in ("key", "value"))
+        null_key, null_value = (blocks * arrays[f"null_{name}"].reshape(-1) for name in ("key", "value"))
         key, value = arrays["key.weight"], arrays["value.weight"]
         # one map of the state to its query, its key, its part of the value and its scores with the null keys; with a
         # multiple of 16 columns, OpenBLAS gives a row the same bits in batches of 16 and more
@@ -336,18 +334,22 @@ class BarAttention:
 
     def recall(self, of_state: Array, tape: Tape) -> tuple[Array, Array]:
         """Return the attention's output (rows, hidden), and the hits averaged by its weights (rows, heads, width)."""
-        rows, hidden, memory = len(of_state), self.hidden, tape.last
+        rows, hidden, heads, memory = len(of_state), self.hidden, self.num_heads, tape.last
         bars = memory.shape[1]
-        query = of_state[:, None, :hidden] * self.blocks
-        scores = np.empty((rows, self.num_heads, 1 + bars), np.float32)
-        scores[..., 0] = of_state[:, 3 * hidden : 3 * hidden + self.num_heads]
-        np.matmul(query, memory[..., :hidden].swapaxes(1, 2), out=scores[..., 1:])
-        scores[..., 1:] += self.bias[:, self.window - bars :]
-        scores -= np.maximum.reduce(scores, -1, keepdims=True)
+        # each head's part of the query in a row of its own, so that one product gives the scores of all heads
+        query = np.zeros((rows, heads * heads, hidden // heads), np.float32)
+        query[:, :: heads + 1] = of_state[:, :hidden].reshape(rows, heads, -1)
+        query = query.reshape(rows, heads, hidden)
+        scores = np.empty((1 + bars, rows, heads), np.float32)  # NumPy is faster along a first axis than a short last
+        scores[0] = of_state[:, 3 * hidden : 3 * hidden + heads]
+        np.matmul(memory[..., :hidden], query.swapaxes(1, 2), out=scores[1:].swapaxes(0, 1))
+        scores[1:] += self.bias.T[self.window - bars :, None]
+        scores -= np.maximum.reduce(scores, 0)
         np.exp(scores, out=scores)
-        scores /= np.add.reduce(scores, -1, keepdims=True)
-        read = scores[..., 1:] @ memory[..., hidden:]
-        state = np.empty((rows, hidden + self.num_heads), np.float32)
-        np.add.reduce(read[..., :hidden] * self.blocks, 1, out=state[:, :hidden])
-        state[:, hidden:] = scores[..., 0]
+        scores /= np.add.reduce(scores.transpose(1, 2, 0).copy(), -1)  # along a last axis the sum is in pairs
+        read = scores[1:].transpose(1, 2, 0) @ memory[..., hidden:]
+        state = np.empty((rows, hidden + heads), np.float32)
+        of_heads = read[..., :hidden].reshape(rows, heads, heads, -1).diagonal(0, 1, 2)
+        state[:, :hidden].reshape(rows, heads, -1)[:] = of_heads.swapaxes(1, 2)
+        state[:, hidden:] = scores[0]
         return self.out(state), read[..., hidden:]

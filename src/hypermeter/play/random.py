@@ -21,7 +21,7 @@ MAX_ROWS = 2**16
 MAX_NUMBERS = 2**13
 """Greatest number of random numbers per step and row."""
 
-BLOCK = 4096
+BLOCK = 2**14
 """Approximate greatest number of pairs that are computed at once."""
 
 FIRST_BLOCK = 16
@@ -38,10 +38,13 @@ def threefry(
     words = [np.uint32(key[0]), np.uint32(key[1])]
     words.append(words[0] ^ words[1] ^ _PARITY)
     x, y = first + words[0], second + words[1]
+    carried = np.empty_like(y)
     for turn in range(5):
         for rotation in _ROTATIONS[turn % 2]:
             x += y
-            y = (y << np.uint32(rotation)) | (y >> np.uint32(32 - rotation))
+            np.right_shift(y, np.uint32(32 - rotation), out=carried)
+            y <<= np.uint32(rotation)
+            y |= carried
             y ^= x
         x += words[(turn + 1) % 3]
         y += np.uint32((int(words[(turn + 2) % 3]) + turn + 1) % 2**32)  # NumPy warns where one number overflows
@@ -99,8 +102,10 @@ class RandomStream:
         first = (step + np.arange(self._steps, dtype=np.int64)).astype(np.uint32)
         shape = (self._steps, *self._second.shape)
         counters = np.broadcast_to(first[:, None, None], shape), np.broadcast_to(self._second, shape)
-        x, y = threefry(self._key, *counters)
-        return np.stack([x, y], -1).reshape(self._steps, len(self._second), -1) / 2.0**32
+        numbers = np.empty((*shape, 2))
+        for place, words in enumerate(threefry(self._key, *counters)):
+            np.multiply(words, 2.0**-32, out=numbers[..., place])
+        return numbers.reshape(self._steps, len(self._second), -1)
 
 
 def uniforms(seed: int, purpose: int, number: int) -> NDArray[np.float64]:

@@ -9,12 +9,15 @@ Time convention of this package: ``hits[:, t]`` is step t, ``log_probs[:, t]`` i
 ``rewards[:, t]`` is paid after step t.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hypermeter.core.errors import HypermeterError
@@ -22,6 +25,7 @@ from hypermeter.model.heads import StepDistribution
 from hypermeter.model.plan import Plan
 from hypermeter.model.playing import StreamingModel, check_hits, is_for_engine, width_of
 from hypermeter.model.stepping import Stepping
+from hypermeter.play.distribution import Categorical
 from hypermeter.play.random import HITS, RandomStream
 
 MAX_STEPS_PER_PASS = 8_192
@@ -36,7 +40,8 @@ class Rollout:
 
     Args:
         hits: (B, T, W), generated steps, without the primer: voices, then the columns of tracks.
-        log_probs: (B, T), nats, of each step under the distribution from which it was sampled.
+        log_probs: (B, T), nats, of each step under the distribution from which it was sampled. Those of a rollout by
+            the engine are computed when they are first read; until then it keeps the features of each step.
         start_seq: (B, T0, W), the primer, or None.
         plan: per-bar conditions, counted from the first bar of the primer, or None.
     """
@@ -60,7 +65,34 @@ class Rollout:
         """Return the given rows, in that order."""
         start = None if self.start_seq is None else self.start_seq[rows]
         plan = self.plan if self.plan is None or self.plan.batch_size == 1 else self.plan.select(rows)
-        return Rollout(self.hits[rows], self.log_probs[rows], start, plan)
+        return type(self)(self.hits[rows], self._log_probs_of(rows), start, plan)
+
+    def _log_probs_of(self, rows: Int[Tensor, " N"]) -> Any:
+        return self.log_probs[rows]
+
+
+class _LazyRollout(Rollout):
+    """A rollout whose log probabilities are computed when they are first read: learning reads those of `view`.
+
+    Args:
+        log_probs: returns them.
+    """
+
+    def __init__(
+        self, hits: Tensor, log_probs: Callable[[], Tensor] | Tensor, start_seq: Tensor | None, plan: Plan | None
+    ):
+        vars(self).update(hits=hits, start_seq=start_seq, plan=plan)
+        vars(self)["_compute" if callable(log_probs) else "log_probs"] = log_probs
+
+    @cached_property
+    def log_probs(self) -> Float[Tensor, "B T"]:
+        return vars(self).pop("_compute")()
+
+    def _log_probs_of(self, rows: Int[Tensor, " N"]) -> Callable[[], Tensor]:
+        return lambda: self.log_probs[rows]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Rollout, (self.hits, self.log_probs, self.start_seq, self.plan)
 
 
 @torch.no_grad()
@@ -102,33 +134,42 @@ def rollout(
     seed = int(torch.randint(2**53, (), generator=generator, device=device))
     noise = RandomStream(seed, HITS, batch_size, 1 + width_of(model), first_row)
     play = _play_in_numpy if is_for_engine(model) else _play_in_torch
-    hits, log_probs = play(model, noise, steps, start_seq, plan)
-    return Rollout(hits, log_probs, start_seq, plan)
+    return play(model, noise, steps, start_seq, plan)
 
 
 def _play_in_numpy(
     model: Any, noise: RandomStream, steps: int, start_seq: Float[Tensor, "B T0 W"] | None, plan: Any
-) -> tuple[Float[Tensor, "B T W"], Float[Tensor, "B T"]]:
-    """Return hits and log probabilities of a model of the package, played by the engine."""
+) -> Rollout:
+    """Return the rollout of a model of the package, played by the engine."""
     player, rows = model.player(), noise.rows
     state = player.start(rows, plan)
     if start_seq is not None:
         state = player.consume(start_seq.numpy(), state)
-    hits, log_probs = np.empty((steps, rows, player.width), np.float32), np.empty((steps, rows), np.float32)
+    hits = np.empty((steps, rows, player.width), np.float32)
+    dists: list[Any] = []
     for step in range(steps):
         dist = state.dist
-        _ = dist.logits  # of all components, which log_prob reads too; a draw alone computes those of one
         hits[step] = dist.draw(noise.at(state.position))
-        log_probs[step] = dist.log_prob(hits[step])
+        # the categorical would keep a number for each known combination
+        dists.append(dist.log_prob(hits[step]) if isinstance(dist, Categorical) else dist)
         if step + 1 < steps:
             state = player.network.advance(hits[step], state)
-    return torch.from_numpy(hits).transpose(0, 1).contiguous(), torch.from_numpy(log_probs).T.contiguous()
+    by_row = torch.from_numpy(hits.swapaxes(0, 1).copy())
+    return _LazyRollout(by_row, partial(_log_probs, dists, hits), start_seq, plan)
+
+
+def _log_probs(dists: list[Any], hits: NDArray[np.float32]) -> Float[Tensor, "B T"]:
+    """Return the log probabilities of hits (T, B, W) under a distribution of each step, or those given for it."""
+    for step, dist in enumerate(dists):
+        if not isinstance(dist, np.ndarray):
+            dists[step] = dist.log_prob(hits[step])  # in its place: it would keep the log odds of all components
+    return torch.from_numpy(np.stack(dists, 1, dtype=np.float32))
 
 
 def _play_in_torch(
     model: Any, noise: RandomStream, steps: int, start_seq: Float[Tensor, "B T0 W"] | None, plan: Plan | None
-) -> tuple[Float[Tensor, "B T W"], Float[Tensor, "B T"]]:
-    """Return hits and log probabilities of any streaming model, on its device."""
+) -> Rollout:
+    """Return the rollout of any streaming model, on its device."""
     rows = noise.rows
     state: Any = model.init_state(rows) if plan is None else model.init_state(rows, plan)
     primer = () if start_seq is None else start_seq.unbind(1)
@@ -144,7 +185,7 @@ def _play_in_torch(
         log_probs[:, step] = dist.log_prob(x)
         if step + 1 < steps:
             state = model.advance(x, state, **_position(model, position))
-    return hits, log_probs
+    return Rollout(hits, log_probs, start_seq, plan)
 
 
 def _position(model: StreamingModel, position: int) -> dict[str, int]:

@@ -1,6 +1,8 @@
 """Metrics of repetition: transitions, patterns of several steps, and comparisons of bars."""
 
 import math
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 from jaxtyping import Bool, Float, Int, Shaped
 
@@ -51,27 +53,32 @@ def ngram_codes(hits: Hits, n: int = NGRAM_STEPS) -> Shaped[Array, "*B places"]:
     cells, places = as_float(as_binary(hits)), steps - n + 1
     if voices <= 24 and voices * n <= 53:  # the bits of a float, and those of a double
         codes = cast(cells @ cast(2.0 ** arange(hits, voices), cells.dtype), xp.float64)
-        pattern_codes = codes[..., n - 1 :]
+        pattern_codes = codes[..., n - 1 :] + 0
         for step in reversed(range(n - 1)):
-            pattern_codes = pattern_codes * 2.0**voices
+            pattern_codes *= 2.0**voices
             pattern_codes += codes[..., step : step + places]
         return pattern_codes
     patterns = xp.concat([cells[..., step : step + places, :] for step in range(n)], axis=-1)
     return unique_rows(patterns.reshape((-1, n * voices)))[1].reshape(patterns.shape[:-1])
 
 
-def count_equal(codes: Shaped[Array, "*B places"]) -> Float[Array, "*B places"]:
-    """Return the counts of the unique numbers, most frequent first, followed by zeros."""
-    xp = namespace(codes)
-    if not math.prod(codes.shape):
-        return cast(codes, xp.float32)
-    ordered = xp.sort(codes, axis=-1, stable=False)
-    is_new = pad(ordered[..., 1:] != ordered[..., :-1], -1, 1, 0, True)
-    (first,) = xp.nonzero(is_new.reshape(-1))
-    negative = full(codes, (math.prod(codes.shape),), 0)  # in ascending order, counts descend
+def count_equal(groups: Sequence[Shaped[Array, "... _"]]) -> list[Float[Array, "... _"]]:
+    """Return for each array the counts of the unique numbers of each row, most frequent first, followed by zeros."""
+    xp = namespace(groups[0])
+    ends = list(accumulate((math.prod(codes.shape) for codes in groups), initial=0))
+    parts = [slice(start, end) for start, end in pairwise(ends)]
+    if not ends[-1]:
+        return [cast(codes, xp.float32) for codes in groups]
+    ordered = xp.concat([xp.sort(codes, axis=-1, stable=False).reshape(-1) for codes in groups])
+    is_new = pad(ordered[1:] != ordered[:-1], -1, 1, 0, True)
+    for codes, part in zip(groups, parts, strict=True):
+        is_new[part][:: codes.shape[-1] or 1] = True
+    (first,) = xp.nonzero(is_new)
+    negative = full(ordered, ordered.shape, 0)  # in ascending order, counts descend
     negative[first[:-1]] = cast(first[:-1] - first[1:], xp.float32)
     negative[first[-1:]] = cast(first[-1:], xp.float32) - negative.shape[0]
-    return abs(xp.sort(negative.reshape(codes.shape), axis=-1, stable=False))
+    counts = [negative[part].reshape(codes.shape) for codes, part in zip(groups, parts, strict=True)]
+    return [abs(xp.sort(rows, axis=-1, stable=False)) for rows in counts]
 
 
 def ngrams(hits: Hits, grid: Grid, n: int = NGRAM_STEPS) -> Float[Array, "*B patterns"]:
@@ -79,7 +86,7 @@ def ngrams(hits: Hits, grid: Grid, n: int = NGRAM_STEPS) -> Float[Array, "*B pat
 
     Their sum is T - n + 1. Shape (*B, 0) with fewer than n steps. `ngram_patterns` returns the patterns.
     """
-    return count_equal(ngram_codes(hits, n))
+    return count_equal([ngram_codes(hits, n)])[0]
 
 
 def ngram_patterns(
