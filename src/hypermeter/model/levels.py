@@ -22,7 +22,6 @@ from hypermeter.model.places import PlaceEmbedding, PlaceTable, with_shared_weig
 from hypermeter.model.plan import KINDS, Labels, Plan, PlanEmbedding, Steering
 from hypermeter.play.network import LOOK_BACK_BARS, LOOK_BACK_STEPS
 
-
 L = TypeVar("L", bound="Levels")
 ENCODERS = ("step_rnn", "bar_rnn", "phrase_rnn")
 

@@ -129,6 +129,16 @@ class TorchNetwork:
         like = next(parameters(), None)
         self.device, self.dtype = (None, torch.float32) if like is None else (like.device, like.dtype)
 
+    def on(self, grid: Grid) -> "TorchNetwork":
+        """Return the model on another grid.
+
+        Raises:
+            HypermeterError: a model that serves one grid only.
+        """
+        if not hasattr(self.model, "on"):
+            raise HypermeterError(f"{type(self.model).__name__}: a model in {self.grid.metre}, not in {grid.metre}")
+        return TorchNetwork(self.model.on(grid))
+
     def start(self, rows: int) -> TorchState:
         with torch.no_grad():
             return TorchState(self, 0, self.model.init_state(rows), rows)

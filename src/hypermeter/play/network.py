@@ -202,7 +202,8 @@ class NumpyNetwork:
 
     def __init__(self, checkpoint: Checkpoint):
         config, weights, grid = checkpoint.config, checkpoint.tensors, checkpoint.grid
-        self._checkpoint, self._on = checkpoint, {grid: self}
+        self._checkpoint = checkpoint
+        self._on: dict[Grid, NumpyNetwork] = {grid: self}
         self.grids: tuple[Grid, ...] = tuple(map(Grid.from_dict, config.get("grids", ()))) or (grid,)
         parts = Parts.from_options(config)
         self.grid, self.kit, self.num_drums = grid, checkpoint.kit, config["num_drums"]

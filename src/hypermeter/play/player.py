@@ -77,6 +77,18 @@ class Player:
         """Whether the model has learnt velocity and offset."""
         return self.network.expression is not None
 
+    def on(self, grid: Grid) -> "Player":
+        """Return the player of the model on another grid, in any metre.
+
+        Raises:
+            HypermeterError: a model that serves one grid only.
+        """
+        if grid == self.grid:
+            return self
+        if not hasattr(self.network, "on"):
+            raise HypermeterError(f"{self.name}: it was exported in {self.grid.metre}; export it in {grid.metre}")
+        return replace(self, network=self.network.on(grid))
+
     # ------------------------------------------------------------------ states
 
     def start(self, rows: int = 1, plan: Plan | None = None) -> State:

@@ -1,0 +1,316 @@
+"""One model in many metres: places, likelihood and playing on any grid, and a metre that changes at a bar line."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid, GridChoice
+from hypermeter.core.parts import Parts
+from hypermeter.learn.dataset import CompleteHierarchicalDrumDataset, Corpus, mixed_batches, shares_of
+from hypermeter.learn.evaluate.likelihood import performance_bits
+from hypermeter.model.hierarchical import HierarchicalDrumModel, load
+from hypermeter.model.plan import make_plan
+from hypermeter.play.places import nearest_steps, place_features, regridding
+
+COMMON = Grid()
+SEVEN, TWELVE, TRIPLETS, WALTZ = (
+    Grid.of_metre("7/8", 2),
+    Grid.of_metre("12/8", 2),
+    Grid.of_metre("4/4", 3),
+    Grid.of_metre("3/4", 4),
+)
+GRIDS = [SEVEN, TWELVE, TRIPLETS, WALTZ, Grid.of_metre("5/4", 4, bars_per_phrase=2)]
+LABELS = {"section": ["verse"], "style": ["rock"], "fill": ["beat", "fill"]}
+ENCODERS = [{}, {"use_transformer": True}, {"cell": "lstm"}]
+DIM = 8
+
+
+def make(seed=0, **options):
+    torch.manual_seed(seed)
+    settings = {"num_components": 3, "labels": LABELS, "use_expression": True}
+    return HierarchicalDrumModel(4, DIM, DIM, DIM, **(settings | options)).eval()
+
+
+def some_hits(grid, bars, rows=2, seed=1, extra=0):
+    random = torch.Generator().manual_seed(seed)
+    return (torch.rand(rows, bars * grid.steps_per_bar + extra, 4, generator=random) < 0.3).float()
+
+
+# ---------------------------------------------------------------------- places
+
+
+@pytest.mark.parametrize("grid", [COMMON, *GRIDS])
+def test_no_two_places_of_a_phrase_are_alike(grid):
+    features = place_features(grid)
+    assert features.shape[0] == grid.steps_per_phrase and abs(features).max() <= 1
+    assert len(np.unique(features.round(4), axis=0)) == grid.steps_per_phrase
+
+
+def test_the_beats_of_two_metres_have_places_in_common():
+    waltz, common = place_features(WALTZ), place_features(COMMON)
+    first = [waltz[:12, column] @ common[:12, column] for column in range(waltz.shape[1])]
+    same = (waltz[:12] == common[:12]).all(0)
+    assert same.mean() > 0.3 and np.isfinite(first).all()
+
+
+def test_a_step_is_nearest_to_the_one_at_its_time_and_a_longer_bar_begins_again():
+    assert nearest_steps(COMMON, TRIPLETS).tolist() == [0, 1, 3, 4, 5, 7, 8, 9, 11, 12, 13, 15]
+    assert nearest_steps(WALTZ, COMMON).tolist() == [*range(12), *range(4)]
+    assert nearest_steps(COMMON, WALTZ).tolist() == list(range(12))
+
+
+def test_hits_go_to_the_nearest_step_and_none_of_a_bar_as_long_is_lost():
+    to_triplets = regridding(COMMON, TRIPLETS)
+    assert (to_triplets.sum(0) == 1).all()
+    assert to_triplets[:, 4].argmax() == 3 and to_triplets[:, 8].argmax() == 6
+    assert regridding(COMMON, WALTZ)[:, 12:].sum() == 0
+    assert (regridding(WALTZ, COMMON).sum(1) == 1).all()
+    assert (regridding(COMMON, COMMON) == np.eye(16)).all()
+
+
+# ---------------------------------------------------------------------- a model on another grid
+
+
+@pytest.mark.parametrize("options", ENCODERS)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_step_equals_forward_on_every_grid(grid, options):
+    model = make(**options).on(grid)
+    hits = some_hits(grid, 5, extra=3)
+    plan = make_plan(LABELS, 6, style="rock", density=[0.3, 0.3, 0.1, 0.2, 0.1, 0.1])
+    with torch.no_grad():
+        for given in (None, plan):
+            state, played = model.init_state(2, given), []
+            for x in hits.unbind(1):
+                played.append(model.predict(state).log_prob(x))
+                state = model.advance(x, state)
+            whole = model.log_prob(hits, plan=given)
+            torch.testing.assert_close(torch.stack(played, 1), whole, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(model.log_prob(hits[:, :40], plan=given), whole[:, :40], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_no_prediction_depends_on_what_comes_later_on_any_grid(grid):
+    model, hits = make().on(grid), some_hits(grid, 3, rows=1).requires_grad_()
+    size = grid.steps_per_bar
+    for step in (1, size - 1, size, size + 1, 2 * size):
+        prediction = model(hits)
+        dist = prediction.step_dist[:, step]
+        (gradient,) = torch.autograd.grad(dist.logits.sum() + dist.log_weights.square().sum(), hits)
+        assert (gradient[:, step:] == 0).all() and (gradient[:, :step] != 0).any()
+    (gradient,) = torch.autograd.grad(model(hits).bar_logits[:, 0].sum(), hits)
+    assert (gradient[:, size:] == 0).all()
+
+
+@pytest.mark.parametrize("options", ENCODERS)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_the_engine_plays_a_model_on_another_grid(grid, options):
+    model, hits = make(**options), some_hits(grid, 3)
+    with torch.no_grad():
+        expected = model.on(grid).log_prob(hits).numpy()
+    player = model.player().on(grid)
+    assert player.grid == grid and player.on(COMMON).grid == COMMON
+    np.testing.assert_allclose(player.log_prob(hits.numpy()), expected, atol=1e-4)
+
+
+def test_a_model_on_another_grid_has_the_same_weights_and_leaves_the_model_as_it_is():
+    model = make()
+    seven = model.on(SEVEN)
+    assert model.grid == COMMON and seven.grid == SEVEN and seven.on(COMMON).grid == COMMON
+    assert all(one is other for one, other in zip(model.parameters(), seven.parameters(), strict=True))
+    before = model.mix.weight.detach().clone()
+    seven.log_prob(some_hits(SEVEN, 2)).sum().backward()
+    with torch.no_grad():
+        seven.mix.weight -= 0.1 * model.mix.weight.grad
+    assert not torch.equal(model.mix.weight, before)
+    assert seven.is_stock and model.on(COMMON) is model
+
+
+def test_a_table_of_places_serves_one_grid_only(tmp_path):
+    model = make(parts=Parts(place_table=True))
+    for put in (model.on, model.player().on):
+        with pytest.raises(HypermeterError, match="a table of one grid, which does not serve 7/8 at 2 steps a beat"):
+            put(SEVEN)
+    with pytest.raises(HypermeterError, match="a bar of 3 steps, expected at least 4"):
+        make().on(Grid.of_metre("3/4", 1))
+
+
+def test_a_checkpoint_keeps_the_grids_that_were_learnt(tmp_path):
+    model = make()
+    model.config["grids"] = [COMMON.to_dict(), SEVEN.to_dict()]
+    model.save(tmp_path / "model.safetensors")
+    again = load(tmp_path / "model.safetensors")
+    assert again.grids == (COMMON, SEVEN) == again.player().network.grids
+    hits = some_hits(SEVEN, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(again.on(SEVEN).log_prob(hits), model.on(SEVEN).log_prob(hits))
+
+
+# ---------------------------------------------------------------------- a metre that changes
+
+
+PASSAGES = [(COMMON, 5), (SEVEN, 6), (TRIPLETS, 2), (WALTZ, 5), (COMMON, 2)]
+
+
+def play_torch(model, passages):
+    """Return the log probabilities of passages, one after another, and the state after each."""
+    state, rows = model.on(passages[0][0]).init_state(2), []
+    for number, (grid, hits) in enumerate(passages):
+        here = model.on(grid)
+        for step, x in enumerate(hits.unbind(1)):
+            rows.append(here.predict(state).log_prob(x))
+            is_last = step + 1 == hits.shape[1] and number + 1 < len(passages)
+            state = here.advance(x, state, then=model.on(passages[number + 1][0]) if is_last else None)
+    return torch.stack(rows, 1)
+
+
+def passages_of(seed=0):
+    return [(grid, some_hits(grid, bars, seed=seed + number)) for number, (grid, bars) in enumerate(PASSAGES)]
+
+
+@pytest.mark.parametrize("options", ENCODERS)
+def test_the_engine_changes_the_metre_as_the_model_does(options):
+    model, passages = make(**options), passages_of()
+    with torch.no_grad():
+        expected = play_torch(model, passages).numpy()
+    network = model.player().network
+    state, rows = network.start(2), []
+    for number, (grid, hits) in enumerate(passages):
+        here = network.on(grid)
+        for step, x in enumerate(hits.numpy().swapaxes(0, 1)):
+            rows.append(state.dist.log_prob(x))
+            is_last = step + 1 == hits.shape[1] and number + 1 < len(passages)
+            state = here.advance(x, state, network.on(passages[number + 1][0]) if is_last else None)
+    np.testing.assert_allclose(np.stack(rows, 1), expected, atol=2e-4)
+    total = sum(hits.shape[1] for _, hits in passages)
+    assert state.position + state.skipped == total and state.position == sum(bars for _, bars in PASSAGES) * 16
+
+
+def test_what_is_played_after_a_change_depends_on_all_before_and_on_nothing_later():
+    model = make()
+    passages = [(grid, hits.requires_grad_()) for grid, hits in passages_of()[:3]]
+    first = passages[0][1].shape[1]
+    for step in (first, first + 5):
+        log_probs = play_torch(model, passages)
+        gradients = torch.autograd.grad(log_probs[:, step].sum(), [hits for _, hits in passages], allow_unused=True)
+        assert (gradients[0] != 0).any(1).any(1).all()
+        assert (gradients[1][:, step - first + 1 :] == 0).all()
+        assert gradients[2] is None or (gradients[2] == 0).all()
+
+
+def test_a_change_to_the_same_grid_changes_nothing():
+    model, hits = make(), some_hits(COMMON, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            play_torch(model, [(COMMON, hits[:, :16]), (COMMON, hits[:, 16:])]), model.log_prob(hits)
+        )
+
+
+def test_a_metre_changes_at_a_bar_line_only():
+    model, x = make(), torch.zeros(2, 4)
+    state = model.init_state(2)
+    with pytest.raises(HypermeterError, match="within a bar"):
+        model.advance(x, state, then=model.on(SEVEN))
+    network = model.player().network
+    with pytest.raises(HypermeterError, match="after step 1, which ends no bar"):
+        network.advance(x.numpy(), network.start(2), network.on(SEVEN))
+
+
+def test_rows_begin_again_in_the_new_metre():
+    model = make()
+    seven = model.on(SEVEN)
+    with torch.no_grad():
+        state = model.init_state(2)
+        for step, x in enumerate(some_hits(COMMON, 1).unbind(1)):
+            state = model.advance(x, state, then=seven if step == 15 else None)
+        again = state.reset(torch.tensor([True, False]))
+        fresh, hits = seven.init_state(1), some_hits(SEVEN, 1)
+        for x in hits.unbind(1):
+            torch.testing.assert_close(seven.predict(again).log_prob(x)[:1], seven.predict(fresh).log_prob(x[:1]))
+            again, fresh = seven.advance(x, again), seven.advance(x[:1], fresh)
+
+
+# ---------------------------------------------------------------------- choices of grids, and batches of several
+
+
+def test_a_choice_of_grids_takes_the_metre_and_the_steps_that_fit():
+    every = GridChoice()
+    assert every.grid("6/8") == Grid.of_metre("6/8", 2) and every.grid("4/4", 3) == TRIPLETS
+    assert every.grid("7/8", 3) == SEVEN  # three in a quarter do not divide an eighth
+    assert every.grid("2/2") == Grid.of_metre("2/2", 8) and every.grid("7/16") == Grid.of_metre("7/16", 1)
+    assert GridChoice.of(WALTZ).grid("4/4", 3) == WALTZ and GridChoice.of(every) is every
+    with pytest.raises(HypermeterError, match="metre is 'four'"):
+        GridChoice("four")
+
+
+def write_metres(folder, lengths):
+    import json
+
+    for number, (grid, bars) in enumerate(lengths):
+        random = np.random.default_rng(number)
+        hits = (random.random((bars * grid.steps_per_bar, 4)) < 0.3).astype(np.uint8)
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(folder / f"{number}.npz", sequence=hits, meta=json.dumps({"grid": grid.to_dict()}))
+
+
+def test_each_batch_is_of_one_metre_and_begins_anywhere(tmp_path):
+    write_metres(tmp_path, [(COMMON, 40), (SEVEN, 8), (COMMON, 20), (TRIPLETS, 3)])
+    corpus = Corpus(tmp_path)
+    assert corpus.most_common_grid == COMMON
+    parts = [corpus.on(grid) for grid in (COMMON, SEVEN, TRIPLETS)]
+    assert [len(part) for part in parts] == [2, 1, 1] and len({part.digest for part in parts}) == 3
+    datasets = [
+        CompleteHierarchicalDrumDataset(
+            part, 2 * grid.steps_per_phrase, grid.steps_per_bar, with_metrics=False, grid=grid
+        )
+        for grid, part in zip((COMMON, SEVEN, TRIPLETS), parts, strict=True)
+    ]
+    shares = shares_of(datasets)
+    assert shares.sum() == pytest.approx(1) and 8 / 71 < shares[1] < 1 / 3 and 3 / 71 < shares[2] < shares[1]
+    whole, later = mixed_batches(datasets, 2, seed=3), mixed_batches(datasets, 2, seed=3, first=7)
+    seen = [next(whole) for _ in range(60)]
+    for batch, other in zip(seen[7:], later, strict=False):
+        assert batch["grid"] == other["grid"] and torch.equal(batch["step"], other["step"])
+        assert batch["step"].shape[1] <= 2 * batch["grid"].steps_per_phrase
+    assert {batch["grid"] for batch in seen} == {COMMON, SEVEN, TRIPLETS}
+
+
+def test_performances_are_judged_each_on_its_grid():
+    model = make()
+    hits = [some_hits(grid, 2, rows=1)[0].numpy().astype(np.uint8) for grid in (COMMON, SEVEN, COMMON)]
+    bits = performance_bits(model, hits, grids=[COMMON, SEVEN, COMMON])
+    alone = performance_bits(replace_grid(model, SEVEN), hits[1:2])
+    np.testing.assert_allclose(bits[1], alone[0], rtol=1e-5)
+    np.testing.assert_allclose(bits[[0, 2]], performance_bits(model, [hits[0], hits[2]]), rtol=1e-5)
+
+
+def replace_grid(model, grid):
+    """Return a new model with a grid of its own and the weights of another."""
+    other = HierarchicalDrumModel.from_config(model.config, grid, model.kit).eval()
+    other.load_state_dict(model.state_dict())
+    return other
+
+
+def test_grids_of_equal_fields_are_one(tmp_path):
+    assert make().on(replace(COMMON)).grid == COMMON
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_expression_is_streamed_as_it_is_learnt_on_every_grid(grid):
+    model, hits = make().on(grid), some_hits(grid, 3)
+    random = torch.Generator().manual_seed(2)
+    velocity = torch.rand(hits.shape, generator=random).clamp_min(0.01)
+    offset = torch.rand(hits.shape, generator=random) - 0.5
+    with torch.no_grad():
+        features = model(hits).features[:, :-1]
+        whole = model.expression.log_prob(features, hits, velocity, offset)
+        state, streamed = model.expression.init_state(2), []
+        for step in range(hits.shape[1]):
+            dist, state = model.expression.step(features[:, step], hits[:, step], state)
+            streamed.append(dist.log_prob(hits[:, step], velocity[:, step], offset[:, step]))
+            state = model.expression.advance(hits[:, step], velocity[:, step], offset[:, step], state)
+    torch.testing.assert_close(torch.stack(streamed, 1), whole, atol=1e-4, rtol=1e-4)
+    played = model.player().perform(hits.numpy(), 100.0, known=(velocity.numpy(), offset.numpy()))
+    np.testing.assert_allclose(played[0][hits.numpy() > 0], velocity.numpy()[hits.numpy() > 0])
