@@ -85,9 +85,10 @@ class Player:
         """
         if grid == self.grid:
             return self
-        if not hasattr(self.network, "on"):
+        network: Any = self.network
+        if not hasattr(network, "on"):
             raise HypermeterError(f"{self.name}: it was exported in {self.grid.metre}; export it in {grid.metre}")
-        return replace(self, network=self.network.on(grid))
+        return replace(self, network=network.on(grid))
 
     # ------------------------------------------------------------------ states
 
