@@ -107,8 +107,9 @@ class Groove:
 
     def _set_strokes(self) -> None:
         """Check and set what stands beside the hits."""
-        openness = np.full(self.hits.shape, np.nan, np.float32) if self.openness is None else self.openness
-        openness = np.asarray(openness, np.float32)
+        openness = np.asarray(np.nan if self.openness is None else self.openness, np.float32)
+        if np.isnan(openness).all():  # Then it may be of a groove of another length, of which `replace` took a part.
+            openness = np.full(self.hits.shape, np.nan, np.float32)
         if openness.shape != self.hits.shape:
             raise HypermeterError(f"groove: openness of shape {openness.shape}, hits of {self.hits.shape}")
         openness = np.where(self.hits > 0, openness, np.float32(np.nan))

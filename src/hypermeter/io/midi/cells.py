@@ -18,15 +18,15 @@ def cells_of(
     Args:
         positions: (N,) in steps, from -.5 to less than T - .5.
         columns: (N,) column of each hit's voice.
-        velocities: (N,) from 1 to 127.
+        velocities: (N,) in [0, 1].
         openness: (N,) in [0, 1], or NaN.
         shape: T and V.
     """
     steps, offsets = steps_of(positions)
     # The last hit written to a cell stays.
-    order = np.argsort(velocities - 0.9 * (positions - steps), kind="stable")
+    order = np.argsort(127 * velocities - 0.9 * (positions - steps), kind="stable")
     steps, columns, offsets, openness = (values[order] for values in (steps, columns, offsets, openness))
-    velocities = (velocities[order] / 127).astype(np.float32)
+    velocities = velocities[order].astype(np.float32)
     owner = np.full(shape, -1, np.int64)
     owner[steps, columns] = np.arange(len(steps))
     is_first = owner[steps, columns] == np.arange(len(steps))

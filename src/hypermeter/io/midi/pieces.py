@@ -147,7 +147,7 @@ class SpanReader:
         if silent and not self.may_rest:
             return f"no notes of {silent[0]} {at}; leave it out of --tracks to keep the drums"
         cells = cells_of(
-            positions[hits], columns[hits], velocities[hits], self.openness[hits], (length, self.kit.num_voices)
+            positions[hits], columns[hits], velocities[hits] / 127, self.openness[hits], (length, self.kit.num_voices)
         )
         sections = None
         if self.with_sections:
