@@ -99,6 +99,7 @@ WANTING = {
     "velocity": {"velocity_range"},
     "offset": {"offset_ms", "swing_ratio", "timing_dfa"},
     "tempo_bpm": {"offset_ms"},
+    "strokes": {"several_strokes"},
 }
 """What a file may leave untold -> the metrics that want it."""
 
@@ -118,6 +119,7 @@ def save_eighths(path, missing):
     hits[::2, 4] = 1
     hits[1::2] = 0
     expression = {"velocity": random.random(hits.shape), "offset": random.random(hits.shape) * 0.2}
+    expression["strokes"] = np.zeros((0, 5))
     meta = {"kit": "gm10"} | ({} if "tempo_bpm" in missing else {"tempo_bpm": 90})
     arrays = {name: values for name, values in expression.items() if name not in missing}
     np.savez(path, sequence=hits, meta=np.array(json.dumps(meta)), **arrays)

@@ -22,6 +22,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
 from hypermeter.core.kit import Kit, Voice, load_kit
 from hypermeter.core.read_options import ReadOptions
+from hypermeter.core.strokes import Chokes, Strokes
 from hypermeter.core.tracks import BASS, REST
 from hypermeter.io.midi import read_midi, write_midi
 from hypermeter.model.hierarchical import HierarchicalDrumModel
@@ -211,6 +212,40 @@ def test_a_variation_of_strength_zero_is_the_groove_as_it_was_played(model, prim
     for name in ("hits", "velocity", "offset"):
         assert np.array_equal(getattr(same, name), getattr(primer, name))
     assert not np.array_equal(other.hits, primer.hits) and len(other) == len(primer)
+
+
+@pytest.fixture
+def flams(primer):
+    """The primer with a further stroke of each hit, an openness of each, and a choke in each bar."""
+    step, voice = np.nonzero(primer.hits)
+    strokes = Strokes(step, voice, np.full(len(step), -0.3), np.full(len(step), 0.2))
+    openness = np.random.default_rng(1).random(primer.hits.shape)
+    return replace(primer, strokes=strokes, openness=openness, chokes=Chokes([8, 24], [8, 8], [0, 0]))
+
+
+def test_music_that_goes_on_keeps_the_strokes_of_what_was_there(model, flams):
+    groove = continue_groove(model, flams, 2)
+    assert groove.bars(0, 2).strokes == flams.strokes and groove.chokes == flams.chokes
+    assert np.array_equal(groove.openness[:32], flams.openness, True)
+    whole = compose.join_grooves(flams, flams)
+    assert whole.bars(2, 4).strokes == whole.bars(0, 2).strokes == flams.strokes and len(whole.chokes) == 4
+
+
+def test_a_cell_that_is_locked_keeps_its_strokes_and_one_that_goes_loses_them(model, flams):
+    groove, _ = replace_bars(model, flams, [1], keep=[2], infilling=InfillOptions(particles=2))
+    assert groove.bars(0, 1).strokes == flams.bars(0, 1).strokes
+    before, after = flams.stroke_counts, groove.stroke_counts
+    assert (after[:, 2] == before[:, 2]).all() and before[16:, 2].max() == 2
+    assert (after[(before == 0) & (groove.hits > 0)] == 1).all() and (after[groove.hits == 0] == 0).all()
+
+
+def test_the_command_keeps_the_strokes_of_a_lock(folder, flams):
+    write_midi(flams, "flams.mid")
+    run(*MODEL, "--lock", "flams.mid", "--keep", "snare", "ride", "--particles", 4)
+    before, after = read_midi("flams.mid", options=KEEP), read_midi("out.mid", options=KEEP)
+    for voice in (1, 9):
+        assert (after.stroke_counts[:, voice] == before.stroke_counts[:, voice]).all()
+    assert before.stroke_counts[:, [1, 9]].max() == 2
 
 
 def test_a_context_counts_and_is_not_in_the_result(model, primer):

@@ -14,7 +14,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, load_kit
-from hypermeter.io.grooves import read_npz
+from hypermeter.io.grooves import arrays_of_groove, read_npz
 
 ARRAYS = ("hits", "velocity", "offset", "sections")
 
@@ -199,5 +199,5 @@ def test_a_groove_survives_npz_with_its_kit_grid_and_tempo(tmp_path_factory, kit
     groove = Groove(hits, rng.random(hits.shape), rng.uniform(-0.5, 0.49, hits.shape), tempo_bpm, kit, grid)
     path = tmp_path_factory.mktemp("npz") / "a.npz"
     meta = {"kit": kit.record, "grid": grid.to_dict(), "tempo_bpm": tempo_bpm}
-    np.savez(path, sequence=hits, velocity=groove.velocity, offset=groove.offset, meta=json.dumps(meta))
+    np.savez(path, **arrays_of_groove(groove), meta=json.dumps(meta))
     assert read_npz(path) == groove

@@ -17,6 +17,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.core.read_options import ReadOptions
+from hypermeter.core.strokes import Strokes
 from hypermeter.core.swing import apply_swing
 from hypermeter.io.midi import read_midi, write_midi
 from hypermeter.io.midi.replay import replay_drums
@@ -71,6 +72,17 @@ def test_a_seed_gives_the_same(model, groove):
 @pytest.mark.parametrize("shares", [{"amount": 0.0}, {"timing": 0.0, "velocity": 0.0}])
 def test_an_amount_of_nothing_gives_the_groove_back(model, groove, shares):
     assert alike(humanize(groove, model, **shares), groove)
+
+
+def test_further_strokes_of_a_cell_move_and_get_louder_with_its_hit(model, groove):
+    step, voice = (places[5:15] for places in np.nonzero(groove.hits))
+    offset, velocity = 0.3 * groove.offset[step, voice], 0.5 * groove.velocity[step, voice]
+    flams = replace(groove, strokes=Strokes(step, voice, offset, velocity), openness=np.ones(groove.hits.shape))
+    played = humanize(flams, model, amount=0.1)
+    assert played.strokes.step.tolist() == step.tolist() and np.array_equal(played.openness, flams.openness, True)
+    moved = played.offset[step, voice] - groove.offset[step, voice]
+    assert moved.any() and np.allclose(played.strokes.offset - offset, moved, atol=1e-6)
+    assert np.allclose(played.strokes.velocity, 0.5 * played.velocity[step, voice], atol=1e-6)
 
 
 def test_timing_and_velocity_are_separate(model, groove):

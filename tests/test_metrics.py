@@ -60,6 +60,7 @@ def apply(name: str, hits: torch.Tensor, grid: Grid = GRID) -> torch.Tensor:
     context = {
         "velocity": 0.5 + 0.4 * place.sin(),
         "offset": 0.3 * (place * 1.7).sin(),
+        "strokes": 1 + place % 3,
         "tempo_bpm": 100.0,
         "streams": (0, 1, range(2, hits.shape[-1])),
     }
@@ -131,7 +132,14 @@ def test_metric_of_no_hits_one_hit_one_bar_and_two_identical_bars(name):
 
 
 def test_every_metric_has_expected_values_here():
-    elsewhere = {"witek", "velocity_range", "swing_ratio", "timing_dfa", "offset_ms"}  # need more than hits
+    elsewhere = {
+        "witek",
+        "velocity_range",
+        "several_strokes",
+        "swing_ratio",
+        "timing_dfa",
+        "offset_ms",
+    }  # need more than hits
     assert set(METRICS) == set(EXPECTED) | elsewhere
 
 

@@ -53,6 +53,7 @@ def context_of(hits: np.ndarray, name: str) -> dict:
     random = np.random.default_rng(1)
     context = {
         "velocity": random.random(hits.shape, np.float32),
+        "strokes": random.integers(1, 4, hits.shape).astype(np.float32),
         "offset": random.random(hits.shape, np.float32) - 0.5,
         "tempo_bpm": 97.3,
         "streams": ((0,), (1, 5, 6, 7), (2, 3, 4, 8, 9)),

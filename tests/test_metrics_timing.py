@@ -126,6 +126,19 @@ def test_offset_of_no_hits_one_hit_one_bar_and_identical_bars():
             assert actual.item() == pytest.approx(expected, nan_ok=True)
 
 
+def test_several_strokes_of_no_hits_one_hit_one_bar_and_identical_bars():
+    strokes = torch.ones(16, 2)
+    strokes[0, 0], strokes[9, 0], strokes[3, 1] = 2, 4, 2  # the last is not read without a hit
+    for onsets, expected in (([], math.nan), ([(5, 1)], 0), ([(0, 0), (5, 1), (9, 0), (10, 0)], 0.5)):
+        hits = torch.zeros(16, 2)
+        for step, voice in onsets:
+            hits[step, voice] = 1
+        for repeats in (1, 2):
+            for grid in (GRID, SIX_EIGHT, TRIPLETS):
+                actual = METRICS["several_strokes"](hits.repeat(repeats, 1), grid, strokes=strokes.repeat(repeats, 1))
+                assert actual.item() == pytest.approx(expected, nan_ok=True)
+
+
 def test_velocity_range_of_no_hits_one_hit_one_bar_and_identical_bars():
     velocity = torch.full((16, 2), 0.99)  # not read without a hit
     velocity[0, 0], velocity[5, 1], velocity[9, 0] = 0.9, 0.2, 0.5

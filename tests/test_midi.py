@@ -13,6 +13,7 @@ from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, Voice, load_kit
 from hypermeter.core.kit_choice import describe_unmapped
 from hypermeter.core.read_options import ReadOptions
+from hypermeter.core.strokes import Strokes
 from hypermeter.io.midi import (
     MAX_BYTES,
     parse_midi,
@@ -90,10 +91,12 @@ def test_a_note_after_the_last_bar_but_nearer_the_next_opens_a_bar():
     assert len(piece.groove) == 32 and cells(piece.groove) == {(0, 0), (16, 0)}
 
 
-def test_the_louder_of_two_in_a_cell_stays_and_the_other_is_counted():
+def test_the_loudest_in_a_cell_is_its_hit_and_the_others_are_strokes():
     (piece,) = read(midi(track(*hit(0, 38, 40), *hit(30, 38, 90), *hit(50, 40, 60))))
-    assert piece.dropped == 2 and piece.groove.hits.sum() == 1
+    assert piece.groove.hits.sum() == 1 and piece.groove.num_strokes == 3
     assert piece.groove.velocity[0, 1] == pytest.approx(90 / 127) and piece.groove.offset[0, 1] == 0.25
+    strokes = Strokes([0, 0], [1, 1], [0, 50 / 120], [40 / 127, 60 / 127])
+    assert np.allclose(piece.groove.strokes.table, strokes.table, equal_nan=True)
 
 
 def test_of_two_equally_loud_the_first_stays():
@@ -132,7 +135,7 @@ def test_every_note_on_comes_out_whether_or_not_it_ends(events, end):
     still_on = b"".join(b"\x00\x99\x2a\x40" for _ in events)
     chunks = [b"MTrk" + len(chunk).to_bytes(4, "big") + chunk for chunk in (body, still_on)]
     pieces, remarks = parse_midi(midi(*chunks), "x.mid")
-    num_read = sum(int(piece.groove.hits.sum()) + piece.dropped + sum(piece.unmapped.values()) for piece in pieces)
+    num_read = sum(piece.groove.num_strokes + sum(piece.unmapped.values()) for piece in pieces)
     doubles = [int(remark.split()[0]) for remark in remarks if "there twice" in remark]
     assert num_read + sum(doubles) == len(events) + sum(kind == 2 for _, _, kind in events)
 
@@ -287,7 +290,6 @@ def test_the_report_lists_what_of_a_file_is_in_no_groove(tmp_path):
     assert len(pieces) == 1 and losses == [
         "metre 3/4 at bar 2 (1 hits), expected 4/4; pass --metre 3/4, or a --model in it",
         describe_unmapped({54: 1, 56: 1}, load_kit("gm10"), 4),
-        "hits dropped for a louder one of the same voice and step (1); a finer grid keeps more",
     ]
     path.write_bytes(midi(track(*hit(0))))
     assert read_midi_report(path)[1] == []
@@ -341,7 +343,7 @@ def test_a_groove_survives_midi_within_a_tick(kit, grid, bars, density, seed):
     tempo_bpm = float(rng.integers(40, 300))
     groove = Groove(hits, velocity, offset, tempo_bpm, kit, grid)
     (again,) = read(to_midi_bytes(groove), kit=kit, grid=grid)
-    assert (again.groove.hits == groove.hits).all() and again.dropped == 0 and not again.unmapped
+    assert (again.groove.hits == groove.hits).all() and not len(again.groove.strokes) and not again.unmapped
     assert np.allclose(again.groove.velocity, groove.velocity, atol=1e-6)
     tick = grid.steps_per_quarter / 480
     assert np.abs(again.groove.offset - groove.offset).max() <= tick + 1e-6

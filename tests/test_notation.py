@@ -15,6 +15,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, Voice, load_kit
+from hypermeter.core.strokes import Strokes
 from hypermeter.io.midi import read_midi, write_midi
 from hypermeter.io.notation import (
     from_strudel,
@@ -304,6 +305,57 @@ def test_a_pattern_after_the_number_of_an_effect_is_played(effect):
 def test_velocity_and_gain_are_multiplied_and_nudge_is_in_seconds():
     groove = from_tidal('s "bd" # gain 0.8 # velocity 0.5 # nudge "0.025"', tempo_bpm=120)
     assert groove.velocity[0, 0] == pytest.approx(0.4) and groove.offset[0, 0] == pytest.approx(0.2)
+
+
+@BOTH
+@settings(deadline=None, max_examples=12)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([Grid(), Grid(3), Grid(2, 6, 4, 8)]), st.booleans())
+def test_every_stroke_is_written_and_read(write, read, seed, grid, with_timing):
+    random = np.random.default_rng(seed)
+    groove = some_groove(2 * grid.steps_per_bar, grid=grid, density=0.3, seed=seed)
+    step, voice = np.nonzero(groove.hits)
+    chosen = random.integers(0, len(step), 12)
+    offset = random.uniform(-0.5, 0.499, 12)
+    strokes = Strokes(step[chosen], voice[chosen], offset, 0.9 * groove.velocity[step, voice][chosen])
+    groove = replace(groove, strokes=strokes, shift=0.0)
+    again = read(write(groove, with_timing=with_timing))
+    assert np.array_equal(again.hits, groove.hits) and np.array_equal(again.stroke_counts, groove.stroke_counts)
+    if with_timing:
+        for one, other in zip(again.played.table.T[2:4], groove.played.table.T[2:4], strict=True):
+            assert np.abs(np.sort(one) - np.sort(other)).max() < 0.01
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("offsets", "text"),
+    [
+        ([0.4999999], "~ sd*2"),
+        ([-0.25], "[[~ ~ ~ sd] sd ~ ~]"),
+        ([0.25, 0.4999999], "[~ [sd!3 ~] ~ ~]"),
+    ],
+)
+def test_strokes_in_equal_parts_of_a_step_are_written_so(write, read, offsets, text):
+    count = len(offsets)
+    strokes = Strokes([1] * count, [1] * count, offsets, [0.5] * count)
+    hits = np.zeros((16, 10))
+    hits[1, 1] = 1
+    groove = Groove(hits, strokes=strokes)
+    code = write(groove, with_gain=False)
+    assert text in code
+    again = read(code)
+    assert np.allclose(np.sort(again.played.offset), np.sort([0, *offsets]), atol=1e-5)
+    assert write(again, with_gain=False) == code
+
+
+def test_a_step_that_is_divided_evenly_is_a_roll():
+    groove = from_tidal('s "sd*2 ~!7 [sd sd sd sd] ~!7" # gain "0.8"')
+    assert groove.hits[:, 1].nonzero()[0].tolist() == [0, 8, 9] and groove.stroke_counts[[0, 8, 9], 1].tolist() == [
+        2,
+        3,
+        1,
+    ]
+    assert groove.played.offset.tolist() == pytest.approx([0, 0.5, 0, 0.25, 0.5, -0.25])
+    assert groove.velocity[8, 1] == pytest.approx(0.8)
 
 
 def test_the_louder_of_two_on_one_step_stays():

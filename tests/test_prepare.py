@@ -137,14 +137,18 @@ def test_a_kit_of_ones_own_is_kept_whole_wherever_prepare_ran(tmp_path, monkeypa
     assert kit.names == ("snare", "kick") and load_kit(manifest["kit"]) == kit
 
 
-def test_dropped_and_unmapped_hits_are_counted(tmp_path):
-    # Read in eighths, of two sixteenths one stays; in magenta9 the acoustic bass drum has no voice.
+def test_strokes_and_unmapped_hits_are_counted(tmp_path, capsys):
+    # Read in eighths, of two sixteenths one is a stroke; in magenta9 the acoustic bass drum has no voice.
     hits = np.zeros((16, 47))
     hits[:, 1] = hits[:4, 0] = 1
     write_midi(Groove(hits, kit="gm"), tmp_path / "a.mid")
-    manifest = run(tmp_path / "a.mid", tmp_path / "out", kit="magenta9", steps_per_beat=2)
+    manifest = prepare(tmp_path / "a.mid", tmp_path / "out", kit="magenta9", steps_per_beat=2)
     assert manifest["unmapped"] == manifest["files"][0]["unmapped"] == {"35": 4}
-    assert manifest["hits"] + manifest["hits_dropped"] == 16 and manifest["hits_dropped"] >= 7
+    assert manifest["hits"] + manifest["strokes"] == 16 and manifest["strokes"] >= 7
+    assert manifest["hits_dropped"] == manifest["files"][0]["dropped"] == 0
+    assert "16 of 20 hits are kept (80.00%)" in capsys.readouterr().out
+    groove = read_npz(next((tmp_path / "out").rglob("*.npz")))
+    assert groove.num_strokes == 16 and len(groove.strokes) == manifest["files"][0]["strokes"]
 
 
 def test_a_file_with_changes_becomes_pieces_or_a_reject(tmp_path):

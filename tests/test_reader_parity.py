@@ -89,13 +89,14 @@ def python(file: OddFile) -> dict:
 def losses_of_page(pieces: list[Piece]) -> list[str]:
     """Return what the page says of the pieces: it opens the first, and of that as much as a song holds."""
     piece, others = pieces[0], sum(other.groove.num_bars for other in pieces[1:])
-    total = int(piece.groove.hits.sum()) + piece.dropped + sum(piece.unmapped.values())
+    total = piece.groove.num_strokes + sum(piece.unmapped.values())
     unmapped = what(describe_unmapped(piece.unmapped, load_kit(piece.groove.kit), total))
+    dropped = len(piece.groove.strokes)
     late = int(piece.groove.hits[16 * MOST_BARS :].sum())
     return [
         *[f"{others} bars after a change of tempo or metre"] * bool(others),
         *[unmapped] * bool(unmapped),
-        *[f"hits dropped for a louder one of the same voice and step ({piece.dropped})"] * bool(piece.dropped),
+        *[f"hits dropped for a louder one of the same voice and step ({dropped})"] * bool(dropped),
         *[f"{late} hits after bar {MOST_BARS}"] * bool(late),
         *["no clear grid: hits are anywhere between the steps"] * (piece.own_grid.clarity < CLEAR),
     ]

@@ -12,6 +12,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, Voice, load_kit
+from hypermeter.core.strokes import Strokes
 from hypermeter.core.tracks import BASS, HOLD, REST
 from hypermeter.io.ascii import LEVELS, ascii_grid, read_ascii
 from hypermeter.share.pictures import MAX_BARS, draw_groove, layout, plot_groove, show_picture
@@ -106,6 +107,17 @@ def test_a_picture_is_drawn_at_any_length(tmp_path, steps):
     assert size_of(path) == pytest.approx((picture.width * 1.25, picture.height * 1.25), abs=1)
     assert picture.width >= 640 and picture.height > 100
     assert [file.name for file in path.parent.iterdir()] == ["a.png"]
+
+
+def test_strokes_of_a_cell_are_as_many_narrow_bars():
+    hits = np.zeros((16, 10))
+    hits[[0, 4], 1] = 1
+    groove = Groove(hits, strokes=Strokes([4, 4], [1, 1], [-0.4, -0.2], [0.3, 0.5]))
+    boxes = layout(groove).boxes[-4:]
+    wide, *narrow = boxes
+    assert [box.width for box in narrow] == pytest.approx([wide.width / 3] * 3)
+    assert [box.x for box in narrow] == sorted(box.x for box in narrow) and narrow[0].height < narrow[2].height
+    assert "2 hits and 2 further strokes" in layout(groove).labels[0].text
 
 
 def test_a_picture_of_a_long_piece_stops_growing():

@@ -25,6 +25,7 @@ from hypermeter import cli
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
+from hypermeter.core.strokes import Chokes, Strokes
 from hypermeter.core.tracks import BASS
 from hypermeter.io.checkpoint import find_checkpoint, read_checkpoint, write_checkpoint
 from hypermeter.io.midi import to_midi_bytes
@@ -149,6 +150,32 @@ def test_a_groove_is_continued_as_python_continues_it(app, player, body, samplin
     answer = played(app, "continue", {"groove": sent(beat(), tempo_bpm=100), "bars": 3, **body})
     primer = Groove(beat(), tempo_bpm=100, kit=KIT)
     check_same(answer, continue_groove(player, primer, 3, sampling, plan=wishes, include_primer=False))
+
+
+def test_strokes_openness_and_chokes_go_through_the_server(app):
+    hits = beat()
+    step, voice = (int(place[-1]) for place in np.nonzero(hits))
+    openness = np.full(hits.shape, np.nan)
+    openness[step, voice] = 0.25
+    strokes, chokes = Strokes([step], [voice], [-0.25], [0.5], [0.75]), Chokes([3], [voice], [0.25])
+    groove = Groove(hits, kit=KIT, strokes=strokes, openness=openness, chokes=chokes)
+    headers = {"content-type": "audio/midi"}
+    read = ask(app, "POST", "/api/midi/read?shift=keep", content=to_midi_bytes(groove), headers=headers).json()[
+        "groove"
+    ]
+    assert read["strokes"] == [
+        {"step": step, "voice": voice, "offset": -0.25, "velocity": 0.503937, "openness": 0.748031}
+    ]
+    assert read["chokes"] == [{"step": 3, "voice": voice, "offset": 0.25}]
+    body = sent(hits) | {
+        "strokes": [{"step": step, "voice": voice, "offset": -0.25, "velocity": 0.5, "openness": 0.75}]
+    }
+    body |= {"chokes": [{"step": 3, "voice": voice, "offset": 0.25}]}
+    rows = [[0.25 if (row, at) == (voice, step) else None for at in range(len(hits))] for row in range(hits.shape[1])]
+    same = played(app, "vary", {"groove": body | {"openness": rows}, "strength": 0})
+    assert (same["strokes"], same["openness"], same["chokes"]) == (body["strokes"], rows, body["chokes"])
+    body["strokes"][0]["step"] = len(hits)
+    error_of(post(app, "analyse", {"groove": body}), 422)
 
 
 def test_the_tempo_is_a_condition_where_no_plan_is(app, player):

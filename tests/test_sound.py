@@ -19,6 +19,7 @@ from hypermeter.core.groove import Groove
 from hypermeter.core.kit import KITS, Kit, Voice, load_kit
 from hypermeter.core.pitch_map import load_map
 from hypermeter.core.read_options import ReadOptions
+from hypermeter.core.strokes import Chokes, Strokes
 from hypermeter.io.midi import to_midi_bytes, write_midi
 from hypermeter.io.midi.content import load_midi
 from hypermeter.share.sound import SAMPLE_RATE, Hit, Score, mix, render_wav, score_of, to_wav, voice_samples
@@ -27,6 +28,7 @@ from hypermeter.share.sound.drums import coefficients, drums, filtered, noise, s
 from hypermeter.share.sound.mix import bass_samples, limited
 from hypermeter.share.sound.render import score_of_midi
 from hypermeter.share.sound.wav import from_wav_bytes
+from midi_bytes import hit, midi, track
 
 SOUND_FONTS = [Path("/usr/share/sounds/sf2/TimGM6mb.sf2"), Path("/usr/share/sounds/sf2/default-GM.sf2")]
 SOUNDS = [name for name, voice in drums()["voices"].items() if "same_as" not in voice]
@@ -204,6 +206,53 @@ def test_a_hat_silences_neither_a_ride_nor_a_hat_at_the_same_time():
     ride, hat = Hit(0.0, "ride", 1.0), Hit(0.2, "closed_hat", 0.0)
     assert energy(ride, hat) == pytest.approx(energy(ride))
     assert energy(Hit(0.2, "open_hat", 1.0), hat) == pytest.approx(energy(Hit(0.2, "open_hat", 1.0)))
+
+
+def test_every_stroke_of_a_cell_is_heard():
+    groove = groove_of([(4, "snare", 1.0, 0.0)], strokes=Strokes([4, 4], [1, 1], [-0.4, -0.2], [0.3, 0.5]))
+    hits = score_of(groove).hits
+    assert [hit.time_s for hit in hits] == pytest.approx([0.45, 0.475, 0.5])
+    assert [hit.velocity for hit in hits] == pytest.approx([0.3, 0.5, 1.0])
+    assert onsets(mix(score_of(groove)))[0] == pytest.approx(0.45 * SAMPLE_RATE, abs=60)
+    assert {hit.time_s for hit in score_of_midi(to_midi_bytes(groove), "a.mid")[0].hits} == {0.45, 0.475, 0.5}
+
+
+def rms_s(score, start_s, end_s):
+    """Root mean square of a score between two times."""
+    return float(np.sqrt(np.mean(mix(score)[round(start_s * SAMPLE_RATE) : round(end_s * SAMPLE_RATE)] ** 2)))
+
+
+def test_an_open_hat_rings_the_shorter_the_further_its_pedal_is_down():
+    rings = [
+        rms_s(Score([Hit(0.0, "open_hat", 1.0, openness)], length_s=1), 0.1, 0.3) for openness in (0.3, 0.6, 1, None)
+    ]
+    assert rings[0] < rings[1] / 2 < rings[2] / 4 and rings[2] == rings[3]
+    openness = np.full((16, 10), np.nan)
+    openness[0, 4] = 1 - 64 / 127
+    groove = groove_of([(0, "open_hat", 1.0, 0.0)], openness=openness)
+    (hit,), (again,) = score_of(groove).hits, score_of_midi(to_midi_bytes(groove), "a.mid")[0].hits
+    assert hit.openness == pytest.approx(again.openness) == pytest.approx(1 - 64 / 127)
+
+
+def test_the_pedal_that_goes_down_silences_the_open_hat():
+    events = [(0, b"\xb9\x04\x00"), *hit(0, 46), (240, b"\xb9\x04\x5a"), (250, b"\xb9\x04\x5b"), *hit(480, 38)]
+    score, _ = score_of_midi(midi(track(*events)), "a.mid")
+    assert [(stop.time_s, stop.sound) for stop in score.stops] == [(0.25, "open_hat")]
+    ringing = replace(score, stops=[])
+    assert rms_s(score, 0, 0.2) == pytest.approx(rms_s(ringing, 0, 0.2))
+    assert rms_s(score, 0.35, 0.45) < 0.1 * rms_s(ringing, 0.35, 0.45)
+
+
+def test_a_choke_stops_its_cymbal_and_no_other():
+    groove = groove_of([(0, "crash", 1.0, 0.0), (0, "ride", 1.0, 0.0)])
+    choked = replace(groove, chokes=Chokes([4], [8], [0.0]))
+    assert rms_s(score_of(choked), 1.0, 1.5) < rms_s(score_of(groove), 1.0, 1.5)
+    alone = score_of(groove_of([(0, "ride", 1.0, 0.0)]))
+    assert rms_s(score_of(choked), 1.0, 1.5) == pytest.approx(rms_s(alone, 1.0, 1.5), rel=0.05)
+    score, _ = score_of_midi(to_midi_bytes(choked), "a.mid")
+    assert [stop.time_s for stop in score.stops] == [0.5]
+    loop = to_wav(choked, is_loop=True)
+    assert len(loop) == len(to_wav(groove, is_loop=True)) and loop != to_wav(groove, is_loop=True)
 
 
 def test_everything_at_once_does_not_clip_and_a_soft_sound_is_left_as_it_is():

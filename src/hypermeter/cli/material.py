@@ -9,9 +9,10 @@ import numpy as np
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import check_metre
-from hypermeter.core.groove import Groove
+from hypermeter.core.groove import CELLS, Groove
 from hypermeter.core.kit import Kit
 from hypermeter.core.read_options import ReadOptions
+from hypermeter.core.strokes import Chokes, Strokes
 from hypermeter.core.tracks import track_groups
 from hypermeter.io.midi import read_midi_report
 from hypermeter.io.midi.content import load_midi
@@ -139,18 +140,21 @@ def locked_pattern(
         parts.append((length, ending, range(player.num_drums)))
         locks.append(Locks(end.known & is_locked, end.values))
     combined = combine(*locks)
-    arrays = {name: np.zeros((combined.num_steps, kit.num_voices)) for name in ("hits", "velocity", "offset")}
+    arrays = {name: np.zeros((combined.num_steps, kit.num_voices)) for name in CELLS}
+    strokes, chokes = Strokes(), Chokes()
     names = [""] * -(-combined.num_steps // size)
     for start, groove, voices in parts:
         if groove.sections is not None:
             names[start // size : start // size + groove.num_bars] = groove.sections.tolist()
         for name, array in arrays.items():
             array[start : start + len(groove), list(voices)] = getattr(groove, name)[:, list(voices)]
+        strokes = strokes.and_of(groove.strokes.take(np.isin(groove.strokes.voice, voices)).moved(start))
+        chokes = chokes.and_of(groove.chokes.take(np.isin(groove.chokes.voice, voices)).moved(start))
     sections = np.array(names) if any(names) else None
-    hits, velocity, offset = arrays.values()
     shift = parts[0][1].shift if parts else 0.0
     kit_read = parts[0][1].kit if parts else kit  # with the map of the device, if one was named
-    return Groove(hits, velocity, offset, tempo_bpm, kit_read, player.grid, sections, shift=shift), combined
+    values = {"sections": sections, "shift": shift, "strokes": strokes, "chokes": chokes}
+    return Groove(**arrays, tempo_bpm=tempo_bpm, kit=kit_read, grid=player.grid, **values), combined
 
 
 def _sounding_tracks(groove: Groove) -> list[str]:

@@ -13,14 +13,13 @@ from hypermeter.core import notebook
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit, load_kit
+from hypermeter.core.strokes import LATEST_OFFSET, NO_CHOKES, NO_STROKES, Chokes, Strokes
 
 DEFAULT_VELOCITY = 0.8
 """Velocity in [0, 1] of hits and notes for which none is given."""
 
-LATEST_OFFSET = np.nextafter(np.float32(0.5), np.float32(0))
-"""Largest offset, in steps."""
-
-_ARRAYS = ("hits", "velocity", "offset", "sections")
+CELLS = ("hits", "velocity", "offset", "openness")
+"""Names of the arrays (T, V)."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,6 +30,9 @@ class Groove:
     changed copy. Grooves are equal if all fields are, including velocity and offset of cells without a hit; kits are
     compared by their voices. Equal grooves have equal hashes.
 
+    A cell, one voice on one step, has at most one hit: the loudest of its strokes when it was read. The further strokes
+    of a flam, a drag or a roll stand beside it in `strokes`; those of a cell without a hit are left out.
+
     Args:
         hits: (T, V), 0 or 1; stored as uint8.
         velocity: (T, V) in [0, 1], read where there is a hit; stored as float32. Default: DEFAULT_VELOCITY at each hit.
@@ -40,11 +42,15 @@ class Groove:
         kit: the name of a kit, the path of its YAML file, a `Kit`, or a kit's record.
         grid: the metre and its steps.
         sections: (bars,) labels, one for each bar, or `None`.
-        unknown: which of velocity, offset and tempo_bpm have default values because their source lacks them; metrics
-            that depend on them are NaN.
+        unknown: which of velocity, offset, tempo_bpm and strokes have default values because their source lacks them;
+            metrics that depend on them are NaN.
         tracks: name -> codes (T,) of a track beside the drums, see `core.tracks`; stored as int16.
         shift: in [-.5, .5) steps: the steady distance of the player from the written grid, late is positive. Steps
             and offsets are counted on the player's own grid, which is the written one moved by the shift.
+        strokes: the further strokes of cells.
+        openness: (T, V) in [0, 1], how open the hi-hat was at each hit of it: 1 - CC4 / 127, so that 1 is open, and
+            Roland's pads are closed at .29. NaN where it is not known, and where there is no hit; stored as float32.
+        chokes: moments at which cymbals are choked.
 
     Raises:
         HypermeterError: arrays of different shapes, or values outside these ranges.
@@ -60,6 +66,9 @@ class Groove:
     unknown: frozenset[str] = frozenset()
     tracks: Mapping[str, np.ndarray] = field(default_factory=dict)
     shift: float = 0.0
+    strokes: Strokes = NO_STROKES
+    openness: np.ndarray = None  # pyright: ignore[reportAssignmentType]
+    chokes: Chokes = NO_CHOKES
 
     def __post_init__(self) -> None:
         hits = np.asarray(self.hits)
@@ -77,6 +86,7 @@ class Groove:
             raise HypermeterError("groove: velocity outside [0, 1]")
         if not _is_within(self.offset, -0.5, LATEST_OFFSET):
             raise HypermeterError("groove: offset outside [-.5, .5) steps")
+        self._set_strokes()
         tracks = {name: self._checked_codes(name, np.asarray(codes)) for name, codes in self.tracks.items()}
         self._set("tracks", MappingProxyType(tracks))
         self._set("unknown", frozenset(self.unknown))
@@ -94,6 +104,24 @@ class Groove:
         if not -0.5 <= self.shift < 0.5:
             raise HypermeterError(f"groove: shift is {self.shift}, expected [-.5, .5) steps")
         self._set("shift", float(self.shift))
+
+    def _set_strokes(self) -> None:
+        """Check and set what stands beside the hits."""
+        openness = np.asarray(np.nan if self.openness is None else self.openness, np.float32)
+        if np.isnan(openness).all():  # Then it may be of a groove of another length, of which `replace` took a part.
+            openness = np.full(self.hits.shape, np.nan, np.float32)
+        if openness.shape != self.hits.shape:
+            raise HypermeterError(f"groove: openness of shape {openness.shape}, hits of {self.hits.shape}")
+        openness = np.where(self.hits > 0, openness, np.float32(np.nan))
+        if not _is_within(openness[~np.isnan(openness)], 0, 1):
+            raise HypermeterError("groove: openness outside [0, 1]")
+        self._set("openness", _read_only_copy(openness, np.float32))
+        steps, voices = self.hits.shape
+        for moments in (self.strokes, self.chokes):
+            if len(moments) and (moments.step[-1] >= steps or moments.voice.max() >= voices):
+                kind = type(moments).__name__.lower()
+                raise HypermeterError(f"groove: {kind} outside its {steps} steps and {voices} voices")
+        self._set("strokes", self.strokes.take(self.hits[self.strokes.step, self.strokes.voice] > 0))
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -114,9 +142,10 @@ class Groove:
         if not isinstance(other, Groove):
             return NotImplemented
         return (
-            (self.tempo_bpm, self.grid, self.shift, self.unknown)
-            == (other.tempo_bpm, other.grid, other.shift, other.unknown)
-            and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in _ARRAYS)
+            (self.tempo_bpm, self.grid, self.shift, self.unknown, self.strokes, self.chokes)
+            == (other.tempo_bpm, other.grid, other.shift, other.unknown, other.strokes, other.chokes)
+            and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in (*CELLS[:3], "sections"))
+            and np.array_equal(self.openness, other.openness, equal_nan=True)
             and self.tracks.keys() == other.tracks.keys()
             and all(np.array_equal(codes, other.tracks[name]) for name, codes in self.tracks.items())
             and _are_kits_equal(self.kit, other.kit)
@@ -132,6 +161,7 @@ class Groove:
         short_last_bar = f" ({steps} steps)" if steps % self.grid.steps_per_bar else ""
         parts = [f"{bars} of {self.grid.metre}{short_last_bar}", f"{self.tempo_bpm:g} bpm"]
         parts += [f"{voices} voices of {kit}", f"{self.hits.sum()} hits"]
+        parts += [f"{len(self.strokes)} further strokes"] if len(self.strokes) else []
         parts += [f"shift {self.shift_ms:+.0f} ms"] if self.shift else []
         sections = [] if self.sections is None else [name for name in self.sections.tolist() if name]
         lists = {"sections": dict.fromkeys(sections), "tracks": self.tracks, "unknown": sorted(self.unknown)}
@@ -156,13 +186,40 @@ class Groove:
     def shift_ms(self) -> float:
         return self.shift * self.step_duration_s * 1000
 
+    @property
+    def num_strokes(self) -> int:
+        """Number of all strokes: the hits of cells and their further strokes."""
+        return int(np.count_nonzero(self.hits)) + len(self.strokes)
+
+    @property
+    def stroke_counts(self) -> np.ndarray:
+        """(T, V) int64: the number of strokes of each cell; 0 without a hit, and 1 or more with one."""
+        counts = self.hits.astype(np.int64)
+        np.add.at(counts, (self.strokes.step, self.strokes.voice), 1)
+        return counts
+
+    @property
+    def played(self) -> Strokes:
+        """All strokes: the hits of all cells and their further strokes."""
+        step, voice = np.nonzero(self.hits)
+        velocity, offset, openness = (getattr(self, name)[step, voice] for name in CELLS[1:])
+        return Strokes(step, voice, offset, velocity, openness).and_of(self.strokes)
+
     def bars(self, first: int, last: int) -> "Groove":
         """Return the bars from `first` up to and without `last`, counted from 0."""
-        start, stop = (bar * self.grid.steps_per_bar for bar in (first, last))
-        arrays = {name: getattr(self, name)[start:stop] for name in ("hits", "velocity", "offset")}
-        sections = None if self.sections is None else self.sections[first:last]
+        part = self.steps(first * self.grid.steps_per_bar, last * self.grid.steps_per_bar)
+        return part if self.sections is None else replace(part, sections=self.sections[first:last])
+
+    def steps(self, start: int, stop: int) -> "Groove":
+        """Return the steps from `start` up to and without `stop`, counted from 0, without the sections of their bars.
+
+        What is after the last step is left out.
+        """
+        start, stop, _ = slice(start, stop).indices(len(self))
+        moments = {name: getattr(self, name).between(start, stop) for name in ("strokes", "chokes")}
+        arrays = {name: getattr(self, name)[start:stop] for name in CELLS}
         tracks = {name: codes[start:stop] for name, codes in self.tracks.items()}
-        return replace(self, **arrays, sections=sections, tracks=tracks)
+        return replace(self, **arrays, **moments, sections=None, tracks=tracks)
 
     def _repr_html_(self) -> str | None:
         """Return the display in a notebook, the drum grid and a player; `None` where `notebook.groove_html` is."""

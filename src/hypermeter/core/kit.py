@@ -21,6 +21,7 @@ KITS = ("gm10", "gm16", "magenta9", "gm")
 
 _BASS_DRUMS = {35, 36}
 _SKINS = {37, 38, 39, 40, 41, 43, 45, 47, 48, 50, 60, 61, 62, 63, 64, 65, 66}
+_HATS = {22, 26, 42, 44, 46}
 _CYMBALS = {22, 26, 42, 44, 46, 49, 51, 52, 53, 55, 57, 59}
 
 _FORM = "snare: {class_id: 1, pitches: [38, 40]}"
@@ -130,6 +131,11 @@ class Kit:
     def columns(self) -> np.ndarray:
         """(128,): column of the voice of each MIDI pitch, -1 where there is none."""
         return np.array([self.pitch_to_voice.get(pitch, -1) for pitch in range(128)])
+
+    @cached_property
+    def hats(self) -> tuple[int, ...]:
+        """Columns of the voices of the hi-hat: closed, with the foot, and open."""
+        return tuple(column for column, pitch in enumerate(self.gm_pitches) if pitch in _HATS)
 
     @property
     def streams(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:

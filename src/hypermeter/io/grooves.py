@@ -4,11 +4,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, Voice
 from hypermeter.core.read_options import ReadOptions
+from hypermeter.core.strokes import Chokes, Strokes
 from hypermeter.io.folders import files_below
 from hypermeter.io.midi import MIDI_SUFFIXES, read_midi_report
 from hypermeter.io.notation import is_text, read_text
@@ -16,6 +19,8 @@ from hypermeter.io.npz import File, open_npz, read_kit_and_grid, read_meta, read
 from hypermeter.io.shards import SUFFIX, PackedFile, open_shard
 
 SUFFIXES = (*MIDI_SUFFIXES, ".npz", SUFFIX)
+
+_MOMENTS = {"strokes": Strokes, "chokes": Chokes}
 
 NUMBERED = "numbered"
 """Name of the kit that stands in for a missing one."""
@@ -99,9 +104,10 @@ def _read(
 
 
 def read_npz(path: File, kit: str | Path | Kit | None = None, grid: Grid = Grid()) -> Groove:
-    """Return the drums of a .npz: `sequence` (T, V), and `velocity`, `offset`, `shift` and `meta` if it has them.
+    """Return the drums of a .npz: `sequence` (T, V), and what else of a groove it has.
 
-    Velocity, offset and tempo that the file does not hold are `unknown` in the groove.
+    That is `velocity`, `offset`, `shift`, `strokes`, `openness`, `chokes` and `meta`. Velocity, offset, strokes and
+    tempo that the file does not hold are `unknown` in the groove.
 
     Args:
         path: the .npz.
@@ -115,11 +121,13 @@ def read_npz(path: File, kit: str | Path | Kit | None = None, grid: Grid = Grid(
     file_kit, grid = read_kit_and_grid(path, kit, grid, meta)
     file_kit = file_kit or make_numbered_kit(hits.shape[1])
     with open_npz(path) as arrays:
-        values: dict[str, Any] = {key: arrays[key] for key in ("velocity", "offset", "shift") if key in arrays}
+        keys = ("velocity", "offset", "shift", "openness", *_MOMENTS)
+        values: dict[str, Any] = {key: arrays[key] for key in keys if key in arrays}
     if "tempo_bpm" in meta:
         values["tempo_bpm"] = meta["tempo_bpm"]
-    unknown = frozenset(("velocity", "offset", "tempo_bpm")).difference(values)
+    unknown = frozenset(("velocity", "offset", "tempo_bpm", "strokes")).difference(values)
     try:
+        values |= {key: kind.of_table(values[key]) for key, kind in _MOMENTS.items() if key in values}
         groove = Groove(hits, **values, kit=file_kit, grid=grid, unknown=unknown)
     except (HypermeterError, TypeError, ValueError) as error:
         raise HypermeterError(f"{path}: {error}; prepare it again") from error
@@ -127,6 +135,20 @@ def read_npz(path: File, kit: str | Path | Kit | None = None, grid: Grid = Grid(
         expected = f"{file_kit.num_voices} of {file_kit.name}"
         raise HypermeterError(f"{path}: {hits.shape[1]} voices, expected {expected}; name another kit")
     return groove
+
+
+def arrays_of_groove(groove: Groove) -> dict[str, np.ndarray]:
+    """Return the arrays of a groove's .npz, all but `meta`: openness and chokes only if any is known."""
+    arrays = {"sequence": groove.hits, "velocity": groove.velocity, "offset": groove.offset}
+    arrays |= {"shift": np.array(groove.shift), "strokes": groove.strokes.table}
+    if not np.isnan(groove.openness).all():
+        arrays["openness"] = groove.openness
+    if len(groove.chokes):
+        arrays["chokes"] = groove.chokes.table
+    arrays |= {f"track_{name}": codes for name, codes in groove.tracks.items()}
+    if groove.sections is not None:
+        arrays["section"] = groove.sections
+    return arrays
 
 
 def make_numbered_kit(num_voices: int) -> Kit:

@@ -38,7 +38,7 @@ CACHE_BYTES = 16 << 20
 
 _KEY = "hypermeter"
 _OWN_COLUMNS = ("name", "steps", "voices", "meta", "npz")
-_ORDER = ("sequence", "velocity", "offset", "shift")
+_ORDER = ("sequence", "velocity", "offset", "shift", "strokes", "openness", "chokes")
 _NOTE = '{{"version": {version}, "data_sha256": "{data}", "footer_sha256": "{footer}"}}'
 _NOTE_FORM = re.compile(rb'\{"version": (\d+), "data_sha256": "([0-9a-f]{64})", "footer_sha256": "([0-9a-f]{64})"\}')
 _BLANK = "0" * 64

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import check_metre
-from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
+from hypermeter.core.groove import CELLS, DEFAULT_VELOCITY, Groove
 from hypermeter.core.kit import Kit, load_kit
 from hypermeter.core.tracks import REST, track_groups, with_columns
 from hypermeter.play.humanize import humanize
@@ -346,7 +346,8 @@ def _in_place(
 ) -> Groove:
     """Return the groove of an infill of a pattern, with the pattern's sections and shift.
 
-    Hits of the pattern keep their velocity and offset; the others get them from the model, or DEFAULT_VELOCITY and 0.
+    Hits of the pattern keep their velocity, offset, further strokes and openness; the others get velocity and offset
+    from the model, or DEFAULT_VELOCITY and 0.
     """
     kit = _kit_of_result(player, pattern)
     hits = result.hits[:, : player.num_drums]
@@ -354,7 +355,8 @@ def _in_place(
     velocity = np.where(stays, pattern.velocity, np.float32(DEFAULT_VELOCITY) * hits)
     offset = np.where(stays, pattern.offset, np.float32(0))
     groove = _groove_of(player, Passage(result.hits, velocity, offset), pattern.tempo_bpm, kit, earlier, pattern.shift)
-    groove = replace(groove, sections=pattern.sections)
+    kept = {name: getattr(pattern, name) for name in ("sections", "strokes", "openness", "chokes")}
+    groove = replace(groove, **kept)  # Without the strokes of hits that do not stay.
     is_new = (hits > 0) & (pattern.hits == 0)
     return _play_expressively(player, groove, is_new, seed, earlier) if expression else groove
 
@@ -381,16 +383,28 @@ def _play_expressively(
 
 def join_grooves(primer: Groove, groove: Groove) -> Groove:
     """Return the primer followed by the groove, at the tempo and shift of the primer."""
-    hits, velocity, offset = (np.concatenate([getattr(primer, name), getattr(groove, name)]) for name in MUSIC)
-    both = primer, groove
+    both, length = (primer, groove), len(primer)
+    cells = {name: np.concatenate([getattr(part, name) for part in both]) for name in CELLS}
+    strokes, chokes = (
+        getattr(primer, name).and_of(getattr(groove, name).moved(length)) for name in ("strokes", "chokes")
+    )
     tracks = {
         name: np.concatenate([part.tracks.get(name, np.full(len(part), REST, np.int16)) for part in both])
         for name in {**primer.tracks, **groove.tracks}
     }
     sections = None
-    if any(part.sections is not None for part in both) and len(primer) % groove.grid.steps_per_bar == 0:
+    if any(part.sections is not None for part in both) and length % groove.grid.steps_per_bar == 0:
         names = [np.full(part.num_bars, "") if part.sections is None else part.sections for part in both]
         sections = np.concatenate(names)
-    unknown = primer.unknown | groove.unknown
-    values = hits, velocity, offset, primer.tempo_bpm, groove.kit, groove.grid, sections, unknown, tracks
-    return Groove(*values, primer.shift)
+    return Groove(
+        **cells,
+        tempo_bpm=primer.tempo_bpm,
+        kit=groove.kit,
+        grid=groove.grid,
+        sections=sections,
+        unknown=primer.unknown | groove.unknown,
+        tracks=tracks,
+        shift=primer.shift,
+        strokes=strokes,
+        chokes=chokes,
+    )

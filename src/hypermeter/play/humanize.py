@@ -1,5 +1,6 @@
 """Humanization: velocity and timing from a model for the hits of a given groove, by an adjustable amount."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +11,12 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import check_metre
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
+from hypermeter.core.strokes import LATEST_OFFSET, Strokes
 from hypermeter.core.tracks import with_columns
 from hypermeter.play.loading import load_player
 from hypermeter.play.player import Player
 from hypermeter.play.random import choose_seed
 from hypermeter.play.request import BOUNDS, SamplingOptions, check
-
-LATEST = np.nextafter(np.float32(0.5), np.float32(0))
-"""Greatest offset, in steps."""
 
 
 def humanize(
@@ -31,6 +30,8 @@ def humanize(
     which: NDArray[np.bool_] | None = None,
 ) -> Groove:
     """Return the groove with velocities and offsets from the model. The hits stay the same.
+
+    Further strokes of a cell move and get louder with its hit.
 
     Args:
         groove: a groove on the model's grid and kit.
@@ -78,11 +79,25 @@ def humanize(
         for (name, share), new in zip(shares.items(), played, strict=True)
     }
     mixed["velocity"] = mixed["velocity"].clip(0, 1)
-    mixed["offset"] = mixed["offset"].clip(-0.5, LATEST)
+    mixed["offset"] = mixed["offset"].clip(-0.5, LATEST_OFFSET)
     if shares["offset"]:
         mixed["offset"][0] = np.where(which[0], mixed["offset"][0].clip(0), mixed["offset"][0])
     filled = set() if is_fixed.any() else {name for name, share in shares.items() if share}
-    return replace(groove, **mixed, unknown=groove.unknown - filled)
+    return replace(groove, **mixed, strokes=_moved_along(groove, mixed), unknown=groove.unknown - filled)
+
+
+def _moved_along(groove: Groove, changed: Mapping[str, NDArray[np.float32]]) -> Strokes:
+    """Return the strokes of a groove, moved and made louder as the hits of their cells are."""
+    strokes = groove.strokes
+    cells = strokes.step, strokes.voice
+    before, after = groove.velocity[cells], changed["velocity"][cells]
+    gain = np.divide(after, before, out=np.ones_like(after), where=before > 0)
+    delay = changed["offset"][cells] - groove.offset[cells]
+    return replace(
+        strokes,
+        velocity=(strokes.velocity * gain).clip(0, 1),
+        offset=(strokes.offset + delay).clip(-0.5, LATEST_OFFSET),
+    )
 
 
 def check_expression(player: Player) -> None:

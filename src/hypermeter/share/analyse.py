@@ -5,7 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
@@ -110,17 +110,12 @@ def levels(groove: Groove, sections: Mapping[str, tuple[int, int]] | None = None
     bounds = [(start * grid.steps_per_bar, end * grid.steps_per_bar) for start, end in (sections or {}).values()]
     full = window_metrics(hits, grid, bounds)
     full["section"] = dict(zip(sections or {}, full["section"], strict=True))
-    scalars = [name for name, value in measure(_slice(groove, 0, grid.steps_per_bar)).items() if value.ndim == 0]
+    scalars = [name for name, value in measure(groove.steps(0, grid.steps_per_bar)).items() if value.ndim == 0]
     for level, size in (("bar", grid.steps_per_bar), ("phrase", grid.steps_per_phrase)):
         full[level] |= measure(groove, scalars, size)
     for name, (start, end) in zip(sections or {}, bounds, strict=True):
-        full["section"][name] |= measure(_slice(groove, start, end), scalars)
+        full["section"][name] |= measure(groove.steps(start, end), scalars)
     return full
-
-
-def _slice(groove: Groove, start: int, end: int) -> Groove:
-    arrays = {name: getattr(groove, name)[start:end] for name in ("hits", "velocity", "offset")}
-    return replace(groove, **arrays, sections=None)
 
 
 def parse_sections(text: str, bars: int) -> dict[str, tuple[int, int]]:

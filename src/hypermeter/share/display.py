@@ -2,7 +2,6 @@
 
 import base64
 import html
-from dataclasses import replace
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
@@ -58,6 +57,4 @@ def _beginning(groove: Groove) -> Groove:
     steps = max(int(MAX_SECONDS_PLAYED / groove.step_duration_s) // size, 1) * size
     if steps >= len(groove):
         return groove
-    tracks = {name: codes[:steps] for name, codes in groove.tracks.items()}
-    arrays = {name: getattr(groove, name)[:steps] for name in ("hits", "velocity", "offset")}
-    return replace(groove, **arrays, sections=None, tracks=tracks)
+    return groove.steps(0, steps)

@@ -90,6 +90,8 @@ def layout(
 ) -> Layout:
     """Return a drum grid: a hit's height and opacity are its velocity, its place is its step and offset.
 
+    Several strokes of a voice on one step, as in a flam or a roll, are as many narrow bars.
+
     Bars are numbered, sections named. Low, mid and high voices have colours of their own; voices without hits are left
     out. A track is a strip below the drums, from its lowest note to its highest, both of which are named.
 
@@ -129,6 +131,8 @@ def _add_header(picture: Layout, groove: Groove, title: str, bars: int, has_prim
     """Add the title, facts of the groove, and a legend."""
     count = f"{groove.num_bars} bar{'s' * (groove.num_bars != 1)}"
     facts = f"{count} of {groove.grid.metre}, {groove.tempo_bpm:g} bpm, {int(groove.hits.sum())} hits"
+    if strokes := len(groove.strokes):
+        facts += f" and {strokes} further stroke{'s' * (strokes != 1)}"
     if groove.num_bars > bars:
         facts += f"; the first {bars} bars are shown"
     x, y = picture.width - _MARGIN + 8, _MARGIN + 12
@@ -161,16 +165,19 @@ class _Row:
 
     def add_drums(self, kit: Kit, voices: np.ndarray, top: float, primer_steps: int) -> float:
         bottom, colours = top + _VOICE * len(voices), voice_colours(kit)
+        played, counts = self.groove.played, self.groove.stroke_counts
+        played = played.take((self.start <= played.step) & (played.step < self.end))
         self._add_panel(top, bottom, len(voices), primer_steps)
         self._add_bars(top - 7)
         for row, voice in enumerate(voices.tolist()):
             middle = top + _VOICE * (row + 0.5)
             self.picture.labels.append(Label(self.left - 8, middle + 4, kit.names[voice], is_end=True))
-            for step in (self.start + np.flatnonzero(self.groove.hits[self.start : self.end, voice])).tolist():
-                velocity = float(self.groove.velocity[step, voice])
-                x, height = self.x(step + float(self.groove.offset[step, voice]) + 0.06), height_of(velocity) * _VOICE
-                place = x, middle - height / 2, 0.84 * self.step_width, height
-                self.picture.boxes.append(Box(*place, colours[voice], opacity_of(velocity), 2))
+            own = played.take(played.voice == voice)
+            for step, offset, velocity in zip(*(own.table.T[[0, 2, 3]].tolist()), strict=True):
+                width = 0.84 / counts[int(step), voice]
+                x, height = self.x(step + offset + 0.06), height_of(velocity) * _VOICE
+                place = x, middle - height / 2, width * self.step_width, height
+                self.picture.boxes.append(Box(*place, colours[voice], opacity_of(velocity), 2 if width > 0.5 else 1))
         return bottom
 
     def add_track(self, name: str, codes: np.ndarray, top: float, primer_steps: int) -> float:

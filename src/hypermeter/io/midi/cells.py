@@ -1,30 +1,46 @@
 """Cells of a groove: which hit is on which step."""
 
+from typing import Any
+
 import numpy as np
 
-_LAST_OFFSET = np.nextafter(np.float32(0.5), np.float32(0))
+from hypermeter.core.strokes import LATEST_OFFSET, Strokes
 
 
 def cells_of(
-    positions: np.ndarray, columns: np.ndarray, velocities: np.ndarray, shape: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return hits, velocity and offset, each of the shape (T, V), of hits on their nearest steps.
+    positions: np.ndarray, columns: np.ndarray, velocities: np.ndarray, openness: np.ndarray, shape: tuple[int, int]
+) -> dict[str, Any]:
+    """Return hits, velocity, offset and openness, each of the shape (T, V), and strokes, by their names in a groove.
 
-    Of several hits in a cell the loudest stays, and of equally loud ones the first.
+    A hit is on its nearest step. Of several hits in a cell the loudest is in the arrays, and of equally loud ones the
+    first; the others are strokes.
 
     Args:
         positions: (N,) in steps, from -.5 to less than T - .5.
         columns: (N,) column of each hit's voice.
-        velocities: (N,) from 1 to 127.
+        velocities: (N,) in [0, 1].
+        openness: (N,) in [0, 1], or NaN.
         shape: T and V.
     """
-    steps = np.floor(positions + 0.5).astype(np.int64)
-    offsets = positions - steps
+    steps, offsets = steps_of(positions)
     # The last hit written to a cell stays.
-    order = np.argsort(velocities - 0.9 * offsets)
-    cells = steps[order], columns[order]
-    hits, velocity, offset = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    hits[cells] = 1
-    velocity[cells] = velocities[order] / 127
-    offset[cells] = np.minimum(offsets[order].astype(np.float32), _LAST_OFFSET)
-    return hits, velocity, offset
+    order = np.argsort(127 * velocities - 0.9 * (positions - steps), kind="stable")
+    steps, columns, offsets, openness = (values[order] for values in (steps, columns, offsets, openness))
+    velocities = velocities[order].astype(np.float32)
+    owner = np.full(shape, -1, np.int64)
+    owner[steps, columns] = np.arange(len(steps))
+    is_first = owner[steps, columns] == np.arange(len(steps))
+    cells = steps[is_first], columns[is_first]
+    arrays = {"hits": np.zeros(shape, np.uint8), "velocity": np.zeros(shape, np.float32)}
+    arrays |= {"offset": np.zeros(shape, np.float32), "openness": np.full(shape, np.nan, np.float32)}
+    arrays["hits"][cells] = 1
+    for name, values in (("velocity", velocities), ("offset", offsets), ("openness", openness)):
+        arrays[name][cells] = values[is_first]
+    others = (values[~is_first] for values in (steps, columns, offsets, velocities, openness))
+    return arrays | {"strokes": Strokes(*others)}
+
+
+def steps_of(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the nearest step of each position, (N,) int64, and its offset from that, (N,) float32."""
+    steps = np.floor(positions + 0.5).astype(np.int64)
+    return steps, np.minimum((positions - steps).astype(np.float32), LATEST_OFFSET)

@@ -15,6 +15,9 @@ from hypermeter.io.midi.chunks import Chunks, chunks_of
 from hypermeter.io.midi.drums import Choice, choose_drums, describe_parts, tracks_named
 from hypermeter.io.midi.events import Event, decode_number, exclusive_messages, pair_notes, parse_events
 
+PEDAL = 4
+"""Number of the controller for the pedal of the hi-hat: 0 is open, 127 is pressed."""
+
 _END_EVENT = b"\xff\x2f\x00"
 _END = "\x04"
 """Text of the marker that stands for the end of a track, which symusic neither reads nor writes."""
@@ -39,7 +42,8 @@ class MidiFile:
 
     Args:
         ticks_per_quarter: the resolution.
-        drums: (3, N): ticks, pitches and velocities 1-127, in the order of tracks; notes equal in tick and pitch once.
+        drums: (3, N): ticks, pitches and velocities 1-127, in the order of tracks; a note that several tracks have at
+            one tick once.
         tempos: ticks and quarters per minute, in order.
         signatures: ticks, beats and beat units, in order.
         end: tick at which the last track ends; 0 where that is not known.
@@ -47,6 +51,8 @@ class MidiFile:
         markers: ticks and texts, in order; of a file that is read in full.
         melody: all other notes; of a file that is read in full.
         no_drums: what the file has in place of drums, and the options that name them; "" where it has drums.
+        pedal: (2, N): ticks and values 0-127 of controller 4 on the channels of the drums, in order.
+        chokes: (2, N): ticks and pitches of the polyphonic aftertouch above 0 on the channels of the drums, in order.
     """
 
     ticks_per_quarter: int
@@ -58,6 +64,8 @@ class MidiFile:
     markers: list[tuple[int, str]] = field(default_factory=list)
     melody: Melody = Melody()
     no_drums: str = ""
+    pedal: np.ndarray = field(default_factory=lambda: np.zeros((2, 0), np.int64))
+    chokes: np.ndarray = field(default_factory=lambda: np.zeros((2, 0), np.int64))
 
 
 def load_midi(content: bytes, where: str, options: ReadOptions = ReadOptions(), in_full: bool = False) -> MidiFile:
@@ -122,6 +130,9 @@ _BANK_VALUE = re.compile(rb"\x00[\x78\x79\x7e\x7f]")
 """What `_BANKS` ends with, which is found sooner."""
 
 _PROGRAMS = re.compile(rb"[\xc0-\xcf]")
+_AFTERTOUCH = re.compile(rb"\xa9[\x00-\x7f]{2}")
+"""What may be polyphonic aftertouch of channel 10, which symusic does not read."""
+
 _LARGE_BEAT_UNIT = re.compile(rb"\xff\x58\x04[\x00-\xff][\x08-\xff]")
 
 
@@ -131,7 +142,7 @@ def _is_plain(tracks: list[bytes]) -> bool:
     It does not decode system messages, misreads some, and reads metres with a beat unit of 256 or more as others.
     """
     for track in tracks:
-        if not track.endswith(_END_EVENT) or _LARGE_BEAT_UNIT.search(track):
+        if not track.endswith(_END_EVENT) or _LARGE_BEAT_UNIT.search(track) or _AFTERTOUCH.search(track):
             return False
         if _BANK_VALUE.search(track) and _BANKS.search(track) and any(map(_PROGRAMS.search, tracks)):
             return False
@@ -168,8 +179,11 @@ def _by_symusic(chunks: Chunks) -> MidiFile | None:
     ends = [marker.time for marker in score.markers if marker.text == _END]
     if len(ends) < len(chunks.tracks):
         return None  # An event that is cut off has swallowed the end of its track.
-    drums, doubles = _without_doubles(notes[:3])
-    return MidiFile(chunks.ticks_per_quarter, drums, tempos, signatures, max(ends), [*chunks.remarks, *doubles])
+    drums, doubles = _without_copies(notes[:3], notes[4])
+    remarks = [*chunks.remarks, *doubles]
+    return MidiFile(
+        chunks.ticks_per_quarter, drums, tempos, signatures, max(ends), remarks, pedal=_in_order(_pedal(score))
+    )
 
 
 def _note_offs(counts: np.ndarray) -> bytes:
@@ -194,23 +208,46 @@ def _with_note_offs(track: bytes, note_offs: bytes) -> bytes:
 
 
 def _drum_notes(score: Any) -> np.ndarray:
-    """Return (4, N): times in ticks, pitches, velocities 0-127 and durations in ticks of the notes on channel 10."""
+    """Return (5, N): times in ticks, pitches, velocities 0-127, durations and tracks of notes of channel 10."""
     tracks = [track.notes.numpy() for track in score.tracks if track.is_drum]
     keys = "time", "pitch", "velocity", "duration"
-    return np.array([np.concatenate([np.zeros(0, np.int64), *(notes[key] for notes in tracks)]) for key in keys])
+    numbers = [np.full(len(notes["time"]), number) for number, notes in enumerate(tracks)]
+    columns = [*([notes[key] for notes in tracks] for key in keys), numbers]
+    return np.array([np.concatenate([np.zeros(0, np.int64), *column]) for column in columns])
 
 
-def _without_doubles(drums: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Return drums (3, N) with the loudest of notes equal in tick and pitch, and a line if there are any."""
+def _pedal(score: Any) -> np.ndarray:
+    """Return (2, N): times in ticks and values of controller 4 on channel 10, in the order of tracks."""
+    tracks = [track.controls.numpy() for track in score.tracks if track.is_drum]
+    parts = [np.array([controls[key][controls["number"] == PEDAL] for key in ("time", "value")]) for controls in tracks]
+    return np.concatenate([np.zeros((2, 0), np.int64), *parts], 1)
+
+
+def _in_order(events: np.ndarray) -> np.ndarray:
+    """Return events (2, N) in the order of their ticks, and those of one tick in that of their tracks."""
+    return events[:, np.argsort(events[0], kind="stable")]
+
+
+def _without_copies(drums: np.ndarray, tracks: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return drums (3, N) with the loudest of notes that several tracks have at one tick, and a line if there are any.
+
+    Two notes of one track at one tick are two strokes: a drummer's pads record them so.
+    """
     keys = drums[0] * 128 + drums[1]
     ordered = np.sort(keys, kind="stable")  # which is quick where they are nearly in order
-    if not (ordered[1:] == ordered[:-1]).any():
+    if not (tracks != tracks[:1]).any() or not (ordered[1:] == ordered[:-1]).any():
         return drums, []
-    order = np.lexsort((-drums[2], keys))
-    is_double = np.zeros(len(keys), bool)
-    is_double[1:] = keys[order][1:] == keys[order][:-1]
-    count = int(is_double.sum())
-    return np.delete(drums, order[is_double], 1), [f"{count} hits are there twice, at the same tick; each is read once"]
+    order = np.lexsort((-drums[2], tracks, keys))
+    same = np.stack([keys, tracks])[:, order]
+    starts = np.flatnonzero(np.append(True, (same[:, 1:] != same[:, :-1]).any(0)))
+    rank = np.empty(len(keys), np.int64)  # Of a note among those of its tick, pitch and track.
+    rank[order] = np.arange(len(keys)) - np.repeat(starts, np.diff(starts, append=len(keys)))
+    order = np.lexsort((-drums[2], rank, keys))
+    same = np.stack([keys, rank])[:, order]
+    is_copy = np.append(False, (same[:, 1:] == same[:, :-1]).all(0))
+    count = int(is_copy.sum())
+    line = f"{count} hits are there twice, at the same tick; each is read once"
+    return np.delete(drums, order[is_copy], 1), [line] * bool(count)
 
 
 # ---------------------------------------------------------------------- by its events
@@ -224,6 +261,8 @@ class _Table:
     messages: list[Message]
     names: list[str]
     metas: list[tuple[int, int, bytes]]  # Tick, type and content of tempos, metres and markers.
+    pedal: list[tuple[int, int, int]]  # Tick, channel and value of controller 4.
+    chokes: list[tuple[int, int, int]]  # Tick, channel and pitch of polyphonic aftertouch.
     end: int
 
 
@@ -233,7 +272,7 @@ def _table_of(chunks: Chunks, where: str) -> _Table:
     Raises:
         HypermeterError: an event that is cut off.
     """
-    table = _Table([], [], [], [], 0)
+    table = _Table([], [], [], [], [], [], 0)
     end = 0
     try:
         for number, track in enumerate(chunks.tracks):
@@ -241,7 +280,7 @@ def _table_of(chunks: Chunks, where: str) -> _Table:
             table.notes.extend(_notes(events, number))
             table.names.append("")
             for event in events:
-                if event.status & 0xF0 in (0xB0, 0xC0) or event.content[0] >= 0xF0:
+                if event.status & 0xF0 in (0xA0, 0xB0, 0xC0) or event.content[0] >= 0xF0:
                     _add(table, event, number)
             end = max(end, events[-1].tick if events else 0)
     except IndexError as error:
@@ -267,6 +306,10 @@ def _add(table: _Table, event: Event, track: int) -> None:
         table.messages.append(Message(tick, track, channel, "program", content[-1]))
     elif status & 0xF0 == 0xB0 and content[-2] == 0 and content[-1] < 128:
         table.messages.append(Message(tick, track, channel, "bank", content[-1]))
+    elif status & 0xF0 == 0xB0 and content[-2] == PEDAL and content[-1] < 128:
+        table.pedal.append((tick, channel, content[-1]))
+    elif status & 0xF0 == 0xA0 and content[-2] < 128 and content[-1] > 0:
+        table.chokes.append((tick, channel, content[-2]))
     elif content[0] == 0xF0:
         table.messages.append(Message(tick, track, 0, "sysex", content[decode_number(content, 1)[1] :]))
     elif content[0] == 0xFF and content[1] in (0x03, 0x06, 0x51, 0x58):
@@ -296,7 +339,12 @@ def _by_events(chunks: Chunks, where: str, options: ReadOptions) -> MidiFile:
         for note, setting, is_drums in zip(table.notes, settings, choice.is_drums, strict=True)
         if not is_drums and note.end >= 0
     ]
-    once, doubles = _without_doubles(arrays)
+    once, doubles = _without_copies(arrays, np.array([note.track for note in drums], np.int64))
+    channels = {note.channel for note in drums}
+    pedal, chokes = (
+        np.array([event[::2] for event in events if event[1] in channels], np.int64).reshape(-1, 2).T
+        for events in (table.pedal, table.chokes)
+    )
     metas = sorted(table.metas, key=lambda meta: meta[0])
     return MidiFile(
         chunks.ticks_per_quarter,
@@ -308,6 +356,8 @@ def _by_events(chunks: Chunks, where: str, options: ReadOptions) -> MidiFile:
         [(tick, decode_text(body)) for tick, kind, body in metas if kind == 0x06],
         Melody(np.array(melody, np.int64).reshape(-1, 7).T, tuple(table.names)),
         "" if drums else f"it has {describe_parts(table.notes, table.names)}",
+        _in_order(pedal),
+        _in_order(chokes),
     )
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit
+from hypermeter.core.strokes import Chokes
 from hypermeter.core.tracks import Track
 from hypermeter.io.midi.bars import Span
-from hypermeter.io.midi.cells import cells_of
+from hypermeter.io.midi.cells import cells_of, steps_of
 from hypermeter.io.midi.content import MidiFile
 from hypermeter.io.midi.melody import codes_of, notes_of, sections_of
 from hypermeter.io.midi.own_grid import OwnGrid, find_own_grid
@@ -30,7 +31,6 @@ class Piece:
         groove: whole bars, from the start of the span.
         start_tick: tick of the file at which the span starts; below 0 where a pickup became a whole bar.
         unmapped: MIDI pitch -> number of hits that no voice of the kit reads.
-        dropped: number of hits dropped because their voice has a louder one on the same step.
         notes_dropped: track -> number of notes dropped because the track has a lower or equal one on the same step.
         own_grid: the grid on which the drums of the file are played, the same for all its pieces.
         ticks_per_step: length of a step in the file.
@@ -39,7 +39,6 @@ class Piece:
     groove: Groove
     start_tick: int
     unmapped: dict[int, int]
-    dropped: int
     notes_dropped: dict[str, int] = field(default_factory=dict)
     own_grid: OwnGrid = field(default_factory=OwnGrid)
     ticks_per_step: float = 0.0
@@ -90,6 +89,28 @@ class SpanReader:
         """(N,) columns of the hits' voices, below 0 for a hit that no voice reads."""
         return self.kit.columns[self.midi.drums[1]]
 
+    @cached_property
+    def openness(self) -> np.ndarray:
+        """(N,) how open the hi-hat is at each of its hits; NaN of other hits, and before the first controller 4."""
+        (ticks, values), openness = self.midi.pedal, np.full(len(self.columns), np.nan)
+        if len(ticks):
+            last = np.searchsorted(ticks, self.midi.drums[0], "right") - 1
+            is_known = (last >= 0) & np.isin(self.columns, self.kit.hats)
+            openness[is_known] = 1 - values[last[is_known]] / 127
+        return openness
+
+    def _chokes(self, start: float, shift: float, length: int, is_last: bool) -> Chokes:
+        """Return the chokes in so many steps from a tick; one after the last step of the file is at the end of that.
+
+        A voice whose pads are choked together is choked once, and one that the kit lacks is no matter.
+        """
+        ticks, pitches = self.midi.chokes
+        moments = np.stack([(ticks - start) / self.ticks_per_step - shift, self.kit.columns[pitches]])
+        positions, columns = np.unique(moments[:, moments[1] >= 0], axis=1)
+        steps, offsets = steps_of(np.minimum(positions, length - 0.5 - 1e-6) if is_last else positions)
+        inside = (steps >= 0) & (steps < length)
+        return Chokes(steps[inside], columns[inside], offsets[inside])
+
     def find_own_grid(self, spans: Sequence[Span]) -> OwnGrid:
         """Return the grid on which the hits of all spans are played: one, so that no hit is between spans."""
         span = next((span for span in spans if span.tempo_bpm is not None), spans[0])
@@ -125,7 +146,9 @@ class SpanReader:
         silent = [name for name, (codes, _) in melodies.items() if not codes.any()]
         if silent and not self.may_rest:
             return f"no notes of {silent[0]} {at}; leave it out of --tracks to keep the drums"
-        arrays = cells_of(positions[hits], columns[hits], velocities[hits], (length, self.kit.num_voices))
+        cells = cells_of(
+            positions[hits], columns[hits], velocities[hits] / 127, self.openness[hits], (length, self.kit.num_voices)
+        )
         sections = None
         if self.with_sections:
             bar_ticks = self.ticks_per_step * self.grid.steps_per_bar
@@ -133,13 +156,12 @@ class SpanReader:
         codes_by_track = {track: codes for track, (codes, _) in melodies.items()}
         name = self.kit.name if isinstance(self.kit.record, str) else self.kit
         assert span.tempo_bpm is not None
-        groove = Groove(*arrays, span.tempo_bpm, name, self.grid, sections, tracks=codes_by_track, shift=shift)
+        values = {"sections": sections, "tracks": codes_by_track, "shift": shift}
+        chokes = self._chokes(span.start, shift, length, is_last)
+        groove = Groove(**cells, tempo_bpm=span.tempo_bpm, kit=name, grid=self.grid, **values, chokes=chokes)
         unmapped = Counter(pitches[inside[columns[inside] < 0]].tolist())
-        dropped = (
-            len(hits) - int(np.count_nonzero(groove.hits)),
-            {track: count for track, (_, count) in melodies.items()},
-        )
-        return Piece(groove, round(span.start), dict(sorted(unmapped.items())), *dropped, own_grid, self.ticks_per_step)
+        dropped = {track: count for track, (_, count) in melodies.items()}
+        return Piece(groove, round(span.start), dict(sorted(unmapped.items())), dropped, own_grid, self.ticks_per_step)
 
     def _reason(self, span: Span, at: str, is_silent: bool) -> str:
         """Return why a span is left out, and the option that would keep it; "" if it is kept."""

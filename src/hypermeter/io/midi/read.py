@@ -41,7 +41,8 @@ def read_midi(
 
     The groove has whole bars, from the start of the file to its last hit, or to its end if that is on a bar line. A
     note is read as a hit on the nearest step, and its distance from that as the offset. Of several hits in one cell the
-    loudest is kept, and hits that no voice reads are left out; `read_midi_report` counts both.
+    loudest is its hit, and the others are `strokes`. Hits that no voice reads are left out; `read_midi_report` counts
+    them.
 
     Args:
         path: path of the file.
@@ -108,7 +109,7 @@ def read_midi_report(
 
     Returns:
         The pieces, at least one; and the lines of `parse_midi`, a line for the hits that no voice reads, by
-        pitch, one for the hits dropped, one if there is no clear grid, and one for the notes dropped of each track.
+        pitch, one if there is no clear grid, and one for the notes dropped of each track.
 
     Raises:
         HypermeterError: as `read_midi_pieces`.
@@ -195,12 +196,9 @@ def parse_midi_report(
     unmapped: Counter[int] = Counter()
     for piece in pieces:
         unmapped.update(piece.unmapped)
-    dropped = sum(piece.dropped for piece in pieces)
-    num_hits = sum(int(piece.groove.hits.sum()) for piece in pieces)
+    num_hits = sum(piece.groove.num_strokes for piece in pieces)
     if unmapped:
-        losses.append(describe_unmapped(unmapped, kit, num_hits + dropped + sum(unmapped.values())))
-    if dropped:
-        losses.append(f"hits dropped for a louder one of the same voice and step ({dropped}); a finer grid keeps more")
+        losses.append(describe_unmapped(unmapped, kit, num_hits + sum(unmapped.values())))
     if num_hits and (clarity := pieces[0].own_grid.clarity) < CLEAR:
         losses.append(f"no clear grid (clarity {clarity:.2f}): hits are anywhere between the steps; check the tempo")
     for track in tracks:

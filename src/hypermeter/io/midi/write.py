@@ -11,7 +11,8 @@ from hypermeter.core.files import atomic_write
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, check_voices, load_kit
 from hypermeter.core.tracks import TRACKS, Track
-from hypermeter.io.midi.content import dump_score
+from hypermeter.io.midi.chokes import with_chokes
+from hypermeter.io.midi.content import PEDAL, dump_score
 from hypermeter.io.midi.melody import add_markers, add_tracks
 
 WRITTEN_SUFFIXES = (".mid", ".midi")
@@ -30,8 +31,10 @@ def write_midi(
     """Write a groove as a MIDI file, whole or not at all.
 
     It has 480 ticks a quarter, the groove's tempo and metre, drums on channel 10, each track on a channel of its own,
-    and sections as markers. Times are rounded to ticks; a hit before the first step is written at tick 0. The file ends
-    with the last bar, even if that is silent.
+    and sections as markers. Times are rounded to ticks; a hit before the first step is written at tick 0, and of two
+    strokes of a voice at one tick the second is written a tick later. The openness of the hi-hat is written as
+    controller 4 before the hit that it changes at, and chokes as polyphonic aftertouch. The file ends with the last
+    bar, even if that is silent.
 
     Args:
         groove: the groove.
@@ -68,23 +71,58 @@ def to_midi_bytes(
     ticks_per_step = TICKS_PER_QUARTER / grid.steps_per_quarter
     if ticks_per_step < 2:
         raise HypermeterError(f"groove: {grid.steps_per_quarter:g} steps a quarter, MIDI is written with at most 240")
-    steps, columns = np.nonzero(groove.hits)
-    own = steps + groove.shift
-    low, high = np.ceil((own - 0.5) * ticks_per_step), np.ceil((own + 0.5) * ticks_per_step) - 1
-    ticks = np.rint((own + groove.offset[steps, columns].astype(np.float64)) * ticks_per_step)
-    ticks = np.maximum(np.clip(ticks, low, high), 0).astype(np.int32)
-    velocities = np.clip(np.rint(groove.velocity[steps, columns] * 127), 1, 127).astype(np.int8)
+    played = groove.played
+    ticks = _ticks_of(played.step, played.voice, played.offset, groove.shift, ticks_per_step)
+    order = np.argsort(ticks, kind="stable")
+    ticks, columns = ticks[order], played.voice[order]
+    velocities = np.clip(np.rint(played.velocity[order] * 127), 1, 127).astype(np.int8)
     durations = np.empty(len(ticks), np.int32)
     for column in range(kit.num_voices):  # A note ends before the next of its pitch starts.
         is_voice = columns == column
         durations[is_voice] = np.clip(np.diff(ticks[is_voice], append=2**30), 1, max(int(ticks_per_step / 2), 1))
-    pitches = np.array([voice.write for voice in kit.voices], np.int8)[columns]
+    pitches = np.array([voice.write for voice in kit.voices], np.int8)
     track: Any = symusic.Track("drums", 0, True)  # The type annotations of symusic lack some attributes.
-    track.notes = symusic.Note.from_numpy(ticks, durations, pitches, velocities)
+    track.notes = symusic.Note.from_numpy(ticks, durations, pitches[columns], velocities)
+    track.controls = _pedal(ticks, played.openness[order])
     score: Any = symusic.Score(TICKS_PER_QUARTER)
     score.tempos.append(symusic.Tempo(0, groove.tempo_bpm))
     score.time_signatures.append(symusic.TimeSignature(0, grid.beats_per_bar, grid.beat_unit))
     score.tracks.append(track)
     add_tracks(score, groove, tracks, ticks_per_step)
     add_markers(score, groove, ticks_per_step * grid.steps_per_bar)
-    return dump_score(score, round(groove.num_bars * grid.steps_per_bar * ticks_per_step))
+    content = dump_score(score, round(groove.num_bars * grid.steps_per_bar * ticks_per_step))
+    if not len(groove.chokes):
+        return content
+    chokes = groove.chokes
+    ticks = _ticks_of(chokes.step, chokes.voice, chokes.offset, groove.shift, ticks_per_step)
+    return with_chokes(content, ticks.tolist(), pitches[chokes.voice].tolist())
+
+
+def _ticks_of(
+    steps: np.ndarray, columns: np.ndarray, offsets: np.ndarray, shift: float, ticks_per_step: float
+) -> np.ndarray:
+    """Return ticks (N,) int32 in the cells of strokes: those of a voice are different, as far as its cells have ticks.
+
+    Args:
+        steps, columns, offsets: (N,) of the strokes, those of a voice in order.
+    """
+    own = steps + shift
+    low, high = np.ceil((own - 0.5) * ticks_per_step), np.ceil((own + 0.5) * ticks_per_step) - 1
+    ticks = np.maximum(np.clip(np.rint((own + offsets.astype(np.float64)) * ticks_per_step), low, high), 0)
+    for column in np.unique(columns):
+        is_voice = columns == column
+        rank = np.arange(np.count_nonzero(is_voice))
+        later = np.minimum(np.maximum.accumulate(ticks[is_voice] - rank) + rank, high[is_voice])
+        ticks[is_voice] = np.minimum.accumulate((later - rank)[::-1])[::-1] + rank
+    return np.maximum(ticks, 0).astype(np.int32)
+
+
+def _pedal(ticks: np.ndarray, openness: np.ndarray) -> Any:
+    """Return the changes of controller 4, before the hits (N,) that have an openness, in order."""
+    import symusic
+
+    is_known = ~np.isnan(openness)
+    times, values = ticks[is_known], np.rint((1 - openness[is_known]) * 127).astype(np.uint8)
+    changes = np.append(True, values[1:] != values[:-1])[: len(values)]
+    number = np.full(np.count_nonzero(changes), PEDAL, np.uint8)
+    return symusic.ControlChange.from_numpy(times[changes], number, values[changes])

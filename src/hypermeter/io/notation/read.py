@@ -13,7 +13,9 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
 from hypermeter.core.kit import Kit, load_kit
+from hypermeter.core.strokes import LATEST_OFFSET
 from hypermeter.io.ascii import HEADER
+from hypermeter.io.midi.cells import cells_of
 from hypermeter.io.notation.code import Program
 from hypermeter.io.notation.functions import CHANCE_VALUE, SOUNDS, as_controls, controls_of  # noqa: F401
 from hypermeter.io.notation.mini import parse_mini
@@ -44,8 +46,10 @@ MAX_CYCLES = 10**12
 _HEADER = re.compile(HEADER + r"(?:, (\d{1,7}) steps)?(?:, shift (-?\d\.\d{1,20}))?")
 _COMMENT_LINE = re.compile(r"^[ \t]*(--|//|#).*", re.MULTILINE)
 _IS_CODE = re.compile(r"[\"'`$]|\b(silence|hush)\b")
-_LAST_OFFSET = float(np.nextafter(np.float32(0.5), np.float32(0)))
+_LAST_OFFSET = float(LATEST_OFFSET)
 _ROUNDING = 1e-6
+_ROUNDED_NUDGE_S = 1.5e-4
+"""Seconds that rounding leaves of the nudge of a stroke that is played where it is written, less its shift."""
 
 
 def from_tidal(
@@ -61,7 +65,8 @@ def from_tidal(
     The code is evaluated from its start to its end: a second `d1` replaces the first, and `hush` ends all. Supported
     are patterns of `s`, with `#` and its kin, `stack`, `cat`, `fast`, `every`, `swingBy`, `~>` and the like, and the
     tempo of `setcps`; of other controls, such as `room`, only the structure counts. Functions of chance are refused.
-    For the notation see `parse_mini`. Of several hits of one voice on one step the loudest is kept.
+    For the notation see `parse_mini`. The parts of a step that is divided evenly, as by `sd*2` or `[~ sd]` in it, are
+    further strokes of the nearest step, or hits where that has none.
 
     Args:
         text: the code. The comment that `to_tidal` writes states the grid, the tempo if the code sets none, and the
@@ -175,35 +180,40 @@ def _with_hits(groove: Groove, program: Program) -> Groove:
     """Return a groove with the hits of a pattern.
 
     A hit that nudge or a delay moved by more than half a step is on its nearest step. As the pattern goes on for ever,
-    one that leaves the groove at one end comes in at the other.
+    one that leaves the groove at one end comes in at the other. Of hits of a voice at one time the loudest stays.
     """
     size, kit = groove.grid.steps_per_bar, load_kit(groove.kit)
-    hits, velocity, offset = (np.zeros(groove.hits.shape, kind) for kind in (np.uint8, np.float32, np.float32))
+    loudest: dict[tuple[float, int], float] = {}
     bars = Fraction(len(groove), size)
     sounds = [_Sound(event) for event in program.pattern.onsets(Fraction(0), bars)]
     nudge_s = max((abs(sound.nudge_s) for sound in sounds), default=0)
     margin = Fraction(2 + ceil(nudge_s / groove.step_duration_s), size)
     before, after = (program.pattern.onsets(*span) for span in ((-margin, Fraction(0)), (bars, bars + margin)))
     for sound in (*sounds, *map(_Sound, before), *map(_Sound, after)):
-        time = sound.steps(size) + sound.nudge_s / groove.step_duration_s - groove.shift
+        written, moved = sound.steps(size), sound.nudge_s / groove.step_duration_s - groove.shift
+        time = float(written) + moved
         step = floor(time + 0.5 + _ROUNDING)
+        is_moved = sound.event.delay or abs(moved) > _ROUNDED_NUDGE_S / groove.step_duration_s
+        if written % 1 == Fraction(1, 2) and not is_moved:  # Half of a divided step, as in sd*2, is still in it.
+            step = floor(written)
         if not 0 <= step < len(groove):
             continue
         column = column_of(sound.word.text, kit, sound.place)
-        if hits[step, column] and velocity[step, column] >= sound.velocity:
-            continue
-        hits[step, column], velocity[step, column] = 1, sound.velocity
-        offset[step, column] = min(max(time - step, -0.5), _LAST_OFFSET)
-    return replace(groove, hits=hits, velocity=velocity, offset=offset)
+        position = step + min(max(time - step, -0.5), _LAST_OFFSET)
+        loudest[position, column] = max(sound.velocity, loudest.get((position, column), 0.0))
+    places = np.array(list(loudest), np.float64).reshape(-1, 2).T
+    velocities = np.array(list(loudest.values()))
+    openness = np.full(len(velocities), np.nan)
+    return replace(groove, **cells_of(places[0], places[1].astype(int), velocities, openness, groove.hits.shape))
 
 
 def _without_repeats(groove: Groove) -> Groove:
     """Return the bars after which a groove repeats, since what made the pattern longer may be no matter of drums."""
-    size, arrays = groove.grid.steps_per_bar, (groove.hits, groove.velocity, groove.offset)
+    size = groove.grid.steps_per_bar
     for bars in range(1, groove.num_bars):
         steps = bars * size
-        if groove.num_bars % bars == 0 and all((array[steps:] == array[:-steps]).all() for array in arrays):
-            return replace(groove, **{name: getattr(groove, name)[:steps] for name in ("hits", "velocity", "offset")})
+        if groove.num_bars % bars == 0 and groove.steps(steps, len(groove)) == groove.steps(0, len(groove) - steps):
+            return groove.steps(0, steps)
     return groove
 
 
@@ -223,16 +233,22 @@ class _Sound:
         self.velocity = min(prod(levels), 1.0) if levels else DEFAULT_VELOCITY
         self.nudge_s = _number("nudge", values["nudge"], -MAX_VALUE) if "nudge" in values else 0.0
 
-    def steps(self, size: int) -> float:
-        """Return the time in steps, of `size` a cycle; raise if neither it nor where delays moved it from is a step."""
+    def steps(self, size: int) -> Fraction:
+        """Return the time in steps, of `size` a cycle.
+
+        Raise if neither it nor where delays moved it from is a step, or one of the equal parts of a divided step.
+        """
         times = self.event.begin * size, (self.event.begin - self.event.delay) * size
-        if all(abs(time - round(time)) >= MAX_OFFSET for time in times):
+        begin, end = self.event.span
+        length = (end - begin) * size
+        is_part = length < 1 and length.numerator == 1 and (times[1] / length).denominator == 1
+        if not is_part and all(abs(time - round(time)) >= MAX_OFFSET for time in times):
             bar, within = divmod(times[0], size)
             raise HypermeterError(
                 f"{self.place}: {self.word.text!r} is between two steps (at {float(within):.3g} of the {size} of bar "
                 f"{bar + 1}, from 0); take a grid of more steps a beat"
             )
-        return float(times[0])
+        return times[0]
 
 
 def _number(name: str, word: Word, least: int) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import check_voices, load_kit
+from hypermeter.io.notation.divided import DividedStep, Stroke, divided_steps
 from hypermeter.io.notation.names import samples_of
 
 REST = "~"
@@ -17,7 +18,8 @@ def to_tidal(groove: Groove, with_gain: bool = True, with_timing: bool = False) 
     """Return a groove as TidalCycles code, `d1 $ stack [s "bd ~ sd ~" # gain "0.8", ...]`, with a bar in each cycle.
 
     A comment in the first line states tempo, metre and length, so that `from_tidal` reads the same groove: hits
-    exactly, other values as rounded here. Tracks beside the drums are left out, and named in a comment.
+    exactly, other values as rounded here. Several strokes of a voice on a step are written where they are beside its
+    hit, in parts of a step: `sd*2`, or `[~ sd]`. Tracks beside the drums are left out, and named in a comment.
 
     Args:
         groove: the groove.
@@ -78,21 +80,25 @@ def _layers(groove: Groove, with_gain: bool, with_timing: bool) -> list[list[tup
     kit = load_kit(groove.kit)
     check_voices(kit, groove.hits.shape[1])
     samples, layers = samples_of(kit), []
-    seconds = _toward_zero(groove.offset.astype(np.float64) * groove.step_duration_s) + _shift_s(groove)
-    for column in np.flatnonzero(groove.hits.any(0)):
-        hits = groove.hits[:, column] > 0
-        layer = [("s", _pattern(hits, lambda step, sample=samples[column]: sample, groove.grid))]
-        for is_wanted, name, values, decimals in (
-            (with_gain, "gain", groove.velocity, 2),
-            (with_timing, "nudge", seconds, 4),
-        ):
-            if is_wanted:
-                rounded = [_number(value, decimals) for value in values[:, column].tolist()]
-                at_hits = {value for value, hit in zip(rounded, hits.tolist(), strict=True) if hit}
-                text = at_hits.pop() if len(at_hits) == 1 else _pattern(hits, rounded.__getitem__, groove.grid)
-                layer.append((name, text))
+    for column in np.flatnonzero(groove.hits.any(0)).tolist():
+        steps = divided_steps(groove, column)
+        layer = [("s", _pattern(steps, lambda stroke, sample=samples[column]: sample, groove.grid))]
+        layer += [("gain", _values(steps, lambda stroke: _number(stroke.velocity, 2), groove.grid))] * with_gain
+        layer += [("nudge", _values(steps, lambda stroke: _nudge(groove, stroke), groove.grid))] * with_timing
         layers.append(layer)
     return layers
+
+
+def _values(steps: Sequence[DividedStep], text_of: Callable[[Stroke], str], grid: Grid) -> str:
+    """Return the value of all strokes, or its pattern if they differ."""
+    values = {text_of(stroke) for step in steps for stroke in step if stroke}
+    return values.pop() if len(values) == 1 else _pattern(steps, text_of, grid)
+
+
+def _nudge(groove: Groove, stroke: Stroke) -> str:
+    """Return the seconds from where a stroke is written to where it is played."""
+    seconds = _toward_zero(np.float64(stroke.distance * groove.step_duration_s))
+    return _number(float(seconds) + _shift_s(groove), 4)
 
 
 def _shift_s(groove: Groove) -> float:
@@ -110,18 +116,18 @@ def _number(value: float, decimals: int) -> str:
     return np.format_float_positional(round(value, decimals) + 0.0, trim="-")
 
 
-def _pattern(hits: np.ndarray, word: Callable[[int], str], grid: Grid) -> str:
-    """Return the mini-notation of one voice, which has at each hit the word of its step."""
+def _pattern(steps: Sequence[DividedStep], text_of: Callable[[Stroke], str], grid: Grid) -> str:
+    """Return the mini-notation of one voice, which has the text of each stroke in its place."""
     size = grid.steps_per_bar
-    words = [word(step) if hit else REST for step, hit in enumerate(hits.tolist())]
-    words += [REST] * (-len(words) % size)
+    words = [_flat([text_of(stroke) if stroke else REST for stroke in step]) for step in steps]
+    words = [f"[{word}]" if " " in word else word for word in words]
     bars = [_bar(words[start : start + size], grid) for start in range(0, len(words), size)]
     lengths = [p for p in range(1, len(bars) + 1) if len(bars) % p == 0]  # so that a loop of the pattern repeats too
     period = next(p for p in lengths if all(bar == bars[i % p] for i, bar in enumerate(bars)))
     if period == 1:
         return bars[0]
-    steps = [bar if " " not in bar else f"[{bar}]" for bar in bars[:period]]
-    return f"<{' '.join(_runs(steps))}>"
+    bars = [bar if " " not in bar else f"[{bar}]" for bar in bars[:period]]
+    return f"<{' '.join(_runs(bars))}>"
 
 
 def _bar(words: list[str], grid: Grid) -> str:
@@ -136,7 +142,9 @@ def _bar(words: list[str], grid: Grid) -> str:
 
 
 def _sparse(words: list[str]) -> list[str]:
-    """Return every k-th word, for the largest k for which all others are rests."""
+    """Return every k-th word, for the largest k for which all others are rests; all if one is a divided step."""
+    if any(" " in word or "*" in word for word in words):
+        return words
     for k in range(len(words), 1, -1):
         if len(words) % k == 0 and all(word == REST for at, word in enumerate(words) if at % k):
             return words[::k]
@@ -148,7 +156,8 @@ def _is_repeated(words: list[str]) -> bool:
 
 
 def _flat(words: list[str]) -> str:
-    return f"{words[0]}*{len(words)}" if _is_repeated(words) else " ".join(_runs(words))
+    first = f"[{words[0]}]" if "*" in words[0] and not words[0].startswith("[") else words[0]
+    return f"{first}*{len(words)}" if _is_repeated(words) else " ".join(_runs(words))
 
 
 def _runs(steps: Sequence[str]) -> list[str]:

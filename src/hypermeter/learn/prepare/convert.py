@@ -14,6 +14,7 @@ from hypermeter.core.grid import Grid, GridChoice
 from hypermeter.core.kit import Kit
 from hypermeter.core.read_options import ReadOptions
 from hypermeter.core.tracks import HOLD, Track
+from hypermeter.io.grooves import arrays_of_groove
 from hypermeter.io.midi import Piece
 from hypermeter.io.midi.own_grid import OwnGrid
 from hypermeter.io.midi.read import parse_pieces
@@ -87,7 +88,8 @@ def convert(settings: ConversionSettings, file: SourceFile, content: bytes, sha2
         "bars": num_bars,
         "bars_cut": sum(piece.groove.num_bars for piece in pieces) - num_bars,
         "hits": sum(int(np.count_nonzero(part.groove.hits)) for part in parts),
-        "dropped": sum(piece.dropped for piece in pieces),
+        "strokes": sum(len(part.groove.strokes) for part in parts),
+        "dropped": 0,  # Of each version before 3, which kept one hit of a cell.
         "unmapped": total_unmapped({"unmapped": piece.unmapped} for piece in pieces),
         "left_out": left_out,
         "remarks": reading.remarks,
@@ -121,17 +123,6 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def arrays_of(piece: Piece) -> dict[str, np.ndarray]:
-    """Return the arrays of a piece's .npz, all but `meta`."""
-    groove = piece.groove
-    arrays = {"sequence": groove.hits, "velocity": groove.velocity, "offset": groove.offset}
-    arrays["shift"] = np.array(groove.shift)
-    arrays |= {f"track_{name}": codes for name, codes in groove.tracks.items()}
-    if groove.sections is not None:
-        arrays["section"] = groove.sections
-    return arrays
-
-
 def meta_of(settings: ConversionSettings, file: SourceFile, piece: Piece) -> dict[str, Any]:
     """Return the metadata of a piece's .npz."""
     return {
@@ -145,7 +136,7 @@ def meta_of(settings: ConversionSettings, file: SourceFile, piece: Piece) -> dic
 
 def piece_npz(settings: ConversionSettings, file: SourceFile, piece: Piece) -> bytes:
     """Return the .npz of a piece. Its last array is `meta`."""
-    return npz_bytes(arrays_of(piece) | {"meta": np.array(json.dumps(meta_of(settings, file, piece)))})
+    return npz_bytes(arrays_of_groove(piece.groove) | {"meta": np.array(json.dumps(meta_of(settings, file, piece)))})
 
 
 def _without_copies(pieces: Sequence[Piece], max_copies: int) -> list[Piece]:

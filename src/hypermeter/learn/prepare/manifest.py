@@ -13,7 +13,7 @@ MANIFEST = "manifest.json"
 PARTIAL = "manifest.partial.jsonl"
 """Records of a run that an earlier version did not finish."""
 
-VERSION = 2
+VERSION = 3
 
 LISTS = ("files", "rejects", "near_duplicates")
 """Fields with an item for each file, which are written an item a line."""
@@ -29,8 +29,8 @@ _RECORD = {
 }
 """Field of a converted file's record -> its type. With tracks, those of ``_NOTES`` stand beside them."""
 
-_SINCE_VERSION_2 = {"bars_cut": int, "own_grid": dict, "remarks": list}
-"""Further fields, which records of version 1 lack."""
+_SINCE_VERSION_2 = {"bars_cut": int, "own_grid": dict, "remarks": list, "strokes": int}
+"""Further fields, which records of version 1 lack; `strokes` is there since version 3."""
 
 _NOTES = ("notes", "notes_dropped")
 """Counts of each track."""

@@ -20,12 +20,12 @@ def print_summary(outcome: Outcome, kit: Kit, duration_s: float) -> None:
     """Print the totals of a run, what was left out and why, and what was chosen."""
     manifest = outcome.manifest
     console = Console()
-    table = Table("split", "files", "bars", "distinct bars", "hits", "dropped", "bars also in train")
+    table = Table("split", "files", "bars", "distinct bars", "hits", "further strokes", "bars also in train")
     for split, total in manifest["splits"].items():
         same = manifest["bars_verbatim_in_train"].get(split)
         share = f"{same['in_train']} of {same['bars']}" if same and same["bars"] else ""
         table.add_row(
-            split, *(f"{total[key]:,}" for key in ("files", "bars", "distinct_bars", "hits", "dropped")), share
+            split, *(f"{total[key]:,}" for key in ("files", "bars", "distinct_bars", "hits", "strokes")), share
         )
     console.print(table)
     for reason in filter(None, manifest["tables"].values()):
@@ -39,9 +39,12 @@ def print_summary(outcome: Outcome, kit: Kit, duration_s: float) -> None:
     _, remarks = _count(re.sub(r"^\d+ (?=hits)", "", line) for line in lines)
     for remark, count in remarks.most_common(8):
         console.print(f"  {count} x {remark}", markup=False, highlight=False)
+    kept = manifest["hits"] + manifest["strokes"]
+    total = kept + sum(manifest["unmapped"].values())
+    if kept:
+        console.print(f"{kept:,} of {total:,} hits are kept ({kept / total:.2%})", highlight=False)
     if manifest["unmapped"]:
         counts = {int(pitch): count for pitch, count in manifest["unmapped"].items()}
-        total = manifest["hits"] + manifest["hits_dropped"] + sum(counts.values())
         console.print(describe_unmapped(counts, kit, total), markup=False, highlight=False)
     for name, count in manifest.get("notes", {}).items():
         dropped = manifest["notes_dropped"][name]

@@ -16,7 +16,7 @@ from hypermeter.learn.prepare.manifest import Items
 from hypermeter.learn.prepare.tables import SPLITS
 from hypermeter.music.duplicates import BarSets
 
-_COUNTS = ("bars", "hits", "dropped")
+_COUNTS = ("bars", "hits", "strokes", "dropped")
 
 
 class Totals:
@@ -85,6 +85,7 @@ class Totals:
             "splits": {split: {**counts, "distinct_bars": distinct[split]} for split, counts in self.splits.items()},
             "distinct_bars": distinct["all"],
             "hits": sum(counts["hits"] for counts in self.splits.values()),
+            "strokes": sum(counts["strokes"] for counts in self.splits.values()),
             "hits_dropped": sum(counts["dropped"] for counts in self.splits.values()),
             "bars_cut": self.bars_cut,
             "unmapped": {str(pitch): self.unmapped[pitch] for pitch in sorted(self.unmapped)},

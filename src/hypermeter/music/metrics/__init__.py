@@ -9,6 +9,7 @@ value above .5 as a hit. Further arguments are keywords:
 
 - `voices`: a voice, a group of voices, or `None` for all. Their union is one line of onsets.
 - `velocity` (*B, T, V) in [0, 1] and `offset` (*B, T, V) in [-.5, .5) steps: read where there is a hit.
+- `strokes` (*B, T, V): number of strokes of each cell, read where there is a hit.
 - `tempo_bpm`: quarter notes a minute, one number or one for each batch element.
 
 `measure` computes metrics of a groove by name, with the keywords that they take.
@@ -25,6 +26,7 @@ from hypermeter.music.metrics.density import (
     drum_density,
     hits_per_bar,
     max_hits,
+    several_strokes,
     step_density,
     velocity_range,
 )
@@ -80,6 +82,7 @@ METRICS: dict[str, Callable[..., Array]] = {
         dense_frac,
         hits_per_bar,
         co_occurrence,
+        several_strokes,
         velocity_range,
         ioi_mean,
         ioi_var,

@@ -6,7 +6,7 @@ from jaxtyping import Float
 
 from hypermeter.core.grid import Grid
 from hypermeter.music.arrays import Array, full, is_floating, join_axes, mean, namespace
-from hypermeter.music.metrics.onsets import Hits, as_binary, as_float, chunk_lengths, chunk_sums
+from hypermeter.music.metrics.onsets import Hits, as_binary, as_float, chunk_lengths, chunk_sums, ratio
 
 
 def density(hits: Hits, grid: Grid) -> Float[Array, "*B"]:
@@ -61,6 +61,19 @@ def co_occurrence(hits: Hits, grid: Grid) -> Float[Array, "*B"]:
 def hits_per_bar(hits: Hits, grid: Grid) -> Float[Array, "*B bars V"]:
     """Return the number of hits of each voice in each bar; the last bar may be short. Takes probabilities."""
     return chunk_sums(hits, grid.steps_per_bar)
+
+
+def several_strokes(hits: Hits, grid: Grid, *, strokes: Float[Array, "*B T V"]) -> Float[Array, "*B"]:
+    """Return the share of hits with further strokes in their cell, as in flams and rolls, in [0, 1]; NaN without hits.
+
+    Args:
+        hits: onsets.
+        grid: the metre.
+        strokes: number of strokes of each cell, the hit included; read where there is a hit.
+    """
+    onsets = join_axes(as_binary(hits))
+    several = onsets & (join_axes(strokes) > 1)
+    return ratio(as_float(several).sum(-1), as_float(onsets).sum(-1))
 
 
 def velocity_range(hits: Hits, grid: Grid, *, velocity: Float[Array, "*B T V"]) -> Float[Array, "*B"]:

@@ -70,8 +70,8 @@ def in_numpy(
 def measure(groove: Groove, names: Iterable[str] | None = None, size: int | None = None) -> dict[str, np.ndarray]:
     """Return metrics of a groove by name, as NumPy arrays.
 
-    A metric gets those of velocity, offset, tempo, streams and cymbals of the groove and its kit that it has as
-    parameters; offsets are counted from the written grid, so they include the shift. It is NaN if one of them is
+    A metric gets those of velocity, offset, strokes, tempo, streams and cymbals of the groove and its kit that it has
+    as parameters; offsets are counted from the written grid, so they include the shift. It is NaN if one of them is
     `unknown` in the groove.
 
     Args:
@@ -88,6 +88,7 @@ def measure(groove: Groove, names: Iterable[str] | None = None, size: int | None
     properties = {
         "velocity": groove.velocity,
         "offset": groove.offset + np.float32(groove.shift),
+        "strokes": groove.stroke_counts.astype(np.float32),
         "tempo_bpm": groove.tempo_bpm,
         "streams": kit.streams,
         "cymbals": kit.cymbals,

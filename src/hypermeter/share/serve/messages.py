@@ -1,6 +1,6 @@
 """Requests and answers as pydantic models; grooves to arrays and back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid, check_metre
-from hypermeter.core.groove import Groove
+from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
 from hypermeter.core.kit import Kit
+from hypermeter.core.strokes import Chokes, Strokes
 from hypermeter.play.compose import TEMPO_BPM
 from hypermeter.play.loading import kit_of
 from hypermeter.play.plan import KINDS, NUMBERS, Plan
@@ -19,7 +20,7 @@ from hypermeter.play.request import BOUNDS, InfillOptions, PlanOptions, Sampling
 
 Request = TypeVar("Request", SamplingOptions, InfillOptions)
 
-MAX_STEPS = 2**16
+MAX_STEPS = MAX_MOMENTS = 2**16
 DIGITS = 6
 """Decimal digits of velocities and offsets in answers."""
 
@@ -40,8 +41,11 @@ Text = Annotated[str, Field(pattern=r"^[xX1.\-0]*$", max_length=MAX_STEPS)]
 Row = Annotated[list[Cell], Field(max_length=MAX_STEPS)] | Text
 Rows = Annotated[list[Row], Field(min_length=1, max_length=128)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
-Velocity = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(max_length=MAX_STEPS)]
-Offset = Annotated[list[Annotated[float, Field(ge=-0.5, lt=0.5)]], Field(max_length=MAX_STEPS)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Distance = Annotated[float, Field(ge=-0.5, lt=0.5)]
+Velocity = Annotated[list[Share], Field(max_length=MAX_STEPS)]
+Offset = Annotated[list[Distance], Field(max_length=MAX_STEPS)]
+Openness = Annotated[list[Share | None], Field(max_length=MAX_STEPS)]
 Codes = Annotated[list[Annotated[int, Field(ge=0, le=1024)]], Field(min_length=len(KINDS), max_length=len(KINDS))]
 Numbers = Annotated[list[float | None], Field(min_length=len(NUMBERS), max_length=len(NUMBERS))]
 
@@ -61,8 +65,26 @@ class GridMessage(Message):
     beat_unit: Literal[1, 2, 4, 8, 16, 32] = 4
 
 
+class ChokeMessage(Message):
+    """A choke of a voice, by its row."""
+
+    step: int = Field(ge=0, lt=2**24)
+    voice: int = Field(ge=0, lt=128)
+    offset: Distance = 0.0
+
+
+class StrokeMessage(ChokeMessage):
+    """A further stroke of a cell, beside its hit; openness is of a hi-hat, null where it is not known."""
+
+    velocity: Share = DEFAULT_VELOCITY
+    openness: Share | None = None
+
+
 class GrooveMessage(Message):
-    """A groove. Rows are voices, columns are steps: the transpose of arrays (T, V) in Python."""
+    """A groove. Rows are voices, columns are steps: the transpose of arrays (T, V) in Python.
+
+    Openness is null where it is not known, and where there is no hit of a hi-hat.
+    """
 
     hits: Rows
     voices: Annotated[list[Name], Field(min_length=1, max_length=128)] | None = None
@@ -71,6 +93,9 @@ class GrooveMessage(Message):
     shift: float = Field(0.0, ge=-0.5, lt=0.5)
     tempo_bpm: float = Field(TEMPO_BPM, **_bounds("tempo_bpm"))
     grid: GridMessage | None = None
+    strokes: Annotated[list[StrokeMessage], Field(max_length=MAX_MOMENTS)] = Field([])
+    openness: Annotated[list[Openness], Field(max_length=128)] | None = None
+    chokes: Annotated[list[ChokeMessage], Field(max_length=MAX_MOMENTS)] = Field([])
 
 
 class GrooveAnswer(Message):
@@ -83,6 +108,9 @@ class GrooveAnswer(Message):
     shift: float
     tempo_bpm: float
     grid: GridMessage
+    strokes: list[StrokeMessage]
+    openness: list[list[float | None]] | None
+    chokes: list[ChokeMessage]
 
 
 def _message(request: type, **types: Any) -> Any:
@@ -274,19 +302,39 @@ def to_groove(message: GrooveMessage, player: Player, most_bars: int, what: str 
     if -(-hits.shape[1] // grid.steps_per_bar) > most_bars:
         raise HypermeterError(f"{what}: {hits.shape[1]} steps, expected at most {most_bars} bars")
     arrays: dict[str, np.ndarray] = {"hits": hits}
-    for name in ("velocity", "offset"):
+    for name in ("velocity", "offset", "openness"):
         rows = getattr(message, name)
         if rows is not None:
             if [len(row) for row in rows] != [hits.shape[1]] * len(hits):
                 raise HypermeterError(f"{what}: {name} of another shape than hits, expected a number for each cell")
-            arrays[name] = np.array(rows, np.float32).reshape(hits.shape)
+            arrays[name] = np.array(rows, np.float32).reshape(hits.shape)  # None becomes NaN
     by_kit = {}
     for name, rows in arrays.items():
         by_kit[name] = np.zeros((hits.shape[1], kit.num_voices), rows.dtype)
         by_kit[name][:, columns] = rows.T
     if "offset" in by_kit:
         by_kit["offset"] = by_kit["offset"].clip(-0.5, np.nextafter(np.float32(0.5), np.float32(0)))
-    return Groove(**by_kit, tempo_bpm=message.tempo_bpm, kit=kit, grid=player.grid, shift=message.shift)
+    moments = {
+        "strokes": Strokes.of_table(_table_of(message.strokes, StrokeMessage, columns, hits.shape[1], what)),
+        "chokes": Chokes.of_table(_table_of(message.chokes, ChokeMessage, columns, hits.shape[1], what)),
+    }
+    return Groove(**by_kit, **moments, tempo_bpm=message.tempo_bpm, kit=kit, grid=player.grid, shift=message.shift)
+
+
+def _table_of(
+    messages: Sequence[ChokeMessage], kind: type[ChokeMessage], columns: Sequence[int], steps: int, what: str
+) -> np.ndarray:
+    """Return strokes or chokes as the table of their value in Python.
+
+    Raises:
+        HypermeterError: one of a row or a step that the groove has not.
+    """
+    for message in messages:
+        if message.voice >= len(columns) or message.step >= steps:
+            place = f"row {message.voice}, step {message.step}"
+            raise HypermeterError(f"{what}: a stroke or choke at {place} of {len(columns)} rows, {steps} steps")
+    rows = [[*(message.model_dump() | {"voice": columns[message.voice]}).values()] for message in messages]
+    return np.array(rows, np.float32).reshape(-1, len(kind.model_fields))
 
 
 def cells_of(rows: Sequence[list[int] | str], what: str) -> np.ndarray:
@@ -317,7 +365,24 @@ def from_groove(groove: Groove) -> GrooveAnswer:
         shift=groove.shift,
         tempo_bpm=groove.tempo_bpm,
         grid=GridMessage.model_validate(groove.grid.to_dict()),
+        strokes=[StrokeMessage(**values) for values in _messages_of(groove.strokes)],
+        openness=None if np.isnan(groove.openness).all() else _with_null(groove.openness.T),
+        chokes=[ChokeMessage(**values) for values in _messages_of(groove.chokes)],
     )
+
+
+def _with_null(values: np.ndarray) -> list[Any]:
+    """Return rounded values as nested lists, with `None` in the place of NaN."""
+    rounded = values.astype(float).round(DIGITS)
+    return np.where(np.isnan(rounded), None, rounded).tolist()  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def _messages_of(moments: Chokes) -> Iterator[dict[str, Any]]:
+    """Yield the fields of each stroke or choke."""
+    names = [field.name for field in fields(moments)]
+    for row in _with_null(moments.table):
+        values = dict(zip(names, row, strict=True))
+        yield values | {"step": int(values["step"]), "voice": int(values["voice"])}
 
 
 # ---------------------------------------------------------------------- options

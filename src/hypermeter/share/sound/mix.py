@@ -9,6 +9,7 @@ import numpy as np
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
 from hypermeter.core.kit import check_voices, load_kit
+from hypermeter.core.strokes import Chokes
 from hypermeter.core.tracks import HOLD
 from hypermeter.share.sound.drums import (
     BLOCK,
@@ -34,13 +35,36 @@ RELEASE = round(0.03 * SAMPLE_RATE)
 """Samples in which a bass note fades after its end."""
 
 
+CLOSED = 0.33
+"""Openness up to which a hi-hat is closed: Roland's pads send .29 where the pedal is down."""
+
+OPEN_HAT, CLOSED_RING_S = "open_hat", 0.06
+"""The sound that rings as long as the hi-hat is open; closed, it fades so fast."""
+
+
 @dataclass(frozen=True)
 class Hit:
-    """A hit: the time of its onset in seconds, a voice of drums.json, and its velocity in [0, 1]."""
+    """A stroke.
+
+    Args:
+        time_s: of its onset, in seconds.
+        sound: a voice of drums.json.
+        velocity: in [0, 1].
+        openness: of a hi-hat, in [0, 1]; `None`, where it is not known, sounds as 1.
+    """
 
     time_s: float
     sound: str
     velocity: float
+    openness: float | None = None
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The time in seconds at which a voice of drums.json is choked."""
+
+    time_s: float
+    sound: str
 
 
 @dataclass(frozen=True)
@@ -60,15 +84,16 @@ class Note:
 
 @dataclass
 class Score:
-    """Hits and notes in any order; ``length_s`` is the least length of the sound."""
+    """Hits, notes and chokes in any order; ``length_s`` is the least length of the sound."""
 
     hits: list[Hit] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     length_s: float = 0.0
+    stops: list[Stop] = field(default_factory=list)
 
 
 def score_of(groove: Groove) -> Score:
-    """Return a groove's hits and the notes of its tracks as they are played, none before time zero.
+    """Return a groove's strokes, chokes and the notes of its tracks as they are played, none before time zero.
 
     Raises:
         HypermeterError: hits of another number of voices than the kit has.
@@ -76,10 +101,15 @@ def score_of(groove: Groove) -> Score:
     kit, step_s = load_kit(groove.kit), groove.step_duration_s
     check_voices(kit, groove.hits.shape[1])
     sounds = sounds_of(kit)
-    steps, columns = np.nonzero(groove.hits)
-    times = np.maximum(steps + groove.shift + groove.offset[steps, columns].astype(np.float64), 0) * step_s
-    velocities = groove.velocity[steps, columns].tolist()
-    hits = [Hit(t, sounds[c], v) for t, c, v in zip(times.tolist(), columns.tolist(), velocities, strict=True)]
+    played, chokes = groove.played, groove.chokes
+
+    def times(moments: Chokes) -> list[float]:
+        return (np.maximum(moments.step + groove.shift + moments.offset.astype(np.float64), 0) * step_s).tolist()
+
+    names = [sounds[column] for column in played.voice.tolist()]
+    values = times(played), names, played.velocity.tolist(), known(played.openness)
+    hits = [Hit(*stroke) for stroke in zip(*values, strict=True)]
+    stops = [Stop(time_s, sounds[voice]) for time_s, voice in zip(times(chokes), chokes.voice.tolist(), strict=True)]
     notes = []
     for codes in groove.tracks.values():
         for step in np.flatnonzero(codes > HOLD).tolist():
@@ -88,13 +118,19 @@ def score_of(groove: Groove) -> Score:
                 end += 1
             begin_s, end_s = (max(at + groove.shift, 0) * step_s for at in (step, end))
             notes.append(Note(begin_s, end_s, int(codes[step])))
-    return Score(hits, notes, len(groove) * step_s)
+    return Score(hits, notes, len(groove) * step_s, stops)
+
+
+def known(values: np.ndarray) -> list[float | None]:
+    """Return values as a list, with `None` in the place of NaN."""
+    return [None if np.isnan(value) else value for value in values.tolist()]
 
 
 def mix(score: Score) -> np.ndarray:
     """Return (samples, 2) in (-1, 1), float32 at 44.1 kHz: left and right, until the last sound has died away.
 
-    A hit of a group, such as the hi-hats, silences the earlier ones of its group.
+    A hit of a group, such as the hi-hats, silences the earlier ones of its group, and a choke those of its sound. An
+    open hi-hat rings the shorter the further its pedal is down.
 
     Raises:
         HypermeterError: longer than ``MAX_MINUTES``.
@@ -111,8 +147,10 @@ def mix_unlimited(score: Score) -> np.ndarray:
         )
     settings, length = drums(), end_of(score)
     mixed = np.zeros((length, 2), np.float32)
-    for hit, choked_s in zip(score.hits, _choke_times(score.hits), strict=True):
+    for hit, choked_s in zip(score.hits, _choke_times(score.hits, score.stops), strict=True):
         samples = voice_samples(hit.sound, hit.velocity)
+        if hit.sound == OPEN_HAT and hit.openness is not None and hit.openness < 1:
+            samples = _half_open(samples, hit.openness)
         if choked_s < np.inf:
             samples = _choked(samples, round((choked_s - hit.time_s) * SAMPLE_RATE), settings["choke_s"])
         _add(mixed, hit.time_s, samples, settings["voices"][hit.sound]["pan"])
@@ -138,20 +176,32 @@ def _add(mixed: np.ndarray, time_s: float, samples: np.ndarray, pan: float) -> N
         mixed[start : start + len(samples), side] += gain * samples
 
 
-def _choke_times(hits: Sequence[Hit]) -> list[float]:
-    """Return when each hit is silenced, in seconds; infinity where none of its group comes later."""
+def _choke_times(hits: Sequence[Hit], stops: Sequence[Stop]) -> list[float]:
+    """Return when each hit is silenced, in seconds; infinity where no choke and none of its group comes later."""
     voices = drums()["voices"]
-    times: dict[str, list[float]] = {}
+    times: dict[tuple[str, bool], list[float]] = {}  # By group, or by sound.
     for hit in hits:
         if group := voices[hit.sound].get("group"):
-            times.setdefault(group, []).append(hit.time_s)
-    sorted_times = {group: np.unique(onsets) for group, onsets in times.items()}
-    chokes = []
-    for hit in hits:
-        later = sorted_times.get(voices[hit.sound].get("group"), np.zeros(0))
-        at = np.searchsorted(later, hit.time_s, side="right")
-        chokes.append(float(later[at]) if at < len(later) else np.inf)
-    return chokes
+            times.setdefault((group, True), []).append(hit.time_s)
+    for stop in stops:
+        times.setdefault((stop.sound, False), []).append(stop.time_s)
+    sorted_times = {key: np.append(np.unique(onsets), np.inf) for key, onsets in times.items()}
+    never = np.array([np.inf])
+
+    def next_after(hit: Hit, key: tuple[str, bool]) -> float:
+        later = sorted_times.get(key, never)
+        return float(later[np.searchsorted(later, hit.time_s, side="right")])
+
+    return [
+        min(next_after(hit, (voices[hit.sound].get("group", ""), True)), next_after(hit, (hit.sound, False)))
+        for hit in hits
+    ]
+
+
+def _half_open(samples: np.ndarray, openness: float) -> np.ndarray:
+    """Return an open hi-hat whose pedal is partly down: it fades at once where the hat is closed, and not if open."""
+    share = min(max((openness - CLOSED) / (1 - CLOSED), 0.0), 1.0)
+    return samples * np.exp(-(1 - share) * np.arange(len(samples)) / (CLOSED_RING_S * SAMPLE_RATE))
 
 
 def _choked(samples: np.ndarray, after: int, choke_s: float) -> np.ndarray:

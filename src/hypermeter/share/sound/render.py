@@ -1,7 +1,7 @@
 """Grooves and MIDI files to WAV."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write, check_out
 from hypermeter.core.groove import Groove
-from hypermeter.core.kit import load_kit
+from hypermeter.core.kit import Kit, load_kit
 from hypermeter.core.kit_choice import best_map
 from hypermeter.core.pitch_map import load_map
 from hypermeter.core.read_options import ReadOptions
@@ -25,7 +25,20 @@ from hypermeter.share.sound.channels import drums_on_channel_10, with_pitches
 from hypermeter.share.sound.drums import SAMPLE_RATE, sounds_of
 from hypermeter.share.sound.font import font_samples
 from hypermeter.share.sound.level import Level, Normalize, set_level
-from hypermeter.share.sound.mix import Hit, Note, Score, end_of, limited, mix_unlimited, room_samples, score_of
+from hypermeter.share.sound.mix import (
+    CLOSED,
+    OPEN_HAT,
+    Hit,
+    Note,
+    Score,
+    Stop,
+    end_of,
+    known,
+    limited,
+    mix_unlimited,
+    room_samples,
+    score_of,
+)
 from hypermeter.share.sound.wav import check_rate, resampled, to_wav_bytes
 
 
@@ -192,7 +205,8 @@ def _synthesised(score: Score, rate_hz: int, loop_s: float) -> np.ndarray:
     notes = [
         replace(note, time_s=note.time_s + start, end_s=note.end_s + start) for start in starts for note in score.notes
     ]
-    samples = limited(resampled(mix_unlimited(Score(hits, notes, before + loop_s)), rate_hz))
+    stops = [replace(stop, time_s=stop.time_s + start) for start in starts for stop in score.stops]
+    samples = limited(resampled(mix_unlimited(Score(hits, notes, before + loop_s, stops)), rate_hz))
     return _of_length(samples[round(before * rate_hz) :], round(loop_s * rate_hz))
 
 
@@ -228,10 +242,9 @@ def score_of_midi(content: bytes, where: str, options: ReadOptions = ReadOptions
     seconds = _seconds_of(midi, where)
     kit = load_kit("gm")
     sounds = [*sounds_of(kit), "default"]
-    hits = [
-        Hit(time, sounds[kit.columns[pitch]], velocity / 127)
-        for time, pitch, velocity in zip(seconds(ticks).tolist(), pitches.tolist(), velocities.tolist(), strict=True)
-    ]
+    names = [sounds[column] for column in kit.columns[pitches].tolist()]
+    values = seconds(ticks).tolist(), names, (velocities / 127).tolist(), known(_openness_at(midi, ticks))
+    hits = [Hit(*stroke) for stroke in zip(*values, strict=True)]
     begins, ends, note_pitches, note_velocities, programs, _, tracks = midi.melody.notes
     is_bass = (BASS.programs[0] <= programs) & (programs <= BASS.programs[1])
     parts = seconds(begins), seconds(ends), note_pitches, note_velocities / 127
@@ -245,7 +258,31 @@ def score_of_midi(content: bytes, where: str, options: ReadOptions = ReadOptions
         )
     lines = [f"{where}: {remark}" for remark in midi.remarks] + map_lines
     lines += [f"{where}: not played: {', '.join(other)}; a --sound-font plays every part"] if other else []
-    return Score(hits, notes), lines
+    return Score(hits, notes, stops=_stops_of(midi, seconds, to_gm, kit, sounds)), lines
+
+
+def _openness_at(midi: MidiFile, ticks: np.ndarray) -> np.ndarray:
+    """Return how open the hi-hat is at ticks (N,), in [0, 1]; NaN where no controller says."""
+    times, values = midi.pedal
+    openness = np.append(1 - values / 127, np.nan)
+    return openness[np.searchsorted(times, ticks, "right") - 1]
+
+
+def _stops_of(
+    midi: MidiFile,
+    seconds: Callable[[np.ndarray], np.ndarray],
+    to_gm: np.ndarray,
+    kit: Kit,
+    sounds: Sequence[str],
+) -> list[Stop]:
+    """Return the chokes of cymbals, and those of the open hi-hat where its pedal goes down."""
+    ticks, pitches = midi.chokes
+    names = [sounds[int(column)] for column in kit.columns[to_gm[pitches]]]
+    stops = [Stop(time_s, name) for time_s, name in zip(seconds(ticks).tolist(), names, strict=True)]
+    times, values = midi.pedal
+    is_closed = 1 - values / 127 <= CLOSED
+    closings = times[is_closed & ~np.append(False, is_closed[:-1])[: len(times)]]
+    return stops + [Stop(time_s, OPEN_HAT) for time_s in seconds(closings).tolist()]
 
 
 def _to_gm(midi: MidiFile, where: str, options: ReadOptions) -> tuple[np.ndarray, list[str]]:
