@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -36,6 +36,8 @@ def generate_command(
     bars: int | None = None,
     seconds: float | None = None,
     tempo_bpm: float | None = None,
+    metre: str | None = None,
+    grid: Literal["straight", "triplets"] | None = None,
     swing: float = 0.5,
     context: Path | None = None,
     include_primer: bool = True,
@@ -56,6 +58,8 @@ def generate_command(
         bars: new bars; by default as many as --sections, --lock or a file of the plan has, or 16.
         seconds: length in place of --bars, in whole bars.
         tempo_bpm: by default that of the files, or else 120.
+        metre: of the new bars, as 6/8; by default that of the files, or of the model.
+        grid: sixteenths, or triplets of eighths; by default those that fit the files.
         swing: start of each second step; .67 is triplets.
         context: MIDI file of the music before the primer.
         include_primer: whether the result begins with the primer.
@@ -79,7 +83,7 @@ def generate_command(
 
     inputs = [primer, context, locks.lock, locks.ending, plan.density, plan.offbeat]
     with open_output(out, (*WRITTEN_SUFFIXES, *TEXT_SUFFIXES), inputs) as write:
-        from hypermeter.cli.material import read_groove
+        from hypermeter.cli.material import on_grid_of, read_groove
         from hypermeter.io.ascii import ascii_grid
         from hypermeter.io.notation import write_text
         from hypermeter.play.loading import kit_of, load_player
@@ -100,6 +104,7 @@ def generate_command(
         sampling.options(plan.guidance)  # checks it before the model is loaded
         player = replace(load_player(model), name=model)
         paths = [primer, context, locks.lock, locks.ending]
+        player = on_grid_of(player, paths, metre, grid, kit_of(player), options)
         read = partial(read_groove, player=player, kit=kit_of(player), options=options)
         what = {"include_primer": include_primer, "expression": expression}
         groove, primer_steps = _play(player, paths, read, bars, seconds, tempo_bpm, sampling, plan, locks, **what)

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.grid import check_metre
+from hypermeter.core.grid import GridChoice, check_metre
 from hypermeter.core.groove import CELLS, Groove
 from hypermeter.core.kit import Kit
 from hypermeter.core.read_options import ReadOptions
@@ -46,6 +47,54 @@ def read_groove(path: Path, player: Player, kit: Kit, options: ReadOptions = Rea
     for loss in losses:
         print(f"{path}: {advise_for_model(loss)}")
     return piece.groove
+
+
+STEPS_PER_QUARTER = {"straight": 4, "triplets": 3}
+"""Kinds of grids that can be named -> their steps."""
+
+
+def on_grid_of(
+    player: Player,
+    paths: Sequence[Path | None],
+    metre: str | None,
+    grid: str | None,
+    kit: Kit,
+    options: ReadOptions = ReadOptions(),
+) -> Player:
+    """Return the player in a metre, and on the grid of the first MIDI file in it.
+
+    Args:
+        player: of the model.
+        paths: files, `None` where there is none.
+        metre: as 6/8; `None` takes that of the file, or else of the model.
+        grid: a key of STEPS_PER_QUARTER; `None` takes the one that fits the file, or else that of the model.
+        kit, options: as in `read_groove`.
+
+    Raises:
+        HypermeterError: a metre or a grid that the model does not play, or an invalid one.
+    """
+    found = player.grid
+    path = next((path for path in paths if path is not None and not is_text(path)), None)
+    if isinstance(player.grid_choice, GridChoice):
+        choice = replace(player.grid_choice, metre=metre)
+        if path is not None:
+            with suppress(HypermeterError):  # It is told when the file is read.
+                arguments = path, kit, choice, "refuse", player.tracks, False, True, True
+                found = read_midi_report(*arguments, options=options)[0][0].groove.grid
+        elif metre not in (None, found.metre):
+            found = choice.grid()
+    wanted = GridChoice(metre or found.metre, None, found.bars_per_phrase)
+    if grid is not None:
+        found = wanted.grid(steps_per_quarter=STEPS_PER_QUARTER[grid])
+        if found.steps_per_quarter != STEPS_PER_QUARTER[grid]:
+            raise HypermeterError(f"--grid {grid} in {found.metre}: its beats have no such steps; leave it out")
+    elif found.metre != wanted.metre:
+        found = wanted.grid()
+    placed = player.on(found)
+    if found not in player.grids and isinstance(player.grid_choice, GridChoice):
+        learnt = ", ".join(dict.fromkeys(known.metre for known in player.grids))
+        print(f"{player.name}: {found.metre} at {found.steps_per_beat} steps a beat was not learnt; it knows {learnt}")
+    return placed
 
 
 def advise_for_model(line: str) -> str:

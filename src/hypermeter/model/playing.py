@@ -119,6 +119,7 @@ class TorchNetwork:
         self.num_drums, self.width = model.num_drums, width_of(model)
         self.tracks: tuple[Track, ...] = tuple(getattr(model, "tracks", ()))
         self.grid: Grid = getattr(model, "grid", None) or Grid()
+        self.grids: tuple[Grid, ...] = tuple(getattr(model, "grids", (self.grid,)))
         self.kit = getattr(model, "kit", None)
         self.labels: Labels | None = getattr(model, "labels", None)
         self.expression = None

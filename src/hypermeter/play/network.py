@@ -204,6 +204,7 @@ class NumpyNetwork:
         config, weights, grid = checkpoint.config, checkpoint.tensors, checkpoint.grid
         self._checkpoint = checkpoint
         self._on: dict[Grid, NumpyNetwork] = {grid: self}
+        self.serves_every_grid = "position_embedding.weight" not in weights
         self.grids: tuple[Grid, ...] = tuple(map(Grid.from_dict, config.get("grids", ()))) or (grid,)
         parts = Parts.from_options(config)
         self.grid, self.kit, self.num_drums = grid, checkpoint.kit, config["num_drums"]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.grid import Grid
+from hypermeter.core.grid import Grid, GridChoice
 from hypermeter.core.groove import DEFAULT_VELOCITY
 from hypermeter.core.kit import Kit
 from hypermeter.core.tracks import Track, track_groups
@@ -76,6 +76,18 @@ class Player:
     def has_expression(self) -> bool:
         """Whether the model has learnt velocity and offset."""
         return self.network.expression is not None
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """Grids that the model was trained on."""
+        return getattr(self.network, "grids", (self.grid,))
+
+    @property
+    def grid_choice(self) -> Grid | GridChoice:
+        """The grid on which a file is read for the model: any that fits the file, or the one that the model serves."""
+        if getattr(self.network, "serves_every_grid", False):
+            return GridChoice(bars_per_phrase=self.grid.bars_per_phrase)
+        return self.grid
 
     def on(self, grid: Grid) -> "Player":
         """Return the player of the model on another grid, in any metre.

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from hypermeter import __version__
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import GridChoice
 from hypermeter.core.groove import Groove
 from hypermeter.core.read_options import ReadOptions, Shift, TempoMap
 from hypermeter.io.midi import parse_midi_report, to_midi_bytes
@@ -44,6 +45,7 @@ from hypermeter.share.serve.messages import (
     VaryRequest,
     WriteRequest,
     from_groove,
+    on_grid,
     to_groove,
 )
 from hypermeter.share.serve.playing import infill_request, nonempty_groove, play_request, vary_request
@@ -197,6 +199,8 @@ def _add_queries(app: FastAPI, server: Server) -> None:
                 voices=list(kit_of(player).names),
                 pitches=[list(voice.pitches) for voice in kit_of(player).voices],
                 grid=GridMessage.model_validate(player.grid.to_dict()),
+                grids=[GridMessage.model_validate(grid.to_dict()) for grid in player.grids],
+                every_metre=isinstance(player.grid_choice, GridChoice),
                 labels={kind: list(names) for kind, names in player.labels.items()} if player.labels else None,
                 has_expression=player.has_expression,
             )
@@ -208,7 +212,7 @@ def _add_queries(app: FastAPI, server: Server) -> None:
     @app.post("/api/analyse", summary="Rhythm metrics of a groove", responses=_problems(*OF_WORK))
     async def analyse(request: Request, body: AnalyseRequest) -> Measured:
         def job(player: Player) -> dict[str, Any]:
-            return to_json(measure(nonempty_groove(body.groove, player, server.limits)))
+            return to_json(measure(nonempty_groove(body.groove, on_grid(player, body.groove), server.limits)))
 
         return Measured(metrics=await server.work(request, body.model, job))
 
@@ -317,7 +321,7 @@ def _add_midi(app: FastAPI, server: Server) -> None:
 
         def job(player: Player) -> Read:
             pieces, losses = parse_midi_report(
-                content, "MIDI", kit_of(player), player.grid, "refuse", to_end=True, options=options
+                content, "MIDI", kit_of(player), player.grid_choice, "refuse", to_end=True, options=options
             )
             groove = replace(pieces[0].groove, kit=kit_of(player))
             if groove.num_bars > server.limits.bars:
@@ -333,7 +337,8 @@ def _add_midi(app: FastAPI, server: Server) -> None:
         response_class=Response,
     )
     async def write(body: WriteRequest) -> Response:
-        groove = to_groove(body.groove, server.player(body.model), server.limits.bars)
+        player = on_grid(server.player(body.model), body.groove)
+        groove = to_groove(body.groove, player, server.limits.bars)
         return Response(to_midi_bytes(groove), media_type="audio/midi")
 
 

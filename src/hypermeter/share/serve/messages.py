@@ -163,9 +163,10 @@ class Options(_Sampling):
 
 
 class GenerateRequest(Options):
-    """Bars without a primer."""
+    """Bars without a primer, on the model's grid or another that it plays."""
 
     bars: int = Field(4, **_bounds("bars"))
+    grid: GridMessage | None = None
     tempo_bpm: float = Field(TEMPO_BPM, **_bounds("tempo_bpm"))
 
 
@@ -241,12 +242,14 @@ class Read(Message):
 
 
 class ModelAnswer(Message):
-    """The voices, grid and labels of a model."""
+    """The voices, grid and labels of a model; the grids that it learnt, and whether it plays any other."""
 
     name: str
     voices: list[str]
     pitches: list[list[int]]
     grid: GridMessage
+    grids: list[GridMessage]
+    every_metre: bool
     labels: dict[str, list[str]] | None
     has_expression: bool
 
@@ -283,6 +286,23 @@ class Problem(Message):
 
 
 # ---------------------------------------------------------------------- grooves
+
+
+def on_grid(player: Player, *messages: GrooveMessage | GridMessage | None) -> Player:
+    """Return the player on the grid of the first message that has one.
+
+    Raises:
+        HypermeterError: the model serves another grid only.
+    """
+    for message in messages:
+        grid = message.grid if isinstance(message, GrooveMessage) else message
+        if grid is not None:
+            wanted = Grid(**grid.model_dump())
+            if isinstance(player.grid_choice, Grid):
+                check_metre(wanted, player.grid, "groove")  # of one metre; bars of a phrase may differ
+                return player
+            return player.on(wanted)
+    return player
 
 
 def to_groove(message: GrooveMessage, player: Player, most_bars: int, what: str = "groove") -> Groove:

@@ -22,6 +22,7 @@ from hypermeter.share.serve.messages import (
     VaryRequest,
     cells_of,
     columns_named,
+    on_grid,
     to_groove,
     to_plan_options,
     to_request,
@@ -41,6 +42,7 @@ def play_request(
     """
     _check_most("bars", request.bars, limits.bars)
     primer = None
+    player = on_grid(player, request.groove if isinstance(request, ContinueRequest) else request.grid)
     if isinstance(request, ContinueRequest):
         primer = _whole_bars(request.groove, player, limits, "groove")
     tempo_bpm = request.tempo_bpm if isinstance(request, GenerateRequest) else request.groove.tempo_bpm
@@ -65,6 +67,7 @@ def infill_request(player: Player, request: InfillRequest, limits: Limits) -> tu
         HypermeterError: a value out of the limits, or that does not fit the model.
     """
     _check_most("particles", request.particles, limits.particles)
+    player = on_grid(player, request.groove)
     pattern = nonempty_groove(request.groove, player, limits)
     context = None if request.context is None else _whole_bars(request.context, player, limits, "context")
     rows = cells_of(request.known, "known")
@@ -94,6 +97,7 @@ def vary_request(player: Player, request: VaryRequest, limits: Limits) -> Groove
         HypermeterError: a value out of the limits, or that does not fit the model.
     """
     _check_most("particles", request.particles, limits.particles)
+    player = on_grid(player, request.groove)
     groove = nonempty_groove(request.groove, player, limits)
     wishes, plan = to_plan_options(request.plan, groove.num_bars)
     if plan is None and wishes != PlanOptions():
