@@ -58,7 +58,7 @@ def generate_command(
         bars: new bars; by default as many as --sections, --lock or a file of the plan has, or 16.
         seconds: length in place of --bars, in whole bars.
         tempo_bpm: by default that of the files, or else 120.
-        metre: of the new bars, as 6/8; by default that of the files, or of the model.
+        metre: of the new bars, as 6/8, or of parts of them: 4/4:8 7/8:4. By default that of the files, or of the model.
         grid: sixteenths, or triplets of eighths; by default those that fit the files.
         swing: start of each second step; .67 is triplets.
         context: MIDI file of the music before the primer.
@@ -84,9 +84,11 @@ def generate_command(
     inputs = [primer, context, locks.lock, locks.ending, plan.density, plan.offbeat]
     with open_output(out, (*WRITTEN_SUFFIXES, *TEXT_SUFFIXES), inputs) as write:
         from hypermeter.cli.material import on_grid_of, read_groove
+        from hypermeter.cli.metres import refuse_with_metres, write_metres
         from hypermeter.io.ascii import ascii_grid
         from hypermeter.io.notation import write_text
         from hypermeter.play.loading import kit_of, load_player
+        from hypermeter.play.metres import parse_metres
 
         length = next((name for name, value in (("--bars", bars), ("--seconds", seconds)) if value is not None), None)
         refuse_contradictions(plan, locks, primer, length, include_primer)
@@ -104,9 +106,14 @@ def generate_command(
         sampling.options(plan.guidance)  # checks it before the model is loaded
         player = replace(load_player(model), name=model)
         paths = [primer, context, locks.lock, locks.ending]
-        player = on_grid_of(player, paths, metre, grid, kit_of(player), options)
+        is_changing = metre is not None and ":" in metre
+        player = on_grid_of(player, paths, None if is_changing else metre, grid, kit_of(player), options)
         read = partial(read_groove, player=player, kit=kit_of(player), options=options)
         what = {"include_primer": include_primer, "expression": expression}
+        if metre is not None and is_changing:
+            refuse_with_metres(out, length, locks, paths[3])
+            arguments = parse_metres(metre, player.grid), player, paths, read, tempo_bpm, sampling, plan
+            return write_metres(*arguments, expression, include_primer, picture, swing, out, write)
         groove, primer_steps = _play(player, paths, read, bars, seconds, tempo_bpm, sampling, plan, locks, **what)
         if is_text(out):
             write_text(groove, out)

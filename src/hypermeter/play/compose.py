@@ -70,14 +70,14 @@ def continue_groove(
     for name, groove in (("context", context), ("primer", primer)):
         if groove is not None:
             _check(player, groove, name)
-    kit = _kit_of_result(player, primer)
+    kit = kit_of_result(player, primer)
     tempo_bpm = primer.tempo_bpm if primer is not None else tempo_bpm
-    earlier = _present(context, primer)
+    earlier = present(context, primer)
     shift = earlier[-1].shift if earlier else 0.0
     plan = PlanOptions() if plan is None else plan
     if isinstance(plan, PlanOptions):
         num_earlier = sum(groove.num_bars for groove in earlier)
-        sampling = _guided(sampling, plan)
+        sampling = guided(sampling, plan)
         plan = plan_bars(
             player.labels, plan, bars, grid=player.grid, tempo_bpm=tempo_bpm, earlier_bars=num_earlier, name=player.name
         )
@@ -91,23 +91,30 @@ def continue_groove(
         passage, player_state = player.play(player_state, size, rules, tempo_bpm)
         passages.append(passage)
         if on_bar is not None:
-            on_bar(bar, _groove_of(player, passage, tempo_bpm, kit, (), shift))
+            on_bar(bar, groove_of(player, passage, tempo_bpm, kit, (), shift))
     arrays = (np.concatenate([getattr(passage, name) for passage in passages]) for name in MUSIC)
-    new = _groove_of(player, Passage(*arrays), tempo_bpm, kit, earlier, shift)
+    new = groove_of(player, Passage(*arrays), tempo_bpm, kit, earlier, shift)
     return join_grooves(primer, new) if primer is not None and include_primer else new
 
 
 def feed_groove(
-    player: Player, player_state: PlayerState, groove: Groove, tempo_bpm: float, what: str = "groove"
+    player: Player,
+    player_state: PlayerState,
+    groove: Groove,
+    tempo_bpm: float,
+    what: str = "groove",
+    then: Player | None = None,
 ) -> PlayerState:
     """Return the player state after a groove, with the velocity and offset of its hits.
+
+    `then` is the player on the grid of the next bar, where the metre changes after the groove.
 
     Raises:
         HypermeterError: another metre or number of voices than the model's; the message begins with `what`.
     """
     columns = columns_of_groove(player, groove, what)
     velocity, offset = (_known_values(groove, kind) for kind in ("velocity", "offset"))
-    return player.feed(player_state, columns, velocity, offset, tempo_bpm)
+    return player.feed(player_state, columns, velocity, offset, tempo_bpm, then)
 
 
 def fill_groove(
@@ -150,8 +157,8 @@ def fill_groove(
     columns = [_columns_or_none(player, groove, name) for name, groove in (("context", context), ("primer", primer))]
     plan = PlanOptions() if plan is None else plan
     if isinstance(plan, PlanOptions):
-        sampling = _guided(sampling, plan)
-        plan = _plan_around(player, plan, pattern, planned_bars, _present(context, primer))
+        sampling = guided(sampling, plan)
+        plan = _plan_around(player, plan, pattern, planned_bars, present(context, primer))
     sampling = replace(sampling, seed=choose_seed(sampling.seed))
     result = infill(player, locks, columns[1], sampling, context=columns[0], plan=plan, infilling=infilling)
     return _in_place(player, result, pattern, expression, sampling.seed, (context, primer)), result
@@ -210,9 +217,9 @@ def vary_groove(
     """
     columns, earlier = columns_of_groove(player, groove), _columns_or_none(player, context, "context")
     if isinstance(plan, PlanOptions):
-        plan = _plan_around(player, plan, groove, None, _present(context))
+        plan = _plan_around(player, plan, groove, None, present(context))
     elif plan is None and player.labels is not None:
-        hits = np.concatenate([music.hits for music in _present(context, groove)])
+        hits = np.concatenate([music.hits for music in present(context, groove)])
         plan = _measured(player, hits, groove.tempo_bpm)
     sampling = replace(sampling, seed=choose_seed(sampling.seed))
     result = vary(player, columns, strength, sampling, keep=keep, context=earlier, plan=plan, infilling=infilling)
@@ -222,7 +229,7 @@ def vary_groove(
 # ---------------------------------------------------------------------- plans
 
 
-def _guided(sampling: SamplingOptions, plan: PlanOptions) -> SamplingOptions:
+def guided(sampling: SamplingOptions, plan: PlanOptions) -> SamplingOptions:
     """Return the sampling options, with a guidance of 0 if the plan sets nothing but the tempo."""
     return sampling if plan.names else replace(sampling, guidance=0.0)
 
@@ -296,7 +303,7 @@ def _check(player: Player, groove: Any, what: str) -> None:
         raise HypermeterError(f"{what}: {voices} voices, expected {player.num_drums}, those of the model")
 
 
-def _present(*grooves: Groove | None) -> list[Groove]:
+def present(*grooves: Groove | None) -> list[Groove]:
     return [groove for groove in grooves if groove is not None]
 
 
@@ -310,7 +317,7 @@ def _known_values(groove: Groove, kind: str) -> NDArray[np.float32]:
     return np.full_like(values, np.nan) if kind in groove.unknown else values
 
 
-def _kit_of_result(player: Player, groove: Groove | None) -> str | Path | Kit:
+def kit_of_result(player: Player, groove: Groove | None) -> str | Path | Kit:
     """Return the model's kit, with the map of a groove: music for a device stays on its pitches.
 
     The kit of the groove if the model has none.
@@ -322,7 +329,7 @@ def _kit_of_result(player: Player, groove: Groove | None) -> str | Path | Kit:
     return groove.kit if player.kit is None or is_with_map else kit_of(player)
 
 
-def _groove_of(
+def groove_of(
     player: Player, passage: Passage, tempo_bpm: float, kit: Any, earlier: Sequence[Groove | None], shift: float
 ) -> Groove:
     """Return the groove of a passage; a note of a track that sounds at the end of the earlier music may continue."""
@@ -349,12 +356,12 @@ def _in_place(
     Hits of the pattern keep their velocity, offset, further strokes and openness; the others get velocity and offset
     from the model, or DEFAULT_VELOCITY and 0.
     """
-    kit = _kit_of_result(player, pattern)
+    kit = kit_of_result(player, pattern)
     hits = result.hits[:, : player.num_drums]
     stays = (pattern.hits > 0) & (hits > 0)
     velocity = np.where(stays, pattern.velocity, np.float32(DEFAULT_VELOCITY) * hits)
     offset = np.where(stays, pattern.offset, np.float32(0))
-    groove = _groove_of(player, Passage(result.hits, velocity, offset), pattern.tempo_bpm, kit, earlier, pattern.shift)
+    groove = groove_of(player, Passage(result.hits, velocity, offset), pattern.tempo_bpm, kit, earlier, pattern.shift)
     kept = {name: getattr(pattern, name) for name in ("sections", "strokes", "openness", "chokes")}
     groove = replace(groove, **kept)  # Without the strokes of hits that do not stay.
     is_new = (hits > 0) & (pattern.hits == 0)
@@ -371,7 +378,7 @@ def _play_expressively(
     if not player.has_expression or not is_new.any():
         return groove
     whole, which = groove, is_new
-    for before in reversed(_present(*earlier)):
+    for before in reversed(present(*earlier)):
         whole, which = join_grooves(before, whole), np.concatenate([np.zeros(before.hits.shape, bool), which])
     played = humanize(replace(whole, tempo_bpm=groove.tempo_bpm), player, seed=seed, which=which)
     first = len(whole) - len(groove)

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
 from hypermeter.core.limits import MIN_TEMPERATURE
 from hypermeter.play.arithmetic import gelu_tanh, log_softmax, sigmoid, softplus
 from hypermeter.play.layers import Linear, Recurrent, Weights
+from hypermeter.play.places import nearest_steps
 from hypermeter.play.random import EXPRESSION, RandomStream
 from hypermeter.play.request import check
 
@@ -110,6 +112,10 @@ class ExpressionState:
     hidden: Single
     sums: Single
     places: tuple[Single, ...]
+
+    def on(self, before: Grid, after: Grid) -> "ExpressionState":
+        """Return the state at a bar line where the grid changes: a step has the sums of the one nearest its place."""
+        return replace(self, places=tuple(self.places[step] for step in nearest_steps(before, after).tolist()))
 
     def select(self, rows: NDArray[np.int64]) -> "ExpressionState":
         """Return the state of these batch rows, in this order."""

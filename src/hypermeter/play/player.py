@@ -124,17 +124,23 @@ class Player:
             return state.with_plan(None)
         return state.with_plan(self.network.embed(check_plan(plan, self.labels, len(state))))
 
-    def advance(self, x: NDArray[Any], state: State) -> State:
+    def advance(self, x: NDArray[Any], state: State, then: "Player | None" = None) -> State:
         """Return the state after a step (rows, width).
 
+        Args:
+            x: the step.
+            state: before it.
+            then: the player on the grid of the next bar, see `on`, where the metre changes after the step.
+
         Raises:
-            HypermeterError: a step of another shape.
+            HypermeterError: a step of another shape; a change of metre within a bar.
         """
         if np.shape(x) != (len(state), self.width):
             raise HypermeterError(f"step of shape {np.shape(x)}, expected ({len(state)}, {self.width})")
         if self.before_step is not None:
             self.before_step()
-        return self.network.advance(x, state)
+        network: Any = self.network
+        return network.advance(x, state) if then is None else network.advance(x, state, then.network)
 
     def consume(self, hits: ArrayLike, state: State) -> State:
         """Return the state after hits (T, W) or (rows, T, W).
@@ -309,7 +315,13 @@ class Player:
         return PlayerState(self.start(1, plan), None if network is None else network.start(1))
 
     def feed(
-        self, player_state: PlayerState, hits: ArrayLike, velocity: ArrayLike, offset: ArrayLike, tempo_bpm: float
+        self,
+        player_state: PlayerState,
+        hits: ArrayLike,
+        velocity: ArrayLike,
+        offset: ArrayLike,
+        tempo_bpm: float,
+        then: "Player | None" = None,
     ) -> PlayerState:
         """Return the player state after music, with its velocity and offset.
 
@@ -319,6 +331,7 @@ class Player:
             velocity: (T, V), NaN where unknown.
             offset: (T, V), likewise, in steps.
             tempo_bpm: quarter notes a minute, NaN where unknown.
+            then: the player on the grid of the next bar, where the metre changes after the music.
 
         Raises:
             HypermeterError: hits, velocity or offset of another shape.
@@ -333,11 +346,11 @@ class Player:
             if sampler is not None:
                 values = loudness[None, step], shift[None, step]
                 sampler.advance(state.features, x[:, :voices], state.position, *values)
-            state = self.advance(x, state)
-        return PlayerState(state, None if sampler is None else sampler.state)
+            state = self.advance(x, state, then if step + 1 == len(columns) else None)
+        return self._after(state, sampler, then)
 
     def play(
-        self, player_state: PlayerState, steps: int, rules: Rules, tempo_bpm: float
+        self, player_state: PlayerState, steps: int, rules: Rules, tempo_bpm: float, then: "Player | None" = None
     ) -> tuple[Passage, PlayerState]:
         """Return the next steps of one piece, and the player state after them.
 
@@ -346,6 +359,7 @@ class Player:
             steps: at least 0.
             rules: of sampling; their seed is also that of velocity and offset.
             tempo_bpm: quarter notes a minute, NaN where unknown.
+            then: the player on the grid of the next bar, where the metre changes after these steps.
 
         Raises:
             HypermeterError: fewer than 0 steps.
@@ -364,9 +378,15 @@ class Player:
                 velocity[step] = DEFAULT_VELOCITY * x[0, :voices]
             else:
                 (velocity[step],), (offset[step],) = sampler.play(state.features, x[:, :voices], state.position)
-            state = self.advance(x, state)
-        after = PlayerState(state, None if sampler is None else sampler.state)
-        return Passage(hits, velocity, offset), after
+            state = self.advance(x, state, then if step + 1 == steps else None)
+        return Passage(hits, velocity, offset), self._after(state, sampler, then)
+
+    def _after(self, state: State, sampler: ExpressionSampler | None, then: "Player | None") -> PlayerState:
+        """Return the player state of a network's state and of a sampler, in the metre of the next bar."""
+        if sampler is None:
+            return PlayerState(state)
+        is_same = then is None or then.grid == self.grid
+        return PlayerState(state, sampler.state if is_same else sampler.state.on(self.grid, then.grid))
 
     def _performer(self, player_state: PlayerState, tempo_bpm: float, seed: int) -> ExpressionSampler | None:
         if player_state.expression is None:

@@ -51,18 +51,42 @@ def write_midi(
 
 
 def to_midi_bytes(
-    groove: Groove,
+    groove: Groove | Sequence[Groove],
     kit: str | Path | Kit | Mapping[str, Any] | None = None,
     tracks: Sequence[Track] = tuple(TRACKS.values()),
 ) -> bytes:
     """Return the content of the file that `write_midi` writes; its arguments and errors are the same.
 
+    Several grooves are written one after another, each in its metre and tempo, with the kit of the first.
+
     Raises:
         HypermeterError: as `write_midi`.
     """
+    grooves = [groove] if isinstance(groove, Groove) else list(groove)
+    kit = load_kit(grooves[0].kit if kit is None else kit)
+    score, start, chokes = None, 0, []
+    for part in grooves:
+        part_score, length, part_chokes = _score_of(part, kit, tracks)
+        if score is None:
+            score = part_score
+        else:
+            part_score.shift_time(start, inplace=True)
+            for name in ("tempos", "time_signatures", "markers"):
+                getattr(score, name).extend(getattr(part_score, name))
+            for track, part_track in zip(score.tracks, part_score.tracks, strict=True):
+                track.notes.extend(part_track.notes)
+                track.controls.extend(part_track.controls)
+        chokes += [(tick + start, pitch) for tick, pitch in part_chokes]
+        start += length
+    content = dump_score(score, start)
+    return with_chokes(content, *map(list, zip(*chokes, strict=True))) if chokes else content
+
+
+def _score_of(groove: Groove, kit: Kit, tracks: Sequence[Track]) -> tuple[Any, int, list[tuple[int, int]]]:
+    """Return the score of a groove, its length in ticks, and tick and pitch of each choke."""
     import symusic  # here, since it takes a tenth of a second
 
-    kit, grid = load_kit(groove.kit if kit is None else kit), groove.grid
+    grid = groove.grid
     check_voices(kit, groove.hits.shape[1])
     if not 3.6 <= groove.tempo_bpm <= 1e6:
         raise HypermeterError(f"groove: tempo_bpm is {groove.tempo_bpm:g}, expected 3.6 to 1e6 for MIDI")
@@ -90,12 +114,10 @@ def to_midi_bytes(
     score.tracks.append(track)
     add_tracks(score, groove, tracks, ticks_per_step)
     add_markers(score, groove, ticks_per_step * grid.steps_per_bar)
-    content = dump_score(score, round(groove.num_bars * grid.steps_per_bar * ticks_per_step))
-    if not len(groove.chokes):
-        return content
     chokes = groove.chokes
     ticks = _ticks_of(chokes.step, chokes.voice, chokes.offset, groove.shift, ticks_per_step)
-    return with_chokes(content, ticks.tolist(), pitches[chokes.voice].tolist())
+    choked = list(zip(ticks.tolist(), pitches[chokes.voice].tolist(), strict=True))
+    return score, round(groove.num_bars * grid.steps_per_bar * ticks_per_step), choked
 
 
 def _ticks_of(
