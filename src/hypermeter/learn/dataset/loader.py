@@ -18,14 +18,21 @@ BLOCK_BYTES = 16 << 20
 """Performances of a corpus that is not held, whose windows are mixed: a quarter of the cache."""
 AHEAD = 2
 """Batches that are loaded before they are used."""
+SHORT = 4
+"""A performance of at most a window's steps divided by this is short; so many times more of them are in a batch."""
 
 
 class EpochOrder:
     """The windows of an epoch in a random order, which the seed, the epoch and the number of processes determine.
 
-    Of a corpus that is held, the windows of a batch are dealt to the processes. Else groups of 16 neighbours are
-    shuffled and dealt, and the windows of a process are shuffled in blocks of many groups, so that each process reads
-    each of its groups once. Memory grows with the windows of a held corpus, else with the groups.
+    Of a corpus that is held, the windows of a batch are dealt to the processes. Short performances beside long ones
+    are in batches of their own: in others they would be mostly padding, and have little weight, since a step of a long
+    performance is in many windows. The share of their batches is that of their steps in the corpus, so that an epoch
+    may have them several times, or leave some out.
+
+    Of a corpus that is not held, groups of 16 neighbours are shuffled and dealt, and the windows of a process are
+    shuffled in blocks of many groups, so that each process reads each of its groups once. Memory grows with the windows
+    of a held corpus, else with the groups.
 
     Args:
         dataset: the windows.
@@ -48,7 +55,7 @@ class EpochOrder:
         self.rank, self.processes = rank, processes
         random = np.random.default_rng([seed, epoch])
         if dataset.corpus.is_held:
-            self._order = random.permutation(len(dataset))
+            self._batches = _held_batches(dataset, batch_size, random)
             return
         starts = np.arange(0, len(dataset.corpus), FILES_PER_GROUP)
         windows = np.diff([*map(dataset.windows_before, starts.tolist()), len(dataset)])
@@ -66,14 +73,12 @@ class EpochOrder:
     @property
     def num_batches(self) -> int:
         """Batches in an epoch, at least one; what does not fill one is left out."""
-        return max(len(self.dataset) // self.batch_size, 1)
+        return len(self._batches) if self.dataset.corpus.is_held else max(len(self.dataset) // self.batch_size, 1)
 
     def batch(self, number: int) -> np.ndarray:
         """Return the indices of this process's windows in a batch of the epoch."""
         if self.dataset.corpus.is_held:
-            start = number * self.batch_size
-            windows = np.take(self._order, range(start, start + self.batch_size), mode="wrap")
-            return windows[self.rank :: self.processes]
+            return self._batches[number][self.rank :: self.processes]
         share = len(range(self.rank, self.batch_size, self.processes))
         first, end = (len(self.dataset) * rank // self.processes for rank in (self.rank, self.rank + 1))
         places = first + (number * share + np.arange(share)) % max(end - first, 1)
@@ -97,6 +102,30 @@ class EpochOrder:
             start, end = group * FILES_PER_GROUP, min((group + 1) * FILES_PER_GROUP, len(self.dataset.corpus))
             windows.append(np.arange(self.dataset.windows_before(start), self.dataset.windows_before(end)))
         return np.random.default_rng([self.seed, self.epoch, 1 + block]).permutation(np.concatenate(windows))
+
+
+def _held_batches(
+    dataset: CompleteHierarchicalDrumDataset, batch_size: int, random: np.random.Generator
+) -> list[np.ndarray]:
+    """Return the windows of each batch of an epoch."""
+    lengths = dataset.corpus.lengths
+    is_short = lengths * SHORT <= dataset.seq_len
+    share = lengths[is_short].sum() / lengths.sum()
+    counts = np.diff([dataset.windows_before(file) for file in range(len(lengths))], append=len(dataset))
+    of_short = np.repeat(is_short, counts)
+    order = random.permutation(len(dataset))
+    if share in (0, 1):
+        return _cut(order, batch_size, max(len(order) // batch_size, 1))
+    long, short = order[~of_short[order]], order[of_short[order]]
+    number = max(len(long) // batch_size, 1)
+    parts = _cut(long, batch_size, number)
+    parts += _cut(short, SHORT * batch_size, max(round(number * share / (1 - share)), 1))
+    return [parts[place] for place in random.permutation(len(parts))]
+
+
+def _cut(order: np.ndarray, size: int, number: int) -> list[np.ndarray]:
+    """Return so many parts of an order, each of ``size``; it begins again where it ends."""
+    return [np.take(order, range(start, start + size), mode="wrap") for start in range(0, number * size, size)]
 
 
 def batches(

@@ -50,7 +50,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """Options of the optimizer, AdamW.
+    """Options of the optimizer: Muon for the matrices inside the model, AdamW for all other weights.
 
     Args:
         learning_rate: the highest, after the warm-up.
@@ -116,7 +116,7 @@ class TrainConfig:
         devices: processes; torchrun has its own.
         accelerator: cpu, cuda or auto.
         model: Of a new model; with --init, only dropout counts.
-        optimizer: Of AdamW.
+        optimizer: Of Muon and AdamW.
         loss: Weights of the parts of the loss.
 
     Raises:
