@@ -17,7 +17,7 @@ from hypermeter.play.request import PlanOptions, SamplingOptions, check
 from hypermeter.play.state import Passage
 
 SEED_STEP = 0x9E3779B97F4A7C15 % 2**53
-"""Added to the seed at each change: steps are numbered anew by the bars of each metre, and would repeat their numbers."""
+"""Added to the seed at each change, as steps are numbered anew by the bars of each metre, and numbers would repeat."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def continue_in_metres(
 ) -> list[Groove]:
     """Return new bars in one metre after another, a groove for each part.
 
-    What was heard before a change stays: see `NumpyNetwork.advance`. Of one part on the player's grid, the music is that
-    of `continue_groove`.
+    What was heard before a change stays: see `NumpyNetwork.advance`. Of one part on the grid of the player the music is
+    that of `continue_groove`.
 
     Args:
         player: on the grid of primer and context, if there are any.

@@ -18,19 +18,21 @@ from hypermeter.core.kit import Kit
 from hypermeter.core.limits import check_seed
 from hypermeter.core.tracks import Track
 from hypermeter.io.grooves import read_grooves
-from hypermeter.io.npz import have_equal_steps
+from hypermeter.io.npz import have_equal_steps, read_kit_and_grid
 from hypermeter.io.performances import PerformanceFile
 from hypermeter.learn.dataset import read_folder, read_meta, read_shared_kit_and_grid, with_tracks
 from hypermeter.learn.engines import IN_PROCESS, Engine
 from hypermeter.learn.evaluate.command import BARS, LONG_BARS, PIECES
 from hypermeter.learn.evaluate.floors import floors
 from hypermeter.learn.evaluate.likelihood import summarize
+from hypermeter.learn.evaluate.metres import evaluate_metres, metre_rows
 from hypermeter.learn.evaluate.music import FEWEST_BARS, People, compare_with, cut, drift
 from hypermeter.learn.evaluate.pieces import WORTH_A_PROCESS, Beside, draw_by, draw_pieces
 from hypermeter.learn.evaluate.rows import drift_rows, likelihood, metric_rows, music_rows, overview
 from hypermeter.learn.evaluate.scores import score
 from hypermeter.learn.prepare import SPLITS
 from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.model.places import PlaceEmbedding
 from hypermeter.model.playing import player_of
 
 Evaluation = Callable[[], dict[str, Any]]
@@ -73,12 +75,20 @@ def read_performances(
         kit: kit of files that name none; None, not known.
         grid: grid of files that name none.
         tracks: tracks whose columns follow the voices of each performance, see ``with_tracks``.
-        mix_metres: as for ``read_shared_kit_and_grid``.
+        mix_metres: leave out performances whose bars and phrases have other numbers of steps than those of ``grid``,
+            and take the others as if all were in its metre.
 
     Raises:
         HypermeterError: no performance there, a bad file, or files of different kits or grids.
     """
     files, sequences = read_folder(Path(npz_dir))
+    if mix_metres:
+        kept = [
+            place for place, path in enumerate(files) if have_equal_steps(read_kit_and_grid(path, None, grid)[1], grid)
+        ]
+        if not kept:
+            raise HypermeterError(f"{npz_dir}: no performance with {grid.steps_per_bar} steps a bar, as the model's")
+        files, sequences = [files[place] for place in kept], [sequences[place] for place in kept]
     sequences = [with_tracks(path, hits, tracks) for path, hits in zip(files, sequences, strict=True)]
     return sequences, _groups_of(files), *read_shared_kit_and_grid(files, kit, grid, mix_metres)
 
@@ -169,10 +179,13 @@ def model_evaluation(
     drums = [hits[:, : model.num_drums] for hits in sequences]
     held_out = _held_out(npz_dir, drums, kit, grid, mix_metres, {} if shared is None else shared)
 
+    has_metres = mix_metres and isinstance(model.position_embedding, PlaceEmbedding | None)
+
     def run() -> dict[str, Any]:
+        metres = {"metres": evaluate_metres(model, npz_dir, seed)} if has_metres else {}
         with _begun(model, held_out, options, engine) as pieces:
             predictions = _predictions(model, sequences, groups, held_out, seed, engine)
-            return predictions | _music(pieces, held_out, options)
+            return predictions | metres | _music(pieces, held_out, options)
 
     return run
 
@@ -389,6 +402,8 @@ def card(title: str, systems: dict[str, dict[str, Any]]) -> str:
         ]
     if "next_step" in first:
         lines += likelihood(name, first)
+    if "metres" in first:
+        lines += ["", "## Metres", "", *metre_rows(name, first["metres"])]
     if any("music" in result for result in systems.values()):
         lines += ["", "## Music", "", *music_rows(systems)]
     for system, result in systems.items():

@@ -46,8 +46,8 @@ def evaluate_command(
         bars: bars of each; for the comparison they are cut to lengths distributed as those of people's pieces.
         long_bars: bars of the pieces that show drift; 0 leaves that out.
         temperature: temperature of the generated music, at least 0.
-        mix_metres: take performances in several metres whose bars have equally many steps, such as 3/4 and 6/8 in
-            sixteenths, as if all were in the model's, as train does.
+        mix_metres: take performances in several metres. The card is of those whose bars have as many steps as the
+            model's; a table has the bits in each metre, for a model that plays them all.
         engine: local, or ray for the machines of a Ray cluster; needs hypermeter[ray].
         address: of the Ray cluster, as host:port, or auto; without, RAY_ADDRESS, or one is started on this machine.
 

@@ -1,0 +1,93 @@
+"""Likelihood of performances in several metres, each on its own grid, beside tables of counts of the same metre."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hypermeter.core.grid import Grid
+from hypermeter.io.npz import read_kit_and_grid
+from hypermeter.io.performances import read_folder
+from hypermeter.learn.dataset import with_tracks
+from hypermeter.learn.evaluate.floors import floors
+from hypermeter.learn.evaluate.likelihood import performance_bits, summarize
+from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.play.network import LOOK_BACK_STEPS
+
+
+def by_grid(
+    npz_dir: str | Path, grid: Grid, tracks: Sequence[Any] = ()
+) -> dict[Grid, tuple[list[Path], list[np.ndarray]]]:
+    """Return the performances below a folder by their grids: files, and hits with the columns of tracks.
+
+    Args:
+        npz_dir: folder of .npz or shards.
+        grid: of files that name none.
+        tracks: see ``with_tracks``.
+    """
+    parts: dict[Grid, tuple[list[Path], list[np.ndarray]]] = {}
+    for path, hits in zip(*read_folder(Path(npz_dir)), strict=True):
+        files, sequences = parts.setdefault(read_kit_and_grid(path, None, grid)[1], ([], []))
+        files.append(path)
+        sequences.append(with_tracks(path, hits, tracks))
+    return parts
+
+
+def evaluate_metres(model: HierarchicalDrumModel, npz_dir: str | Path, seed: int = 0) -> list[dict[str, Any]]:
+    """Return a row for each grid of the performances, that of most steps first.
+
+    A row has ``metre``, ``steps_per_beat``, ``bars``; ``summarize`` of the bits; ``bits_per_beat``; and, where a folder
+    ``train`` beside the folder has the grid, ``floor``: the bits per step of the best of the ``floors``.
+
+    Args:
+        model: in eval mode, one that serves every metre.
+        npz_dir: folder of performances.
+        seed: of the bootstrap.
+
+    Raises:
+        HypermeterError: no performance, a bad file, or a model that does not serve a metre.
+    """
+    train = Path(npz_dir).resolve().parent / "train"
+    known = by_grid(train, model.grid) if train.is_dir() and train != Path(npz_dir).resolve() else {}
+    rows = []
+    for grid, (_, sequences) in by_grid(npz_dir, model.grid, model.tracks).items():
+        if grid.steps_per_bar < LOOK_BACK_STEPS:
+            continue
+        bits, steps = performance_bits(model.on(grid), sequences), np.array(list(map(len, sequences)))
+        row = {
+            "metre": grid.metre,
+            "steps_per_beat": grid.steps_per_beat,
+            "bars": int(steps.sum()) // grid.steps_per_bar,
+            **summarize(bits, steps, seed),
+            "bits_per_beat": float(bits.sum() / steps.sum() * grid.steps_per_beat),
+        }
+        if grid in known:
+            drums = [hits[:, : model.num_drums] for hits in sequences]
+            found = floors(known[grid][1], drums, grid.steps_per_bar, seed)
+            row["floor"] = min(floor["bits_per_step"] for floor in found.values())
+        rows.append(row)
+    return sorted(rows, key=lambda row: -row["steps"])
+
+
+def metre_rows(name: str, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the lines of a table of ``evaluate_metres``."""
+    lines = [
+        f"Bits of {name} in each metre, each on its own grid; floor: the best table of counts of that metre.",
+        "",
+        "| metre, steps a beat | performances | bars | bits per step | 95 % interval | bits per beat | floor, per step |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        floor = f"{row['floor']:.3f}" if "floor" in row else "-"
+        cells = [
+            f"{row['metre']}, {row['steps_per_beat']}",
+            row["performances"],
+            row["bars"],
+            f"{row['bits_per_step']:.3f}",
+            f"{row['low']:.3f} to {row['high']:.3f}",
+            f"{row['bits_per_beat']:.3f}",
+            floor,
+        ]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return lines
