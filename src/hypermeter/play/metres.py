@@ -66,8 +66,8 @@ def continue_in_metres(
 ) -> list[Groove]:
     """Return new bars in one metre after another, a groove for each part.
 
-    What was heard before a change stays: see `NumpyNetwork.advance`. Of one part on the grid of the player the music is
-    that of `continue_groove`.
+    What was heard before a change stays: see `NumpyNetwork.advance`. Music of one part on the player's grid is that of
+    `continue_groove`.
 
     Args:
         player: on the grid of primer and context, if there are any.

@@ -73,9 +73,9 @@ def evaluate_metres(model: HierarchicalDrumModel, npz_dir: str | Path, seed: int
 def metre_rows(name: str, rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return the lines of a table of ``evaluate_metres``."""
     lines = [
-        f"Bits of {name} in each metre, each on its own grid; floor: the best table of counts of that metre.",
+        f"Bits of {name} in each metre, each on its own grid; floor: the best table of counts, per step.",
         "",
-        "| metre, steps a beat | performances | bars | bits per step | 95 % interval | bits per beat | floor, per step |",
+        "| metre, steps a beat | performances | bars | bits per step | 95 % interval | bits per beat | floor |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
