@@ -42,6 +42,7 @@ from hypermeter.learn.evaluate.music import (
     cut_alike,
     distinct_share,
     drift,
+    keeping,
     of_each,
     phrase_end,
     repetition,
@@ -51,6 +52,7 @@ from hypermeter.learn.evaluate.pieces import Beside, draw_pieces
 from hypermeter.learn.evaluate.scores import Scores, score
 from hypermeter.learn.prepare import prepare
 from hypermeter.model.hierarchical import HierarchicalDrumModel
+from hypermeter.music.beat_keeping import Roles
 from hypermeter.music.metrics import METRICS
 
 pieces = import_module("hypermeter.learn.evaluate.pieces")
@@ -180,6 +182,10 @@ def test_with_train_beside_it_the_card_has_floors_and_copied_bars(corpus, small,
     assert "all" not in music  # no likelihood of files
     assert music["music"]["copied"] > 0.5  # most of these files are the training files
     assert music["music"]["overlap"] > model["music"]["overlap"]  # music like it is nearer than noise
+    people = music["music"]["human_keeping"]
+    assert model["music"]["human_keeping"] == people
+    assert f"| people, held out | {people['backbeat']:.3g} | {people['pulse']:.3g} |" in printed
+    assert music["music"]["keeping"]["backbeat"] > model["music"]["keeping"]["backbeat"]
 
 
 def test_the_same_seed_gives_the_same_card_and_temperature_and_seed_change_its_music(corpus, small):
@@ -456,6 +462,14 @@ def test_copies_and_distinct_bars_by_hand():
     assert copied_share(bars, np.array([1, 5], np.uint64)) == 3 / 6
     assert distinct_share(bars) == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert math.isnan(copied_share([], bars[0]))
+
+
+def test_beat_keeping_is_the_mean_over_pieces_of_any_length():
+    steady, silent = np.zeros((128, 2)), np.zeros((160, 2))
+    steady[::8, 0] = steady[4::8, 1] = 1
+    means = keeping([steady, silent], Grid(), Roles((0,), (1,), ()))
+    assert (means["backbeat"], means["pulse"], means["density"]) == (0.5, 0.5, 4 / 32 / 2)
+    assert means["distinct_bars"] == pytest.approx((1 / 8 + 1 / 10) / 2)
 
 
 def test_drift_shows_where_a_piece_grows_denser():

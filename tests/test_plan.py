@@ -20,6 +20,7 @@ from hypermeter.model.plan import (
     join,
     make_plan,
     plan_of,
+    rename_sections,
 )
 from hypermeter.music.metrics import METRICS
 from hypermeter.play.plan import FILL, LETTERS
@@ -189,6 +190,20 @@ def test_hiding_leaves_the_given_share_open():
     assert is_open[:, 0].float().mean(0).tolist() == pytest.approx([0.3] * 3, abs=0.03)
     assert torch.equal(hidden.labels[hidden.labels > 0], plan.labels[hidden.labels > 0])
     assert not hide(plan, 1.0).labels.any() and torch.equal(hide(plan, 0.0).labels, plan.labels)
+
+
+def test_sections_are_renamed_at_random_and_equal_ones_alike():
+    torch.manual_seed(0)
+    plan, sections = some_plan(4_000, 5), torch.tensor([0, 1, 3, 1, 8])
+    plan.labels[..., SECTION] = sections
+    renamed = rename_sections(plan, len(LETTERS))
+    names = renamed.labels[..., SECTION]
+    assert not names[:, 0].any() and torch.equal(names[:, 1], names[:, 3])
+    assert len(names[:, [1, 2, 4]].unique(dim=0)) == 8 * 7 * 6  # every choice of three different letters
+    counts = torch.stack([torch.bincount(column, minlength=9)[1:] for column in names[:, 1:].unbind(1)])
+    assert (counts / 4_000).flatten().tolist() == pytest.approx([1 / 8] * 32, abs=0.02)
+    assert torch.equal(renamed.labels[..., 1:], plan.labels[..., 1:]) and renamed.numbers is plan.numbers
+    assert torch.equal(plan.labels[0, :, SECTION], sections)
 
 
 # ---------------------------------------------------------------------- nothing leaks

@@ -100,6 +100,31 @@ def test_drop_out_is_for_the_part_that_is_learnt(data, start, tmp_path):
     }
 
 
+def test_every_letter_is_learnt_though_windows_have_few_sections(data, start, tmp_path):
+    config = config_of(data, tmp_path, init=str(start), only="plan")
+    module = DrumModule(load(train(config)), config)
+    plan = Plan.free(400, 8)
+    plan.labels[:, :4, 0], plan.labels[:, 4:, 0] = 1, 2
+    torch.manual_seed(0)
+    sections = module._sampled_plan(plan).labels[..., 0]
+    first, second = sections[sections[:, 0] > 0][:, ::4].unbind(1)  # half of the rows are open
+    assert set(first.tolist()) == set(second.tolist()) == set(range(1, 9)) and (first != second).all()
+
+
+def test_sections_that_have_names_keep_them(data, start, tmp_path):
+    named = tmp_path / "named"
+    for split in ("train", "validation"):
+        (named / split).mkdir(parents=True)
+        for path in sorted((data / split).glob("*.npz"))[:4]:
+            with np.load(path) as arrays:
+                np.savez(named / split / path.name, **arrays, section=np.array(["verse"] * 4 + ["chorus"] * 4))
+    config = config_of(named, tmp_path / "out", init=str(start), only="plan")
+    module = DrumModule(load(train(config)), config)
+    plan = Plan.free(400, 2)
+    plan.labels[:, 0, 0], plan.labels[:, 1, 0] = 1, 2
+    assert set(module._sampled_plan(plan).labels[..., 0].unique(dim=0).tolist()[-1]) == {1, 2}
+
+
 def test_a_part_is_taught_to_a_model_that_is_there():
     with pytest.raises(HypermeterError, match="only plan without init"):
         TrainConfig(npz_dir="npz", out="out", only="plan")

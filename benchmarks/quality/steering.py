@@ -1,6 +1,6 @@
 """How well a model follows a plan: density, off-beat share, fills and style, planned and obtained.
 
-    python benchmarks/quality/steering.py MODEL NPZ [--pieces 200] [--guidance 0]
+    python benchmarks/quality/steering.py MODEL NPZ [--pieces 200] [--guidance 0 1 2] [--seeds 3] [--out OUT]
 
 - Density and off-beat share: pieces of eight bars, each with one value drawn from those of the training bars;
   rank correlation (Spearman) of planned and obtained, of the pieces' means and of single bars under a curve.
@@ -10,6 +10,8 @@
 - Style: a classifier (multinomial logistic regression on mean bars and metrics of eight bars) is fitted to the training
   performances, and classifies the held-out ones and pieces that were planned in a style.
 - What learning plans costs: bits per step of held-out performances without a plan, and under their whole plan.
+
+A row of the table has the mean over seeds, and the least and the greatest.
 """
 
 import json
@@ -18,6 +20,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +32,7 @@ from hypermeter import HierarchicalDrumModel, load
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.learn.dataset import read_folder, read_meta, read_plan
+from hypermeter.learn.dataset.conditions import style_of
 from hypermeter.learn.evaluate import bits_per_step
 from hypermeter.model.plan import KINDS, NUMBERS, Plan
 from hypermeter.music.metrics import METRICS, bar_novelty, by_chunk
@@ -110,11 +114,11 @@ def labelled_fills(folder: Path, grid: Grid, seed: int) -> tuple[float, int]:
     grooves: dict[tuple[str, str], list[np.ndarray]] = {}
     last_bars = []
     for meta, hits in zip(metas, sequences, strict=True):
-        group = str(meta["source"]).partition("/")[0], str(meta["style"]).partition("/")[0]
+        group = str(meta.get("source", "")).partition("/")[0], style_of(meta)
         whole = len(hits) // size
-        if meta["beat_type"] == "beat" and whole >= BARS:
+        if meta.get("beat_type") == "beat" and whole >= BARS:
             grooves.setdefault(group, []).append(hits)
-        elif meta["beat_type"] == "fill" and whole:
+        elif meta.get("beat_type") == "fill" and whole:
             last_bars.append((group, hits[(whole - 1) * size : whole * size]))
     random = np.random.default_rng(seed)
     with_fill, without = [], []
@@ -128,7 +132,8 @@ def labelled_fills(folder: Path, grid: Grid, seed: int) -> tuple[float, int]:
             without.append(bar_novelty(around, grid)[place].item())
             around[place * size : (place + 1) * size] = torch.from_numpy(fill).float()
             with_fill.append(bar_novelty(around, grid)[place].item())
-    return area_under_curve(np.array(with_fill), np.array(without)), len(with_fill)
+    auc = area_under_curve(np.array(with_fill), np.array(without)) if with_fill else math.nan
+    return auc, len(with_fill)
 
 
 def features(hits: Tensor, grid: Grid) -> Tensor:
@@ -142,10 +147,10 @@ def windows(folder: Path, size: int) -> tuple[Tensor, list[str]]:
     pieces, styles = [], []
     for path, hits in zip(*read_folder(folder), strict=True):
         meta = read_meta(path)
-        if meta["beat_type"] == "beat":
+        if meta.get("beat_type", "beat") == "beat":
             for start in range(0, len(hits) - size + 1, size):
                 pieces.append(torch.from_numpy(hits[start : start + size]).float())
-                styles.append(str(meta["style"]).partition("/")[0])
+                styles.append(style_of(meta))
     return torch.stack(pieces), styles
 
 
@@ -173,33 +178,43 @@ class Classifier:
             return (((x - self.mean) / self.scale) @ self.weight[:-1] + self.weight[-1]).argmax(-1)
 
 
-def styles(model: HierarchicalDrumModel, folder: Path, pieces: int, seed: int, guidance: float) -> dict[str, float]:
-    """How often the classifier names the style: of held-out people, and of pieces that were planned in it."""
-    size = BARS * model.grid.steps_per_bar
-    (train, of_train), (test, of_test) = (windows(folder / split, size) for split in ("train", "validation"))
-    style_names = [name for name, count in Counter(of_train).most_common() if count >= MIN_WINDOWS]
-    style_names = sorted(name for name in style_names if name in model.labels["style"])
-    place = {name: number for number, name in enumerate(style_names)}
+class StyleJudge:
+    """A classifier of styles, which is fitted to what people played; and how often it is right.
 
-    def with_styles(hits: Tensor, names: Sequence[str]) -> tuple[Tensor, Tensor]:
-        rows = [row for row, name in enumerate(names) if name in place]
-        return features(hits[rows], model.grid), torch.tensor([place[names[row]] for row in rows])
+    Args:
+        labels: the model's styles; those with few windows in training are left out.
+        folder: with train and validation in it.
+        grid: of the model.
+    """
 
-    classify = Classifier(*with_styles(train, of_train), len(style_names))
-    x, y = with_styles(test, of_test)
-    targets = torch.arange(len(style_names)).repeat_interleave(-(-pieces // len(style_names)))
-    plan = Plan.free(len(targets), BARS)
-    codes = torch.tensor([1 + model.labels["style"].index(name) for name in style_names])
-    plan.labels[..., KINDS.index("style")] = codes[targets][:, None]
-    named = classify(features(play(model, plan, BARS, seed, guidance), model.grid))
-    right = (classify(x) == y).float()
-    return {
-        "styles": len(style_names),
-        "people": right.mean().item(),
-        "people_by_style": torch.stack([right[y == style].mean() for style in y.unique()]).mean().item(),
-        "planned": (named == targets).float().mean().item(),
-        "chance": 1 / len(style_names),
-    }
+    def __init__(self, labels: Sequence[str], folder: Path, grid: Grid):
+        self.grid, size = grid, BARS * grid.steps_per_bar
+        (train, of_train), (test, of_test) = (windows(folder / split, size) for split in ("train", "validation"))
+        counts = Counter(of_train)
+        self.styles = sorted(name for name in labels if counts[name] >= MIN_WINDOWS)
+        self.classify = Classifier(*self._known(train, of_train), len(self.styles))
+        x, y = self._known(test, of_test)
+        right = (self.classify(x) == y).float()
+        self.people = {
+            "styles": len(self.styles),
+            "people": right.mean().item(),
+            "people_by_style": torch.stack([right[y == style].mean() for style in y.unique()]).mean().item(),
+            "chance": 1 / len(self.styles),
+        }
+
+    def _known(self, hits: Tensor, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Features and numbers of styles of the windows whose style is known."""
+        rows = [row for row, name in enumerate(names) if name in self.styles]
+        return features(hits[rows], self.grid), torch.tensor([self.styles.index(names[row]) for row in rows])
+
+    def planned(self, model: HierarchicalDrumModel, pieces: int, seed: int, guidance: float) -> float:
+        """Share of pieces that are taken for the style that they were planned in."""
+        targets = torch.arange(len(self.styles)).repeat_interleave(-(-pieces // len(self.styles)))
+        plan = Plan.free(len(targets), BARS)
+        codes = torch.tensor([1 + model.labels["style"].index(name) for name in self.styles])
+        plan.labels[..., KINDS.index("style")] = codes[targets][:, None]
+        named = self.classify(features(play(model, plan, BARS, seed, guidance), self.grid))
+        return (named == targets).float().mean().item()
 
 
 @torch.no_grad()
@@ -213,12 +228,40 @@ def bits_under_plan(model: HierarchicalDrumModel, folder: Path) -> float:
     return bits / steps
 
 
+ROWS = {
+    "density": "density of a piece: rank correlation of plan and music",
+    "density_bars": "density of a bar under a rising curve, likewise",
+    "offbeat": "off-beat share of a piece, likewise",
+    "offbeat_bars": "off-beat share of a bar under a rising curve, likewise",
+    "fills": "fills: area under the curve of `bar_novelty`",
+    "style": "style: pieces that the classifier takes for the planned style",
+}
+
+
+def follows(
+    model: HierarchicalDrumModel,
+    values: dict[str, np.ndarray],
+    judge: StyleJudge,
+    pieces: int,
+    seed: int,
+    guidance: float,
+) -> dict[str, float]:
+    """Measures of how well pieces follow their plans, by the keys of ROWS."""
+    results: dict[str, float] = {}
+    for name, of_bars in values.items():
+        measured = numbers(model, name, of_bars, pieces, seed, guidance)
+        results |= {name: measured["pieces"], f"{name}_bars": measured["bars"], f"{name}_error": measured["error"]}
+    results["fills"] = fills(model, pieces, seed, guidance)
+    results["style"] = judge.planned(model, pieces, seed, guidance)
+    return results
+
+
 def main(
     model: tyro.conf.Positional[str],
     npz_dir: tyro.conf.Positional[Path],
     pieces: int = 200,
-    guidance: float = 0.0,
-    seed: int = 0,
+    guidance: tuple[float, ...] = (0.0, 1.0, 2.0),
+    seeds: int = 1,
     out: Path | None = None,
 ) -> None:
     """Print how well a model follows plans.
@@ -227,33 +270,63 @@ def main(
         model: its name or path.
         npz_dir: folder that prepare wrote, with train and validation.
         pieces: of each kind.
-        guidance: strength of classifier-free guidance.
-        seed: of the pieces.
+        guidance: strengths of classifier-free guidance.
+        seeds: of the pieces, from 0 on.
         out: JSON to write as well.
     """
     drummer = load(model)
     if drummer.labels is None:
         raise HypermeterError(f"{model}: made without labels, so it takes no plan; train it with --use-plan")
+    if seeds < 1 or pieces < 1:
+        raise HypermeterError(f"seeds is {seeds} and pieces is {pieces}, expected at least 1")
     plans = [
         read_plan(p, s, drummer.grid, drummer.labels) for p, s in zip(*read_folder(npz_dir / "train"), strict=True)
     ]
     played = torch.cat([plan.numbers[0] for plan in plans]).numpy()
-    held_out = npz_dir / "validation"
-    results: dict[str, dict[str, float] | float] = {}
+    held_out, values = npz_dir / "validation", {}
     for name in ("density", "offbeat"):
-        values = played[:, NUMBERS.index(name)]
-        values = values[~np.isnan(values)]
-        if name == "density":
-            values = values[values > 0]
-        results[name] = numbers(drummer, name, values, pieces, seed, guidance)
-    results["fills"] = fills(drummer, pieces, seed, guidance)
-    results["labelled_fills"], results["labelled"] = labelled_fills(npz_dir / "train", drummer.grid, seed)
-    results["style"] = styles(drummer, npz_dir, pieces, seed, guidance)
+        of_bars = played[:, NUMBERS.index(name)]
+        values[name] = of_bars[~np.isnan(of_bars) & ((of_bars > 0) | (name != "density"))]
+    judge = StyleJudge(drummer.labels["style"], npz_dir, drummer.grid)
+    results: dict[str, Any] = {"pieces": pieces, "seeds": seeds, "people": judge.people}
+    auc, number = labelled_fills(npz_dir / "train", drummer.grid, 0)
+    results |= {"labelled_fills": auc, "labelled": number}
     results["bits"] = bits_per_step(drummer, read_folder(held_out)[1])
     results["bits_under_plan"] = bits_under_plan(drummer, held_out)
-    print(json.dumps(results, indent=1))
-    if out is not None:
-        out.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    results["guidance"] = {}
+    for strength in guidance:
+        every = []
+        for seed in range(seeds):
+            every.append(follows(drummer, values, judge, pieces, seed, strength))
+            print(f"guidance {strength:g}, seed {seed}: {every[-1]}", file=sys.stderr)
+        results["guidance"][f"{strength:g}"] = every
+        if out is not None:
+            out.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    print("\n".join(table(results)))
+
+
+def table(results: dict[str, Any]) -> list[str]:
+    """The lines of the table, and what it is to be compared with."""
+    columns = ["", *(f"guidance {strength}" for strength in results["guidance"])]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for key, name in ROWS.items():
+        cells = [name]
+        for every in results["guidance"].values():
+            of_seeds = [measured[key] for measured in every]
+            spread = f" ({min(of_seeds):.3f} to {max(of_seeds):.3f})" if len(of_seeds) > 1 else ""
+            cells.append(f"{sum(of_seeds) / len(of_seeds):.3f}{spread}")
+        lines.append(f"| {' | '.join(cells)} |")
+    people = results["people"]
+    return [
+        *lines,
+        "",
+        f"{results['pieces']} pieces a row, seeds 0 to {results['seeds'] - 1}. The classifier knows {people['styles']}"
+        f" styles (chance {people['chance']:.3f}) and is right in {people['people']:.3f} of people's held-out windows"
+        f" ({people['people_by_style']:.3f} by style). Labelled fills: {results['labelled_fills']:.3f}"
+        f" ({results['labelled']}).",
+        f"Bits per step on validation: {results['bits']:.3f} without a plan, {results['bits_under_plan']:.3f} under the"
+        " plans of the performances.",
+    ]
 
 
 if __name__ == "__main__":

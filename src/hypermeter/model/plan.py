@@ -152,6 +152,24 @@ def hide(plan: Plan, share: float = 0.5) -> Plan:
     return Plan(plan.labels.masked_fill(open_kinds, 0), plan.numbers.masked_fill(open_numbers, math.nan))
 
 
+def rename_sections(plan: Plan, letters: int) -> Plan:
+    """Return the plan with the letters of each row's sections drawn at random, equal ones alike, for training.
+
+    A letter says which bars belong together. Of letters in the order of a window's sections, a window of two phrases
+    has the first two only, and a third where the last window of a file begins within a phrase: the steering would learn
+    that the third section is the end of the music, and nothing of those after it.
+
+    Args:
+        plan: its sections are letters, 0 where they are open.
+        letters: size of the vocabulary.
+    """
+    sections = plan.labels[..., KINDS.index("section")]
+    names = F.pad(1 + torch.rand(plan.batch_size, letters, device=sections.device).argsort(-1), (1, 0))
+    labels = plan.labels.clone()
+    labels[..., KINDS.index("section")] = names.gather(1, sections)
+    return Plan(labels, plan.numbers)
+
+
 class PlanEmbedding(nn.Module):
     """Bars of a plan to vectors of PLAN_DIM, which are 0 for a bar without conditions.
 

@@ -28,12 +28,13 @@ from hypermeter.learn.evaluate.likelihood import summarize
 from hypermeter.learn.evaluate.metres import evaluate_metres, metre_rows
 from hypermeter.learn.evaluate.music import FEWEST_BARS, People, compare_with, cut, drift
 from hypermeter.learn.evaluate.pieces import WORTH_A_PROCESS, Beside, draw_by, draw_pieces
-from hypermeter.learn.evaluate.rows import drift_rows, likelihood, metric_rows, music_rows, overview
+from hypermeter.learn.evaluate.rows import drift_rows, keeping_rows, likelihood, metric_rows, music_rows, overview
 from hypermeter.learn.evaluate.scores import score
 from hypermeter.learn.prepare import SPLITS
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.places import PlaceEmbedding
 from hypermeter.model.playing import player_of
+from hypermeter.music.beat_keeping import roles_of
 
 Evaluation = Callable[[], dict[str, Any]]
 """An evaluation whose inputs are read and checked; it returns a system's part of the card."""
@@ -142,8 +143,8 @@ class HeldOut:
         self.people, self.floors = cache(self._people), cache(self._floors)
 
     def _people(self, bars: int) -> People:
-        streams = self.kit.streams if self.kit else None
-        return People(cut(self.drums, self.grid, bars), self.grid, self.train, streams)
+        streams, roles = (self.kit.streams, roles_of(self.kit)) if self.kit else (None, None)
+        return People(cut(self.drums, self.grid, bars), self.grid, self.train, streams, roles)
 
     def _floors(self, seed: int) -> dict[str, dict[str, float]]:
         return floors(self.train, self.drums, self.grid.steps_per_bar, seed)
@@ -405,7 +406,7 @@ def card(title: str, systems: dict[str, dict[str, Any]]) -> str:
     if "metres" in first:
         lines += ["", "## Metres", "", *metre_rows(name, first["metres"])]
     if any("music" in result for result in systems.values()):
-        lines += ["", "## Music", "", *music_rows(systems)]
+        lines += ["", "## Music", "", *music_rows(systems), *keeping_rows(systems)]
     for system, result in systems.items():
         if result.get("rejects"):
             lines += ["", f"Left out of {system}: {len(result['rejects'])}, which cannot be read or do not fit."]

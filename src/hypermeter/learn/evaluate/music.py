@@ -12,6 +12,7 @@ from jaxtyping import Shaped
 from hypermeter.core.grid import Grid
 from hypermeter.learn.evaluate.pieces import draw_pieces
 from hypermeter.model.playing import StreamingModel, player_of
+from hypermeter.music.beat_keeping import Roles, beat_keeping
 from hypermeter.music.compare import compare
 from hypermeter.music.duplicates import bar_digests
 from hypermeter.music.metrics import METRICS, REPETITION_LAGS, bar_f1, in_numpy
@@ -144,6 +145,16 @@ def phrase_end(piece: np.ndarray, grid: Grid) -> float:
     return phrase_ends([piece], grid)[0]
 
 
+def keeping(pieces: Sequence[np.ndarray], grid: Grid, roles: Roles) -> dict[str, float]:
+    """Return the means over pieces of the measures of ``beat_keeping``."""
+    values: dict[str, list[float]] = {}
+    for numbers in by_length(pieces):
+        hits = np.stack([pieces[number] for number in numbers]).astype(np.float32)
+        for name, of_pieces in beat_keeping(hits, grid, roles).items():
+            values.setdefault(name, []).extend(of_pieces.tolist())
+    return {name: _mean(of_all) for name, of_all in values.items()}
+
+
 def bars_of(pieces: Iterable[np.ndarray], grid: Grid) -> list[np.ndarray]:
     """Return digests of the complete bars with a hit of each piece, equal for equal bars."""
     size = grid.steps_per_bar
@@ -197,10 +208,18 @@ class People:
         grid: their grid.
         train: hits of the performances that the systems learnt from, for the share of copied bars; none leave it out.
         streams: see ``values_of``.
+        roles: voices that keep the beat; None leaves out ``keeping``.
     """
 
-    def __init__(self, pieces: Sequence[np.ndarray], grid: Grid, train: Sequence[np.ndarray] = (), streams: Any = None):
-        self.pieces, self.grid, self.train, self.streams = pieces, grid, train, streams
+    def __init__(
+        self,
+        pieces: Sequence[np.ndarray],
+        grid: Grid,
+        train: Sequence[np.ndarray] = (),
+        streams: Any = None,
+        roles: Roles | None = None,
+    ):
+        self.pieces, self.grid, self.train, self.streams, self.roles = pieces, grid, train, streams, roles
 
     @cached_property
     def values(self) -> dict[str, np.ndarray]:
@@ -228,6 +247,8 @@ def music_statistics(pieces: Sequence[np.ndarray], people: People) -> dict[str, 
     }
     if people.train:
         result["copied"] = copied_share(bars, people.train_bars)
+    if people.roles is not None:
+        result["keeping"] = keeping(pieces, people.grid, people.roles)
     return result
 
 
@@ -256,7 +277,7 @@ def compare_with(pieces: Sequence[np.ndarray], people: People) -> dict[str, Any]
         ``metrics``: name -> ``compare``; ``overlap``: the mean of their overlapping areas, without the metrics that
         are one number in all pieces; ``repetition`` and ``human_repetition``; ``repetition_gap``, the
         greatest difference of the two; ``distinct`` and ``human_distinct``; ``phrase_end`` and ``human_phrase_end``,
-        means over pieces; with train, ``copied`` and ``human_copied``.
+        means over pieces; with train, ``copied`` and ``human_copied``; with roles, ``keeping`` and ``human_keeping``.
     """
     pieces = cut_alike(pieces, people.pieces)
     ours = values_of(pieces, people.grid, people.streams)

@@ -76,6 +76,17 @@ def music_rows(systems: dict[str, dict[str, Any]]) -> list[str]:
     return table(columns, rows)
 
 
+def keeping_rows(systems: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the table of ``keeping``, after an empty line; nothing where no system has it."""
+    measured = {name: music for name, result in systems.items() if "keeping" in (music := result.get("music", {}))}
+    if not measured:
+        return []
+    people = next(iter(measured.values()))["human_keeping"]
+    means = {"people, held out": people} | {name: music["keeping"] for name, music in measured.items()}
+    rows = [(name, *(number(value, 3) for value in values.values())) for name, values in means.items()]
+    return ["", *table(("beat-keeping of", *(name.replace("_", " ") for name in people)), rows)]
+
+
 def metric_rows(name: str, music: dict[str, Any]) -> list[str]:
     keys = ("their_mean", "their_sd", "mean", "sd", "cohens_d", "overlap", "kl")
     rows = [(metric, *(number(values[key], 3) for key in keys)) for metric, values in music["metrics"].items()]

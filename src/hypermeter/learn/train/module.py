@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.learn.dataset.conditions import is_lettered
 from hypermeter.learn.train.config import TrainConfig
 from hypermeter.learn.train.optimizer import MuonAndAdamW
 from hypermeter.model.heads import StepDistribution
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.losses import loss_terms, masked_mean
-from hypermeter.model.plan import Plan, hide
+from hypermeter.model.plan import Plan, hide, rename_sections
 
 SAMPLES = 2
 """That a teacher draws of each step."""
@@ -120,7 +121,13 @@ class DrumModule(lightning.LightningModule):
         return terms
 
     def _sampled_plan(self, plan: Plan) -> Plan:
-        """Return the plan with numbers as means over phrases in half of the rows, and with conditions hidden."""
+        """Return the plan with numbers as means over phrases in half of the rows, and with conditions hidden.
+
+        Sections without names have letters at random.
+        """
+        assert self.model.labels is not None
+        if is_lettered(self.model.labels):
+            plan = rename_sections(plan, len(self.model.labels["section"]))
         smooth = plan.by_phrase(self.model.grid.bars_per_phrase)
         is_smooth = torch.rand(plan.batch_size, 1, 1, device=plan.numbers.device) < 0.5
         return hide(Plan(plan.labels, torch.where(is_smooth, smooth.numbers, plan.numbers)))
