@@ -55,7 +55,7 @@ class EpochOrder:
         self.rank, self.processes = rank, processes
         random = np.random.default_rng([seed, epoch])
         if dataset.corpus.is_held:
-            self._batches = _held_batches(dataset, batch_size, random)
+            self._windows, self._batch_ends = _held_order(dataset, batch_size, random)
             return
         starts = np.arange(0, len(dataset.corpus), FILES_PER_GROUP)
         windows = np.diff([*map(dataset.windows_before, starts.tolist()), len(dataset)])
@@ -73,12 +73,13 @@ class EpochOrder:
     @property
     def num_batches(self) -> int:
         """Batches in an epoch, at least one; what does not fill one is left out."""
-        return len(self._batches) if self.dataset.corpus.is_held else max(len(self.dataset) // self.batch_size, 1)
+        return len(self._batch_ends) if self.dataset.corpus.is_held else max(len(self.dataset) // self.batch_size, 1)
 
     def batch(self, number: int) -> np.ndarray:
         """Return the indices of this process's windows in a batch of the epoch."""
         if self.dataset.corpus.is_held:
-            return self._batches[number][self.rank :: self.processes]
+            start = int(self._batch_ends[number - 1]) if number else 0
+            return self._windows[start : self._batch_ends[number]][self.rank :: self.processes]
         share = len(range(self.rank, self.batch_size, self.processes))
         first, end = (len(self.dataset) * rank // self.processes for rank in (self.rank, self.rank + 1))
         places = first + (number * share + np.arange(share)) % max(end - first, 1)
@@ -104,28 +105,25 @@ class EpochOrder:
         return np.random.default_rng([self.seed, self.epoch, 1 + block]).permutation(np.concatenate(windows))
 
 
-def _held_batches(
+def _held_order(
     dataset: CompleteHierarchicalDrumDataset, batch_size: int, random: np.random.Generator
-) -> list[np.ndarray]:
-    """Return the windows of each batch of an epoch."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the windows of an epoch in their order, and the number of windows up to the end of each batch."""
     lengths = dataset.corpus.lengths
     is_short = lengths * SHORT <= dataset.seq_len
+    is_short &= not is_short.all()
     share = lengths[is_short].sum() / lengths.sum()
     counts = np.diff([dataset.windows_before(file) for file in range(len(lengths))], append=len(dataset))
-    of_short = np.repeat(is_short, counts)
     order = random.permutation(len(dataset))
-    if share in (0, 1):
-        return _cut(order, batch_size, max(len(order) // batch_size, 1))
-    long, short = order[~of_short[order]], order[of_short[order]]
-    number = max(len(long) // batch_size, 1)
-    parts = _cut(long, batch_size, number)
-    parts += _cut(short, SHORT * batch_size, max(round(number * share / (1 - share)), 1))
-    return [parts[place] for place in random.permutation(len(parts))]
-
-
-def _cut(order: np.ndarray, size: int, number: int) -> list[np.ndarray]:
-    """Return so many parts of an order, each of ``size``; it begins again where it ends."""
-    return [np.take(order, range(start, start + size), mode="wrap") for start in range(0, number * size, size)]
+    of_short = np.repeat(is_short, counts)[order]
+    long_batches = max((~of_short).sum() // batch_size, 1)
+    short_batches = max(round(long_batches * share / (1 - share)), 1) if share else 0
+    has_short = random.permutation(np.repeat([False, True], [long_batches, short_batches]))
+    sizes = np.where(has_short, SHORT * batch_size, batch_size)
+    is_for_short, windows = np.repeat(has_short, sizes), np.empty(sizes.sum(), np.int64)
+    for kind in (False, True):  # Windows begin again where they are too few.
+        windows[is_for_short == kind] = np.resize(order[of_short == kind], (is_for_short == kind).sum())
+    return windows, np.cumsum(sizes)
 
 
 def batches(

@@ -12,6 +12,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.learn.dataset.conditions import is_lettered
 from hypermeter.learn.train.config import TrainConfig
 from hypermeter.learn.train.optimizer import MuonAndAdamW
+from hypermeter.learn.train.vary import families_of, vary
 from hypermeter.model.heads import StepDistribution
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.losses import loss_terms, masked_mean
@@ -63,6 +64,7 @@ class DrumModule(lightning.LightningModule):
     ):
         super().__init__()
         self.model, self.config = model, config
+        self.families = families_of(model.kit)
         if (weight := config.loss.drums_weight) != 1 and not model.tracks:
             raise HypermeterError(f"train: drums_weight is {weight}, but there is no track; leave it at 1")
         if config.only is not None:
@@ -101,6 +103,8 @@ class DrumModule(lightning.LightningModule):
         if self.config.only == "expression":
             nats, hits = expression_nats(model, batch)
             return {"loss": nats / hits.clamp_min(1)}
+        if self.config.vary:
+            batch = vary(batch, self.model.num_drums, self.families)
         plan = self._sampled_plan(batch["plan"]) if "plan" in batch else None
         weights = self.config.loss
         preds = model(batch["step"], batch["bar"], batch["phrase"], plan=plan)
