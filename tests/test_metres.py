@@ -1,19 +1,32 @@
 """One model in many metres: places, likelihood and playing on any grid, and a metre that changes at a bar line."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from hypermeter.cli import main
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid, GridChoice
+from hypermeter.core.groove import Groove
+from hypermeter.core.kit import load_kit
 from hypermeter.core.parts import Parts
+from hypermeter.io.midi import read_midi, read_midi_pieces, to_midi_bytes, write_midi
+from hypermeter.io.midi.read import parse_midi
 from hypermeter.learn.dataset import CompleteHierarchicalDrumDataset, Corpus, mixed_batches, shares_of
 from hypermeter.learn.evaluate.likelihood import performance_bits
+from hypermeter.learn.prepare import prepare
 from hypermeter.model.hierarchical import HierarchicalDrumModel, load
 from hypermeter.model.plan import make_plan
+from hypermeter.play.compose import continue_groove, replace_bars, vary_groove
+from hypermeter.play.humanize import humanize
+from hypermeter.play.loading import load_player
+from hypermeter.play.metres import continue_in_metres, parse_metres
 from hypermeter.play.places import nearest_steps, place_features, regridding
+from hypermeter.play.request import SamplingOptions
 
 COMMON = Grid()
 SEVEN, TWELVE, TRIPLETS, WALTZ = (
@@ -28,10 +41,10 @@ ENCODERS = [{}, {"use_transformer": True}, {"cell": "lstm"}]
 DIM = 8
 
 
-def make(seed=0, **options):
+def make(seed=0, num_drums=4, **options):
     torch.manual_seed(seed)
     settings = {"num_components": 3, "labels": LABELS, "use_expression": True}
-    return HierarchicalDrumModel(4, DIM, DIM, DIM, **(settings | options)).eval()
+    return HierarchicalDrumModel(num_drums, DIM, DIM, DIM, **(settings | options)).eval()
 
 
 def some_hits(grid, bars, rows=2, seed=1, extra=0):
@@ -246,8 +259,6 @@ def test_a_choice_of_grids_takes_the_metre_and_the_steps_that_fit():
 
 
 def write_metres(folder, lengths):
-    import json
-
     for number, (grid, bars) in enumerate(lengths):
         random = np.random.default_rng(number)
         hits = (random.random((bars * grid.steps_per_bar, 4)) < 0.3).astype(np.uint8)
@@ -314,3 +325,116 @@ def test_expression_is_streamed_as_it_is_learnt_on_every_grid(grid):
     torch.testing.assert_close(torch.stack(streamed, 1), whole, atol=1e-4, rtol=1e-4)
     played = model.player().perform(hits.numpy(), 100.0, known=(velocity.numpy(), offset.numpy()))
     np.testing.assert_allclose(played[0][hits.numpy() > 0], velocity.numpy()[hits.numpy() > 0])
+
+
+# ---------------------------------------------------------------------- commands and Python in any metre
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    model = make(kit=load_kit("magenta9"), num_drums=9)
+    model.config["grids"] = [COMMON.to_dict(), SEVEN.to_dict()]
+    model.save(tmp_path / "every.safetensors")
+    return tmp_path / "every.safetensors"
+
+
+def groove_in(grid, bars=2, seed=0):
+    random = np.random.default_rng(seed)
+    hits = (random.random((bars * grid.steps_per_bar, 9)) < 0.2).astype(np.uint8)
+    hits[0, 0] = 1
+    return Groove(hits, kit="magenta9", grid=grid)
+
+
+def test_python_plays_in_the_metre_of_the_groove(checkpoint):
+    player, waltz = load_player(checkpoint), groove_in(WALTZ)
+    assert continue_groove(player, waltz, 2).grid == WALTZ
+    assert vary_groove(player, waltz, 0.5)[0].grid == WALTZ
+    assert replace_bars(player, waltz, [1])[0].bars(0, 1) == waltz.bars(0, 1)
+    assert humanize(waltz, player).grid == WALTZ and continue_groove(player, None, 1).grid == COMMON
+
+
+def test_parts_in_several_metres_are_one_piece(checkpoint):
+    player, sampling = load_player(checkpoint), SamplingOptions(seed=3)
+    parts = parse_metres("4/4:2 7/8:3, 4/4:1")
+    grooves = continue_in_metres(player, parts, sampling=sampling)
+    assert [(groove.grid.metre, groove.num_bars) for groove in grooves] == [("4/4", 2), ("7/8", 3), ("4/4", 1)]
+    again = continue_in_metres(player, parts, sampling=sampling)
+    assert again == grooves
+    assert continue_in_metres(player, parts[:1], sampling=sampling) == [continue_groove(player, None, 2, sampling)]
+    assert grooves[0] == continue_groove(player, None, 2, sampling)  # what comes later changes nothing
+    pieces = parse_midi(to_midi_bytes(grooves), "joined", "magenta9", GridChoice(), to_end=True)[0]
+    assert all(np.array_equal(piece.groove.hits, groove.hits) for piece, groove in zip(pieces, grooves, strict=True))
+    primed = continue_in_metres(player, parts[1:], groove_in(WALTZ), sampling)
+    assert [groove.grid.metre for groove in primed] == ["7/8", "4/4"]
+
+
+@pytest.mark.parametrize("text", ["", "4/4", "4/4:0", "4/4:2 7/8", "4:2", "4/4:x"])
+def test_a_text_that_names_no_parts_is_refused(text):
+    with pytest.raises(HypermeterError, match="metre is"):
+        parse_metres(text)
+
+
+def run(*arguments):
+    return main(["generate", *map(str, arguments)])
+
+
+def test_generate_plays_in_a_metre_that_is_named_or_that_of_the_primer(checkpoint, tmp_path, capsys):
+    out = tmp_path / "new.mid"
+    run("--model", checkpoint, "--metre", "7/8", "--bars", 2, "--out", out, "--no-picture")
+    assert read_midi(out, "magenta9", SEVEN).num_bars == 2 and "not learnt" not in capsys.readouterr().out
+    run("--model", checkpoint, "--grid", "triplets", "--bars", 2, "--out", out, "--no-picture")
+    assert "4/4, 3 steps a beat" in (said := capsys.readouterr().out)
+    assert "4/4 at 3 steps a beat was not learnt; it knows 4/4, 7/8" in said
+    write_midi(groove_in(SEVEN), tmp_path / "primer.mid")
+    run(tmp_path / "primer.mid", "--model", checkpoint, "--bars", 1, "--out", out, "--no-picture")
+    assert read_midi(out, "magenta9", SEVEN).num_bars == 3
+    run(tmp_path / "primer.mid", "--model", checkpoint, "--metre", "4/4:1 3/4:2", "--out", out)
+    pieces = read_midi_pieces(out, "magenta9", GridChoice())
+    assert [(piece.groove.grid.metre, piece.groove.num_bars) for piece in pieces][:1] == [("7/8", 2)]
+    assert {path.name for path in tmp_path.glob("new_*.svg")} == {"new_1.svg", "new_2.svg", "new_3.svg"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--metre", "seven"], "metre is 'seven'"),
+        (["--metre", "7/8", "--grid", "triplets"], "--grid triplets in 7/8: its beats have no such steps"),
+        (["--metre", "4/4:2 7/8:2", "--bars", "4"], "--bars beside parts in several metres"),
+        (["--metre", "4/4:2 7/8:2", "--out", "new.txt"], "text is in one metre"),
+        (["--metre", "6/8", "--model", "table"], "a table of one grid, which does not serve 6/8"),
+    ],
+)
+def test_a_metre_that_cannot_be_played_is_told_in_a_line(checkpoint, tmp_path, monkeypatch, capsys, arguments, reason):
+    monkeypatch.chdir(tmp_path)
+    make(kit=load_kit("magenta9"), num_drums=9, parts=Parts(place_table=True)).save(tmp_path / "table.safetensors")
+    model = [] if "--model" in arguments else ["--model", checkpoint]
+    given = ["table.safetensors" if word == "table" else word for word in arguments]
+    assert run(*model, *given) == 2 and reason in capsys.readouterr().err
+
+
+def test_each_file_is_prepared_in_its_metre_on_the_steps_that_fit(tmp_path):
+    for name, grid in (("common", COMMON), ("seven", SEVEN), ("shuffle", TRIPLETS), ("waltz", WALTZ)):
+        write_midi(shuffled(grid), tmp_path / "midi" / f"{name}.mid")
+    manifest = prepare(
+        tmp_path / "midi", tmp_path / "npz", "magenta9", steps_per_beat="auto", metre="all", workers=1, quiet=True
+    )
+    found = {Path(record["source"]).stem: record["grids"] for record in manifest["files"]}
+    assert found == {"common": ["4/4 4"], "seven": ["7/8 2"], "shuffle": ["4/4 3"], "waltz": ["3/4 4"]}
+    grids = {grid for split in (tmp_path / "npz").iterdir() if split.is_dir() for grid in grids_of(split)}
+    assert grids == {COMMON, SEVEN, TRIPLETS, WALTZ}
+    again = prepare(
+        tmp_path / "midi", tmp_path / "npz", "magenta9", steps_per_beat="auto", metre="all", workers=1, quiet=True
+    )
+    assert dict(again) == dict(manifest)
+
+
+def grids_of(split):
+    return Corpus(split).grids if any(split.glob("*.npz")) else ()
+
+
+def shuffled(grid):
+    """Return a groove with hits on all steps of the beats, so that its grid is clear."""
+    hits = np.zeros((8 * grid.steps_per_bar, 9), np.uint8)
+    hits[:, 2] = 1
+    hits[:: grid.steps_per_beat, 0] = 1
+    return Groove(hits, kit="magenta9", grid=grid)

@@ -69,7 +69,7 @@ def humanize_command(
         model_kit = kit_of(player)
         check_expression(player)
         content = read_content(file)
-        reading = parse_pieces(content, str(file), model_kit, player.grid, options=options)
+        reading = parse_pieces(content, str(file), model_kit, player.grid_choice, options=options)
         pieces, kit = reading.pieces, load_kit(reading.pieces[0].groove.kit)
         lines = [*reading.remarks, *(f"left as it is: {advise_for_model(reason)}" for reason in reading.left_out)]
         for line in lines:

@@ -67,6 +67,7 @@ def continue_groove(
             nor a primer.
     """
     check("bars", bars)
+    player = player.on_grid_of(context if primer is None else primer)
     for name, groove in (("context", context), ("primer", primer)):
         if groove is not None:
             _check(player, groove, name)
@@ -149,6 +150,7 @@ def fill_groove(
         HypermeterError: as `infill`; a pattern, primer or context of another grid or number of voices, locks of
             another length than the pattern.
     """
+    player = player.on_grid_of(pattern)
     _check(player, pattern, "pattern")
     if locks.num_steps != len(pattern):
         raise HypermeterError(f"locks: {locks.num_steps} steps for a pattern of {len(pattern)}; expected as many")
@@ -192,6 +194,7 @@ def replace_bars(
     Raises:
         HypermeterError: as `fill_groove`; a bar or a column that is not there.
     """
+    player = player.on_grid_of(groove)
     columns = columns_of_groove(player, groove)
     locks = combine(lock_all_but(columns, bars, player.grid), lock_voices(columns, keep))
     options: dict[str, Any] = {"context": context, "infilling": infilling, "expression": expression}
@@ -215,6 +218,7 @@ def vary_groove(
     A strength of 0 returns the groove itself, 1 a new one; see `infill.vary`. The plan is of all bars of the groove, or
     a `Plan` from the first bar of the context on; without one, it is what is measured in the groove, and its tempo.
     """
+    player = player.on_grid_of(groove)
     columns, earlier = columns_of_groove(player, groove), _columns_or_none(player, context, "context")
     if isinstance(plan, PlanOptions):
         plan = _plan_around(player, plan, groove, None, present(context))

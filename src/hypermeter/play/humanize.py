@@ -56,6 +56,7 @@ def humanize(
         BOUNDS["amount"].check(name, value)
     loaded = load_player(player) if isinstance(player, str | Path) else player
     check_expression(loaded)
+    loaded = loaded.on_grid_of(groove)
     _check_groove(groove, loaded)
     which = groove.hits > 0 if which is None else np.asarray(which)
     if which.shape != groove.hits.shape:

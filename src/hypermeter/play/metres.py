@@ -44,7 +44,7 @@ def parse_metres(text: str, grid: Grid = Grid()) -> list[MetrePart]:
         HypermeterError: another form, or a metre that does not exist.
     """
     parts, words = [], text.replace(",", " ").split()
-    for word in words:
+    for word in words or [text]:
         metre, _, number = word.partition(":")
         if not (number.isascii() and number.isdigit() and int(number) > 0):
             raise HypermeterError(f"metre is {text!r}, expected one, as 6/8, or parts with their bars, as 4/4:8 7/8:4")
@@ -79,6 +79,7 @@ def continue_in_metres(
     """
     bars, earlier = sum(part.bars for part in parts), present(context, primer)
     check("bars", bars)
+    player = player.on_grid_of(earlier[0] if earlier else None)
     players = [player.on(part.grid) for part in parts]
     here = player if earlier else players[0]
     kit, tempo_bpm = kit_of_result(player, primer), primer.tempo_bpm if primer is not None else tempo_bpm

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid, GridChoice
-from hypermeter.core.groove import DEFAULT_VELOCITY
+from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
 from hypermeter.core.kit import Kit
 from hypermeter.core.tracks import Track, track_groups
 from hypermeter.play.expressing import ExpressionSampler
@@ -101,6 +101,12 @@ class Player:
         if not hasattr(network, "on"):
             raise HypermeterError(f"{self.name}: it was exported in {self.grid.metre}; export it in {grid.metre}")
         return replace(self, network=network.on(grid))
+
+    def on_grid_of(self, groove: Groove | None) -> "Player":
+        """Return the player on the grid of a groove, if the model plays every metre; else this one."""
+        if not isinstance(groove, Groove) or isinstance(self.grid_choice, Grid):
+            return self
+        return self.on(groove.grid)
 
     # ------------------------------------------------------------------ states
 
@@ -385,8 +391,7 @@ class Player:
         """Return the player state of a network's state and of a sampler, in the metre of the next bar."""
         if sampler is None:
             return PlayerState(state)
-        is_same = then is None or then.grid == self.grid
-        return PlayerState(state, sampler.state if is_same else sampler.state.on(self.grid, then.grid))
+        return PlayerState(state, sampler.state if then is None else sampler.state.on(self.grid, then.grid))
 
     def _performer(self, player_state: PlayerState, tempo_bpm: float, seed: int) -> ExpressionSampler | None:
         if player_state.expression is None:

@@ -18,7 +18,7 @@ from hypermeter.play.network import LOOK_BACK_STEPS
 
 def by_grid(
     npz_dir: str | Path, grid: Grid, tracks: Sequence[Any] = ()
-) -> dict[Grid, tuple[list[Path], list[np.ndarray]]]:
+) -> dict[Grid, tuple[list[Any], list[np.ndarray]]]:
     """Return the performances below a folder by their grids: files, and hits with the columns of tracks.
 
     Args:
@@ -26,7 +26,7 @@ def by_grid(
         grid: of files that name none.
         tracks: see ``with_tracks``.
     """
-    parts: dict[Grid, tuple[list[Path], list[np.ndarray]]] = {}
+    parts: dict[Grid, tuple[list[Any], list[np.ndarray]]] = {}
     for path, hits in zip(*read_folder(Path(npz_dir)), strict=True):
         files, sequences = parts.setdefault(read_kit_and_grid(path, None, grid)[1], ([], []))
         files.append(path)
