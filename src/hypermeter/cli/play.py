@@ -32,6 +32,8 @@ def play_command(
     primer: Path | None = None,
     bars: int | None = None,
     tempo_bpm: float | None = None,
+    metre: str | None = None,
+    grid: Literal["straight", "triplets"] | None = None,
     swing: float = 0.5,
     swing_of: Literal["step", "two-steps"] = "step",
     ahead: Literal["bar", "step"] = "bar",
@@ -49,9 +51,11 @@ def play_command(
         port: a MIDI output, by its name or a part of it; "virtual" makes one; a path that ends in .mid is written.
         list_ports: print the MIDI ports and end.
         model: a shipped model, a checkpoint, or the folder of a training run.
-        primer: MIDI or text file of the music before, in the model's metre, which is not played.
+        primer: MIDI or text file of the music before, which is not played.
         bars: number of bars to play; by default without end, until Ctrl-C.
         tempo_bpm: from 20 to 400; by default that of the primer, or else 120. With --follow, until the clock gives one.
+        metre: as 6/8; by default that of the primer, or of the model.
+        grid: sixteenths, or triplets of eighths; by default those that fit the primer.
         swing: where the second of a pair begins, from .5 (straight) over .67 (triplets) to .8.
         swing_of: pairs of steps (sixteenths in 4/4), or of two steps (eighths).
         ahead: a bar is safer, and changes begin on bar lines; a step answers at once and needs a faster machine.
@@ -68,7 +72,7 @@ def play_command(
     Raises:
         HypermeterError: no such port, or a file or number that does not fit.
     """
-    from hypermeter.cli.material import in_one_tempo, read_groove
+    from hypermeter.cli.material import in_one_tempo, on_grid_of, read_groove
     from hypermeter.core.files import check_out
     from hypermeter.io.midi import WRITTEN_SUFFIXES
     from hypermeter.play.loading import kit_of, load_player
@@ -95,7 +99,8 @@ def play_command(
     if tempo_bpm is not None:
         check("tempo_bpm", tempo_bpm)
     player = replace(load_player(model), name=model)
-    kit, grid = kit_of(player), player.grid
+    kit = kit_of(player)
+    player = on_grid_of(player, [primer], metre, grid, kit)
     settings.check_voices(kit)
     read = partial(read_groove, player=player, kit=kit)
     (groove,), tempo_bpm = in_one_tempo([None if primer is None else read(primer)], tempo_bpm)
@@ -106,23 +111,23 @@ def play_command(
             sampler = Sampler(player)
             first: Any = sampler.begin(groove, tempo_bpm)
         else:
-            sampler = SamplerProcess(model, groove, tempo_bpm)
+            sampler = SamplerProcess(model, groove, tempo_bpm, player.grid)
             opened.callback(sampler.close)
             first = sampler.first()
-        tempo = (FollowedTempo if follow else OwnTempo)(tempo_bpm, grid.steps_per_quarter)
-        sink = FileSink(Path(port), grid, tempo) if is_file else open_output(port)
+        tempo = (FollowedTempo if follow else OwnTempo)(tempo_bpm, player.grid.steps_per_quarter)
+        sink = FileSink(Path(port), player.grid, tempo) if is_file else open_output(port)
         opened.callback(sink.close)
         engine = Engine(
             sampler,
             first,
             conditions,
             kit,
-            grid,
+            player.grid,
             sink,
             SimulatedClock() if simulate else RealClock(),
             tempo,
             settings,
-            ahead_steps=grid.steps_per_bar if ahead == "bar" else 1,
+            ahead_steps=player.grid.steps_per_bar if ahead == "bar" else 1,
             swing_pair=2 if swing_of == "step" else 4,
             num_bars=bars,
             channel=channel,

@@ -7,6 +7,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.play.loading import load_player
 from hypermeter.play.plan import Plan
@@ -31,12 +32,15 @@ class SamplerProcess:
         model: name or path, as `load_player` takes it.
         primer: as `Sampler.begin` takes it.
         tempo_bpm: of the primer.
+        grid: that the model plays on; `None` is its own.
     """
 
-    def __init__(self, model: str, primer: Groove | None = None, tempo_bpm: float = 120.0):
+    def __init__(
+        self, model: str, primer: Groove | None = None, tempo_bpm: float = 120.0, grid: Grid | None = None
+    ):
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
-        arguments = (other, model, primer, tempo_bpm)
+        arguments = (other, model, primer, tempo_bpm, grid)
         self._process = context.Process(target=_serve, args=arguments, name="hypermeter-sampler", daemon=True)
         self._process.start()
         other.close()
@@ -88,11 +92,14 @@ class SamplerProcess:
         self._process.close()
 
 
-def _serve(connection: Connection, model: str, primer: Groove | None, tempo_bpm: float) -> None:
+def _serve(
+    connection: Connection, model: str, primer: Groove | None, tempo_bpm: float, grid: Grid | None
+) -> None:
     """Sample for the other side until it closes the connection; the body of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
     try:
-        sampler = Sampler(load_player(model))
+        player = load_player(model)
+        sampler = Sampler(player if grid is None else player.on(grid))
         states, number = {0: sampler.begin(primer, tempo_bpm)}, 0
         connection.send(number)
         while True:
