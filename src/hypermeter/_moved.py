@@ -92,6 +92,7 @@ A submodule of one of these is looked for below the first of its modules.
 
 RENAMED: dict[str, str] = {
     "plan.fitting_plan": "model.plan.check_plan",
+    "humanize.LATEST": "core.strokes.LATEST_OFFSET",
     "compose.grooves.after": "play.compose.join_grooves",
     "generate.rows_of": "play.player.batch_size_of",
     "infill.Infilled": "play.infill.InfillResult",

@@ -170,6 +170,12 @@ class Levels(nn.Module):
         """Grids that the model was trained on, of which ``config`` has the records; none stands for its own."""
         return tuple(map(Grid.from_dict, self.config["grids"])) or (self.grid,)
 
+    def serves(self, grid: Grid) -> bool:
+        """Return whether ``on`` takes the grid."""
+        return grid == self.grid or (
+            not isinstance(self.position_embedding, PlaceTable) and grid.steps_per_bar >= self.ahead
+        )
+
     def on(self: L, grid: Grid) -> L:
         """Return the model on another grid, in any metre: it has the same weights, not a copy of them.
 

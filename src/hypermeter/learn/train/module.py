@@ -48,7 +48,8 @@ class DrumModule(lightning.LightningModule):
     With teachers, one of them, drawn at random for each update, also samples every step given the steps before it, and
     the likelihood of the samples has the share ``teacher_weight`` of the step loss. In expectation that is the cross
     entropy with the mean of the teachers' distributions (Hinton, Vinyals & Dean 2015). A teacher with the model's
-    labels is given the same plan, with the same parts hidden; for another the model is run once more without a plan.
+    labels is given the same plan, with the same parts hidden; for another the model is run once more without a plan. A
+    teacher whose places are a table teaches batches on its own grid only.
 
     Args:
         model: to train.
@@ -118,8 +119,9 @@ class DrumModule(lightning.LightningModule):
             metric_weight=weights.metric_weight,
             grid=model.grid,
         )
-        if self.teachers:
-            taught = self._taught_nll(model, preds.step_dist[:, :-1], batch, plan)
+        teachers = [teacher for teacher in self.teachers if teacher.serves(model.grid)]
+        if teachers:
+            taught = self._taught_nll(model, teachers, preds.step_dist[:, :-1], batch, plan)
             difference = weights.teacher_weight * (taught - terms["step_nll"])
             terms |= {"loss": terms["loss"] + difference, "taught_nll": taught}
         return terms
@@ -139,6 +141,7 @@ class DrumModule(lightning.LightningModule):
     def _taught_nll(
         self,
         model: HierarchicalDrumModel,
+        teachers: Sequence[HierarchicalDrumModel],
         dist: StepDistribution,
         batch: dict[str, Any],
         plan: Plan | None = None,
@@ -147,11 +150,12 @@ class DrumModule(lightning.LightningModule):
 
         Args:
             model: on the grid of the batch.
+            teachers: those that serve the grid.
             dist: of the model under ``plan``, for each step of the batch.
             batch: as of ``collate``.
             plan: with conditions hidden, or None.
         """
-        teacher = self.teachers[int(torch.randint(len(self.teachers), ()))].on(model.grid)
+        teacher = teachers[int(torch.randint(len(teachers), ()))].on(model.grid)
         takes_plan = plan is not None and _takes_plans(teacher, self.model)
         with torch.no_grad():
             taught = teacher(batch["step"], plan=plan if takes_plan else None).step_dist[:, :-1]
