@@ -184,8 +184,7 @@ function scores(asked: Mixture, free: Mixture | null, guidance: number): Float64
   const found = logProbs(asked)
   if (guidance && free) {
     const other = logProbs(free)
-    const sharpness = 1 + Math.min(guidance, 1) / 9 // play.rules.SHARPENED
-    for (let i = 0; i < found.length; i++) found[i] = sharpness * ((1 + guidance) * found[i] - guidance * other[i])
+    for (let i = 0; i < found.length; i++) found[i] = (1 + guidance) * found[i] - guidance * other[i]
   }
   return found
 }

@@ -11,9 +11,6 @@ from hypermeter.play.distribution import Distribution, Mixture
 from hypermeter.play.random import CANDIDATES, HITS, RandomStream, generator
 
 Array = NDArray[np.float64]
-SHARPENED = 1 / 9
-"""Of the power to which guided probabilities are raised beyond 1: with a guidance of 1, a temperature of .9."""
-
 Lock = tuple[NDArray[np.bool_], NDArray[np.uint8]]
 """Which cells of a step are locked, and their values, each (B, W)."""
 
@@ -150,14 +147,10 @@ class Rules:
 
 
 def guided(planned: Array, free: Array, guidance: float) -> Array:
-    """Return log of (p(x | plan)^(1 + g) / p(x | no plan)^g)^s, not normalised; -inf where `planned` is -inf.
+    """Return log of p(x | plan)^(1 + g) / p(x | no plan)^g, not normalised; -inf where `planned` is -inf.
 
-    s is 1 + SHARPENED min(g, 1). Without it, guided music repeats itself less than people's, and keeps the beat less.
-
-    Source: Ho & Salimans 2022, for the scores of a diffusion model, without s; here for the combinations of voices of a
-    step.
+    Source: Ho & Salimans 2022, for the scores of a diffusion model; here for the combinations of voices of a step.
     """
-    is_possible, sharpness = ~np.isneginf(planned), 1 + SHARPENED * min(guidance, 1)
+    is_possible = ~np.isneginf(planned)
     with np.errstate(invalid="ignore"):
-        scores = (1 + guidance) * planned - guidance * np.maximum(free, -1e9)
-        return np.where(is_possible, sharpness * scores, -np.inf)
+        return np.where(is_possible, (1 + guidance) * planned - guidance * np.maximum(free, -1e9), -np.inf)

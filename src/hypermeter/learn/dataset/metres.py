@@ -9,7 +9,7 @@ import numpy as np
 from hypermeter.learn.dataset.loader import batches
 from hypermeter.learn.dataset.windows import CompleteHierarchicalDrumDataset
 
-MIX_POWER = 0.6
+MIX_POWER = 0.75
 """Power of a metre's bars to which its share of the batches is proportional: 1 would leave a metre with a hundredth of
 the bars a hundredth of the batches, 0 would give it as many as any."""
 
