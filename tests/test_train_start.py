@@ -128,6 +128,19 @@ def test_teachers_take_their_share_of_the_loss_and_are_not_trained(tmp_path):
     assert "taught_nll" not in alone
 
 
+def test_an_update_is_taught_by_one_teacher_which_is_drawn_anew(tmp_path):
+    teachers = [some_model(tmp_path / f"{seed}.safetensors", seed, grid=Grid()) for seed in (1, 2, 3)]
+    called = []
+    for teacher in teachers:
+        teacher.register_forward_hook(lambda teacher, *_: called.append(teachers.index(teacher)))
+    module, batch = taught_module(teachers), batch_of(16)
+    torch.manual_seed(0)
+    for update in range(20):
+        module.training_step(batch)
+        assert len(called) == update + 1
+    assert {*called} == {0, 1, 2}
+
+
 LABELS = {"section": ["A", "B"], "style": ["jazz", "rock"], "fill": ["beat", "fill"]}
 
 

@@ -54,6 +54,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "evaluate": ("learn.evaluate",),
     "evaluate.card": ("learn.evaluate.card", "learn.evaluate.command"),
     "train": ("learn.train",),
+    "train.module": ("learn.train.module", "learn.train.optimizer"),
     "train.command": ("learn.train.command", "learn.train.midi"),
     "rl": ("learn.rl",),
     "rl.policy_gradient": ("learn.rl.policy_gradient", "learn.rl.rollout", "learn.rl.rewards"),

@@ -50,7 +50,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """Options of the optimizer, AdamW.
+    """Options of the optimizer: Muon for the matrices inside the model, AdamW for all other weights.
 
     Args:
         learning_rate: the highest, after the warm-up.
@@ -106,6 +106,7 @@ class TrainConfig:
         tracks: tracks to learn beside the drums: bass. They must be in the .npz (``prepare --tracks``).
         mix_metres: treat 3/4, 6/8 and such as one.
         augment: vary windows at random: their start, hits, drums and key.
+        vary: exchange hat and ride, and the toms, in a fifth of the windows each; silence a voice in a fifth.
         max_steps: updates.
         batch_size: windows in an update.
         seq_len: steps in a window.
@@ -116,7 +117,7 @@ class TrainConfig:
         devices: processes; torchrun has its own.
         accelerator: cpu, cuda or auto.
         model: Of a new model; with --init, only dropout counts.
-        optimizer: Of AdamW.
+        optimizer: Of Muon and AdamW.
         loss: Weights of the parts of the loss.
 
     Raises:
@@ -133,6 +134,7 @@ class TrainConfig:
     tracks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
     mix_metres: Flag = False
     augment: Flag = False
+    vary: Flag = False
     max_steps: int = 2000
     batch_size: int = 16
     seq_len: int = 512

@@ -10,13 +10,15 @@ from torch import Tensor, nn
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.learn.train.config import TrainConfig
+from hypermeter.learn.train.optimizer import MuonAndAdamW
+from hypermeter.learn.train.vary import families_of, vary
 from hypermeter.model.heads import StepDistribution
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.losses import loss_terms, masked_mean
 from hypermeter.model.plan import Plan, hide
 
-UNDECAYED = ("model.plan_embedding.",)
-"""Matrices without weight decay: conditions are seldom given, so that they would shrink between their uses."""
+SAMPLES = 2
+"""That a teacher draws of each step."""
 
 PARTS = {"plan": ("plan_embedding", "steering"), "expression": ("expression",)}
 """Part that can be trained alone -> its modules in the model."""
@@ -42,10 +44,10 @@ def _takes_plans(teacher: HierarchicalDrumModel, model: HierarchicalDrumModel) -
 class DrumModule(lightning.LightningModule):
     """The model with its loss and optimizer, for the loop of ``train`` or a Lightning Trainer.
 
-    With teachers, each also samples every step given the steps before it, and the likelihood of the samples has the
-    share ``teacher_weight`` of the step loss. In expectation that is the cross entropy with the mean of the teachers'
-    distributions (Hinton, Vinyals & Dean 2015). A teacher with the model's labels is given the same plan, with the same
-    parts hidden; for the others the model is run once more without a plan.
+    With teachers, one of them, drawn at random for each update, also samples every step given the steps before it, and
+    the likelihood of the samples has the share ``teacher_weight`` of the step loss. In expectation that is the cross
+    entropy with the mean of the teachers' distributions (Hinton, Vinyals & Dean 2015). A teacher with the model's
+    labels is given the same plan, with the same parts hidden; for another the model is run once more without a plan.
 
     Args:
         model: to train.
@@ -61,6 +63,7 @@ class DrumModule(lightning.LightningModule):
     ):
         super().__init__()
         self.model, self.config = model, config
+        self.families = families_of(model.kit)
         if (weight := config.loss.drums_weight) != 1 and not model.tracks:
             raise HypermeterError(f"train: drums_weight is {weight}, but there is no track; leave it at 1")
         if config.only is not None:
@@ -98,6 +101,8 @@ class DrumModule(lightning.LightningModule):
         if self.config.only == "expression":
             nats, hits = expression_nats(self.model, batch)
             return {"loss": nats / hits.clamp_min(1)}
+        if self.config.vary:
+            batch = vary(batch, self.model.num_drums, self.families)
         plan = self._sampled_plan(batch["plan"]) if "plan" in batch else None
         weights = self.config.loss
         preds = self.model(batch["step"], batch["bar"], batch["phrase"], plan=plan)
@@ -124,34 +129,25 @@ class DrumModule(lightning.LightningModule):
         return hide(Plan(plan.labels, torch.where(is_smooth, smooth.numbers, plan.numbers)))
 
     def _taught_nll(self, dist: StepDistribution, batch: dict[str, Any], plan: Plan | None = None) -> Tensor:
-        """Return the mean negative log likelihood of the teachers' samples, in nats per real step.
+        """Return the mean negative log likelihood of samples of a teacher drawn at random, in nats per real step.
 
         Args:
             dist: of the model under ``plan``, for each step of the batch.
             batch: as of ``collate``.
             plan: with conditions hidden, or None.
         """
-        free = dist
-        if plan is not None and not all(_takes_plans(teacher, self.model) for teacher in self.teachers):
-            free = self.model(batch["step"], batch["bar"], batch["phrase"]).step_dist[:, :-1]
-        losses = []
-        for teacher in self.teachers:
-            takes_plan = plan is not None and _takes_plans(teacher, self.model)
-            with torch.no_grad():
-                samples = teacher(batch["step"], plan=plan if takes_plan else None).step_dist[:, :-1].sample()
-            log_probs = (dist if takes_plan else free).log_prob(samples)
-            losses.append(masked_mean(-log_probs.float(), batch["mask"]))
-        return torch.stack(losses).mean()
+        teacher = self.teachers[int(torch.randint(len(self.teachers), ()))]
+        takes_plan = plan is not None and _takes_plans(teacher, self.model)
+        with torch.no_grad():
+            taught = teacher(batch["step"], plan=plan if takes_plan else None).step_dist[:, :-1]
+        if plan is not None and not takes_plan:
+            dist = self.model(batch["step"], batch["bar"], batch["phrase"]).step_dist[:, :-1]
+        log_probs = torch.stack([dist.log_prob(taught.sample()).float() for _ in range(SAMPLES)])
+        return masked_mean(-log_probs.mean(0), batch["mask"])
 
     def configure_optimizers(self) -> Any:
         options, updates = self.config.optimizer, self.config.max_steps
-        decayed, others = [], []
-        for name, weights in self.named_parameters():
-            if weights.requires_grad:
-                is_decayed = weights.dim() > 1 and not name.startswith(UNDECAYED)
-                (decayed if is_decayed else others).append(weights)
-        groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.98), fused=True)
+        optimizer = MuonAndAdamW(self.model.named_parameters(), options.learning_rate, options.weight_decay)
 
         def factor(update: int) -> float:
             warmup = min(1.0, (update + 1) / max(options.warmup_steps, 1))
