@@ -272,26 +272,6 @@ def test_an_epoch_has_every_window_once(folders, monkeypatch, held_bytes, proces
     assert [other.batch(number).item() for number in range(len(dataset))] != [*counts]
 
 
-def test_short_performances_are_in_batches_of_their_own_by_the_share_of_their_steps(tmp_path):
-    random = np.random.default_rng(0)
-    lengths = [16] * 40 + [32] * 10 + [640] * 14
-    for number, steps in enumerate(lengths):
-        np.savez(tmp_path / f"{number:03}.npz", sequence=(random.random((steps, 3)) < 0.3).astype(np.uint8))
-    dataset = CompleteHierarchicalDrumDataset(tmp_path, 128, hop=16, with_metrics=False)
-    order = EpochOrder(dataset, 4, seed=1)
-    batches = [order.batch(number) for number in range(order.num_batches)]
-    is_short = [dataset.windows[batch, 0].max() < 50 for batch in batches]
-    for batch, short in zip(batches, is_short, strict=True):
-        assert len(batch) == (16 if short else 4) and ((dataset.windows[batch, 0] < 50) == short).all()
-    assert abs(sum(is_short) / len(batches) - (40 * 16 + 10 * 32) / sum(lengths)) < 0.01
-    assert sorted(is_short) != is_short
-    counts = Counter(np.concatenate(batches)[dataset.windows[np.concatenate(batches), 0] >= 50].tolist())
-    assert set(counts.values()) == {1} and len(counts) == 14 * 33 // 4 * 4
-    both = [EpochOrder(dataset, 4, 1, 0, rank, 2) for rank in range(2)]
-    for number, batch in enumerate(batches):
-        assert sorted(np.concatenate([half.batch(number) for half in both])) == sorted(batch)
-
-
 def test_each_group_of_a_corpus_that_is_not_held_is_read_once_an_epoch(folders, monkeypatch):
     monkeypatch.setattr("hypermeter.learn.dataset.loader.BLOCK_BYTES", 60_000)
     dataset, read = dataset_of(folders[1], held_bytes=0), Counter()

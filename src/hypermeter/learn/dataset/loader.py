@@ -18,21 +18,14 @@ BLOCK_BYTES = 16 << 20
 """Performances of a corpus that is not held, whose windows are mixed: a quarter of the cache."""
 AHEAD = 2
 """Batches that are loaded before they are used."""
-SHORT = 4
-"""A performance of at most a window's steps divided by this is short; so many times more of them are in a batch."""
 
 
 class EpochOrder:
     """The windows of an epoch in a random order, which the seed, the epoch and the number of processes determine.
 
-    Of a corpus that is held, the windows of a batch are dealt to the processes. Short performances beside long ones
-    are in batches of their own: in others they would be mostly padding, and have little weight, since a step of a long
-    performance is in many windows. The share of their batches is that of their steps in the corpus, so that an epoch
-    may have them several times, or leave some out.
-
-    Of a corpus that is not held, groups of 16 neighbours are shuffled and dealt, and the windows of a process are
-    shuffled in blocks of many groups, so that each process reads each of its groups once. Memory grows with the windows
-    of a held corpus, else with the groups.
+    Of a corpus that is held, the windows of a batch are dealt to the processes. Else groups of 16 neighbours are
+    shuffled and dealt, and the windows of a process are shuffled in blocks of many groups, so that each process reads
+    each of its groups once. Memory grows with the windows of a held corpus, else with the groups.
 
     Args:
         dataset: the windows.
@@ -55,7 +48,7 @@ class EpochOrder:
         self.rank, self.processes = rank, processes
         random = np.random.default_rng([seed, epoch])
         if dataset.corpus.is_held:
-            self._windows, self._batch_ends = _held_order(dataset, batch_size, random)
+            self._order = random.permutation(len(dataset))
             return
         starts = np.arange(0, len(dataset.corpus), FILES_PER_GROUP)
         windows = np.diff([*map(dataset.windows_before, starts.tolist()), len(dataset)])
@@ -73,13 +66,14 @@ class EpochOrder:
     @property
     def num_batches(self) -> int:
         """Batches in an epoch, at least one; what does not fill one is left out."""
-        return len(self._batch_ends) if self.dataset.corpus.is_held else max(len(self.dataset) // self.batch_size, 1)
+        return max(len(self.dataset) // self.batch_size, 1)
 
     def batch(self, number: int) -> np.ndarray:
         """Return the indices of this process's windows in a batch of the epoch."""
         if self.dataset.corpus.is_held:
-            start = int(self._batch_ends[number - 1]) if number else 0
-            return self._windows[start : self._batch_ends[number]][self.rank :: self.processes]
+            start = number * self.batch_size
+            windows = np.take(self._order, range(start, start + self.batch_size), mode="wrap")
+            return windows[self.rank :: self.processes]
         share = len(range(self.rank, self.batch_size, self.processes))
         first, end = (len(self.dataset) * rank // self.processes for rank in (self.rank, self.rank + 1))
         places = first + (number * share + np.arange(share)) % max(end - first, 1)
@@ -103,27 +97,6 @@ class EpochOrder:
             start, end = group * FILES_PER_GROUP, min((group + 1) * FILES_PER_GROUP, len(self.dataset.corpus))
             windows.append(np.arange(self.dataset.windows_before(start), self.dataset.windows_before(end)))
         return np.random.default_rng([self.seed, self.epoch, 1 + block]).permutation(np.concatenate(windows))
-
-
-def _held_order(
-    dataset: CompleteHierarchicalDrumDataset, batch_size: int, random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the windows of an epoch in their order, and the number of windows up to the end of each batch."""
-    lengths = dataset.corpus.lengths
-    is_short = lengths * SHORT <= dataset.seq_len
-    is_short &= not is_short.all()
-    share = lengths[is_short].sum() / lengths.sum()
-    counts = np.diff([dataset.windows_before(file) for file in range(len(lengths))], append=len(dataset))
-    order = random.permutation(len(dataset))
-    of_short = np.repeat(is_short, counts)[order]
-    long_batches = max((~of_short).sum() // batch_size, 1)
-    short_batches = max(round(long_batches * share / (1 - share)), 1) if share else 0
-    has_short = random.permutation(np.repeat([False, True], [long_batches, short_batches]))
-    sizes = np.where(has_short, SHORT * batch_size, batch_size)
-    is_for_short, windows = np.repeat(has_short, sizes), np.empty(sizes.sum(), np.int64)
-    for kind in (False, True):  # Windows begin again where they are too few.
-        windows[is_for_short == kind] = np.resize(order[of_short == kind], (is_for_short == kind).sum())
-    return windows, np.cumsum(sizes)
 
 
 def batches(
