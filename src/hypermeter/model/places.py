@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
-from hypermeter.play.places import NUM_FEATURES, place_features
+from hypermeter.play.places import ADVICE, NUM_FEATURES, place_features
 
 HIDDEN_DIM = 64
 """Of the layer between the features of a place and its embedding."""
@@ -80,7 +80,7 @@ class PlaceTable(nn.Embedding):
         Raises:
             HypermeterError: always.
         """
-        raise HypermeterError(f"model: its places are a table of one grid, which does not serve {describe(grid)}")
+        raise HypermeterError(f"model: its places are a table of one grid, which does not serve {describe(grid)};{ADVICE}")
 
 
 def _features(grid: Grid) -> Float[Tensor, "steps features"]:

@@ -21,7 +21,7 @@ from hypermeter.play.distribution import Distribution
 from hypermeter.play.expressing import ExpressionNetwork
 from hypermeter.play.heads import Head
 from hypermeter.play.layers import Array, BarAttention, LayerNorm, Linear, Recurrent, Tape, Transformer, Weights
-from hypermeter.play.places import nearest_steps, place_features, regridding
+from hypermeter.play.places import ADVICE, nearest_steps, place_features, regridding
 from hypermeter.play.plan import Labels, Plan
 from hypermeter.play.steering import SETTLED, PlanEmbedding, Steering, check_plan
 
@@ -186,7 +186,7 @@ def _places(weights: Weights, grid: Grid) -> Array:
         return np.zeros((grid.steps_per_phrase, 0), np.float32)
     if len(table) != grid.steps_per_phrase:
         metre = f"{grid.metre} at {grid.steps_per_beat} steps a beat"
-        raise HypermeterError(f"model: its places are a table of one grid, which does not serve {metre}")
+        raise HypermeterError(f"model: its places are a table of one grid, which does not serve {metre};{ADVICE}")
     return np.asarray(table, np.float32)
 
 

@@ -11,6 +11,9 @@ from jaxtyping import Float
 
 from hypermeter.core.grid import Grid
 
+ADVICE = " choose a model that plays every metre, as metres"
+"""Of errors of a model that serves one grid."""
+
 PULSES = 8
 """Pulses of a bar that are told apart, counted from its start and from its end; further ones are as the last."""
 
