@@ -13,7 +13,6 @@ import torch
 
 from hypermeter.cli.humanize import humanize_command
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.core.read_options import ReadOptions

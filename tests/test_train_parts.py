@@ -6,14 +6,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils.data import DataLoader
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.strokes import Strokes
 from hypermeter.core.tracks import BASS
-from hypermeter.learn.dataset import collate
+from hypermeter.learn.dataset import CompleteHierarchicalDrumDataset, collate
 from hypermeter.learn.train import DrumModule, TrainConfig, train
 from hypermeter.learn.train.material import read_material
+from hypermeter.learn.train.module import expression_nats
 from hypermeter.model.hierarchical import load
 from hypermeter.model.plan import Plan
+from hypermeter.play.articulating import CHANNELS, COUNT
 from hypermeter.play.plan import LETTERS
 
 SMALL = {"step_hidden_dim": 16, "bar_hidden_dim": 8, "phrase_hidden_dim": 8, "num_components": 2, "seq_len": 64}
@@ -57,6 +61,36 @@ def test_a_part_is_learnt_and_the_rest_stays_as_it_is(data, start, tmp_path, par
     assert set(after) > set(before)
     hits = (torch.rand(1, 40, 3, generator=torch.Generator().manual_seed(0)) < 0.3).float()
     assert torch.equal(load(taught).log_prob(hits), load(start).log_prob(hits))
+
+
+def test_strokes_and_openness_are_learnt_where_the_data_tells_them(data, start, tmp_path):
+    folder = tmp_path / "npz"
+    for path in sorted(data.rglob("*.npz")):
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file}
+        step, voice = (places[::2] for places in np.nonzero(arrays["sequence"]))
+        values = np.full(len(step), -0.25), np.full(len(step), 0.2), np.full(len(step), np.nan)
+        target = folder / path.relative_to(data)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(target, **arrays, strokes=Strokes(step, voice, *values).table)
+    assert load(train(config_of(data, tmp_path / "without", init=str(start), only="expression"))).expression is not None
+    taught = load(train(config_of(folder, tmp_path / "with", init=str(start), only="expression")))
+    articulation = taught.expression.articulation
+    assert articulation is not None and not articulation.learns_openness
+    batch = next(iter(DataLoader(windows(folder), 4, collate_fn=collate)))
+    assert batch["articulation"].shape == (*batch["step"].shape, CHANNELS)
+    counts = batch["articulation"][..., COUNT]
+    assert counts[batch["step"] > 0].mean() == pytest.approx(1.5, abs=0.15) and counts[batch["step"] == 0].isnan().all()
+    nats, hits = expression_nats(taught, batch)
+    without = taught.expression
+    taught.expression.articulation = None
+    assert expression_nats(taught, batch)[0] < nats and without is taught.expression and hits > 0
+    again = load(train(config_of(data, tmp_path / "again", init=str(tmp_path / "with"), only="expression")))
+    assert again.expression.articulation is not None
+
+
+def windows(folder):
+    return CompleteHierarchicalDrumDataset(folder / "train", 64, with_expression=True, with_metrics=False)
 
 
 def test_a_model_can_learn_one_part_after_the_other(data, start, tmp_path):

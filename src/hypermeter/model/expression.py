@@ -8,7 +8,9 @@ Source: Salimans et al. 2017, PixelCNN++, for mixtures of discretised logistics.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,29 +18,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hypermeter.core.grid import Grid
+from hypermeter.model.articulation import Articulation
 from hypermeter.model.encoders import RecurrentEncoder
+from hypermeter.model.logistics import bin_log_prob, discounted_sums, scale_of
 from hypermeter.model.places import with_shared_weights
-from hypermeter.play.expressing import MEMORY_BARS, OFFSET, PLACE_BARS, PRIOR_HITS, VELOCITY, Bins
-
-CHUNK = 64
-"""Elements in a chunk of discounted sums."""
-
-FAR = 1e4
-"""Outer edges of the first and last bin, finite so that there is a gradient."""
-
-
-def bin_log_prob(bins: Bins, value: Float[Tensor, "*S"], mean: Tensor, scale: Tensor) -> Tensor:
-    """Return the log probability of the bins of values, in nats, under logistics of broadcastable shapes.
-
-    The first bin includes everything below it, the last everything above: log(s(b) - s(a)), which is
-    log s(b) + log s(-a) + log(1 - exp(a - b)).
-    """
-    number = (value * bins.per_unit - bins.lowest + 0.5).floor().clamp(0, bins.count - 1)
-    centre = (number + bins.lowest) / bins.per_unit
-    below = torch.where(number <= 0, -FAR, centre - 0.5 / bins.per_unit)
-    above = torch.where(number >= bins.count - 1, FAR, centre + 0.5 / bins.per_unit)
-    a, b = (below - mean) / scale, (above - mean) / scale
-    return F.logsigmoid(b) + F.logsigmoid(-a) + (-torch.expm1(a - b)).log()
+from hypermeter.play.expressing import MEMORY_BARS, OFFSET, PLACE_BARS, PRIOR_HITS, VELOCITY
 
 
 @dataclass(frozen=True)
@@ -106,27 +90,15 @@ class ExpressionState:
         return ExpressionState(*(tensor[rows] for tensor in vars(self).values()))
 
 
-def discounted_sums(
-    x: Float[Tensor, "B T kinds"], discount: Float[Tensor, " spans"]
-) -> Float[Tensor, "B T spans kinds"]:
-    """Return s_t = discount * s_{t-1} + x_t, computed CHUNK elements at a time."""
-    carried, parts = x.new_zeros(len(x), len(discount), x.shape[-1]), []
-    for chunk in x.split(CHUNK, 1):
-        index = torch.arange(chunk.shape[1], device=x.device)
-        age = index[:, None] - index
-        weights = discount[:, None, None] ** age.clamp_min(0) * (age >= 0)
-        earlier = carried[:, None] * (discount ** (index[:, None] + 1))[..., None]
-        parts.append(torch.einsum("sij,bjk->bisk", weights, chunk) + earlier)
-        carried = parts[-1][:, -1]
-    return torch.cat(parts, 1)
-
-
 class Expression(nn.Module):
     """Model of velocity and offset, step after step.
 
     Its inputs at a step are the drum model's features, the hits of the step, the tempo, and the expression of the steps
     before: of the last one, and averages over MEMORY_BARS and over the same step of earlier bars. The features are
     detached, so that training this output does not change the drum model.
+
+    Strokes of a cell and the openness of the hi-hat are the ``articulation``, a model of its own that is given velocity
+    and offset; models that were trained without it have none.
 
     Args:
         hidden_dim: of the features.
@@ -149,6 +121,7 @@ class Expression(nn.Module):
         super().__init__()
         self.num_drums, self.num_components, self.steps_per_bar = num_drums, num_components, steps_per_bar
         self.kinds = 3 * (num_drums + 1)
+        self.articulation: Articulation | None = None
         spans = 1 + len(MEMORY_BARS) + len(PLACE_BARS)  # the first is the step before
         wide = 2 * state_dim
         self.given = nn.Linear(hidden_dim + num_drums + 2, wide)
@@ -191,6 +164,18 @@ class Expression(nn.Module):
         inputs = self._inputs(features, hits, self._tempo(tempo_bpm, len(hits))[:, None].expand(-1, steps, -1))
         x = self.drop(self.activation(inputs + memory))
         return self._distribution(self.rnn(x), x)
+
+    def add_articulation(self, learns_openness: bool = True) -> None:
+        """Add a model of strokes and openness, with new weights, if there is none; see ``Articulation``."""
+        if self.articulation is None:
+            hidden_dim = self.given.in_features - self.num_drums - 2
+            added = Articulation(hidden_dim, self.num_drums, learns_openness, dropout=self.drop.p)
+            self.articulation = added.to(self.out.weight).train(self.training)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *options: Any) -> None:
+        if f"{prefix}articulation.learns_openness" in state_dict:
+            self.add_articulation()
+        super()._load_from_state_dict(state_dict, prefix, *options)
 
     def on(self, grid: Grid) -> "Expression":
         """Return the model on bars of another grid, with the same weights."""
@@ -281,13 +266,8 @@ class Expression(nn.Module):
             -1, (4, self.num_components, self.num_drums)
         ).unbind(-3)
         return ExpressionDistribution(
-            weights.log_softmax(-1), 0.5 + velocity / 4, _scale(velocity_scale), offset / 4, _scale(offset_scale)
+            weights.log_softmax(-1), 0.5 + velocity / 4, scale_of(velocity_scale), offset / 4, scale_of(offset_scale)
         )
-
-
-def _scale(raw: Tensor) -> Tensor:
-    """Return the scale of a logistic, between .0025 and 1; .05 for 0."""
-    return (3 * (raw / 3).tanh() - 3).exp()
 
 
 def _discount(steps_per_bar: int) -> Float[Tensor, " spans"]:

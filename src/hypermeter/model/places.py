@@ -80,7 +80,9 @@ class PlaceTable(nn.Embedding):
         Raises:
             HypermeterError: always.
         """
-        raise HypermeterError(f"model: its places are a table of one grid, which does not serve {describe(grid)};{ADVICE}")
+        raise HypermeterError(
+            f"model: its places are a table of one grid, which does not serve {describe(grid)};{ADVICE}"
+        )
 
 
 def _features(grid: Grid) -> Float[Tensor, "steps features"]:

@@ -13,7 +13,7 @@ from hypermeter.core.grid import check_metre
 from hypermeter.core.groove import CELLS, DEFAULT_VELOCITY, Groove
 from hypermeter.core.kit import Kit, load_kit
 from hypermeter.core.tracks import REST, track_groups, with_columns
-from hypermeter.play.humanize import humanize
+from hypermeter.play.humanize import articulate, articulation_of_groove, humanize
 from hypermeter.play.infill import InfillResult, infill, vary
 from hypermeter.play.loading import kit_of
 from hypermeter.play.locks import Locks, combine, lock_all_but, lock_voices
@@ -25,8 +25,6 @@ from hypermeter.play.state import Passage, PlayerState
 
 BARS = 16
 """Default number of new bars."""
-
-MUSIC = ("hits", "velocity", "offset")
 
 TEMPO_BPM = 120.0
 """Default tempo, in quarter notes a minute."""
@@ -93,8 +91,7 @@ def continue_groove(
         passages.append(passage)
         if on_bar is not None:
             on_bar(bar, groove_of(player, passage, tempo_bpm, kit, (), shift))
-    arrays = (np.concatenate([getattr(passage, name) for passage in passages]) for name in MUSIC)
-    new = groove_of(player, Passage(*arrays), tempo_bpm, kit, earlier, shift)
+    new = groove_of(player, Passage.joined(passages), tempo_bpm, kit, earlier, shift)
     return join_grooves(primer, new) if primer is not None and include_primer else new
 
 
@@ -115,7 +112,7 @@ def feed_groove(
     """
     columns = columns_of_groove(player, groove, what)
     velocity, offset = (_known_values(groove, kind) for kind in ("velocity", "offset"))
-    return player.feed(player_state, columns, velocity, offset, tempo_bpm, then)
+    return player.feed(player_state, columns, velocity, offset, tempo_bpm, articulation_of_groove(groove), then)
 
 
 def fill_groove(
@@ -343,8 +340,9 @@ def groove_of(
     tracks = {
         track.name: track.decode(passage.hits[:, start:stop], track.name in sounding) for track, (start, stop) in groups
     }
-    hits = passage.hits[:, : player.num_drums]
-    return Groove(hits, passage.velocity, passage.offset, tempo_bpm, kit, player.grid, tracks=tracks, shift=shift)
+    hits, values = passage.hits[:, : player.num_drums], (passage.velocity, passage.offset)
+    beside = {"tracks": tracks, "shift": shift, "strokes": passage.strokes, "openness": passage.openness}
+    return Groove(hits, *values, tempo_bpm, kit, player.grid, **beside)
 
 
 def _in_place(
@@ -375,9 +373,9 @@ def _in_place(
 def _play_expressively(
     player: Player, groove: Groove, is_new: NDArray[np.bool_], seed: int | None, earlier: Sequence[Groove | None]
 ) -> Groove:
-    """Return the groove with velocity and offset of its new hits (T, V) from the model, given the earlier music.
+    """Return the groove with velocity, offset, strokes and openness of its new hits (T, V) from the model.
 
-    Return the groove itself if the model has learnt neither.
+    They are given the earlier music and the hits that stay. Return the groove itself if the model has learnt none.
     """
     if not player.has_expression or not is_new.any():
         return groove
@@ -389,7 +387,10 @@ def _play_expressively(
     velocity, offset = (
         np.where(is_new, getattr(played, name)[first:], getattr(groove, name)) for name in ("velocity", "offset")
     )
-    return replace(groove, velocity=velocity, offset=offset)
+    with_strokes = articulate(played, player, seed, which)
+    openness = np.where(is_new, with_strokes.openness[first:], groove.openness)
+    strokes = with_strokes.strokes.between(first, len(whole))
+    return replace(groove, velocity=velocity, offset=offset, strokes=strokes, openness=openness)
 
 
 def join_grooves(primer: Groove, groove: Groove) -> Groove:

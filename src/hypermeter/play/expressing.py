@@ -14,62 +14,19 @@ from numpy.typing import NDArray
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.limits import MIN_TEMPERATURE
-from hypermeter.play.arithmetic import gelu_tanh, log_softmax, sigmoid, softplus
+from hypermeter.play.arithmetic import gelu_tanh, log_softmax
+from hypermeter.play.articulating import ArticulationNetwork
+from hypermeter.play.bins import EDGE, PRIOR_HITS, Array, Bins, Single, scale_of
 from hypermeter.play.layers import Linear, Recurrent, Weights
 from hypermeter.play.places import nearest_steps
 from hypermeter.play.random import EXPRESSION, RandomStream
 from hypermeter.play.request import check
-
-Array = NDArray[np.float64]
-Single = NDArray[np.float32]
-
-EDGE = 1e-6
-"""Distance that uniform numbers keep from 0 and 1 before their logits are computed."""
 
 MEMORY_BARS = (0.25, 1.0, 4.0, 16.0)
 """Time constants, in bars, of running averages of past hits. Drummers' deviations correlate over all these spans."""
 
 PLACE_BARS = (1.0, 8.0)
 """Time constants, in bars, of the running averages over the same step of earlier bars."""
-
-PRIOR_HITS = np.float32(0.25)
-"""Added to the denominator of an average, the discounted count of hits, which may be 0."""
-
-
-@dataclass(frozen=True)
-class Bins:
-    """Equal bins with centres lowest / per_unit, (lowest + 1) / per_unit, ...; the outermost bins are unbounded."""
-
-    lowest: int
-    count: int
-    per_unit: int
-
-    def nearest(self, value: Array) -> Array:
-        """Return the index, from 0, of the bin that holds each value."""
-        return np.floor(value * self.per_unit - self.lowest + 0.5).clip(0, self.count - 1)
-
-    def centre(self, number: Array) -> Array:
-        """Return the centre of the bin with index `number`."""
-        return (number + self.lowest) / self.per_unit
-
-    def log_prob(self, value: Array, mean: Array, scale: Array) -> Array:
-        """Return the log probability, (B, K, V) in nats, of the bins of values (B, 1, V) under logistics (B, K, V)."""
-        number = self.nearest(value)
-        below = np.where(number <= 0, -np.inf, (self.centre(number - 0.5) - mean) / scale)
-        above = np.where(number >= self.count - 1, np.inf, (self.centre(number + 0.5) - mean) / scale)
-        return -softplus(-above) - softplus(below) + np.log(-np.expm1(below - above))
-
-    def median(self, weights: Array, mean: Array, scale: Array) -> Array:
-        """Return the centre of the bin that holds the median of each mixture of logistics, (B, V)."""
-        low = np.zeros((len(mean), mean.shape[2]))
-        high = np.full_like(low, self.count - 1)
-        for _ in range(math.ceil(math.log2(self.count))):
-            middle = np.floor((low + high) / 2)
-            edge = self.centre(middle + 0.5)[:, None]
-            is_enough = (weights[:, :, None] * sigmoid((edge - mean) / scale)).sum(1) >= 0.5
-            is_enough |= middle >= self.count - 1
-            low, high = np.where(is_enough, low, np.minimum(middle + 1, high)), np.where(is_enough, middle, high)
-        return self.centre(high)
 
 
 VELOCITY, OFFSET = Bins(1, 127, 127), Bins(-32, 64, 64)
@@ -135,6 +92,7 @@ class ExpressionNetwork:
     def __init__(self, weights: Weights, prefix: str, num_drums: int, steps_per_bar: int):
         self.num_drums, self.steps_per_bar = num_drums, steps_per_bar
         self.of_inputs, self.of_averages = Linear.of(weights, f"{prefix}.given"), Linear.of(weights, f"{prefix}.heard")
+        self.articulation = ArticulationNetwork.of(weights, f"{prefix}.articulation", num_drums)
         self.rnn, self.inner = Recurrent(weights, f"{prefix}.rnn"), Linear.of(weights, f"{prefix}.inner")
         out = Linear.of(weights, f"{prefix}.out")
         self.components = out.weight.shape[1] // (1 + 4 * num_drums)
@@ -215,11 +173,7 @@ class Logistics(ExpressionDistribution):
 
 def _logistics(raw: Single) -> Pairs:
     velocity, velocity_scale, offset, offset_scale = np.split(raw.astype(np.float64), 4, -1)
-    return (0.5 + velocity / 4, _scale(velocity_scale)), (offset / 4, _scale(offset_scale))
-
-
-def _scale(raw: Array) -> Array:
-    return np.exp(3 * np.tanh(raw / 3) - 3)
+    return (0.5 + velocity / 4, scale_of(velocity_scale)), (offset / 4, scale_of(offset_scale))
 
 
 # ---------------------------------------------------------------------- sampling

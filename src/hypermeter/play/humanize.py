@@ -1,5 +1,6 @@
 """Humanization: velocity and timing from a model for the hits of a given groove, by an adjustable amount."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.core.strokes import LATEST_OFFSET, Strokes
 from hypermeter.core.tracks import with_columns
+from hypermeter.play.articulating import ArticulationSampler, articulation_of, openness_of, strokes_of
 from hypermeter.play.loading import load_player
 from hypermeter.play.player import Player
 from hypermeter.play.random import choose_seed
@@ -85,6 +87,41 @@ def humanize(
         mixed["offset"][0] = np.where(which[0], mixed["offset"][0].clip(0), mixed["offset"][0])
     filled = set() if is_fixed.any() else {name for name, share in shares.items() if share}
     return replace(groove, **mixed, strokes=_moved_along(groove, mixed), unknown=groove.unknown - filled)
+
+
+def articulation_of_groove(groove: Groove) -> NDArray[np.float32]:
+    """Return the articulation of a groove (T, V, channels), NaN where it is not known; see `play.articulating`."""
+    strokes = None if "strokes" in groove.unknown else groove.strokes
+    return articulation_of(groove.hits, groove.velocity, groove.offset, strokes, groove.openness)
+
+
+def articulate(groove: Groove, player: Player, seed: int | None, which: NDArray[np.bool_]) -> Groove:
+    """Return the groove with further strokes and openness from the model, or as it is if the model has learnt neither.
+
+    Args:
+        groove: on the model's grid and kit.
+        player: the model.
+        seed: the same seed gives the same result; `None` chooses one at random.
+        which: (T, V), the hits to change; the model is conditioned on the others.
+    """
+    if player.articulation is None:
+        return groove
+    known = articulation_of_groove(groove)
+    known[which] = np.nan
+    columns = player.columns(with_columns(groove.hits, groove.tracks, player.tracks), 1, "hits")[0]
+    tempo_bpm = math.nan if "tempo_bpm" in groove.unknown else groove.tempo_bpm
+    sampler = ArticulationSampler(player.articulation, 1, tempo_bpm, choose_seed(seed))
+    state, made = player.network.start(1), np.full(known.shape, np.nan, np.float32)
+    for step, x in enumerate(columns[:, None]):
+        played = groove.hits[None, step], groove.velocity[None, step], groove.offset[None, step]
+        (made[step],) = sampler.play(state.features, *played, step, known[None, step])
+        state = player.advance(x, state)
+    strokes = strokes_of(made, groove.hits, groove.velocity, groove.offset, is_first=True)
+    stay, new = (
+        one.take(which[one.step, one.voice] == is_new) for one, is_new in ((groove.strokes, False), (strokes, True))
+    )
+    openness = np.where(which, openness_of(made, player.kit), groove.openness)
+    return replace(groove, strokes=stay.and_of(new), openness=openness)
 
 
 def _moved_along(groove: Groove, changed: Mapping[str, NDArray[np.float32]]) -> Strokes:

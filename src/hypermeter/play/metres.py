@@ -9,7 +9,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid, GridChoice
 from hypermeter.core.groove import Groove
 from hypermeter.core.limits import MAX_SEED
-from hypermeter.play.compose import MUSIC, TEMPO_BPM, feed_groove, groove_of, guided, kit_of_result, present
+from hypermeter.play.compose import TEMPO_BPM, feed_groove, groove_of, guided, kit_of_result, present
 from hypermeter.play.plan import Plan, plan_bars
 from hypermeter.play.player import Player
 from hypermeter.play.random import choose_seed
@@ -104,8 +104,7 @@ def continue_in_metres(
             then = players[number + 1] if is_last and players[number + 1].grid != placed.grid else None
             passage, state = placed.play(state, part.grid.steps_per_bar, rules, tempo_bpm, then)
             passages.append(passage)
-        arrays = [np.concatenate([getattr(passage, name) for passage in passages]) for name in MUSIC]
         step_ms = 60_000 / tempo_bpm / part.grid.steps_per_quarter
         shift = float(np.clip(shift_ms / step_ms, -0.5, 0.49))
-        grooves.append(groove_of(placed, Passage(*arrays), tempo_bpm, kit, [*earlier, *grooves], shift))
+        grooves.append(groove_of(placed, Passage.joined(passages), tempo_bpm, kit, [*earlier, *grooves], shift))
     return grooves

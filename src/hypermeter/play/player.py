@@ -16,6 +16,13 @@ from hypermeter.core.grid import Grid, GridChoice
 from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
 from hypermeter.core.kit import Kit
 from hypermeter.core.tracks import Track, track_groups
+from hypermeter.play.articulating import (
+    CHANNELS,
+    ArticulationNetwork,
+    ArticulationSampler,
+    openness_of,
+    strokes_of,
+)
 from hypermeter.play.expressing import ExpressionSampler
 from hypermeter.play.locks import Locks
 from hypermeter.play.network import Network, State
@@ -88,6 +95,11 @@ class Player:
         if getattr(self.network, "serves_every_grid", False):
             return GridChoice(bars_per_phrase=self.grid.bars_per_phrase)
         return self.grid
+
+    @property
+    def articulation(self) -> ArticulationNetwork | None:
+        """What has learnt strokes and openness; `None` if the model has not."""
+        return getattr(self.network.expression, "articulation", None)
 
     def on(self, grid: Grid) -> "Player":
         """Return the player of the model on another grid, in any metre.
@@ -317,8 +329,9 @@ class Player:
             plan: of 1 row.
             expression: whether hits get velocity and offset from the model, if it has learnt them.
         """
-        network = self.network.expression if expression else None
-        return PlayerState(self.start(1, plan), None if network is None else network.start(1))
+        network, articulation = (self.network.expression, self.articulation) if expression else (None, None)
+        starts = (None if part is None else part.start(1) for part in (network, articulation))
+        return PlayerState(self.start(1, plan), *starts)
 
     def feed(
         self,
@@ -327,6 +340,7 @@ class Player:
         velocity: ArrayLike,
         offset: ArrayLike,
         tempo_bpm: float,
+        articulation: ArrayLike | None = None,
         then: "Player | None" = None,
     ) -> PlayerState:
         """Return the player state after music, with its velocity and offset.
@@ -337,6 +351,7 @@ class Player:
             velocity: (T, V), NaN where unknown.
             offset: (T, V), likewise, in steps.
             tempo_bpm: quarter notes a minute, NaN where unknown.
+            articulation: (T, V, channels) of strokes and openness, see `play.articulating`; `None` where unknown.
             then: the player on the grid of the next bar, where the metre changes after the music.
 
         Raises:
@@ -348,12 +363,15 @@ class Player:
         loudness, shift = np.asarray(velocity, np.float32), np.asarray(offset, np.float32)
         if wrong := [values.shape for values in (loudness, shift) if values.shape != (len(columns), voices)]:
             raise HypermeterError(f"velocity or offset of shape {wrong[0]}, expected ({len(columns)}, {voices})")
+        articulated, network = player_state.articulation, self.articulation
         for step, x in enumerate(columns[:, None]):
             if sampler is not None:
                 values = loudness[None, step], shift[None, step]
                 sampler.advance(state.features, x[:, :voices], state.position, *values)
+            if articulated is not None and network is not None and articulation is not None:
+                articulated = network.advance(x[:, :voices], np.asarray(articulation)[None, step], articulated)
             state = self.advance(x, state, then if step + 1 == len(columns) else None)
-        return self._after(state, sampler, then)
+        return self._after(state, sampler, articulated, then)
 
     def play(
         self, player_state: PlayerState, steps: int, rules: Rules, tempo_bpm: float, then: "Player | None" = None
@@ -374,9 +392,11 @@ class Player:
             raise HypermeterError(f"steps is {steps}, expected 0 or more")
         state, voices = player_state.state, self.num_drums
         sampler = self._performer(player_state, tempo_bpm, rules.seed)
-        uniforms = rules.stream(1, self.width)
+        articulator = self._articulator(player_state.articulation, tempo_bpm, rules.seed)
+        uniforms, first = rules.stream(1, self.width), state.position
         hits = np.zeros((steps, self.width), np.uint8)
         velocity, offset = np.zeros((2, steps, voices), np.float32)
+        made = np.full((steps, voices, CHANNELS), np.nan, np.float32)
         for step in range(steps):
             x = self.draw(state, rules, uniforms.at(state.position))
             hits[step] = x[0]
@@ -384,19 +404,34 @@ class Player:
                 velocity[step] = DEFAULT_VELOCITY * x[0, :voices]
             else:
                 (velocity[step],), (offset[step],) = sampler.play(state.features, x[:, :voices], state.position)
+            if articulator is not None:
+                played = x[:, :voices], velocity[None, step], offset[None, step]
+                (made[step],) = articulator.play(state.features, *played, state.position)
             state = self.advance(x, state, then if step + 1 == steps else None)
-        return Passage(hits, velocity, offset), self._after(state, sampler, then)
+        if articulator is None:
+            return Passage(hits, velocity, offset), self._after(state, sampler, None, then)
+        strokes = strokes_of(made, hits[:, :voices], velocity, offset, is_first=first == 0)
+        passage = Passage(hits, velocity, offset, strokes, openness_of(made, self.kit))
+        return passage, self._after(state, sampler, articulator.state, then)
 
-    def _after(self, state: State, sampler: ExpressionSampler | None, then: "Player | None") -> PlayerState:
-        """Return the player state of a network's state and of a sampler, in the metre of the next bar."""
+    def _after(
+        self, state: State, sampler: ExpressionSampler | None, articulation: Any, then: "Player | None"
+    ) -> PlayerState:
+        """Return the player state of the states of network, sampler and articulation, in the metre of the next bar."""
         if sampler is None:
-            return PlayerState(state)
-        return PlayerState(state, sampler.state if then is None else sampler.state.on(self.grid, then.grid))
+            return PlayerState(state, None, articulation)
+        expression = sampler.state if then is None else sampler.state.on(self.grid, then.grid)
+        return PlayerState(state, expression, articulation)
 
     def _performer(self, player_state: PlayerState, tempo_bpm: float, seed: int) -> ExpressionSampler | None:
         if player_state.expression is None:
             return None
         return ExpressionSampler(self.network.expression, 1, tempo_bpm, seed, state=player_state.expression)
+
+    def _articulator(self, state: Any, tempo_bpm: float, seed: int) -> ArticulationSampler | None:
+        if state is None or self.articulation is None:
+            return None
+        return ArticulationSampler(self.articulation, 1, tempo_bpm, seed, state=state)
 
     def perform(
         self,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.limits import MAX_SEED, check_seed
 
-HITS, EXPRESSION, RESAMPLING, VARIATION, CANDIDATES = range(5)
+HITS, EXPRESSION, RESAMPLING, VARIATION, CANDIDATES, ARTICULATION = range(6)
 """Purposes of random numbers."""
 
 MAX_ROWS = 2**16
@@ -64,7 +64,7 @@ class RandomStream:
 
     Args:
         seed: in [0, 2**53).
-        purpose: HITS, EXPRESSION, RESAMPLING, VARIATION or CANDIDATES.
+        purpose: HITS, EXPRESSION, RESAMPLING, VARIATION, CANDIDATES or ARTICULATION.
         rows: batch size.
         numbers: numbers per row and step, at most MAX_NUMBERS.
         first_row: number of the first row, from 0. Rows of equal numbers have equal streams in every batch.

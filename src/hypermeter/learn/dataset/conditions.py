@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
+from hypermeter.core.groove import Groove
+from hypermeter.core.strokes import NO_STROKES, Strokes
 from hypermeter.core.tracks import Track, with_columns
 from hypermeter.io.npz import File, open_npz, read_kit_and_grid, read_meta
 from hypermeter.model.plan import KINDS, NUMBERS, Labels, Plan, plan_of
@@ -125,6 +128,23 @@ def with_tracks(path: File, hits: np.ndarray, tracks: Sequence[Track]) -> np.nda
         return with_columns(hits, codes, tracks)
     except HypermeterError as error:
         raise HypermeterError(f"{path}: {error}") from error
+
+
+def read_strokes(path: File, hits: np.ndarray) -> tuple[Strokes | None, np.ndarray | None]:
+    """Return the further strokes, and the openness (T, V) float32 of the hi-hat; `None` for what the file lacks.
+
+    Raises:
+        HypermeterError: not a .npz, or values outside their ranges or of another shape.
+    """
+    with open_npz(path) as arrays:
+        values = {name: np.asarray(arrays[name]) for name in ("strokes", "openness") if name in arrays}
+    try:
+        strokes = Strokes.of_table(values["strokes"]) if "strokes" in values else None
+        groove = Groove(hits, strokes=NO_STROKES if strokes is None else strokes)
+        groove = replace(groove, openness=values["openness"]) if "openness" in values else groove
+    except HypermeterError as error:
+        raise HypermeterError(f"{path}: {str(error).removeprefix('groove: ')}; prepare it again") from error
+    return None if strokes is None else groove.strokes, groove.openness if "openness" in values else None
 
 
 def read_expression(path: File, hits: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

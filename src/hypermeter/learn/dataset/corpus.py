@@ -14,11 +14,12 @@ from hypermeter.core.cache import ByteCache
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit, load_kit
+from hypermeter.core.strokes import Strokes
 from hypermeter.core.tracks import Track, track_groups
 from hypermeter.io.npz import OpenFile, check_shared, open_npz, read_kit_and_grid, read_meta, read_sequence
 from hypermeter.io.performances import PerformanceFile, check_voices, performance_files, warn_of_empty
 from hypermeter.io.shards import DamagedShardError, PackedFile, open_shard
-from hypermeter.learn.dataset.conditions import read_expression, read_sections, style_of, with_tracks
+from hypermeter.learn.dataset.conditions import read_expression, read_sections, read_strokes, style_of, with_tracks
 from hypermeter.model.plan import Labels
 from hypermeter.play.plan import FILL, LETTERS
 
@@ -39,7 +40,7 @@ class Corpus:
     Args:
         folder: of .npz and shards, or an fsspec address with shards.
         tracks: tracks whose columns follow the voices.
-        with_expression: also read velocity and offset.
+        with_expression: also read velocity, offset, strokes and openness.
         with_sections: also read sections, for plans.
         held_bytes: most bytes of arrays to hold.
         may_be_empty: accept a folder without any step.
@@ -61,7 +62,9 @@ class Corpus:
     ) -> None:
         self.folder, self.tracks = folder, tuple(tracks)
         self._keys = ["sequence", *(f"track_{track.name}" for track in tracks)]
-        self._keys += ["velocity", "offset"] * with_expression + ["section"] * with_sections + ["meta"]
+        self._keys += (
+            ["velocity", "offset", "strokes", "openness"] * with_expression + ["section"] * with_sections + ["meta"]
+        )
         self._held_bytes = HELD_BYTES if held_bytes is None else held_bytes
         self._cache = ByteCache(CACHE_BYTES)
         files = performance_files(folder)
@@ -90,6 +93,8 @@ class Corpus:
         self.tracks_with_notes: set[str] = set()
         self.has_expression = False
         """Whether any performance has both velocity and offset."""
+        self.has_strokes = self.has_openness = False
+        """Whether any performance tells the strokes of its cells, and the openness of its hi-hat."""
         self._held: list[OpenFile] | None = []
         digest, known = hashlib.sha256(), {}
         lengths, grid_numbers, kept, num_bytes = [], [], [], 0
@@ -172,6 +177,10 @@ class Corpus:
             velocity, offset, _ = read_expression(opened, hits)
             self.has_expression |= not (np.isnan(velocity) | np.isnan(offset)).all()
             digest.update(velocity.tobytes() + offset.tobytes())
+            strokes, openness = read_strokes(opened, hits)
+            self.has_strokes |= strokes is not None
+            self.has_openness |= openness is not None
+            digest.update(bytes_of(strokes, openness))
         if "section" in self._keys:
             sections = read_sections(opened, -(-len(hits) // (grid or Grid()).steps_per_bar)) or []
             self.sections |= {*sections} - {""}
@@ -228,6 +237,12 @@ class Corpus:
         """Return the vocabulary of the plans; see ``find_labels``."""
         named = sorted(self.sections - {*FILL})
         return {"section": named or list(LETTERS), "style": sorted(self.styles), "fill": list(FILL)}
+
+
+def bytes_of(strokes: Strokes | None, openness: np.ndarray | None) -> bytes:
+    """Return the bytes of what is known of the strokes and the openness of a performance, for a digest."""
+    arrays = [] if strokes is None else [strokes.table]
+    return b"".join(array.tobytes() for array in (*arrays, *([] if openness is None else [openness])))
 
 
 def _num_bytes(opened: OpenFile) -> int:

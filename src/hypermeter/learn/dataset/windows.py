@@ -14,12 +14,21 @@ from torch.utils.data import Dataset
 from hypermeter.core.cache import ByteCache
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
+from hypermeter.core.strokes import Strokes
 from hypermeter.core.tracks import Track, track_groups
 from hypermeter.io.performances import PerformanceFile
-from hypermeter.learn.dataset.conditions import is_lettered, letter_anew, measured_anew, read_expression, read_plan
+from hypermeter.learn.dataset.conditions import (
+    is_lettered,
+    letter_anew,
+    measured_anew,
+    read_expression,
+    read_plan,
+    read_strokes,
+)
 from hypermeter.learn.dataset.corpus import CACHE_BYTES, Corpus
 from hypermeter.model.plan import Labels, Plan, stack
 from hypermeter.music.metrics import chunk_means, window_metrics
+from hypermeter.play.articulating import articulation_of
 
 DROP_OUT = 0.02
 """Share of hits that augmentation silences."""
@@ -44,15 +53,38 @@ def _tensors(tree: dict) -> WindowMetrics:
 
 @dataclass(frozen=True, eq=False)
 class Performance:
-    """Hits (T, V and the columns of tracks) uint8 of a performance, its plan, and its velocity, offset and tempo."""
+    """Hits (T, V and the columns of tracks) uint8 of a performance, its plan, and its velocity, offset and tempo.
+
+    With expression also its further strokes and openness (T, V), `None` where they are not known.
+    """
 
     hits: np.ndarray
     plan: Plan | None
     expression: tuple[np.ndarray, np.ndarray, float] | None
+    strokes: Strokes | None = None
+    openness: np.ndarray | None = None
+
+    def articulation(self, rows: np.ndarray) -> np.ndarray:
+        """Return the articulation of some steps, (steps, V, channels) float32; see `play.articulating`."""
+        assert self.expression is not None
+        velocity, offset, _ = self.expression
+        strokes = self.strokes
+        if strokes is not None:
+            first, last = (np.searchsorted(strokes.step, rows, side) for side in ("left", "right"))
+            counts = last - first
+            index = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+            table = strokes.table[index]
+            table[:, 0] = np.repeat(np.arange(len(rows)), counts)
+            strokes = Strokes.of_table(table)
+        hits = self.hits[rows, : velocity.shape[1]]
+        openness = None if self.openness is None else self.openness[rows]
+        return articulation_of(hits, velocity[rows], offset[rows], strokes, openness)
 
     @property
     def num_bytes(self) -> int:
         arrays = [self.hits, *(self.plan or ()), *(self.expression or ())[:2]]
+        arrays += [] if self.openness is None else [self.openness]
+        arrays += [] if self.strokes is None else [self.strokes.table]
         return 1024 + sum(array.nbytes for array in arrays)
 
 
@@ -161,11 +193,13 @@ class CompleteHierarchicalDrumDataset(Dataset):
 
     def _read(self, file: int) -> "Performance":
         opened, hits, plan, expression = self.corpus.performance(file), self.corpus.hits(file), None, None
+        strokes, openness = None, None
         if self.labels is not None:
             plan = read_plan(opened, opened.arrays["sequence"], self.grid, self.labels)
         if self.with_expression:
             expression = read_expression(opened, opened.arrays["sequence"])
-        return Performance(hits, plan, expression)
+            strokes, openness = read_strokes(opened, opened.arrays["sequence"])
+        return Performance(hits, plan, expression, strokes, openness)
 
     def performance(self, file: int) -> "Performance":
         """Return the hits of a performance, and its plan and expression where the data set has them."""
@@ -183,7 +217,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
         """Bytes of a step of a performance in memory."""
         voices = self.num_drums
         tracks = sum(stop - start for start, stop in track_groups(voices, self.tracks))
-        return voices + tracks + 8 * voices * self.with_expression
+        return voices + tracks + 12 * voices * self.with_expression
 
     def distinct_steps(self) -> np.ndarray:
         """Return the distinct rows of ``packed``, sorted."""
@@ -282,6 +316,7 @@ class CompleteHierarchicalDrumDataset(Dataset):
             velocity, offset, tempo_bpm = performance.expression
             extras |= {"velocity": torch.from_numpy(velocity[rows]), "offset": torch.from_numpy(offset[rows])}
             extras["tempo_bpm"] = torch.tensor(tempo_bpm)
+            extras["articulation"] = torch.from_numpy(performance.articulation(rows))
         return extras
 
 
@@ -290,7 +325,8 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
 
     ``step`` (B, T, V), ``bar`` (B, bars, V), ``phrase`` (B, phrases, V), and ``mask`` (B, T), ``bar_mask`` (B, bars),
     ``phrase_mask`` (B, phrases), false where padded; ``metrics``: a list of the items' dicts by level. Where items have
-    them: ``plan`` of B rows, padded with open bars; ``velocity`` and ``offset`` (B, T, V); ``tempo_bpm`` (B,).
+    them: ``plan`` of B rows, padded with open bars; ``velocity`` and ``offset`` (B, T, V),
+    ``articulation`` (B, T, V, channels); ``tempo_bpm`` (B,).
     """
     batch: dict[str, Any] = {}
     for level, mask in (("step", "mask"), ("bar", "bar_mask"), ("phrase", "phrase_mask")):
@@ -300,7 +336,7 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
     if "plan" in items[0]:
         batch["plan"] = stack([item["plan"] for item in items])
     if "velocity" in items[0]:
-        for name in ("velocity", "offset"):
+        for name in ("velocity", "offset", "articulation"):
             batch[name] = pad_sequence([item[name] for item in items], batch_first=True)
         batch["tempo_bpm"] = torch.stack([item["tempo_bpm"] for item in items])
     return batch | {"metrics": [item["metrics"] for item in items]}

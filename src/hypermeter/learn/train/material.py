@@ -26,6 +26,7 @@ from hypermeter.learn.dataset import (
     mixed_batches,
     shared_kit_and_grid,
 )
+from hypermeter.learn.dataset.corpus import bytes_of
 from hypermeter.learn.train.config import TrainConfig
 from hypermeter.model.hierarchical import HierarchicalDrumModel, load
 from hypermeter.model.plan import Plan
@@ -96,6 +97,7 @@ class Material:
             if performance.expression is not None:
                 velocity, offset, tempo_bpm = performance.expression
                 digest.update(velocity.tobytes() + offset.tobytes() + f"{tempo_bpm}".encode())
+                digest.update(bytes_of(performance.strokes, performance.openness))
         return digest.hexdigest()
 
 
@@ -264,6 +266,7 @@ def _item(performance: Performance, grid: Grid) -> dict[str, Any]:
         "step": torch.from_numpy(performance.hits).float(),
         "velocity": torch.from_numpy(velocity),
         "offset": torch.from_numpy(offset),
+        "articulation": torch.from_numpy(performance.articulation(np.arange(len(velocity)))),
         "tempo_bpm": torch.tensor(tempo_bpm),
         "grid": grid,
     }

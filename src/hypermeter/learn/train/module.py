@@ -26,7 +26,10 @@ PARTS = {"plan": ("plan_embedding", "steering"), "expression": ("expression",)}
 
 
 def expression_nats(model: HierarchicalDrumModel, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Return -log p, summed over the hits that have velocity and offset, in nats; and the number of these hits."""
+    """Return -log p, summed over the hits that have velocity and offset, in nats; and the number of these hits.
+
+    Strokes and openness count where the model learns them.
+    """
     assert model.expression is not None
     drums = batch["step"][..., : model.num_drums]
     velocity, offset = batch["velocity"], batch["offset"]
@@ -34,7 +37,11 @@ def expression_nats(model: HierarchicalDrumModel, batch: dict[str, Any]) -> tupl
         features = model(batch["step"]).features[:, :-1]
     dist = model.expression(features, drums, velocity, offset, batch["tempo_bpm"])
     is_played = drums * ~(velocity.isnan() | offset.isnan())
-    return -dist.log_prob(is_played, velocity, offset).sum(), is_played.sum()
+    nats = -dist.log_prob(is_played, velocity, offset).sum()
+    if (articulation := model.expression.articulation) is not None:
+        given = features, drums, velocity, offset, batch["articulation"], batch["tempo_bpm"]
+        nats = nats - articulation.log_prob(*given).sum()
+    return nats, is_played.sum()
 
 
 def _takes_plans(teacher: HierarchicalDrumModel, model: HierarchicalDrumModel) -> bool:

@@ -128,6 +128,10 @@ class _Run:
         self.model, self.average = (
             HierarchicalDrumModel.from_config(options, material.grid, material.kit) for _ in range(2)
         )
+        corpus = material.corpora[0]
+        if config.only == "expression" and corpus.has_strokes:
+            for model in (self.model, self.average):
+                model.expression.add_articulation(corpus.has_openness)  # pyright: ignore[reportOptionalMemberAccess]
         if start is not None:
             self.model.load_state_dict(self.model.state_dict() | start.state_dict())
         self.average.eval().load_state_dict(self.model.state_dict())

@@ -124,7 +124,7 @@ class OneFill:
 
 
 def notes_of(hits: Any, job: SamplingJob, kit: Kit, swing_pair: int) -> list[Note]:
-    """Return the hits of a sampled `Passage` as notes, in order of time.
+    """Return the hits of a sampled `Passage`, and their further strokes, as notes in order of time.
 
     Args:
         hits: the passage.
@@ -132,9 +132,12 @@ def notes_of(hits: Any, job: SamplingJob, kit: Kit, swing_pair: int) -> list[Not
         kit: gives the pitches.
         swing_pair: steps of the pairs that swing, see `apply_swing`.
     """
-    steps, voices = cells = hits.hits.nonzero()
-    positions = apply_swing(job.start + steps + hits.offset[cells], job.settings.swing, swing_pair)
-    velocities = np.clip(np.rint(127 * hits.velocity[cells].astype(np.float64)), 1, 127).astype(int)
+    cells = hits.hits[:, : kit.num_voices].nonzero()
+    further = hits.strokes
+    steps, voices = np.append(cells[0], further.step), np.append(cells[1], further.voice)
+    offset, velocity = np.append(hits.offset[cells], further.offset), np.append(hits.velocity[cells], further.velocity)
+    positions = apply_swing(job.start + steps + offset, job.settings.swing, swing_pair)
+    velocities = np.clip(np.rint(127 * velocity.astype(np.float64)), 1, 127).astype(int)
     pitches = [kit.voices[voice].write for voice in voices]
     notes = map(Note, positions.tolist(), (job.start + steps).tolist(), pitches, velocities.tolist())
     return sorted(notes, key=lambda note: note.at)

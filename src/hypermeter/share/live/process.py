@@ -35,9 +35,7 @@ class SamplerProcess:
         grid: that the model plays on; `None` is its own.
     """
 
-    def __init__(
-        self, model: str, primer: Groove | None = None, tempo_bpm: float = 120.0, grid: Grid | None = None
-    ):
+    def __init__(self, model: str, primer: Groove | None = None, tempo_bpm: float = 120.0, grid: Grid | None = None):
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
         arguments = (other, model, primer, tempo_bpm, grid)
@@ -92,9 +90,7 @@ class SamplerProcess:
         self._process.close()
 
 
-def _serve(
-    connection: Connection, model: str, primer: Groove | None, tempo_bpm: float, grid: Grid | None
-) -> None:
+def _serve(connection: Connection, model: str, primer: Groove | None, tempo_bpm: float, grid: Grid | None) -> None:
     """Sample for the other side until it closes the connection; the body of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
     try:

@@ -4,7 +4,7 @@ States are values: a part that has not sounded yet can be sampled again from the
 conditions. Random numbers belong to places in the music, so that both use the same ones.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,7 @@ class Sampler:
             embedded = None
         elif embedded is None or place == 0 or not _ends_alike(rows, state.rows):
             embedded = player.network.embed(rows)[:, rows.num_bars - 1 : rows.num_bars]
-        inner = PlayerState(inner.state.with_plan(embedded), inner.expression)
+        inner = replace(inner, state=inner.state.with_plan(embedded))
         part, after = player.play(inner, steps, player.rules(settings, row), tempo_bpm)
         return part, SamplerState(after, rows, embedded)
 
