@@ -2,8 +2,8 @@
 
 The functions take `hits` (*B, T, V), onsets in [0, 1] that start on a bar line of `grid`, as arrays or tensors. They
 read a value above .5 as a hit, leave out a short last bar, and return one value for each element of the batch axes *B,
-NaN where it is undefined. Voices are columns; `roles_of` has those of a kit. What good drumming has in them is known
-from people's only: they have no best value.
+NaN where it is undefined. Voices are columns; `roles_of` has those of a kit. None of the measures has a best value:
+compare them with people's.
 """
 
 import math
