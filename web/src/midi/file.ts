@@ -9,7 +9,7 @@ import { MidiError } from './types'
 /** All in the order of ticks. */
 export interface MidiFile {
   ticksPerQuarter: number
-  /** Notes equal in tick and pitch once. */
+  /** Notes that several tracks have at one tick once. */
   drums: Note[]
   /** Ticks and quarters per minute. */
   tempos: [number, number][]
@@ -101,16 +101,22 @@ function addTo(table: Table, { tick, status, kind, data }: MidiEvent, track: num
   else if ((kind === TEMPO && data.length >= 3) || (kind === SIGNATURE && data.length >= 2)) table.metas.push({ tick, status, kind, data })
 }
 
-/** Notes that have a louder or equal one at their tick and pitch. */
+/** Notes that another track has too at their tick and pitch, as loud or louder; those of one track are further strokes. */
 function doublesOf(notes: Note[]): Set<Note> {
-  const loudest = new Map<number, Note>()
-  const doubles = new Set<Note>()
+  const byPlace = new Map<number, Map<number, Note[]>>()
   for (const note of notes) {
-    const key = note.tick * 128 + note.pitch
-    const other = loudest.get(key)
-    const isLouder = !other || note.velocity > other.velocity
-    if (isLouder) loudest.set(key, note)
-    if (other) doubles.add(isLouder ? other : note)
+    const place = note.tick * 128 + note.pitch
+    const tracks = byPlace.get(place) ?? new Map<number, Note[]>()
+    byPlace.set(place, tracks.set(note.track, [...(tracks.get(note.track) ?? []), note]))
+  }
+  const doubles = new Set<Note>()
+  for (const tracks of byPlace.values()) {
+    if (tracks.size < 2) continue
+    const sorted = [...tracks.values()].map((own) => own.sort((a, b) => b.velocity - a.velocity))
+    for (let rank = 0; rank < Math.max(...sorted.map((own) => own.length)); rank++) {
+      const same = sorted.map((own) => own[rank]).filter((note) => note !== undefined)
+      same.sort((a, b) => b.velocity - a.velocity).slice(1).forEach((note) => doubles.add(note))
+    }
   }
   return doubles
 }
