@@ -86,6 +86,23 @@ def test_an_optimizer_continues_from_its_state():
         assert torch.equal(weights, theirs)
 
 
+def test_a_closure_computes_the_gradients_of_a_step():
+    model = small_model()
+    optimizer = MuonAndAdamW(model.named_parameters(), 1e-2, 0.0)
+    hits = torch.zeros(1, 16, 3)
+
+    def closure():
+        loss = -model.log_prob(hits).mean()
+        loss.backward()
+        return loss
+
+    inside, outside = model.mix.weight, model.output_layer.project.weight
+    before = inside.clone(), outside.clone()
+    with torch.no_grad():
+        assert optimizer.step(closure) > 0
+    assert not torch.equal(inside, before[0]) and not torch.equal(outside, before[1])
+
+
 def test_a_schedule_changes_the_rate_of_both_parts():
     model = small_model()
     optimizer = MuonAndAdamW(model.named_parameters(), 1e-2, 0.0)

@@ -169,6 +169,16 @@ def test_every_generator_goes_on_where_it_stopped(data, tmp_path, monkeypatch):
     assert read_log(parts.out) == read_log(whole.out)
 
 
+def test_a_run_that_was_trained_by_adamw_alone_is_refused(data, tmp_path):
+    config = config_of(data, tmp_path / "run")
+    train(config)
+    state = torch.load(config.out / CHECKPOINT, weights_only=True)
+    del state["optimizer"]["param_groups"][2]
+    torch.save(state, config.out / CHECKPOINT)
+    with pytest.raises(HypermeterError, match=r"run: a run of an earlier version, which trained by AdamW .* --init"):
+        train(config)
+
+
 def stop_at(config, update):
     """Begin a run, and interrupt it in an update."""
     inner, calls = DrumModule.training_step, []

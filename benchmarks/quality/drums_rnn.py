@@ -26,7 +26,8 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.learn.dataset import CompleteHierarchicalDrumDataset
 from hypermeter.learn.evaluate import performance_bits
-from hypermeter.learn.train import DrumModule, TrainConfig, batches
+from hypermeter.learn.train import TrainConfig, batches
+from hypermeter.learn.train.module import schedule
 from hypermeter.learn.train.run import EMA_DECAY, GRADIENT_CLIP
 from hypermeter.model.heads import SoftmaxHead, SoftmaxWithEscape, find_known, known_combinations
 from hypermeter.model.losses import masked_mean
@@ -43,8 +44,6 @@ class DrumsRnn(nn.Module):
         hidden_dim: of each of the two layers.
         dropout: before, between and after them.
     """
-
-    expression = None  # ``DrumModule``, whose optimiser it takes, looks for one
 
     def __init__(self, listed: list[list[int]], grid: Grid, hidden_dim: int = 256, dropout: float = 0.5):
         super().__init__()
@@ -111,8 +110,12 @@ def main(
     )
     model = DrumsRnn(known_combinations(torch.from_numpy(dataset.packed).float()), grid, dropout=dropout)
     average = copy.deepcopy(model).eval()
-    made = DrumModule(model, config).configure_optimizers()  # type: ignore[arg-type]
-    optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    matrices, others = (
+        [w for w in model.parameters() if (w.dim() > 1) is of_matrices] for of_matrices in (True, False)
+    )
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
+    scheduler = schedule(optimizer, config)
     steps, best, best_bits = sum(map(len, held_out)), math.inf, None
     source = batches([dataset], config)
     for update in track(

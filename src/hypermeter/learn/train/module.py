@@ -172,12 +172,19 @@ class DrumModule(lightning.LightningModule):
         return masked_mean(-log_probs.mean(0), batch["mask"])
 
     def configure_optimizers(self) -> Any:
-        options, updates = self.config.optimizer, self.config.max_steps
+        options = self.config.optimizer
         optimizer = MuonAndAdamW(self.model.named_parameters(), options.learning_rate, options.weight_decay)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule(optimizer, self.config), "interval": "step"},
+        }
 
-        def factor(update: int) -> float:
-            warmup = min(1.0, (update + 1) / max(options.warmup_steps, 1))
-            return warmup * (0.02 + 0.49 * (1 + math.cos(math.pi * min(update / updates, 1))))
 
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+def schedule(optimizer: torch.optim.Optimizer, config: TrainConfig) -> torch.optim.lr_scheduler.LambdaLR:
+    """Return the schedule of the learning rate: a warm-up, then a cosine down to 2 % at the last update."""
+
+    def factor(update: int) -> float:
+        warmup = min(1.0, (update + 1) / max(config.optimizer.warmup_steps, 1))
+        return warmup * (0.02 + 0.49 * (1 + math.cos(math.pi * min(update / config.max_steps, 1))))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -47,13 +47,22 @@ class MuonAndAdamW(torch.optim.Optimizer):
         self.sizes = [len(part.param_groups) for part in self.parts]
         super().__init__([group for part in self.parts for group in part.param_groups], {})
 
-    def step(self, closure: Any = None) -> None:
-        """Update the weights, by the groups and the state of this optimizer, which a schedule or a file may change."""
+    def step(self, closure: Any = None) -> Any:
+        """Update the weights, by the groups and the state of this optimizer, which a schedule or a file may change.
+
+        Args:
+            closure: computes the gradients anew, as Lightning's Trainer wants; its result is returned.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         start = 0
         for part, size in zip(self.parts, self.sizes, strict=True):
             part.param_groups, part.state = self.param_groups[start : start + size], self.state
             part.step()
             start += size
+        return loss
 
 
 def _group(name: str, weights: Tensor) -> str:

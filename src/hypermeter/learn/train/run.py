@@ -309,7 +309,13 @@ class _Run:
             return None
         self.model.load_state_dict(state["module"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.optimizer.load_state_dict(state["optimizer"])
+        except ValueError as error:
+            raise HypermeterError(
+                f"{self.config.out}: a run of an earlier version, which trained by AdamW alone; choose another folder,"
+                f" and --init {self.config.out} to go on from its weights"
+            ) from error
         self.scheduler.load_state_dict(state["scheduler"])
         self.update, self.best, self.since_best = state["update"], state["best"], state["since_best"]
         self.history = state["history"]
