@@ -171,7 +171,7 @@ def test_prepare_keeps_tracks_and_sections_and_leaves_out_what_has_none(tmp_path
     manifest = prepare(source, tmp_path / "npz", quiet=True)  # other settings: nothing is taken for done
     assert len(manifest["files"]) == 2 and not {"tracks", "sections", "notes"} & manifest.keys()
     with np.load(next((tmp_path / "npz").rglob("a.npz"))) as arrays:
-        assert set(arrays.files) == {"sequence", "velocity", "offset", "shift", "meta"}
+        assert set(arrays.files) == {"sequence", "velocity", "offset", "shift", "strokes", "meta"}
 
 
 def test_other_tracks_leave_nothing_of_the_run_before_and_the_same_do_nothing_again(tmp_path):
