@@ -63,6 +63,7 @@ def config_of(folder, out, algorithm="ppo", **options):
         "evaluate_pieces": 8,
         "learning_rate": 1e-2,
         "kl_budget": 10.0,
+        "least_diversity": 0.0,
         "minibatches": 2,
         "held_out": folder / "held",
     }
@@ -198,11 +199,8 @@ def test_it_stops_when_the_kl_budget_is_spent_and_keeps_weights_within_it(folder
 def test_it_stops_when_diversity_collapses(folder, tmp_path, capsys):
     (tmp_path / "same.yaml").write_text("terms: [{metric: density, level: bar, want: more, weight: 10}]")
     out = tmp_path / "run"
-    reinforce(
-        config_of(
-            folder, out, reward=tmp_path / "same.yaml", updates=100, kl_weight=0.0, kl_budget=1e3, learning_rate=5e-2
-        )
-    )
+    options = {"updates": 100, "kl_weight": 0.0, "kl_budget": 1e3, "learning_rate": 5e-2, "least_diversity": 0.5}
+    reinforce(config_of(folder, out, reward=tmp_path / "same.yaml", **options))
     rows = [row for row in read_log(out) if row["kl"]]
     assert len(rows) < 100 and float(rows[-1]["distinct_bars"]) < 0.5 * float(rows[0]["distinct_bars"])
     assert "diversity collapsed" in capsys.readouterr().out

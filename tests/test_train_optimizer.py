@@ -39,7 +39,7 @@ def test_matrices_inside_the_model_are_for_muon_and_all_others_for_adamw():
         "bar_attention.query.weight",
         "mix.weight",
     } < inner
-    outer = {"position_embedding.weight", "output_layer.project.weight", "bar_output.weight"}
+    outer = {"position_embedding.out.weight", "output_layer.project.weight", "bar_output.weight"}
     assert all(dict(model.named_parameters())[name].dim() == 2 for name in inner)
     assert outer < decayed
     assert {"bar_attention.null_key", "output_layer.repeat"} < decayed

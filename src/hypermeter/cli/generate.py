@@ -34,10 +34,10 @@ def generate_command(
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     model: str = "groove",
     bars: int | None = None,
-    seconds: float | None = None,
-    tempo_bpm: float | None = None,
+    seconds: Annotated[float | None, tyro.conf.arg(metavar="S")] = None,
+    tempo_bpm: Annotated[float | None, tyro.conf.arg(metavar="BPM")] = None,
     metre: str | None = None,
-    grid: Literal["straight", "triplets"] | None = None,
+    grid: Annotated[Literal["straight", "triplets"] | None, tyro.conf.arg(metavar="KIND")] = None,
     swing: float = 0.5,
     context: Path | None = None,
     include_primer: bool = True,
@@ -53,13 +53,13 @@ def generate_command(
 
     Args:
         primer: MIDI file to continue, or - for standard input; or a groove as text: .tidal, .strudel, .txt.
-        out: MIDI or text file to write, or - for standard output; by default beat_continued.mid or the like.
+        out: MIDI or text file to write; - is standard output.
         model: a shipped model, a checkpoint or a run.
-        bars: new bars; by default as many as --sections, --lock or a file of the plan has, or 16.
+        bars: new bars; else of --sections, --lock or a plan's file; 16.
         seconds: length in place of --bars, in whole bars.
         tempo_bpm: by default that of the files, or else 120.
-        metre: of the new bars, as 6/8, or of parts of them: 4/4:8 7/8:4. By default that of the files, or of the model.
-        grid: sixteenths, or triplets of eighths; by default those that fit the files.
+        metre: as 6/8, or in parts: 4/4:8 7/8:4; else of the files.
+        grid: straight or triplets; else what fits the files.
         swing: start of each second step; .67 is triplets.
         context: MIDI file of the music before the primer.
         include_primer: whether the result begins with the primer.

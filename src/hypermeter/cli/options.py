@@ -26,7 +26,7 @@ class SamplingArguments:
         seed: the same seed gives the same music.
     """
 
-    temperature: float = SamplingOptions.temperature
+    temperature: Annotated[float, tyro.conf.arg(metavar="T")] = SamplingOptions.temperature
     top_p: float = SamplingOptions.top_p
     bias: Annotated[dict[str, float] | None, tyro.conf.arg(metavar="V N ...")] = None
     seed: int = 0
@@ -52,9 +52,9 @@ class PlanArguments:
 
     sections: str | None = None
     style: str | None = None
-    density: Annotated[str | None, tyro.conf.arg(metavar="VALUE")] = None
-    offbeat: Annotated[str | None, tyro.conf.arg(metavar="VALUE")] = None
-    guidance: float = SamplingOptions.guidance
+    density: Annotated[str | None, tyro.conf.arg(metavar="X")] = None
+    offbeat: Annotated[str | None, tyro.conf.arg(metavar="X")] = None
+    guidance: Annotated[float, tyro.conf.arg(metavar="G")] = SamplingOptions.guidance
 
     @property
     def names(self) -> list[str]:

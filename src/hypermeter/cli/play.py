@@ -33,7 +33,7 @@ def play_command(
     bars: int | None = None,
     tempo_bpm: float | None = None,
     metre: str | None = None,
-    grid: Literal["straight", "triplets"] | None = None,
+    grid: Annotated[Literal["straight", "triplets"] | None, tyro.conf.arg(metavar="KIND")] = None,
     swing: float = 0.5,
     swing_of: Literal["step", "two-steps"] = "step",
     ahead: Literal["bar", "step"] = "bar",
@@ -55,7 +55,7 @@ def play_command(
         bars: number of bars to play; by default without end, until Ctrl-C.
         tempo_bpm: from 20 to 400; by default that of the primer, or else 120. With --follow, until the clock gives one.
         metre: as 6/8; by default that of the primer, or of the model.
-        grid: sixteenths, or triplets of eighths; by default those that fit the primer.
+        grid: straight or triplets; else what fits the primer.
         swing: where the second of a pair begins, from .5 (straight) over .67 (triplets) to .8.
         swing_of: pairs of steps (sixteenths in 4/4), or of two steps (eighths).
         ahead: a bar is safer, and changes begin on bar lines; a step answers at once and needs a faster machine.

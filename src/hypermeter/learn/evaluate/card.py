@@ -65,7 +65,7 @@ class CardOptions:
 def read_performances(
     npz_dir: str | Path,
     kit: Kit | None = None,
-    grid: Grid = Grid(),
+    grid: Grid | None = Grid(),
     tracks: Sequence[Track] = (),
     mix_metres: bool = False,
 ) -> tuple[list[np.ndarray], list[list[str]], Kit | None, Grid]:
@@ -74,7 +74,7 @@ def read_performances(
     Args:
         npz_dir: the folder.
         kit: kit of files that name none; None, not known.
-        grid: grid of files that name none.
+        grid: grid of files that name none; None, the default one and, where metres are mixed, that of the first file.
         tracks: tracks whose columns follow the voices of each performance, see ``with_tracks``.
         mix_metres: leave out performances whose bars and phrases have other numbers of steps than those of ``grid``,
             and take the others as if all were in its metre.
@@ -84,14 +84,15 @@ def read_performances(
     """
     files, sequences = read_folder(Path(npz_dir))
     if mix_metres:
-        kept = [
-            place for place, path in enumerate(files) if have_equal_steps(read_kit_and_grid(path, None, grid)[1], grid)
-        ]
+        grids = [read_kit_and_grid(path, None, grid or Grid())[1] for path in files]
+        grid = grid or grids[0]
+        kept = [place for place, own in enumerate(grids) if have_equal_steps(own, grid)]
         if not kept:
-            raise HypermeterError(f"{npz_dir}: no performance with {grid.steps_per_bar} steps a bar, as the model's")
+            what = f"{grid.metre} of {grid.steps_per_bar} steps a bar"
+            raise HypermeterError(f"{npz_dir}: no performance in {what}, as the model plays; prepare some")
         files, sequences = [files[place] for place in kept], [sequences[place] for place in kept]
     sequences = [with_tracks(path, hits, tracks) for path, hits in zip(files, sequences, strict=True)]
-    return sequences, _groups_of(files), *read_shared_kit_and_grid(files, kit, grid, mix_metres)
+    return sequences, _groups_of(files), *read_shared_kit_and_grid(files, kit, grid or Grid(), mix_metres)
 
 
 def _groups_of(files: Sequence[PerformanceFile]) -> list[list[str]]:
@@ -324,7 +325,7 @@ def music_evaluation(
 ) -> Evaluation:
     """Read and check the inputs of ``evaluate_music``, and return what computes it; ``shared`` is that of the card."""
     bars, mix_metres = options.bars, options.mix_metres
-    sequences, _, shared_kit, grid = read_performances(npz_dir, mix_metres=mix_metres)
+    sequences, _, shared_kit, grid = read_performances(npz_dir, grid=None, mix_metres=mix_metres)
     rejects: list[str] = []
     pieces = []
     for name, groove, _ in read_grooves(folder, shared_kit or kit, grid, rejects):

@@ -47,12 +47,13 @@ def performance_bits(
         (performances,) bits, summed over steps, voices and tracks.
     """
     bits = np.zeros(len(sequences))
-    for grid in dict.fromkeys(grids or [model.grid]):
+    for grid in dict.fromkeys(grids or [None]):
+        placed = model if grid is None else model.on(grid)
         numbers = [index for index in range(len(sequences)) if grids is None or grids[index] == grid]
         for part in batches([len(sequences[index]) for index in numbers], batch_steps):
             batch = [numbers[index] for index in part]
             options = {} if plans is None else {"plan": stack([plans[index] for index in batch])}
-            log_prob = model.on(grid).log_prob(padded(model, [sequences[index] for index in batch]), **options)
+            log_prob = placed.log_prob(padded(model, [sequences[index] for index in batch]), **options)
             for index, row in zip(batch, log_prob.double().cpu(), strict=True):
                 bits[index] = -row[: len(sequences[index])].sum().item() / math.log(2)
     return bits

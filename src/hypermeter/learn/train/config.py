@@ -102,11 +102,11 @@ class TrainConfig:
         only: teach the model of --init this, and change nothing else in it.
         use_plan: learn to follow plans: section, style, fill, tempo, density and off-beat share of each bar.
         teachers: trained models to distil.
-        kit: kit of files that name none: gm10, gm16, magenta9, gm or a YAML file.
+        kit: of files that name none, as gm10 or a YAML file.
         tracks: tracks to learn beside the drums: bass. They must be in the .npz (``prepare --tracks``).
-        mix_metres: treat 3/4, 6/8 and such as one.
+        mix_metres: learn all metres of the data, each on its grid.
         augment: vary windows at random: their start, hits, drums and key.
-        vary: exchange hat and ride, and the toms, in a fifth of the windows each; silence a voice in a fifth.
+        vary: exchange hat and ride, toms, or silence a voice, in a fifth of the windows each.
         max_steps: updates.
         batch_size: windows in an update.
         seq_len: steps in a window.
