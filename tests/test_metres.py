@@ -25,8 +25,12 @@ from hypermeter.play.compose import continue_groove, replace_bars, vary_groove
 from hypermeter.play.humanize import humanize
 from hypermeter.play.loading import load_player
 from hypermeter.play.metres import continue_in_metres, parse_metres
+from hypermeter.play.network import MAX_GRIDS
 from hypermeter.play.places import nearest_steps, place_features, regridding
 from hypermeter.play.request import SamplingOptions
+from hypermeter.share.serve.limits import Limits
+from hypermeter.share.serve.messages import ContinueRequest, GenerateRequest, GridMessage, from_groove, on_grid
+from hypermeter.share.serve.playing import play_request
 
 COMMON = Grid()
 SEVEN, TWELVE, TRIPLETS, WALTZ = (
@@ -139,6 +143,25 @@ def test_a_model_on_another_grid_has_the_same_weights_and_leaves_the_model_as_it
         seven.mix.weight -= 0.1 * model.mix.weight.grad
     assert not torch.equal(model.mix.weight, before)
     assert seven.is_stock and model.on(COMMON) is model
+
+
+def test_ever_other_grids_take_no_more_memory():
+    network = make().player().network
+    for beats in range(2, 2 + 3 * MAX_GRIDS):
+        network = network.on(Grid(4, beats))
+        assert network.grid == Grid(4, beats) and len(network._on) <= MAX_GRIDS
+
+
+def test_a_request_plays_in_its_metre_within_bounds(checkpoint):
+    player = load_player(checkpoint)
+    seven = GridMessage(steps_per_beat=2, beats_per_bar=7, beat_unit=8)
+    assert on_grid(player, None, seven).grid == SEVEN and on_grid(player, None).grid == COMMON
+    with pytest.raises(HypermeterError, match="grid: 128 steps a bar, expected at most 96"):
+        on_grid(player, GridMessage(steps_per_beat=32))
+    groove = continue_groove(player, groove_in(SEVEN), 1)
+    request = ContinueRequest(groove=from_groove(groove).model_dump(), bars=1)
+    assert play_request(player, request, Limits()).grid == SEVEN
+    assert play_request(player, GenerateRequest(bars=1, grid=seven), Limits()).grid == SEVEN
 
 
 def test_a_table_of_places_serves_one_grid_only(tmp_path):

@@ -4,6 +4,7 @@ It computes the same as `model.HierarchicalDrumModel`, from the weights of a che
 all at the same step. The contributions of the position in the phrase to the first maps are computed once.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -41,6 +42,9 @@ class lazy:
 
 
 LOOK_BACK_BARS = (1, 2, 4)
+MAX_GRIDS = 16
+"""Most grids on which a network is kept; on others it is made again."""
+
 LOOK_BACK_STEPS = 4
 """Steps of an earlier bar that are an input, from the step of the bar that is predicted onwards."""
 
@@ -270,13 +274,18 @@ class NumpyNetwork:
         Raises:
             HypermeterError: a network whose places are a table of one grid, or a bar of too few steps.
         """
-        if grid not in self._on:
-            ahead = min(LOOK_BACK_STEPS, self._checkpoint.grid.steps_per_bar)
-            if grid.steps_per_bar < ahead:
-                raise HypermeterError(f"model: a bar of {grid.steps_per_bar} steps, expected at least {ahead}")
-            self._on[grid] = network = NumpyNetwork(replace(self._checkpoint, grid=grid))
-            network._on = self._on
-        return self._on[grid]
+        if (known := self._on.get(grid)) is not None:
+            return known
+        ahead = min(LOOK_BACK_STEPS, self.grid.steps_per_bar)
+        if grid.steps_per_bar < ahead:
+            raise HypermeterError(f"model: a bar of {grid.steps_per_bar} steps, expected at least {ahead}")
+        network = NumpyNetwork(replace(self._checkpoint, grid=grid))
+        network._on = self._on
+        if len(self._on) >= MAX_GRIDS:  # Whoever asks for ever other grids costs time, not memory.
+            with suppress(KeyError, RuntimeError, StopIteration):  # Another thread may have done the same.
+                del self._on[next(other for other in self._on if other != self.grid)]
+        self._on[grid] = network
+        return network
 
     # ------------------------------------------------------------------ stepping
 

@@ -288,6 +288,10 @@ class Problem(Message):
 # ---------------------------------------------------------------------- grooves
 
 
+MAX_STEPS_PER_BAR = 96
+"""Of the grid of a request: 4/4 in 24 steps a beat."""
+
+
 def on_grid(player: Player, *messages: GrooveMessage | GridMessage | None) -> Player:
     """Return the player on the grid of the first message that has one.
 
@@ -298,6 +302,8 @@ def on_grid(player: Player, *messages: GrooveMessage | GridMessage | None) -> Pl
         grid = message.grid if isinstance(message, GrooveMessage) else message
         if grid is not None:
             wanted = Grid(**grid.model_dump())
+            if wanted.steps_per_bar > MAX_STEPS_PER_BAR:
+                raise HypermeterError(f"grid: {wanted.steps_per_bar} steps a bar, expected at most {MAX_STEPS_PER_BAR}")
             if isinstance(player.grid_choice, Grid):
                 check_metre(wanted, player.grid, "groove")  # of one metre; bars of a phrase may differ
                 return player
