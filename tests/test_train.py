@@ -51,7 +51,7 @@ def data(tmp_path_factory):
 
 @pytest.mark.slow
 def test_it_learns(data, tmp_path):
-    train(config_of(data, tmp_path, max_steps=60, evaluate_every=20, learning_rate=1e-2))
+    train(config_of(data, tmp_path, max_steps=60, evaluate_every=10, learning_rate=1e-2))
     held_out = [float(row["held_out_bits_per_step"]) for row in read_log(tmp_path) if row["held_out_bits_per_step"]]
     assert held_out[-1] < held_out[0] - 0.1
     assert held_out[-1] < 3 * 0.88  # less than the entropy of three voices that hit 30 % of the time

@@ -113,7 +113,7 @@ def test_the_likelihood_of_what_teachers_draw_is_the_cross_entropy_with_their_me
                 exact -= taught.log_prob(hits).exp() * dist.log_prob(hits) / len(teachers)
         exact = exact[batch["mask"]].mean()
         torch.manual_seed(0)
-        draws = torch.stack([module._taught_nll(dist, batch) for _ in range(400)])
+        draws = torch.stack([module._taught_nll(module.model, module.teachers, dist, batch) for _ in range(400)])
     assert abs(draws.mean() - exact) < 3 * draws.std() / 20
     assert draws.std() / 20 < 0.05 * exact
 
