@@ -170,7 +170,8 @@ def learner_of(reference, reward, seed=0, explore=0.5, warm_up=64, **options) ->
 
 @pytest.mark.slow
 def test_a_drum_model_learns_the_exact_values(reference, prior):
-    learner = learner_of(reference, AT_EACH_STEP, seed=1, trace=0.5, batch_size=64, capacity=1024, target_rate=0.1)
+    options = {"batch_size": 64, "capacity": 1024, "target_rate": 0.1, "learning_rate": 5e-3}
+    learner = learner_of(reference, AT_EACH_STEP, seed=1, trace=0.5, **options)
     exact, mass = exact_values(prior, AT_EACH_STEP), prior.exp()
     with torch.no_grad():
         reference_share = reference.log_prob(PIECES).sum(1).exp()

@@ -751,7 +751,9 @@ def test_whatever_is_sent_is_answered_as_the_schema_says(player):
         def run(case):
             response = case.call()
             statuses_of.setdefault(operation.label, []).append(response.status_code)
-            case.validate_response(response, checks=held)
+            # A body that is too large is refused before it is read, whatever is in it.
+            is_read = response.status_code != 413
+            case.validate_response(response, checks=held if is_read else held[:-1])
 
         with contextlib.suppress(Unsatisfiable):  # nothing is wrong for what takes anything
             run()

@@ -236,11 +236,11 @@ class StochasticDepth(HierarchicalDrumModel):
             setattr(self, name, _Sometimes(getattr(self, name)))
 
 
-def growing_batches(dataset: Any, config: TrainConfig, first: int = 0, *ranks: int) -> Iterator[dict[str, Any]]:
+def growing_batches(datasets: Any, config: TrainConfig, first: int = 0, *ranks: int) -> Iterator[dict[str, Any]]:
     """Batches of a quarter of the window in the first third of the updates, of half of it in the second."""
-    grid = dataset.grid
+    grid = datasets[0].grid
     sizes = {"step": 1, "mask": 1, "bar": grid.steps_per_bar, "bar_mask": grid.steps_per_bar}
     sizes |= {"phrase": grid.steps_per_phrase, "phrase_mask": grid.steps_per_phrase}
-    for update, batch in enumerate(batches([dataset], config, first, *ranks), first):
+    for update, batch in enumerate(batches(datasets, config, first, *ranks), first):
         steps = config.seq_len >> max(2 - 3 * update // config.max_steps, 0)
         yield batch | {name: batch[name][:, : -(-steps // size)] for name, size in sizes.items()}
