@@ -207,7 +207,7 @@ def test_a_batch_has_the_values_of_its_pieces_in_numpy_and_in_torch(name):
     hits = hits.reshape(2, 3, 96, 3)
     values = MEASURES[name](hits)
     assert values.shape == (2, 3)
-    assert [MEASURES[name](each) for each in hits.reshape(6, 96, 3)] == pytest.approx(values.ravel().tolist())
+    assert [MEASURES[name](piece) for piece in hits.reshape(6, 96, 3)] == pytest.approx(values.ravel().tolist())
     assert len(np.unique(values)) > 1
     assert MEASURES[name](torch.from_numpy(hits)).numpy() == pytest.approx(values)
 

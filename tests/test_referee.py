@@ -69,8 +69,8 @@ def test_probabilities_of_the_next_step_give_its_bits(data):
     text = "def next_step(past): return [0.5, 0.25, 0.25] if len(past) % 2 else [0.5] * 3"
     hits = [np.load(data / "validation" / f"{number}.npz")["sequence"] for number in range(2)]
     expected = 0.0
-    for each in hits:
-        for step, x in enumerate(each):
+    for performance in hits:
+        for step, x in enumerate(performance):
             shares = np.array([0.5, 0.25, 0.25] if step % 2 else [0.5] * 3)
             expected -= np.log2(np.where(x, shares, 1 - shares)).sum()
     assert judged(text, data)["bits_per_step"] == pytest.approx(expected / 57)

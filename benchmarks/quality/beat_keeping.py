@@ -307,7 +307,7 @@ def main(
                 note = f"{number + 1} of {len(styles)}: {style}, {plan}, guidance {strength:g}: backbeat"
                 print(f"{note} {shown(mean(values['backbeat']))}", file=sys.stderr)
         for strength, every in of_guidance.items():
-            values = {name: [value for each in every for value in each[name]] for name in MEASURES}
+            values = {name: [value for measures in every for value in measures[name]] for name in MEASURES}
             over_plans.append(row((style, "all", f"{strength:g}"), values, range(len(values["backbeat"])), draws))
     lines += ["All plans together:", "", *table(columns, over_plans), "", *table(columns, rows), ""]
     for style in long_styles if long_bars else ():

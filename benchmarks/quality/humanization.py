@@ -103,7 +103,7 @@ class Row:
         """Return the errors with their intervals, and the divergences."""
         result: dict[str, float | list[float]] = {}
         for name, errors in (("offset_ms", self.offset_ms), ("velocity", self.velocity)):
-            sums, counts = np.array([each.sum() for each in errors]), np.array([len(each) for each in errors])
+            sums, counts = np.array([error.sum() for error in errors]), np.array([len(error) for error in errors])
             chosen = np.random.default_rng(seed).integers(len(errors), size=(DRAWS, len(errors)))
             result[name] = float(sums.sum() / counts.sum())
             ends = np.quantile(sums[chosen].sum(1) / counts[chosen].sum(1), (0.025, 0.975))

@@ -84,11 +84,9 @@ def generate_command(
     inputs = [primer, context, locks.lock, locks.ending, plan.density, plan.offbeat]
     with open_output(out, (*WRITTEN_SUFFIXES, *TEXT_SUFFIXES), inputs) as write:
         from hypermeter.cli.material import on_grid_of, read_groove
-        from hypermeter.cli.metres import refuse_with_metres, write_metres
         from hypermeter.io.ascii import ascii_grid
         from hypermeter.io.notation import write_text
         from hypermeter.play.loading import kit_of, load_player
-        from hypermeter.play.metres import parse_metres
 
         length = next((name for name, value in (("--bars", bars), ("--seconds", seconds)) if value is not None), None)
         refuse_contradictions(plan, locks, primer, length, include_primer)
@@ -111,6 +109,9 @@ def generate_command(
         read = partial(read_groove, player=player, kit=kit_of(player), options=options)
         what = {"include_primer": include_primer, "expression": expression}
         if metre is not None and is_changing:
+            from hypermeter.cli.metres import refuse_with_metres, write_metres
+            from hypermeter.play.metres import parse_metres
+
             refuse_with_metres(out, length, locks, paths[3])
             arguments = parse_metres(metre, player.grid), player, paths, read, tempo_bpm, sampling, plan
             return write_metres(*arguments, expression, include_primer, picture, swing, out, write)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.grid import GridChoice, check_metre
+from hypermeter.core.grid import Grid, GridChoice, check_metre
 from hypermeter.core.groove import CELLS, Groove
 from hypermeter.core.kit import Kit
 from hypermeter.core.read_options import ReadOptions
@@ -91,10 +91,15 @@ def on_grid_of(
     elif found.metre != wanted.metre:
         found = wanted.grid()
     placed = player.on(found)
-    if found not in player.grids and isinstance(player.grid_choice, GridChoice):
-        learnt = ", ".join(dict.fromkeys(known.metre for known in player.grids))
-        print(f"{player.name}: {found.metre} at {found.steps_per_beat} steps a beat was not learnt; it knows {learnt}")
+    tell_if_not_learnt(player, found)
     return placed
+
+
+def tell_if_not_learnt(player: Player, grid: Grid) -> None:
+    """Print a line where a model that plays every metre was not trained on a grid."""
+    if grid not in player.grids and isinstance(player.grid_choice, GridChoice):
+        learnt = ", ".join(dict.fromkeys(known.metre for known in player.grids))
+        print(f"{player.name}: {grid.metre} at {grid.steps_per_beat} steps a beat was not learnt; it knows {learnt}")
 
 
 def advise_for_model(line: str) -> str:

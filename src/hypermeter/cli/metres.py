@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hypermeter.cli.material import in_one_tempo
+from hypermeter.cli.material import in_one_tempo, tell_if_not_learnt
 from hypermeter.cli.options import LockArguments, PlanArguments, SamplingArguments
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
@@ -57,6 +57,8 @@ def write_metres(
     planned, bars = plan.of_bars(None if plan.sections else sum(part.bars for part in parts), player, read)
     if bars != (total := sum(part.bars for part in parts)):
         raise HypermeterError(f"sections: {bars} bars, and {total} in the parts of --metre; expected as many")
+    for grid in dict.fromkeys(part.grid for part in parts):
+        tell_if_not_learnt(player, grid)
     options = {"plan": planned, "context": context, "tempo_bpm": tempo_bpm, "expression": expression}
     grooves = continue_in_metres(player, parts, primer, sampling.options(plan.guidance), **options)
     if planned.sections and player.labels is not None:

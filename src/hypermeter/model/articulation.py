@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hypermeter.model.logistics import bin_log_prob, discounted_sums, scale_of
+from hypermeter.model.logistics import bin_log_prob, discounted_sums, scale_of, tempo_inputs
 from hypermeter.play.articulating import (
     BEFORE,
     COUNT,
@@ -160,7 +160,7 @@ class Articulation(nn.Module):
         """
         past = F.pad(self._kinds(hits, articulation).flatten(2), (0, 0, 1, 0))[:, :-1]
         sums = discounted_sums(past, self.discount).unflatten(-1, (4, -1))
-        tempo = self._tempo(tempo_bpm, len(hits))[:, None].expand(-1, hits.shape[1], -1)
+        tempo = tempo_inputs(tempo_bpm, len(hits), self.out.weight)[:, None].expand(-1, hits.shape[1], -1)
         return self._distribution(features, hits, velocity, offset, tempo, sums)
 
     def log_prob(
@@ -180,7 +180,7 @@ class Articulation(nn.Module):
     def init_state(self, batch_size: int, tempo_bpm: Float[Tensor, " B"] | None = None) -> ArticulationState:
         """Return the state before the first step."""
         sums = self.out.weight.new_zeros(batch_size, len(self.discount), 4, self.num_drums + 1)
-        return ArticulationState(sums, self._tempo(tempo_bpm, batch_size))
+        return ArticulationState(sums, tempo_inputs(tempo_bpm, batch_size, self.out.weight))
 
     def step(
         self,
@@ -219,11 +219,3 @@ class Articulation(nn.Module):
         x = self.activation(self.given(given) + self.heard(averages(sums).flatten(-3)))
         raw = self.out(self.drop(self.activation(self.inner(self.drop(x)))))
         return ArticulationDistribution(raw.unflatten(-1, (self.num_drums, -1)), bool(self.learns_openness))
-
-    def _tempo(self, tempo_bpm: Float[Tensor, " B"] | None, batch_size: int) -> Float[Tensor, "B 2"]:
-        like = self.out.weight
-        if tempo_bpm is None:
-            return like.new_zeros(batch_size, 2)
-        tempo = (tempo_bpm.to(like) / 120).log2()
-        is_known = ~tempo.isnan()
-        return torch.stack([torch.where(is_known, tempo, 0), is_known.to(like.dtype)], -1)

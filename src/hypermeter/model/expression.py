@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from hypermeter.core.grid import Grid
 from hypermeter.model.articulation import Articulation
 from hypermeter.model.encoders import RecurrentEncoder
-from hypermeter.model.logistics import bin_log_prob, discounted_sums, scale_of
+from hypermeter.model.logistics import bin_log_prob, discounted_sums, scale_of, tempo_inputs
 from hypermeter.model.places import with_shared_weights
 from hypermeter.play.expressing import MEMORY_BARS, OFFSET, PLACE_BARS, PRIOR_HITS, VELOCITY
 
@@ -161,7 +161,8 @@ class Expression(nn.Module):
         by_step = discounted_sums(bars.flatten(2), self.place_discount).unflatten(-1, (per_bar, -1)).transpose(2, 3)
         places = F.pad(by_step, (0, 0, 0, 0, 0, 0, 1, 0))[:, :-1].flatten(1, 2)[:, :steps]
         memory = self._memory(discounted_sums(past, self.discount), places)
-        inputs = self._inputs(features, hits, self._tempo(tempo_bpm, len(hits))[:, None].expand(-1, steps, -1))
+        tempo = tempo_inputs(tempo_bpm, len(hits), self.out.weight)
+        inputs = self._inputs(features, hits, tempo[:, None].expand(-1, steps, -1))
         x = self.drop(self.activation(inputs + memory))
         return self._distribution(self.rnn(x), x)
 
@@ -202,7 +203,7 @@ class Expression(nn.Module):
             hidden=self.rnn.init_state(batch_size)[0],
             sums=like.new_zeros(batch_size, len(self.discount), kinds),
             places=like.new_zeros(batch_size, self.steps_per_bar, len(self.place_discount), kinds),
-            tempo=self._tempo(tempo_bpm, batch_size),
+            tempo=tempo_inputs(tempo_bpm, batch_size, self.out.weight),
         )
 
     def step(
@@ -250,14 +251,6 @@ class Expression(nn.Module):
     def _inputs(self, features: Tensor, hits: Tensor, tempo: Tensor) -> Float[Tensor, "*B wide"]:
         dtype = self.out.weight.dtype
         return self.given(torch.cat([self.drop(features.detach().to(dtype)), hits.to(dtype), tempo], -1))
-
-    def _tempo(self, tempo_bpm: Float[Tensor, " B"] | None, batch_size: int) -> Float[Tensor, "B 2"]:
-        like = self.out.weight
-        if tempo_bpm is None:
-            return like.new_zeros(batch_size, 2)
-        tempo = (tempo_bpm.to(like) / 120).log2()
-        is_known = ~tempo.isnan()
-        return torch.stack([torch.where(is_known, tempo, 0), is_known.to(like.dtype)], -1)
 
     def _distribution(self, output: Tensor, x: Tensor) -> ExpressionDistribution:
         inner = self.drop(self.activation(self.inner(torch.cat([output, x], -1))))

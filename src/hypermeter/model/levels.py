@@ -21,6 +21,7 @@ from hypermeter.model.heads import MixtureHead, SoftmaxHead, StepDistribution
 from hypermeter.model.places import PlaceEmbedding, PlaceTable, with_shared_weights
 from hypermeter.model.plan import KINDS, Labels, Plan, PlanEmbedding, Steering
 from hypermeter.play.network import LOOK_BACK_BARS, LOOK_BACK_STEPS
+from hypermeter.play.places import check_look_back
 
 L = TypeVar("L", bound="Levels")
 ENCODERS = ("step_rnn", "bar_rnn", "phrase_rnn")
@@ -184,8 +185,7 @@ class Levels(nn.Module):
         """
         if grid == self.grid:
             return self
-        if grid.steps_per_bar < self.ahead:
-            raise HypermeterError(f"model: a bar of {grid.steps_per_bar} steps, expected at least {self.ahead}")
+        check_look_back(grid, self.ahead)
         model = with_shared_weights(self)
         for name in ("position_embedding", "bar_attention", "steering", "expression"):
             if (part := getattr(self, name)) is not None:

@@ -46,3 +46,12 @@ def discounted_sums(
 def scale_of(raw: Tensor) -> Tensor:
     """Return the scale of a logistic, between .0025 and 1; .05 for 0."""
     return (3 * (raw / 3).tanh() - 3).exp()
+
+
+def tempo_inputs(tempo_bpm: Float[Tensor, " B"] | None, batch_size: int, like: Tensor) -> Float[Tensor, "B 2"]:
+    """Return log2 of tempo_bpm / 120, 0 where it is unknown (NaN or None), and whether it is known."""
+    if tempo_bpm is None:
+        return like.new_zeros(batch_size, 2)
+    tempo = (tempo_bpm.to(like) / 120).log2()
+    is_known = ~tempo.isnan()
+    return torch.stack([torch.where(is_known, tempo, 0), is_known.to(like.dtype)], -1)

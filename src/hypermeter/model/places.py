@@ -7,9 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
-from hypermeter.play.places import ADVICE, NUM_FEATURES, place_features
+from hypermeter.play.places import NUM_FEATURES, place_features, table_error
 
 HIDDEN_DIM = 64
 """Of the layer between the features of a place and its embedding."""
@@ -80,15 +79,8 @@ class PlaceTable(nn.Embedding):
         Raises:
             HypermeterError: always.
         """
-        raise HypermeterError(
-            f"model: its places are a table of one grid, which does not serve {describe(grid)};{ADVICE}"
-        )
+        raise table_error(grid)
 
 
 def _features(grid: Grid) -> Float[Tensor, "steps features"]:
     return torch.from_numpy(place_features(grid).copy())
-
-
-def describe(grid: Grid) -> str:
-    """Return a grid in words."""
-    return f"{grid.metre} at {grid.steps_per_beat} steps a beat"

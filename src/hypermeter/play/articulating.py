@@ -14,7 +14,7 @@ from hypermeter.core.kit import Kit
 from hypermeter.core.limits import MIN_TEMPERATURE
 from hypermeter.core.strokes import LATEST_OFFSET, Strokes
 from hypermeter.play.arithmetic import gelu_tanh, log_softmax
-from hypermeter.play.bins import EDGE, PRIOR_HITS, Array, Bins, Single, scale_of
+from hypermeter.play.bins import EDGE, PRIOR_HITS, Array, Bins, Single, scale_of, tempo_inputs
 from hypermeter.play.layers import Linear, Weights
 from hypermeter.play.random import ARTICULATION, RandomStream
 
@@ -166,10 +166,8 @@ class ArticulationNetwork:
             tempo_bpm: (B,), quarter notes per minute, NaN where unknown.
             state: state before the step.
         """
-        tempo = np.log2(np.where(np.isnan(tempo_bpm), 120, tempo_bpm) / 120)[:, None]
         played = [np.where((hits > 0) & ~np.isnan(values), values, 0) for values in (velocity, offset)]
-        is_known = ~np.isnan(tempo_bpm)[:, None]
-        given = np.concatenate([features, hits, *played, tempo, is_known], 1, dtype=np.float32)
+        given = np.concatenate([features, hits, *played, tempo_inputs(tempo_bpm)], 1, dtype=np.float32)
         x = self.given(given)
         x += self.heard(averages(state.sums).reshape(len(features), -1))
         raw = self.out(gelu_tanh(self.inner(gelu_tanh(x))))

@@ -57,3 +57,9 @@ class Bins:
 def scale_of(raw: Array) -> Array:
     """Return the scale of a logistic, between .0025 and 1; .05 for 0."""
     return np.exp(3 * np.tanh(raw / 3) - 3)
+
+
+def tempo_inputs(tempo_bpm: Single) -> Single:
+    """Return log2 of tempo_bpm / 120, 0 where it is unknown (NaN), and whether it is known, (B, 2)."""
+    is_unknown = np.isnan(tempo_bpm)
+    return np.stack([np.log2(np.where(is_unknown, 120, tempo_bpm) / 120), ~is_unknown], 1)

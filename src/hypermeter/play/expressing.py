@@ -16,7 +16,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.limits import MIN_TEMPERATURE
 from hypermeter.play.arithmetic import gelu_tanh, log_softmax
 from hypermeter.play.articulating import ArticulationNetwork
-from hypermeter.play.bins import EDGE, PRIOR_HITS, Array, Bins, Single, scale_of
+from hypermeter.play.bins import EDGE, PRIOR_HITS, Array, Bins, Single, scale_of, tempo_inputs
 from hypermeter.play.layers import Linear, Recurrent, Weights
 from hypermeter.play.places import nearest_steps
 from hypermeter.play.random import EXPRESSION, RandomStream
@@ -125,8 +125,7 @@ class ExpressionNetwork:
             state: state before the step.
             position: number of steps before this one.
         """
-        tempo = np.log2(np.where(np.isnan(tempo_bpm), 120, tempo_bpm) / 120)
-        inputs = np.concatenate([features, hits, tempo[:, None], ~np.isnan(tempo_bpm)[:, None]], 1, dtype=np.float32)
+        inputs = np.concatenate([features, hits, tempo_inputs(tempo_bpm)], 1, dtype=np.float32)
         averages = np.concatenate([state.sums, state.places[position % self.steps_per_bar]], 1)
         averages = averages / (averages[:, :, :1] + PRIOR_HITS)
         x = self.of_inputs(inputs)

@@ -22,7 +22,7 @@ from hypermeter.play.distribution import Distribution
 from hypermeter.play.expressing import ExpressionNetwork
 from hypermeter.play.heads import Head
 from hypermeter.play.layers import Array, BarAttention, LayerNorm, Linear, Recurrent, Tape, Transformer, Weights
-from hypermeter.play.places import ADVICE, nearest_steps, place_features, regridding
+from hypermeter.play.places import check_look_back, nearest_steps, place_features, regridding, table_error
 from hypermeter.play.plan import Labels, Plan
 from hypermeter.play.steering import SETTLED, PlanEmbedding, Steering, check_plan
 
@@ -188,9 +188,6 @@ def _places(weights: Weights, grid: Grid) -> Array:
     table = weights.get("position_embedding.weight")
     if table is None:
         return np.zeros((grid.steps_per_phrase, 0), np.float32)
-    if len(table) != grid.steps_per_phrase:
-        metre = f"{grid.metre} at {grid.steps_per_beat} steps a beat"
-        raise HypermeterError(f"model: its places are a table of one grid, which does not serve {metre};{ADVICE}")
     return np.asarray(table, np.float32)
 
 
@@ -276,9 +273,9 @@ class NumpyNetwork:
         """
         if (known := self._on.get(grid)) is not None:
             return known
-        ahead = min(LOOK_BACK_STEPS, self.grid.steps_per_bar)
-        if grid.steps_per_bar < ahead:
-            raise HypermeterError(f"model: a bar of {grid.steps_per_bar} steps, expected at least {ahead}")
+        if not self.serves_every_grid:
+            raise table_error(grid)
+        check_look_back(grid, min(LOOK_BACK_STEPS, self.grid.steps_per_bar))
         network = NumpyNetwork(replace(self._checkpoint, grid=grid))
         network._on = self._on
         if len(self._on) >= MAX_GRIDS:  # Whoever asks for ever other grids costs time, not memory.

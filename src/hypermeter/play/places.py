@@ -9,10 +9,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
+from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
-
-ADVICE = " choose a model that plays every metre, as metres"
-"""Of errors of a model that serves one grid."""
 
 PULSES = 8
 """Pulses of a bar that are told apart, counted from its start and from its end; further ones are as the last."""
@@ -28,6 +26,24 @@ NOTE_LENGTHS = (2.0, 1.0, 0.5, 0.25)
 
 STEPS_PER_QUARTER = (3.0, 4.0, 6.0)
 """Grids that are told apart; others are told by their number of steps alone."""
+
+
+def table_error(grid: Grid) -> HypermeterError:
+    """Return the error of a model whose places are a table, asked for another grid than its own."""
+    return HypermeterError(
+        f"model: its places are a table of one grid, which does not serve {grid.metre} at {grid.steps_per_beat} steps a"
+        " beat; choose a model that plays every metre, as metres"
+    )
+
+
+def check_look_back(grid: Grid, ahead: int) -> None:
+    """Raise if a bar of the grid has fewer than the ``ahead`` steps that a model reads of earlier bars.
+
+    Raises:
+        HypermeterError: it has.
+    """
+    if grid.steps_per_bar < ahead:
+        raise HypermeterError(f"model: a bar of {grid.steps_per_bar} steps, expected at least {ahead}")
 
 
 def is_compound(grid: Grid) -> bool:
