@@ -219,8 +219,27 @@ def test_a_teacher_of_another_grid_is_refused_if_its_places_are_a_table(prepared
         train(config_of(prepared, tmp_path / "run", teachers=(str(tmp_path / "teacher.safetensors"),)))
 
 
-def test_a_model_of_another_metre_starts_or_teaches_on_the_grid_of_the_data(prepared, tmp_path):
+def test_a_model_of_another_metre_starts_on_the_grid_of_the_data(prepared, tmp_path):
     some_model(tmp_path / "start.safetensors", grid=Grid())
-    name = str(tmp_path / "start.safetensors")
-    run = train(config_of(prepared, tmp_path / "run", init=name, teachers=(name,), max_steps=1))
+    run = train(config_of(prepared, tmp_path / "run", init=str(tmp_path / "start.safetensors"), max_steps=1))
     assert load(run).grid == Grid(3)
+
+
+def test_a_teacher_that_learnt_no_grid_of_the_data_is_refused(prepared, tmp_path):
+    some_model(tmp_path / "teacher.safetensors", grid=Grid())
+    with pytest.raises(HypermeterError, match=r"teacher\.safetensors: it learnt Grid\(.*expected a grid of"):
+        train(config_of(prepared, tmp_path / "run", teachers=(str(tmp_path / "teacher.safetensors"),)))
+
+
+def test_a_teacher_teaches_on_the_grids_that_it_learnt(tmp_path):
+    teachers = [some_model(tmp_path / f"{steps}.safetensors", 1, grid=Grid(steps)) for steps in (3, 4)]
+    teachers[0] = teachers[0].on(Grid())  # as the data has mostly 4/4 in sixteenths
+    called = []
+    teachers[0].step_rnn.register_forward_hook(lambda *_: called.append(3))
+    teachers[1].step_rnn.register_forward_hook(lambda *_: called.append(4))
+    module = taught_module(teachers)
+    for steps in (3, 4):
+        batch = batch_of(4 * steps) | {"grid": Grid(steps)}  # a bar
+        for _ in range(4):
+            module.training_step(batch)
+    assert called == [3] * 4 + [4] * 4

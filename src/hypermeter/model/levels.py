@@ -124,6 +124,7 @@ class Levels(nn.Module):
         self.plan_embedding = None if self.labels is None else PlanEmbedding(self.labels, num_drums)
         lags = LOOK_BACK_BARS if parts.look_back else ()
         self.lags, self.ahead = lags, min(LOOK_BACK_STEPS, grid.steps_per_bar)  # no further than the step before
+        self.first_grid = grid
         self._set_grid(grid)
         step_input_dim = width * (1 + len(self.look_back)) + 1 + position_dim
         self.step_rnn = encoder(step_input_dim, step_hidden_dim, num_layers)
@@ -168,14 +169,8 @@ class Levels(nn.Module):
 
     @property
     def grids(self) -> tuple[Grid, ...]:
-        """Grids that the model was trained on, of which ``config`` has the records; none stands for its own."""
-        return tuple(map(Grid.from_dict, self.config["grids"])) or (self.grid,)
-
-    def serves(self, grid: Grid) -> bool:
-        """Return whether ``on`` takes the grid."""
-        return grid == self.grid or (
-            not isinstance(self.position_embedding, PlaceTable) and grid.steps_per_bar >= self.ahead
-        )
+        """Grids that the model was trained on, of which ``config`` has the records; none stands for its first one."""
+        return tuple(map(Grid.from_dict, self.config["grids"])) or (self.first_grid,)
 
     def on(self: L, grid: Grid) -> L:
         """Return the model on another grid, in any metre: it has the same weights, not a copy of them.

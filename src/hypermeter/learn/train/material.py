@@ -307,6 +307,20 @@ def read_start(name: str, material: Material) -> HierarchicalDrumModel:
     return model
 
 
+def read_teacher(name: str, material: Material) -> HierarchicalDrumModel:
+    """Load a model to learn from.
+
+    Raises:
+        HypermeterError: as ``read_start``, or the model learnt none of the grids of the data.
+    """
+    teacher = read_start(name, material)
+    if not set(teacher.grids) & set(material.grids):
+        raise HypermeterError(
+            f"{name}: it learnt {teacher.grids[0]}, expected a grid of {material.folder}; take another teacher"
+        )
+    return teacher
+
+
 def batches(
     datasets: Sequence[CompleteHierarchicalDrumDataset],
     config: TrainConfig,

@@ -56,7 +56,7 @@ class DrumModule(lightning.LightningModule):
     the likelihood of the samples has the share ``teacher_weight`` of the step loss. In expectation that is the cross
     entropy with the mean of the teachers' distributions (Hinton, Vinyals & Dean 2015). A teacher with the model's
     labels is given the same plan, with the same parts hidden; for another the model is run once more without a plan. A
-    teacher whose places are a table teaches batches on its own grid only.
+    teacher teaches batches on the grids that it learnt only.
 
     Args:
         model: to train.
@@ -126,7 +126,7 @@ class DrumModule(lightning.LightningModule):
             metric_weight=weights.metric_weight,
             grid=model.grid,
         )
-        teachers = [teacher for teacher in self.teachers if teacher.serves(model.grid)]
+        teachers = [teacher for teacher in self.teachers if model.grid in teacher.grids]
         if teachers:
             taught = self._taught_nll(model, teachers, preds.step_dist[:, :-1], batch, plan)
             difference = weights.teacher_weight * (taught - terms["step_nll"])
@@ -157,7 +157,7 @@ class DrumModule(lightning.LightningModule):
 
         Args:
             model: on the grid of the batch.
-            teachers: those that serve the grid.
+            teachers: those that learnt the grid.
             dist: of the model under ``plan``, for each step of the batch.
             batch: as of ``collate``.
             plan: with conditions hidden, or None.

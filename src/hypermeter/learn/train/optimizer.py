@@ -1,9 +1,11 @@
 """Muon for the matrices inside the model, AdamW for all other weights."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 OUTER = (
@@ -15,11 +17,22 @@ UNDECAYED = ("plan_embedding",)
 """Modules without weight decay: conditions are seldom given, so that they would shrink between their uses."""
 
 
+MOMENTUM = 0.95
+"""Of Muon, whose steps are ahead of it (Nesterov)."""
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of x, x^3 and x^5, by which Muon brings singular values near 1 (Jordan et al. 2024)."""
+
+ITERATIONS = 5
+"""Of Newton-Schulz."""
+
+
 class MuonAndAdamW(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024) and AdamW (Loshchilov & Hutter 2019) as one optimizer.
 
     Muon makes the singular values of a matrix's update about equal. Its updates are scaled to the size of AdamW's (Liu
-    et al. 2025, Muon is scalable for LLM training), so that both have one learning rate and one weight decay.
+    et al. 2025, Muon is scalable for LLM training), so that both have one learning rate and one weight decay. PyTorch's
+    Muon computes in bfloat16, one matrix after another; here it is float32, and matrices of one shape together.
 
     Args:
         named_weights: names in the model and its weights; those without a gradient are left out.
@@ -33,19 +46,15 @@ class MuonAndAdamW(torch.optim.Optimizer):
             if weights.requires_grad:
                 groups[_group(name, weights)].append(weights)
         decayed, others = ({"params": groups[kind]} for kind in ("decayed", "others"))
-        adamw = torch.optim.AdamW(
+        self.adamw = torch.optim.AdamW(
             [decayed, others | {"weight_decay": 0.0}],
             lr=learning_rate,
             betas=(0.9, 0.98),
             weight_decay=weight_decay,
             fused=True,
         )
-        self.parts: list[torch.optim.Optimizer] = [adamw]
-        if groups["inner"]:
-            options: dict[str, Any] = {"lr": learning_rate, "weight_decay": weight_decay}
-            self.parts.append(torch.optim.Muon(groups["inner"], **options, adjust_lr_fn="match_rms_adamw"))
-        self.sizes = [len(part.param_groups) for part in self.parts]
-        super().__init__([group for part in self.parts for group in part.param_groups], {})
+        inner = {"params": groups["inner"], "lr": learning_rate, "weight_decay": weight_decay}
+        super().__init__([*self.adamw.param_groups, *([inner] if groups["inner"] else [])], {})
 
     def step(self, closure: Any = None) -> Any:
         """Update the weights, by the groups and the state of this optimizer, which a schedule or a file may change.
@@ -57,12 +66,44 @@ class MuonAndAdamW(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        start = 0
-        for part, size in zip(self.parts, self.sizes, strict=True):
-            part.param_groups, part.state = self.param_groups[start : start + size], self.state
-            part.step()
-            start += size
+        self.adamw.param_groups, self.adamw.state = self.param_groups[:2], self.state
+        self.adamw.step()
+        for group in self.param_groups[2:]:
+            self._step_inner(group)
         return loss
+
+    @torch.no_grad()
+    def _step_inner(self, group: dict[str, Any]) -> None:
+        """Update the matrices inside the model by Muon."""
+        by_shape: dict[torch.Size, list[Tensor]] = {}
+        for weights in group["params"]:
+            if weights.grad is not None:
+                by_shape.setdefault(weights.shape, []).append(weights)
+        for shape, matrices in by_shape.items():
+            gradients = [weights.grad for weights in matrices]
+            momenta = [self._momentum(weights) for weights in matrices]
+            torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
+            updates = orthogonal(torch.stack(torch._foreach_lerp(gradients, momenta, MOMENTUM)))
+            torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_add_(matrices, updates.unbind(), alpha=-group["lr"] * 0.2 * math.sqrt(max(shape)))
+
+    def _momentum(self, weights: Tensor) -> Tensor:
+        state = self.state[weights]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(weights)
+        return state["momentum_buffer"]
+
+
+def orthogonal(matrices: Float[Tensor, "count rows columns"]) -> Float[Tensor, "count rows columns"]:
+    """Return matrices with the same singular vectors, and singular values of about 1 (.7 to 1.2; tiny ones less)."""
+    is_tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if is_tall else matrices
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp_min(1e-7)
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if is_tall else x
 
 
 def _group(name: str, weights: Tensor) -> str:

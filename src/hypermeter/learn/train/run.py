@@ -19,7 +19,7 @@ from hypermeter.core.parts import Parts
 from hypermeter.learn.evaluate import bits_per_step
 from hypermeter.learn.train.config import SHAPE_FIELDS, TrainConfig
 from hypermeter.learn.train.log import plot_curves, write_log
-from hypermeter.learn.train.material import batches, read_material_once, read_start
+from hypermeter.learn.train.material import batches, read_material_once, read_start, read_teacher
 from hypermeter.learn.train.module import DrumModule, expression_nats
 from hypermeter.learn.train.resume import (
     CHECKPOINT,
@@ -135,7 +135,7 @@ class _Run:
         if start is not None:
             self.model.load_state_dict(self.model.state_dict() | start.state_dict())
         self.average.eval().load_state_dict(self.model.state_dict())
-        teachers = [read_start(name, material).to(fabric.device) for name in config.teachers]
+        teachers = [read_teacher(name, material).to(fabric.device) for name in config.teachers]
         module = DrumModule(self.model, config, teachers)
         optimizers = module.configure_optimizers()
         self.scheduler = optimizers["lr_scheduler"]["scheduler"]
