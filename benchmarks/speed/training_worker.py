@@ -146,3 +146,4 @@ else:
     if fabric.is_global_zero:
         print(json.dumps(answer))
     torch.distributed.barrier()
+    torch.distributed.destroy_process_group()  # Processes that leave one by one may take each other down.
