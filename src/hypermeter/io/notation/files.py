@@ -1,10 +1,11 @@
 """Text files of grooves: .txt is the ASCII grid, .tidal and .strudel are code."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write
-from hypermeter.core.grid import Grid
+from hypermeter.core.grid import Grid, GridChoice
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit
 from hypermeter.io.ascii import ascii_grid, read_ascii
@@ -23,18 +24,20 @@ def is_text(path: str | Path) -> bool:
     return Path(path).suffix.lower() in TEXT_SUFFIXES
 
 
-def read_text(path: str | Path, kit: str | Path | Kit = "gm10", grid: Grid | None = None) -> Groove:
+def read_text(path: str | Path, kit: str | Path | Kit = "gm10", grid: Grid | GridChoice | None = None) -> Groove:
     """Return the groove in a text file, in the notation of its suffix.
 
     Args:
         path: path of the file.
         kit: the voices: an argument of `load_kit`.
-        grid: the grid if the file does not state it. Default: 4/4 in sixteenths.
+        grid: the grid if the file does not state it. Default: 4/4 in sixteenths. A choice that leaves the steps open
+            takes for code the first that fit it: sixteenths, triplets of eighths, or triplets of sixteenths.
 
     Raises:
         HypermeterError: a file that cannot be read, or is not in the notation of its suffix.
     """
     path = Path(path)
+    choice = GridChoice.of(grid or Grid())
     try:
         if path.stat().st_size > MAX_BYTES:
             raise HypermeterError(f"{path}: larger than {MAX_BYTES >> 20} MiB, not a groove as text")
@@ -45,11 +48,19 @@ def read_text(path: str | Path, kit: str | Path | Kit = "gm10", grid: Grid | Non
         raise HypermeterError(f"{path}: not text in UTF-8, expected a groove as text") from error
     if path.suffix.lower() == ".txt":
         try:
-            return read_ascii(text, kit, grid)
+            return read_ascii(text, kit, choice.grid())
         except HypermeterError as error:
             raise HypermeterError(f"{path}: {error}") from error
     read = from_tidal if path.suffix.lower() == ".tidal" else from_strudel
-    return read(text, kit, grid, where=str(path))
+    first = choice.grid()
+    try:
+        return read(text, kit, first, where=str(path))
+    except HypermeterError:
+        for steps in (3, 6):
+            if (other := choice.grid(steps_per_quarter=steps)) != first:
+                with suppress(HypermeterError):
+                    return read(text, kit, other, where=str(path))
+        raise
 
 
 def write_text(groove: Groove, path: str | Path) -> Path:
