@@ -105,8 +105,8 @@ def generate_command(
         player = replace(load_player(model), name=model)
         paths = [primer, context, locks.lock, locks.ending]
         is_changing = metre is not None and ":" in metre
-        player = on_grid_of(player, paths, None if is_changing else metre, grid, kit_of(player), options)
-        read = partial(read_groove, player=player, kit=kit_of(player), options=options)
+        player, known = on_grid_of(player, paths, None if is_changing else metre, grid, kit_of(player), options)
+        read = partial(read_groove, player=player, kit=kit_of(player), options=options, known=known)
         what = {"include_primer": include_primer, "expression": expression}
         if metre is not None and is_changing:
             from hypermeter.cli.metres import refuse_with_metres, write_metres
