@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from hypermeter.cli import main
+from hypermeter.cli import main, material
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid, GridChoice
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.core.parts import Parts
+from hypermeter.io.ascii import ascii_grid, read_ascii
+from hypermeter.io.grooves import read_grooves
 from hypermeter.io.midi import read_midi, read_midi_pieces, to_midi_bytes, write_midi
 from hypermeter.io.midi.read import parse_midi
+from hypermeter.io.notation import read_text, read_text_parts
 from hypermeter.learn.dataset import CompleteHierarchicalDrumDataset, Corpus, mixed_batches, shares_of
 from hypermeter.learn.evaluate.likelihood import performance_bits
 from hypermeter.learn.prepare import prepare
@@ -430,13 +433,41 @@ def test_generate_plays_in_a_metre_that_is_named_or_that_of_the_primer(checkpoin
     assert {path.name for path in tmp_path.glob("new_*.svg")} == {"new_1.svg", "new_2.svg", "new_3.svg"}
 
 
+def test_a_change_of_metre_is_written_as_text_and_read_back(checkpoint, tmp_path, capsys):
+    out = tmp_path / "new.txt"
+    assert run("--model", checkpoint, "--metre", "4/4:1 7/8:2", "--out", out, "--no-picture") == 0
+    shown = capsys.readouterr().out
+    written = read_text_parts(out, "magenta9")
+    assert [(groove.grid, groove.num_bars) for groove in written] == [(COMMON, 1), (SEVEN, 2)]
+    assert all(ascii_grid(groove) in shown for groove in written)
+    assert [groove for _, groove, _ in read_grooves(out, "magenta9")] == written
+    assert main(["render", str(out), str(tmp_path / "new.wav")]) == 0
+    with pytest.raises(HypermeterError, match="120 bpm in 4/4, then 120 bpm in 7/8"):
+        read_text(out, "magenta9")
+    with pytest.raises(HypermeterError, match="another tempo or metre"):
+        read_ascii(out.read_text(), "magenta9")
+
+
+def test_a_primer_is_read_once_for_its_grid_and_its_music(checkpoint, tmp_path, monkeypatch):
+    write_midi(groove_in(SEVEN), tmp_path / "primer.mid")
+    (tmp_path / "primer.txt").write_text(ascii_grid(groove_in(WALTZ)))
+    read, read_midi_once, read_text_once = [], material.read_midi_report, material.read_text
+    monkeypatch.setattr(material, "read_midi_report", lambda *a, **b: read.append(a[0]) or read_midi_once(*a, **b))
+    monkeypatch.setattr(material, "read_text", lambda *a, **b: read.append(a[0]) or read_text_once(*a, **b))
+    for name, grid in (("primer.mid", SEVEN), ("primer.txt", WALTZ)):
+        out = tmp_path / "new.mid"
+        assert run(tmp_path / name, "--model", checkpoint, "--bars", 1, "--out", out, "--no-picture") == 0
+        assert read_midi(out, "magenta9", grid).num_bars == 3
+    assert read == [tmp_path / "primer.mid", tmp_path / "primer.txt"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (["--metre", "seven"], "metre is 'seven'"),
         (["--metre", "7/8", "--grid", "triplets"], "--grid triplets in 7/8: its beats have no such steps"),
         (["--metre", "4/4:2 7/8:2", "--bars", "4"], "--bars beside parts in several metres"),
-        (["--metre", "4/4:2 7/8:2", "--out", "new.txt"], "text is in one metre"),
+        (["--metre", "4/4:2 7/8:2", "--out", "new.tidal"], "code is in one metre"),
         (["--metre", "6/8", "--model", "table"], "a table of one grid, which does not serve 6/8"),
     ],
 )

@@ -12,7 +12,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
 from hypermeter.io.ascii import ascii_grid
 from hypermeter.io.midi import to_midi_bytes
-from hypermeter.io.notation import is_text
+from hypermeter.io.notation import check_parts, is_text, write_text
 from hypermeter.play.metres import MetrePart, continue_in_metres
 from hypermeter.play.plan import section_names
 from hypermeter.play.player import Player
@@ -25,7 +25,7 @@ def refuse_with_metres(out: Path, length: str | None, locks: LockArguments, endi
         if option is not None:
             raise HypermeterError(f"{option} beside parts in several metres, which have their own bars; leave one out")
     if is_text(out):
-        raise HypermeterError(f"{out}: text is in one metre; write MIDI, or a file for each part")
+        check_parts(out)
 
 
 def write_metres(
@@ -69,12 +69,15 @@ def write_metres(
         ]
     if primer is not None and include_primer:
         grooves.insert(0, primer)
-    midi = to_midi_bytes(grooves)
-    if swing != 0.5:
-        from hypermeter.io.midi.swing import swing_midi
+    if is_text(out):
+        write_text(grooves, out)
+    else:
+        midi = to_midi_bytes(grooves)
+        if swing != 0.5:
+            from hypermeter.io.midi.swing import swing_midi
 
-        midi = swing_midi(midi, "swing", swing, player.grid.steps_per_quarter)
-    write(midi)
+            midi = swing_midi(midi, "swing", swing, player.grid.steps_per_quarter)
+        write(midi)
     for number, groove in enumerate(grooves, 1):
         print(ascii_grid(groove))
         if picture and str(out) != "-":

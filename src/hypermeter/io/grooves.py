@@ -14,7 +14,7 @@ from hypermeter.core.read_options import ReadOptions
 from hypermeter.core.strokes import Chokes, Strokes
 from hypermeter.io.folders import files_below
 from hypermeter.io.midi import MIDI_SUFFIXES, read_midi_report
-from hypermeter.io.notation import is_text, read_text
+from hypermeter.io.notation import is_text, read_text_parts
 from hypermeter.io.npz import File, open_npz, read_kit_and_grid, read_meta, read_sequence
 from hypermeter.io.shards import SUFFIX, PackedFile, open_shard
 
@@ -99,7 +99,7 @@ def _read(
             raise HypermeterError(f"{file}: no steps in it, expected at least one")
         return [groove], []
     if is_text(file):
-        return [read_text(file, kit or "gm10", grid)], []
+        return read_text_parts(file, kit or "gm10", grid), []
     pieces, losses = read_midi_report(file, kit or "gm10", grid, to_end=True, options=options)
     return [piece.groove for piece in pieces], losses
 

@@ -142,13 +142,13 @@ def render_command(
     """
     from hypermeter.io.midi import to_midi_bytes
     from hypermeter.io.midi.read import read_content
-    from hypermeter.io.notation import is_text, read_text
+    from hypermeter.io.notation import is_text, read_text_parts
     from hypermeter.share.sound.level import Level
     from hypermeter.share.sound.render import WavOptions, check_sound, write_midi_sound
 
     options = WavOptions(sound_font, rate, mono, loop, Level(gain_db, normalize), ReadOptions(channel, track, map=map))
     check_sound(out, [source, sound_font], swing)
-    content = to_midi_bytes(read_text(source)) if is_text(source) else read_content(source)
+    content = to_midi_bytes(read_text_parts(source)) if is_text(source) else read_content(source)
     for line in write_midi_sound(content, str(source), out, options, swing):
         print(line)
     return out

@@ -18,7 +18,7 @@ from hypermeter.core.tracks import TRACKS
 from hypermeter.io.grooves import NUMBERED, read_npz
 from hypermeter.io.midi import Piece, read_midi_report
 from hypermeter.io.midi.own_grid import describe_shift
-from hypermeter.io.notation import is_text, read_text
+from hypermeter.io.notation import is_text, read_text_parts
 from hypermeter.io.npz import open_npz
 from hypermeter.music.metrics import measure
 from hypermeter.music.tables import number
@@ -48,7 +48,7 @@ def read_with_tracks(
         played = [f"played {describe_shift(groove.shift_ms)} throughout"] if groove.shift else []
         return [groove], played + [reason] * is_numbered
     if is_text(path):
-        return [read_text(path, kit or "gm10", grid)], []
+        return read_text_parts(path, kit or "gm10", grid), []
     pieces, losses = read_midi_report(path, kit or "gm10", grid, to_end=True, options=options)
     _add_tracks(pieces, path, kit or "gm10", grid, options)
     return [piece.groove for piece in pieces], [*_own_grid_lines(pieces[0]), *losses]
