@@ -27,10 +27,17 @@ from hypermeter.model.plan import make_plan
 from hypermeter.play.compose import continue_groove, replace_bars, vary_groove
 from hypermeter.play.humanize import humanize
 from hypermeter.play.loading import load_player
-from hypermeter.play.metres import continue_in_metres, parse_metres
+from hypermeter.play.metres import (
+    MetrePart,
+    continue_in_metres,
+    parse_metres,
+    replace_bars_in_metres,
+    vary_in_metres,
+)
 from hypermeter.play.network import MAX_GRIDS
 from hypermeter.play.places import nearest_steps, place_features, regridding
-from hypermeter.play.request import SamplingOptions
+from hypermeter.play.plan import plan_bars
+from hypermeter.play.request import InfillOptions, PlanOptions, SamplingOptions
 from hypermeter.share.serve.limits import Limits
 from hypermeter.share.serve.messages import ContinueRequest, GenerateRequest, GridMessage, from_groove, on_grid
 from hypermeter.share.serve.playing import play_request
@@ -407,6 +414,69 @@ def test_parts_in_several_metres_are_one_piece(checkpoint):
     assert [groove.grid.metre for groove in primed] == ["7/8", "4/4"]
 
 
+def song_of_three():
+    return [groove_in(COMMON, 2, 1), groove_in(SEVEN, 3, 2), groove_in(WALTZ, 2, 3)]
+
+
+def test_a_song_is_varied_part_by_part(checkpoint):
+    player, song, few = load_player(checkpoint), song_of_three(), InfillOptions(4)
+    same, _ = vary_in_metres(player, song, 0.0, SamplingOptions(seed=1), infilling=few)
+    assert [groove.hits.tolist() for groove in same] == [groove.hits.tolist() for groove in song]
+    made, results = vary_in_metres(player, song, 1.0, SamplingOptions(seed=1), keep=[0, 1], infilling=few)
+    assert [groove.grid for groove in made] == [COMMON, SEVEN, WALTZ] and len(results) == 3
+    for before, after in zip(song, made, strict=True):
+        assert np.array_equal(before.hits[:, :2], after.hits[:, :2]) and not np.array_equal(before.hits, after.hits)
+    assert made == vary_in_metres(player, song, 1.0, SamplingOptions(seed=1), keep=[0, 1], infilling=few)[0]
+    with pytest.raises(HypermeterError, match="no parts"):
+        vary_in_metres(player, [], 0.5)
+
+
+def test_a_part_is_filled_given_what_the_parts_before_it_are_then(checkpoint):
+    player, few = load_player(checkpoint), InfillOptions(2)
+    first, second = [groove_in(COMMON, 2, 1), groove_in(COMMON, 2, 7)], groove_in(SEVEN, 4, 2)
+    filled = [
+        replace_bars_in_metres(player, [start, second], range(2, 6), SamplingOptions(seed=5), infilling=few)[0]
+        for start in first
+    ]
+    assert [parts[0].hits.tolist() for parts in filled] == [start.hits.tolist() for start in first]
+    assert not np.array_equal(filled[0][1].hits, filled[1][1].hits)
+    evidence, tempo = [], {"grid": COMMON, "tempo_bpm": 120, "earlier_bars": 1}
+    plan = plan_bars(player.labels, PlanOptions(), 6, **tempo).bars(1, 6)
+    for start in first:  # the probability of the locked cells is that of the engine after the part before
+        (_, whole) = replace_bars_in_metres(player, [start, second], [], SamplingOptions(seed=5), infilling=few)
+        state, seven = player.start(1, plan), player.on(SEVEN)
+        for step, x in enumerate(start.hits):
+            state = player.advance(x[None], state, seven if step == 31 else None)
+        nats = 0.0
+        for x in second.hits:
+            nats += state.dist.log_prob(x[None]).item()
+            state = seven.advance(x[None], state)
+        assert whole[1].log_evidence == pytest.approx(nats, rel=1e-4)
+        evidence.append(nats)
+    assert evidence[0] != evidence[1]
+
+
+def test_bars_are_replaced_wherever_they_are_in_a_song(checkpoint):
+    player, song, few = load_player(checkpoint), song_of_three(), InfillOptions(4)
+    made, _ = replace_bars_in_metres(player, song, [1, 4], SamplingOptions(seed=2), keep=[0], infilling=few)
+    for number, (before, after) in enumerate(zip(song, made, strict=True)):
+        changed = [bar for bar in range(before.num_bars) if before.bars(bar, bar + 1) != after.bars(bar, bar + 1)]
+        assert changed == {0: [1], 1: [2], 2: []}[number]
+        assert np.array_equal(before.hits[:, 0], after.hits[:, 0])
+    with pytest.raises(HypermeterError, match="bars: 7, expected bars from 0 to 6"):
+        replace_bars_in_metres(player, song, [7])
+
+
+def test_a_song_that_changes_its_metre_goes_on(checkpoint):
+    player, sampling = load_player(checkpoint), SamplingOptions(seed=3)
+    parts = parse_metres("4/4:2 7/8:3")
+    whole = continue_in_metres(player, [*parts, MetrePart(SEVEN, 2)], sampling=sampling)
+    songs = [[groove_in(COMMON, 2, seed), groove_in(SEVEN, 2, 4)] for seed in (1, 2)]
+    played = [continue_in_metres(player, [MetrePart(SEVEN, 2)], song, sampling)[0] for song in songs]
+    assert played[0].grid == SEVEN and not np.array_equal(played[0].hits, played[1].hits)
+    assert len(whole) == 3
+
+
 @pytest.mark.parametrize("text", ["", "4/4", "4/4:0", "4/4:2 7/8", "4:2", "4/4:x"])
 def test_a_text_that_names_no_parts_is_refused(text):
     with pytest.raises(HypermeterError, match="metre is"):
@@ -459,6 +529,31 @@ def test_a_primer_is_read_once_for_its_grid_and_its_music(checkpoint, tmp_path, 
         assert run(tmp_path / name, "--model", checkpoint, "--bars", 1, "--out", out, "--no-picture") == 0
         assert read_midi(out, "magenta9", grid).num_bars == 3
     assert read == [tmp_path / "primer.mid", tmp_path / "primer.txt"]
+
+
+def test_generate_continues_varies_and_replaces_in_a_song_that_changes_its_metre(checkpoint, tmp_path, capsys):
+    song, out = tmp_path / "song.mid", tmp_path / "new.mid"
+    song.write_bytes(to_midi_bytes(song_of_three()))
+    given = [song, "--model", checkpoint, "--out", out, "--no-picture"]
+    for options, bars in (
+        (["--bars", 2], [2, 3, 2, 2]),
+        (["--vary", 0.5, "--particles", 4], [2, 3, 2]),
+        (["--replace", "2", "6-7", "--particles", 4, "--keep", "kick"], [2, 3, 2]),
+        (["--metre", "4/4:1 7/8:1"], [2, 3, 2, 1, 1]),
+    ):
+        assert run(*given, *options) == 0, capsys.readouterr().err
+        pieces = read_midi_pieces(out, "magenta9", GridChoice())
+        assert sum(piece.groove.num_bars for piece in pieces) == sum(bars)
+        assert capsys.readouterr().out.count("tempo 120, metre") == len(bars)
+    for options, reason in (
+        (["--lock", song], "--lock beside a primer that changes its metre"),
+        (["--seconds", 9], "--seconds beside a primer that changes its metre"),
+        (["--replace", "8"], "expected bars from 1 to 7"),
+        (["--metre", "3/4"], "metre changes from 4/4 to 7/8 at bar 3"),
+    ):
+        assert run(*given, *options) == 2 and reason in capsys.readouterr().err
+    (tmp_path / "song.txt").write_text("\n".join(map(ascii_grid, song_of_three())))
+    assert run(tmp_path / "song.txt", *given[1:], "--vary", 0.2) == 0
 
 
 @pytest.mark.parametrize(

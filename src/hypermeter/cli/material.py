@@ -19,7 +19,7 @@ from hypermeter.core.tracks import track_groups
 from hypermeter.io.midi import read_midi_report
 from hypermeter.io.midi.content import load_midi
 from hypermeter.io.midi.read import read_content
-from hypermeter.io.notation import is_text, read_text
+from hypermeter.io.notation import is_text, read_text, read_text_parts
 from hypermeter.play.compose import TEMPO_BPM, columns_of_groove, name_bars
 from hypermeter.play.locks import Locks, combine, lock_ending, lock_voices
 from hypermeter.play.player import Player
@@ -68,6 +68,29 @@ def _read(
         path, kit, grid, "refuse", player.tracks, True, may_rest=True, to_end=True, options=options
     )
     return piece.groove, losses
+
+
+def read_song(path: Path, player: Player, kit: Kit, options: ReadOptions = ReadOptions()) -> list[Groove]:
+    """Return the parts of a MIDI or text file that changes its metre in one tempo; none of any other file.
+
+    The arguments are those of `read_groove`. It prints how the file was read.
+    """
+    if not isinstance(player.grid_choice, GridChoice):
+        return []
+    try:
+        if is_text(path):
+            parts, losses = read_text_parts(path, kit, player.grid_choice), []
+        else:
+            settings = path, kit, player.grid_choice, "split", player.tracks, True
+            pieces, losses = read_midi_report(*settings, may_rest=True, to_end=True, options=options)
+            parts = [piece.groove for piece in pieces]
+    except HypermeterError:
+        return []  # It is told when the file is read as one groove.
+    if len({part.grid for part in parts}) < 2 or len({part.tempo_bpm for part in parts}) > 1:
+        return []
+    for loss in losses:
+        print(f"{path}: {advise_for_model(loss)}")
+    return parts
 
 
 STEPS_PER_QUARTER = {"straight": 4, "triplets": 3}

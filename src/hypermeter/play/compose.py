@@ -160,7 +160,7 @@ def fill_groove(
         plan = _plan_around(player, plan, pattern, planned_bars, present(context, primer))
     sampling = replace(sampling, seed=choose_seed(sampling.seed))
     result = infill(player, locks, columns[1], sampling, context=columns[0], plan=plan, infilling=infilling)
-    return _in_place(player, result, pattern, expression, sampling.seed, (context, primer)), result
+    return in_place(player, result, pattern, expression, sampling.seed, (context, primer)), result
 
 
 def replace_bars(
@@ -221,10 +221,10 @@ def vary_groove(
         plan = _plan_around(player, plan, groove, None, present(context))
     elif plan is None and player.labels is not None:
         hits = np.concatenate([music.hits for music in present(context, groove)])
-        plan = _measured(player, hits, groove.tempo_bpm)
+        plan = measured_plan(player, hits, groove.tempo_bpm)
     sampling = replace(sampling, seed=choose_seed(sampling.seed))
     result = vary(player, columns, strength, sampling, keep=keep, context=earlier, plan=plan, infilling=infilling)
-    return _in_place(player, result, groove, expression, sampling.seed, (context,)), result
+    return in_place(player, result, groove, expression, sampling.seed, (context,)), result
 
 
 # ---------------------------------------------------------------------- plans
@@ -258,14 +258,14 @@ def _plan_around(
     rows = num_earlier + np.setdiff1d(np.arange(pattern.num_bars), planned)
     if len(rows):
         stays = ~np.isin(np.arange(len(pattern)) // player.grid.steps_per_bar, planned)
-        measured = _measured(player, pattern.hits[stays], tempo_bpm).like(given)
+        measured = measured_plan(player, pattern.hits[stays], tempo_bpm).like(given)
         plan.labels[:, rows], plan.numbers[:, rows] = measured.labels, measured.numbers
     rows = num_earlier + np.array(planned)
     plan.labels[:, rows], plan.numbers[:, rows] = given.labels, given.numbers
     return plan
 
 
-def _measured(player: Player, hits: NDArray[np.uint8], tempo_bpm: float) -> Plan:
+def measured_plan(player: Player, hits: NDArray[np.uint8], tempo_bpm: float) -> Plan:
     """Return the plan that is measured in hits (T, V), and the tempo."""
     plan = plan_of(hits, player.grid)
     plan.numbers[..., NUMBERS.index("tempo_bpm")] = tempo_bpm
@@ -345,7 +345,7 @@ def groove_of(
     return Groove(hits, *values, tempo_bpm, kit, player.grid, **beside)
 
 
-def _in_place(
+def in_place(
     player: Player,
     result: InfillResult,
     pattern: Groove,
