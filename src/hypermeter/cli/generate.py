@@ -171,7 +171,8 @@ def _play(
         locked_pattern,
         name_planned,
     )
-    from hypermeter.play.compose import continue_groove, fill_groove, join_grooves, replace_bars, vary_groove
+    from hypermeter.play.columns import join_grooves
+    from hypermeter.play.compose import continue_groove, fill_groove, replace_bars, vary_groove
     from hypermeter.play.loading import kit_of
     from hypermeter.play.request import InfillOptions
 

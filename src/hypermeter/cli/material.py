@@ -20,7 +20,8 @@ from hypermeter.io.midi import read_midi_report
 from hypermeter.io.midi.content import load_midi
 from hypermeter.io.midi.read import read_content
 from hypermeter.io.notation import is_text, read_text, read_text_parts
-from hypermeter.play.compose import TEMPO_BPM, columns_of_groove, name_bars
+from hypermeter.play.columns import columns_of_groove
+from hypermeter.play.compose import TEMPO_BPM, name_bars
 from hypermeter.play.locks import Locks, combine, lock_ending, lock_voices
 from hypermeter.play.player import Player
 from hypermeter.play.request import PlanOptions, check

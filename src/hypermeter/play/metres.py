@@ -9,17 +9,8 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid, GridChoice
 from hypermeter.core.groove import Groove
 from hypermeter.core.limits import MAX_SEED
-from hypermeter.play.compose import (
-    TEMPO_BPM,
-    columns_of_groove,
-    feed_groove,
-    groove_of,
-    guided,
-    in_place,
-    kit_of_result,
-    measured_plan,
-    present,
-)
+from hypermeter.play.columns import columns_of_groove, groove_of, kit_of_result, present
+from hypermeter.play.compose import TEMPO_BPM, feed_groove, guided, in_place, measured_plan
 from hypermeter.play.infill import InfillResult, infill, vary
 from hypermeter.play.locks import combine, lock_all_but, lock_voices
 from hypermeter.play.network import State
@@ -151,7 +142,7 @@ def vary_in_metres(
 
     def fill(placed: Player, groove: Groove, state: State, sampling: SamplingOptions, first_bar: int) -> InfillResult:
         columns = columns_of_groove(placed, groove)
-        return vary(placed, columns, strength, sampling, keep=keep, infilling=infilling, state=state)
+        return vary(placed, columns, strength, sampling, keep=keep, infilling=infilling, start=state)
 
     plans = [measured_plan(player.on(groove.grid), groove.hits, groove.tempo_bpm) for groove in grooves]
     return _fill_parts(player, grooves, sampling, plans, fill, expression)
@@ -188,7 +179,7 @@ def replace_bars_in_metres(
         columns = columns_of_groove(placed, groove)
         here = [bar - first_bar for bar in bars if 0 <= bar - first_bar < groove.num_bars]
         locks = combine(lock_all_but(columns, here, groove.grid), lock_voices(columns, keep))
-        return infill(placed, locks, None, sampling, infilling=infilling, state=state)
+        return infill(placed, locks, None, sampling, infilling=infilling, start=state)
 
     plans = []
     for groove in grooves:
