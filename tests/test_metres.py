@@ -386,7 +386,7 @@ def test_python_plays_in_the_metre_of_the_groove(checkpoint):
     assert humanize(waltz, player).grid == WALTZ and continue_groove(player, None, 1).grid == COMMON
 
 
-def test_a_model_of_one_metre_refuses_others(tmp_path):
+def test_a_model_of_one_metre_refuses_others(tmp_path, capsys):
     table = make(kit=load_kit("magenta9"), num_drums=9, parts=Parts(place_table=True))
     table.save(tmp_path / "table.safetensors")
     player, waltz = load_player(tmp_path / "table.safetensors"), groove_in(WALTZ)
@@ -394,9 +394,11 @@ def test_a_model_of_one_metre_refuses_others(tmp_path):
         with pytest.raises(HypermeterError, match="in 3/4, 12 steps a bar; the model plays 4/4"):
             play()
     write_midi(waltz, tmp_path / "waltz.mid")
-    for command in ("generate", "humanize"):
-        arguments = [command, tmp_path / "waltz.mid", "--model", tmp_path / "table.safetensors"]
+    (tmp_path / "song.mid").write_bytes(to_midi_bytes(song_of_three()))
+    for command, name in (("generate", "waltz.mid"), ("humanize", "waltz.mid"), ("generate", "song.mid")):
+        arguments = [command, tmp_path / name, "--model", tmp_path / "table.safetensors"]
         assert main([str(argument) for argument in arguments]) == 2
+        assert "pass --model metres, which plays every metre" in capsys.readouterr().err
 
 
 def test_parts_in_several_metres_are_one_piece(checkpoint):

@@ -52,10 +52,10 @@ def read_groove(
     except HypermeterError as error:
         if not is_text(path):
             _refuse_melody(path, player, options)
-        raise HypermeterError(advise_for_model(str(error))) from None
+        raise HypermeterError(advise_for_model(str(error), player)) from None
     check_metre(groove.grid, player.grid, str(path))
     for loss in losses:
-        print(f"{path}: {advise_for_model(loss)}")
+        print(f"{path}: {advise_for_model(loss, player)}")
     return groove
 
 
@@ -90,7 +90,7 @@ def read_song(path: Path, player: Player, kit: Kit, options: ReadOptions = ReadO
     if len({part.grid for part in parts}) < 2 or len({part.tempo_bpm for part in parts}) > 1:
         return []
     for loss in losses:
-        print(f"{path}: {advise_for_model(loss)}")
+        print(f"{path}: {advise_for_model(loss, player)}")
     return parts
 
 
@@ -147,9 +147,13 @@ def tell_if_not_learnt(player: Player, grid: Grid) -> None:
         print(f"{player.name}: {grid.metre} at {grid.steps_per_beat} steps a beat was not learnt; it knows {learnt}")
 
 
-def advise_for_model(line: str) -> str:
+def advise_for_model(line: str, player: Player) -> str:
     """Return a line of the reader with the options of commands whose metre and kit are those of the model."""
-    line = re.sub(r"pass --metre \S+, or a --model in it", "pass a --model in it", line)
+    serves_all = isinstance(player.grid_choice, GridChoice)
+    advice = "leave out --metre" if serves_all else "pass --model metres, which plays every metre"
+    line = re.sub(r"pass --metre \S+, or all", advice, line)
+    if not serves_all:
+        line = re.sub(r"(: metre changes from .*); cut the file there", r"\1; cut the file there, or " + advice, line)
     return line.replace("choose another --kit", "name the map of its device by --map")
 
 
