@@ -57,8 +57,8 @@ from hypermeter.music.beat_keeping import Roles
 from hypermeter.music.metrics import METRICS
 from hypermeter.play.request import SamplingOptions
 
-held_out, metres, music, pieces = (
-    import_module(f"hypermeter.learn.evaluate.{name}") for name in ("held_out", "metres", "music", "pieces")
+held_out, music, pieces = (
+    import_module(f"hypermeter.learn.evaluate.{name}") for name in ("held_out", "music", "pieces")
 )
 
 
@@ -750,18 +750,17 @@ def test_the_card_has_the_strokes_and_the_music_of_each_metre_and_reads_each_fol
     model, folder = with_strokes
     read, read_each = [], held_out.read_folder
     monkeypatch.setattr(held_out, "read_folder", lambda path: read.append(path.name) or read_each(path))
-    monkeypatch.setattr(metres, "FEWEST_PIECES", 5)
     result = evaluate(model, folder, pieces=4, bars=16, long_bars=0, mix_metres=True)
     assert sorted(read) == ["train", "validation"]
     people, ours = (result["music"][name] for name in ("human_strokes", "strokes"))
     assert people["voices"]["snare"] == 1 and people["voices"]["kick"] == 0 and 0.05 < people["share"] < 0.15
     played = model.player().generate(16 * 16, rows=4, sampling=SamplingOptions(seed=0))
     assert ours["hits"] == played.sum() and 0 < ours["share"] < 1
-    assert {row["metre"]: row["music"]["human_pieces"] for row in result["metres"]} == {"4/4": 5, "3/4": 5}
+    assert {row["metre"]: row["music"]["human_pieces"] for row in result["metres"]} == {"4/4": 10, "3/4": 10}
     (waltz,) = (row["music"] for row in result["metres"] if row["metre"] == "3/4")
     assert waltz["metrics"]["density"]["n"] == 4 and waltz["human_copied"] == 0
     page = card("a card", {"mine": result})
-    assert "| several strokes of | hits | all |" in page and "| 3/4, 4 | 5 |" in page
+    assert "| several strokes of | hits | all |" in page and "| 3/4, 4 | 10 |" in page
     assert "strokes" not in evaluate(model, folder, pieces=0, mix_metres=True)
 
 

@@ -117,7 +117,7 @@ def model_evaluation(
             music = _music(pieces, player, held_out, options)
         if not has_metres:
             return predictions | music
-        of_music = {"pieces": options.pieces, "bars": options.bars, "temperature": options.temperature}
+        of_music = {"pieces": options.pieces, "temperature": options.temperature}
         return predictions | {"metres": evaluate_metres(model, npz_dir, seed, **of_music, read=shared.read)} | music
 
     return run

@@ -10,11 +10,10 @@ from hypermeter.core.grid import Grid
 from hypermeter.io.npz import read_kit_and_grid
 from hypermeter.io.performances import read_folder
 from hypermeter.learn.dataset import with_tracks
-from hypermeter.learn.evaluate.command import BARS
 from hypermeter.learn.evaluate.floors import floors
 from hypermeter.learn.evaluate.held_out import ReadFolder
 from hypermeter.learn.evaluate.likelihood import performance_bits, summarize
-from hypermeter.learn.evaluate.music import People, compare_with, cut, generated_pieces
+from hypermeter.learn.evaluate.music import FEWEST_BARS, People, compare_with, cut, generated_pieces
 from hypermeter.learn.evaluate.rows import table
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.music.tables import number
@@ -52,7 +51,6 @@ def evaluate_metres(
     seed: int = 0,
     *,
     pieces: int = 0,
-    bars: int = BARS,
     temperature: float = 1.0,
     read: ReadFolder = read_folder,
 ) -> list[dict[str, Any]]:
@@ -66,8 +64,7 @@ def evaluate_metres(
         model: in eval mode, one that serves every metre.
         npz_dir: folder of performances.
         seed: of the bootstrap and of the music.
-        pieces: that the model plays in each metre, from silence; 0 leaves out the music.
-        bars: of each piece.
+        pieces: of FEWEST_BARS bars that the model plays in each metre, from silence; 0 leaves out the music.
         temperature: of the music.
         read: reads a folder.
 
@@ -92,11 +89,11 @@ def evaluate_metres(
         if grid in known:
             found = floors(known[grid][1], drums, grid.steps_per_bar, seed)
             row["floor"] = min(floor["bits_per_step"] for floor in found.values())
-        people = cut(drums, grid, bars)
+        people = cut(drums, grid, FEWEST_BARS)
         if pieces and len(people) >= FEWEST_PIECES:
             train_drums = [hits[:, : model.num_drums] for hits in known[grid][1]] if grid in known else ()
             streams = model.kit.streams if model.kit else None
-            played = generated_pieces(model.on(grid), grid, pieces, bars, seed, temperature)
+            played = generated_pieces(model.on(grid), grid, pieces, FEWEST_BARS, seed, temperature)
             row["music"] = compare_with(played, People(people, grid, train_drums, streams))
         rows.append(row)
     return sorted(rows, key=lambda row: -row["steps"])
@@ -140,5 +137,8 @@ def metre_rows(name: str, rows: Sequence[dict[str, Any]]) -> list[str]:
             )
         )
     columns = ("metre, steps a beat", "pieces of people", "mean overlap", "greatest gap", *SHOWN, "bars distinct")
-    heading = f"Music of {name} where people have {FEWEST_PIECES} pieces or more in a metre: people, then the model."
+    heading = (
+        f"Music of {name} in pieces of {FEWEST_BARS} bars, where people have {FEWEST_PIECES} or more in a metre:"
+        " people, then the model."
+    )
     return [*lines, "", heading, "", *table(columns, rows_of_music)]
