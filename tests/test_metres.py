@@ -550,6 +550,7 @@ def test_generate_continues_varies_and_replaces_in_a_song_that_changes_its_metre
     for options, reason in (
         (["--lock", song], "--lock beside a primer that changes its metre"),
         (["--seconds", 9], "--seconds beside a primer that changes its metre"),
+        (["--grid", "triplets"], "--grid beside a primer that changes its metre"),
         (["--replace", "8"], "expected bars from 1 to 7"),
         (["--metre", "3/4"], "metre changes from 4/4 to 7/8 at bar 3"),
     ):

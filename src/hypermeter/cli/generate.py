@@ -114,7 +114,7 @@ def generate_command(
         if song or is_changing:
             from hypermeter.cli.metres import change_song, continue_song, refuse_with_metres, write_parts
 
-            refuse_with_metres(out, length, locks, plan, is_changing)
+            refuse_with_metres(out, length, None if is_changing else grid, locks, plan, is_changing)
             if locks.vary is not None or locks.replace:
                 grooves = change_song(song, player, tempo_bpm, sampling, locks, expression)
             else:

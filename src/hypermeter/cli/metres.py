@@ -27,17 +27,18 @@ from hypermeter.play.request import InfillOptions
 
 
 def refuse_with_metres(
-    out: Path, length: str | None, locks: LockArguments, plan: PlanArguments, is_changing: bool
+    out: Path, length: str | None, grid: str | None, locks: LockArguments, plan: PlanArguments, is_changing: bool
 ) -> None:
     """Raise `HypermeterError` at what changes of metre do not go with.
 
     Args:
         out: file to write.
         length: the option that gives the number of bars, if one does.
+        grid: of the command, where it has no effect.
         locks, plan: as of the command.
         is_changing: whether the new bars are of several metres; else the primer is.
     """
-    given = {"--lock": locks.lock, "--ending": locks.ending}
+    given = {"--lock": locks.lock, "--ending": locks.ending, "--grid": grid}
     if is_changing:
         given |= {"--replace": locks.replace, "--vary": locks.vary, length: length}
         reason = "parts in several metres, which have their own bars"
