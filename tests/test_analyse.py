@@ -16,10 +16,10 @@ import torch
 from hypermeter.cli import main
 from hypermeter.cli.demo import read_corpus
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.grid import Grid
+from hypermeter.core.grid import Grid, GridChoice
 from hypermeter.core.groove import Groove
 from hypermeter.io.ascii import ascii_grid, read_ascii
-from hypermeter.io.midi import write_midi
+from hypermeter.io.midi import to_midi_bytes, write_midi
 from hypermeter.learn.evaluate import compare_music
 from hypermeter.learn.rl import Reward, Term
 from hypermeter.music.metrics import METRICS, measure
@@ -327,10 +327,116 @@ def test_fewer_pictures_than_none_are_refused(folder, capsys):
     assert "pictures is -1, expected at least 0" in capsys.readouterr().err
 
 
-def test_pieces_of_different_kits_or_grids_are_not_compared(folder, capsys):
+def test_pieces_of_different_kits_or_without_a_grid_in_common_are_not_compared(folder, capsys):
     np.savez(folder / "plain.npz", sequence=np.ones((64, 3), np.uint8))
     assert main(["analyse", "rock", "--against", "plain.npz"]) == 2
-    assert "of different kits or grids" in capsys.readouterr().err
+    assert "of different kits" in capsys.readouterr().err
+    write_midi(beat(WALTZ), "waltz.mid")
+    assert main(["analyse", "rock", "--against", "waltz.mid"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no grid in common (4/4 in sixteenths and 3/4 in sixteenths)" in line
+
+
+WALTZ, SHUFFLE, TWELVE = Grid(beats_per_bar=3), Grid(3), Grid(2, 12, 4, 8)
+
+
+def beat(grid, bars=4):
+    """Return a kick on each first step, hats on all steps and a snare between, on a grid."""
+    hits = np.zeros((grid.steps_per_bar * bars, 10), np.uint8)
+    hits[:: grid.steps_per_bar, 0] = hits[:, 3] = 1
+    hits[int(grid.steps_per_quarter) :: 2 * int(grid.steps_per_quarter), 1] = 1
+    return Groove(hits, grid=grid)
+
+
+@pytest.fixture
+def metres(folder):
+    """A folder of two rock beats, a waltz, a shuffle, a song in 12/8, one that changes its metre, and a bad file."""
+    for name, grid in (("waltz", WALTZ), ("shuffle", SHUFFLE), ("twelve", TWELVE)):
+        write_midi(beat(grid), folder / "rock" / f"{name}.mid")
+    (folder / "rock" / "changes.mid").write_bytes(to_midi_bytes([beat(Grid()), beat(WALTZ, 8)]))
+    (folder / "rock" / "bad.mid").write_bytes(b"not MIDI")
+    return folder
+
+
+def test_pieces_are_read_in_their_own_metre_on_the_grid_that_fits(metres):
+    read = {piece.name: piece.groove for piece in analyse("rock", rejects=[])}
+    grids = {name: groove.grid.description for name, groove in read.items()}
+    assert grids == {
+        "changes.mid #1": "4/4 in sixteenths",
+        "changes.mid #2": "3/4 in sixteenths",
+        "rock-1.mid": "4/4 in sixteenths",
+        "rock-2.mid": "4/4 in sixteenths",
+        "shuffle.mid": "4/4 in triplets of eighths",
+        "twelve.mid": "12/8 in sixteenths",
+        "waltz.mid": "3/4 in sixteenths",
+    }
+    for name, grid in (("waltz", WALTZ), ("shuffle", SHUFFLE), ("twelve", TWELVE)):
+        np.testing.assert_array_equal(read[f"{name}.mid"].hits, beat(grid).hits)
+
+
+def test_a_metre_that_is_named_leaves_out_the_others(metres):
+    rejects = []
+    choice = GridChoice.of_words("3/4", 4, 4)
+    assert [piece.name for piece in analyse("rock", grid=choice, rejects=rejects)] == ["changes.mid", "waltz.mid"]
+    assert len(rejects) == 5 and all(name in " ".join(rejects) for name in ("bad.mid", "shuffle.mid", "rock-1.mid"))
+
+
+def test_a_folder_of_many_metres_has_a_table_for_each_grid_and_one_of_what_depends_on_none(metres, capsys):
+    assert main(["analyse", "rock"]) == 0
+    printed = capsys.readouterr().out
+    title, *tables = printed.split("rock: ")[1:]
+    assert title.startswith("7 pieces; every grid") and "offset_ms" in title and "density" not in title
+    assert [table.splitlines()[0] for table in tables] == [
+        "3 pieces; 4/4 in sixteenths",
+        "2 pieces; 3/4 in sixteenths",
+        "1 piece; 4/4 in triplets of eighths",
+        "1 piece; 12/8 in sixteenths",
+    ]
+    assert all("density" in table and "offset_ms" not in table for table in tables)
+    assert "left out: rock/bad.mid" in printed
+    out = metres / "rock-analysis"
+    rows = {row["name"]: row for row in csv.DictReader((out / "metrics.csv").read_text().splitlines())}
+    assert (rows["twelve.mid"]["metre"], rows["twelve.mid"]["steps_per_beat"]) == ("12/8", "2")
+    page = (out / "report.html").read_text()
+    for grid in ("every grid", "4/4 in sixteenths", "3/4 in sixteenths", "12/8 in sixteenths"):
+        assert f"<h2>{grid}</h2>" in page
+    assert page.count("4 bars of 12/8 in sixteenths") == 1  # of its picture
+
+
+def test_folders_of_many_metres_are_compared_on_each_grid_that_both_have(metres, capsys):
+    write_midi(beat(WALTZ), metres / "jazz" / "waltz.mid")
+    write_midi(beat(Grid(2, 7, 4, 8)), metres / "jazz" / "seven.mid")
+    assert main(["analyse", "rock", "--against", "jazz", "--pictures", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert "jazz: pieces of 7/8 in sixteenths are in the table of every grid only" in printed
+    against = json.loads((metres / "rock-analysis" / "metrics.json").read_text())["against"]
+    assert set(against["comparison"]) == {"velocity_range", "several_strokes", "npvi", "timing_dfa", "offset_ms"}
+    assert {title: (both["pieces"], both["their_pieces"]) for title, both in against["by_grid"].items()} == {
+        "4/4 in sixteenths": (3, 2),
+        "3/4 in sixteenths": (2, 1),
+    }
+    of_waltzes = against["by_grid"]["3/4 in sixteenths"]["comparison"]
+    assert of_waltzes["density"]["n"] == 2 and of_waltzes["density"]["their_n"] == 1
+
+
+def test_what_is_inspected_is_told_with_its_metre_and_its_grid(metres, capsys):
+    assert main(["inspect", "rock/twelve.mid"]) == 0
+    assert capsys.readouterr().out.startswith("4 bars of 12/8 in sixteenths\n")
+    assert main(["inspect", "rock/shuffle.mid"]) == 0
+    assert capsys.readouterr().out.startswith("4 bars of 4/4 in triplets of eighths\n")
+    assert main(["inspect", "rock/changes.mid"]) == 0
+    printed = capsys.readouterr().out
+    assert "4 bars of 4/4 in sixteenths" in printed and "8 bars of 3/4 in sixteenths" in printed
+    assert Path("changes.svg").exists() and "8 bars of 3/4" in Path("changes-2.svg").read_text()
+
+
+def test_code_without_a_header_is_read_on_the_first_steps_that_fit(folder):
+    Path("shuffle.tidal").write_text('d1 $ s "bd hh*3 sn*3 hh*3"')
+    (piece,) = analyse("shuffle.tidal")
+    assert piece.groove.grid == SHUFFLE and piece.groove.hits.sum() == 10
+    Path("odd.tidal").write_text('d1 $ s "bd*5"')
+    with pytest.raises(HypermeterError, match="odd.tidal"):
+        list(analyse("odd.tidal"))
 
 
 WITHOUT_TORCH = """

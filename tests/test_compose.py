@@ -870,7 +870,7 @@ def test_a_plan_that_cannot_be_followed_is_refused_in_one_line(folder, capsys, a
 def test_a_lock_in_another_metre_is_refused_by_its_name(folder, capsys):
     write_midi(Groove(np.eye(24, 10), grid=Grid(4, 3)), "waltz.mid")
     assert "waltz.mid: metre 3/4" in (said := refused(capsys, *MODEL, "--lock", "waltz.mid", "--metre", "4/4"))
-    assert "--metre" not in said
+    assert "use files in one metre, without --metre" in said
 
 
 def test_a_groove_that_cannot_be_filled_is_refused_before_sampling(model, primer):

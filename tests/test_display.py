@@ -49,7 +49,7 @@ def test_a_notebook_shows_a_grid_and_a_player_and_fetches_nothing():
     assert shown.count("<svg") == shown.count("<audio controls") == 1
     assert not re.findall(r'(?:src|href)="(?!data:)', shown) and "<script" not in shown
     assert re.sub(r'"http://www.w3.org/2000/svg"', "", shown).count("http") == 0
-    assert f"{groove.num_bars} bars of 4/4, {groove.tempo_bpm:g} bpm, {groove.hits.sum()} hits" in shown
+    assert f"{groove.num_bars} bars of 4/4 in sixteenths, {groove.tempo_bpm:g} bpm, {groove.hits.sum()} hits" in shown
     samples, rate = player(groove)
     assert rate == 22050 and samples.shape[1] == 1 and np.abs(samples).max() > 0.3
 
@@ -60,7 +60,7 @@ def test_a_long_groove_is_cut_and_says_so():
         np.tile(np.eye(16, 10), (100, 1)), tracks={"bass": np.full(steps, 40)}, sections=np.array(["a"] * 100)
     )
     shown = groove_html(groove)
-    assert f"100 bars of 4/4, 120 bpm, 1000 hits; the first {MAX_BARS_SHOWN} bars are shown" in shown
+    assert f"100 bars of 4/4 in sixteenths, 120 bpm, 1000 hits; the first {MAX_BARS_SHOWN} bars are shown" in shown
     assert f"the first {MAX_SECONDS_PLAYED // 2} bars are played" in shown
     assert len(shown) < 3_000_000
     assert len(rectangles(groove)) == 10 * MAX_BARS_SHOWN

@@ -16,6 +16,7 @@ from hypermeter.cli.demo import read_corpus
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit, Voice, load_kit
+from hypermeter.core.strokes import Strokes
 from hypermeter.core.tracks import BASS
 from hypermeter.io.midi import write_midi
 from hypermeter.learn.evaluate import (
@@ -54,8 +55,11 @@ from hypermeter.learn.prepare import prepare
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.music.beat_keeping import Roles
 from hypermeter.music.metrics import METRICS
+from hypermeter.play.request import SamplingOptions
 
-pieces = import_module("hypermeter.learn.evaluate.pieces")
+held_out, music, pieces = (
+    import_module(f"hypermeter.learn.evaluate.{name}") for name in ("held_out", "music", "pieces")
+)
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +309,7 @@ def test_systems_of_one_card_share_the_floors_and_the_statistics_of_people(corpu
     small.save(tmp_path / "one.safetensors")
     small.save(tmp_path / "two.safetensors")
     computed = []
-    module, music = (import_module(f"hypermeter.learn.evaluate.{name}") for name in ("card", "music"))
+    module, music = (import_module(f"hypermeter.learn.evaluate.{name}") for name in ("held_out", "music"))
     monkeypatch.setattr(module, "floors", lambda *given: computed.append("floors") or floors(*given))
     monkeypatch.setattr(music, "cut_alike", lambda pieces, human: computed.append("compared") or pieces)
     measured = music.music_statistics
@@ -712,3 +716,57 @@ def test_a_style_that_is_not_text_is_refused(model, tmp_path):
         np.savez(tmp_path / f"{name}.npz", sequence=performances(16)[0], meta=meta)
     with pytest.raises(HypermeterError, match=r"b\.npz: style in meta is 3, expected text"):
         evaluate(model, tmp_path)
+
+
+def test_the_share_of_several_strokes_is_by_hand_of_all_hits_and_of_voices_with_enough(monkeypatch):
+    monkeypatch.setattr(music, "FEWEST_HITS", 3)
+    counts = [np.array([[1, 0], [2, 1]]), np.array([[3, 0], [1, 0], [0, 0]])]
+    shares = music.stroke_shares(counts, Grid(2, 2, 2), ["kick", "snare"])
+    assert shares == {"share": pytest.approx(2 / 5), "hits": 5, "voices": {"kick": pytest.approx(2 / 4)}}
+
+
+@pytest.fixture
+def with_strokes(tmp_path):
+    """A model that plays strokes, and performances in two metres whose files tell theirs, as do those in train."""
+    torch.manual_seed(0)
+    model = HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10"), use_expression=True)
+    model.expression.add_articulation(learns_openness=False)
+    random = np.random.default_rng(1)
+    for split in ("train", "validation"):
+        (tmp_path / split).mkdir()
+        for number in range(10):
+            grid = Grid() if number % 2 else Grid(beats_per_bar=3)
+            hits = (random.random((grid.steps_per_bar * 16, 10)) < 0.3).astype(np.uint8)
+            steps, voices = np.nonzero(hits)
+            twice = voices == 1  # each snare has a further stroke
+            strokes = Strokes(steps[twice], voices[twice], [0.2] * twice.sum(), [0.4] * twice.sum())
+            meta = np.array(json.dumps({"grid": grid.to_dict(), "kit": "gm10"}))
+            arrays = {"sequence": hits, "strokes": strokes.table, "meta": meta}
+            np.savez(tmp_path / split / f"{number}.npz", **arrays)
+    return model.eval(), tmp_path / "validation"
+
+
+def test_the_card_has_the_strokes_and_the_music_of_each_metre_and_reads_each_folder_once(with_strokes, monkeypatch):
+    model, folder = with_strokes
+    read, read_each = [], held_out.read_folder
+    monkeypatch.setattr(held_out, "read_folder", lambda path: read.append(path.name) or read_each(path))
+    result = evaluate(model, folder, pieces=4, bars=16, long_bars=0, mix_metres=True)
+    assert sorted(read) == ["train", "validation"]
+    people, ours = (result["music"][name] for name in ("human_strokes", "strokes"))
+    assert people["voices"]["snare"] == 1 and people["voices"]["kick"] == 0 and 0.05 < people["share"] < 0.15
+    played = model.player().generate(16 * 16, rows=4, sampling=SamplingOptions(seed=0))
+    assert ours["hits"] == played.sum() and 0 < ours["share"] < 1
+    assert {row["metre"]: row["music"]["human_pieces"] for row in result["metres"]} == {"4/4": 10, "3/4": 10}
+    (waltz,) = (row["music"] for row in result["metres"] if row["metre"] == "3/4")
+    assert waltz["metrics"]["density"]["n"] == 4 and waltz["human_copied"] == 0
+    page = card("a card", {"mine": result})
+    assert "| several strokes of | hits | all |" in page and "| 3/4, 4 | 10 |" in page
+    assert "strokes" not in evaluate(model, folder, pieces=0, mix_metres=True)
+
+
+def test_a_model_without_strokes_has_no_table_of_them(with_strokes):
+    _, folder = with_strokes
+    torch.manual_seed(0)
+    plain = HierarchicalDrumModel(10, 16, 16, 16, kit=load_kit("gm10")).eval()
+    result = evaluate(plain, folder, pieces=2, bars=8, long_bars=0, mix_metres=True)
+    assert "strokes" not in result["music"] and "several strokes of" not in card("a card", {"plain": result})

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from hypermeter.cli import main
+from hypermeter.cli import main, material
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid, GridChoice
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.core.parts import Parts
+from hypermeter.io.ascii import ascii_grid, read_ascii
+from hypermeter.io.grooves import read_grooves
 from hypermeter.io.midi import read_midi, read_midi_pieces, to_midi_bytes, write_midi
 from hypermeter.io.midi.read import parse_midi
+from hypermeter.io.notation import read_text, read_text_parts
 from hypermeter.learn.dataset import CompleteHierarchicalDrumDataset, Corpus, mixed_batches, shares_of
 from hypermeter.learn.evaluate.likelihood import performance_bits
 from hypermeter.learn.prepare import prepare
@@ -24,10 +27,17 @@ from hypermeter.model.plan import make_plan
 from hypermeter.play.compose import continue_groove, replace_bars, vary_groove
 from hypermeter.play.humanize import humanize
 from hypermeter.play.loading import load_player
-from hypermeter.play.metres import continue_in_metres, parse_metres
+from hypermeter.play.metres import (
+    MetrePart,
+    continue_in_metres,
+    parse_metres,
+    replace_bars_in_metres,
+    vary_in_metres,
+)
 from hypermeter.play.network import MAX_GRIDS
 from hypermeter.play.places import nearest_steps, place_features, regridding
-from hypermeter.play.request import SamplingOptions
+from hypermeter.play.plan import plan_bars
+from hypermeter.play.request import InfillOptions, PlanOptions, SamplingOptions
 from hypermeter.share.serve.limits import Limits
 from hypermeter.share.serve.messages import ContinueRequest, GenerateRequest, GridMessage, from_groove, on_grid
 from hypermeter.share.serve.playing import play_request
@@ -376,7 +386,7 @@ def test_python_plays_in_the_metre_of_the_groove(checkpoint):
     assert humanize(waltz, player).grid == WALTZ and continue_groove(player, None, 1).grid == COMMON
 
 
-def test_a_model_of_one_metre_refuses_others(tmp_path):
+def test_a_model_of_one_metre_refuses_others(tmp_path, capsys):
     table = make(kit=load_kit("magenta9"), num_drums=9, parts=Parts(place_table=True))
     table.save(tmp_path / "table.safetensors")
     player, waltz = load_player(tmp_path / "table.safetensors"), groove_in(WALTZ)
@@ -384,9 +394,11 @@ def test_a_model_of_one_metre_refuses_others(tmp_path):
         with pytest.raises(HypermeterError, match="in 3/4, 12 steps a bar; the model plays 4/4"):
             play()
     write_midi(waltz, tmp_path / "waltz.mid")
-    for command in ("generate", "humanize"):
-        arguments = [command, tmp_path / "waltz.mid", "--model", tmp_path / "table.safetensors"]
+    (tmp_path / "song.mid").write_bytes(to_midi_bytes(song_of_three()))
+    for command, name in (("generate", "waltz.mid"), ("humanize", "waltz.mid"), ("generate", "song.mid")):
+        arguments = [command, tmp_path / name, "--model", tmp_path / "table.safetensors"]
         assert main([str(argument) for argument in arguments]) == 2
+        assert "pass --model metres, which plays every metre" in capsys.readouterr().err
 
 
 def test_parts_in_several_metres_are_one_piece(checkpoint):
@@ -402,6 +414,69 @@ def test_parts_in_several_metres_are_one_piece(checkpoint):
     assert all(np.array_equal(piece.groove.hits, groove.hits) for piece, groove in zip(pieces, grooves, strict=True))
     primed = continue_in_metres(player, parts[1:], groove_in(WALTZ), sampling)
     assert [groove.grid.metre for groove in primed] == ["7/8", "4/4"]
+
+
+def song_of_three():
+    return [groove_in(COMMON, 2, 1), groove_in(SEVEN, 3, 2), groove_in(WALTZ, 2, 3)]
+
+
+def test_a_song_is_varied_part_by_part(checkpoint):
+    player, song, few = load_player(checkpoint), song_of_three(), InfillOptions(4)
+    same, _ = vary_in_metres(player, song, 0.0, SamplingOptions(seed=1), infilling=few)
+    assert [groove.hits.tolist() for groove in same] == [groove.hits.tolist() for groove in song]
+    made, results = vary_in_metres(player, song, 1.0, SamplingOptions(seed=1), keep=[0, 1], infilling=few)
+    assert [groove.grid for groove in made] == [COMMON, SEVEN, WALTZ] and len(results) == 3
+    for before, after in zip(song, made, strict=True):
+        assert np.array_equal(before.hits[:, :2], after.hits[:, :2]) and not np.array_equal(before.hits, after.hits)
+    assert made == vary_in_metres(player, song, 1.0, SamplingOptions(seed=1), keep=[0, 1], infilling=few)[0]
+    with pytest.raises(HypermeterError, match="no parts"):
+        vary_in_metres(player, [], 0.5)
+
+
+def test_a_part_is_filled_given_what_the_parts_before_it_are_then(checkpoint):
+    player, few = load_player(checkpoint), InfillOptions(2)
+    first, second = [groove_in(COMMON, 2, 1), groove_in(COMMON, 2, 7)], groove_in(SEVEN, 4, 2)
+    filled = [
+        replace_bars_in_metres(player, [start, second], range(2, 6), SamplingOptions(seed=5), infilling=few)[0]
+        for start in first
+    ]
+    assert [parts[0].hits.tolist() for parts in filled] == [start.hits.tolist() for start in first]
+    assert not np.array_equal(filled[0][1].hits, filled[1][1].hits)
+    evidence, tempo = [], {"grid": COMMON, "tempo_bpm": 120, "earlier_bars": 1}
+    plan = plan_bars(player.labels, PlanOptions(), 6, **tempo).bars(1, 6)
+    for start in first:  # the probability of the locked cells is that of the engine after the part before
+        (_, whole) = replace_bars_in_metres(player, [start, second], [], SamplingOptions(seed=5), infilling=few)
+        state, seven = player.start(1, plan), player.on(SEVEN)
+        for step, x in enumerate(start.hits):
+            state = player.advance(x[None], state, seven if step == 31 else None)
+        nats = 0.0
+        for x in second.hits:
+            nats += state.dist.log_prob(x[None]).item()
+            state = seven.advance(x[None], state)
+        assert whole[1].log_evidence == pytest.approx(nats, rel=1e-4)
+        evidence.append(nats)
+    assert evidence[0] != evidence[1]
+
+
+def test_bars_are_replaced_wherever_they_are_in_a_song(checkpoint):
+    player, song, few = load_player(checkpoint), song_of_three(), InfillOptions(4)
+    made, _ = replace_bars_in_metres(player, song, [1, 4], SamplingOptions(seed=2), keep=[0], infilling=few)
+    for number, (before, after) in enumerate(zip(song, made, strict=True)):
+        changed = [bar for bar in range(before.num_bars) if before.bars(bar, bar + 1) != after.bars(bar, bar + 1)]
+        assert changed == {0: [1], 1: [2], 2: []}[number]
+        assert np.array_equal(before.hits[:, 0], after.hits[:, 0])
+    with pytest.raises(HypermeterError, match="bars: 7, expected bars from 0 to 6"):
+        replace_bars_in_metres(player, song, [7])
+
+
+def test_a_song_that_changes_its_metre_goes_on(checkpoint):
+    player, sampling = load_player(checkpoint), SamplingOptions(seed=3)
+    parts = parse_metres("4/4:2 7/8:3")
+    whole = continue_in_metres(player, [*parts, MetrePart(SEVEN, 2)], sampling=sampling)
+    songs = [[groove_in(COMMON, 2, seed), groove_in(SEVEN, 2, 4)] for seed in (1, 2)]
+    played = [continue_in_metres(player, [MetrePart(SEVEN, 2)], song, sampling)[0] for song in songs]
+    assert played[0].grid == SEVEN and not np.array_equal(played[0].hits, played[1].hits)
+    assert len(whole) == 3
 
 
 @pytest.mark.parametrize("text", ["", "4/4", "4/4:0", "4/4:2 7/8", "4:2", "4/4:x"])
@@ -430,13 +505,67 @@ def test_generate_plays_in_a_metre_that_is_named_or_that_of_the_primer(checkpoin
     assert {path.name for path in tmp_path.glob("new_*.svg")} == {"new_1.svg", "new_2.svg", "new_3.svg"}
 
 
+def test_a_change_of_metre_is_written_as_text_and_read_back(checkpoint, tmp_path, capsys):
+    out = tmp_path / "new.txt"
+    assert run("--model", checkpoint, "--metre", "4/4:1 7/8:2", "--out", out, "--no-picture") == 0
+    shown = capsys.readouterr().out
+    written = read_text_parts(out, "magenta9")
+    assert [(groove.grid, groove.num_bars) for groove in written] == [(COMMON, 1), (SEVEN, 2)]
+    assert all(ascii_grid(groove) in shown for groove in written)
+    assert [groove for _, groove, _ in read_grooves(out, "magenta9")] == written
+    assert main(["render", str(out), str(tmp_path / "new.wav")]) == 0
+    with pytest.raises(HypermeterError, match="120 bpm in 4/4, then 120 bpm in 7/8"):
+        read_text(out, "magenta9")
+    with pytest.raises(HypermeterError, match="another tempo or metre"):
+        read_ascii(out.read_text(), "magenta9")
+
+
+def test_a_primer_is_read_once_for_its_grid_and_its_music(checkpoint, tmp_path, monkeypatch):
+    write_midi(groove_in(SEVEN), tmp_path / "primer.mid")
+    (tmp_path / "primer.txt").write_text(ascii_grid(groove_in(WALTZ)))
+    read, read_midi_once, read_text_once = [], material.read_midi_report, material.read_text
+    monkeypatch.setattr(material, "read_midi_report", lambda *a, **b: read.append(a[0]) or read_midi_once(*a, **b))
+    monkeypatch.setattr(material, "read_text", lambda *a, **b: read.append(a[0]) or read_text_once(*a, **b))
+    for name, grid in (("primer.mid", SEVEN), ("primer.txt", WALTZ)):
+        out = tmp_path / "new.mid"
+        assert run(tmp_path / name, "--model", checkpoint, "--bars", 1, "--out", out, "--no-picture") == 0
+        assert read_midi(out, "magenta9", grid).num_bars == 3
+    assert read == [tmp_path / "primer.mid", tmp_path / "primer.txt"]
+
+
+def test_generate_continues_varies_and_replaces_in_a_song_that_changes_its_metre(checkpoint, tmp_path, capsys):
+    song, out = tmp_path / "song.mid", tmp_path / "new.mid"
+    song.write_bytes(to_midi_bytes(song_of_three()))
+    given = [song, "--model", checkpoint, "--out", out, "--no-picture"]
+    for options, bars in (
+        (["--bars", 2], [2, 3, 2, 2]),
+        (["--vary", 0.5, "--particles", 4], [2, 3, 2]),
+        (["--replace", "2", "6-7", "--particles", 4, "--keep", "kick"], [2, 3, 2]),
+        (["--metre", "4/4:1 7/8:1"], [2, 3, 2, 1, 1]),
+    ):
+        assert run(*given, *options) == 0, capsys.readouterr().err
+        pieces = read_midi_pieces(out, "magenta9", GridChoice())
+        assert sum(piece.groove.num_bars for piece in pieces) == sum(bars)
+        assert capsys.readouterr().out.count("tempo 120, metre") == len(bars)
+    for options, reason in (
+        (["--lock", song], "--lock beside a primer that changes its metre"),
+        (["--seconds", 9], "--seconds beside a primer that changes its metre"),
+        (["--grid", "triplets"], "--grid beside a primer that changes its metre"),
+        (["--replace", "8"], "expected bars from 1 to 7"),
+        (["--metre", "3/4"], "metre changes from 4/4 to 7/8 at bar 3"),
+    ):
+        assert run(*given, *options) == 2 and reason in capsys.readouterr().err
+    (tmp_path / "song.txt").write_text("\n".join(map(ascii_grid, song_of_three())))
+    assert run(tmp_path / "song.txt", *given[1:], "--vary", 0.2) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (["--metre", "seven"], "metre is 'seven'"),
         (["--metre", "7/8", "--grid", "triplets"], "--grid triplets in 7/8: its beats have no such steps"),
         (["--metre", "4/4:2 7/8:2", "--bars", "4"], "--bars beside parts in several metres"),
-        (["--metre", "4/4:2 7/8:2", "--out", "new.txt"], "text is in one metre"),
+        (["--metre", "4/4:2 7/8:2", "--out", "new.tidal"], "code is in one metre"),
         (["--metre", "6/8", "--model", "table"], "a table of one grid, which does not serve 6/8"),
     ],
 )

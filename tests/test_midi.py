@@ -192,7 +192,7 @@ def test_only_spans_in_the_metre_of_the_grid_are_kept():
     events = [*hit(0), metre(1920, 3, 4), *hit(1920), *hit(3360), metre(4800, 4, 4), *hit(4800, 38)]
     pieces, left_out = parse_midi(midi(track(*events)), "x.mid")
     assert [(each.start_tick, cells(each.groove)) for each in pieces] == [(0, {(0, 0)}), (4800, {(0, 1)})]
-    assert left_out == ["metre 3/4 at bar 2 (2 hits), expected 4/4; pass --metre 3/4, or a --model in it"]
+    assert left_out == ["metre 3/4 at bar 2 (2 hits), expected 4/4; pass --metre 3/4, or all"]
     (waltz,) = read(midi(track(*events)), grid=Grid(beats_per_bar=3))
     assert len(waltz.groove) == 24 and cells(waltz.groove) == {(0, 0), (12, 0)}
 
@@ -244,7 +244,7 @@ def test_the_bars_of_other_grids_are_read(grid, beats, unit, tick):
         (midi(track(*hit(0, 56))), "no drum notes that the kit gm10 reads"),
         (
             midi(track(metre(0, 7, 8), *hit(0))),
-            "metre 7/8 at bar 1 (1 hits), expected 4/4; pass --metre 7/8, or a --model in it",
+            "metre 7/8 at bar 1 (1 hits), expected 4/4; pass --metre 7/8, or all",
         ),
         (midi(track(metre(0, 0, 4), *hit(0))), "0 beats"),
         (midi(track((0, bytes.fromhex("FF580404141808")), *hit(0))), "a beat unit that MIDI does not have at tick 0"),
@@ -288,7 +288,7 @@ def test_the_report_lists_what_of_a_file_is_in_no_groove(tmp_path):
     path.write_bytes(midi(track(*hit(0), *hit(20, 36, 50), *hit(0, 54), *hit(480, 56), metre(1920, 3, 4), *hit(1920))))
     pieces, losses = read_midi_report(path)
     assert len(pieces) == 1 and losses == [
-        "metre 3/4 at bar 2 (1 hits), expected 4/4; pass --metre 3/4, or a --model in it",
+        "metre 3/4 at bar 2 (1 hits), expected 4/4; pass --metre 3/4, or all",
         describe_unmapped({54: 1, 56: 1}, load_kit("gm10"), 4),
     ]
     path.write_bytes(midi(track(*hit(0))))

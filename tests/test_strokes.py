@@ -18,6 +18,7 @@ from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.read_options import ReadOptions
 from hypermeter.core.strokes import Chokes, Strokes
+from hypermeter.io.ascii import COUNTS, ascii_grid, read_ascii
 from hypermeter.io.grooves import arrays_of_groove, read_grooves, read_npz
 from hypermeter.io.midi import parse_midi, to_midi_bytes
 from hypermeter.io.midi.content import load_midi
@@ -247,3 +248,60 @@ def test_prepare_keeps_every_hit_of_recordings(tmp_path):
     stored = sum(read_npz(path).num_strokes for path in (tmp_path / "out").rglob("*.npz"))
     notes = sum(load_midi((folder / record["source"]).read_bytes(), "x").drums.shape[1] for record in manifest["files"])
     assert stored == notes == manifest["hits"] + manifest["strokes"] and manifest["hits_dropped"] == 0
+
+
+# ---------------------------------------------------------------------- text
+
+
+def counts_beside(groove):
+    """Return how many strokes are before and after the hit of each cell."""
+    strokes = groove.strokes
+    is_after = (strokes.offset >= groove.offset[strokes.step, strokes.voice]).tolist()
+    return Counter(zip(strokes.step.tolist(), strokes.voice.tolist(), is_after, strict=True))
+
+
+@settings(deadline=None, max_examples=30)
+@given(grooves())
+def test_text_loses_no_stroke(groove):
+    text = ascii_grid(groove)
+    again = read_ascii(text, groove.kit)
+    assert counts_beside(again) == counts_beside(groove) and np.array_equal(again.hits, groove.hits)
+    assert ascii_grid(again) == text
+    (piece,), _ = parse_midi(to_midi_bytes(again), "x.mid", groove.kit, groove.grid, to_end=True, options=KEEP)
+    assert piece.groove.num_strokes == again.num_strokes  # and MIDI of the text loses none either
+
+
+def test_strokes_in_text_stand_below_their_voice_in_the_phrases_that_have_them():
+    hits = np.zeros((16 * 5, 10))
+    hits[[0, 4, 70], SNARE] = 1
+    strokes = Strokes([0, 4, 4, 4], [SNARE] * 4, [-0.2, -0.1, 0.1, 0.2], [0.3] * 4)
+    first, last = ascii_grid(Groove(hits, strokes=strokes)).split("\n\n")[1:]
+    assert first.splitlines() == [
+        "snare        |x...x...........|................|................|................|",
+        "snare-before |1...1...........|................|................|................|",
+        "snare-after  |....2...........|................|................|................|",
+    ]
+    assert last.splitlines() == ["snare        |......x.........|"]
+    read = read_ascii("snare |x...x...|\nsnare-before |....1...|\nsnare-after |3.......|", grid=Grid(2))
+    assert read.strokes.offset.tolist() == pytest.approx([0.125, 0.25, 0.375, -0.25])
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("snare-after |.1......|", "strokes of snare at step 2 beside no hit"),
+        ("snare-after |X.......|", "symbol 'X', expected a number or letter of how many strokes or a dot"),
+        ("snare-before |1...|", "bars of snare-before '1...', expected as long as snare"),
+        ("bell-before |1.......|", "bell"),
+    ],
+)
+def test_strokes_in_text_that_belong_to_nothing_are_refused(row, reason):
+    with pytest.raises(HypermeterError, match=reason):
+        read_ascii(f"snare |x...x...|\n{row}", grid=Grid(2))
+
+
+def test_more_strokes_than_a_sign_can_tell_are_refused():
+    many = len(COUNTS)
+    strokes = Strokes([0] * many, [0] * many, np.linspace(0.01, 0.4, many), [0.5] * many)
+    with pytest.raises(HypermeterError, match="36 strokes beside a hit, expected at most 35"):
+        ascii_grid(Groove(np.eye(16, 10), strokes=strokes))

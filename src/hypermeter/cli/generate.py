@@ -83,7 +83,7 @@ def generate_command(
 
     inputs = [primer, context, locks.lock, locks.ending, plan.density, plan.offbeat]
     with open_output(out, (*WRITTEN_SUFFIXES, *TEXT_SUFFIXES), inputs) as write:
-        from hypermeter.cli.material import on_grid_of, read_groove
+        from hypermeter.cli.material import on_grid_of, read_groove, read_song
         from hypermeter.io.ascii import ascii_grid
         from hypermeter.io.notation import write_text
         from hypermeter.play.loading import kit_of, load_player
@@ -105,16 +105,22 @@ def generate_command(
         player = replace(load_player(model), name=model)
         paths = [primer, context, locks.lock, locks.ending]
         is_changing = metre is not None and ":" in metre
-        player = on_grid_of(player, paths, None if is_changing else metre, grid, kit_of(player), options)
-        read = partial(read_groove, player=player, kit=kit_of(player), options=options)
+        player, known = on_grid_of(player, paths, None if is_changing else metre, grid, kit_of(player), options)
+        read = partial(read_groove, player=player, kit=kit_of(player), options=options, known=known)
         what = {"include_primer": include_primer, "expression": expression}
-        if metre is not None and is_changing:
-            from hypermeter.cli.metres import refuse_with_metres, write_metres
-            from hypermeter.play.metres import parse_metres
+        song: list[Groove] = []
+        if primer is not None and primer not in known and (metre is None or is_changing):
+            song = read_song(primer, player, kit_of(player), options)
+        if song or is_changing:
+            from hypermeter.cli.metres import change_song, continue_song, refuse_with_metres, write_parts
 
-            refuse_with_metres(out, length, locks, paths[3])
-            arguments = parse_metres(metre, player.grid), player, paths, read, tempo_bpm, sampling, plan
-            return write_metres(*arguments, expression, include_primer, picture, swing, out, write)
+            refuse_with_metres(out, length, None if is_changing else grid, locks, plan, is_changing)
+            if locks.vary is not None or locks.replace:
+                grooves = change_song(song, player, tempo_bpm, sampling, locks, expression)
+            else:
+                arguments = metre, bars, song, player, paths, read, tempo_bpm, sampling, plan
+                grooves = continue_song(*arguments, expression, include_primer)
+            return write_parts(grooves, player, picture, swing, out, write)
         groove, primer_steps = _play(player, paths, read, bars, seconds, tempo_bpm, sampling, plan, locks, **what)
         if is_text(out):
             write_text(groove, out)
@@ -165,7 +171,8 @@ def _play(
         locked_pattern,
         name_planned,
     )
-    from hypermeter.play.compose import continue_groove, fill_groove, join_grooves, replace_bars, vary_groove
+    from hypermeter.play.columns import join_grooves
+    from hypermeter.play.compose import continue_groove, fill_groove, replace_bars, vary_groove
     from hypermeter.play.loading import kit_of
     from hypermeter.play.request import InfillOptions
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from hypermeter.cli.results import free_path, open_output
+from hypermeter.core.errors import HypermeterError
 from hypermeter.core.limits import MAX_SEED
 from hypermeter.core.read_options import ReadOptions
 from hypermeter.play.request import BOUNDS, SamplingOptions, check
@@ -69,9 +70,15 @@ def humanize_command(
         model_kit = kit_of(player)
         check_expression(player)
         content = read_content(file)
-        reading = parse_pieces(content, str(file), model_kit, player.grid_choice, options=options)
+        try:
+            reading = parse_pieces(content, str(file), model_kit, player.grid_choice, options=options)
+        except HypermeterError as error:
+            raise HypermeterError(advise_for_model(str(error), player)) from None
         pieces, kit = reading.pieces, load_kit(reading.pieces[0].groove.kit)
-        lines = [*reading.remarks, *(f"left as it is: {advise_for_model(reason)}" for reason in reading.left_out)]
+        lines = [
+            *reading.remarks,
+            *(f"left as it is: {advise_for_model(reason, player)}" for reason in reading.left_out),
+        ]
         for line in lines:
             print(f"{file}: {line}")
         if unmapped := sum(sum(piece.unmapped.values()) for piece in pieces):

@@ -1,10 +1,11 @@
 """Files of the command line as music for a player: grooves on its kit and grid, in one tempo, and locks."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -18,35 +19,79 @@ from hypermeter.core.tracks import track_groups
 from hypermeter.io.midi import read_midi_report
 from hypermeter.io.midi.content import load_midi
 from hypermeter.io.midi.read import read_content
-from hypermeter.io.notation import is_text, read_text
-from hypermeter.play.compose import TEMPO_BPM, columns_of_groove, name_bars
+from hypermeter.io.notation import is_text, read_text, read_text_parts
+from hypermeter.play.columns import columns_of_groove
+from hypermeter.play.compose import TEMPO_BPM, name_bars
 from hypermeter.play.locks import Locks, combine, lock_ending, lock_voices
 from hypermeter.play.player import Player
 from hypermeter.play.request import PlanOptions, check
 
+Known = Mapping[Path, tuple[Groove, list[str]]]
+"""Files that were read already -> their groove, and the lines about them."""
 
-def read_groove(path: Path, player: Player, kit: Kit, options: ReadOptions = ReadOptions()) -> Groove:
+
+def read_groove(
+    path: Path, player: Player, kit: Kit, options: ReadOptions = ReadOptions(), known: Known = MappingProxyType({})
+) -> Groove:
     """Return the one groove in a MIDI or text file, with those of its tracks that the model plays.
 
     Prints how a MIDI file was read, and what of it no voice or track plays.
 
+    Args:
+        path: the file.
+        player: on whose grid it is read.
+        kit: of the player.
+        options: how the drums are found and placed on the grid.
+        known: files that are not read again.
+
     Raises:
         HypermeterError: a file that cannot be read, in another metre, or without anything that the model plays.
     """
-    if is_text(path):
-        groove = read_text(path, kit, player.grid)
-        check_metre(groove.grid, player.grid, str(path))
-        return groove
     try:
-        (piece,), losses = read_midi_report(
-            path, kit, player.grid, "refuse", player.tracks, True, may_rest=True, to_end=True, options=options
-        )
+        groove, losses = known[path] if path in known else _read(path, player.grid, player, kit, options)
     except HypermeterError as error:
-        _refuse_melody(path, player, options)
-        raise HypermeterError(advise_for_model(str(error))) from None
+        if not is_text(path):
+            _refuse_melody(path, player, options)
+        raise HypermeterError(advise_for_model(str(error), player)) from None
+    check_metre(groove.grid, player.grid, str(path))
     for loss in losses:
-        print(f"{path}: {advise_for_model(loss)}")
-    return piece.groove
+        print(f"{path}: {advise_for_model(loss, player)}")
+    return groove
+
+
+def _read(
+    path: Path, grid: Grid | GridChoice, player: Player, kit: Kit, options: ReadOptions
+) -> tuple[Groove, list[str]]:
+    """Return the one groove in a MIDI or text file, and the lines about it."""
+    if is_text(path):
+        return read_text(path, kit, grid), []
+    (piece,), losses = read_midi_report(
+        path, kit, grid, "refuse", player.tracks, True, may_rest=True, to_end=True, options=options
+    )
+    return piece.groove, losses
+
+
+def read_song(path: Path, player: Player, kit: Kit, options: ReadOptions = ReadOptions()) -> list[Groove]:
+    """Return the parts of a MIDI or text file that changes its metre in one tempo; none of any other file.
+
+    The arguments are those of `read_groove`. It prints how the file was read.
+    """
+    if not isinstance(player.grid_choice, GridChoice):
+        return []
+    try:
+        if is_text(path):
+            parts, losses = read_text_parts(path, kit, player.grid_choice), []
+        else:
+            settings = path, kit, player.grid_choice, "split", player.tracks, True
+            pieces, losses = read_midi_report(*settings, may_rest=True, to_end=True, options=options)
+            parts = [piece.groove for piece in pieces]
+    except HypermeterError:
+        return []  # It is told when the file is read as one groove.
+    if len({part.grid for part in parts}) < 2 or len({part.tempo_bpm for part in parts}) > 1:
+        return []
+    for loss in losses:
+        print(f"{path}: {advise_for_model(loss, player)}")
+    return parts
 
 
 STEPS_PER_QUARTER = {"straight": 4, "triplets": 3}
@@ -60,8 +105,8 @@ def on_grid_of(
     grid: str | None,
     kit: Kit,
     options: ReadOptions = ReadOptions(),
-) -> Player:
-    """Return the player in a metre, and on the grid of the first MIDI file in it.
+) -> tuple[Player, Known]:
+    """Return the player in a metre, and on the grid of the first file in it; and that file, if it was read so.
 
     Args:
         player: of the model.
@@ -74,13 +119,13 @@ def on_grid_of(
         HypermeterError: a metre or a grid that the model does not play, or an invalid one.
     """
     found = player.grid
-    path = next((path for path in paths if path is not None and not is_text(path)), None)
+    path, known = next((path for path in paths if path is not None), None), {}
     if isinstance(player.grid_choice, GridChoice):
         choice = replace(player.grid_choice, metre=metre)
         if path is not None:
             with suppress(HypermeterError):  # It is told when the file is read.
-                arguments = path, kit, choice, "refuse", player.tracks, False, True, True
-                found = read_midi_report(*arguments, options=options)[0][0].groove.grid
+                known[path] = _read(path, choice, player, kit, options)
+                found = known[path][0].grid
         elif metre not in (None, found.metre):
             found = choice.grid()
     wanted = GridChoice(metre or found.metre, None, found.bars_per_phrase)
@@ -92,7 +137,7 @@ def on_grid_of(
         found = wanted.grid()
     placed = player.on(found)
     tell_if_not_learnt(player, found)
-    return placed
+    return placed, {path: groove for path, groove in known.items() if groove[0].grid == found}
 
 
 def tell_if_not_learnt(player: Player, grid: Grid) -> None:
@@ -102,9 +147,13 @@ def tell_if_not_learnt(player: Player, grid: Grid) -> None:
         print(f"{player.name}: {grid.metre} at {grid.steps_per_beat} steps a beat was not learnt; it knows {learnt}")
 
 
-def advise_for_model(line: str) -> str:
+def advise_for_model(line: str, player: Player) -> str:
     """Return a line of the reader with the options of commands whose metre and kit are those of the model."""
-    line = re.sub(r"pass --metre \S+, or a --model in it", "pass a --model in it", line)
+    serves_all = isinstance(player.grid_choice, GridChoice)
+    advice = "use files in one metre, without --metre" if serves_all else "pass --model metres, which plays every metre"
+    line = re.sub(r"pass --metre \S+, or all", advice, line)
+    if not serves_all:
+        line = re.sub(r"(: metre changes from .*); cut the file there", r"\1; cut the file there, or " + advice, line)
     return line.replace("choose another --kit", "name the map of its device by --map")
 
 

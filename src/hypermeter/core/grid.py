@@ -2,9 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from hypermeter.core.errors import HypermeterError
+
+STEPS_IN_WORDS: dict[float, str] = {
+    1: "quarters",
+    2: "eighths",
+    3: "triplets of eighths",
+    4: "sixteenths",
+    6: "triplets of sixteenths",
+    8: "thirty-seconds",
+}
+"""Steps in a quarter note -> what they are."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,13 @@ class Grid:
     @property
     def metre(self) -> str:
         return f"{self.beats_per_bar}/{self.beat_unit}"
+
+    @property
+    def description(self) -> str:
+        """The metre and its steps in words, as `3/4 in sixteenths`; with the phrases, where they are not of 4 bars."""
+        steps = STEPS_IN_WORDS.get(self.steps_per_quarter, f"{self.steps_per_beat} steps a beat")
+        phrases = "" if self.bars_per_phrase == 4 else f", phrases of {self.bars_per_phrase}"
+        return f"{self.metre} in {steps}{phrases}"
 
     @classmethod
     def of_metre(cls, metre: str = "4/4", steps_per_beat: int = 4, bars_per_phrase: int = 4) -> "Grid":
@@ -98,6 +115,17 @@ class GridChoice:
         Grid.of_metre(self.metre or "4/4", 1 if self.steps_per_beat is None else self.steps_per_beat)
         if self.bars_per_phrase < 1:
             raise HypermeterError(f"grid: bars_per_phrase is {self.bars_per_phrase}, expected at least 1")
+
+    @classmethod
+    def of_words(cls, metre: str, steps_per_beat: int | Literal["auto"], bars_per_phrase: int) -> "GridChoice":
+        """Return the choice that the options of a command name: `all` metres, and `auto` for the steps that fit.
+
+        Raises:
+            HypermeterError: as `Grid.of_metre`.
+        """
+        return cls(
+            None if metre == "all" else metre, None if steps_per_beat == "auto" else steps_per_beat, bars_per_phrase
+        )
 
     @classmethod
     def of(cls, grid: "Grid | GridChoice") -> "GridChoice":

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.grid import Grid
+from hypermeter.core.grid import Grid, GridChoice
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, Voice
 from hypermeter.core.read_options import ReadOptions
 from hypermeter.core.strokes import Chokes, Strokes
 from hypermeter.io.folders import files_below
 from hypermeter.io.midi import MIDI_SUFFIXES, read_midi_report
-from hypermeter.io.notation import is_text, read_text
+from hypermeter.io.notation import is_text, read_text_parts
 from hypermeter.io.npz import File, open_npz, read_kit_and_grid, read_meta, read_sequence
 from hypermeter.io.shards import SUFFIX, PackedFile, open_shard
 
@@ -29,7 +29,7 @@ NUMBERED = "numbered"
 def read_grooves(
     path: str | Path,
     kit: str | Kit | None = None,
-    grid: Grid = Grid(),
+    grid: Grid | GridChoice = GridChoice(),
     rejects: list[str] | None = None,
     options: ReadOptions = ReadOptions(),
 ) -> Iterator[tuple[str, Groove, list[str]]]:
@@ -38,7 +38,8 @@ def read_grooves(
     Args:
         path: a MIDI file, .npz or shard, or a folder of these; or a groove as text: .txt, .tidal or .strudel.
         kit: of MIDI files (default: gm10), and of .npz without a kit (default: `make_numbered_kit`).
-        grid: of MIDI files, and of .npz and text without one.
+        grid: of MIDI files, and of .npz and text without one. By default each part of a MIDI file is in its own metre,
+            on the grid that fits it.
         rejects: if given, files of a folder that cannot be read are skipped, and their errors appended here.
         options: how the drums of MIDI files are found and placed on the grid.
 
@@ -89,16 +90,16 @@ def _unpacked(files: Iterable[Path], rejects: list[str] | None) -> Iterator[Path
 
 
 def _read(
-    file: Path | PackedFile, kit: str | Kit | None, grid: Grid, options: ReadOptions
+    file: Path | PackedFile, kit: str | Kit | None, grid: Grid | GridChoice, options: ReadOptions
 ) -> tuple[list[Groove], list[str]]:
     """Return the grooves in a file, and the lines about it."""
     if isinstance(file, PackedFile) or file.suffix.lower() == ".npz":
-        groove = read_npz(file, kit, grid)
+        groove = read_npz(file, kit, GridChoice.of(grid).grid())
         if not len(groove):
             raise HypermeterError(f"{file}: no steps in it, expected at least one")
         return [groove], []
     if is_text(file):
-        return [read_text(file, kit or "gm10", grid)], []
+        return read_text_parts(file, kit or "gm10", grid), []
     pieces, losses = read_midi_report(file, kit or "gm10", grid, to_end=True, options=options)
     return [piece.groove for piece in pieces], losses
 

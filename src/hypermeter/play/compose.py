@@ -2,20 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.grid import check_metre
-from hypermeter.core.groove import CELLS, DEFAULT_VELOCITY, Groove
-from hypermeter.core.kit import Kit, load_kit
-from hypermeter.core.tracks import REST, track_groups, with_columns
+from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
+from hypermeter.play.columns import (
+    check_groove,
+    columns_of_groove,
+    columns_or_none,
+    groove_of,
+    join_grooves,
+    kit_of_result,
+    known_values,
+    present,
+)
 from hypermeter.play.humanize import articulate, articulation_of_groove, humanize
 from hypermeter.play.infill import InfillResult, infill, vary
-from hypermeter.play.loading import kit_of
 from hypermeter.play.locks import Locks, combine, lock_all_but, lock_voices
 from hypermeter.play.plan import NUMBERS, Labels, Plan, plan_bars, plan_of, section_names
 from hypermeter.play.player import Player
@@ -68,7 +73,7 @@ def continue_groove(
     player = player.on_grid_of(context if primer is None else primer)
     for name, groove in (("context", context), ("primer", primer)):
         if groove is not None:
-            _check(player, groove, name)
+            check_groove(player, groove, name)
     kit = kit_of_result(player, primer)
     tempo_bpm = primer.tempo_bpm if primer is not None else tempo_bpm
     earlier = present(context, primer)
@@ -111,7 +116,7 @@ def feed_groove(
         HypermeterError: another metre or number of voices than the model's; the message begins with `what`.
     """
     columns = columns_of_groove(player, groove, what)
-    velocity, offset = (_known_values(groove, kind) for kind in ("velocity", "offset"))
+    velocity, offset = (known_values(groove, kind) for kind in ("velocity", "offset"))
     return player.feed(player_state, columns, velocity, offset, tempo_bpm, articulation_of_groove(groove), then)
 
 
@@ -148,19 +153,19 @@ def fill_groove(
             another length than the pattern.
     """
     player = player.on_grid_of(pattern)
-    _check(player, pattern, "pattern")
+    check_groove(player, pattern, "pattern")
     if locks.num_steps != len(pattern):
         raise HypermeterError(f"locks: {locks.num_steps} steps for a pattern of {len(pattern)}; expected as many")
     if wrong := set(planned_bars or ()) - set(range(pattern.num_bars)):
         raise HypermeterError(f"planned_bars: {min(wrong)}, expected bars from 0 to {pattern.num_bars - 1}")
-    columns = [_columns_or_none(player, groove, name) for name, groove in (("context", context), ("primer", primer))]
+    columns = [columns_or_none(player, groove, name) for name, groove in (("context", context), ("primer", primer))]
     plan = PlanOptions() if plan is None else plan
     if isinstance(plan, PlanOptions):
         sampling = guided(sampling, plan)
         plan = _plan_around(player, plan, pattern, planned_bars, present(context, primer))
     sampling = replace(sampling, seed=choose_seed(sampling.seed))
     result = infill(player, locks, columns[1], sampling, context=columns[0], plan=plan, infilling=infilling)
-    return _in_place(player, result, pattern, expression, sampling.seed, (context, primer)), result
+    return in_place(player, result, pattern, expression, sampling.seed, (context, primer)), result
 
 
 def replace_bars(
@@ -216,15 +221,15 @@ def vary_groove(
     a `Plan` from the first bar of the context on; without one, it is what is measured in the groove, and its tempo.
     """
     player = player.on_grid_of(groove)
-    columns, earlier = columns_of_groove(player, groove), _columns_or_none(player, context, "context")
+    columns, earlier = columns_of_groove(player, groove), columns_or_none(player, context, "context")
     if isinstance(plan, PlanOptions):
         plan = _plan_around(player, plan, groove, None, present(context))
     elif plan is None and player.labels is not None:
         hits = np.concatenate([music.hits for music in present(context, groove)])
-        plan = _measured(player, hits, groove.tempo_bpm)
+        plan = measured_plan(player, hits, groove.tempo_bpm)
     sampling = replace(sampling, seed=choose_seed(sampling.seed))
     result = vary(player, columns, strength, sampling, keep=keep, context=earlier, plan=plan, infilling=infilling)
-    return _in_place(player, result, groove, expression, sampling.seed, (context,)), result
+    return in_place(player, result, groove, expression, sampling.seed, (context,)), result
 
 
 # ---------------------------------------------------------------------- plans
@@ -258,14 +263,14 @@ def _plan_around(
     rows = num_earlier + np.setdiff1d(np.arange(pattern.num_bars), planned)
     if len(rows):
         stays = ~np.isin(np.arange(len(pattern)) // player.grid.steps_per_bar, planned)
-        measured = _measured(player, pattern.hits[stays], tempo_bpm).like(given)
+        measured = measured_plan(player, pattern.hits[stays], tempo_bpm).like(given)
         plan.labels[:, rows], plan.numbers[:, rows] = measured.labels, measured.numbers
     rows = num_earlier + np.array(planned)
     plan.labels[:, rows], plan.numbers[:, rows] = given.labels, given.numbers
     return plan
 
 
-def _measured(player: Player, hits: NDArray[np.uint8], tempo_bpm: float) -> Plan:
+def measured_plan(player: Player, hits: NDArray[np.uint8], tempo_bpm: float) -> Plan:
     """Return the plan that is measured in hits (T, V), and the tempo."""
     plan = plan_of(hits, player.grid)
     plan.numbers[..., NUMBERS.index("tempo_bpm")] = tempo_bpm
@@ -283,69 +288,10 @@ def name_bars(groove: Groove, bars: Sequence[int], sections: str | Sequence[str 
     return replace(groove, sections=np.array(names))
 
 
-# ---------------------------------------------------------------------- from grooves to columns and back
+# ---------------------------------------------------------------------- the result of an infill
 
 
-def columns_of_groove(player: Player, groove: Groove, what: str = "groove") -> NDArray[np.uint8]:
-    """Return (T, W), the groove's hits and, for a model with tracks, its notes; a track that it lacks is silent.
-
-    Raises:
-        HypermeterError: another metre or number of voices than the model's; the message begins with `what`.
-    """
-    _check(player, groove, what)
-    return with_columns(groove.hits, groove.tracks, player.tracks)
-
-
-def _check(player: Player, groove: Any, what: str) -> None:
-    if not isinstance(groove, Groove):
-        raise HypermeterError(f"{what} is {groove!r:.60}, expected a Groove; read a file with hypermeter.read_midi")
-    check_metre(groove.grid, player.grid, what)
-    if (voices := groove.hits.shape[1]) != player.num_drums:
-        raise HypermeterError(f"{what}: {voices} voices, expected {player.num_drums}, those of the model")
-
-
-def present(*grooves: Groove | None) -> list[Groove]:
-    return [groove for groove in grooves if groove is not None]
-
-
-def _columns_or_none(player: Player, groove: Groove | None, what: str) -> NDArray[np.uint8] | None:
-    return None if groove is None else columns_of_groove(player, groove, what)
-
-
-def _known_values(groove: Groove, kind: str) -> NDArray[np.float32]:
-    """Return velocity or offset (T, V), NaN where it is not known."""
-    values = getattr(groove, kind)
-    return np.full_like(values, np.nan) if kind in groove.unknown else values
-
-
-def kit_of_result(player: Player, groove: Groove | None) -> str | Path | Kit:
-    """Return the model's kit, with the map of a groove: music for a device stays on its pitches.
-
-    The kit of the groove if the model has none.
-    """
-    if groove is None:
-        return kit_of(player)
-    given = load_kit(groove.kit)
-    is_with_map = player.kit is not None and given.base == player.kit.without_map
-    return groove.kit if player.kit is None or is_with_map else kit_of(player)
-
-
-def groove_of(
-    player: Player, passage: Passage, tempo_bpm: float, kit: Any, earlier: Sequence[Groove | None], shift: float
-) -> Groove:
-    """Return the groove of a passage; a note of a track that sounds at the end of the earlier music may continue."""
-    last = next((groove.tracks for groove in reversed(earlier) if groove is not None and len(groove)), {})
-    sounding = {name for name, codes in last.items() if codes[-1] != REST}
-    groups = zip(player.tracks, track_groups(player.num_drums, player.tracks), strict=True)
-    tracks = {
-        track.name: track.decode(passage.hits[:, start:stop], track.name in sounding) for track, (start, stop) in groups
-    }
-    hits, values = passage.hits[:, : player.num_drums], (passage.velocity, passage.offset)
-    beside = {"tracks": tracks, "shift": shift, "strokes": passage.strokes, "openness": passage.openness}
-    return Groove(hits, *values, tempo_bpm, kit, player.grid, **beside)
-
-
-def _in_place(
+def in_place(
     player: Player,
     result: InfillResult,
     pattern: Groove,
@@ -391,32 +337,3 @@ def _play_expressively(
     openness = np.where(is_new, with_strokes.openness[first:], groove.openness)
     strokes = with_strokes.strokes.between(first, len(whole))
     return replace(groove, velocity=velocity, offset=offset, strokes=strokes, openness=openness)
-
-
-def join_grooves(primer: Groove, groove: Groove) -> Groove:
-    """Return the primer followed by the groove, at the tempo and shift of the primer."""
-    both, length = (primer, groove), len(primer)
-    cells = {name: np.concatenate([getattr(part, name) for part in both]) for name in CELLS}
-    strokes, chokes = (
-        getattr(primer, name).and_of(getattr(groove, name).moved(length)) for name in ("strokes", "chokes")
-    )
-    tracks = {
-        name: np.concatenate([part.tracks.get(name, np.full(len(part), REST, np.int16)) for part in both])
-        for name in {**primer.tracks, **groove.tracks}
-    }
-    sections = None
-    if any(part.sections is not None for part in both) and length % groove.grid.steps_per_bar == 0:
-        names = [np.full(part.num_bars, "") if part.sections is None else part.sections for part in both]
-        sections = np.concatenate(names)
-    return Groove(
-        **cells,
-        tempo_bpm=primer.tempo_bpm,
-        kit=groove.kit,
-        grid=groove.grid,
-        sections=sections,
-        unknown=primer.unknown | groove.unknown,
-        tracks=tracks,
-        shift=primer.shift,
-        strokes=strokes,
-        chokes=chokes,
-    )

@@ -17,6 +17,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.tracks import track_groups
 from hypermeter.play.arithmetic import log_softmax, logsumexp
 from hypermeter.play.locks import Locks
+from hypermeter.play.network import State
 from hypermeter.play.plan import Plan, plan_of
 from hypermeter.play.player import Player
 from hypermeter.play.random import RESAMPLING, VARIATION, RandomStream, choose_seed, uniforms
@@ -70,6 +71,7 @@ def infill(
     context: ArrayLike | None = None,
     plan: Plan | None = None,
     infilling: InfillOptions = InfillOptions(),
+    start: State | None = None,
 ) -> InfillResult:
     """Fill the free cells of one piece, given the locked ones of the same, earlier and later steps.
 
@@ -92,6 +94,7 @@ def infill(
         context: hits before the primer.
         plan: counted from the first bar of context and primer.
         infilling: number of particles and horizon. One particle does not depend on later locks.
+        start: a state of one row to continue from, with its plan; `None` begins a piece.
 
     Raises:
         HypermeterError: an argument that does not fit.
@@ -99,7 +102,7 @@ def infill(
     locks.check(1, player.width, track_groups(player.num_drums, player.tracks))
     rules, particles = player.rules(sampling, plan), infilling.particles
     first, last, weighed = _span(locks, infilling.horizon_bars, player.grid.steps_per_bar)
-    state = player.start(1, plan)
+    state = player.start(1, plan) if start is None else start
     for hits in (context, primer):
         if hits is not None:
             state = player.consume(hits, state)
@@ -165,6 +168,7 @@ def vary(
     context: ArrayLike | None = None,
     plan: Plan | None = None,
     infilling: InfillOptions = InfillOptions(),
+    start: State | None = None,
 ) -> InfillResult:
     """Return a variation of a groove.
 
@@ -180,6 +184,7 @@ def vary(
         context: hits before the groove.
         plan: counted from the first bar of the context; for a model with labels, by default what is measured in it.
         infilling: number of particles and horizon.
+        start: as in `infill`.
 
     Raises:
         HypermeterError: as `infill`; a strength outside [0, 1], a column that the model does not have, no steps.
@@ -190,13 +195,13 @@ def vary(
         raise HypermeterError("groove: no steps in it, expected at least one to vary")
     if wrong := [column for column in keep if not 0 <= column < player.width]:
         raise HypermeterError(f"keep: no column {wrong[0]}, expected 0 to {player.width - 1}")
-    if plan is None and player.labels is not None:
+    if plan is None and start is None and player.labels is not None:
         music = groove if context is None else np.concatenate([player.columns(context, 1, "context")[0], groove])
         plan = plan_of(music[:, : player.num_drums], player.grid)
     seed, size = choose_seed(sampling.seed), player.grid.steps_per_beat
     parts = np.arange(player.width)
-    for start, stop in track_groups(player.num_drums, player.tracks):  # a track is varied as one
-        parts[start:stop] = start
+    for first, stop in track_groups(player.num_drums, player.tracks):  # a track is varied as one
+        parts[first:stop] = first
     parts = np.unique(parts, return_inverse=True)[1]
     beats, count = -(-len(groove) // size), int(parts.max()) + 1
     order = uniforms(seed, VARIATION, beats * count).argsort(kind="stable").argsort(kind="stable")
@@ -211,4 +216,5 @@ def vary(
         context=context,
         plan=plan,
         infilling=infilling,
+        start=start,
     )

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from inspect import signature
@@ -20,13 +20,13 @@ from rich.table import Table
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write
-from hypermeter.core.grid import Grid
+from hypermeter.core.grid import Grid, GridChoice
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, load_kit
 from hypermeter.core.read_options import ReadOptions
 from hypermeter.io.grooves import read_grooves
 from hypermeter.music.compare import compare
-from hypermeter.music.metrics import METRICS, measure, window_metrics
+from hypermeter.music.metrics import FREE_OF_GRID, METRICS, measure, window_metrics
 from hypermeter.music.tables import number, to_json
 from hypermeter.play.plan import section_lengths
 from hypermeter.share import report
@@ -77,7 +77,7 @@ def _axes_of(name: str) -> str | None:
 def analyse(
     path: str | Path,
     kit: str | Kit | None = None,
-    grid: Grid = Grid(),
+    grid: Grid | GridChoice = GridChoice(),
     rejects: list[str] | None = None,
     options: ReadOptions = ReadOptions(),
 ) -> Iterator[Analysis]:
@@ -138,14 +138,105 @@ def parse_sections(text: str, bars: int) -> dict[str, tuple[int, int]]:
 
 
 def write_csv(pieces: Sequence[Analysis], path: Path) -> None:
-    """Write a row for each piece: name, bars, tempo, then the columns; empty where undefined."""
+    """Write a row for each piece: name, bars, tempo, metre, steps a beat, then the columns; empty where undefined."""
     table = columns(pieces)
     with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["name", "bars", "tempo_bpm", *table])
+        writer.writerow(["name", "bars", "tempo_bpm", "metre", "steps_per_beat", *table])
         for row, piece in enumerate(pieces):
             numbers = ["" if math.isnan(values[row]) else f"{values[row]:.6g}" for values in table.values()]
-            writer.writerow([piece.name, piece.groove.num_bars, f"{piece.groove.tempo_bpm:g}", *numbers])
+            groove, grid = piece.groove, piece.groove.grid
+            of_piece = piece.name, groove.num_bars, f"{groove.tempo_bpm:g}", grid.metre, grid.steps_per_beat
+            writer.writerow([*of_piece, *numbers])
+
+
+# ---------------------------------------------------------------------- tables
+
+
+Rows = list[tuple[str, ...]]
+"""A table: the header, and rows whose first cell is the metric."""
+
+
+@dataclass(frozen=True)
+class GridTable:
+    """Metrics of the pieces on one grid, or of all pieces.
+
+    Args:
+        title: the grid in words; of all pieces, "every grid".
+        ours: the pieces.
+        theirs: those that they are compared with, if any.
+        by_column: column -> its number in each of our pieces.
+        comparison: column -> ``compare``; empty where nothing is compared.
+    """
+
+    title: str
+    ours: Sequence[Analysis]
+    theirs: Sequence[Analysis]
+    by_column: dict[str, np.ndarray]
+    comparison: dict[str, dict[str, float]]
+
+    @property
+    def counts(self) -> str:
+        """The number of pieces in words."""
+        against = f" against {len(self.theirs)}" if self.theirs else ""
+        return f"{len(self.ours)} piece{'s' * (len(self.ours) > 1)}{against}"
+
+    @property
+    def rows(self) -> Rows:
+        """The values of one piece, the mean and spread of several, or the comparison."""
+        if self.comparison:
+            keys = ("mean", "sd", "their_mean", "their_sd", "cohens_d", "overlap", "kl")
+            cells = [(name, *(number(values[key], 3) for key in keys)) for name, values in self.comparison.items()]
+            return [("metric", "mean", "sd", "theirs", "sd", "d", "overlap", "KL"), *cells]
+        if len(self.ours) == 1:
+            cells = [(name, number(float(values[0]))) for name, values in self.by_column.items()]
+            return [("metric", "value"), *cells]
+        rows: Rows = [("metric", "pieces", "mean", "sd", "least", "median", "greatest")]
+        for name, values in self.by_column.items():
+            defined = values[np.isfinite(values)]
+            if len(defined):
+                spread = defined.std(ddof=1) if len(defined) > 1 else math.nan
+                numbers = (defined.mean(), spread, *np.quantile(defined, (0, 0.5, 1)))
+                rows.append((name, str(len(defined)), *(number(float(value)) for value in numbers)))
+        return rows
+
+
+def by_grid(pieces: Iterable[Analysis]) -> dict[Grid, list[Analysis]]:
+    """Return the pieces on each grid, that of most pieces first."""
+    groups: dict[Grid, list[Analysis]] = {}
+    for piece in pieces:
+        groups.setdefault(piece.groove.grid, []).append(piece)
+    return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
+
+
+def tables_of(ours: Sequence[Analysis], theirs: Sequence[Analysis] = ()) -> list[GridTable]:
+    """Return the tables of some pieces, which may be compared with others.
+
+    Pieces that are all on one grid have one table. Otherwise the first has the metrics of all pieces that are
+    ``FREE_OF_GRID``, and one for each grid, which both sides have, the other metrics.
+
+    Raises:
+        HypermeterError: pieces to compare that have no grid in common.
+    """
+    groups, their_groups = by_grid(ours), by_grid(theirs)
+    compared = {grid: pieces for grid, pieces in groups.items() if not theirs or grid in their_groups}
+    if not compared:
+        sides = " and ".join(", ".join(grid.description for grid in side) for side in (groups, their_groups))
+        raise HypermeterError(f"no grid in common ({sides}), on which metrics depend; choose --metre, --steps-per-beat")
+    if len({*groups, *their_groups}) == 1:
+        return [_table(next(iter(groups)).description, ours, theirs, lambda name: True)]
+    tables = [_table("every grid", ours, theirs, lambda name: name in FREE_OF_GRID)]
+    for grid, pieces in compared.items():
+        others = their_groups.get(grid, ())
+        tables.append(_table(grid.description, pieces, others, lambda name: name not in FREE_OF_GRID))
+    return tables
+
+
+def _table(title: str, ours: Sequence[Analysis], theirs: Sequence[Analysis], is_in: Callable[[str], bool]) -> GridTable:
+    """Return the table of the metrics that are in it."""
+    by_column = {name: values for name, values in columns(ours).items() if is_in(name.partition(".")[0])}
+    compared = compare_pieces(ours, theirs) if theirs else {}
+    return GridTable(title, ours, theirs, by_column, {name: compared[name] for name in by_column if name in compared})
 
 
 # ---------------------------------------------------------------------- the command
@@ -157,11 +248,11 @@ def analyse_and_write(
     against: Path | None,
     sections: str,
     kit: str | None,
-    grid: Grid,
+    grid: Grid | GridChoice,
     options: ReadOptions,
     pictures: int,
 ) -> None:
-    """Print the table and write the files of the ``analyse`` command; see ``commands.analyse_command``."""
+    """Print the tables and write the files of the ``analyse`` command; see ``commands.analyse_command``."""
     console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
     plain: dict[str, Any] = {"soft_wrap": True, "highlight": False, "markup": False}
     rejects: list[str] = []
@@ -169,35 +260,28 @@ def analyse_and_write(
     theirs = [] if against is None else _measure(analyse(against, kit, grid, rejects, options), against, console)
     if sections and len(ours) > 1:
         raise HypermeterError(f"{path}: {len(ours)} pieces, --sections is for one; name a single file")
-    kinds = {(load_kit(piece.groove.kit).names, piece.groove.grid) for piece in (*ours, *theirs)}
-    if theirs and len(kinds) > 1:
-        raise HypermeterError(f"{path} and {against}: of different kits or grids, on which metrics depend; use one")
-    comparison = compare_pieces(ours, theirs) if theirs else {}
-    result: dict[str, Any] = {
-        "pieces": [
-            {"name": piece.name, "bars": piece.groove.num_bars, "tempo_bpm": piece.groove.tempo_bpm}
-            | {"metrics": piece.values if len(ours) == 1 else piece.flat}
-            for piece in ours
-        ],
-        "rejects": rejects,
-        "losses": {piece.name: piece.losses for piece in ours if piece.losses},
-    }
+    if theirs and len({load_kit(piece.groove.kit).names for piece in (*ours, *theirs)}) > 1:
+        raise HypermeterError(f"{path} and {against}: of different kits, on which metrics depend; use one")
+    try:
+        tables = tables_of(ours, theirs)
+    except HypermeterError as error:
+        raise HypermeterError(f"{path} and {against}: {error}") from error
+    result = _result_of(tables, ours, theirs, rejects)
     if len(ours) == 1:
         groove = ours[0].groove
         result["levels"] = levels(groove, parse_sections(sections, groove.num_bars) if sections else None)
-    if theirs:
-        result["against"] = {"pieces": len(theirs), "comparison": comparison}
 
-    rows, paths = _rows(columns(ours), comparison), [path] if against is None else [path, against]
+    paths = [path] if against is None else [path, against]
     names = [_name(path) for path in paths]
     if len(set(names)) < len(paths):
         names = [str(path) for path in paths]
-    counts = f"{len(ours)} piece{'s' * (len(ours) > 1)}" + f" against {len(theirs)}" * bool(theirs)
-    _print(console, f"{names[0]}: {counts}", rows, result.get("levels", {}).get("section", {}))
+    for table in tables:
+        _print(console, f"{names[0]}: {table.counts}; {table.title}", table.rows)
+    _print_sections(console, result.get("levels", {}).get("section", {}))
     folder = Path(f"{_name(path) if path.is_dir() else path.stem}-analysis") if out is None else out
     files = {"metrics.json": json.dumps(to_json(result), indent=1) + "\n"}
     if find_spec("matplotlib"):
-        files["report.html"] = _report(names, ours, theirs, rows, pictures)
+        files["report.html"] = _report(names, tables, ours, pictures)
     write_csv(ours, folder / "metrics.csv")
     for name, text in files.items():
         with atomic_write(folder / name) as temporary:
@@ -205,6 +289,10 @@ def analyse_and_write(
     warnings = [f"left out: {reason}" for reason in rejects]
     with_losses = {id(piece.losses): piece for piece in (*ours, *theirs) if piece.losses}
     warnings += [f"{piece.name}: {'; '.join(piece.losses)}" for piece in with_losses.values()]
+    if theirs:
+        for name, side, other in zip(names, (ours, theirs), (theirs, ours), strict=True):
+            for alone in by_grid(side).keys() - by_grid(other).keys():
+                warnings.append(f"{name}: pieces of {alone.description} are in the table of every grid only")
     for line in warnings:
         console.print(line, style="yellow", **plain)
     if "report.html" not in files:
@@ -212,6 +300,40 @@ def analyse_and_write(
         console.print(line, **plain)
     for name in ("metrics.csv", *files):
         console.print(str(folder / name), **plain)
+
+
+def _result_of(
+    tables: Sequence[GridTable], ours: Sequence[Analysis], theirs: Sequence[Analysis], rejects: Sequence[str]
+) -> dict[str, Any]:
+    """Return what the JSON file holds of all pieces."""
+    result: dict[str, Any] = {
+        "pieces": [
+            {
+                "name": piece.name,
+                "bars": piece.groove.num_bars,
+                "tempo_bpm": piece.groove.tempo_bpm,
+                "metre": piece.groove.grid.metre,
+                "steps_per_beat": piece.groove.grid.steps_per_beat,
+                "metrics": piece.values if len(ours) == 1 else piece.flat,
+            }
+            for piece in ours
+        ],
+        "rejects": rejects,
+        "losses": {piece.name: piece.losses for piece in ours if piece.losses},
+    }
+    if theirs:
+        of_all, *of_grids = tables
+        result["against"] = {"pieces": len(theirs), "comparison": of_all.comparison}
+        if of_grids:
+            result["against"]["by_grid"] = {
+                table.title: {
+                    "pieces": len(table.ours),
+                    "their_pieces": len(table.theirs),
+                    "comparison": table.comparison,
+                }
+                for table in of_grids
+            }
+    return result
 
 
 def _measure(pieces: Iterable[Analysis], path: Path, console: Console) -> list[Analysis]:
@@ -225,38 +347,19 @@ def _name(path: Path) -> str:
     return path.resolve().name if path.is_dir() else path.name
 
 
-def _rows(by_column: dict[str, np.ndarray], comparison: dict[str, dict[str, float]]) -> list[tuple[str, ...]]:
-    """Return header and rows: the values of one piece, the mean and spread of several, or the comparison."""
-    if comparison:
-        rows = [("metric", "mean", "sd", "theirs", "sd", "d", "overlap", "KL")]
-        keys = ("mean", "sd", "their_mean", "their_sd", "cohens_d", "overlap", "kl")
-        return rows + [(name, *(number(values[key], 3) for key in keys)) for name, values in comparison.items()]
-    if all(len(values) == 1 for values in by_column.values()):
-        return [("metric", "value"), *((name, number(float(values[0]))) for name, values in by_column.items())]
-    rows: list[tuple[str, ...]] = [("metric", "pieces", "mean", "sd", "least", "median", "greatest")]
-    for name, values in by_column.items():
-        defined = values[np.isfinite(values)]
-        if len(defined):
-            spread = defined.std(ddof=1) if len(defined) > 1 else math.nan
-            numbers = (defined.mean(), spread, *np.quantile(defined, (0, 0.5, 1)))
-            rows.append((name, str(len(defined)), *(number(float(value)) for value in numbers)))
-    return rows
-
-
-def _print(
-    console: Console,
-    title: str,
-    rows: list[tuple[str, ...]],
-    sections: Mapping[str, Mapping[str, np.ndarray]],
-) -> None:
-    """Print the table without the columns of single voices and lags, which are in the files."""
-    table = Table(title=escape(title), box=box.SIMPLE)
+def _print(console: Console, title: str, rows: Rows) -> None:
+    """Print a table without the columns of single voices and lags, which are in the files."""
+    console.print(title, soft_wrap=True, highlight=False, markup=False)
+    table = Table(box=box.SIMPLE)
     for column in rows[0]:
         table.add_column(column, no_wrap=True, justify="left" if column == "metric" else "right")
     for row in rows[1:]:
         if "." not in row[0]:
             table.add_row(*row)
     console.print(table)
+
+
+def _print_sections(console: Console, sections: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     if sections:
         table = Table("metric", *(escape(section) for section in sections), box=box.SIMPLE)
         for name, value in next(iter(sections.values())).items():
@@ -265,15 +368,19 @@ def _print(
         console.print(table)
 
 
-def _report(
-    names: list[str], ours: Sequence[Analysis], theirs: Sequence[Analysis], rows: list[tuple[str, ...]], pictures: int
-) -> str:
-    sections = [report.table(rows[0], rows[1:])]
-    if len(ours) > 1 or theirs:
-        label = "Distributions over pieces"
-        scalars = {key: values for key, values in columns(ours).items() if "." not in key}
-        drawing = report.draw_distributions(scalars, *([columns(theirs)] if theirs else []), labels=names)
-        sections += [report.heading(label), report.picture(drawing, label)]
+def _report(names: list[str], tables: Sequence[GridTable], ours: Sequence[Analysis], pictures: int) -> str:
+    """Return the report: the tables, with the distributions of each, pictures of pieces, and definitions."""
+    sections = []
+    for table in tables:
+        if len(tables) > 1:
+            sections.append(report.heading(table.title, table.counts))
+        sections.append(report.table(table.rows[0], table.rows[1:]))
+        if len(table.ours) > 1 or table.theirs:
+            label = "Distributions over pieces" if len(tables) == 1 else f"Distributions over pieces: {table.title}"
+            scalars = {key: values for key, values in table.by_column.items() if "." not in key}
+            sets = [scalars, columns(table.theirs)] if table.theirs else [scalars]
+            drawing = report.draw_distributions(*sets, labels=names)
+            sections += [report.heading(label) if len(tables) == 1 else "", report.picture(drawing, label)]
     sections += [report.piece_section(piece.name, piece.groove) for piece in ours[:pictures]]
     if len(ours) > pictures:
         sections.append(f'<p class="note">{len(ours) - pictures} more pieces are in metrics.csv and metrics.json.</p>')

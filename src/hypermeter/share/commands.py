@@ -12,8 +12,8 @@ def inspect(
     path: Annotated[Path, tyro.conf.arg(metavar="FILE")],
     out: Path | None = None,
     kit: str | None = None,
-    metre: str = "4/4",
-    steps_per_beat: int = 4,
+    metre: str = "all",
+    steps_per_beat: int | Literal["auto"] = "auto",
     bars_per_phrase: int = 4,
     options: Annotated[ReadOptions, tyro.conf.arg(name="midi")] = ReadOptions(),
 ) -> None:
@@ -29,8 +29,8 @@ def inspect(
             folder. Where tempo or metre change, the later stretches get a number.
         kit: gm10, gm16, magenta9, gm or a YAML file, and a map after a colon: gm10:td17, gm16:auto. Left out, gm10
             for MIDI, and numbered voices for a .npz.
-        metre: beats and their unit, as 6/8. Stretches of a MIDI file in another are left out.
-        steps_per_beat: steps in a beat of the metre.
+        metre: all reads each stretch of a MIDI file in its own; one, as 6/8, leaves out stretches in another.
+        steps_per_beat: steps in a beat of the metre; auto takes those that fit the file: sixteenths or triplets.
         bars_per_phrase: bars in a phrase.
         options: how the drums of MIDI are found and placed on the grid.
 
@@ -38,7 +38,7 @@ def inspect(
         HypermeterError: a file that cannot be read, a metre other than the grid's, a path that cannot be written.
     """
     from hypermeter.core.files import check_out
-    from hypermeter.core.grid import Grid
+    from hypermeter.core.grid import GridChoice
     from hypermeter.io.ascii import ascii_grid
     from hypermeter.io.shards import SUFFIX, describe_shard
     from hypermeter.share.inspection import print_metrics, read_with_tracks
@@ -47,11 +47,12 @@ def inspect(
     if path.suffix == SUFFIX:
         print(describe_shard(path))
         return
-    grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
+    grid = GridChoice.of_words(metre, steps_per_beat, bars_per_phrase)
     out = Path(f"{path.stem}.svg") if out is None else out
     check_out(out, PICTURE_SUFFIXES, [path])
     grooves, losses = read_with_tracks(path, kit, grid, options)
     for place, groove in enumerate(grooves, 1):
+        print(f"{groove.num_bars} bar{'s' * (groove.num_bars != 1)} of {groove.grid.description}\n")
         print(ascii_grid(groove))
         print_metrics(groove)
         show_picture(groove, out if place == 1 else out.with_stem(f"{out.stem}-{place}"), title=path.name)
@@ -65,13 +66,15 @@ def analyse_command(
     against: Path | None = None,
     sections: str = "",
     kit: str | None = None,
-    metre: str = "4/4",
-    steps_per_beat: int = 4,
+    metre: str = "all",
+    steps_per_beat: int | Literal["auto"] = "auto",
     bars_per_phrase: int = 4,
     options: Annotated[ReadOptions, tyro.conf.arg(name="midi")] = ReadOptions(),
     pictures: int = 12,
 ) -> None:
     """Measure the rhythm of a file or folder: a table, CSV, JSON and, with matplotlib, an HTML report with pictures.
+
+    Pieces in several metres, or on several grids, have a table for each, of the metrics that depend on it.
 
     With --against, every metric is compared with that of another folder: effect size (d, Cohen's), overlapping area and
     KL divergence (nats) of the two distributions over pieces.
@@ -82,8 +85,9 @@ def analyse_command(
         against: a file or folder to compare with.
         sections: of a single piece, in bars, as "intro:4 verse:8"; each is measured by itself.
         kit: gm10 (of MIDI, if left out), magenta9, gm, or the path of a YAML file. A .npz that names its kit keeps it.
-        metre: of MIDI files, as 6/8. A .npz that names its grid keeps it.
-        steps_per_beat: steps in a beat of the metre, likewise.
+        metre: all reads each part of a MIDI file in its own metre; one, as 6/8, leaves out the others. A .npz that
+            names its grid keeps it.
+        steps_per_beat: steps in a beat of the metre, likewise; auto takes those that fit: sixteenths or triplets.
         bars_per_phrase: bars in a phrase, likewise.
         options: how the drums of MIDI are found and placed on the grid.
         pictures: most pieces of a folder that the report draws.
@@ -93,12 +97,12 @@ def analyse_command(
             compare, a path that cannot be written.
     """
     from hypermeter.core.errors import HypermeterError
-    from hypermeter.core.grid import Grid
+    from hypermeter.core.grid import GridChoice
     from hypermeter.share.analyse import analyse_and_write
 
     if pictures < 0:
         raise HypermeterError(f"pictures is {pictures}, expected at least 0")
-    grid = Grid.of_metre(metre, steps_per_beat, bars_per_phrase)
+    grid = GridChoice.of_words(metre, steps_per_beat, bars_per_phrase)
     analyse_and_write(path, out, against, sections, kit, grid, options, pictures)
 
 
@@ -138,13 +142,13 @@ def render_command(
     """
     from hypermeter.io.midi import to_midi_bytes
     from hypermeter.io.midi.read import read_content
-    from hypermeter.io.notation import is_text, read_text
+    from hypermeter.io.notation import is_text, read_text_parts
     from hypermeter.share.sound.level import Level
     from hypermeter.share.sound.render import WavOptions, check_sound, write_midi_sound
 
     options = WavOptions(sound_font, rate, mono, loop, Level(gain_db, normalize), ReadOptions(channel, track, map=map))
     check_sound(out, [source, sound_font], swing)
-    content = to_midi_bytes(read_text(source)) if is_text(source) else read_content(source)
+    content = to_midi_bytes(read_text_parts(source)) if is_text(source) else read_content(source)
     for line in write_midi_sound(content, str(source), out, options, swing):
         print(line)
     return out

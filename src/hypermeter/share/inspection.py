@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.grid import Grid
+from hypermeter.core.grid import Grid, GridChoice
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.core.read_options import ReadOptions
@@ -18,7 +18,7 @@ from hypermeter.core.tracks import TRACKS
 from hypermeter.io.grooves import NUMBERED, read_npz
 from hypermeter.io.midi import Piece, read_midi_report
 from hypermeter.io.midi.own_grid import describe_shift
-from hypermeter.io.notation import is_text, read_text
+from hypermeter.io.notation import is_text, read_text_parts
 from hypermeter.io.npz import open_npz
 from hypermeter.music.metrics import measure
 from hypermeter.music.tables import number
@@ -28,27 +28,27 @@ PER_VOICE = ("drum_density", "ioi_mean", "ioi_var", "fast_patterns")
 
 
 def read_with_tracks(
-    path: Path, kit: str | None, grid: Grid, options: ReadOptions = ReadOptions()
+    path: Path, kit: str | None, grid: Grid | GridChoice, options: ReadOptions = ReadOptions()
 ) -> tuple[list[Groove], list[str]]:
     """Return the grooves in a file, with the tracks that play beside the drums, and the lines about it.
 
     Args:
         path: MIDI, .npz or text.
         kit: name or path of a kit, for a file that names none; None is gm10 for MIDI, numbered voices for a .npz.
-        grid: for a file that has none.
+        grid: of MIDI, or a choice of it for each part of the file; and for another file that has none.
         options: how the drums of MIDI are found and placed on the grid.
 
     Raises:
         HypermeterError: a file that cannot be read.
     """
     if path.suffix.lower() == ".npz":
-        groove = _with_tracks(read_npz(path, kit, grid), path)
+        groove = _with_tracks(read_npz(path, kit, GridChoice.of(grid).grid()), path)
         is_numbered = load_kit(groove.kit).name == NUMBERED
         reason = "no kit is known, so metrics of low, mid and high voices say nothing; name it by --kit"
         played = [f"played {describe_shift(groove.shift_ms)} throughout"] if groove.shift else []
         return [groove], played + [reason] * is_numbered
     if is_text(path):
-        return [read_text(path, kit or "gm10", grid)], []
+        return read_text_parts(path, kit or "gm10", grid), []
     pieces, losses = read_midi_report(path, kit or "gm10", grid, to_end=True, options=options)
     _add_tracks(pieces, path, kit or "gm10", grid, options)
     return [piece.groove for piece in pieces], [*_own_grid_lines(pieces[0]), *losses]
@@ -75,7 +75,7 @@ def _with_tracks(groove: Groove, path: Path) -> Groove:
     return replace(groove, tracks={name: codes for name, codes in groove.tracks.items() if codes.any()})
 
 
-def _add_tracks(pieces: Sequence[Piece], path: Path, kit: str, grid: Grid, options: ReadOptions) -> None:
+def _add_tracks(pieces: Sequence[Piece], path: Path, kit: str, grid: Grid | GridChoice, options: ReadOptions) -> None:
     """Add to the grooves of a MIDI file the tracks that play in each."""
     for track in TRACKS.values():
         with suppress(HypermeterError):  # It plays nowhere.

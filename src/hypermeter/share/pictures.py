@@ -130,7 +130,7 @@ def layout(
 def _add_header(picture: Layout, groove: Groove, title: str, bars: int, has_primer: bool) -> None:
     """Add the title, facts of the groove, and a legend."""
     count = f"{groove.num_bars} bar{'s' * (groove.num_bars != 1)}"
-    facts = f"{count} of {groove.grid.metre}, {groove.tempo_bpm:g} bpm, {int(groove.hits.sum())} hits"
+    facts = f"{count} of {groove.grid.description}, {groove.tempo_bpm:g} bpm, {int(groove.hits.sum())} hits"
     if strokes := len(groove.strokes):
         facts += f" and {strokes} further stroke{'s' * (strokes != 1)}"
     if groove.num_bars > bars:

@@ -166,7 +166,7 @@ class SpanReader:
     def _reason(self, span: Span, at: str, is_silent: bool) -> str:
         """Return why a span is left out, and the option that would keep it; "" if it is kept."""
         if span.metre != self.grid.metre:
-            return f"metre {span.metre} {at}, expected {self.grid.metre}; pass --metre {span.metre}, or a --model in it"
+            return f"metre {span.metre} {at}, expected {self.grid.metre}; pass --metre {span.metre}, or all"
         if span.tempo_bpm is None:
             return (
                 f"tempo or metre changes within the bar {at}; pass --tempo-map flatten to follow the tempo, or move the"

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
         evaluate,
         evaluate_bits,
         evaluate_music,
-        read_performances,
     )
     from hypermeter.learn.evaluate.command import evaluate_command
     from hypermeter.learn.evaluate.floors import FLOORS, floors
+    from hypermeter.learn.evaluate.held_out import read_performances
     from hypermeter.learn.evaluate.likelihood import (
         BOOTSTRAP_DRAWS,
         bits_of_parts,

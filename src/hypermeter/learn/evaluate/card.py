@@ -5,36 +5,40 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hypermeter.core.addresses import StoredFile, as_address
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
 from hypermeter.core.limits import check_seed
-from hypermeter.core.tracks import Track
 from hypermeter.io.grooves import read_grooves
-from hypermeter.io.npz import have_equal_steps, read_kit_and_grid
-from hypermeter.io.performances import PerformanceFile
-from hypermeter.learn.dataset import read_folder, read_meta, read_shared_kit_and_grid, with_tracks
+from hypermeter.io.npz import have_equal_steps
+from hypermeter.learn.dataset import read_folder, read_shared_kit_and_grid
 from hypermeter.learn.engines import IN_PROCESS, Engine
 from hypermeter.learn.evaluate.command import BARS, LONG_BARS, PIECES
-from hypermeter.learn.evaluate.floors import floors
+from hypermeter.learn.evaluate.held_out import HeldOut, Shared, groups_of, read_performances
 from hypermeter.learn.evaluate.likelihood import summarize
 from hypermeter.learn.evaluate.metres import evaluate_metres, metre_rows
-from hypermeter.learn.evaluate.music import FEWEST_BARS, People, compare_with, cut, drift
-from hypermeter.learn.evaluate.pieces import WORTH_A_PROCESS, Beside, draw_by, draw_pieces
-from hypermeter.learn.evaluate.rows import drift_rows, keeping_rows, likelihood, metric_rows, music_rows, overview
+from hypermeter.learn.evaluate.music import FEWEST_BARS, compare_with, cut, drift, stroke_shares
+from hypermeter.learn.evaluate.pieces import WORTH_A_PROCESS, Beside, draw_by, draw_pieces, draw_strokes
+from hypermeter.learn.evaluate.rows import (
+    drift_rows,
+    keeping_rows,
+    likelihood,
+    metric_rows,
+    music_rows,
+    overview,
+    stroke_rows,
+)
 from hypermeter.learn.evaluate.scores import score
-from hypermeter.learn.prepare import SPLITS
 from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.model.places import PlaceEmbedding
 from hypermeter.model.playing import player_of
-from hypermeter.music.beat_keeping import roles_of
+from hypermeter.play.player import Player
 
 Evaluation = Callable[[], dict[str, Any]]
 """An evaluation whose inputs are read and checked; it returns a system's part of the card."""
@@ -62,48 +66,6 @@ class CardOptions:
                 raise HypermeterError(f"evaluate: {name} is {getattr(self, name)}, expected at least {least}")
 
 
-def read_performances(
-    npz_dir: str | Path,
-    kit: Kit | None = None,
-    grid: Grid | None = Grid(),
-    tracks: Sequence[Track] = (),
-    mix_metres: bool = False,
-) -> tuple[list[np.ndarray], list[list[str]], Kit | None, Grid]:
-    """Return hits (T, V), T >= 1, of the performances below a folder, the groups of each, and their kit and grid.
-
-    Args:
-        npz_dir: the folder.
-        kit: kit of files that name none; None, not known.
-        grid: grid of files that name none; None, the default one and, where metres are mixed, that of the first file.
-        tracks: tracks whose columns follow the voices of each performance, see ``with_tracks``.
-        mix_metres: leave out performances whose bars and phrases have other numbers of steps than those of ``grid``,
-            and take the others as if all were in its metre.
-
-    Raises:
-        HypermeterError: no performance there, a bad file, or files of different kits or grids.
-    """
-    files, sequences = read_folder(Path(npz_dir))
-    if mix_metres:
-        grids = [read_kit_and_grid(path, None, grid or Grid())[1] for path in files]
-        grid = grid or grids[0]
-        kept = [place for place, own in enumerate(grids) if have_equal_steps(own, grid)]
-        if not kept:
-            what = f"{grid.metre} of {grid.steps_per_bar} steps a bar"
-            raise HypermeterError(f"{npz_dir}: no performance in {what}, as the model plays; prepare some")
-        files, sequences = [files[place] for place in kept], [sequences[place] for place in kept]
-    sequences = [with_tracks(path, hits, tracks) for path, hits in zip(files, sequences, strict=True)]
-    return sequences, _groups_of(files), *read_shared_kit_and_grid(files, kit, grid or Grid(), mix_metres)
-
-
-def _groups_of(files: Sequence[PerformanceFile]) -> list[list[str]]:
-    """Return the groups of each performance, from its meta: beat or fill, and its style."""
-    groups = []
-    for meta in map(read_meta, files):
-        style, beat_type = meta.get("style"), meta.get("beat_type")
-        groups.append([group for group in (beat_type, style and f"style: {style.split('/')[0]}") if group])
-    return groups
-
-
 def evaluate(
     model: HierarchicalDrumModel,
     npz_dir: str | Path,
@@ -129,42 +91,6 @@ def evaluate(
     return model_evaluation(model, npz_dir, CardOptions(seed, pieces, bars, long_bars, temperature, mix_metres))()
 
 
-class HeldOut:
-    """Drums of held-out performances, and what is computed of them and of ``train`` beside them, once for all systems.
-
-    Args:
-        drums: hits (T, V) of each performance.
-        kit: their kit; None, not known.
-        grid: their grid.
-        train: hits of each performance of the folder ``train`` beside them; none where there is no such folder.
-    """
-
-    def __init__(self, drums: Sequence[np.ndarray], kit: Kit | None, grid: Grid, train: Sequence[np.ndarray]):
-        self.drums, self.kit, self.grid, self.train = drums, kit, grid, train
-        self.people, self.floors = cache(self._people), cache(self._floors)
-
-    def _people(self, bars: int) -> People:
-        streams, roles = (self.kit.streams, roles_of(self.kit)) if self.kit else (None, None)
-        return People(cut(self.drums, self.grid, bars), self.grid, self.train, streams, roles)
-
-    def _floors(self, seed: int) -> dict[str, dict[str, float]]:
-        return floors(self.train, self.drums, self.grid.steps_per_bar, seed)
-
-
-Shared = dict[tuple[Any, ...], HeldOut]
-"""The performances of one folder by kit and grid, which the systems of a card have in common."""
-
-
-def _held_out(
-    npz_dir: str | Path, drums: Sequence[np.ndarray], kit: Kit | None, grid: Grid, mix_metres: bool, shared: Shared
-) -> HeldOut:
-    """Return the performances of a folder with ``train`` beside them: those in ``shared``, or else new ones for it."""
-    key = str(npz_dir), drums[0].shape[1], kit, grid, mix_metres
-    if key not in shared:
-        shared[key] = HeldOut(drums, kit, grid, _train_beside(npz_dir, drums, kit, grid, mix_metres))
-    return shared[key]
-
-
 def model_evaluation(
     model: HierarchicalDrumModel,
     npz_dir: str | Path,
@@ -174,20 +100,25 @@ def model_evaluation(
 ) -> Evaluation:
     """Read and check the inputs of ``evaluate``, and return what computes it; ``shared`` is that of the card."""
     mix_metres, seed = options.mix_metres, options.seed
-    sequences, groups, kit, grid = read_performances(npz_dir, model.kit, model.grid, model.tracks, mix_metres)
+    shared = Shared() if shared is None else shared
+    read = read_performances(npz_dir, model.kit, model.grid, model.tracks, mix_metres, shared.read)
+    sequences, groups, kit, grid = read
     if mix_metres and have_equal_steps(grid, model.grid):
         grid = model.grid
     _check_fits(model, sequences, kit, grid, npz_dir)
     drums = [hits[:, : model.num_drums] for hits in sequences]
-    held_out = _held_out(npz_dir, drums, kit, grid, mix_metres, {} if shared is None else shared)
-
+    held_out = shared.held_out(npz_dir, drums, kit, grid, mix_metres)
     has_metres = mix_metres and isinstance(model.position_embedding, PlaceEmbedding | None)
 
     def run() -> dict[str, Any]:
-        metres = {"metres": evaluate_metres(model, npz_dir, seed)} if has_metres else {}
-        with _begun(model, held_out, options, engine) as pieces:
+        player = player_of(model)
+        with _begun(player, held_out, options, engine) as pieces:
             predictions = _predictions(model, sequences, groups, held_out, seed, engine)
-            return predictions | metres | _music(pieces, held_out, options)
+            music = _music(pieces, player, held_out, options)
+        if not has_metres:
+            return predictions | music
+        of_music = {"pieces": options.pieces, "temperature": options.temperature}
+        return predictions | {"metres": evaluate_metres(model, npz_dir, seed, **of_music, read=shared.read)} | music
 
     return run
 
@@ -201,13 +132,13 @@ def _predictions(
     engine: Engine,
 ) -> dict[str, Any]:
     """Return the part of the card of a model's predictions, and the floors."""
-    scores, steps, kit = score(model, sequences, engine=engine), np.array(list(map(len, sequences))), held_out.kit
+    scores, steps = score(model, sequences, engine=engine), np.array(list(map(len, sequences)))
     result: dict[str, Any] = {
         "parameters": sum(weights.numel() for weights in model.parameters()),
         **_bits_of_groups(scores.bits, steps, groups, seed),
         "forecasts": scores.forecasts(),
         "next_step": scores.next_step(),
-        "voices": list(kit.names) if kit else [f"voice {column}" for column in range(model.num_drums)],
+        "voices": held_out.voices,
         "seed": seed,
     }
     if model.tracks:
@@ -219,27 +150,32 @@ def _predictions(
     return result
 
 
-def _begun(model: HierarchicalDrumModel, held_out: HeldOut, options: CardOptions, engine: Engine) -> Beside:
+def _begun(player: Player, held_out: HeldOut, options: CardOptions, engine: Engine) -> Beside:
     """Begin to draw the pieces of the card: the long ones begin with those that are compared with people's."""
     bars = max(options.bars if held_out.people(options.bars).pieces else 0, options.long_bars)
     if not (options.pieces and bars):
         return Beside(list, is_worth_it=False)
     steps = bars * held_out.grid.steps_per_bar
     is_worth_it = options.pieces * steps >= WORTH_A_PROCESS
-    drawn = player_of(model), options.pieces, steps, options.seed, options.temperature
+    drawn = player, options.pieces, steps, options.seed, options.temperature
     if engine is not IN_PROCESS:
         return Beside(partial(draw_by, engine), *drawn, is_worth_it=False)
     return Beside(draw_pieces, *drawn, is_worth_it=is_worth_it)
 
 
-def _music(drawn: Beside, held_out: HeldOut, options: CardOptions) -> dict[str, Any]:
+def _music(drawn: Beside, player: Player, held_out: HeldOut, options: CardOptions) -> dict[str, Any]:
     """Return the part of the card of the music that the model plays."""
     if not options.pieces:
         return {}
     result: dict[str, Any] = {"temperature": options.temperature}
-    people, per_bar, pieces = held_out.people(options.bars), held_out.grid.steps_per_bar, drawn.result()
+    people, per_bar, columns = held_out.people(options.bars), held_out.grid.steps_per_bar, drawn.result()
+    pieces = columns[..., : player.num_drums]
     if people.pieces:
         result["music"] = compare_with(pieces[:, : options.bars * per_bar], people)
+        if player.articulation is not None and (of_people := held_out.strokes(options.bars)) is not None:
+            played = draw_strokes(player, columns[:, : options.bars * per_bar], options.seed, options.temperature)
+            strokes = stroke_shares(played, held_out.grid, held_out.voices)
+            result["music"] |= {"strokes": strokes, "human_strokes": of_people}
     if options.long_bars:
         long = pieces[:, : options.long_bars * per_bar]
         result |= {"long_bars": options.long_bars, "drift": drift(long, held_out.grid)}
@@ -295,7 +231,7 @@ def evaluate_bits(path: str | Path, npz_dir: str | Path, seed: int = 0, *, mix_m
         if not 0 <= bits_of_name.get(name, math.nan) < math.inf:
             raise HypermeterError(f"{path}: no finite bits for {name}; expected a row for each performance")
     bits, steps = np.array([bits_of_name[name] for name in names]), np.array(list(map(len, sequences)))
-    return {**_bits_of_groups(bits, steps, _groups_of(files), seed), "rejects": rejects, "seed": seed}
+    return {**_bits_of_groups(bits, steps, groups_of(files), seed), "rejects": rejects, "seed": seed}
 
 
 def evaluate_music(
@@ -325,7 +261,8 @@ def music_evaluation(
 ) -> Evaluation:
     """Read and check the inputs of ``evaluate_music``, and return what computes it; ``shared`` is that of the card."""
     bars, mix_metres = options.bars, options.mix_metres
-    sequences, _, shared_kit, grid = read_performances(npz_dir, grid=None, mix_metres=mix_metres)
+    shared = Shared() if shared is None else shared
+    sequences, _, shared_kit, grid = read_performances(npz_dir, None, None, (), mix_metres, shared.read)
     rejects: list[str] = []
     pieces = []
     for name, groove, _ in read_grooves(folder, shared_kit or kit, grid, rejects):
@@ -335,7 +272,7 @@ def music_evaluation(
         else:
             rejects.append(f"{Path(folder, name)}: of another kit or grid than {npz_dir}; write it on the same")
     generated = cut(pieces, grid, bars)
-    held_out = _held_out(npz_dir, sequences, shared_kit, grid, mix_metres, {} if shared is None else shared)
+    held_out = shared.held_out(npz_dir, sequences, shared_kit, grid, mix_metres)
     people = held_out.people(bars)
     if not people.pieces:
         raise HypermeterError(
@@ -347,31 +284,6 @@ def music_evaluation(
             f"{folder}: no piece of at least {FEWEST_BARS} bars; expected pieces of about {bars} bars{reason}"
         )
     return lambda: {"music": compare_with(generated, people), "rejects": rejects, "seed": options.seed}
-
-
-def _train_beside(
-    npz_dir: str | Path, drums: Sequence[np.ndarray], kit: Kit | None, grid: Grid, mix_metres: bool
-) -> list[np.ndarray]:
-    """Return the performances of the folder ``train`` beside a held-out split; none where there is no such folder.
-
-    Raises:
-        HypermeterError: they are of other voices or another grid than the performances of the split.
-    """
-    if address := as_address(npz_dir):
-        above, _, name = address.rpartition("/")
-        train = f"{above}/{SPLITS[0]}"
-        is_there = name in SPLITS[1:] and StoredFile(train).is_dir()
-    else:
-        folder = Path(npz_dir).resolve()
-        train, name = folder.parent / SPLITS[0], folder.name
-        is_there = name in SPLITS[1:] and train.is_dir()
-    if not is_there:
-        return []
-    sequences, _, train_kit, train_grid = read_performances(train, kit, grid, mix_metres=mix_metres)
-    fits = train_grid == grid or (mix_metres and have_equal_steps(train_grid, grid))
-    if not fits or train_kit != kit or sequences[0].shape[1] != drums[0].shape[1]:
-        raise HypermeterError(f"{train}: of another kit or grid than {name} beside it; prepare both alike")
-    return sequences
 
 
 def _check_fits(
@@ -407,7 +319,7 @@ def card(title: str, systems: dict[str, dict[str, Any]]) -> str:
     if "metres" in first:
         lines += ["", "## Metres", "", *metre_rows(name, first["metres"])]
     if any("music" in result for result in systems.values()):
-        lines += ["", "## Music", "", *music_rows(systems), *keeping_rows(systems)]
+        lines += ["", "## Music", "", *music_rows(systems), *keeping_rows(systems), *stroke_rows(systems)]
     for system, result in systems.items():
         if result.get("rejects"):
             lines += ["", f"Left out of {system}: {len(result['rejects'])}, which cannot be read or do not fit."]

@@ -7,7 +7,8 @@ import tyro
 
 if TYPE_CHECKING:
     from hypermeter.learn.engines import Engine
-    from hypermeter.learn.evaluate.card import CardOptions, Evaluation, Shared
+    from hypermeter.learn.evaluate.card import CardOptions, Evaluation
+    from hypermeter.learn.evaluate.held_out import Shared
 
 PIECES = 64
 BARS = 32
@@ -47,7 +48,7 @@ def evaluate_command(
         long_bars: bars of the pieces that show drift; 0 leaves that out.
         temperature: temperature of the generated music, at least 0.
         mix_metres: take performances in several metres. The card is of those whose bars have as many steps as the
-            model's; a table has the bits in each metre, for a model that plays them all.
+            model's; tables have the bits and the music in each metre, for a model that plays them all.
         engine: local, or ray for the machines of a Ray cluster; needs hypermeter[ray].
         address: of the Ray cluster, as host:port, or auto; without, RAY_ADDRESS, or one is started on this machine.
 
@@ -62,13 +63,14 @@ def evaluate_command(
     from hypermeter.core.files import atomic_write, check_folder
     from hypermeter.learn.engines import IN_PROCESS, check_engine, open_engine
     from hypermeter.learn.evaluate.card import CardOptions, card
+    from hypermeter.learn.evaluate.held_out import Shared
     from hypermeter.music.tables import to_json
 
     check_engine(engine, address)
     options = CardOptions(seed, pieces, bars, long_bars, temperature, mix_metres)
     if out is not None:
         check_folder(out.parent)
-    shared: Shared = {}
+    shared = Shared()
     with open_engine("ray", 0, address) if engine == "ray" else nullcontext(IN_PROCESS) as chosen:
         evaluations = {model: _evaluation(model, npz_dir, options, shared, chosen)}
         for name in beside:

@@ -24,6 +24,9 @@ FEWEST_BARS = 8
 STRETCHES = ((0, 8), (24, 32), (248, 256))
 """Ranges of bars whose metrics show drift in a long piece."""
 
+FEWEST_HITS = 200
+"""Hits of a voice whose share with several strokes is told."""
+
 TOGETHER = 64
 """Most pieces that are measured together, which bounds memory."""
 
@@ -34,7 +37,8 @@ def generated_pieces(
     model: StreamingModel, grid: Grid, pieces: int, bars: int, seed: int, temperature: float = 1.0
 ) -> list[np.ndarray]:
     """Return drums (T, V) of pieces that the model generates from silence."""
-    return list(draw_pieces(player_of(model), pieces, bars * grid.steps_per_bar, seed, temperature))
+    player = player_of(model)
+    return list(draw_pieces(player, pieces, bars * grid.steps_per_bar, seed, temperature)[..., : player.num_drums])
 
 
 def cut(sequences: Iterable[np.ndarray], grid: Grid, bars: int) -> list[np.ndarray]:
@@ -153,6 +157,30 @@ def keeping(pieces: Sequence[np.ndarray], grid: Grid, roles: Roles) -> dict[str,
         for name, of_pieces in beat_keeping(hits, grid, roles).items():
             values.setdefault(name, []).extend(of_pieces.tolist())
     return {name: _mean(of_all) for name, of_all in values.items()}
+
+
+def stroke_shares(counts: Sequence[np.ndarray], grid: Grid, names: Sequence[str]) -> dict[str, Any]:
+    """Return ``several_strokes`` of the hits of all pieces together, and of each voice with FEWEST_HITS or more.
+
+    Args:
+        counts: number of strokes (T, V) of each cell of each piece, at least one piece.
+        grid: their grid.
+        names: of the voices.
+
+    Returns:
+        ``share`` in [0, 1] and ``hits``, their number; ``voices``: name -> share.
+    """
+    strokes = np.concatenate(counts).astype(np.float32)
+    hits = (strokes > 0).astype(np.float32)
+
+    def share(columns: slice) -> float:
+        return METRICS["several_strokes"](hits[:, columns], grid, strokes=strokes[:, columns]).item()
+
+    numbers = hits.sum(0)
+    voices = {
+        name: share(slice(column, column + 1)) for column, name in enumerate(names) if numbers[column] >= FEWEST_HITS
+    }
+    return {"share": share(slice(None)), "hits": int(numbers.sum()), "voices": voices}
 
 
 def bars_of(pieces: Iterable[np.ndarray], grid: Grid) -> list[np.ndarray]:

@@ -14,7 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from hypermeter.core.groove import Groove
 from hypermeter.learn.engines import Engine
+from hypermeter.play.articulating import CHANNELS, ArticulationSampler, strokes_of
+from hypermeter.play.compose import TEMPO_BPM
+from hypermeter.play.expressing import ExpressionSampler
 from hypermeter.play.player import Player
 from hypermeter.play.request import SamplingOptions
 
@@ -29,12 +33,43 @@ PIECES_PER_TASK = 64
 def draw_pieces(
     player: Player, pieces: int, steps: int, seed: int, temperature: float = 1.0, first: int = 0
 ) -> np.ndarray:
-    """Return hits (pieces, steps, V) uint8 of the drums of pieces that a player plays from silence.
+    """Return hits (pieces, steps, W) uint8 of pieces that a player plays from silence, of voices and of tracks.
 
     ``first`` is the number of the first of them, among those of one seed.
     """
     sampling = SamplingOptions(temperature=temperature, seed=seed)
-    return player.generate(steps, None, sampling, rows=pieces, first_row=first)[..., : player.num_drums]
+    return player.generate(steps, None, sampling, rows=pieces, first_row=first)
+
+
+def draw_strokes(
+    player: Player, columns: np.ndarray, seed: int, temperature: float = 1.0, tempo_bpm: float = TEMPO_BPM
+) -> list[np.ndarray]:
+    """Return the numbers of strokes (T, V) of each cell of pieces, as the player performs their hits.
+
+    Args:
+        player: of a model with articulation.
+        columns: hits (pieces, T, W) of voices and of tracks.
+        seed: of velocity, offset and strokes.
+        temperature: of the same.
+        tempo_bpm: quarter notes a minute.
+    """
+    (rows, steps, _), voices = columns.shape, player.num_drums
+    assert player.articulation is not None
+    sampler = ExpressionSampler(player.network.expression, rows, tempo_bpm, seed, temperature)
+    articulator = ArticulationSampler(player.articulation, rows, tempo_bpm, seed, temperature)
+    state, made = player.start(rows), np.full((rows, steps, voices, CHANNELS), np.nan, np.float32)
+    velocity, offset = np.zeros((2, rows, steps, voices), np.float32)
+    for step in range(steps):
+        x = columns[:, step]
+        velocity[:, step], offset[:, step] = sampler.play(state.features, x[:, :voices], step)
+        made[:, step] = articulator.play(state.features, x[:, :voices], velocity[:, step], offset[:, step], step)
+        if step + 1 < steps:
+            state = player.advance(x, state)
+    counts = []
+    for row, hits in enumerate(columns[..., :voices]):
+        strokes = strokes_of(made[row], hits, velocity[row], offset[row], is_first=True)
+        counts.append(Groove(hits, strokes=strokes).stroke_counts)
+    return counts
 
 
 def draw_by(engine: Engine, player: Player, pieces: int, steps: int, seed: int, temperature: float = 1.0) -> np.ndarray:

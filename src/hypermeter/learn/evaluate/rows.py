@@ -87,6 +87,25 @@ def keeping_rows(systems: dict[str, dict[str, Any]]) -> list[str]:
     return ["", *table(("beat-keeping of", *(name.replace("_", " ") for name in people)), rows)]
 
 
+def stroke_rows(systems: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the table of the hits with several strokes, after an empty line; nothing where no system has it.
+
+    It has the voices with enough hits of people and of each system.
+    """
+    measured = {name: music for name, result in systems.items() if "strokes" in (music := result.get("music", {}))}
+    if not measured:
+        return []
+    people = next(iter(measured.values()))["human_strokes"]
+    shares = {"people, held out": people} | {name: music["strokes"] for name, music in measured.items()}
+    voices = [name for name in people["voices"] if all(name in share["voices"] for share in shares.values())]
+    rows = [
+        (name, f"{share['hits']:,}", *(f"{100 * value:.2f} %" for value in (share["share"], *of_voices)))
+        for name, share in shares.items()
+        for of_voices in [[share["voices"][voice] for voice in voices]]
+    ]
+    return ["", *table(("several strokes of", "hits", "all", *voices), rows)]
+
+
 def metric_rows(name: str, music: dict[str, Any]) -> list[str]:
     keys = ("their_mean", "their_sd", "mean", "sd", "cohens_d", "overlap", "kl")
     rows = [(metric, *(number(values[key], 3) for key in keys)) for metric, values in music["metrics"].items()]

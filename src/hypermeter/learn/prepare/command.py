@@ -104,9 +104,7 @@ def prepare(
     source_address = as_address(source) or str(source)
     if as_address(out) is None:
         check_folder(out)
-    choice = GridChoice(
-        None if metre == "all" else metre, None if steps_per_beat == "auto" else steps_per_beat, bars_per_phrase
-    )
+    choice = GridChoice.of_words(metre, steps_per_beat, bars_per_phrase)
     grid = choice if metre == "all" or steps_per_beat == "auto" else choice.grid()
     chosen_tracks = tuple(TRACKS[name] for name in tracks)
     chosen_kit, kit_line = resolve_kit(kit, np.zeros(128, np.int64), (), options.map)

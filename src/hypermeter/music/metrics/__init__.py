@@ -113,3 +113,8 @@ METRICS: dict[str, Callable[..., Array]] = {
     )
 }
 """Name -> metric. A metric that is added here is part of reports, of evaluation and of rewards."""
+
+FREE_OF_GRID = frozenset({"several_strokes", "velocity_range", "npvi", "timing_dfa", "offset_ms"})
+"""Metrics that have the same meaning on every grid: shares of hits, ratios and times. The others count steps or bars,
+or weigh steps by their place in the metre.
+"""
