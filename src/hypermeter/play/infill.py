@@ -136,7 +136,7 @@ def infill(
 
 def _span(locks: Locks, horizon_bars: int | None, steps_per_bar: int) -> tuple[int, int, int]:
     """Return the first and the last step with a free cell, and the last that is weighed; or -1."""
-    free, locked = np.flatnonzero((~locks.known[0]).any(1)), np.flatnonzero(locks.known[0].any(1))
+    free, locked = np.flatnonzero((~locks.known[0]).any(1)), np.flatnonzero(locks.is_set[0])
     first, last = (int(free[0]), int(free[-1])) if len(free) else (-1, -1)
     if horizon_bars is not None:
         locked = locked[locked <= last + horizon_bars * steps_per_bar]
