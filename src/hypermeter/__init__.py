@@ -33,6 +33,8 @@ _HOMES = {
     "continue_groove": "play.compose",
     "fill_groove": "play.compose",
     "vary_groove": "play.compose",
+    "follow_groove": "play.follow",
+    "FollowOptions": "play.request",
     "SamplingOptions": "play.request",
     "InfillOptions": "play.request",
     "PlanOptions": "play.request",

@@ -164,6 +164,7 @@ def _play(
         in_one_tempo,
         locked_pattern,
         name_planned,
+        tell_sample_size,
     )
     from hypermeter.play.compose import continue_groove, fill_groove, join_grooves, replace_bars, vary_groove
     from hypermeter.play.loading import kit_of
@@ -210,10 +211,7 @@ def _play(
         if primer is not None and include_primer:
             groove, primer_steps = join_grooves(primer, groove), len(primer)
     if infill is not None:
-        sizes = infill.effective_sample_size
-        print(f"effective sample size: least {infill.smallest:.1f}, mean {sizes.mean():.1f}, of {infill.particles}")
-        if infill.warning:
-            print(f"warning: {infill.warning}")
+        tell_sample_size(infill)
     return groove, primer_steps
 
 
