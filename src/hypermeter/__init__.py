@@ -35,6 +35,7 @@ _HOMES = {
     "vary_groove": "play.compose",
     "follow_groove": "play.follow",
     "FollowOptions": "play.request",
+    "draw_takes": "play.takes",
     "SamplingOptions": "play.request",
     "InfillOptions": "play.request",
     "PlanOptions": "play.request",

@@ -3,15 +3,19 @@
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from hypermeter.cli.options import DEFAULT_PLAN, DEFAULT_SAMPLING, PlanArguments, SamplingArguments
 from hypermeter.cli.results import free_path, open_output
+from hypermeter.cli.takes import refuse_with_variations, write_takes
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.read_options import ReadOptions, TempoMap
 from hypermeter.play.request import Between, FollowOptions, InfillOptions, check
+
+if TYPE_CHECKING:
+    from hypermeter.core.groove import Groove
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ def follow_command(
     grid: Annotated[Literal["straight", "triplets"] | None, tyro.conf.arg(metavar="KIND")] = None,
     expression: bool = True,
     picture: bool = True,
+    variations: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     rhythm: RhythmArguments = RhythmArguments(),
     following: FollowArguments = FollowArguments(),
     sampling: SamplingArguments = DEFAULT_SAMPLING,
@@ -77,6 +82,7 @@ def follow_command(
         grid: straight or triplets; else what fits the file.
         expression: whether hits have velocity and timing.
         picture: whether to draw the result, as .svg.
+        variations: so many takes that differ, in numbered files.
         rhythm: which notes of the file are the rhythm.
         following: how drums answer it, and what stays.
         sampling: how steps are sampled.
@@ -87,8 +93,10 @@ def follow_command(
     """
     from hypermeter.io.midi import WRITTEN_SUFFIXES
 
-    out = free_path(file, "followed") if out is None else out
-    with open_output(out, WRITTEN_SUFFIXES, [file, following.lock, plan.density, plan.offbeat]) as write:
+    out = free_path(file, "followed", variations) if out is None else out
+    refuse_with_variations(variations, out)
+    inputs = [file, following.lock, *(Path(text) for text in (plan.density, plan.offbeat) if text is not None)]
+    with open_output(out, WRITTEN_SUFFIXES, inputs) as write:
         from hypermeter.cli.material import (
             columns_named,
             in_one_tempo,
@@ -143,12 +151,20 @@ def follow_command(
             pattern, locks = locked_pattern(player, kit, bars, taps.groove.tempo_bpm, locked, keep, None)
         between = following.between or ("silent" if taps.is_on_one_pitch else "free")
         asked = FollowOptions(following.answer, between, following.accent, following.touch)
-        options = {"plan": planned, "pattern": pattern, "locks": locks, "infilling": infilling}
-        groove, infill = follow_groove(player, taps.groove, steps, asked, expression=expression, **options)
-        groove = name_planned(groove, range(bars), planned, player)
+        options: dict[str, Any] = {"plan": planned, "pattern": pattern, "locks": locks, "infilling": infilling}
+
+        def draw(seed: int) -> "Groove":
+            chosen = replace(steps, seed=seed)
+            groove, infill = follow_groove(player, taps.groove, chosen, asked, expression=expression, **options)
+            tell_sample_size(infill)
+            return name_planned(groove, range(bars), planned, player)
+
+        if variations is not None:
+            write_takes(draw, lambda _, groove: to_midi_bytes(groove), variations, sampling.seed, out, inputs, picture)
+            return None
+        groove = draw(sampling.seed)
         write(to_midi_bytes(groove))
         print(ascii_grid(groove))
-        tell_sample_size(infill)
         if str(out) == "-":
             return None
         if picture:

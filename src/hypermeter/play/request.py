@@ -56,6 +56,7 @@ BOUNDS = {
     "strength": Bound(0, 1),
     "amount": Bound(0, 1),
     "accent": Bound(0, 1),
+    "variations": Bound(1, 1_000, is_whole=True),
     "particles": Bound(1, 65_536, is_whole=True),
     "horizon_bars": Bound(0, 65_536, is_whole=True),
     "bars": Bound(1, 10_000, is_whole=True),

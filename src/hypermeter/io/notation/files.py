@@ -59,8 +59,14 @@ def write_text(groove: Groove, path: str | Path) -> Path:
         HypermeterError: another suffix than those of TEXT_SUFFIXES, or a path that cannot be written.
     """
     path = Path(path)
+    text = text_of(groove, path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, "utf-8")
+    return path
+
+
+def text_of(groove: Groove, path: Path) -> str:
+    """Return what `write_text` writes; the errors are its own."""
     if not is_text(path):
         raise HypermeterError(f"{path}: expected a name that ends in {', '.join(TEXT_SUFFIXES)}")
-    with atomic_write(path) as temporary:
-        temporary.write_text(_WRITERS[path.suffix.lower()](groove), "utf-8")
-    return path
+    return _WRITERS[path.suffix.lower()](groove)
