@@ -40,7 +40,7 @@ class Taps:
 
         Velocities that are all the same, and offsets that are all 0, are not a player's: they count as unknown.
         """
-        is_tap = groove.hits.any(1)
+        is_tap: Any = groove.hits.any(1)
         loudest = np.where(groove.hits > 0, groove.velocity, -1).argmax(1)[:, None]
         parts = []
         for name in ("velocity", "offset"):
@@ -119,7 +119,7 @@ class Listener:
         rows, given = np.arange(len(hits)), log_weights_given(dist, hits, known)
         tap = self.taps.velocity[step], self.taps.offset[step]
         may_be = (hits > 0) & self.answer & np.isnan(known[0])
-        is_heard = may_be.any(1) & (not np.isnan(tap).all())
+        is_heard: Any = may_be.any(1) & (not np.isnan(tap).all())
         terms, joint, evidence = None, given, np.zeros(len(hits))
         if is_heard.any():
             terms = _log_loudest(dist, may_be, *tap)
@@ -136,7 +136,8 @@ class Listener:
             loudest = (voice == np.arange(hits.shape[1])) & is_heard[:, None]
             if not np.isnan(tap[0]):  # the others are at most as loud
                 is_before = np.arange(hits.shape[1]) < voice
-                most = np.where(is_before, *(np.exp(_log_quieter(tap[0], *pairs[0], edge)) for edge in EDGES))
+                of_before, of_after = (np.exp(_log_quieter(tap[0], pairs[0], edge)) for edge in EDGES)
+                most = np.where(is_before, of_before, of_after)
                 below = np.where(may_be & is_heard[:, None], (below * most).clip(1e-12, 1 - EDGE), below)
         values = np.stack(
             [
@@ -154,14 +155,15 @@ EDGES = (-0.5, 0.5)
 """Of the bin of a tap's velocity: the voices before the loudest are below it, those after it at most in it."""
 
 
-def _log_quieter(velocity: float, mean: Array, scale: Array, edge: float) -> Array:
+def _log_quieter(velocity: float, logistic: tuple[Array, Array], edge: float) -> Array:
     """Return log P(a velocity is below an edge of the bin of the tap's velocity) under logistics (..., V)."""
-    number = float(VELOCITY.nearest(np.float64(velocity)))
+    mean, scale = logistic
+    number = float(VELOCITY.nearest(np.array(velocity)))
     if number + edge < 0:
         return np.full(mean.shape, -np.inf)
     if number + edge > VELOCITY.count - 1:
         return np.zeros(mean.shape)
-    return -softplus(-(VELOCITY.centre(np.float64(number + edge)) - mean) / scale)
+    return -softplus(-(VELOCITY.centre(np.array(number + edge)) - mean) / scale)
 
 
 def _log_loudest(dist: Any, may_be: NDArray[np.bool_], velocity: float, offset: float) -> Array:
@@ -174,7 +176,7 @@ def _log_loudest(dist: Any, may_be: NDArray[np.bool_], velocity: float, offset: 
     if np.isnan(velocity):
         total = np.broadcast_to(-np.log(np.maximum(may_be.sum(1), 1))[:, None, None], of_velocity[0].shape)
     else:
-        below, up_to = (np.where(may_be[:, None], _log_quieter(velocity, *of_velocity, edge), 0) for edge in EDGES)
+        below, up_to = (np.where(may_be[:, None], _log_quieter(velocity, of_velocity, edge), 0) for edge in EDGES)
         before, after = np.zeros(below.shape), np.zeros(below.shape)
         before[..., 1:] = below.cumsum(-1)[..., :-1]
         after[..., :-1] = up_to[..., ::-1].cumsum(-1)[..., ::-1][..., 1:]

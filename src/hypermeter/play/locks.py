@@ -78,7 +78,7 @@ class Locks:
     @property
     def is_set(self) -> NDArray[np.bool_]:
         """(B, T), whether a step has a locked cell or a set."""
-        return self.known.any(-1) if self.some is None else self.known.any(-1) | self.some.any(-1)
+        return np.logical_or.reduce(self.known if self.some is None else self.known | self.some, -1)
 
     def at(self, step: int, rows: int) -> Lock | None:
         """Return the lock of a step, (rows, W); `None` where there is none."""

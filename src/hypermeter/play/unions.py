@@ -29,7 +29,7 @@ def open_cells(known: Bools, values: NDArray[Any], some: Bools) -> Bools:
 
 def is_answered(hits: NDArray[Any], some: Bools) -> Bools:
     """Return whether hits (..., W) have one of the set (..., W), or the set is empty."""
-    return ((hits > 0) & some).any(-1) | ~some.any(-1)
+    return np.logical_or.reduce((hits > 0) & some, -1) | ~np.logical_or.reduce(some, -1)
 
 
 def log_some(logits: NDArray[Any], known: Bools, values: NDArray[Any], some: Bools) -> Array:
