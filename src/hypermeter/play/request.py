@@ -194,12 +194,17 @@ class FollowOptions:
         check("accent", self.accent)
 
 
+NOT_ON_PAGE = ("accent", "variations")
+"""Options of which the page has none."""
+
+
 def bounds_record() -> dict[str, Any]:
-    """Return `BOUNDS` by the names of their fields, and the defaults of the options, for JSON."""
+    """Return `BOUNDS` of the page by the names of their fields, and the defaults of the options, for its JSON."""
     defaults = {
         item.name: item.default
         for options in (SamplingOptions, InfillOptions)
         for item in fields(options)
         if isinstance(item.default, int | float)
     }
-    return {"bounds": {name: asdict(bound) for name, bound in BOUNDS.items()}, "defaults": defaults}
+    bounds = {name: asdict(bound) for name, bound in BOUNDS.items() if name not in NOT_ON_PAGE}
+    return {"bounds": bounds, "defaults": defaults}
