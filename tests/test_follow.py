@@ -1,6 +1,7 @@
 """Drums that follow taps: the answer of each tap, touch as evidence against all pieces, causality, files, errors."""
 
 import math
+import re
 from itertools import product
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from hypermeter.cli import main
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.core.read_options import ReadOptions
@@ -342,10 +344,45 @@ def test_the_command_writes_drums_and_a_picture(tmp_path, capsys):
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_two(tmp_path, capsys, options, words):
-    import re
-
     path = bass_line(tmp_path / "song.mid")
     assert main(["follow", str(path), str(tmp_path / "out.mid"), *options]) == 2
     error = capsys.readouterr().err
     assert re.search(words, error) and error.count("\n") == 1
     assert not (tmp_path / "out.mid").exists()
+
+
+def taps_in_six(path):
+    import symusic
+
+    score = symusic.Score(480)
+    score.time_signatures.append(symusic.TimeSignature(0, 6, 8))
+    track = symusic.Track("Taps", 0, False)
+    for place, velocity in zip((0, 3, 4, 6, 9, 11), (110, 60, 70, 100, 80, 50)):
+        track.notes.append(symusic.Note(place * 120, 60, 60, velocity))
+    score.tracks.append(track)
+    path.write_bytes(score.dumps_midi())
+    return path
+
+
+def test_a_model_of_every_metre_follows_in_the_metre_of_the_file(tmp_path, capsys):
+    path, out = taps_in_six(tmp_path / "six.mid"), tmp_path / "out.mid"
+    options = ["--model", "metres", "--particles", "4", "--no-picture"]
+    assert main(["follow", str(path), str(out), *options]) == 0
+    groove = read_midi(out, grid=Grid.of_metre("6/8", steps_per_beat=2))
+    assert np.flatnonzero(groove.hits[:, LOUD].any(1)).tolist() == [0, 3, 4, 6, 9, 11]
+    capsys.readouterr()
+    for more, words in (([], "metre 6/8 .* pass a --model in it"), (["--metre", "4/4", *options], "metre 6/8")):
+        assert main(["follow", str(path), str(out), *more]) == 2
+        error = capsys.readouterr().err
+        assert re.search(words, error) and error.count("\n") == 1
+
+
+def test_a_file_without_notes_is_refused_in_one_line(tmp_path, capsys):
+    import symusic
+
+    score = symusic.Score(480)
+    score.tempos.append(symusic.Tempo(0, 100.0))
+    score.tracks.append(symusic.Track("Taps", 0, False))
+    (tmp_path / "empty.mid").write_bytes(score.dumps_midi())
+    assert main(["follow", str(tmp_path / "empty.mid"), str(tmp_path / "out.mid")]) == 2
+    assert "no notes in it" in capsys.readouterr().err

@@ -98,6 +98,7 @@ def follow_command(
     inputs = [file, following.lock, *(Path(text) for text in (plan.density, plan.offbeat) if text is not None)]
     with open_output(out, WRITTEN_SUFFIXES, inputs) as write:
         from hypermeter.cli.material import (
+            advise_for_model,
             columns_named,
             in_one_tempo,
             locked_pattern,
@@ -128,11 +129,14 @@ def follow_command(
         for voice in sampling.bias or ():
             kit.column_of(voice, "bias")
         choice = player.grid_choice
-        if metre is not None or grid is not None:
-            found = read_taps(file, choice, read, rhythm.program).groove.grid if metre is None else None
-            player = on_grid_of(player, [], metre or (found.metre if found else None), grid, kit)
-            choice = player.grid
-        taps = read_taps(file, choice, read, rhythm.program)
+        try:
+            if metre is not None or grid is not None:
+                found = metre or read_taps(file, choice, read, rhythm.program).groove.grid.metre
+                player = on_grid_of(player, [], found, grid, kit)
+                choice = player.grid
+            taps = read_taps(file, choice, read, rhythm.program)
+        except HypermeterError as error:
+            raise HypermeterError(advise_for_model(str(error))) from None
         player = player.on(taps.groove.grid) if isinstance(choice, GridChoice) else player
         for line in taps.remarks:
             print(f"{file}: {line}")

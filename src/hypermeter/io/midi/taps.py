@@ -122,6 +122,8 @@ def choose_part(
     for narrower in ([part for part in chosen if not part.is_drums], [part for part in chosen if part.is_bass]):
         if len(chosen) != 1 and narrower:
             chosen = narrower
+    if not parts:
+        raise HypermeterError("no notes in it, expected a rhythm; choose another file")
     if len(chosen) != 1:
         which = "no such part" if not chosen else f"{len(chosen)} parts"
         raise HypermeterError(f"{which} to follow in {described}; name one by --track, --channel or --program")
