@@ -30,15 +30,16 @@ from hypermeter.core.tracks import BASS
 from hypermeter.io.checkpoint import find_checkpoint, read_checkpoint, write_checkpoint
 from hypermeter.io.midi import to_midi_bytes
 from hypermeter.play.compose import continue_groove, fill_groove, vary_groove
+from hypermeter.play.follow import follow_groove
 from hypermeter.play.loading import load_player
 from hypermeter.play.locks import Locks
 from hypermeter.play.plan import Plan, make_plan, plan_bars
-from hypermeter.play.request import BOUNDS, InfillOptions, PlanOptions, SamplingOptions
+from hypermeter.play.request import BOUNDS, FollowOptions, InfillOptions, PlanOptions, SamplingOptions
 from hypermeter.share.serve import Limits, make_app
 from hypermeter.share.serve.command import is_loopback, listen, load_players, serve_command
 from hypermeter.share.serve.guard import one_line
 from hypermeter.share.serve.limits import Refused, Slots, Stopped, Watch
-from hypermeter.share.serve.messages import ContinueRequest, GenerateRequest, InfillRequest, VaryRequest
+from hypermeter.share.serve.messages import ContinueRequest, FollowRequest, GenerateRequest, InfillRequest, VaryRequest
 from midi_bytes import beat as beat_events
 from midi_bytes import midi, track
 
@@ -265,17 +266,39 @@ def test_a_groove_is_varied_as_python_varies_it(app, player, wishes):
     assert (array(played(app, "vary", body | {"strength": 0})) == beat()).all()
 
 
+def test_taps_are_followed_as_python_follows_them(app, player):
+    velocity, offset = (np.zeros((1, 32)) for _ in range(2))
+    velocity[0, ::6], offset[0, ::6] = np.linspace(0.3, 1, 6), 0.1
+    taps = {"hits": [(velocity[0] > 0).astype(int).tolist()], "voices": ["snare"]}
+    taps |= {"velocity": velocity.round(6).tolist(), "offset": offset.tolist()}
+    body = {"groove": taps, "particles": 4, "seed": 3, "plan": {"style": "funk"}, "answer": ["kick", "snare"]}
+    answer = post(app, "follow", body).json()
+    arrays = np.zeros((2, 32, V), np.float32)
+    arrays[:, :, 1] = velocity[0].round(6), offset[0]
+    rhythm = Groove((arrays[0] > 0).astype(np.uint8), *arrays, kit=KIT)
+    options = {"plan": PlanOptions(style="funk"), "infilling": InfillOptions(4)}
+    following = FollowOptions(("kick", "snare"))
+    groove, done = follow_groove(player, rhythm, SamplingOptions(seed=3), following, **options)
+    check_same(answer["groove"], groove)
+    assert answer["effective_sample_size"]["smallest"] == pytest.approx(done.smallest)
+    lock = {"hits": ["x..............." * 2, "." * 32], "voices": ["kick", "closed_hat"]}
+    kept = post(app, "follow", body | {"lock": lock, "keep": ["kick"]}).json()["groove"]
+    assert np.flatnonzero(array(kept)[:, 0]).tolist() == [0, 16] and array(kept)[:, [2, 3, 4, 9]].any()
+
+
 def test_names_bounds_and_defaults_of_what_is_drawn_are_those_of_every_door():
     for message, request in (
         (GenerateRequest, SamplingOptions()),
         (ContinueRequest, SamplingOptions()),
         (InfillRequest, InfillOptions()),
         (VaryRequest, InfillOptions()),
+        (FollowRequest, InfillOptions()),
+        (FollowRequest, FollowOptions()),
     ):
         schema = message.model_json_schema()["properties"]
         for name, default in vars(request).items():
-            assert schema[name]["default"] == default
-            if isinstance(default, float | int):
+            assert schema[name]["default"] == (list(default) if isinstance(default, tuple) else default)
+            if isinstance(default, float | int) and not isinstance(default, bool):
                 least = schema[name].get("minimum", schema[name].get("exclusiveMinimum"))
                 assert (least, schema[name]["maximum"]) == (BOUNDS[name].least, BOUNDS[name].most)
                 assert ("exclusiveMinimum" in schema[name]) == BOUNDS[name].is_open
@@ -414,6 +437,9 @@ def test_models_and_health_list_what_there_is(app, player):
         ("infill", {"groove": {"hits": ["x"], "voices": ["kick"]}, "known": ["x"], "particles": 257}, "particles is"),
         ("infill", {"groove": {"hits": [""], "voices": ["kick"]}, "known": [""]}, "no steps"),
         ("vary", {"groove": {"hits": ["x"], "voices": ["kick"]}, "strength": 1.1}, "strength: "),
+        ("follow", {"groove": {"hits": ["." * 16], "voices": ["kick"]}}, "taps: no hits"),
+        ("follow", {"groove": {"hits": ["x" * 16], "voices": ["kick"]}, "answer": ["cow"]}, "answer: no voice 'cow'"),
+        ("follow", {"groove": {"hits": ["x" * 16], "voices": ["kick"]}, "answer": []}, "answer: "),
         ("vary", {"groove": {"hits": ["x"], "voices": ["kick"]}, "strength": 1, "keep": ["gong"]}, "keep: no voice"),
         ("analyse", {"groove": {"hits": [""], "voices": ["kick"]}}, "no steps"),
     ],
@@ -761,7 +787,7 @@ def test_whatever_is_sent_is_answered_as_the_schema_says(player):
     for operation in (declared.ok() for declared in schema.get_all_operations()):
         for mode in schemathesis.GenerationMode:
             hold(operation, mode)
-    assert len(statuses_of) == 11
+    assert len(statuses_of) == 12
     assert all(200 in statuses for label, statuses in statuses_of.items() if label.startswith("GET"))
 
 
@@ -891,6 +917,7 @@ async def ask():
         "continue/stream": {"groove": groove, "bars": 1},
         "infill": {"groove": groove, "known": ["x..............x"], "particles": 2},
         "vary": {"groove": groove, "strength": 0.5, "particles": 2},
+        "follow": {"groove": groove, "particles": 2},
         "analyse": {"groove": groove},
         "midi/write": {"groove": groove},
     }
@@ -918,7 +945,7 @@ def run_python(*arguments):
 @pytest.mark.slow
 def test_a_request_of_each_kind_is_answered_where_pytorch_and_onnx_runtime_are_not_installed():
     statuses = json.loads(run_python("-c", WITHOUT))
-    assert len(statuses) == 10 and set(statuses.values()) == {200}, statuses
+    assert len(statuses) == 11 and set(statuses.values()) == {200}, statuses
 
 
 def test_the_help_needs_none_of_the_packages_that_serve():

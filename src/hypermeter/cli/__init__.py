@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "hypermeter.learn.train.command:train_command",
     "reinforce": "hypermeter.learn.rl.command:reinforce_command",
     "generate": "hypermeter.cli.generate:generate_command",
+    "follow": "hypermeter.cli.follow:follow_command",
     "play": "hypermeter.cli.play:play_command",
     "humanize": "hypermeter.cli.humanize:humanize_command",
     "evaluate": "hypermeter.learn.evaluate.command:evaluate_command",

@@ -27,6 +27,11 @@ EXAMPLES = {
         "hypermeter generate beat.mid --sections verse:8,fill:1,chorus:8 --density 0.2",
         "hypermeter generate --bars 8 --tempo-bpm 96 --seed 7 -o new.mid",
     ),
+    "follow": (
+        "hypermeter follow taps.mid",
+        "hypermeter follow song.mid drums.mid --program 34 --style funk",
+        "hypermeter follow taps.mid --answer all --density 0.2 --seed 3",
+    ),
     "play": (
         "hypermeter play --list",
         "hypermeter play virtual --primer beat.mid --osc 9000",

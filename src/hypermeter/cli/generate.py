@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ from hypermeter.cli.options import (
     refuse_contradictions,
 )
 from hypermeter.cli.results import free_path, open_output
+from hypermeter.cli.takes import refuse_with_variations, write_takes
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.read_options import ReadOptions
 from hypermeter.play.request import check
@@ -43,6 +44,7 @@ def generate_command(
     include_primer: bool = True,
     expression: bool = True,
     picture: bool = True,
+    variations: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     first: Annotated[Path | None, tyro.conf.arg(name="primer")] = None,
     sampling: SamplingArguments = DEFAULT_SAMPLING,
     plan: PlanArguments = DEFAULT_PLAN,
@@ -65,6 +67,7 @@ def generate_command(
         include_primer: whether the result begins with the primer.
         expression: whether new hits have velocity and timing.
         picture: whether to draw the result, as .svg.
+        variations: so many takes that differ, in numbered files.
         first: another way to name PRIMER.
         sampling: how steps are sampled.
         plan: what the new bars are to be, for a model that was trained with labels.
@@ -77,15 +80,17 @@ def generate_command(
     primer = _only_primer(primer, first)
     if out is None:
         word = "varied" if locks.vary is not None else "changed" if locks.replace else "continued"
-        out = free_path(primer or locks.lock, word if primer else "filled" if locks.lock else "generated")
+        word = word if primer else "filled" if locks.lock else "generated"
+        out = free_path(primer or locks.lock, word, variations)
     from hypermeter.io.midi import WRITTEN_SUFFIXES
     from hypermeter.io.notation import TEXT_SUFFIXES, is_text
 
     inputs = [primer, context, locks.lock, locks.ending, plan.density, plan.offbeat]
+    refuse_with_variations(variations, out)
     with open_output(out, (*WRITTEN_SUFFIXES, *TEXT_SUFFIXES), inputs) as write:
         from hypermeter.cli.material import on_grid_of, read_groove, read_song
         from hypermeter.io.ascii import ascii_grid
-        from hypermeter.io.notation import write_text
+        from hypermeter.io.notation import text_of, write_text
         from hypermeter.play.loading import kit_of, load_player
 
         length = next((name for name, value in (("--bars", bars), ("--seconds", seconds)) if value is not None), None)
@@ -106,7 +111,7 @@ def generate_command(
         paths = [primer, context, locks.lock, locks.ending]
         is_changing = metre is not None and ":" in metre
         player, known = on_grid_of(player, paths, None if is_changing else metre, grid, kit_of(player), options)
-        read = partial(read_groove, player=player, kit=kit_of(player), options=options, known=known)
+        read = cache(partial(read_groove, player=player, kit=kit_of(player), options=options, known=known))
         what = {"include_primer": include_primer, "expression": expression}
         song: list[Groove] = []
         if primer is not None and primer not in known and (metre is None or is_changing):
@@ -115,12 +120,27 @@ def generate_command(
             from hypermeter.cli.metres import change_song, continue_song, refuse_with_metres, write_parts
 
             refuse_with_metres(out, length, None if is_changing else grid, locks, plan, is_changing)
+            if variations is not None:
+                raise HypermeterError("--variations of a song in several metres: takes are of one metre; leave it out")
             if locks.vary is not None or locks.replace:
                 grooves = change_song(song, player, tempo_bpm, sampling, locks, expression)
             else:
                 arguments = metre, bars, song, player, paths, read, tempo_bpm, sampling, plan
                 grooves = continue_song(*arguments, expression, include_primer)
             return write_parts(grooves, player, picture, swing, out, write)
+        if variations is not None:
+
+            def draw(seed: int) -> "Groove":
+                asked = replace(sampling, seed=seed)
+                return _play(player, paths, read, bars, seconds, tempo_bpm, asked, plan, locks, **what)[0]
+
+            def content_of(_: int, groove: "Groove") -> bytes:
+                if is_text(out):
+                    return text_of(groove, out).encode()
+                return _midi_of(groove, player, paths, options, swing)
+
+            write_takes(draw, content_of, variations, sampling.seed, out, inputs, picture)
+            return None
         groove, primer_steps = _play(player, paths, read, bars, seconds, tempo_bpm, sampling, plan, locks, **what)
         if is_text(out):
             write_text(groove, out)
@@ -170,6 +190,7 @@ def _play(
         in_one_tempo,
         locked_pattern,
         name_planned,
+        tell_sample_size,
     )
     from hypermeter.play.columns import join_grooves
     from hypermeter.play.compose import continue_groove, fill_groove, replace_bars, vary_groove
@@ -217,10 +238,7 @@ def _play(
         if primer is not None and include_primer:
             groove, primer_steps = join_grooves(primer, groove), len(primer)
     if infill is not None:
-        sizes = infill.effective_sample_size
-        print(f"effective sample size: least {infill.smallest:.1f}, mean {sizes.mean():.1f}, of {infill.particles}")
-        if infill.warning:
-            print(f"warning: {infill.warning}")
+        tell_sample_size(infill)
     return groove, primer_steps
 
 

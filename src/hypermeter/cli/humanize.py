@@ -1,12 +1,14 @@
 """The `humanize` command: MIDI in, the same MIDI with a drummer's velocity and timing out."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from hypermeter.cli.results import free_path, open_output
+from hypermeter.cli.takes import refuse_with_variations, write_takes
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.limits import MAX_SEED
 from hypermeter.core.read_options import ReadOptions
@@ -30,6 +32,7 @@ def humanize_command(
     swing: float = 0.5,
     temperature: float = SamplingOptions.temperature,
     seed: int = 0,
+    variations: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     options: Annotated[ReadOptions, tyro.conf.arg(name="midi")] = ReadOptions(),
 ) -> Path | None:
     """Give the drums of a MIDI file a drummer's velocity and timing; all else in it stays.
@@ -44,6 +47,7 @@ def humanize_command(
         swing: where each second step begins: .5 is straight, .67 triplets.
         temperature: 1 as learnt, less is steadier, more is wilder, 0 takes the middle of what is likely.
         seed: the same seed gives the same music.
+        variations: so many takes that differ, in numbered files.
         options: how the drums are found and placed on the grid.
 
     Raises:
@@ -51,8 +55,9 @@ def humanize_command(
     """
     from hypermeter.io.midi import MIDI_SUFFIXES, WRITTEN_SUFFIXES
 
-    out = free_path(file, "humanized") if out is None else out
+    out = free_path(file, "humanized", variations) if out is None else out
     same = [suffix for suffix in MIDI_SUFFIXES if suffix == file.suffix.lower()]  # What else is in it stays.
+    refuse_with_variations(variations, out)
     with open_output(out, (*WRITTEN_SUFFIXES, *same), [file]) as write:
         from hypermeter.cli.material import advise_for_model
         from hypermeter.core.kit import load_kit
@@ -84,18 +89,29 @@ def humanize_command(
         if unmapped := sum(sum(piece.unmapped.values()) for piece in pieces):
             print(f"{file}: left as they are: {unmapped} hits that no voice of kit {kit.name} reads")
         shares: dict[str, Any] = {"amount": amount, "timing": timing, "velocity": velocity, "temperature": temperature}
-        played = [
-            humanize(piece.groove, player, seed=(seed + number) % (MAX_SEED + 1), **shares)
-            for number, piece in enumerate(pieces)
-        ]
         ticks_per_quarter = chunks_of(content, str(file)).ticks_per_quarter
 
-        def play(ticks: Any, pitches: Any, velocities: Any) -> "tuple[np.ndarray, np.ndarray]":
-            for piece, groove in zip(pieces, played, strict=True):
-                ticks, velocities = _play(ticks, pitches, velocities, piece, groove, kit, ticks_per_quarter, swing)
-            return ticks, velocities
+        @cache
+        def played(seed: int) -> "list[Groove]":
+            seeds = [(seed + number) % (MAX_SEED + 1) for number in range(len(pieces))]
+            return [
+                humanize(piece.groove, player, seed=one, **shares) for piece, one in zip(pieces, seeds, strict=True)
+            ]
 
-        write(replay_drums(content, str(file), play, options))
+        def midi_of(seed: int) -> bytes:
+            def play(ticks: Any, pitches: Any, velocities: Any) -> "tuple[np.ndarray, np.ndarray]":
+                for piece, groove in zip(pieces, played(seed), strict=True):
+                    ticks, velocities = _play(ticks, pitches, velocities, piece, groove, kit, ticks_per_quarter, swing)
+                return ticks, velocities
+
+            return replay_drums(content, str(file), play, options)
+
+        if variations is not None:  # Takes are compared by their longest piece.
+            longest = max(range(len(pieces)), key=lambda number: len(pieces[number].groove))
+            arguments = variations, seed, out, [file], True
+            write_takes(lambda one: played(one)[longest], lambda one, _: midi_of(one), *arguments)
+            return None
+        write(midi_of(seed))
     return None if str(out) == "-" else out
 
 

@@ -22,6 +22,7 @@ from hypermeter.io.midi.read import read_content
 from hypermeter.io.notation import is_text, read_text, read_text_parts
 from hypermeter.play.columns import columns_of_groove
 from hypermeter.play.compose import TEMPO_BPM, name_bars
+from hypermeter.play.infill import InfillResult
 from hypermeter.play.locks import Locks, combine, lock_ending, lock_voices
 from hypermeter.play.player import Player
 from hypermeter.play.request import PlanOptions, check
@@ -204,6 +205,14 @@ def name_planned(groove: Groove, bars: Sequence[int], plan: PlanOptions, player:
     if not plan.sections or player.labels is None:
         return groove
     return name_bars(groove, bars, plan.sections, player.labels)
+
+
+def tell_sample_size(infill: InfillResult) -> None:
+    """Print how many particles an infill amounts to, and a warning where they are too few."""
+    sizes = infill.effective_sample_size
+    print(f"effective sample size: least {infill.smallest:.1f}, mean {sizes.mean():.1f}, of {infill.particles}")
+    if infill.warning:
+        print(f"warning: {infill.warning}")
 
 
 def locked_pattern(

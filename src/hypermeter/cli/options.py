@@ -43,7 +43,7 @@ class PlanArguments:
     """What the new bars are to be, for a model that was trained with labels.
 
     Args:
-        sections: labels with numbers of bars: "intro:4 verse:8 fill:1 chorus:8", rock+verse:8.
+        sections: labels with bars: "intro:4 verse:8 fill:1", rock+verse:8.
         style: a style of the model, for bars whose sections name none.
         density: share of cells with a hit: a number, a curve .1,.2,.3, or a MIDI file to match bar by bar.
         offbeat: share of hits off the beat, likewise.

@@ -7,19 +7,28 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 
 
-def free_path(source: Path | None, word: str) -> Path:
+def numbered(out: Path, variations: int | None) -> list[Path]:
+    """Return the paths of takes: takes_1.mid, takes_2.mid, with as many digits in each; for `None` the path alone."""
+    if variations is None:
+        return [out]
+    digits = len(str(variations))
+    return [out.with_name(f"{out.stem}_{number:0{digits}}{out.suffix}") for number in range(1, variations + 1)]
+
+
+def free_path(source: Path | None, word: str, variations: int | None = None) -> Path:
     """Return a MIDI path at which nothing stands: beat_WORD.mid beside beat.mid, WORD.mid in the working folder.
 
     Args:
         source: the file that is read, if one is; where its folder cannot be written, the working folder is taken.
         word: what was done to it.
+        variations: number of takes, of whose `numbered` paths none is there.
     """
     stem, folder = word, Path()
     if source is not None and str(source) != "-":
         stem = f"{source.stem}_{word}"
         folder = source.parent if os.access(source.parent, os.W_OK) else folder
     number, path = 1, folder / f"{stem}.mid"
-    while path.exists():
+    while any(one.exists() for one in numbered(path, variations)):
         number += 1
         path = folder / f"{stem}_{number}.mid"
     return path

@@ -21,6 +21,7 @@ from hypermeter.play.columns import (
 )
 from hypermeter.play.humanize import articulate, articulation_of_groove, humanize
 from hypermeter.play.infill import InfillResult, infill, vary
+from hypermeter.play.listening import Listener
 from hypermeter.play.locks import Locks, combine, lock_all_but, lock_voices
 from hypermeter.play.plan import NUMBERS, Labels, Plan, plan_bars, plan_of, section_names
 from hypermeter.play.player import Player
@@ -132,6 +133,7 @@ def fill_groove(
     context: Groove | None = None,
     infilling: InfillOptions = InfillOptions(),
     expression: bool = True,
+    listener: Listener | None = None,
 ) -> tuple[Groove, InfillResult]:
     """Return the pattern with its free cells filled in, and the infill. Locked hits keep their velocity and offset.
 
@@ -147,6 +149,7 @@ def fill_groove(
         context: music before the primer.
         infilling: number of particles and horizon.
         expression: see `continue_groove`.
+        listener: see `infill`; new hits get its velocity and offset.
 
     Raises:
         HypermeterError: as `infill`; a pattern, primer or context of another grid or number of voices, locks of
@@ -164,7 +167,8 @@ def fill_groove(
         sampling = guided(sampling, plan)
         plan = _plan_around(player, plan, pattern, planned_bars, present(context, primer))
     sampling = replace(sampling, seed=choose_seed(sampling.seed))
-    result = infill(player, locks, columns[1], sampling, context=columns[0], plan=plan, infilling=infilling)
+    options: dict[str, Any] = {"context": columns[0], "plan": plan, "infilling": infilling, "listener": listener}
+    result = infill(player, locks, columns[1], sampling, **options)
     return in_place(player, result, pattern, expression, sampling.seed, (context, primer)), result
 
 
@@ -307,12 +311,15 @@ def in_place(
     kit = kit_of_result(player, pattern)
     hits = result.hits[:, : player.num_drums]
     stays = (pattern.hits > 0) & (hits > 0)
-    velocity = np.where(stays, pattern.velocity, np.float32(DEFAULT_VELOCITY) * hits)
-    offset = np.where(stays, pattern.offset, np.float32(0))
+    new = np.float32(DEFAULT_VELOCITY) * hits if result.velocity is None else result.velocity
+    velocity = np.where(stays, pattern.velocity, new)
+    offset = np.where(stays, pattern.offset, np.float32(0) if result.offset is None else result.offset)
     groove = groove_of(player, Passage(result.hits, velocity, offset), pattern.tempo_bpm, kit, earlier, pattern.shift)
     kept = {name: getattr(pattern, name) for name in ("sections", "strokes", "openness", "chokes")}
     groove = replace(groove, **kept)  # Without the strokes of hits that do not stay.
     is_new = (hits > 0) & (pattern.hits == 0)
+    if result.velocity is not None:
+        return articulate(groove, player, seed, is_new)
     return _play_expressively(player, groove, is_new, seed, earlier) if expression else groove
 
 

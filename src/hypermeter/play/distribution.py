@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hypermeter.core.limits import MAX_ENUMERATED_VOICES
 from hypermeter.play.arithmetic import first_above, log_softmax, logsumexp, sigmoid, softplus
+from hypermeter.play.unions import Bools, draw_some, is_answered, log_some, open_cells
 
 Array = NDArray[np.float64]
 Groups = tuple[tuple[int, int], ...]
@@ -48,12 +49,16 @@ class Mixture:
         logits: (B, K, W), log odds of a hit, or of a track's column against "none". They may be in single precision;
             computations convert them to doubles.
         groups: columns of the tracks.
+        some: (B, W), voices of which at least one sounds, given which the components are; `None` demands nothing. The
+            log weights are those given it.
     """
 
     logits: Any
+    some: Bools | None = None
 
-    def __init__(self, scores: NDArray[Any], logits: NDArray[Any], groups: Groups = ()):
+    def __init__(self, scores: NDArray[Any], logits: NDArray[Any], groups: Groups = (), some: Bools | None = None):
         self.scores, self.logits, self.groups, self.width = scores, logits, groups, logits.shape[-1]
+        self.some = some
 
     @cached_property
     def log_weights(self) -> Array:
@@ -69,7 +74,7 @@ class Mixture:
 
     def select(self, rows: NDArray[np.int64]) -> "Mixture":
         """Return the distribution of these rows, in this order."""
-        return Mixture(self.scores[rows], self.logits[rows], self.groups)
+        return Mixture(self.scores[rows], self.logits[rows], self.groups, _rows_of(self.some, rows))
 
     @property
     def num_voices(self) -> int:
@@ -88,19 +93,23 @@ class Mixture:
     @property
     def voices(self) -> "Mixture":
         """The distribution of the voices, with tracks marginalised out."""
-        return Mixture(self.scores, self.logits[..., : self.num_voices])
+        some = None if self.some is None else self.some[:, : self.num_voices]
+        return Mixture(self.scores, self.logits[..., : self.num_voices], (), some)
 
     @property
     def probs(self) -> Array:
         """(B, W), marginal probabilities of hits and of the columns of tracks."""
         logits = self.logits.astype(np.float64)
         parts = [sigmoid(logits[..., : self.num_voices])]
+        if self.some is not None:  # A hit of the set is enough for it.
+            log_chance = np.where(self.some[:, None], self._log_some()[..., None], 0)[..., : self.num_voices]
+            parts[0] = np.exp(np.minimum(-softplus(-logits[..., : self.num_voices]) - log_chance, 0))
         parts += [np.exp(log_softmax(_with_none(logits[..., slice(*group)])))[..., 1:] for group in self.groups]
         return (np.exp(self.log_weights)[..., None] * np.concatenate(parts, -1)).sum(-2)
 
     def log_prob(self, x: NDArray[Any]) -> Array:
         """Return log p(x), (B,) in nats, of steps `x`."""
-        if self.groups:
+        if self.groups or self.some is not None:
             return self.weigh(np.ones(x.shape, bool), x)[0]
         signs = 2 * x.T.astype(self.logits.dtype) - 1  # log sigmoid(t) = min(t, 0) - log(1 + exp(-|t|))
         odds = np.multiply(self.logits.transpose(2, 0, 1), signs[:, :, None], order="C")
@@ -118,24 +127,45 @@ class Mixture:
         for group in self.groups:
             before, after = (logsumexp(_with_none(logits[..., slice(*group)])) for logits in (untilted, tilted))
             gain = gain + after - before
-        return Mixture(self.log_weights + gain, tilted, self.groups)
+        new = Mixture(self.log_weights + gain, tilted, self.groups, self.some)
+        if self.some is not None:
+            new.scores = new.scores + new._log_some() - self._log_some()
+        return new
 
-    def weigh(self, known: NDArray[np.bool_], values: NDArray[Any]) -> tuple[Array, "Mixture"]:
-        """Return log p(known cells), (B,), and the distribution of the other cells given them."""
-        joint = self.log_weights + self._evidence(known, values)
-        return logsumexp(joint), Mixture(joint, self.logits, self.groups)
+    def weigh(self, known: Bools, values: NDArray[Any], some: Bools | None = None) -> tuple[Array, "Mixture"]:
+        """Return log p(known cells, and a hit among `some`), (B,), and the distribution of the other cells given it.
 
-    def condition(self, known: NDArray[np.bool_], values: NDArray[Any]) -> "Mixture":
-        """Return the distribution given the known cells, which keep their values in every draw."""
+        Args:
+            known, values: the known cells.
+            some: voices of which at least one sounds, in rows with any; of a distribution that has no such set yet.
+        """
+        joint = self.log_weights + self._evidence(known, values, some)
+        return logsumexp(joint), Mixture(joint, self.logits, self.groups, self._open(known, values, some))
+
+    def condition(self, known: Bools, values: NDArray[Any], some: Bools | None = None) -> "Mixture":
+        """Return the distribution given the known cells, which keep their values in every draw, and `some`."""
         logits = np.where(known[:, None], np.where(values[:, None] > 0, np.inf, -np.inf), self.logits)
         for start, stop in self.groups:
             is_chosen, is_out = _known_of_track(known[:, start:stop], values[:, start:stop])
             track = np.where(is_out[:, None], -np.inf, self.logits[..., start:stop])
             logits[..., start:stop] = np.where(is_chosen[:, None], CERTAIN, track)
-        return Mixture(self.log_weights + self._evidence(known, values), logits, self.groups)
+        scores = self.log_weights + self._evidence(known, values, some)
+        return Mixture(scores, logits, self.groups, self._open(known, values, some))
 
-    def _evidence(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
-        """Return log p(known cells) under each component, (B, K)."""
+    def _log_some(self) -> Array:
+        """Return log P(at least one of the set) of each component, (B, K)."""
+        assert self.some is not None
+        nothing = np.zeros(self.some.shape, bool)
+        return log_some(self.logits, nothing, nothing, self.some)
+
+    def _open(self, known: Bools, values: NDArray[Any], some: Bools | None) -> Bools | None:
+        some = self.some if some is None else some
+        return None if some is None else open_cells(known, values, some)
+
+    def _evidence(self, known: Bools, values: NDArray[Any], some: Bools | None = None) -> Array:
+        """Return log p(known cells, and a hit among `some`) under each component, (B, K)."""
+        if some is not None and self.some is not None:
+            raise ValueError("a set beside that of the distribution, expected one")
         voices = np.flatnonzero(known[:, : self.num_voices].any(0))  # the others contribute 0
         logits = self.logits[..., voices].astype(np.float64)
         against = np.where(values[:, None, voices] > 0, -logits, logits)
@@ -145,7 +175,9 @@ class Mixture:
             left = _with_none(np.where(is_out[:, None], -np.inf, self.logits[..., start:stop]))
             left[..., 0] = np.where(is_chosen.any(-1, keepdims=True), -np.inf, 0)
             total = total + logsumexp(left) - logsumexp(_with_none(self.logits[..., start:stop]))
-        return total
+        if self.some is not None:
+            return total + log_some(self.logits, known, values, self.some) - self._log_some()
+        return total if some is None else total + log_some(self.logits, known, values, some)
 
     def draw(self, uniforms: Array) -> NDArray[np.uint8]:
         """Return a step (B, W) sampled with uniforms (B, `num_uniforms`)."""
@@ -153,7 +185,7 @@ class Mixture:
         component = first_above(weights, uniforms[:, 0])
         chosen = self.logits_of(component)
         voices = self.num_voices
-        hits = _draw_voices(chosen[:, :voices], uniforms[:, 1 : 1 + voices])
+        hits = _draw_voices(chosen[:, :voices], uniforms[:, 1 : 1 + voices], self.some)
         if not self.groups:
             return hits
         parts = [hits]
@@ -196,8 +228,12 @@ class Mixture:
         half = self.width // 2
         logits = self.logits.astype(np.float64)
         low, high = _products(logits[..., :half]), _products(logits[..., half:])
-        table = high.swapaxes(-1, -2) @ (np.exp(self.log_weights)[..., None] * low)
-        return np.log(np.maximum(table.reshape(len(table), -1), TINY))
+        log_weights = self.log_weights if self.some is None else self.log_weights - self._log_some()
+        table = high.swapaxes(-1, -2) @ (np.exp(log_weights)[..., None] * low)
+        log_probs = np.log(np.maximum(table.reshape(len(table), -1), TINY))
+        if self.some is None:
+            return log_probs
+        return np.where(is_answered(combinations(self.width), self.some[:, None]), log_probs, -np.inf)
 
 
 def _known_of_track(known: NDArray[np.bool_], values: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -206,8 +242,14 @@ def _known_of_track(known: NDArray[np.bool_], values: NDArray[Any]) -> tuple[NDA
     return is_chosen, (known | is_chosen.any(-1, keepdims=True)) & ~is_chosen
 
 
-def _draw_voices(logits: Array, uniforms: Array) -> NDArray[np.uint8]:
+def _rows_of(some: Bools | None, rows: NDArray[np.int64]) -> Bools | None:
+    return None if some is None else some[rows]
+
+
+def _draw_voices(logits: Array, uniforms: Array, some: Bools | None = None) -> NDArray[np.uint8]:
     """Return hits (B, V). `<` keeps a hit of probability 0 silent when the uniform is 0."""
+    if some is not None:
+        return draw_some(logits, uniforms, some[:, : logits.shape[1]])
     chance = np.tanh(np.multiply(logits, 0.5, dtype=np.float64))  # this form of the logistic function has no overflow
     chance *= 0.5
     chance += 0.5
@@ -238,19 +280,22 @@ class Categorical:
         logits: (B, V), log odds of a hit after the escape.
         known: (C, V), the combinations.
         groups: always empty: such a distribution has no tracks.
+        some: as in `Mixture`.
     """
 
     log_probs_known: Array
     logits: Array
     known: NDArray[np.uint8]
     groups: Groups = ()
+    some: Bools | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
 
     def select(self, rows: NDArray[np.int64]) -> "Categorical":
         """Return the distribution of these rows, in this order."""
-        return Categorical(self.log_probs_known[rows], self.logits[rows], self.known)
+        some = _rows_of(self.some, rows)
+        return Categorical(self.log_probs_known[rows], self.logits[rows], self.known, (), some)
 
     @property
     def num_voices(self) -> int:
@@ -271,41 +316,62 @@ class Categorical:
     @property
     def probs(self) -> Array:
         """(B, V), marginal probabilities of hits."""
-        weights = np.exp(self.log_probs_known)
-        return weights[:, :-1] @ self.known.astype(np.float64) + weights[:, -1:] * sigmoid(self.logits)
+        weights, of_escape = np.exp(self.log_probs_known), sigmoid(self.logits)
+        if self.some is not None:  # A hit of the set is enough for it.
+            of_escape = of_escape / np.where(self.some, np.exp(self._log_some()), 1)
+        return weights[:, :-1] @ self.known.astype(np.float64) + weights[:, -1:] * of_escape
 
     def log_prob(self, x: NDArray[Any]) -> Array:
         """Return log p(x), (B,) in nats, of steps `x`."""
-        return self.weigh(np.ones(x.shape, bool), x)[0]
+        return logsumexp(self.log_probs_known + self._evidence(np.ones(x.shape, bool), x))
 
-    def _evidence(self, known: NDArray[np.bool_], values: NDArray[Any]) -> Array:
-        """Return log p(known cells) under each known combination and under the escape, (B, C + 1)."""
+    def _log_some(self) -> Array:
+        """Return log P(at least one of the set) after the escape, (B, 1)."""
+        assert self.some is not None
+        nothing = np.zeros(self.some.shape, bool)
+        return log_some(self.logits[:, None], nothing, nothing, self.some)
+
+    def _evidence(self, known: Bools, values: NDArray[Any], some: Bools | None = None) -> Array:
+        """Return log p(known cells, and a hit among `some`) under each known combination and the escape, (B, C + 1)."""
         agrees = ((self.known == values[:, None]) | ~known[:, None]).all(-1)
         signed = np.where(values > 0, self.logits, -self.logits)
         of_escape = np.where(known, -softplus(-signed), 0.0).sum(-1, keepdims=True)
+        if some is not None and self.some is not None:
+            raise ValueError("a set beside that of the distribution, expected one")
+        if some is not None:
+            agrees &= is_answered(self.known, some[:, None])
+            of_escape = of_escape + log_some(self.logits[:, None], known, values, some)
+        elif self.some is not None:
+            of_escape = of_escape + log_some(self.logits[:, None], known, values, self.some) - self._log_some()
         return np.concatenate([np.where(agrees, 0.0, -np.inf), of_escape], -1)
 
     def tilt(self, bias: Array) -> "Categorical":
         """Return the distribution proportional to p(x) exp(bias . x); `bias` is (V,)."""
         of_known = np.broadcast_to(self.known @ bias, self.log_probs_known[:, :-1].shape)
         of_escape = (softplus(self.logits + bias) - softplus(self.logits)).sum(-1, keepdims=True)
+        if self.some is not None:
+            tilted = Categorical(self.log_probs_known, self.logits + bias, self.known, (), self.some)
+            of_escape = of_escape + tilted._log_some() - self._log_some()
         gain = np.concatenate([of_known, of_escape], -1)
-        return Categorical(log_softmax(self.log_probs_known + gain), self.logits + bias, self.known)
+        return Categorical(log_softmax(self.log_probs_known + gain), self.logits + bias, self.known, (), self.some)
 
-    def weigh(self, known: NDArray[np.bool_], values: NDArray[Any]) -> tuple[Array, "Categorical"]:
-        """Return log p(known cells), (B,), and the distribution given them."""
-        return logsumexp(self.log_probs_known + self._evidence(known, values)), self.condition(known, values)
+    def weigh(self, known: Bools, values: NDArray[Any], some: Bools | None = None) -> tuple[Array, "Categorical"]:
+        """Return log p(known cells, and a hit among `some`), (B,), and the distribution given it; see `Mixture`."""
+        evidence = logsumexp(self.log_probs_known + self._evidence(known, values, some))
+        return evidence, self.condition(known, values, some)
 
-    def condition(self, known: NDArray[np.bool_], values: NDArray[Any]) -> "Categorical":
-        """Return the distribution given the known cells, which keep their values in every draw."""
-        log_probs = log_softmax(self.log_probs_known + self._evidence(known, values))
+    def condition(self, known: Bools, values: NDArray[Any], some: Bools | None = None) -> "Categorical":
+        """Return the distribution given the known cells, which keep their values in every draw, and `some`."""
+        log_probs = log_softmax(self.log_probs_known + self._evidence(known, values, some))
         logits = np.where(known, np.where(values > 0, np.inf, -np.inf), self.logits)
-        return Categorical(log_probs, logits, self.known)
+        some = self.some if some is None else some
+        is_open = None if some is None else open_cells(known, values, some)
+        return Categorical(log_probs, logits, self.known, (), is_open)
 
     def draw(self, uniforms: Array) -> NDArray[np.uint8]:
         """Return a step (B, V) sampled with uniforms (B, `num_uniforms`)."""
         index = first_above(np.exp(self.log_probs_known), uniforms[:, 0])
-        escape = _draw_voices(self.logits, uniforms[:, 1 : 1 + self.num_voices])
+        escape = _draw_voices(self.logits, uniforms[:, 1 : 1 + self.num_voices], self.some)
         listed = self.known[np.minimum(index, len(self.known) - 1)]
         return np.where((index == len(self.known))[:, None], escape, listed)
 
@@ -320,7 +386,11 @@ class Categorical:
         if not is_impossible.any():
             return self.known, log_softmax(scores)
         combos = np.broadcast_to(self.known, (len(self), *self.known.shape)).copy()
-        combos[:, 0] = np.where(is_impossible, self.logits > 0, combos[:, 0])
+        likeliest = self.logits > 0
+        if self.some is not None:  # of the set the likeliest voice at least
+            best = np.where(self.some, self.logits, -np.inf).argmax(-1)[:, None] == np.arange(self.num_voices)
+            likeliest |= best & ~is_answered(likeliest, self.some)[:, None]
+        combos[:, 0] = np.where(is_impossible, likeliest, combos[:, 0])
         scores = np.where(is_impossible & (np.arange(scores.shape[-1]) == 0), 0.0, scores)
         return combos, log_softmax(scores)
 

@@ -247,7 +247,7 @@ class ExpressionSampler:
     ) -> list[Array]:
         log_weights = dist.log_weights
         if known is not None:
-            log_weights = _log_weights_given(dist, hits, known)
+            log_weights = log_weights_given(dist, hits, known)
         if self.temperature < MIN_TEMPERATURE:
             weights = np.exp(log_weights)
             return [bins.median(weights, *pair) for bins, pair in zip((VELOCITY, OFFSET), dist.logistics, strict=True)]
@@ -261,7 +261,7 @@ class ExpressionSampler:
         return values
 
 
-def _log_weights_given(dist: ExpressionDistribution, hits: NDArray[Any], known: Known) -> Array:
+def log_weights_given(dist: ExpressionDistribution, hits: NDArray[Any], known: Known) -> Array:
     """Return the log weights (B, K) of the components given the known velocities and offsets."""
     total = dist.log_weights
     if all(np.isnan(value[hits > 0]).all() for value in known):

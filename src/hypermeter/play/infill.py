@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.tracks import track_groups
 from hypermeter.play.arithmetic import log_softmax, logsumexp
+from hypermeter.play.listening import Listener
 from hypermeter.play.locks import Locks
 from hypermeter.play.network import State
 from hypermeter.play.plan import Plan, plan_of
@@ -38,12 +39,15 @@ class InfillResult:
         log_evidence: estimate of log p(locked cells | earlier music), nats; its exponential is unbiased. Cells beyond
             the horizon are not in it.
         particles: number of particles.
+        velocity, offset: (T, V) each, of the hits, given the taps of a listener; `None` without one.
     """
 
     hits: NDArray[np.uint8]
     effective_sample_size: NDArray[np.float64]
     log_evidence: float
     particles: int
+    velocity: NDArray[np.float32] | None = None
+    offset: NDArray[np.float32] | None = None
 
     @property
     def smallest(self) -> float:
@@ -72,6 +76,7 @@ def infill(
     plan: Plan | None = None,
     infilling: InfillOptions = InfillOptions(),
     start: State | None = None,
+    listener: Listener | None = None,
 ) -> InfillResult:
     """Fill the free cells of one piece, given the locked ones of the same, earlier and later steps.
 
@@ -95,14 +100,20 @@ def infill(
         plan: counted from the first bar of context and primer.
         infilling: number of particles and horizon. One particle does not depend on later locks.
         start: a state of one row to continue from, with its plan; `None` begins a piece.
+        listener: fresh, for as many particles; by its taps particles are weighed too. It begins with the locks, so that
+            there is no music before them.
 
     Raises:
         HypermeterError: an argument that does not fit.
     """
     locks.check(1, player.width, track_groups(player.num_drums, player.tracks))
+    if listener is not None and (context is not None or primer is not None):
+        raise HypermeterError("taps: music before them, expected none; leave context and primer out")
     rules, particles = player.rules(sampling, plan), infilling.particles
     first, last, weighed = _span(locks, infilling.horizon_bars, player.grid.steps_per_bar)
     state = player.start(1, plan) if start is None else start
+    if listener is not None:  # A tap weighs after its step is drawn.
+        weighed = max(weighed, listener.last + 1)
     for hits in (context, primer):
         if hits is not None:
             state = player.consume(hits, state)
@@ -114,6 +125,8 @@ def infill(
     for step in range(steps):
         if step == first and weighed > first and particles > 1:
             state, made = state.select(np.zeros(particles, int)), made.repeat(particles, 0)
+            if listener is not None:
+                listener.select(np.zeros(particles, int))
             log_evidence += float(log_weights[0])
             log_weights = np.zeros(particles)
         lock, given = locks.at(step, len(state)), None
@@ -129,17 +142,26 @@ def infill(
                 chosen = _resample(log_weights, 1 if ends else particles, resampling.at(state.position)[0, 0])
                 log_weights = np.zeros(len(chosen))
                 state, made = state.select(chosen), made[chosen]
+                if listener is not None:
+                    listener.select(chosen)
                 lock, given = locks.at(step, len(state)), None if given is None else given.select(chosen)
         x = player.draw(state, rules, hits_of.at(state.position)[: len(state)], lock, given)
         made[:, step] = x
+        if listener is not None:
+            log_weights = log_weights + listener.hear(state.features, x[:, : player.num_drums], step)
         if step + 1 < steps:
             state = player.advance(x, state)
-    return InfillResult(made[0], sizes, log_evidence + float(log_weights[0]), particles)
+    number, chosen = len(log_weights), 0
+    if number > 1:  # The last step has weighed after it was drawn.
+        chosen = int(_resample(log_weights, 1, resampling.at(steps)[0, 0])[0])
+    log_evidence += float(logsumexp(log_weights)) - math.log(number)
+    performed = (None, None) if listener is None else tuple(listener.performed[chosen])
+    return InfillResult(made[chosen], sizes, log_evidence, particles, *performed)
 
 
 def _span(locks: Locks, horizon_bars: int | None, steps_per_bar: int) -> tuple[int, int, int]:
     """Return the first and the last step with a free cell, and the last that is weighed; or -1."""
-    free, locked = np.flatnonzero((~locks.known[0]).any(1)), np.flatnonzero(locks.known[0].any(1))
+    free, locked = np.flatnonzero((~locks.known[0]).any(1)), np.flatnonzero(locks.is_set[0])
     first, last = (int(free[0]), int(free[-1])) if len(free) else (-1, -1)
     if horizon_bars is not None:
         locked = locked[locked <= last + horizon_bars * steps_per_bar]

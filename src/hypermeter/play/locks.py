@@ -9,6 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
+from hypermeter.play.unions import is_answered
+
+Lock = tuple[NDArray[Any], ...]
+"""Lock of a step: which cells are locked, their values, and, where at least one of a set sounds, the set; (B, W)."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +22,16 @@ class Locks:
     Args:
         known: (T, W) or (B, T, W), whether a cell is locked.
         values: of the same shape, 0 or 1; read where `known`.
+        some: of the same shape, the voices of each step of which at least one sounds; an empty set demands nothing, and
+            neither does `None`.
 
     Raises:
-        HypermeterError: shapes that differ, a locked cell that is neither 0 nor 1.
+        HypermeterError: shapes that differ, a locked cell that is neither 0 nor 1, a set that is locked to silence.
     """
 
     known: NDArray[np.bool_]
     values: NDArray[np.uint8]
+    some: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         known, values = np.asarray(self.known, bool), np.asarray(self.values)
@@ -37,6 +44,14 @@ class Locks:
         object.__setattr__(self, "known", known if known.ndim == 3 else known[None])
         values = np.where(known, values, 0).astype(np.uint8)
         object.__setattr__(self, "values", values if values.ndim == 3 else values[None])
+        if self.some is not None:
+            some = np.asarray(self.some, bool)
+            if some.shape != known.shape:
+                raise HypermeterError(f"locks: sets {some.shape}, known {known.shape}; expected the same shape")
+            object.__setattr__(self, "some", some if some.ndim == 3 else some[None])
+            if (lost := np.argwhere(~is_answered(~self.known | (self.values > 0), self.some))).size:
+                where = f"step {lost[0, 1]}, counted from 0"
+                raise HypermeterError(f"locks: all of a set is locked to silence at {where}; leave a voice of it free")
 
     @property
     def num_steps(self) -> int:
@@ -54,16 +69,25 @@ class Locks:
             shape = f"{self.known.shape[0]} rows of {self.known.shape[2]} columns"
             raise HypermeterError(f"locks: {shape}, expected 1 or {rows} rows of {width} columns, as the model has")
         for start, stop in groups:
+            if self.some is not None and self.some[..., start:stop].any():
+                raise HypermeterError(f"locks: a set with columns of a track, {start} to {stop - 1}; name voices alone")
             if (steps := np.argwhere(self.values[..., start:stop].sum(-1) > 1)).size:
                 where = f"step {steps[0, 1]}, columns {start} to {stop - 1}"
                 raise HypermeterError(f"locks: two notes of one track at {where}, counted from 0; lock one of them")
 
-    def at(self, step: int, rows: int) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | None:
-        """Return whether each cell of a step is locked, and the values, both (rows, W); `None` where none is."""
-        if step >= self.num_steps or not self.known[:, step].any():
+    @property
+    def is_set(self) -> NDArray[np.bool_]:
+        """(B, T), whether a step has a locked cell or a set."""
+        return np.logical_or.reduce(self.known if self.some is None else self.known | self.some, -1)
+
+    def at(self, step: int, rows: int) -> Lock | None:
+        """Return the lock of a step, (rows, W); `None` where there is none."""
+        if step >= self.num_steps or not self.is_set[:, step].any():
             return None
-        shape = (rows, self.known.shape[2])
-        return np.broadcast_to(self.known[:, step], shape), np.broadcast_to(self.values[:, step], shape)
+        parts: list[NDArray[Any]] = [self.known, self.values]
+        if self.some is not None and self.some[:, step].any():
+            parts.append(self.some)
+        return tuple(np.broadcast_to(part[:, step], (rows, self.known.shape[2])) for part in parts)
 
 
 def lock_voices(hits: ArrayLike, columns: Sequence[int]) -> Locks:
@@ -115,13 +139,14 @@ def combine(*locks: Locks) -> Locks:
     """Return the union of locks, as long as the longest.
 
     Raises:
-        HypermeterError: no locks, or a cell that two of them lock to different values.
+        HypermeterError: no locks, a cell that two of them lock to different values, or two sets of one step.
     """
     if not locks:
         raise HypermeterError("locks: none to combine, expected at least one")
     rows, steps = (max(lock.known.shape[axis] for lock in locks) for axis in (0, 1))
     width = locks[0].known.shape[2]
     known, values = np.zeros((rows, steps, width), bool), np.zeros((rows, steps, width), np.uint8)
+    some = np.zeros((rows, steps, width), bool)
     for lock in locks:
         lock.check(rows, width)
         before, before_values = known[:, : lock.num_steps], values[:, : lock.num_steps]
@@ -131,4 +156,9 @@ def combine(*locks: Locks) -> Locks:
             raise HypermeterError(f"locks: two values for step {step}, column {column}, counted from 0; lock it once")
         before_values[:] = np.where(lock.known, lock.values, before_values)
         before |= lock.known
-    return Locks(known, values)
+        if lock.some is not None:
+            sets = some[:, : lock.num_steps]
+            if (twice := np.argwhere(sets.any(-1) & lock.some.any(-1) & (sets != lock.some).any(-1))).size:
+                raise HypermeterError(f"locks: two sets at step {twice[0, 1]}, counted from 0; expected one")
+            sets |= lock.some
+    return Locks(known, values, some if some.any() else None)

@@ -5,7 +5,7 @@ The command line, the server's JSON, OSC and the page take names, bounds and def
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.limits import MAX_BIAS, MAX_GUIDANCE, MAX_SEED
@@ -41,6 +41,8 @@ class Bound:
         return f"{kind}from {self.least:g} to {self.most:.16g}"
 
 
+Between = Literal["silent", "free"]
+
 BOUNDS = {
     "temperature": Bound(0, 10),
     "top_p": Bound(0, 1, is_open=True),
@@ -53,6 +55,8 @@ BOUNDS = {
     "swing": Bound(0.5, 0.8),
     "strength": Bound(0, 1),
     "amount": Bound(0, 1),
+    "accent": Bound(0, 1),
+    "variations": Bound(1, 1_000, is_whole=True),
     "particles": Bound(1, 65_536, is_whole=True),
     "horizon_bars": Bound(0, 65_536, is_whole=True),
     "bars": Bound(1, 10_000, is_whole=True),
@@ -161,12 +165,46 @@ class PlanOptions:
         return [item.name for item in fields(self) if getattr(self, item.name) is not None and item.name != "tempo_bpm"]
 
 
+@dataclass(frozen=True)
+class FollowOptions:
+    """How drums answer taps.
+
+    Args:
+        answer: voices of which at least one sounds at each tap: names of voices, "loud" for kick, snare, toms and
+            crashes, "all".
+        between: whether these voices are "silent" at steps without a tap, or "free" as the model plays.
+        accent: velocity in [0, 1] from which a loud voice answers a tap, where `answer` has others too.
+        touch: whether velocity and timing of taps are heard: by them particles are weighed, and the loudest hit at a
+            tap has them.
+
+    Raises:
+        HypermeterError: no voices, another word for `between`, an accent out of its bounds.
+    """
+
+    answer: Sequence[str] = ("loud",)
+    between: Between = "silent"
+    accent: float = 0.9
+    touch: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.answer, str) or not len(self.answer):
+            raise HypermeterError(f"answer is {self.answer!r}, expected voices, as ['kick', 'snare'], loud, or all")
+        if self.between not in ("silent", "free"):
+            raise HypermeterError(f"between is {self.between!r}, expected silent or free")
+        check("accent", self.accent)
+
+
+NOT_ON_PAGE = ("accent", "variations")
+"""Options of which the page has none."""
+
+
 def bounds_record() -> dict[str, Any]:
-    """Return `BOUNDS` by the names of their fields, and the defaults of the options, for JSON."""
+    """Return `BOUNDS` of the page by the names of their fields, and the defaults of the options, for its JSON."""
     defaults = {
         item.name: item.default
         for options in (SamplingOptions, InfillOptions)
         for item in fields(options)
         if isinstance(item.default, int | float)
     }
-    return {"bounds": {name: asdict(bound) for name, bound in BOUNDS.items()}, "defaults": defaults}
+    bounds = {name: asdict(bound) for name, bound in BOUNDS.items() if name not in NOT_ON_PAGE}
+    return {"bounds": bounds, "defaults": defaults}

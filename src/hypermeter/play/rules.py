@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from hypermeter.core.limits import MIN_TEMPERATURE
 from hypermeter.play.arithmetic import first_above, log_softmax
 from hypermeter.play.distribution import Distribution, Mixture
+from hypermeter.play.locks import Lock
 from hypermeter.play.random import CANDIDATES, HITS, RandomStream, generator
+from hypermeter.play.unions import is_answered
 
 Array = NDArray[np.float64]
-Lock = tuple[NDArray[np.bool_], NDArray[np.uint8]]
-"""Which cells of a step are locked, and their values, each (B, W)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Rules:
         return RandomStream(self.seed, HITS, rows, 1 + width, first_row)
 
     def weigh(self, dist: Distribution, lock: Lock) -> tuple[Array, Distribution]:
-        """Return log p(locked cells), (B,), and the distribution given them, which `draw` takes as `given`.
+        """Return log p(lock), (B,), and the distribution given it, which `draw` takes as `given`.
 
         Both include the bias, but neither temperature nor guidance: see `infill`.
         """
@@ -97,8 +97,10 @@ class Rules:
             else:
                 scores = guided(scores, free.candidates()[1], self.guidance)
         if dist.is_listed and lock is not None:
-            is_locked, values = lock
+            is_locked, values, *some = lock
             agrees = ((combos == values[:, None]) | ~is_locked[:, None]).all(-1)
+            for one in some:
+                agrees &= is_answered(combos, one[:, None])
             scores = np.where(agrees, scores, -np.inf)
             is_lost = np.isneginf(scores.max(-1, keepdims=True))
             if is_lost.any():  # no listed combination of a softmax has the locked cells, but the escape does
@@ -113,9 +115,9 @@ class Rules:
         x = np.zeros((len(dist), dist.width), np.uint8)
         is_drawn = np.zeros(x.shape, bool)
         voices = dist.num_voices
-        if lock is not None:
-            dist = dist.condition(*lock)
-        of_voices = None if lock is None else (lock[0][:, :voices], lock[1][:, :voices])
+        of_voices = None if lock is None else tuple(part[:, :voices] for part in lock)
+        if lock is not None:  # The voices that are drawn have a hit of its set, and tracks are given them.
+            dist = dist.condition(*lock[:2])
         x[:, :voices] = self._draw_listed(dist.voices, None, uniforms[:, 0], step, of_voices)
         is_drawn[:, :voices] = True
         for number, (start, stop) in enumerate(dist.groups):

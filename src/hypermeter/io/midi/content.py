@@ -97,7 +97,7 @@ def drums_of_tracks(content: bytes, where: str, options: ReadOptions = ReadOptio
     """
     whole = chunks_of(content, where)
     chunks, options = _pattern(whole, where, options)
-    table = _table_of(chunks, where)
+    table = table_of(chunks, where)
     settings = settings_of(table.notes, table.messages)
     is_drums = np.array(_choose(table, settings, where, options).is_drums, bool)
     tracks = np.array([note.track for note in table.notes], np.int64)
@@ -111,7 +111,7 @@ def _pattern(chunks: Chunks, where: str, options: ReadOptions) -> tuple[Chunks, 
     """Return the chunks without all patterns of format 2 but the one that the options name."""
     if chunks.format < 2 or len(chunks.tracks) == 1:
         return replace(chunks, format=min(chunks.format, 1)), options
-    names = _table_of(chunks, where).names
+    names = table_of(chunks, where).names
     chosen = sorted(tracks_named(options.track or "", names))
     if len(chosen) != 1:
         listed = ", ".join(f"{number} {name!r}" if name else str(number) for number, name in enumerate(names, 1))
@@ -254,7 +254,7 @@ def _without_copies(drums: np.ndarray, tracks: np.ndarray) -> tuple[np.ndarray, 
 
 
 @dataclass(frozen=True)
-class _Table:
+class EventTable:
     """The events of all tracks, in the order of tracks."""
 
     notes: list[Note]
@@ -266,13 +266,13 @@ class _Table:
     end: int
 
 
-def _table_of(chunks: Chunks, where: str) -> _Table:
+def table_of(chunks: Chunks, where: str) -> EventTable:
     """Return the table of a file; data bytes above 127 are no damage: velocities become 127, other events are left out.
 
     Raises:
         HypermeterError: an event that is cut off.
     """
-    table = _Table([], [], [], [], [], [], 0)
+    table = EventTable([], [], [], [], [], [], 0)
     end = 0
     try:
         for number, track in enumerate(chunks.tracks):
@@ -298,7 +298,7 @@ def _notes(events: list[Event], track: int) -> list[Note]:
     return notes
 
 
-def _add(table: _Table, event: Event, track: int) -> None:
+def _add(table: EventTable, event: Event, track: int) -> None:
     """Add an event that is no note to the table, if the reader needs it."""
     tick, status, content = event
     channel = status & 15
@@ -320,7 +320,7 @@ def _add(table: _Table, event: Event, track: int) -> None:
             table.names[-1] = decode_name(body)
 
 
-def _choose(table: _Table, settings: list[Setting], where: str, options: ReadOptions) -> Choice:
+def _choose(table: EventTable, settings: list[Setting], where: str, options: ReadOptions) -> Choice:
     try:
         return choose_drums(table.notes, settings, table.names, options.channel, options.track)
     except HypermeterError as error:
@@ -329,7 +329,7 @@ def _choose(table: _Table, settings: list[Setting], where: str, options: ReadOpt
 
 def _by_events(chunks: Chunks, where: str, options: ReadOptions) -> MidiFile:
     """Return what is read of a file by the walk through its events, in full."""
-    table = _table_of(chunks, where)
+    table = table_of(chunks, where)
     settings = settings_of(table.notes, table.messages)
     choice = _choose(table, settings, where, options)
     drums = [note for note, is_drums in zip(table.notes, choice.is_drums, strict=True) if is_drums]

@@ -88,15 +88,20 @@ def write_text(groove: Groove | Sequence[Groove], path: str | Path) -> Path:
             written.
     """
     path = Path(path)
+    text = text_of(groove, path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, "utf-8")
+    return path
+
+
+def text_of(groove: Groove | Sequence[Groove], path: Path) -> str:
+    """Return what `write_text` writes; the errors are its own."""
     if not is_text(path):
         raise HypermeterError(f"{path}: expected a name that ends in {', '.join(TEXT_SUFFIXES)}")
     parts = [groove] if isinstance(groove, Groove) else list(groove)
     if len(parts) > 1:
         check_parts(path)
-    text = "\n".join(map(_WRITERS[path.suffix.lower()], parts))
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, "utf-8")
-    return path
+    return "\n".join(map(_WRITERS[path.suffix.lower()], parts))
 
 
 def check_parts(path: str | Path) -> None:

@@ -75,17 +75,17 @@ class MuonAndAdamW(torch.optim.Optimizer):
     @torch.no_grad()
     def _step_inner(self, group: dict[str, Any]) -> None:
         """Update the matrices inside the model by Muon."""
-        by_shape: dict[torch.Size, list[Tensor]] = {}
+        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
         for weights in group["params"]:
             if weights.grad is not None:
-                by_shape.setdefault(weights.shape, []).append(weights)
-        for shape, matrices in by_shape.items():
-            gradients = [weights.grad for weights in matrices]
-            momenta = [self._momentum(weights) for weights in matrices]
-            torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
-            updates = orthogonal(torch.stack(torch._foreach_lerp(gradients, momenta, MOMENTUM)))
-            torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_add_(matrices, updates.unbind(), alpha=-group["lr"] * 0.2 * math.sqrt(max(shape)))
+                by_shape.setdefault(weights.shape, []).append((weights, weights.grad))
+        for shape, pairs in by_shape.items():
+            momenta = [self._momentum(weights).lerp_(gradient, 1 - MOMENTUM) for weights, gradient in pairs]
+            gradients = torch.stack([gradient for _, gradient in pairs])
+            updates = orthogonal(gradients.lerp_(torch.stack(momenta), MOMENTUM))
+            size = group["lr"] * 0.2 * math.sqrt(max(shape))
+            for (weights, _), update in zip(pairs, updates, strict=True):
+                weights.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-size)
 
     def _momentum(self, weights: Tensor) -> Tensor:
         state = self.state[weights]

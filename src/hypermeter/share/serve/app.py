@@ -22,6 +22,7 @@ from hypermeter.core.read_options import ReadOptions, Shift, TempoMap
 from hypermeter.io.midi import parse_midi_report, to_midi_bytes
 from hypermeter.music.metrics import measure
 from hypermeter.music.tables import to_json
+from hypermeter.play.infill import InfillResult
 from hypermeter.play.loading import kit_of
 from hypermeter.play.player import Player
 from hypermeter.share.serve.guard import Guard, one_line
@@ -30,6 +31,7 @@ from hypermeter.share.serve.messages import (
     AnalyseRequest,
     ContinueRequest,
     Filled,
+    FollowRequest,
     GenerateRequest,
     GridMessage,
     Health,
@@ -48,7 +50,7 @@ from hypermeter.share.serve.messages import (
     on_grid,
     to_groove,
 )
-from hypermeter.share.serve.playing import infill_request, nonempty_groove, play_request, vary_request
+from hypermeter.share.serve.playing import follow_request, infill_request, nonempty_groove, play_request, vary_request
 from hypermeter.share.serve.work import FAILED, Server
 
 LINES = "application/x-ndjson"
@@ -230,6 +232,11 @@ def _add_playing(app: FastAPI, server: Server) -> None:
         },
     }
 
+    def filled(body: InfillRequest | FollowRequest, groove: Groove, done: InfillResult) -> Filled:
+        sizes = SampleSize(smallest=done.smallest, mean=float(done.effective_sample_size.mean()))
+        answer = {"effective_sample_size": sizes, "warning": one_line(done.warning)}
+        return Filled(groove=from_groove(groove), seed=body.seed, **answer)
+
     async def play(request: Request, body: GenerateRequest | ContinueRequest) -> Played:
         groove = await server.work(request, body.model, lambda player: play_request(player, body, limits))
         return Played(groove=from_groove(groove), seed=body.seed)
@@ -267,10 +274,14 @@ def _add_playing(app: FastAPI, server: Server) -> None:
 
     @app.post("/api/infill", summary="Fill in the open cells of a groove", responses=_problems(*OF_WORK))
     async def infill(request: Request, body: InfillRequest) -> Filled:
-        groove, done = await server.work(request, body.model, lambda player: infill_request(player, body, limits))
-        sizes = SampleSize(smallest=done.smallest, mean=float(done.effective_sample_size.mean()))
-        return Filled(
-            groove=from_groove(groove), seed=body.seed, effective_sample_size=sizes, warning=one_line(done.warning)
+        return filled(
+            body, *await server.work(request, body.model, lambda player: infill_request(player, body, limits))
+        )
+
+    @app.post("/api/follow", summary="Drums that follow a rhythm", responses=_problems(*OF_WORK))
+    async def follow(request: Request, body: FollowRequest) -> Filled:
+        return filled(
+            body, *await server.work(request, body.model, lambda player: follow_request(player, body, limits))
         )
 
     @app.post("/api/vary", summary="Vary a groove", responses=_problems(*OF_WORK))

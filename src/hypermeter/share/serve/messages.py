@@ -16,9 +16,9 @@ from hypermeter.play.compose import TEMPO_BPM
 from hypermeter.play.loading import kit_of
 from hypermeter.play.plan import KINDS, NUMBERS, Plan
 from hypermeter.play.player import Player
-from hypermeter.play.request import BOUNDS, InfillOptions, PlanOptions, SamplingOptions
+from hypermeter.play.request import BOUNDS, Between, FollowOptions, InfillOptions, PlanOptions, SamplingOptions
 
-Request = TypeVar("Request", SamplingOptions, InfillOptions)
+Request = TypeVar("Request", SamplingOptions, InfillOptions, FollowOptions)
 
 MAX_STEPS = MAX_MOMENTS = 2**16
 DIGITS = 6
@@ -143,6 +143,9 @@ _PlanOptions = _message(
 )
 _Sampling = _message(SamplingOptions, bias=Annotated[dict[Name, _number("bias")], Field(max_length=128)])
 _Infilling = _message(InfillOptions)
+_Following = _message(
+    FollowOptions, answer=Annotated[list[Name], Field(min_length=1, max_length=128)], between=Between, touch=bool
+)
 
 
 class PlanMessage(_PlanOptions):
@@ -190,6 +193,14 @@ class VaryRequest(Options, _Infilling):
 
     groove: GrooveMessage
     strength: float = Field(**_bounds("strength"))
+    keep: Annotated[list[Name], Field(max_length=128)] = Field([])
+
+
+class FollowRequest(Options, _Infilling, _Following):
+    """A rhythm, of which the loudest hit of each step is a tap, to be followed; with voices of a groove that stay."""
+
+    groove: GrooveMessage
+    lock: GrooveMessage | None = None
     keep: Annotated[list[Name], Field(max_length=128)] = Field([])
 
 

@@ -1,21 +1,24 @@
 """Requests to grooves, by `play.compose`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
-from hypermeter.play.compose import continue_groove, fill_groove, vary_groove
+from hypermeter.play.compose import columns_of_groove, continue_groove, fill_groove, vary_groove
+from hypermeter.play.follow import follow_groove
 from hypermeter.play.infill import InfillResult
 from hypermeter.play.loading import kit_of
-from hypermeter.play.locks import Locks
+from hypermeter.play.locks import Locks, lock_voices
 from hypermeter.play.plan import plan_bars
 from hypermeter.play.player import Player
-from hypermeter.play.request import InfillOptions, PlanOptions, SamplingOptions
+from hypermeter.play.request import FollowOptions, InfillOptions, PlanOptions, SamplingOptions
 from hypermeter.share.serve.limits import Limits
 from hypermeter.share.serve.messages import (
     ContinueRequest,
+    FollowRequest,
     GenerateRequest,
     GrooveMessage,
     InfillRequest,
@@ -85,6 +88,37 @@ def infill_request(player: Player, request: InfillRequest, limits: Limits) -> tu
         to_request(SamplingOptions, request),
         plan=wishes if plan is None else plan,
         context=context,
+        infilling=to_request(InfillOptions, request),
+        expression=request.expression,
+    )
+
+
+def follow_request(player: Player, request: FollowRequest, limits: Limits) -> tuple[Groove, InfillResult]:
+    """Return drums that follow a rhythm, and the infill; of `lock` the voices in `keep` stay, or all that it names.
+
+    Raises:
+        HypermeterError: a value out of the limits, or that does not fit the model.
+    """
+    _check_most("particles", request.particles, limits.particles)
+    player = on_grid(player, request.groove)
+    taps = _whole_bars(request.groove, player, limits, "groove")
+    wishes, plan = to_plan_options(request.plan, taps.num_bars)
+    pattern, locks = None, None
+    if request.lock is not None:
+        kit = kit_of(player)
+        pattern = replace(_whole_bars(request.lock, player, limits, "lock"), tempo_bpm=taps.tempo_bpm)
+        kept = columns_named(request.keep or request.lock.voices or kit.names, kit, "keep")
+        locks = lock_voices(columns_of_groove(player, pattern, "lock"), kept)
+        stays = np.isin(np.arange(kit.num_voices), kept)
+        pattern = replace(pattern, **{name: getattr(pattern, name) * stays for name in ("hits", "velocity", "offset")})
+    return follow_groove(
+        player,
+        taps,
+        to_request(SamplingOptions, request),
+        to_request(FollowOptions, request),
+        plan=wishes if plan is None else plan,
+        pattern=pattern,
+        locks=locks,
         infilling=to_request(InfillOptions, request),
         expression=request.expression,
     )
