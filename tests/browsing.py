@@ -28,10 +28,11 @@ PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1440, "height": 900}
 NOTHING = {"hits": [], "velocity": [], "offset": [], "tempo": 120}
 
-ENGINE = """async ([where, kind, { hits, velocity, offset, tempo, asked, known, ...options }]) => {
+ENGINE = """async ([where, kind, { hits, velocity, offset, tempo, grid, asked, known, ...options }]) => {
     const engine = where === 'page' ? hypermeter.engine : hypermeter.app.engine
     const song = {
         hits: Uint8Array.from(hits), velocity: Float32Array.from(velocity), offset: Float32Array.from(offset), tempo,
+        grid: grid ?? hypermeter.app.meta.grid,
     }
     if (asked) asked = { labels: asked.labels, numbers: asked.numbers.map((value) => value ?? NaN) }
     const request = { topP: 1, guidance: 0, bias: null, asked: asked ?? null, ...options, song }

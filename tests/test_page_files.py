@@ -225,8 +225,8 @@ def test_dark_is_dark(chromium, host):
 
 
 def test_without_the_model_one_still_writes(chromium, host):
-    session = Session(chromium, f"{host}licenses.txt")
-    session.context.route("**/step.onnx.gz", lambda route: route.abort())
+    session = Session(chromium, f"{host}icon.svg")
+    session.context.route("**/weights.bin.gz", lambda route: route.abort())
     session.page.goto(host)
     session.until("() => document.getElementById('status').innerText.startsWith('The model cannot be loaded')")
     before = session.hits

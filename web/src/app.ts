@@ -209,7 +209,7 @@ export class App {
     const options = {
       seed: this.nextSeed(), temperature, topP: DEFAULTS.top_p, bias: null, guidance: isGuided ? guidance : 0,
       asked: planBars(this.meta, asked.asks.slice(from, start + count), start - from, song.tempo),
-      song: { ...songs.part(song, from * song.stepsPerBar), tempo: song.tempo },
+      song: { ...songs.part(song, from * song.stepsPerBar), tempo: song.tempo, grid: this.meta.grid },
       bars: count,
       mayRemember: merge === 'endless',
     }
@@ -295,7 +295,7 @@ export class App {
       const began = performance.now()
       const { part, smallest } = await this.engine.infill({
         seed: this.nextSeed(), temperature, topP: DEFAULTS.top_p, bias: null, guidance: isGuided ? guidance : 0, asked,
-        song: { ...songs.part(song, 0, end), tempo: song.tempo },
+        song: { ...songs.part(song, 0, end), tempo: song.tempo, grid: this.meta.grid },
         start, known, particles: DEFAULTS.particles, horizonBars: null,
       }, (share) => this.busyShare(share), signal)
       if (signal.aborted) throw new Stopped()

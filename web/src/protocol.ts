@@ -1,5 +1,6 @@
 /** What the page asks of the model's thread (or of the server), and what it answers. */
 
+import type { Grid } from './grids'
 import type { Part } from './song'
 
 /** A plan as `hypermeter.play.plan` has it, a row for each bar from the first that is heard. */
@@ -13,6 +14,7 @@ export interface Asked {
 /** A song as far as the model hears it. */
 export interface HeardSong extends Part {
   tempo: number
+  grid: Grid
 }
 
 interface Options {

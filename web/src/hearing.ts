@@ -1,0 +1,122 @@
+/** What the model has heard: states at the bar lines of the song, so that it goes on from any bar at once. */
+
+import type { ExpressionNetwork, ExpressionState } from './expressing'
+import { areSame } from './grids'
+import type { Network } from './network'
+import { type Heard, listen, nothing } from './player'
+import type { HeardSong } from './protocol'
+
+/** A model on a grid, and how it plays hits; null where it plays hits only. */
+export interface Placed {
+  network: Network
+  expression: ExpressionNetwork | null
+}
+
+/** All that is remembered before a step, as a value. */
+export interface Moment {
+  heard: Heard
+  played: ExpressionState | null
+}
+
+/** A song that was heard. */
+interface Remembered extends HeardSong {
+  /** After so many bars of it; none where more was heard before it. */
+  atBars: Moment[]
+  last: Moment
+}
+
+const ARRAYS = ['hits', 'velocity', 'offset'] as const
+/** Of endless play so many bars are kept to be compared with what comes. */
+const KEPT_BARS = 128
+
+export class Hearing {
+  private was: Remembered | null = null
+
+  /**
+   * Hears a song, from the last bar line before which what was heard before is the same.
+   *
+   * @param mayRemember whether music that ends with the song will do
+   * @param wait is called between steps; it may throw to stop
+   */
+  async hear(placed: Placed, song: HeardSong, mayRemember: boolean, wait: () => Promise<void>): Promise<Moment> {
+    const { network, expression } = placed
+    const { was } = this
+    if (mayRemember && was && isEnd(was, song)) return was.last
+    const voices = network.width
+    const size = network.stepsPerBar
+    const steps = song.hits.length / voices
+    const isAlike = was && was.atBars.length && was.tempo === song.tempo && areSame(was.grid, song.grid)
+    const common = isAlike ? commonSteps(was, song, voices) : 0
+    const wasSteps = was ? was.hits.length / voices : 0
+    if (isAlike && common === steps && steps % size === 0 && was.atBars[steps / size]) return was.atBars[steps / size]
+    let at = 0
+    let atBars: Moment[] = [{ heard: nothing(network), played: expression && expression.start() }]
+    let moment = atBars[0]
+    if (isAlike && common === wasSteps) [at, atBars, moment] = [common, was.atBars.slice(), was.last]
+    else if (isAlike) {
+      const bars = Math.min(Math.floor(common / size), was.atBars.length - 1)
+      at = bars * size
+      atBars = was.atBars.slice(0, bars + 1)
+      moment = atBars[bars]
+    }
+    let { played } = moment
+    const heard = await listen(network, moment.heard, song.hits.subarray(at * voices), async (_, output, before) => {
+      if (at % size === 0 && !atBars[at / size]) atBars[at / size] = { heard: before, played }
+      if (expression && played) {
+        const part = <T extends Uint8Array | Float32Array>(all: T) => all.subarray(at * voices, (at + 1) * voices) as T
+        const hits = part(song.hits)
+        const { state } = expression.predict(output.features, hits, song.tempo, played, at)
+        played = expression.advance(hits, part(song.velocity), part(song.offset), state, at)
+      }
+      at++
+      await wait()
+    })
+    const last = { heard, played }
+    if (at % size === 0) atBars[at / size] = last
+    this.was = { ...song, atBars, last }
+    return last
+  }
+
+  /**
+   * Keeps what was played after a song that was heard.
+   *
+   * @param atBars what is remembered after each of the new bars
+   * @param mayForget whether bars that endless play no longer sends are dropped
+   */
+  goOn(song: HeardSong, made: HeardSong, atBars: Moment[], cellsOfBar: number, mayForget: boolean): void {
+    const { was } = this
+    if (!was || !atBars.length) return
+    const bars = song.hits.length / cellsOfBar
+    const earlier = mayForget && isEnd(was, song) ? was : song
+    const cut = mayForget ? Math.max(0, earlier.hits.length + made.hits.length - KEPT_BARS * cellsOfBar) : 0
+    const isWhole = earlier.hits.length === song.hits.length && cut === 0 && was.atBars.length > bars
+    const both = <T extends Uint8Array | Float32Array>(before: T, after: T) => joined(before, after).slice(cut) as T
+    this.was = {
+      hits: both(earlier.hits, made.hits), velocity: both(earlier.velocity, made.velocity), offset: both(earlier.offset, made.offset),
+      tempo: song.tempo, grid: song.grid, last: atBars[atBars.length - 1],
+      atBars: isWhole ? [...was.atBars.slice(0, bars + 1), ...atBars] : [],
+    }
+  }
+}
+
+/** Whether a song is the end of what was heard. */
+function isEnd(was: Remembered, song: HeardSong): boolean {
+  const from = was.hits.length - song.hits.length
+  if (from < 0 || was.tempo !== song.tempo || !areSame(was.grid, song.grid)) return false
+  return ARRAYS.every((name) => song[name].every((value, i) => value === was[name][from + i]))
+}
+
+/** How many steps two songs have in common before they differ. */
+function commonSteps(was: HeardSong, song: HeardSong, voices: number): number {
+  const cells = Math.min(was.hits.length, song.hits.length)
+  let cell = 0
+  while (cell < cells && ARRAYS.every((name) => was[name][cell] === song[name][cell])) cell++
+  return Math.floor(cell / voices)
+}
+
+function joined<T extends Uint8Array | Float32Array>(a: T, b: T): T {
+  const all = new (a.constructor as new (size: number) => T)(a.length + b.length)
+  all.set(a)
+  all.set(b, a.length)
+  return all
+}
