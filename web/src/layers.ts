@@ -5,6 +5,7 @@
  * (outputs, inputs), as PyTorch stores them.
  */
 
+import { kernel } from './kernel'
 import type { Weights } from './weights'
 
 const EPSILON = 1e-5
@@ -80,8 +81,14 @@ export function affine(
   }
 }
 
+/** Products below so many numbers of a matrix are made at once, without the way to the kernel and back. */
+const SMALL = 4096
+
 /** An affine map of rows. */
 export class Linear {
+  /** Of the matrix in the kernel; null before its first use there. */
+  private place: number | null = null
+
   constructor(readonly weight: Float32Array, readonly bias: Float32Array, readonly inputs: number, readonly outputs: number) {}
 
   /** The map of an `nn.Linear`, with or without a bias. */
@@ -104,13 +111,19 @@ export class Linear {
 
   apply(x: Float32Array, rows: number): Float32Array {
     const out = new Float32Array(rows * this.outputs)
-    affine(this.weight, this.bias, this.inputs, this.outputs, x, rows, out)
+    this.multiply(this.bias, x, rows, out)
     return out
+  }
+
+  private multiply(bias: Float32Array | null, x: Float32Array, rows: number, out: Float32Array): void {
+    const { weight, inputs, outputs } = this
+    if (!kernel || weight.length < SMALL) affine(weight, bias, inputs, outputs, x, rows, out)
+    else kernel.affine((this.place ??= kernel.keep(weight, inputs, outputs)), bias, inputs, outputs, x, rows, out)
   }
 
   /** Adds x W^T to `out`. */
   addTo(out: Float32Array, x: Float32Array, rows: number): void {
-    affine(this.weight, null, this.inputs, this.outputs, x, rows, out)
+    this.multiply(null, x, rows, out)
   }
 }
 
