@@ -27,7 +27,7 @@ test-player: .venv-player/stamp
 
 # The page in one browser: HYPERMETER_BROWSER=chromium, firefox or webkit is the one that playwright installed.
 test-# The model of the page: make page MODEL=runs/mine packs another.
-MODEL ?= groove
+MODEL ?= metres
 page: .venv/stamp
 	$(BIN)/python web/scripts/bounds.py
 	cd web && npm ci && npm test && npm run build

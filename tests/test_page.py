@@ -38,7 +38,7 @@ def test_the_build_is_of_these_sources():
 
 
 def test_the_page_is_light():
-    assert sum(path.stat().st_size for path in PAGE.rglob("*") if path.is_file()) < 8_000_000
+    assert sum(path.stat().st_size for path in PAGE.rglob("*") if path.is_file()) < 3_000_000
 
 
 def test_the_lock_file_names_no_host():

@@ -10,6 +10,7 @@ import pytest
 
 import hypermeter
 from browsing import DESK, NOTHING, PHONE, Session, UnpackingHost, chromium, host, opened, serving, shared_context
+from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.read_options import ReadOptions
 from odd_midi import Note, Song, Track, beat, meta, metre, play, tempo
@@ -151,6 +152,74 @@ def test_a_steady_shift_is_kept_beside_the_grid(opened, tmp_path):
     opened.page.get_by_label("Its grid").select_option("of the file")
     assert opened.page.evaluate("() => hypermeter.app.song.shift") == 0
     assert opened.page.evaluate("() => hypermeter.app.song.offset[0]") == pytest.approx(0.2)
+
+
+SIX = Grid(steps_per_beat=2, beats_per_bar=6, beat_unit=8)
+
+
+def begin(session, metre):
+    """Begin a new song in a metre, by its name in the menu."""
+    session.page.locator("#metre").select_option(metre)
+    session.page.click("#new-song")
+    session.page.wait_for_timeout(50)
+
+
+def test_a_new_song_is_in_the_metre_of_the_menu_and_goes_on_in_it(opened, tmp_path):
+    for metre, steps in (("6/8", 12), ("4/4, triplets", 12), ("7/8", 14), ("12/8", 24), ("3/4", 12), ("5/4", 20)):
+        begin(opened, metre)
+        assert opened.page.inner_text("#status").startswith(f"A new song in {metre}")
+        assert opened.page.evaluate("() => hypermeter.app.song.stepsPerBar") == steps
+        shown = opened.page.locator("#grid [role=row]:not(.head)").first.locator("[role=gridcell]").count()
+        assert shown == steps * min(4, 64 // steps)
+    begin(opened, "6/8")
+    opened.click("bars-4", "continue")
+    assert len(opened.hits) == 8 * 12 and opened.hits[48:].any()
+    assert opened.cell(0, 6).get_attribute("aria-label").startswith("kick, bar 5, beat 4.1")
+    assert violations(opened) == []
+    with opened.page.expect_download() as caught:
+        opened.page.click("#save-midi")
+    caught.value.save_as(tmp_path / "six.mid")
+    groove = hypermeter.read_midi(tmp_path / "six.mid", grid=SIX, options=ReadOptions(shift="keep"))
+    assert (groove.hits == opened.hits[: len(groove)]).all() and groove.grid == SIX
+    with opened.page.expect_download() as caught:
+        opened.page.click("#save-wav")
+    caught.value.save_as(tmp_path / "six.wav")
+    with wave.open(str(tmp_path / "six.wav")) as file:
+        assert file.getnframes() / 44100 == pytest.approx(8 * 3 * 60 / 104 + 2, abs=0.01)
+    for _ in range(4):  # bars that came one by one are one
+        if len(opened.hits) == 4 * 12:
+            break
+        opened.page.click("#undo")
+    assert opened.song()["bars"] == 4
+
+
+def test_a_file_is_opened_in_its_own_metre_or_in_the_one_of_the_menu(opened, tmp_path):
+    rng = np.random.default_rng(3)
+    for grid, name in ((SIX, "6/8"), (Grid(steps_per_beat=3), "4/4, triplets"), (Grid(2, 7, 4, 8), "7/8")):
+        hits = (rng.random((6 * grid.steps_per_bar, 10)) < 0.25).astype(np.uint8)
+        hits[-1, 0] = 1
+        groove = Groove(hits, velocity=0.5 * hits, tempo_bpm=90.0, grid=grid)
+        hypermeter.write_midi(groove, tmp_path / "own.mid")
+        opened.page.evaluate(DROP, [list((tmp_path / "own.mid").read_bytes()), "own.mid"])
+        opened.until(f"() => document.getElementById('status').innerText === 'own.mid: 6 bars in {name}'")
+        assert (opened.hits == hits).all()
+        assert opened.page.evaluate("() => hypermeter.app.song.grid") == grid.to_dict()
+        assert opened.page.locator("#metre option:checked").inner_text() == name
+    opened.page.get_by_label("Its metre").select_option("6/8")
+    assert "metre 7/8" in opened.page.inner_text("#status")
+    opened.page.get_by_label("Its metre").select_option("7/8")
+    assert opened.page.inner_text("#status") == "own.mid: 6 bars in 7/8"
+    assert violations(opened) == []
+
+
+def test_a_link_holds_the_metre(opened, chromium):
+    begin(opened, "7/8")
+    opened.page.click("#share")
+    opened.until("() => location.hash.length > 10")
+    other = Session(chromium, opened.page.url).ready()
+    assert (other.hits == opened.hits).all()
+    assert other.page.evaluate("() => hypermeter.app.song.grid") == Grid(2, 7, 4, 8).to_dict()
+    other.close()
 
 
 def test_a_link_holds_the_song(opened, chromium):

@@ -10,7 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from browsing import NOTHING, ROOT, Session, chromium, host
+from browsing import NOTHING, PAGE, ROOT, Session, chromium, host
+from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.play.compose import continue_groove, join_grooves, replace_bars, vary_groove
 from hypermeter.play.infill import infill
@@ -32,8 +33,8 @@ def opened(chromium, host):
 
 @pytest.fixture(scope="module")
 def player():
-    """The engine, straight from the checkpoint that the page's graphs were exported from."""
-    return load_player("groove")
+    """The engine, straight from the checkpoint that the page's model was made from."""
+    return load_player(json.loads((PAGE / "model" / "meta.json").read_text())["name"])
 
 
 def some_plan(player, bars):
@@ -281,19 +282,21 @@ def do(session, groove, action, asks, **settings):
     """Return what the song holds after the page's own action on a groove; bars from `first` on are asked."""
     song = {name: getattr(groove, name).ravel().tolist() for name in ("hits", "velocity", "offset")}
     done = session.page.evaluate(
-        """async ([{ hits, velocity, offset }, tempo, first, asks, settings, action]) => {
+        """async ([{ hits, velocity, offset }, tempo, grid, first, asks, settings, action]) => {
             const { app } = hypermeter
             const open = Array(first).fill({ section: 0, style: 0, fill: 0, density: null })
             const cells = {
                 hits: Uint8Array.from(hits), velocity: Float32Array.from(velocity), offset: Float32Array.from(offset),
             }
-            app.edit({ ...app.song, ...cells, locked: new Uint8Array(hits.length), asks: [...open, ...asks], tempo })
+            const bars = { grid, stepsPerBar: grid.steps_per_beat * grid.beats_per_bar }
+            const whole = { ...cells, ...bars, locked: new Uint8Array(hits.length), asks: [...open, ...asks], tempo }
+            app.edit({ ...app.song, ...whole })
             const { selection, ...rest } = settings
             app.set({ style: 0, section: 0, temperature: 1, guidance: 1, ...rest })
             if (selection) app.select(...selection)
             return await app[action[0]](...action.slice(1))
         }""",
-        [song, groove.tempo_bpm, settings.pop("first", groove.num_bars), asks, settings, action],
+        [song, groove.tempo_bpm, groove.grid.to_dict(), settings.pop("first", groove.num_bars), asks, settings, action],
     )
     assert done
     return played_of(session)
@@ -366,3 +369,47 @@ def test_the_last_bars_vary_as_they_do_in_python_after_the_others(opened, player
     found = do(opened, groove, ["vary", 0.6], [], seed=23, selection=[4, 6])
     check_equal({name: values[64:] for name, values in found.items()}, expected)
     assert (found["hits"][:64] == context.hits).all() and (expected.hits != last.hits).any()
+
+
+# ---------------------------------------------------------------------- other metres
+
+
+GRIDS = (
+    Grid(steps_per_beat=3),
+    Grid(steps_per_beat=2, beats_per_bar=6, beat_unit=8),
+    Grid(steps_per_beat=2, beats_per_bar=7, beat_unit=8),
+    Grid(beats_per_bar=3),
+    Grid(steps_per_beat=2, beats_per_bar=12, beat_unit=8),
+)
+
+
+@pytest.fixture
+def every_metre(player):
+    if isinstance(player.grid_choice, Grid):
+        pytest.skip("the page's model plays one metre")
+    return player
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: f"{grid.metre} {grid.steps_per_beat}")
+def test_a_song_in_another_metre_goes_on_as_in_python(anywhere, every_metre, grid):
+    placed, wishes = every_metre.on(grid), PlanOptions(style="jazz", fill=[False, False, False, True])
+    first = continue_groove(placed, None, 4, SamplingOptions(seed=41), tempo_bpm=96)
+    nothing = Groove(np.zeros((0, 10)), tempo_bpm=96, kit=first.kit, grid=grid)
+    check_equal(do(anywhere, nothing, ["continue", 4], asks_of(every_metre, PlanOptions(), 4), seed=41), first)
+    expected = continue_groove(placed, first, 4, SamplingOptions(seed=42), plan=wishes)
+    asks = asks_of(every_metre, wishes, 4)
+    found = do(anywhere, first, ["continue", 4], asks, seed=42, style=asks[0]["style"])
+    check_equal(found, expected)
+    assert expected.hits[-4 * grid.steps_per_bar :].any()
+
+
+@pytest.mark.parametrize("grid", GRIDS[:3], ids=lambda grid: f"{grid.metre} {grid.steps_per_beat}")
+def test_bars_in_another_metre_are_reworked_as_in_python(anywhere, every_metre, grid):
+    placed, infilling = every_metre.on(grid), InfillOptions(horizon_bars=2)
+    groove = continue_groove(placed, None, 6, SamplingOptions(seed=43), tempo_bpm=96)
+    expected, _ = replace_bars(placed, groove, [2, 3], SamplingOptions(seed=7), infilling=infilling)
+    asks = asks_of(every_metre, PlanOptions(), 2)
+    check_equal(do(anywhere, groove, ["fillIn"], asks, seed=7, first=2, selection=[2, 4]), expected)
+    varied, _ = vary_groove(placed, groove, 0.4, SamplingOptions(seed=22))
+    check_equal(do(anywhere, groove, ["vary", 0.4], [], seed=22, first=0, selection=[0, 6]), varied)
+    assert (varied.hits != groove.hits).any() and (expected.hits != groove.hits).any()

@@ -34,7 +34,9 @@ def main() -> None:
     for bits in BITS:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "rounded.safetensors"
-            tensors = {name: rounded(np.asarray(tensor, np.float32), bits) for name, tensor in checkpoint.tensors.items()}
+            tensors = {
+                name: rounded(np.asarray(tensor, np.float32), bits) for name, tensor in checkpoint.tensors.items()
+            }
             write_checkpoint(path, replace(checkpoint, tensors=tensors), {})
             export_page_model(path, Path(folder) / "model", bits)
             size = (Path(folder) / "model" / "weights.bin.gz").stat().st_size / 1e6
@@ -43,7 +45,9 @@ def main() -> None:
             log_probs = [model.log_prob(piece[None])[0].numpy().astype(np.float64) for piece in pieces]
         whole.append(np.concatenate(log_probs) / -math.log(2))
         change = np.abs(whole[-1] - whole[0])
-        print(f"{bits:3} bits {size:6.2f} MB {whole[-1].mean():9.5f} bits per step, changed by at most {change.max():.5f}")
+        print(
+            f"{bits:3} bits {size:6.2f} MB {whole[-1].mean():9.5f} bits per step, changed by at most {change.max():.5f}"
+        )
 
 
 if __name__ == "__main__":

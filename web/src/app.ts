@@ -2,6 +2,7 @@
 
 import { DEFAULTS, LEAST_SEED, MOST_SEED } from './bounds'
 import { Replaced, Stopped } from './engine'
+import type { Grid } from './grids'
 import { History } from './history'
 import { keptByVariation } from './infill'
 import type { Meta } from './meta'
@@ -70,6 +71,11 @@ export class App {
     this.volumes = new Array(song.voices).fill(1)
     this.muted = new Array(song.voices).fill(false)
     this.select(0, Math.min(4, songs.bars(song)))
+  }
+
+  /** Grids that a new song can have: those that the model learnt. */
+  get grids(): Grid[] {
+    return this.meta.serves_every_grid ? this.meta.grids : [this.meta.grid]
   }
 
   get song(): Song {
@@ -209,7 +215,7 @@ export class App {
     const options = {
       seed: this.nextSeed(), temperature, topP: DEFAULTS.top_p, bias: null, guidance: isGuided ? guidance : 0,
       asked: planBars(this.meta, asked.asks.slice(from, start + count), start - from, song.tempo),
-      song: { ...songs.part(song, from * song.stepsPerBar), tempo: song.tempo, grid: this.meta.grid },
+      song: { ...songs.part(song, from * song.stepsPerBar), tempo: song.tempo, grid: song.grid },
       bars: count,
       mayRemember: merge === 'endless',
     }
@@ -246,9 +252,9 @@ export class App {
   /** A share of the selected bars anew, towards what is measured in the song, without guidance. */
   vary(strength = this.settings.strength): Promise<boolean> {
     const [first, last] = this.selection
-    const { song, meta } = this
+    const { song } = this
     const size = song.stepsPerBar
-    const known = keptByVariation((last - first) * size, song.voices, meta.grid.steps_per_beat, strength, this.settings.seed)
+    const known = keptByVariation((last - first) * size, song.voices, song.grid.steps_per_beat, strength, this.settings.seed)
     const isFree = (cell: number) => !known[cell - first * size * song.voices]
     return this.rework(`Varying ${named(first, last)}`, song, first, last, isFree, true)
   }
@@ -295,7 +301,7 @@ export class App {
       const began = performance.now()
       const { part, smallest } = await this.engine.infill({
         seed: this.nextSeed(), temperature, topP: DEFAULTS.top_p, bias: null, guidance: isGuided ? guidance : 0, asked,
-        song: { ...songs.part(song, 0, end), tempo: song.tempo, grid: this.meta.grid },
+        song: { ...songs.part(song, 0, end), tempo: song.tempo, grid: song.grid },
         start, known, particles: DEFAULTS.particles, horizonBars: null,
       }, (share) => this.busyShare(share), signal)
       if (signal.aborted) throw new Stopped()

@@ -3,6 +3,8 @@
 import { type App, type Mode, named } from './app'
 import { isWithin } from './bounds'
 import { byId, element, setAttribute, setPressed, setText } from './dom'
+import { nameOf } from './grids'
+import { openingSong } from './opening'
 import * as songs from './song'
 
 const HINTS: Record<Mode, string> = {
@@ -25,6 +27,8 @@ export interface Actions {
 }
 
 export class Controls {
+  private shownMetre = ''
+
   constructor(private readonly app: App, actions: Actions) {
     this.fillSelect('style', 'any')
     this.fillSelect('section', 'any')
@@ -52,8 +56,35 @@ export class Controls {
     click('calmer', () => app.busier(-1))
     click('stop', () => app.busy?.stop.abort())
     click('dice', () => app.set({ seed: Math.floor(Math.random() * 1e6) }))
+    this.metres(click)
     this.byHand(click)
     this.fields(actions)
+  }
+
+  /** The metre of a new song; the menu shows that of the song until another one is chosen. */
+  private metres(click: (id: string, action: () => unknown) => void): void {
+    const { app } = this
+    const node = byId<HTMLSelectElement>('metre')
+    node.append(...app.grids.map((grid, number) => element('option', { value: String(number) }, nameOf(grid))))
+    byId('metre-field').hidden = app.grids.length < 2
+    click('new-song', () => {
+      const grid = app.grids[Number(node.value)] ?? app.song.grid
+      app.open({ ...openingSong(app.meta, grid), tempo: app.song.tempo })
+      app.say(`A new song in ${nameOf(grid)}: Undo brings back the last one`)
+    })
+  }
+
+  /** Once for each song that is opened, so that a choice stays until then. */
+  private showMetre(): void {
+    const { grids, song } = this.app
+    const name = nameOf(song.grid)
+    if (name === this.shownMetre) return
+    this.shownMetre = name
+    const number = grids.findIndex((grid) => nameOf(grid) === name)
+    const node = byId<HTMLSelectElement>('metre')
+    for (const other of node.querySelectorAll('.other')) other.remove()
+    if (number < 0) node.append(element('option', { value: '-1', class: 'other' }, name))
+    node.value = String(number)
   }
 
   private byHand(click: (id: string, action: () => unknown) => void): void {
@@ -117,6 +148,8 @@ export class Controls {
   show(isPlaying: boolean): void {
     const { app } = this
     const { settings, song, busy, selection, view } = app
+    this.showMetre()
+    byId<HTMLInputElement>('swing').disabled = !songs.maySwing(song)
     byId<HTMLButtonElement>('undo').disabled = !app.history.canUndo
     byId<HTMLButtonElement>('redo').disabled = !app.history.canRedo
     byId('play').classList.toggle('playing', isPlaying)
@@ -128,7 +161,7 @@ export class Controls {
     byId('grid').classList.toggle('loudness', settings.mode === 'loud')
     for (const bars of TO_CONTINUE) setPressed(byId(`bars-${bars}`), settings.bars === bars)
     const last = Math.min(view.first + view.bars, app.bars)
-    const phrase = Math.floor(view.first / app.meta.grid.bars_per_phrase) + 1
+    const phrase = Math.floor(view.first / song.grid.bars_per_phrase) + 1
     setText(byId('phrase'), `Phrase ${phrase}`)
     setText(byId('in-view'), `${last - view.first === 1 ? 'Bar' : 'Bars'} ${named(view.first, last).replace(/^\w+ /, '')} of ${app.bars}`)
     byId<HTMLButtonElement>('earlier').disabled = view.first === 0

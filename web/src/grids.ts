@@ -32,6 +32,19 @@ export function stepsPerPulse(grid: Grid): number {
   return grid.steps_per_beat * (isCompound(grid) ? 3 : 1)
 }
 
+/** The metre, and what steps its beats have where they are not sixteenths. */
+export function nameOf(grid: Grid): string {
+  const perQuarter = stepsPerQuarter(grid)
+  const kinds: Record<number, string> = { 3: ', triplets', 4: '', 6: ', triplets of sixteenths' }
+  return `${metreOf(grid)}${kinds[perQuarter] ?? `, ${grid.steps_per_beat} steps a beat`}`
+}
+
+/** The grid of a metre whose steps fit the playing, as `GridChoice.grid` of Python: sixteenths where beats have no such steps. */
+export function fittingGrid(beats: number, unit: number, perQuarter: number, barsPerPhrase = 4): Grid {
+  const fits = (4 * perQuarter) % unit === 0
+  return { steps_per_beat: fits ? (4 * perQuarter) / unit : Math.max(Math.floor(16 / unit), 1), beats_per_bar: beats, bars_per_phrase: barsPerPhrase, beat_unit: unit }
+}
+
 export function areSame(one: Grid, other: Grid): boolean {
   return one.steps_per_beat === other.steps_per_beat && one.beats_per_bar === other.beats_per_bar
     && one.beat_unit === other.beat_unit && one.bars_per_phrase === other.bars_per_phrase

@@ -2,6 +2,7 @@
 
 import type { App } from './app'
 import { element, setAttribute, setText } from './dom'
+import { nameOf, stepsPerPulse } from './grids'
 import * as songs from './song'
 import { streamsOf } from './voices'
 
@@ -19,6 +20,8 @@ export class Sequencer {
   private drag: { cell: number; y: number; velocity: number } | null = null
   private strokes = 0
   private playing = -1
+  /** Grid and bars that the cells were made for. */
+  private shape = ''
 
   constructor(private readonly grid: HTMLElement, private readonly app: App, private readonly audition: (voice: number, velocity: number) => void) {
     const streams = streamsOf(app.meta)
@@ -42,8 +45,10 @@ export class Sequencer {
     const { app } = this
     const { song, view } = app
     const size = song.stepsPerBar
-    const beat = app.meta.grid.steps_per_beat
-    if (this.columns.length !== view.bars * size) this.build(view.bars * size)
+    const beat = song.grid.steps_per_beat
+    const shape = `${nameOf(song.grid)} ${view.bars}`
+    if (this.shape !== shape) this.build(view.bars * size)
+    this.shape = shape
     const first = view.first * size
     const [from, to] = app.selection
     this.columns.forEach((column, place) => {
@@ -72,7 +77,7 @@ export class Sequencer {
     }
     setAttribute(node, 'aria-selected', isThere ? String(hit) : null)
     setAttribute(node, 'aria-disabled', isThere ? null : 'true')
-    const { steps_per_beat } = meta.grid
+    const { steps_per_beat } = song.grid
     const inBar = step % song.stepsPerBar
     const where = `${meta.kit.voices[voice].label}, bar ${Math.floor(step / song.stepsPerBar) + 1}, beat ${Math.floor(inBar / steps_per_beat) + 1}.${(inBar % steps_per_beat) + 1}`
     const what = !isThere ? 'no such bar' : hit ? `hit, ${Math.round(song.velocity[cell] * 100)} percent` : 'silent'
@@ -80,17 +85,17 @@ export class Sequencer {
   }
 
   private edges(step: number): string {
-    return step % this.app.meta.grid.steps_per_beat === 0 ? ' starts-beat' : ''
+    return step % stepsPerPulse(this.app.song.grid) === 0 ? ' starts-beat' : ''
   }
 
   private build(columns: number): void {
-    // Between beats and between bars stands a column without cells.
-    const { steps_per_beat } = this.app.meta.grid
+    // Between pulses and between bars stands a column without cells.
+    const pulse = stepsPerPulse(this.app.song.grid)
     const size = this.app.song.stepsPerBar
     const tracks: string[] = []
     const places: number[] = []
     for (let place = 0; place < columns; place++) {
-      if (place && place % steps_per_beat === 0) tracks.push(place % size === 0 ? 'var(--bar-gap)' : 'var(--beat-gap)')
+      if (place && (place % size) % pulse === 0) tracks.push(place % size === 0 ? 'var(--bar-gap)' : 'var(--beat-gap)')
       tracks.push('minmax(0, 1fr)')
       places.push(tracks.length)
     }

@@ -1,7 +1,8 @@
 /** The model on the server that the page came from, see docs/server.md. It plays what the page would. */
 
+import type { Grid } from './grids'
 import type { Meta } from './meta'
-import type { Asked, ContinueOptions, Engine, Filled, InfillOptions } from './protocol'
+import type { Asked, ContinueOptions, Engine, Filled, HeardSong, InfillOptions } from './protocol'
 import type { Part } from './song'
 
 /** Milliseconds that the server has to say that it is there. */
@@ -12,6 +13,7 @@ interface Groove {
   velocity: number[][]
   offset: number[][]
   tempo_bpm: number
+  grid: Grid
 }
 
 /**
@@ -46,7 +48,7 @@ export class ServerEngine implements Engine {
   async continue(options: ContinueOptions, onBar: (bar: number, part: Part) => void, signal?: AbortSignal): Promise<void> {
     const { song, bars } = options
     const path = song.hits.length ? 'api/continue/stream' : 'api/generate/stream'
-    const heard = song.hits.length ? { groove: this.groove(song, song.tempo) } : { tempo_bpm: song.tempo }
+    const heard = song.hits.length ? { groove: this.groove(song, song) } : { tempo_bpm: song.tempo, grid: song.grid }
     const response = await this.post(path, { ...this.options(options), ...heard, bars }, signal)
     const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader()
     let rest = ''
@@ -77,9 +79,9 @@ export class ServerEngine implements Engine {
     })
     const body = {
       ...this.options(options),
-      groove: this.groove(cut(start), song.tempo),
+      groove: this.groove(cut(start), song),
       known: this.rows(known),
-      context: start ? this.groove(cut(0, start), song.tempo) : null,
+      context: start ? this.groove(cut(0, start), song) : null,
       particles: options.particles,
       ...(options.horizonBars === null ? {} : { horizon_bars: options.horizonBars }),
     }
@@ -117,8 +119,8 @@ export class ServerEngine implements Engine {
     return Array.from({ length: voices }, (_, v) => Array.from({ length: cells.length / voices }, (_, step) => cells[step * voices + v]))
   }
 
-  private groove(part: Part, tempo: number): Groove {
-    return { hits: this.rows(part.hits), velocity: this.rows(part.velocity), offset: this.rows(part.offset), tempo_bpm: tempo }
+  private groove(part: Part, { tempo, grid }: HeardSong): Groove {
+    return { hits: this.rows(part.hits), velocity: this.rows(part.velocity), offset: this.rows(part.offset), tempo_bpm: tempo, grid }
   }
 
   private part({ hits, velocity, offset }: Groove): Part {

@@ -1,5 +1,7 @@
 /** What is written: hits and how they are played, what is locked, and what is asked of each bar. */
 
+import { stepsPerBar as barOf, type Grid } from './grids'
+
 /** What is asked of a bar; 0 and null leave it open. */
 export interface Ask {
   /** 1 + place in the model's vocabulary. */
@@ -14,6 +16,7 @@ export interface Ask {
 /** A song as a value: operations give a new one. Cells are step by step, voice by voice. */
 export interface Song {
   voices: number
+  grid: Grid
   stepsPerBar: number
   hits: Uint8Array
   /** In (0, 1] at each hit. */
@@ -44,10 +47,12 @@ export function clampTempo(tempo: number): number {
 const LATEST_SWING = 1 / 3
 const LAST_OFFSET = 0.499
 
-export function emptySong(voices: number, stepsPerBar: number, bars: number): Song {
+export function emptySong(voices: number, grid: Grid, bars: number): Song {
+  const stepsPerBar = barOf(grid)
   const cells = bars * stepsPerBar * voices
   return {
     voices,
+    grid,
     stepsPerBar,
     hits: new Uint8Array(cells),
     velocity: new Float32Array(cells),
@@ -84,9 +89,14 @@ export function density(song: Song, bar: number): number {
   return part.reduce((sum, hit) => sum + hit, 0) / size
 }
 
+/** Whether steps are in pairs, of which the second can be late; those of triplets are not. */
+export function maySwing({ grid }: Song): boolean {
+  return grid.steps_per_beat % 2 === 0
+}
+
 /** How late a step sounds because of swing, in steps. */
 export function swingOf(song: Song, step: number): number {
-  return step % 2 ? song.swing * LATEST_SWING : 0
+  return step % 2 && maySwing(song) ? song.swing * LATEST_SWING : 0
 }
 
 /** When a hit sounds, in steps from its grid line, with swing. */

@@ -2,6 +2,7 @@
 
 import type { App } from './app'
 import { Kit, Mixer, render, type TimedHit } from './audio'
+import { stepsPerQuarter } from './grids'
 import type { Drums } from './kit'
 import * as songs from './song'
 import { Transport } from './transport'
@@ -98,8 +99,8 @@ export class Sound {
   }
 
   get secondsPerStep(): number {
-    const { beat_unit, steps_per_beat } = this.app.meta.grid
-    return (60 / this.app.song.tempo) * (4 / beat_unit) / steps_per_beat
+    const { tempo, grid } = this.app.song
+    return 60 / tempo / stepsPerQuarter(grid)
   }
 
   private hitsAt(step: number): { voice: number; velocity: number; late: number }[] {

@@ -17,7 +17,7 @@ const meta = {
   num_drums: VOICES,
   grid: { steps_per_beat: 4, beats_per_bar: 4, bars_per_phrase: 4, beat_unit: 4 },
 } as unknown as Meta
-const song = () => songs.emptySong(VOICES, 16, 8)
+const song = () => songs.emptySong(VOICES, meta.grid, 8)
 
 /** The model's thread, as far as the page sees it. */
 class FakeWorker {
@@ -48,7 +48,7 @@ test('what comes after another song was opened is not written into it', async ()
     const done = kind === 'continue' ? app.continue(2) : app.fillIn()
     await vi.waitFor(() => expect(worker.sent.at(-1)!.kind).toBe(kind))
     const { id } = worker.sent.at(-1)!
-    const other = songs.emptySong(VOICES, 16, 8)
+    const other = songs.emptySong(VOICES, meta.grid, 8)
     app.open(other)
     app.say('other.mid')
     worker.say(kind === 'continue' ? { id, kind: 'bar', bar: 0, part: full(1) } : { id, kind: 'filled', part: full(6), smallest: 9 })

@@ -15,14 +15,16 @@ function someGroove(seed: number) {
   return { hits, velocity, offset, shift: 0, tempo: 133.25 }
 }
 
-const read = (bytes: Uint8Array, mostBars = 256) => readMidi(bytes, VOICES, 4, 4, 4, mostBars)
+const GRID = { steps_per_beat: 4, beats_per_bar: 4, bars_per_phrase: 4, beat_unit: 4 }
+
+const read = (bytes: Uint8Array, mostBars = 256) => readMidi(bytes, VOICES, GRID, mostBars)
 
 /** Its timing has no grid of its own. */
-const readAsWritten = (bytes: Uint8Array, mostBars = 256) => readMidi(bytes, VOICES, 4, 4, 4, mostBars, { shift: 'keep' })
+const readAsWritten = (bytes: Uint8Array, mostBars = 256) => readMidi(bytes, VOICES, GRID, mostBars, { shift: 'keep' })
 
 test.each([1, 2, 3])('what is written is read back, seed %i', (seed) => {
   const groove = someGroove(seed)
-  const back = readAsWritten(writeMidi(groove, VOICES, 4, 4, 4))
+  const back = readAsWritten(writeMidi(groove, VOICES, GRID))
   expect(back.hits).toEqual(groove.hits)
   expect(back.tempo).toBeCloseTo(groove.tempo, 2)
   expect(back.bars).toBe(4)
@@ -37,7 +39,7 @@ test.each([1, 2, 3])('what is written is read back, seed %i', (seed) => {
 test('silent bars at the end are written and read back', () => {
   const groove = someGroove(1)
   for (const cells of ['hits', 'velocity', 'offset'] as const) groove[cells].fill(0, 3 * 20)
-  const bytes = writeMidi(groove, VOICES, 4, 4, 4)
+  const bytes = writeMidi(groove, VOICES, GRID)
   expect(readAsWritten(bytes).bars).toBe(4)
   expect(readAsWritten(bytes).hits).toEqual(groove.hits)
   expect(readAsWritten(bytes, 3).bars).toBe(3)
@@ -82,9 +84,9 @@ test('drums on another channel are found by their pitches, and told', () => {
 
 test('a channel or track that is chosen is read in place of channel 10', () => {
   const bytes = file([...beat(9), 0, 0x92, 38, 70])
-  expect(readMidi(bytes, VOICES, 4, 4, 4, 256, { channel: 3 }).hits.reduce((sum, hit) => sum + hit)).toBe(1)
-  expect(readMidi(bytes, VOICES, 4, 4, 4, 256, { track: 1, channel: 10 }).losses).toEqual([])
-  expect(() => readMidi(bytes, VOICES, 4, 4, 4, 256, { channel: 4 })).toThrow('no notes on channel 4')
+  expect(readMidi(bytes, VOICES, GRID, 256, { channel: 3 }).hits.reduce((sum, hit) => sum + hit)).toBe(1)
+  expect(readMidi(bytes, VOICES, GRID, 256, { track: 1, channel: 10 }).losses).toEqual([])
+  expect(() => readMidi(bytes, VOICES, GRID, 256, { channel: 4 })).toThrow('no notes on channel 4')
   expect(read(bytes).parts).toEqual([
     { track: 1, name: '', channel: 3, notes: 1 }, { track: 1, name: '', channel: 10, notes: 4 },
   ])
@@ -111,12 +113,12 @@ test('a steady shift is taken out, kept beside the offsets, and written again', 
   const early = someGroove(4)
   early.offset.fill(-1 / 6, 0) // 20 ticks
   early.hits.fill(0, 0, 3)
-  const found = read(writeMidi(early, VOICES, 4, 4, 4))
+  const found = read(writeMidi(early, VOICES, GRID))
   expect(found.shift).toBeCloseTo(-1 / 6, 2)
   expect(Math.max(...found.offset.map(Math.abs))).toBeLessThan(0.01)
   expect(found.hits).toEqual(early.hits)
-  expect(writeMidi(found, VOICES, 4, 4, 4)).toEqual(writeMidi(early, VOICES, 4, 4, 4))
-  const kept = readMidi(writeMidi(early, VOICES, 4, 4, 4), VOICES, 4, 4, 4, 256, { shift: 'keep' })
+  expect(writeMidi(found, VOICES, GRID)).toEqual(writeMidi(early, VOICES, GRID))
+  const kept = readMidi(writeMidi(early, VOICES, GRID), VOICES, GRID, 256, { shift: 'keep' })
   expect(kept.shift).toBe(0)
   expect(kept.offset[early.hits.indexOf(1)]).toBeCloseTo(-1 / 6, 6)
 })
@@ -138,7 +140,7 @@ test('a change of tempo ends what is read at its bar', () => {
 test('a tempo map can be followed as one tempo', () => {
   const bar = [0x8f, 0x00]
   const bytes = file([0, 0x99, 36, 100, ...bar, 0xff, 0x51, 3, 6, 0, 0, 0, 0x99, 36, 100])
-  expect(readMidi(bytes, VOICES, 4, 4, 4, 256, { tempoMap: 'flatten' })).toMatchObject({ bars: 2, losses: [] })
+  expect(readMidi(bytes, VOICES, GRID, 256, { tempoMap: 'flatten' })).toMatchObject({ bars: 2, losses: [] })
 })
 
 test.each([[2, 1], [8, 3]])('%i/2^%i is read as 4/4, and told', (beats, power) => {
@@ -172,7 +174,7 @@ test.each([
 })
 
 test('no bytes make it fail otherwise', () => {
-  const good = writeMidi(someGroove(1), VOICES, 4, 4, 4)
+  const good = writeMidi(someGroove(1), VOICES, GRID)
   for (let i = 0; i < 2000; i++) {
     const [isCut, end, ...changes] = uniforms(3, HITS, 0, i, 8)
     const bad = good.slice(0, isCut < 0.3 ? Math.floor(end * good.length) : good.length)

@@ -3,8 +3,11 @@ import { History } from '../src/history'
 import { fromBytes, fromHash, ShareError, toBytes, toHash } from '../src/share'
 import * as songs from '../src/song'
 
+const GRID = { steps_per_beat: 4, beats_per_bar: 4, bars_per_phrase: 4, beat_unit: 4 }
+const OWN = { num_drums: 10, grid: GRID, serves_every_grid: false, labels: null }
+
 function someSong(): songs.Song {
-  let song = songs.emptySong(10, 16, 3)
+  let song = songs.emptySong(10, GRID, 3)
   song = songs.setHits(song, [0, 42, 100, 479], 1, 0.5)
   song.velocity[42] = 1
   song.offset[42] = 0.25
@@ -17,7 +20,7 @@ function someSong(): songs.Song {
 
 test('a song comes back from its link', async () => {
   const song = someSong()
-  const back = await fromHash(await toHash(song), 10, 16, 256)
+  const back = await fromHash(await toHash(song), OWN, 256)
   expect(back.hits).toEqual(song.hits)
   expect(back.locked).toEqual(song.locked)
   expect(back.lockedVoices).toEqual(song.lockedVoices)
@@ -30,12 +33,12 @@ test('a song comes back from its link', async () => {
 })
 
 test('links that are damaged, cut short or of another kit are refused', async () => {
-  await expect(fromHash('!!', 10, 16, 256)).rejects.toThrow(ShareError)
-  await expect(fromHash('AAAA', 10, 16, 256)).rejects.toThrow(ShareError)
+  await expect(fromHash('!!', OWN, 256)).rejects.toThrow(ShareError)
+  await expect(fromHash('AAAA', OWN, 256)).rejects.toThrow(ShareError)
   const bytes = toBytes(someSong())
-  for (const size of [0, 3, 20, bytes.length - 1]) expect(() => fromBytes(bytes.subarray(0, size), 10, 16, 256)).toThrow(ShareError)
-  expect(() => fromBytes(bytes, 9, 16, 256)).toThrow('another drum kit')
-  expect(() => fromBytes(bytes, 10, 16, 2)).toThrow(ShareError)
+  for (const size of [0, 3, 20, bytes.length - 1]) expect(() => fromBytes(bytes.subarray(0, size), OWN, 256)).toThrow(ShareError)
+  expect(() => fromBytes(bytes, { ...OWN, num_drums: 9 }, 256)).toThrow('another drum kit')
+  expect(() => fromBytes(bytes, OWN, 2)).toThrow(ShareError)
 })
 
 test('operations give new songs and leave the old as they were', () => {
@@ -61,7 +64,7 @@ test('a part goes in place, and beyond the end the song grows', () => {
 })
 
 test('swing delays every second step by up to a third', () => {
-  const song = { ...songs.setHits(songs.emptySong(1, 16, 1), [0, 1], 1), swing: 1 }
+  const song = { ...songs.setHits(songs.emptySong(1, GRID, 1), [0, 1], 1), swing: 1 }
   expect(songs.placed(song, 0)).toBe(0)
   expect(songs.placed(song, 1)).toBeCloseTo(1 / 3, 12)
 })
@@ -90,12 +93,12 @@ test('only so many changes are kept', () => {
 
 test('a link that asks what there is not is damaged', () => {
   const labels = { section: ['A', 'B'], style: ['rock'], fill: ['beat', 'fill'] }
-  const bytes = toBytes(songs.setAsks(songs.emptySong(10, 16, 1), 0, 1, { section: 2, style: 1, fill: 2, density: 1 }))
-  expect(fromBytes(bytes, 10, 16, 256, labels).asks[0]).toEqual({ section: 2, style: 1, fill: 2, density: 1 })
+  const bytes = toBytes(songs.setAsks(songs.emptySong(10, GRID, 1), 0, 1, { section: 2, style: 1, fill: 2, density: 1 }))
+  expect(fromBytes(bytes, { ...OWN, labels }, 256).asks[0]).toEqual({ section: 2, style: 1, fill: 2, density: 1 })
   ;[3, 2, 77, 254].forEach((wrong, i) => {
     const changed = bytes.slice()
     changed[bytes.length - 4 + i] = wrong
-    expect(() => fromBytes(changed, 10, 16, 256, labels)).toThrow('damaged')
+    expect(() => fromBytes(changed, { ...OWN, labels }, 256)).toThrow('damaged')
   })
 })
 
@@ -103,9 +106,40 @@ test('a link that inflates without end is damaged', async () => {
   const zeros = new Blob([new Uint8Array(20_000_000)]).stream().pipeThrough(new CompressionStream('deflate-raw'))
   const bytes = new Uint8Array(await new Response(zeros).arrayBuffer())
   const text = btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
-  await expect(fromHash(text, 10, 16, 256)).rejects.toThrow('damaged')
+  await expect(fromHash(text, OWN, 256)).rejects.toThrow('damaged')
 })
 
 test('a tempo is one that the page holds', () => {
   expect([1, 133.25, 999].map(songs.clampTempo)).toEqual([40, 133.25, 240])
+})
+
+test('links of pages before there were metres still open', async () => {
+  const text = 'Y-QSYGBSaRNhYGBkYGBgYGEAAwEGnKCBCbccCnBQgEAGBob_TGxMRg4MAA'
+  for (const own of [OWN, { ...OWN, serves_every_grid: true }]) {
+    const song = await fromHash(text, own, 256)
+    expect([song.tempo, song.swing, song.shift, song.grid]).toEqual([93.5, 0.2, -0.25, GRID])
+    expect([...song.hits.keys()].filter((cell) => song.hits[cell])).toEqual([0, 42, 100, 319])
+    expect(song.asks[1]).toEqual({ section: 2, style: 6, fill: 2, density: 0.2 })
+  }
+})
+
+test('a link holds the metre, and is refused by a model that does not play it', async () => {
+  const grid = { steps_per_beat: 2, beats_per_bar: 7, bars_per_phrase: 4, beat_unit: 8 }
+  const song = songs.setHits(songs.emptySong(10, grid, 3), [0, 5, 419], 1, 0.5)
+  const text = await toHash(song)
+  const back = await fromHash(text, { ...OWN, serves_every_grid: true }, 256)
+  expect([back.grid, back.stepsPerBar, songs.bars(back), back.hits]).toEqual([grid, 14, 3, song.hits])
+  await expect(fromHash(text, OWN, 256)).rejects.toThrow('does not play')
+  for (const [at, value] of [[2, 0], [2, 200], [4, 3]]) {
+    const bytes = toBytes(song)
+    bytes[at] = value
+    expect(() => fromBytes(bytes, { ...OWN, serves_every_grid: true }, 256)).toThrow(ShareError)
+  }
+})
+
+test('steps of triplets do not swing', () => {
+  const grid = { ...GRID, steps_per_beat: 3 }
+  const song = { ...songs.setHits(songs.emptySong(1, grid, 1), [1], 1), swing: 1 }
+  expect(songs.placed(song, 1)).toBe(0)
+  expect(songs.placed({ ...song, grid: GRID }, 1)).toBeCloseTo(1 / 3)
 })

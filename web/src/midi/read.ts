@@ -1,9 +1,10 @@
 /** The drums of a MIDI file on the grid: `hypermeter.io.midi.read` and `pieces`. */
 
+import { fittingGrid, stepsPerBar as barOf, stepsPerQuarter as quarterOf, type Grid } from '../grids'
 import { findSpans, roundHalfEven, type Music, type Span } from './bars'
 import { countsOf, type Part, type PartOptions } from './drums'
 import { loadMidi, type MidiFile } from './file'
-import { CLEAR, findOwnGrid, type OwnGrid } from './grid'
+import { CLEAR, findOwnGrid, shiftedOn, type OwnGrid } from './grid'
 import { bestMap, columnsOf, pitchName, titleOf } from './maps'
 import { MidiError, type MidiGroove, type MidiVoice, type Remedy } from './types'
 
@@ -21,10 +22,14 @@ export interface ReadOptions extends PartOptions {
   shift?: 'find' | 'keep'
   /** The device that the pitches are of, or auto; left out, General MIDI. */
   map?: string | null
+  /** Whether a file is read in its own metre, with the steps that fit its playing, as `--metre all --steps-per-beat auto`. */
+  everyMetre?: boolean
 }
 
 export interface ReadMidi extends MidiGroove {
   bars: number
+  /** That it was read on. */
+  grid: Grid
   /** A line for each choice that was made, and for each thing that was left out. */
   losses: string[]
   /** What the drums can be chosen from. */
@@ -38,23 +43,25 @@ export interface ReadMidi extends MidiGroove {
 }
 
 /** Steps in a quarter and a bar, the metre, and bars that are read at most. */
-interface Frame { stepsPerQuarter: number; stepsPerBar: number; beats: number; unit: number; mostBars: number }
+interface Frame { grid: Grid; stepsPerQuarter: number; stepsPerBar: number; beats: number; unit: number; mostBars: number }
+
+const frameOf = (grid: Grid, mostBars: number): Frame => (
+  { grid, stepsPerQuarter: quarterOf(grid), stepsPerBar: barOf(grid), beats: grid.beats_per_bar, unit: grid.beat_unit, mostBars }
+)
 
 /**
  * The drums of a MIDI file, from its first bar in one metre and tempo that has any to its last hit, to the next change
  * of metre or tempo, or to its end where that is on a bar line. Of several hits in a cell the loudest stays.
  *
+ * @param grid that it is read on, unless it is read in its own metre
  * @throws MidiError a file that cannot be read
  */
 export function readMidi(
-  bytes: Uint8Array, voices: MidiVoice[], stepsPerQuarter: number, beatsPerBar: number, beatUnit: number, mostBars: number,
-  options: ReadOptions = {},
+  bytes: Uint8Array, voices: MidiVoice[], grid: Grid, mostBars: number, options: ReadOptions = {},
 ): ReadMidi {
   const file = loadMidi(bytes, options)
-  const stepsPerBar = Math.round((stepsPerQuarter * 4 * beatsPerBar) / beatUnit)
-  const frame = { stepsPerQuarter, stepsPerBar, beats: beatsPerBar, unit: beatUnit, mostBars }
-  const reader = new SpanReader(file, voices, frame, options.map ?? 'gm')
-  return reader.readFirst(options)
+  const base = options.everyMetre ? fittingGrid(4, 4, 4, grid.bars_per_phrase) : grid
+  return new SpanReader(file, voices, frameOf(base, mostBars), options.map ?? 'gm').readFirst(options)
 }
 
 /** A hit of the drums, in steps from the start of a span on the player's own grid. */
@@ -63,10 +70,12 @@ interface Hit { position: number; pitch: number; velocity: number }
 class SpanReader {
   private readonly ticksPerStep: number
   private readonly map: string
+  private readonly asked: string
   private readonly columns: Map<number, number>
 
   constructor(private readonly file: MidiFile, private readonly voices: MidiVoice[], private readonly frame: Frame, map: string) {
     this.ticksPerStep = file.ticksPerQuarter / frame.stepsPerQuarter
+    this.asked = map
     const counts = countsOf(file.drums)
     this.map = map === 'auto' ? bestMap(counts, file.names) : map
     this.columns = columnsOf(voices, this.map)
@@ -76,42 +85,57 @@ class SpanReader {
   }
 
   /** The first span with drums, in the metre; lines tell what is left out of it, and which others are left out. */
-  readFirst({ tempoMap, shift: whetherToShift }: ReadOptions): ReadMidi {
+  readFirst({ tempoMap, shift: whetherToShift, everyMetre }: ReadOptions): ReadMidi {
     const { remarks, parts } = this.file
-    const music = this.music()
+    const music = this.music(!!everyMetre)
     const steps = music.lastTick / this.ticksPerStep
     if (steps > MAX_STEPS) throw new MidiError(`a note ${roundHalfEven(steps)} steps in, expected at most ${MAX_STEPS}; shorten the file`)
     const found = findSpans(this.file, music, tempoMap === 'flatten')
     const half = this.ticksPerStep / 2
     const spans = found.spans.filter((span) => music.firstTick < span.end - half && span.start <= music.lastTick + half)
-    const ownGrid = this.ownGrid(spans)
-    const shift = whetherToShift === 'keep' ? 0 : ownGrid.shift
+    const base = everyMetre ? this.inMetre(spans[0].metre, 4) : this
+    const ownGrid = base.ownGrid(spans)
+    const isKept = whetherToShift === 'keep'
     const leftOut: [string, Remedy | null][] = []
-    const pieces: { span: Span; hits: Hit[]; bars: number }[] = []
+    const pieces: { span: Span; reader: SpanReader; hits: Hit[]; bars: number; shift: number }[] = []
     spans.forEach((span, number) => {
-      const end = number === spans.length - 1 ? Infinity : (span.end - span.start) / this.ticksPerStep
-      const hits = this.hitsIn(span, end, shift)
+      const reader = everyMetre ? base.inMetre(span.metre, ownGrid.stepsPerQuarter) : this
+      const ratio = reader.frame.stepsPerQuarter / base.frame.stepsPerQuarter
+      const shift = isKept ? shiftedOn({ ...ownGrid, shift: 0 }, ratio).shift : shiftedOn(ownGrid, ratio).shift
+      const end = number === spans.length - 1 ? Infinity : (span.end - span.start) / reader.ticksPerStep
+      const hits = reader.hitsIn(span, end, shift)
       if (!hits.length) return
-      const reason = this.reason(span, hits)
+      const reason = reader.reason(span, hits)
       if (reason) leftOut.push(reason)
-      else pieces.push({ span, hits, bars: end < Infinity ? Math.ceil(roundHalfEven(end) / this.frame.stepsPerBar) : this.lastBars(span, hits) })
+      else pieces.push({ span, reader, hits, shift, bars: end < Infinity ? Math.ceil(roundHalfEven(end) / reader.frame.stepsPerBar) : reader.lastBars(span, hits) })
     })
     if (!pieces.length) throw new MidiError(...leftOut[0], parts)
-    const [{ span, hits, bars }, ...others] = pieces
-    const { groove, losses } = this.groove(hits, bars)
+    const [{ span, reader, hits, bars, shift }, ...others] = pieces
+    const { groove, losses } = reader.groove(hits, bars)
     const after = others.reduce((sum, other) => sum + other.bars, 0)
     if (ownGrid.clarity < CLEAR) losses.push('no clear grid: hits are anywhere between the steps; check the tempo')
     if (after) losses.unshift(`${after} bars after a change of tempo or metre`)
     return {
-      ...groove, shift, tempo: span.tempo!, bars: Math.min(bars, this.frame.mostBars), losses: [...remarks, ...found.remarks, ...leftOut.map(([line]) => line), ...losses],
+      ...groove, shift, grid: reader.frame.grid, tempo: span.tempo!, bars: Math.min(bars, this.frame.mostBars), losses: [...remarks, ...found.remarks, ...leftOut.map(([line]) => line), ...losses],
       parts, hasTempoChanges: spans.some(({ tempo }) => tempo !== spans[0].tempo), hasUnmapped: hits.some(({ pitch }) => !this.columns.has(pitch)), ownGrid,
     }
   }
 
-  private music(): Music {
+  /** This reader in another metre, with so many steps in a quarter note where its beats have them. */
+  private inMetre(metre: string, stepsPerQuarter: number): SpanReader {
+    const [beats, unit] = metre.split('/').map(Number)
+    const { grid, mostBars } = this.frame
+    const remarks = this.file.remarks.slice() // of the map of pitches there is one already
+    const reader = new SpanReader(this.file, this.voices, frameOf(fittingGrid(beats, unit, stepsPerQuarter, grid.bars_per_phrase), mostBars), this.asked)
+    this.file.remarks.splice(0, Infinity, ...remarks)
+    return reader
+  }
+
+  private music(everyMetre: boolean): Music {
     let [firstTick, lastTick] = [Infinity, 0]
     for (const { tick } of this.file.drums) [firstTick, lastTick] = [Math.min(firstTick, tick), Math.max(lastTick, tick)]
-    return { ticksPerStep: this.ticksPerStep, beats: this.frame.beats, unit: this.frame.unit, firstTick, lastTick }
+    const { beats, unit } = this.frame
+    return { ticksPerStep: this.ticksPerStep, metre: everyMetre ? null : { beats, unit }, firstTick, lastTick }
   }
 
   /** One grid for all spans, so that no hit is between them. */

@@ -1,5 +1,6 @@
 /** MIDI files, written as `hypermeter.write_midi` writes them. */
 
+import { stepsPerQuarter, type Grid } from '../grids'
 import { roundHalfEven } from './bars'
 import type { MidiGroove, MidiVoice } from './types'
 
@@ -11,10 +12,8 @@ const DRUM_CHANNEL = 9
  *
  * @param offset with swing in it, in steps
  */
-export function writeMidi(
-  groove: MidiGroove, voices: MidiVoice[], stepsPerQuarter: number, beatsPerBar: number, beatUnit: number,
-): Uint8Array {
-  const ticksPerStep = TICKS_PER_QUARTER / stepsPerQuarter
+export function writeMidi(groove: MidiGroove, voices: MidiVoice[], grid: Grid): Uint8Array {
+  const ticksPerStep = TICKS_PER_QUARTER / stepsPerQuarter(grid)
   const count = voices.length
   const events: { tick: number; order: number; bytes: number[] }[] = []
   for (let v = 0; v < count; v++) {
@@ -39,7 +38,7 @@ export function writeMidi(
   const mspq = Math.round(60e6 / groove.tempo)
   const track: number[] = [
     0, 0xff, 0x51, 3, (mspq >> 16) & 255, (mspq >> 8) & 255, mspq & 255,
-    0, 0xff, 0x58, 4, beatsPerBar, Math.round(Math.log2(beatUnit)), 24, 8,
+    0, 0xff, 0x58, 4, grid.beats_per_bar, Math.round(Math.log2(grid.beat_unit)), 24, 8,
     0, 0xff, 0x03, 5, ...ascii('drums'),
   ]
   let now = 0
