@@ -13,6 +13,7 @@ from browsing import DESK, NOTHING, PHONE, Session, UnpackingHost, chromium, hos
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.read_options import ReadOptions
+from hypermeter.core.strokes import Strokes
 from odd_midi import Note, Song, Track, beat, meta, metre, play, tempo
 
 pytestmark = pytest.mark.slow
@@ -209,6 +210,36 @@ def test_a_file_is_opened_in_its_own_metre_or_in_the_one_of_the_menu(opened, tmp
     assert "metre 7/8" in opened.page.inner_text("#status")
     opened.page.get_by_label("Its metre").select_option("7/8")
     assert opened.page.inner_text("#status") == "own.mid: 6 bars in 7/8"
+    assert violations(opened) == []
+
+
+def test_strokes_and_the_pedal_of_a_file_are_kept(opened, tmp_path):
+    hits = np.zeros((64, 10), np.uint8)
+    hits[::8, 0] = hits[4::8, 1] = hits[::4, 4] = 1
+    openness = np.where((hits > 0) & (np.arange(10) == 4), np.float32(64 / 127), np.float32(np.nan))
+    strokes = Strokes([4, 12, 12], [1, 1, 1], [-0.2, -0.25, 0.25], [0.3, 0.4, 0.5])
+    groove = Groove(hits, velocity=0.7 * hits, tempo_bpm=100.0, strokes=strokes, openness=openness)
+    hypermeter.write_midi(groove, tmp_path / "flams.mid")
+    opened.page.evaluate(DROP, [list((tmp_path / "flams.mid").read_bytes()), "flams.mid"])
+    opened.until("() => document.getElementById('status').innerText === 'flams.mid: 4 bars'")
+    assert [cell for cell, *_ in opened.song()["strokes"]] == [41, 121, 121]
+    assert opened.cell(1, 12).get_attribute("data-strokes") == "3"
+    with opened.page.expect_download() as caught:
+        opened.page.click("#save-midi")
+    caught.value.save_as(tmp_path / "again.mid")
+    first, again = (hypermeter.read_midi(tmp_path / f"{name}.mid") for name in ("flams", "again"))
+    assert (again.hits == first.hits).all() and np.allclose(again.openness, first.openness, equal_nan=True)
+    assert np.allclose(again.strokes.table, first.strokes.table, equal_nan=True) and len(again.strokes) == 3
+    opened.page.click("#share")
+    opened.until("() => location.hash.length > 10")
+    before = opened.song()
+    opened.page.click("#undo")
+    opened.page.evaluate("() => dispatchEvent(new HashChangeEvent('hashchange'))")
+    opened.until("() => hypermeter.app.song.strokes.size === 2")
+    after = opened.song()
+    assert [cell for cell, *_ in after["strokes"]] == [cell for cell, *_ in before["strokes"]]
+    known = [value for value in after["openness"] if value is not None]
+    assert len(known) == 16 and known[0] == pytest.approx(64 / 127)
     assert violations(opened) == []
 
 

@@ -35,9 +35,11 @@ const read = ({ content, options }) => {
         const { tempo_map: tempoMap, ...others } = options
         const groove = readMidi(bytes, voices, grid, mostBars, { ...others, tempoMap, everyMetre })
         const cells = [...groove.hits.keys()].filter((cell) => groove.hits[cell])
-        const values = ['velocity', 'offset'].map((name) => cells.map((cell) => groove[name][cell]))
+        const values = ['velocity', 'offset', 'openness'].map((name) => cells.map((cell) => groove[name][cell]))
+        const strokes = [...groove.strokes].flatMap(([cell, own]) => own.map((one) => [cell, one.offset, one.velocity]))
+        const inOrder = strokes.sort((a, b) => a[0] - b[0])
         const losses = groove.losses.map((line) => line.split('; ')[0])
-        return { ...groove, losses, hits: cells, velocity: values[0], offset: values[1] }
+        return { ...groove, losses, hits: cells, velocity: values[0], offset: values[1], openness: values[2], strokes: inOrder.flat() }
     } catch (error) {
         if (!(error instanceof MidiError)) return { failure: error.stack }
         return { refused: error.message }
@@ -57,7 +59,11 @@ def page(tmp_path_factory):
     bundle = [rolldown, "src/midi.ts", "--format", "esm", "--file", folder / "midi.mjs"]
     subprocess.run(bundle, cwd=WEB, check=True, capture_output=True)
     (folder / "read.mjs").write_text(READ)
-    voices = [{"pitches": list(voice.pitches), "write": voice.write} for voice in load_kit("gm10").voices]
+    kit = load_kit("gm10")
+    voices = [
+        {"pitches": list(voice.pitches), "write": voice.write, "isHat": number in kit.hats}
+        for number, voice in enumerate(kit.voices)
+    ]
 
     def read(files: list[OddFile], every_metre: bool = False) -> list[dict]:
         records = [{"content": base64.b64encode(file.content).decode(), "options": file.options} for file in files]
@@ -85,6 +91,8 @@ def python(file: OddFile, every_metre: bool = False) -> dict:
         "hits": np.flatnonzero(hits).tolist(),
         "velocity": groove.velocity[cells].tolist(),
         "offset": groove.offset[cells].tolist(),
+        "openness": [None if np.isnan(value) else value for value in groove.openness[cells].tolist()],
+        "strokes": strokes_of_page(groove, per_bar * MOST_BARS),
         "shift": groove.shift,
         "grid": groove.grid.to_dict(),
         "tempo": groove.tempo_bpm,
@@ -93,17 +101,23 @@ def python(file: OddFile, every_metre: bool = False) -> dict:
     }
 
 
+def strokes_of_page(groove: Groove, most_steps: int) -> list[float]:
+    """Return cell, offset and velocity of the further strokes of so many steps."""
+    strokes, voices = groove.strokes, groove.hits.shape[1]
+    rows = zip(strokes.step, strokes.voice, strokes.offset, strokes.velocity, strict=True)
+    kept = [(int(step) * voices + int(voice), *values) for step, voice, *values in rows if step < most_steps]
+    return [float(value) for row in sorted(kept, key=lambda row: row[0]) for value in row]
+
+
 def losses_of_page(pieces: list[Piece]) -> list[str]:
     """Return what the page says of the pieces: it opens the first, and of that as much as a song holds."""
     piece, others = pieces[0], sum(other.groove.num_bars for other in pieces[1:])
     total = piece.groove.num_strokes + sum(piece.unmapped.values())
     unmapped = what(describe_unmapped(piece.unmapped, load_kit(piece.groove.kit), total))
-    dropped = len(piece.groove.strokes)
     late = int(piece.groove.hits[piece.groove.grid.steps_per_bar * MOST_BARS :].sum())
     return [
         *[f"{others} bars after a change of tempo or metre"] * bool(others),
         *[unmapped] * bool(unmapped),
-        *[f"hits dropped for a louder one of the same voice and step ({dropped})"] * bool(dropped),
         *[f"{late} hits after bar {MOST_BARS}"] * bool(late),
         *["no clear grid: hits are anywhere between the steps"] * (piece.own_grid.clarity < CLEAR),
     ]
@@ -122,10 +136,14 @@ def difference(page: dict, python: dict) -> str:
     if "refused" in page or "refused" in python:
         reasons = [what(str(record.get("refused"))) for record in (page, python)]
         return "" if reasons[0] == reasons[1] else f"refused: page {reasons[0]!r}, Python {reasons[1]!r}"
+    if len(page["strokes"]) != len(python["strokes"]) or page["openness"].count(None) != python["openness"].count(None):
+        return f"strokes or openness: page {str(page['strokes'])[:400]}, Python {str(python['strokes'])[:400]}"
+    for record in (page, python):
+        record["openness"] = [-1 if value is None else value for value in record["openness"]]
     for name in ("grid", "bars", "tempo", "hits", "losses"):
         if page[name] != python[name]:
             return f"{name}: page {str(page[name])[:400]}, Python {str(python[name])[:400]}"
-    for name in ("shift", "velocity", "offset"):
+    for name in ("shift", "velocity", "offset", "openness", "strokes"):
         if (gap := np.abs(np.subtract(page[name], python[name])).max(initial=0)) > 2e-6:  # six decimals
             return f"{name}: {gap}"
     return ""

@@ -24,7 +24,7 @@ SONG = """() => {
     const again = (all, Kind) => Kind.from({ length: 256 * size }, (_, cell) => all[cell % (app.bars * size)])
     const { song } = app
     app.open({
-        ...song, hits: again(song.hits, Uint8Array), velocity: again(song.velocity, Float32Array),
+        ...song, openness: new Float32Array(256 * size).fill(NaN), strokes: new Map(), hits: again(song.hits, Uint8Array), velocity: again(song.velocity, Float32Array),
         offset: again(song.offset, Float32Array), locked: new Uint8Array(256 * size),
         asks: Array.from({ length: 256 }, () => ({ section: 0, style: 0, fill: 0, density: null })),
     })
@@ -43,7 +43,7 @@ CONTINUE = """async (seed) => {
     const began = performance.now()
     await hypermeter.engine.continue({
         seed, temperature: 1, topP: 1, bias: null, guidance: 0, asked: null, bars: 16,
-        song: { ...none, grid: hypermeter.app.meta.grid },
+        song: { ...none, grid: hypermeter.app.meta.grid, openness: new Float32Array(), strokes: new Map() },
     }, () => undefined)
     return (performance.now() - began) / 1000
 }"""

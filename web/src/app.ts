@@ -11,7 +11,7 @@ import type { Engine } from './protocol'
 import * as songs from './song'
 import type { Ask, Part, Song } from './song'
 
-export type Mode = 'write' | 'lock' | 'loud'
+export type Mode = 'write' | 'lock' | 'loud' | 'strokes'
 
 export interface Settings {
   style: number
@@ -361,13 +361,18 @@ export class App {
 function placed(song: Song, start: number, part: Part, known: Uint8Array): Song {
   if (start >= songs.steps(song)) return song
   const was = songs.part(song, start, Math.min(songs.steps(song), start + known.length / song.voices))
+  const strokes = new Map(was.strokes)
   was.hits.forEach((_, cell) => {
     if (known[cell] || songs.isLocked(song, start * song.voices + cell)) return
     was.hits[cell] = part.hits[cell]
     was.velocity[cell] = part.velocity[cell]
     was.offset[cell] = part.offset[cell]
+    was.openness[cell] = part.openness[cell]
+    const own = part.strokes.get(cell)
+    if (own) strokes.set(cell, own)
+    else strokes.delete(cell)
   })
-  return songs.replace(song, start, was)
+  return songs.replace(song, start, { ...was, strokes })
 }
 
 /** What of an ask is another than it was. */

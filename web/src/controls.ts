@@ -11,6 +11,7 @@ const HINTS: Record<Mode, string> = {
   write: 'Click or drag to write. Shift locks.',
   lock: 'Click cells that the model must not change.',
   loud: 'Drag a hit up or down to change its velocity.',
+  strokes: 'Click a hit for a flam, a drag, a ruff, and a single stroke again.',
 }
 const TO_CONTINUE = [2, 4, 8, 16]
 
@@ -46,7 +47,7 @@ export class Controls {
     click('endless', () => actions.setEndless(!app.settings.endless))
     click('earlier', () => app.show(app.view.first - 1))
     click('later', () => app.show(app.view.first + app.view.bars))
-    for (const mode of ['write', 'lock', 'loud'] as const) click(`mode-${mode}`, () => app.set({ mode }))
+    for (const mode of ['write', 'lock', 'loud', 'strokes'] as const) click(`mode-${mode}`, () => app.set({ mode }))
     for (const bars of TO_CONTINUE) click(`bars-${bars}`, () => app.set({ bars }))
     click('continue', () => app.continue())
     click('fill-in', () => app.fillIn())
@@ -156,7 +157,7 @@ export class Controls {
     setText(byId('play-label'), isPlaying ? 'Stop' : 'Play')
     setPressed(byId('loop'), settings.loop)
     setPressed(byId('endless'), settings.endless)
-    for (const mode of ['write', 'lock', 'loud'] as const) setPressed(byId(`mode-${mode}`), settings.mode === mode)
+    for (const mode of ['write', 'lock', 'loud', 'strokes'] as const) setPressed(byId(`mode-${mode}`), settings.mode === mode)
     setText(byId('mode-hint'), HINTS[settings.mode])
     byId('grid').classList.toggle('loudness', settings.mode === 'loud')
     for (const bars of TO_CONTINUE) setPressed(byId(`bars-${bars}`), settings.bars === bars)

@@ -67,6 +67,7 @@ async function start(): Promise<void> {
     { press: '', shown: 'Space', does: 'in the grid, write or remove a hit' },
     { press: '', shown: 'X', does: 'in the grid, lock or unlock the cell' },
     { press: '', shown: '[ ]', does: 'in the grid, softer and louder' },
+    { press: '', shown: 'R', does: 'in the grid, one stroke more: flam, drag, ruff, then a single one again' },
     { press: '', shown: '↑ ↓ Del', does: 'on a bar above, plan more or fewer hits, or leave the density open' },
     { press: '?', shown: '?', does: 'this list', action: actions.showKeys },
   ])
@@ -153,7 +154,8 @@ function follow(app: App, sound: Sound, sequencer: Sequencer, overview: Overview
 function saveMidi(app: App): void {
   const { song, meta } = app
   const offset = song.offset.map((_, cell) => (song.hits[cell] ? songs.placed(song, cell) : 0))
-  const groove = { hits: song.hits, velocity: song.velocity, offset, shift: song.shift, tempo: song.tempo }
+  const strokes = new Map([...song.strokes].map(([cell, own]) => [cell, own.map((stroke) => ({ ...stroke, offset: songs.placed(song, cell, stroke.offset) }))]))
+  const groove = { ...song, offset, strokes }
   const bytes = writeMidi(groove, meta.kit.voices, song.grid)
   download(bytes, 'hypermeter.mid', 'audio/midi')
   app.say('Saved as hypermeter.mid')

@@ -33,8 +33,15 @@ export interface Meta {
   look_back_steps: number
   /** Bins of velocity and offset; null for a model that plays hits only. */
   expression: { velocity: Bins; offset: Bins } | null
+  /** Voices of the hi-hat. */
+  hats: number[]
   /** The arrays in weights.bin, in their order. */
   weights: Named[]
+}
+
+/** The voices as the MIDI reader and writer take them. */
+export function midiVoices({ kit, hats }: Meta) {
+  return kit.voices.map((voice, number) => ({ ...voice, isHat: hats.includes(number) }))
 }
 
 /** Format of the model's folder that the page reads. */

@@ -2,6 +2,7 @@
 
 import type { App } from './app'
 import { byId, element } from './dom'
+import { midiVoices } from './meta'
 import { nameOf, stepsPerQuarter } from './grids'
 import { MAP_TITLES, MidiError, readMidi, type Part, type ReadOptions } from './midi'
 import * as songs from './song'
@@ -83,16 +84,16 @@ export class Opener {
     const everyMetre = meta.serves_every_grid && !chosen
     try {
       const read = readMidi(
-        this.bytes, meta.kit.voices, chosen ?? meta.grid, songs.MOST_BARS, { ...options, everyMetre },
+        this.bytes, midiVoices(meta), chosen ?? meta.grid, songs.MOST_BARS, { ...options, everyMetre },
       )
-      const { hits, velocity, offset, shift, losses, bars, grid } = read
+      const { hits, velocity, offset, openness, strokes, shift, losses, bars, grid } = read
       const tempo = songs.clampTempo(Math.round(read.tempo * 100) / 100)
       if (Math.abs(tempo - read.tempo) > 0.005) losses.push(`its tempo of ${Math.round(read.tempo)} is out of range, ${tempo} it is`)
       if (shift) losses.push(describeShift(shift, 60_000 / tempo / stepsPerQuarter(grid)))
       const isUnknown = meta.serves_every_grid && !grids.some((known) => nameOf(known) === nameOf(grid))
       if (isUnknown) losses.push(`the model did not learn ${nameOf(grid)}, it plays it by what others have in common with it`)
       const inMetre = nameOf(grid) === nameOf(meta.grid) ? '' : ` in ${nameOf(grid)}`
-      app.open({ ...songs.emptySong(app.song.voices, grid, bars), hits, velocity, offset, shift, tempo })
+      app.open({ ...songs.emptySong(app.song.voices, grid, bars), hits, velocity, offset, openness, strokes, shift, tempo })
       app.say([`${name}: ${bars} ${bars === 1 ? 'bar' : 'bars'}${inMetre}`, ...losses].join('; '))
       this.showChoices(read.parts, {
         'part': read.parts.length > 1, 'pitch-map': read.hasUnmapped, 'tempo-map': read.hasTempoChanges, 'file-grid': read.ownGrid.shift !== 0, 'file-metre': meta.serves_every_grid,

@@ -80,7 +80,10 @@ export class Sequencer {
     const { steps_per_beat } = song.grid
     const inBar = step % song.stepsPerBar
     const where = `${meta.kit.voices[voice].label}, bar ${Math.floor(step / song.stepsPerBar) + 1}, beat ${Math.floor(inBar / steps_per_beat) + 1}.${(inBar % steps_per_beat) + 1}`
-    const what = !isThere ? 'no such bar' : hit ? `hit, ${Math.round(song.velocity[cell] * 100)} percent` : 'silent'
+    const strokes = hit ? songs.strokesOf(song, cell) : 0
+    setAttribute(node, 'data-strokes', strokes > 1 ? String(Math.min(strokes, songs.MOST_STROKES)) : null)
+    const many = strokes > 1 ? `, ${strokes} strokes` : ''
+    const what = !isThere ? 'no such bar' : hit ? `hit, ${Math.round(song.velocity[cell] * 100)} percent${many}` : 'silent'
     setAttribute(node, 'aria-label', `${where}, ${what}${locked ? ', locked' : ''}`)
   }
 
@@ -182,6 +185,7 @@ export class Sequencer {
       else this.write(cell, app.song.hits[cell] ? 0 : 1, null)
     } else if (event.key === 'x') this.lock(cell, app.song.locked[cell] ? 0 : 1, null)
     else if (event.key === '[' || event.key === ']') this.louder(cell, event.key === ']' ? LOUDER : -LOUDER)
+    else if (event.key === 'r') this.addStroke(cell)
     else return
     event.preventDefault()
     event.stopPropagation()
@@ -208,6 +212,15 @@ export class Sequencer {
     this.audition(cell % app.song.voices, app.song.velocity[cell])
   }
 
+  /** One stroke more, and after the most a single one again. */
+  private addStroke(cell: number): void {
+    const { app } = this
+    const strokes = songs.strokesOf(app.song, cell)
+    if (!strokes) return
+    app.edit(songs.setStrokes(app.song, cell, strokes >= songs.MOST_STROKES ? 1 : strokes + 1))
+    this.audition(cell % app.song.voices, app.song.velocity[cell])
+  }
+
   private placeOf(target: Element | null): { voice: number; step: number; cell: number } | null {
     const node = target?.closest<HTMLElement>('.cell')
     const row = node?.parentElement
@@ -224,7 +237,8 @@ export class Sequencer {
     const { app } = this
     const mode = event.shiftKey ? 'lock' : app.settings.mode
     this.strokes++
-    if (mode === 'loud') {
+    if (mode === 'strokes') this.addStroke(at.cell)
+    else if (mode === 'loud') {
       if (app.song.hits[at.cell]) this.drag = { cell: at.cell, y: event.clientY, velocity: app.song.velocity[at.cell] }
     } else {
       const now = mode === 'lock' ? app.song.locked : app.song.hits

@@ -3,7 +3,7 @@
 import type { Grid } from './grids'
 import type { Meta } from './meta'
 import type { Asked, ContinueOptions, Engine, Filled, HeardSong, InfillOptions } from './protocol'
-import type { Part } from './song'
+import { strokesIn, type Part, type Stroke } from './song'
 
 /** Milliseconds that the server has to say that it is there. */
 const PATIENCE_MS = 3000
@@ -12,6 +12,8 @@ interface Groove {
   hits: number[][]
   velocity: number[][]
   offset: number[][]
+  openness: (number | null)[][] | null
+  strokes: { step: number; voice: number; offset: number; velocity: number; openness: number | null }[]
   tempo_bpm: number
   grid: Grid
 }
@@ -76,6 +78,8 @@ export class ServerEngine implements Engine {
       hits: song.hits.slice(from * voices, to && to * voices),
       velocity: song.velocity.slice(from * voices, to && to * voices),
       offset: song.offset.slice(from * voices, to && to * voices),
+      openness: song.openness.slice(from * voices, to && to * voices),
+      strokes: strokesIn(song.strokes, from * voices, to === undefined ? Infinity : to * voices),
     })
     const body = {
       ...this.options(options),
@@ -120,20 +124,36 @@ export class ServerEngine implements Engine {
   }
 
   private groove(part: Part, { tempo, grid }: HeardSong): Groove {
-    return { hits: this.rows(part.hits), velocity: this.rows(part.velocity), offset: this.rows(part.offset), tempo_bpm: tempo, grid }
+    const voices = this.meta.num_drums
+    const orNull = (value: number) => (Number.isNaN(value) ? null : value)
+    const isKnown = part.openness.some((value) => !Number.isNaN(value))
+    return {
+      hits: this.rows(part.hits), velocity: this.rows(part.velocity), offset: this.rows(part.offset), tempo_bpm: tempo, grid,
+      openness: isKnown ? this.rows(part.openness).map((row) => row.map(orNull)) : null,
+      strokes: [...part.strokes].flatMap(([cell, own]) => own.map(({ offset, velocity, openness }) => (
+        { step: Math.floor(cell / voices), voice: cell % voices, offset, velocity, openness: orNull(openness) }
+      ))),
+    }
   }
 
-  private part({ hits, velocity, offset }: Groove): Part {
+  private part({ hits, velocity, offset, openness, strokes }: Groove): Part {
     const voices = this.meta.num_drums
     const steps = hits[0].length
-    const turned = <T extends Uint8Array | Float32Array>(all: T, rows: number[][]) => {
-      rows.forEach((row, v) => row.forEach((value, step) => { all[step * voices + v] = value }))
+    const byCell = new Map<number, Stroke[]>()
+    for (const { step, voice, ...stroke } of strokes) {
+      const cell = step * voices + voice
+      byCell.set(cell, [...(byCell.get(cell) ?? []), { ...stroke, openness: stroke.openness ?? NaN }])
+    }
+    const turned = <T extends Uint8Array | Float32Array>(all: T, rows: (number | null)[][]) => {
+      rows.forEach((row, v) => row.forEach((value, step) => { all[step * voices + v] = value ?? NaN }))
       return all
     }
     return {
       hits: turned(new Uint8Array(steps * voices), hits),
       velocity: turned(new Float32Array(steps * voices), velocity),
       offset: turned(new Float32Array(steps * voices), offset),
+      openness: openness ? turned(new Float32Array(steps * voices), openness) : new Float32Array(steps * voices).fill(NaN),
+      strokes: byCell,
     }
   }
 

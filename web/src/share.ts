@@ -2,11 +2,11 @@
 
 import { areSame, stepsPerBar as barOf, type Grid } from './grids'
 import type { Meta } from './meta'
-import { bars as barsOf, OPEN, type Ask, type Song } from './song'
+import { bars as barsOf, MOST_STROKES_OF_CELL, OPEN, type Ask, type Song, type Stroke } from './song'
 
-/** Of songs in 4/4 in sixteenths, which earlier pages read too; and of all others. */
+/** Of songs in 4/4 in sixteenths with one stroke a cell, which earlier pages read too; and of all others. */
 const FORMAT = 1
-const FORMAT_OF_GRIDS = 2
+const FORMAT_OF_ALL = 2
 /** The grid of links of the first format. */
 const FIRST_GRID: Grid = { steps_per_beat: 4, beats_per_bar: 4, bars_per_phrase: 4, beat_unit: 4 }
 const MOST_STEPS_PER_BAR = 96
@@ -16,8 +16,16 @@ const OPEN_DENSITY = 255
 const MOST_FILL = 2
 const HEAD_BYTES = 12
 const SHIFT_BYTES = 2
+/** Of the further strokes of a song. */
+const MOST_STROKE_BYTES = 1_000_000
 /** A shift in [-.5, .5) as a number of two bytes. */
 const SHIFT_STEPS = 2 ** 16
+
+/** Of openness that is not known. */
+const UNKNOWN = 255
+
+const velocityByte = (velocity: number) => Math.max(1, Math.round(velocity * 127))
+const offsetByte = (offset: number) => Math.min(OFFSET_STEPS - 1, Math.round((offset + 0.5) * OFFSET_STEPS))
 
 /** What does not read as a song. */
 export class ShareError extends Error {}
@@ -25,31 +33,40 @@ export class ShareError extends Error {}
 /**
  * Layout: format, voices, steps a bar (in the second format steps a beat, beats a bar, unit of the beat), bars (2), tempo x
  * 100 (2), swing x 100, voice locks (2), hits, locks, of each hit velocity and offset, of each bar what is asked; shift (2)
- * where there is one.
+ * where there is one. The second format always has the shift, and then the number of further strokes (3), of each its cell
+ * (3), offset and velocity, and of each hit its openness, if any is known.
  */
 export function toBytes(song: Song): Uint8Array {
   const { voices, stepsPerBar, hits, locked, grid } = song
   const bars = barsOf(song)
   const tempo = Math.round(song.tempo * 100)
   const voiceLocks = song.lockedVoices.reduce((sum, is, v) => sum + (is ? 1 << v : 0), 0)
-  const head = areSame(grid, FIRST_GRID)
+  const isKnown = song.openness.some((value, cell) => hits[cell] && !Number.isNaN(value))
+  const isFirst = areSame(grid, FIRST_GRID) && !song.strokes.size && !isKnown
+  const head = isFirst
     ? [FORMAT, voices, stepsPerBar]
-    : [FORMAT_OF_GRIDS, voices, grid.steps_per_beat, grid.beats_per_bar, grid.beat_unit]
+    : [FORMAT_OF_ALL, voices, grid.steps_per_beat, grid.beats_per_bar, grid.beat_unit]
   const found = [
     ...head, bars >> 8, bars & 255, tempo >> 8, tempo & 255, Math.round(song.swing * 100), voiceLocks >> 8, voiceLocks & 255,
   ]
   for (const cells of [hits, locked]) found.push(...packBits(cells))
   hits.forEach((hit, cell) => {
     if (!hit) return
-    found.push(Math.max(1, Math.round(song.velocity[cell] * 127)))
-    found.push(Math.min(OFFSET_STEPS - 1, Math.round((song.offset[cell] + 0.5) * OFFSET_STEPS)))
+    found.push(velocityByte(song.velocity[cell]), offsetByte(song.offset[cell]))
   })
   for (let bar = 0; bar < bars; bar++) {
     const { section, style, fill, density } = song.asks[bar] ?? OPEN
     found.push(section, style, fill, density === null ? OPEN_DENSITY : Math.round(density * DENSITY_STEPS))
   }
   const shift = Math.round((song.shift + 0.5) * SHIFT_STEPS)
-  if (song.shift) found.push((shift >> 8) & 255, shift & 255)
+  if (song.shift || !isFirst) found.push((shift >> 8) & 255, shift & 255)
+  if (isFirst) return Uint8Array.from(found)
+  const strokes = [...song.strokes].flatMap(([cell, own]) => own.map((stroke) => ({ cell, ...stroke })))
+  const three = (value: number) => [value >> 16, (value >> 8) & 255, value & 255]
+  found.push(...three(strokes.length))
+  for (const { cell, offset, velocity } of strokes) found.push(...three(cell), offsetByte(offset), velocityByte(velocity))
+  found.push(Number(isKnown))
+  if (isKnown) hits.forEach((hit, cell) => { if (hit) found.push(Number.isNaN(song.openness[cell]) ? UNKNOWN : Math.round(song.openness[cell] * 127)) })
   return Uint8Array.from(found)
 }
 
@@ -66,7 +83,7 @@ export function fromBytes(bytes: Uint8Array, meta: Own, mostBars: number): Song 
   }
   const two = () => byte() * 256 + byte()
   const format = byte()
-  if (format !== FORMAT && format !== FORMAT_OF_GRIDS) throw new ShareError('The link is of another version of this page.')
+  if (format !== FORMAT && format !== FORMAT_OF_ALL) throw new ShareError('The link is of another version of this page.')
   if (byte() !== voices) throw new ShareError('The link is for another drum kit.')
   const grid = format === FORMAT ? FIRST_GRID : { ...FIRST_GRID, steps_per_beat: byte(), beats_per_bar: byte(), beat_unit: byte() }
   const stepsPerBar = barOf(grid)
@@ -105,11 +122,25 @@ export function fromBytes(bytes: Uint8Array, meta: Own, mostBars: number): Song 
     }
     asks.push({ section, style, fill, density: density === OPEN_DENSITY ? null : density / DENSITY_STEPS })
   }
-  const shift = at < bytes.length ? two() / SHIFT_STEPS - 0.5 : 0
+  const shift = at < bytes.length || format !== FORMAT ? two() / SHIFT_STEPS - 0.5 : 0
+  const openness = new Float32Array(cells).fill(NaN)
+  const strokes = new Map<number, Stroke[]>()
+  if (format !== FORMAT) {
+    const three = () => byte() * 65_536 + two()
+    for (let left = three(); left > 0; left--) {
+      const cell = three()
+      const own = strokes.get(cell) ?? []
+      if (!hits[cell] || own.length >= MOST_STROKES_OF_CELL) throw new ShareError('The link is damaged.')
+      strokes.set(cell, [...own, { offset: byte() / OFFSET_STEPS - 0.5, velocity: Math.min(byte() / 127, 1), openness: NaN }])
+    }
+    if (byte()) hits.forEach((hit, cell) => { if (hit) openness[cell] = opennessOf(byte()) })
+  }
   if (!(tempo >= 20 && tempo <= 400 && swing <= 1)) throw new ShareError('The link is damaged.')
   const lockedVoices = Array.from({ length: voices }, (_, v) => ((voiceLocks >> v) & 1) > 0)
-  return { voices, grid, stepsPerBar, hits, velocity, offset, locked, lockedVoices, asks, tempo, swing, shift }
+  return { voices, grid, stepsPerBar, hits, velocity, offset, openness, strokes, locked, lockedVoices, asks, tempo, swing, shift }
 }
+
+const opennessOf = (value: number) => (value === UNKNOWN ? NaN : Math.min(value / 127, 1))
 
 function packBits(cells: Uint8Array): number[] {
   const packed = new Array(Math.ceil(cells.length / 8)).fill(0)
@@ -126,7 +157,7 @@ export async function toHash(song: Song): Promise<string> {
 
 export async function fromHash(text: string, meta: Own, mostBars: number): Promise<Song> {
   const cells = mostBars * MOST_STEPS_PER_BAR * meta.num_drums
-  const mostBytes = HEAD_BYTES + 2 * Math.ceil(cells / 8) + 2 * cells + 4 * mostBars + SHIFT_BYTES
+  const mostBytes = HEAD_BYTES + 2 * Math.ceil(cells / 8) + 3 * cells + 4 * mostBars + SHIFT_BYTES + MOST_STROKE_BYTES
   let bytes: Uint8Array
   try {
     const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'))

@@ -103,12 +103,16 @@ export class Sound {
     return 60 / tempo / stepsPerQuarter(grid)
   }
 
-  private hitsAt(step: number): { voice: number; velocity: number; late: number }[] {
+  private hitsAt(step: number): { voice: number; velocity: number; late: number; openness: number }[] {
     const { song } = this.app
     const found = []
     for (let voice = 0; voice < song.voices; voice++) {
       const cell = step * song.voices + voice
-      if (song.hits[cell]) found.push({ voice, velocity: song.velocity[cell], late: songs.placed(song, cell) })
+      if (!song.hits[cell]) continue
+      found.push({ voice, velocity: song.velocity[cell], late: songs.placed(song, cell), openness: song.openness[cell] })
+      for (const { offset, velocity, openness } of song.strokes.get(cell) ?? []) {
+        found.push({ voice, velocity, late: songs.placed(song, cell, offset), openness: Number.isNaN(openness) ? song.openness[cell] : openness })
+      }
     }
     return found
   }
@@ -118,8 +122,8 @@ export class Sound {
     const { song } = this.app
     const hits: TimedHit[] = []
     for (let step = 0; step < songs.steps(song); step++) {
-      for (const { voice, velocity, late } of this.hitsAt(step)) {
-        hits.push({ voice, velocity, time: Math.max(0, (step + late) * this.secondsPerStep) })
+      for (const { voice, velocity, late, openness } of this.hitsAt(step)) {
+        hits.push({ voice, velocity, openness, time: Math.max(0, (step + late) * this.secondsPerStep) })
       }
     }
     const volumes = this.app.volumes.map((_, voice) => this.volumeOf(voice))

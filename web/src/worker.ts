@@ -1,12 +1,13 @@
 /// <reference lib="webworker" />
 /** The model's thread: hears the song and plays on from it, fills it in, and plays hits with velocity and timing. */
 
+import { ArticulationNetwork, FORGOTTEN_STEPS, strokesOf, type Articulation, type ArticulationState } from './articulating'
 import { checkOptions } from './bounds'
 import { noise, play } from './expression'
 import { ExpressionNetwork, type ExpressionState } from './expressing'
 import { unzipped } from './files'
 import { metreOf, stepsPerBar, type Grid } from './grids'
-import { Hearing, type Moment, type Placed } from './hearing'
+import { articulationsOf, Hearing, type Moment, type Placed } from './hearing'
 import { infill } from './infill'
 import { FORMAT, type Meta } from './meta'
 import type { Rules } from './mixture'
@@ -14,6 +15,7 @@ import { Network } from './network'
 import { type Output, type Plan, length, listen, selectRows, stream } from './player'
 import { asksBeyondTempo } from './plan'
 import type { Answer, Asked, ContinueRequest, HeardSong, InfillRequest, Request } from './protocol'
+import { emptyPart, strokesIn, type Part } from './song'
 import { PlanEmbedding } from './steering'
 import { Weights } from './weights'
 
@@ -90,6 +92,7 @@ function placedOn({ meta, weights, placed }: Model, grid: Grid): Placed {
   const own = {
     network: new Network(meta, weights, grid),
     expression: meta.expression && new ExpressionNetwork(weights, 'expression', meta.num_drums, stepsPerBar(grid)),
+    articulation: ArticulationNetwork.of(weights, 'expression.articulation', meta.num_drums),
   }
   placed.set(name, own)
   return own
@@ -130,6 +133,8 @@ function rulesOf(meta: Meta, request: ContinueRequest | InfillRequest): Rules {
 
 // ------------------------------------------------------------------ playing
 
+type MadePart = ReturnType<typeof emptyPart> & Part
+
 interface Told { known: Uint8Array; velocity: Float32Array; offset: Float32Array }
 
 /** How a step is played: what is told stays, the other hits are drawn. Offsets of the very first step are not early. */
@@ -164,7 +169,9 @@ async function goOn(own: Model, request: ContinueRequest): Promise<void> {
   const size = network.stepsPerBar * voices
   const made = emptyPart(bars * size)
   const atBars: Moment[] = []
-  let { played } = before
+  const features: Float32Array[] = []
+  let { played, articulated } = before
+  let asHeard = articulated // as the song will be heard, of which openness is known at the hi-hat alone
   let step = 0
   for (const drawn of stream(network, before.heard, plan, rulesOf(meta, request), null, seed)) {
     const at = step * voices
@@ -178,17 +185,22 @@ async function goOn(own: Model, request: ContinueRequest): Promise<void> {
     } else {
       made.velocity.set(drawn.hits.map((hit) => hit * 0.8), at)
     }
+    articulated = articulate(placed, meta, drawn.output.features, made, step, song.tempo, seed, start + step, articulated, null)
+    if (asHeard) asHeard = placed.articulation!.advance(articulationsOf(made, step, voices), asHeard)
+    features.push(drawn.output.features)
     step++
     if (step % network.stepsPerBar === 0) {
       const bar = step / network.stepsPerBar - 1
-      atBars.push({ heard: drawn.heard, played })
+      atBars.push({ heard: drawn.heard, played, articulated: asHeard })
       const cut = <T extends Uint8Array | Float32Array>(all: T) => all.slice(bar * size, (bar + 1) * size) as T
-      say({ id, kind: 'bar', bar, part: { hits: cut(made.hits), velocity: cut(made.velocity), offset: cut(made.offset) } })
+      const strokes = strokesIn(made.strokes, bar * size, (bar + 1) * size)
+      const part = { hits: cut(made.hits), velocity: cut(made.velocity), offset: cut(made.offset), openness: cut(made.openness), strokes }
+      say({ id, kind: 'bar', bar, part })
     }
     if (step === bars * network.stepsPerBar) break
     await stop(id)
   }
-  hearing.goOn(song, { ...song, ...made }, atBars, size, !!request.mayRemember)
+  hearing.goOn(song, { ...song, ...made }, atBars, features, size, !!request.mayRemember)
   say({ id, kind: 'done' })
 }
 
@@ -202,6 +214,7 @@ async function fill(own: Model, request: InfillRequest): Promise<void> {
   const cut = <T extends Uint8Array | Float32Array>(all: T, from: number, to?: number) => all.slice(from * voices, to && to * voices) as T
   const beforeSong: HeardSong = {
     ...song, hits: song.hits.slice(0, start * voices), velocity: song.velocity.slice(0, start * voices), offset: song.offset.slice(0, start * voices),
+    openness: song.openness.slice(0, start * voices), strokes: strokesIn(song.strokes, 0, start * voices),
   }
   const before = await hearing.hear(placed, beforeSong, false, () => stop(id))
   const locks = { known, values: cut(song.hits, start) }
@@ -214,34 +227,81 @@ async function fill(own: Model, request: InfillRequest): Promise<void> {
       await stop(id)
     },
   })
-  const { velocity, offset } = emptyPart(found.hits.length)
+  const made = { ...emptyPart(found.hits.length), hits: found.hits }
+  const { velocity, offset } = made
   const was = { hits: locks.values, velocity: cut(song.velocity, start), offset: cut(song.offset, start) }
+  const wasStrokes = strokesIn(song.strokes, start * voices, Infinity)
   const stays = found.hits.map((hit, cell) => (hit && was.hits[cell] ? 1 : 0))
   stays.forEach((stay, cell) => {
-    if (stay) [velocity[cell], offset[cell]] = [was.velocity[cell], was.offset[cell]]
-    else if (found.hits[cell]) velocity[cell] = 0.8
+    if (stay) {
+      [velocity[cell], offset[cell], made.openness[cell]] = [was.velocity[cell], was.offset[cell], song.openness[start * voices + cell]]
+      const own = wasStrokes.get(cell)
+      if (own) made.strokes.set(cell, own)
+    } else if (found.hits[cell]) velocity[cell] = 0.8
   })
   if (expression && before.played) {
     const last = lastNew(found.hits, stays, voices)
     let { played } = before
+    let articulated = await articulationBefore(placed, id, beforeSong, seed)
     await listen(network, before.heard, found.hits.subarray(0, (last + 1) * voices), async (step, output: Output) => {
       const at = step * voices
       const part = <T extends Uint8Array | Float32Array>(all: T) => all.subarray(at, at + voices) as T
       const told = { known: part(stays), velocity: part(was.velocity), offset: part(was.offset) }
       const features = selectRows(output.features, 1, [0])
       const numbers = noise(seed, start + step, voices)
-      const made = playStep(placed, meta, features, part(found.hits), song.tempo, played!, numbers, told, start + step)
-      played = made.played
-      velocity.set(made.velocity, at)
-      offset.set(made.offset, at)
+      const drawn = playStep(placed, meta, features, part(found.hits), song.tempo, played!, numbers, told, start + step)
+      played = drawn.played
+      velocity.set(drawn.velocity, at)
+      offset.set(drawn.offset, at)
+      articulated = articulate(placed, meta, features, made, step, song.tempo, seed, start + step, articulated, told.known)
       await stop(id)
     })
   }
-  say({ id, kind: 'filled', part: { hits: found.hits, velocity, offset }, smallest: found.smallest })
+  say({ id, kind: 'filled', part: made, smallest: found.smallest })
 }
 
-function emptyPart(cells: number) {
-  return { hits: new Uint8Array(cells), velocity: new Float32Array(cells), offset: new Float32Array(cells) }
+/**
+ * Writes strokes and openness of a step's new hits into a part.
+ *
+ * @param stays of each voice, 1 where its hit stays as it is; null for none
+ * @returns the state after the step
+ */
+function articulate(
+  { articulation }: Placed, meta: Meta, features: Float32Array, part: MadePart, step: number, tempo: number, seed: number, position: number,
+  state: ArticulationState | null, stays: Uint8Array | null,
+): ArticulationState | null {
+  if (!articulation || !state) return null
+  const voices = meta.num_drums
+  const cells = <T extends Uint8Array | Float32Array>(all: T) => all.subarray(step * voices, (step + 1) * voices) as T
+  const played = { velocity: cells(part.velocity), offset: cells(part.offset) }
+  const known = stays && articulationsOf(part, step, voices).map((own, v) => (stays[v] ? own : null))
+  const { made, state: after } = articulation.play(features, cells(part.hits), played, tempo, seed, position, state, known)
+  made.forEach((own: Articulation | null, v) => {
+    if (!own || stays?.[v]) return
+    const cell = step * voices + v
+    const strokes = strokesOf(own, part.velocity[cell], part.offset[cell], position === 0)
+    if (strokes.length) part.strokes.set(cell, strokes)
+    else part.strokes.delete(cell)
+    part.openness[cell] = meta.hats.includes(v) ? own.openness : NaN
+  })
+  return after
+}
+
+/** The articulation's state after a song, of which what is not known, such as openness, is drawn. */
+async function articulationBefore({ articulation }: Placed, id: number, song: HeardSong, seed: number): Promise<ArticulationState | null> {
+  if (!articulation) return null
+  const { voices } = articulation
+  const steps = song.hits.length / voices
+  const features = hearing.featuresUntil(steps)
+  let state = articulation.start()
+  for (let step = Math.max(0, steps - FORGOTTEN_STEPS); step < steps; step++) {
+    const cells = <T extends Uint8Array | Float32Array>(all: T) => all.subarray(step * voices, (step + 1) * voices) as T
+    const played = { velocity: cells(song.velocity), offset: cells(song.offset) }
+    const known = articulationsOf(song, step, voices)
+    ;({ state } = articulation.play(features[step], cells(song.hits), played, song.tempo, seed, step, state, known))
+    await stop(id)
+  }
+  return state
 }
 
 /** The last step with a hit that does not stay as it was, or -1. */

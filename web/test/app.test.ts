@@ -36,7 +36,7 @@ class FakeWorker {
 
 const full = (bars: number): songs.Part => {
   const cells = bars * 16 * VOICES
-  return { hits: new Uint8Array(cells).fill(1), velocity: new Float32Array(cells).fill(0.5), offset: new Float32Array(cells) }
+  return { ...songs.emptyPart(cells), hits: new Uint8Array(cells).fill(1), velocity: new Float32Array(cells).fill(0.5) }
 }
 
 test('what comes after another song was opened is not written into it', async () => {
@@ -172,7 +172,7 @@ test('after a stall what is past is not struck', () => {
   const mixer = { hit: (_voice: number, _velocity: number, time: number) => struck.push(time), silence: () => undefined }
   const transport = new Transport(context as AudioContext, mixer as never, {
     steps: () => 64, loop: () => null, secondsPerStep: () => 0.1, isGrowing: () => false,
-    hitsAt: () => [{ voice: 0, velocity: 1, late: 0 }],
+    hitsAt: () => [{ voice: 0, velocity: 1, late: 0, openness: NaN }],
   }, () => undefined)
   transport.start(0)
   expect(struck.length).toBe(2)

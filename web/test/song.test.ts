@@ -53,7 +53,7 @@ test('operations give new songs and leave the old as they were', () => {
 
 test('a part goes in place, and beyond the end the song grows', () => {
   const song = someSong()
-  const part = { hits: new Uint8Array(320).fill(1), velocity: new Float32Array(320).fill(0.7), offset: new Float32Array(320) }
+  const part = { ...songs.emptyPart(320), hits: new Uint8Array(320).fill(1), velocity: new Float32Array(320).fill(0.7) }
   const grown = songs.replace(song, 32, part)
   expect(songs.bars(grown)).toBe(4)
   expect(grown.hits.subarray(0, 320)).toEqual(song.hits.subarray(0, 320))
@@ -142,4 +142,47 @@ test('steps of triplets do not swing', () => {
   const song = { ...songs.setHits(songs.emptySong(1, grid, 1), [1], 1), swing: 1 }
   expect(songs.placed(song, 1)).toBe(0)
   expect(songs.placed({ ...song, grid: GRID }, 1)).toBeCloseTo(1 / 3)
+})
+
+/** Cells 10 and 330 have further strokes, and the hi-hat of cell 10 is half open. */
+function withStrokes(): songs.Song {
+  let song = songs.setHits(songs.emptySong(10, GRID, 3), [0, 10, 330], 1, 0.5)
+  for (const [cell, count] of [[0, 2], [10, 4], [330, 3]]) song = songs.setStrokes(song, cell, count)
+  song.openness[10] = 0.5
+  return song
+}
+
+test('strokes lead to their hit within its cell, and follow it where nothing is before', () => {
+  const song = withStrokes()
+  expect([0, 10, 330, 1].map((cell) => songs.strokesOf(song, cell))).toEqual([2, 4, 3, 0])
+  expect(song.strokes.get(330)!.map(({ offset }) => offset)).toEqual([-0.4, -0.2].map(Math.fround))
+  expect(song.strokes.get(0)![0].offset).toBeGreaterThan(0)
+  for (const own of song.strokes.values()) for (const { offset } of own) expect(offset >= -0.5 && offset < 0.5).toBe(true)
+  expect(songs.setStrokes(song, 10, 1).strokes.has(10)).toBe(false)
+  expect(songs.setHits(song, [10], 0).strokes.has(10)).toBe(false)
+  expect(songs.setVelocity(song, 330, 1).strokes.get(330)![0].velocity).toBeCloseTo(0.6, 5)
+})
+
+test('strokes go with their bars', () => {
+  const song = withStrokes()
+  expect([...songs.drop(song, 2).strokes.keys()]).toEqual([10])
+  expect([...songs.resize(song, 2).strokes.keys()].sort()).toEqual([0, 10])
+  expect([...songs.part(song, 16).strokes.keys()]).toEqual([170])
+  const put = songs.replace(song, 1, songs.part(song, 32))
+  expect([...put.strokes.keys()].sort((a, b) => a - b)).toEqual([0, 20, 330])
+  expect(songs.replace(song, 0, songs.part(songs.emptySong(10, GRID, 1), 0)).strokes.has(330)).toBe(true)
+})
+
+test('a link holds strokes and openness', async () => {
+  const song = withStrokes()
+  const back = await fromHash(await toHash(song), OWN, 256)
+  expect([...back.strokes.keys()]).toEqual([...song.strokes.keys()])
+  back.strokes.forEach((own, cell) => own.forEach(({ offset, velocity }, i) => {
+    expect(Math.abs(offset - song.strokes.get(cell)![i].offset)).toBeLessThanOrEqual(0.5 / 64)
+    expect(Math.abs(velocity - song.strokes.get(cell)![i].velocity)).toBeLessThanOrEqual(0.5 / 127 + 1e-6)
+  }))
+  expect(back.openness[10]).toBeCloseTo(0.5, 2)
+  expect(back.openness[0]).toBeNaN()
+  const bytes = toBytes(song)
+  for (const size of [bytes.length - 1, bytes.length - 10]) expect(() => fromBytes(bytes.subarray(0, size), OWN, 256)).toThrow(ShareError)
 })

@@ -102,6 +102,7 @@ def describe(checkpoint: Checkpoint, network: NumpyNetwork, name: str) -> dict[s
         "attention_bars": 0 if network.attention is None else network.attention.window,
         "look_back_steps": min(LOOK_BACK_STEPS, network.grid.steps_per_bar) if network.past else 0,
         "expression": expression,
+        "hats": list(checkpoint.kit.hats),
     }
 
 

@@ -6,6 +6,7 @@ import { countsOf, type Part, type PartOptions } from './drums'
 import { loadMidi, type MidiFile } from './file'
 import { CLEAR, findOwnGrid, shiftedOn, type OwnGrid } from './grid'
 import { bestMap, columnsOf, pitchName, titleOf } from './maps'
+import { strokesIn, type Stroke } from '../song'
 import { MidiError, type MidiGroove, type MidiVoice, type Remedy } from './types'
 
 const MAX_STEPS = 1_000_000
@@ -51,7 +52,7 @@ const frameOf = (grid: Grid, mostBars: number): Frame => (
 
 /**
  * The drums of a MIDI file, from its first bar in one metre and tempo that has any to its last hit, to the next change
- * of metre or tempo, or to its end where that is on a bar line. Of several hits in a cell the loudest stays.
+ * of metre or tempo, or to its end where that is on a bar line. Of several hits in a cell the loudest is its hit.
  *
  * @param grid that it is read on, unless it is read in its own metre
  * @throws MidiError a file that cannot be read
@@ -65,7 +66,7 @@ export function readMidi(
 }
 
 /** A hit of the drums, in steps from the start of a span on the player's own grid. */
-interface Hit { position: number; pitch: number; velocity: number }
+interface Hit { position: number; pitch: number; velocity: number; openness: number }
 
 class SpanReader {
   private readonly ticksPerStep: number
@@ -157,9 +158,22 @@ class SpanReader {
     }
     const hits: Hit[] = []
     for (; first < drums.length && position(first) < end - 0.5; first++) {
-      hits.push({ position: position(first), pitch: drums[first].pitch, velocity: drums[first].velocity })
+      const { pitch, velocity, tick } = drums[first]
+      hits.push({ position: position(first), pitch, velocity, openness: this.opennessAt(tick) })
     }
     return hits
+  }
+
+  /** How open the hi-hat is; NaN before its pedal was heard of. */
+  private opennessAt(tick: number): number {
+    const { pedal } = this.file
+    let [first, after] = [0, pedal.length]
+    while (first < after) {
+      const middle = (first + after) >> 1
+      if (pedal[middle][0] <= tick) first = middle + 1
+      else after = middle
+    }
+    return first ? 1 - pedal[first - 1][1] / 127 : NaN
   }
 
   /** Why a span is left out, and what may mend it; or nothing. */
@@ -183,33 +197,37 @@ class SpanReader {
     return isWhole ? Math.max(bars, whole) : bars
   }
 
-  /** Hits on their nearest steps; of several in a cell the loudest stays, and of equally loud ones the first. */
+  /** Hits on their nearest steps; of several in a cell the loudest, and of equally loud ones the first, is its hit, the others are further strokes. */
   private groove(hits: Hit[], bars: number): { groove: Omit<MidiGroove, 'shift' | 'tempo'>; losses: string[] } {
     const { stepsPerBar, mostBars } = this.frame
     const count = this.voices.length
     const cells = bars * stepsPerBar * count
-    const all = { hits: new Uint8Array(cells), velocity: new Float32Array(cells), offset: new Float32Array(cells) }
+    const all = { hits: new Uint8Array(cells), velocity: new Float32Array(cells), offset: new Float32Array(cells), openness: new Float32Array(cells).fill(NaN) }
+    const strokes = new Map<number, Stroke[]>()
     const unmapped = countsOf(hits.filter(({ pitch }) => !this.columns.has(pitch)))
-    let dropped = 0
     const rank = ({ velocity, position }: Hit) => velocity - 0.9 * (position - Math.floor(position + 0.5))
-    for (const { position, pitch, velocity } of hits.sort((a, b) => rank(a) - rank(b))) { // the last in a cell stays
+    for (const { position, pitch, velocity, openness } of hits.sort((a, b) => rank(a) - rank(b))) { // the last in a cell stays
       const column = this.columns.get(pitch)
       if (column === undefined) continue
       const step = Math.floor(position + 0.5)
       const cell = step * count + column
-      dropped += all.hits[cell]
+      if (all.hits[cell]) {
+        const before = { offset: all.offset[cell], velocity: all.velocity[cell], openness: all.openness[cell] }
+        strokes.set(cell, [...(strokes.get(cell) ?? []), before])
+      }
       all.hits[cell] = 1
       all.velocity[cell] = velocity / 127
       all.offset[cell] = Math.min(Math.fround(position - step), LAST_OFFSET)
+      all.openness[cell] = this.voices[column].isHat ? openness : NaN
     }
+    for (const own of strokes.values()) own.sort((a, b) => a.offset - b.offset || a.velocity - b.velocity)
     const kept = Math.min(bars, mostBars) * stepsPerBar * count
     const late = all.hits.subarray(kept).reduce((sum, hit) => sum + hit, 0)
     const losses: string[] = []
     if (unmapped.size) losses.push(describeUnmapped(unmapped, hits.length, this.map))
-    if (dropped) losses.push(`hits dropped for a louder one of the same voice and step (${dropped})`)
     if (late) losses.push(`${late} hits after bar ${mostBars}`)
-    const [onsets, velocity, offset] = [all.hits.slice(0, kept), all.velocity.slice(0, kept), all.offset.slice(0, kept)]
-    return { groove: { hits: onsets, velocity, offset }, losses }
+    const [onsets, velocity, offset, openness] = [all.hits.slice(0, kept), all.velocity.slice(0, kept), all.offset.slice(0, kept), all.openness.slice(0, kept)]
+    return { groove: { hits: onsets, velocity, offset, openness, strokes: strokesIn(strokes, 0, kept, 0) }, losses }
   }
 }
 
