@@ -28,7 +28,8 @@ PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1440, "height": 900}
 NOTHING = {"hits": [], "velocity": [], "offset": [], "tempo": 120}
 
-ENGINE = """async ([where, kind, { hits, velocity, offset, openness, strokes, tempo, grid, asked, known, ...options }]) => {
+ENGINE = """async ([where, kind, request_of]) => {
+    let { hits, velocity, offset, openness, strokes, tempo, grid, asked, known, ...options } = request_of
     const engine = where === 'page' ? hypermeter.engine : hypermeter.app.engine
     const song = {
         hits: Uint8Array.from(hits), velocity: Float32Array.from(velocity), offset: Float32Array.from(offset), tempo,

@@ -166,9 +166,9 @@ def begin(session, metre):
 
 
 def test_a_new_song_is_in_the_metre_of_the_menu_and_goes_on_in_it(opened, tmp_path):
-    for metre, steps in (("6/8", 12), ("4/4, triplets", 12), ("7/8", 14), ("12/8", 24), ("3/4", 12), ("5/4", 20)):
-        begin(opened, metre)
-        assert opened.page.inner_text("#status").startswith(f"A new song in {metre}")
+    for name, steps in (("6/8", 12), ("4/4, triplets", 12), ("7/8", 14), ("12/8", 24), ("3/4", 12), ("5/4", 20)):
+        begin(opened, name)
+        assert opened.page.inner_text("#status").startswith(f"A new song in {name}")
         assert opened.page.evaluate("() => hypermeter.app.song.stepsPerBar") == steps
         shown = opened.page.locator("#grid [role=row]:not(.head)").first.locator("[role=gridcell]").count()
         assert shown == steps * min(4, 64 // steps)

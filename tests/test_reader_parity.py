@@ -39,7 +39,8 @@ const read = ({ content, options }) => {
         const strokes = [...groove.strokes].flatMap(([cell, own]) => own.map((one) => [cell, one.offset, one.velocity]))
         const inOrder = strokes.sort((a, b) => a[0] - b[0])
         const losses = groove.losses.map((line) => line.split('; ')[0])
-        return { ...groove, losses, hits: cells, velocity: values[0], offset: values[1], openness: values[2], strokes: inOrder.flat() }
+        const [velocity, offset, openness] = values
+        return { ...groove, losses, hits: cells, velocity, offset, openness, strokes: inOrder.flat() }
     } catch (error) {
         if (!(error instanceof MidiError)) return { failure: error.stack }
         return { refused: error.message }

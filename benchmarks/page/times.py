@@ -24,7 +24,8 @@ SONG = """() => {
     const again = (all, Kind) => Kind.from({ length: 256 * size }, (_, cell) => all[cell % (app.bars * size)])
     const { song } = app
     app.open({
-        ...song, openness: new Float32Array(256 * size).fill(NaN), strokes: new Map(), hits: again(song.hits, Uint8Array), velocity: again(song.velocity, Float32Array),
+        ...song, openness: new Float32Array(256 * size).fill(NaN), strokes: new Map(),
+        hits: again(song.hits, Uint8Array), velocity: again(song.velocity, Float32Array),
         offset: again(song.offset, Float32Array), locked: new Uint8Array(256 * size),
         asks: Array.from({ length: 256 }, () => ({ section: 0, style: 0, fill: 0, density: null })),
     })
