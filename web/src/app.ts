@@ -120,6 +120,9 @@ export class App {
     this.edit(song)
     this.select(0, Math.min(4, this.bars))
     this.show(0)
+    // An infill hears the song up to its bars: beforehand, it need not be waited for.
+    const { engine } = this
+    engine.ready.then(() => engine.hear?.({ ...songs.part(song, 0), tempo: song.tempo, grid: song.grid }), () => undefined)
   }
 
   undo(): void {

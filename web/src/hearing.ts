@@ -2,7 +2,7 @@
 
 import { articulationOf, type Articulation, type ArticulationNetwork, type ArticulationState } from './articulating'
 import type { ExpressionNetwork, ExpressionState } from './expressing'
-import { areSame } from './grids'
+import { areSame, stepsPerBar } from './grids'
 import type { Network } from './network'
 import { type Heard, listen, nothing } from './player'
 import type { HeardSong } from './protocol'
@@ -38,6 +38,17 @@ const KEPT_BARS = 128
 export class Hearing {
   private was: Remembered | null = null
 
+  /** What was heard before it was stopped: the whole bars of it. */
+  private keepBars(song: HeardSong, atBars: Moment[], features: Float32Array[], cellsOfBar: number): void {
+    const cells = (atBars.length - 1) * cellsOfBar
+    const voices = cellsOfBar / (cells ? stepsPerBar(song.grid) : 1)
+    this.was = {
+      ...song, hits: song.hits.slice(0, cells), velocity: song.velocity.slice(0, cells), offset: song.offset.slice(0, cells),
+      openness: song.openness.slice(0, cells), strokes: strokesIn(song.strokes, 0, cells, 0),
+      atBars: atBars.slice(), last: atBars[atBars.length - 1], features: features.slice(0, cells / voices),
+    }
+  }
+
   /** What the network made before each step of the song that was heard last, up to a step; of none where it was cut. */
   featuresUntil(step: number): Float32Array[] {
     return this.was ? this.was.features.slice(0, step) : []
@@ -72,7 +83,7 @@ export class Hearing {
     }
     let { played, articulated } = moment
     const features = isAlike ? was.features.slice(0, at) : []
-    const heard = await listen(network, moment.heard, song.hits.subarray(at * voices), async (_, output, before) => {
+    const hearing = listen(network, moment.heard, song.hits.subarray(at * voices), async (_, output, before) => {
       if (at % size === 0 && !atBars[at / size]) atBars[at / size] = { heard: before, played, articulated }
       if (expression && played) {
         const part = <T extends Uint8Array | Float32Array>(all: T) => all.subarray(at * voices, (at + 1) * voices) as T
@@ -84,6 +95,10 @@ export class Hearing {
       features.push(output.features)
       at++
       await wait()
+    })
+    const heard = await hearing.catch((error: unknown) => {
+      this.keepBars(song, atBars, features, size * voices)
+      throw error
     })
     const last = { heard, played, articulated }
     if (at % size === 0) atBars[at / size] = last

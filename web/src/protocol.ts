@@ -49,6 +49,7 @@ export type InfillRequest = { id: number; kind: 'infill' } & InfillOptions
 export type Request =
   | { id: number; kind: 'load'; base: string }
   | { id: number; kind: 'cancel' }
+  | { id: number; kind: 'hear'; song: HeardSong }
   | ContinueRequest
   | InfillRequest
 
@@ -71,5 +72,7 @@ export interface Engine {
   /** Resolves when it can be asked. */
   ready: Promise<void>
   continue(options: ContinueOptions, onBar: (bar: number, part: Part) => void, signal?: AbortSignal): Promise<void>
+  /** Hears a song beforehand, until something else is asked; where that helps. */
+  hear?(song: HeardSong): void
   infill(options: InfillOptions, onProgress?: (share: number) => void, signal?: AbortSignal): Promise<Filled>
 }

@@ -53,6 +53,11 @@ async function answer(request: Exclude<Request, { kind: 'cancel' }>): Promise<vo
       model ??= load(request.base)
       await model
       say({ id: request.id, kind: 'done' })
+    } else if (request.kind === 'hear') {
+      if (!model) throw new Error('the model is not loaded')
+      const { song } = request
+      await hearing.hear(placedOn(await model, song.grid), song, false, () => stop(request.id))
+      say({ id: request.id, kind: 'done' })
     } else {
       if (!model) throw new Error('the model is not loaded')
       await stop(request.id)
