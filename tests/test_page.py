@@ -338,7 +338,8 @@ def test_endless_play_forgets_the_oldest_bars(opened):
             const hits = Uint8Array.from({ length: cells }, (_, i) => (i * 7919) % 13 === 0 ? 1 : 0)
             const velocity = Float32Array.from(hits, (hit) => hit * 0.7)
             const rest = { offset: new Float32Array(cells), locked: new Uint8Array(cells), tempo: 60 }
-            app.edit({ ...app.song, hits, velocity, ...rest })
+            const articulation = { openness: new Float32Array(cells).fill(NaN), strokes: new Map() }
+            app.edit({ ...app.song, hits, velocity, ...rest, ...articulation })
             app.show(252)
         }"""
     )

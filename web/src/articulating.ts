@@ -27,8 +27,8 @@ const NUMBERS = 2 + 2 * (MOST - 1) + 2
 const EDGE = 1e-6
 /** The largest offset, in single precision. */
 const LATEST_OFFSET = Math.fround(0.5 - 2 ** -25)
-/** Steps after which what was played no longer shows in the sums, in single precision. */
-export const FORGOTTEN_STEPS = 1024
+/** Steps after which what was played counts for less than a twenty-thousandth in the sums. */
+export const FORGOTTEN_STEPS = 640
 
 /** Of a hit; NaN is not known. Gaps and ratios are of the further strokes, in the order of time. */
 export interface Articulation {
