@@ -28,21 +28,31 @@ PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1440, "height": 900}
 NOTHING = {"hits": [], "velocity": [], "offset": [], "tempo": 120}
 
-ENGINE = """async ([where, kind, { hits, velocity, offset, tempo, asked, known, ...options }]) => {
+ENGINE = """async ([where, kind, request_of]) => {
+    let { hits, velocity, offset, openness, strokes, tempo, grid, asked, known, ...options } = request_of
     const engine = where === 'page' ? hypermeter.engine : hypermeter.app.engine
     const song = {
         hits: Uint8Array.from(hits), velocity: Float32Array.from(velocity), offset: Float32Array.from(offset), tempo,
+        grid: grid ?? hypermeter.app.meta.grid,
+        openness: Float32Array.from(openness ?? hits.map(() => null), (value) => value ?? NaN),
+        strokes: new Map(strokes ?? []),
     }
+    const withNull = (all) => [...all].map((value) => Number.isNaN(value) ? null : value)
     if (asked) asked = { labels: asked.labels, numbers: asked.numbers.map((value) => value ?? NaN) }
     const request = { topP: 1, guidance: 0, bias: null, asked: asked ?? null, ...options, song }
     if (kind === 'infill') {
         const { part, smallest } = await engine.infill({ ...request, known: Uint8Array.from(known) })
-        return { hits: [...part.hits], velocity: [...part.velocity], offset: [...part.offset], smallest }
+        const { hits, velocity, offset } = part
+        return { hits: [...hits], velocity: [...velocity], offset: [...offset], smallest }
     }
     const parts = []
     await engine.continue(request, (_, part) => parts.push(part))
     const all = (name) => parts.flatMap((part) => [...part[name]])
-    return { hits: all('hits'), velocity: all('velocity'), offset: all('offset') }
+    const moved = ({ strokes }, bar) => [...strokes].map(([cell, own]) => [cell + bar * parts[0].hits.length, own])
+    return {
+        hits: all('hits'), velocity: all('velocity'), offset: all('offset'), openness: withNull(all('openness')),
+        strokes: parts.flatMap(moved),
+    }
 }"""
 
 
@@ -143,7 +153,10 @@ class Session:
         return self.page.evaluate(
             """() => { const s = hypermeter.app.song
                 return { hits: [...s.hits], velocity: [...s.velocity], offset: [...s.offset], locked: [...s.locked],
-                         tempo: s.tempo, bars: hypermeter.app.bars, asks: s.asks } }"""
+                         tempo: s.tempo, bars: hypermeter.app.bars, asks: s.asks,
+                         openness: [...s.openness].map((value) => Number.isNaN(value) ? null : value),
+                         strokes: [...s.strokes].flatMap(([cell, own]) => own.map(
+                             ({ offset, velocity }) => [cell, offset, velocity])).sort((a, b) => a[0] - b[0]) } }"""
         )
 
     @property

@@ -8,12 +8,14 @@ import json
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from browsing import PAGE, ROOT, chromium, host, opened, shared_context
 from hypermeter.core.groove import Groove
+from hypermeter.core.strokes import Strokes
 
 WEB = ROOT / "web"
 
@@ -38,7 +40,7 @@ def test_the_build_is_of_these_sources():
 
 
 def test_the_page_is_light():
-    assert sum(path.stat().st_size for path in PAGE.rglob("*") if path.is_file()) < 8_000_000
+    assert sum(path.stat().st_size for path in PAGE.rglob("*") if path.is_file()) < 3_000_000
 
 
 def test_the_lock_file_names_no_host():
@@ -147,6 +149,68 @@ def test_the_grid_is_played_by_keys(opened):
     focused = opened.page.evaluate("() => document.activeElement.getAttribute('aria-label')")
     assert focused.startswith("snare, bar 2, beat 1.1")
     assert opened.page.locator("#grid [tabindex='0']").count() == 1
+
+
+@pytest.mark.slow
+def test_a_hit_is_given_further_strokes_by_a_key_or_a_click(opened):
+    opened.click("clear-bars")
+    opened.cell(1, 4).click()
+    opened.cell(1, 4).focus()
+    for strokes in (2, 3, 4):
+        opened.page.keyboard.press("r")
+        opened.page.wait_for_timeout(40)
+        assert opened.cell(1, 4).get_attribute("data-strokes") == str(strokes)
+        assert (
+            opened.cell(1, 4).get_attribute("aria-label")
+            == f"snare, bar 1, beat 2.1, hit, 80 percent, {strokes} strokes"
+        )
+    assert [cell for cell, *_ in opened.song()["strokes"]] == [41] * 3
+    opened.page.keyboard.press("r")
+    assert opened.song()["strokes"] == []
+    opened.page.click("#mode-strokes")
+    opened.cell(1, 4).click()
+    assert len(opened.song()["strokes"]) == 1 and opened.hits.sum() == 1
+    opened.cell(1, 5).click()  # no hit is there
+    assert opened.hits.sum() == 1
+    opened.page.click("#undo")
+    assert opened.song()["strokes"] == []
+    opened.page.keyboard.press("Escape")
+
+
+STROKES_AND_PEDAL = """() => {
+    const { app } = hypermeter
+    const openness = app.song.openness.slice()
+    const strokes = new Map()
+    app.song.hits.forEach((hit, cell) => {
+        if (hit && cell % 10 === 1) {
+            strokes.set(cell, [-0.25, 0.25].map((offset) => ({ offset, velocity: 0.3, openness: NaN })))
+        }
+        if (hit && cell % 10 === 4) openness[cell] = 0.6
+    })
+    app.edit({ ...app.song, swing: 0, openness, strokes })
+}"""
+
+
+@pytest.mark.slow
+def test_strokes_and_a_half_open_hi_hat_sound_as_in_python(opened):
+    from hypermeter.share.sound.mix import mix, score_of
+
+    opened.page.evaluate(STROKES_AND_PEDAL)
+    song = opened.song()
+    arrays = {name: np.array(song[name], np.float32).reshape(-1, 10) for name in ("hits", "velocity", "offset")}
+    openness = np.array(song["openness"], np.float32).reshape(-1, 10)
+    rows = [(cell // 10, cell % 10, offset, velocity) for cell, offset, velocity in song["strokes"]]
+    assert len(rows) > 8 and np.isfinite(openness).any()
+    groove = Groove(**arrays, tempo_bpm=song["tempo"], strokes=Strokes(*np.array(rows).T), openness=openness)
+    expected, found = mix(score_of(groove)).T, opened.render()
+    plain = mix(score_of(replace(groove, strokes=Strokes(), openness=None))).T
+    length = min(found.shape[1], expected.shape[1])
+
+    def size(sound):
+        return np.sqrt(np.mean(sound**2))
+
+    apart = size(found[:, :length] - expected[:, :length])
+    assert apart < 0.01 * size(expected) and size(plain[:, :length] - expected[:, :length]) > 10 * apart
 
 
 # ---------------------------------------------------------------------- the model
@@ -274,7 +338,8 @@ def test_endless_play_forgets_the_oldest_bars(opened):
             const hits = Uint8Array.from({ length: cells }, (_, i) => (i * 7919) % 13 === 0 ? 1 : 0)
             const velocity = Float32Array.from(hits, (hit) => hit * 0.7)
             const rest = { offset: new Float32Array(cells), locked: new Uint8Array(cells), tempo: 60 }
-            app.edit({ ...app.song, hits, velocity, ...rest })
+            const articulation = { openness: new Float32Array(cells).fill(NaN), strokes: new Map() }
+            app.edit({ ...app.song, hits, velocity, ...rest, ...articulation })
             app.show(252)
         }"""
     )

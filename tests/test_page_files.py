@@ -10,8 +10,10 @@ import pytest
 
 import hypermeter
 from browsing import DESK, NOTHING, PHONE, Session, UnpackingHost, chromium, host, opened, serving, shared_context
+from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.read_options import ReadOptions
+from hypermeter.core.strokes import Strokes
 from odd_midi import Note, Song, Track, beat, meta, metre, play, tempo
 
 pytestmark = pytest.mark.slow
@@ -153,6 +155,104 @@ def test_a_steady_shift_is_kept_beside_the_grid(opened, tmp_path):
     assert opened.page.evaluate("() => hypermeter.app.song.offset[0]") == pytest.approx(0.2)
 
 
+SIX = Grid(steps_per_beat=2, beats_per_bar=6, beat_unit=8)
+
+
+def begin(session, metre):
+    """Begin a new song in a metre, by its name in the menu."""
+    session.page.locator("#metre").select_option(metre)
+    session.page.click("#new-song")
+    session.page.wait_for_timeout(50)
+
+
+def test_a_new_song_is_in_the_metre_of_the_menu_and_goes_on_in_it(opened, tmp_path):
+    for name, steps in (("6/8", 12), ("4/4, triplets", 12), ("7/8", 14), ("12/8", 24), ("3/4", 12), ("5/4", 20)):
+        begin(opened, name)
+        assert opened.page.inner_text("#status").startswith(f"A new song in {name}")
+        assert opened.page.evaluate("() => hypermeter.app.song.stepsPerBar") == steps
+        shown = opened.page.locator("#grid [role=row]:not(.head)").first.locator("[role=gridcell]").count()
+        assert shown == steps * min(4, 64 // steps)
+    begin(opened, "6/8")
+    opened.click("bars-4", "continue")
+    assert len(opened.hits) == 8 * 12 and opened.hits[48:].any()
+    assert opened.cell(0, 6).get_attribute("aria-label").startswith("kick, bar 5, beat 4.1")
+    assert violations(opened) == []
+    with opened.page.expect_download() as caught:
+        opened.page.click("#save-midi")
+    caught.value.save_as(tmp_path / "six.mid")
+    groove = hypermeter.read_midi(tmp_path / "six.mid", grid=SIX, options=ReadOptions(shift="keep"))
+    assert (groove.hits == opened.hits[: len(groove)]).all() and groove.grid == SIX
+    with opened.page.expect_download() as caught:
+        opened.page.click("#save-wav")
+    caught.value.save_as(tmp_path / "six.wav")
+    with wave.open(str(tmp_path / "six.wav")) as file:
+        assert file.getnframes() / 44100 == pytest.approx(8 * 3 * 60 / 104 + 2, abs=0.01)
+    for _ in range(4):  # bars that came one by one are one
+        if len(opened.hits) == 4 * 12:
+            break
+        opened.page.click("#undo")
+    assert opened.song()["bars"] == 4
+
+
+def test_a_file_is_opened_in_its_own_metre_or_in_the_one_of_the_menu(opened, tmp_path):
+    rng = np.random.default_rng(3)
+    for grid, name in ((SIX, "6/8"), (Grid(steps_per_beat=3), "4/4, triplets"), (Grid(2, 7, 4, 8), "7/8")):
+        hits = (rng.random((6 * grid.steps_per_bar, 10)) < 0.25).astype(np.uint8)
+        hits[-1, 0] = 1
+        groove = Groove(hits, velocity=0.5 * hits, tempo_bpm=90.0, grid=grid)
+        hypermeter.write_midi(groove, tmp_path / "own.mid")
+        opened.page.evaluate(DROP, [list((tmp_path / "own.mid").read_bytes()), "own.mid"])
+        opened.until(f"() => document.getElementById('status').innerText === 'own.mid: 6 bars in {name}'")
+        assert (opened.hits == hits).all()
+        assert opened.page.evaluate("() => hypermeter.app.song.grid") == grid.to_dict()
+        assert opened.page.locator("#metre option:checked").inner_text() == name
+    opened.page.get_by_label("Its metre").select_option("6/8")
+    assert "metre 7/8" in opened.page.inner_text("#status")
+    opened.page.get_by_label("Its metre").select_option("7/8")
+    assert opened.page.inner_text("#status") == "own.mid: 6 bars in 7/8"
+    assert violations(opened) == []
+
+
+def test_strokes_and_the_pedal_of_a_file_are_kept(opened, tmp_path):
+    hits = np.zeros((64, 10), np.uint8)
+    hits[::8, 0] = hits[4::8, 1] = hits[::4, 4] = 1
+    openness = np.where((hits > 0) & (np.arange(10) == 4), np.float32(64 / 127), np.float32(np.nan))
+    strokes = Strokes([4, 12, 12], [1, 1, 1], [-0.2, -0.25, 0.25], [0.3, 0.4, 0.5])
+    groove = Groove(hits, velocity=0.7 * hits, tempo_bpm=100.0, strokes=strokes, openness=openness)
+    hypermeter.write_midi(groove, tmp_path / "flams.mid")
+    opened.page.evaluate(DROP, [list((tmp_path / "flams.mid").read_bytes()), "flams.mid"])
+    opened.until("() => document.getElementById('status').innerText === 'flams.mid: 4 bars'")
+    assert [cell for cell, *_ in opened.song()["strokes"]] == [41, 121, 121]
+    assert opened.cell(1, 12).get_attribute("data-strokes") == "3"
+    with opened.page.expect_download() as caught:
+        opened.page.click("#save-midi")
+    caught.value.save_as(tmp_path / "again.mid")
+    first, again = (hypermeter.read_midi(tmp_path / f"{name}.mid") for name in ("flams", "again"))
+    assert (again.hits == first.hits).all() and np.allclose(again.openness, first.openness, equal_nan=True)
+    assert np.allclose(again.strokes.table, first.strokes.table, equal_nan=True) and len(again.strokes) == 3
+    opened.page.click("#share")
+    opened.until("() => location.hash.length > 10")
+    before = opened.song()
+    opened.page.click("#undo")
+    opened.page.evaluate("() => dispatchEvent(new HashChangeEvent('hashchange'))")
+    opened.until("() => hypermeter.app.song.strokes.size === 2")
+    after = opened.song()
+    assert [cell for cell, *_ in after["strokes"]] == [cell for cell, *_ in before["strokes"]]
+    known = [value for value in after["openness"] if value is not None]
+    assert len(known) == 16 and known[0] == pytest.approx(64 / 127)
+    assert violations(opened) == []
+
+
+def test_a_link_holds_the_metre(opened, chromium):
+    begin(opened, "7/8")
+    opened.page.click("#share")
+    opened.until("() => location.hash.length > 10")
+    other = Session(chromium, opened.page.url).ready()
+    assert (other.hits == opened.hits).all()
+    assert other.page.evaluate("() => hypermeter.app.song.grid") == Grid(2, 7, 4, 8).to_dict()
+    other.close()
+
+
 def test_a_link_holds_the_song(opened, chromium):
     opened.click("bars-4", "continue")
     opened.page.click("#mode-lock")
@@ -225,8 +325,8 @@ def test_dark_is_dark(chromium, host):
 
 
 def test_without_the_model_one_still_writes(chromium, host):
-    session = Session(chromium, f"{host}licenses.txt")
-    session.context.route("**/step.onnx.gz", lambda route: route.abort())
+    session = Session(chromium, f"{host}icon.svg")
+    session.context.route("**/weights.bin.gz", lambda route: route.abort())
     session.page.goto(host)
     session.until("() => document.getElementById('status').innerText.startsWith('The model cannot be loaded')")
     before = session.hits

@@ -1,6 +1,7 @@
 """The page's reader of MIDI files reads what Python's reads: odd files and damaged ones."""
 
 import base64
+import itertools
 import json
 import re
 import shutil
@@ -11,10 +12,12 @@ import pytest
 
 from browsing import ROOT
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.grid import Grid, GridChoice
+from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
 from hypermeter.core.kit_choice import describe_unmapped
 from hypermeter.core.read_options import ReadOptions
-from hypermeter.io.midi import Piece, parse_midi
+from hypermeter.io.midi import Piece, parse_midi, write_midi
 from hypermeter.io.midi.own_grid import CLEAR
 from odd_midi import OddFile, damaged_files, many_notes, odd_files
 
@@ -24,16 +27,20 @@ MOST_BARS = 256
 READ = """
 import { readFileSync } from 'node:fs'
 import { MidiError, readMidi } from './midi.mjs'
-const { voices, mostBars, files } = JSON.parse(readFileSync(0))
+const { voices, mostBars, everyMetre, files } = JSON.parse(readFileSync(0))
+const grid = { steps_per_beat: 4, beats_per_bar: 4, bars_per_phrase: 4, beat_unit: 4 }
 const read = ({ content, options }) => {
     try {
         const bytes = new Uint8Array(Buffer.from(content, 'base64'))
         const { tempo_map: tempoMap, ...others } = options
-        const groove = readMidi(bytes, voices, 4, 4, 4, mostBars, { ...others, tempoMap })
+        const groove = readMidi(bytes, voices, grid, mostBars, { ...others, tempoMap, everyMetre })
         const cells = [...groove.hits.keys()].filter((cell) => groove.hits[cell])
-        const values = ['velocity', 'offset'].map((name) => cells.map((cell) => groove[name][cell]))
+        const values = ['velocity', 'offset', 'openness'].map((name) => cells.map((cell) => groove[name][cell]))
+        const strokes = [...groove.strokes].flatMap(([cell, own]) => own.map((one) => [cell, one.offset, one.velocity]))
+        const inOrder = strokes.sort((a, b) => a[0] - b[0])
         const losses = groove.losses.map((line) => line.split('; ')[0])
-        return { ...groove, losses, hits: cells, velocity: values[0], offset: values[1] }
+        const [velocity, offset, openness] = values
+        return { ...groove, losses, hits: cells, velocity, offset, openness, strokes: inOrder.flat() }
     } catch (error) {
         if (!(error instanceof MidiError)) return { failure: error.stack }
         return { refused: error.message }
@@ -53,11 +60,15 @@ def page(tmp_path_factory):
     bundle = [rolldown, "src/midi.ts", "--format", "esm", "--file", folder / "midi.mjs"]
     subprocess.run(bundle, cwd=WEB, check=True, capture_output=True)
     (folder / "read.mjs").write_text(READ)
-    voices = [{"pitches": list(voice.pitches), "write": voice.write} for voice in load_kit("gm10").voices]
+    kit = load_kit("gm10")
+    voices = [
+        {"pitches": list(voice.pitches), "write": voice.write, "isHat": number in kit.hats}
+        for number, voice in enumerate(kit.voices)
+    ]
 
-    def read(files: list[OddFile]) -> list[dict]:
+    def read(files: list[OddFile], every_metre: bool = False) -> list[dict]:
         records = [{"content": base64.b64encode(file.content).decode(), "options": file.options} for file in files]
-        request = json.dumps({"voices": voices, "mostBars": MOST_BARS, "files": records})
+        request = json.dumps({"voices": voices, "mostBars": MOST_BARS, "everyMetre": every_metre, "files": records})
         run = subprocess.run(["node", folder / "read.mjs"], input=request, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
         return json.loads(run.stdout)
@@ -65,25 +76,38 @@ def page(tmp_path_factory):
     return read
 
 
-def python(file: OddFile) -> dict:
+def python(file: OddFile, every_metre: bool = False) -> dict:
     """Return what Python reads of a file, in the form of the page's."""
     try:
-        pieces, losses = parse_midi(file.content, "", to_end=True, options=ReadOptions(**file.options))
+        grid, options = GridChoice() if every_metre else Grid(), ReadOptions(**file.options)
+        pieces, losses = parse_midi(file.content, "", grid=grid, to_end=True, options=options)
     except HypermeterError as error:
         return {"refused": str(error).removeprefix(": ")}
     piece = pieces[0]
     groove = piece.groove
-    hits = groove.hits[: 16 * MOST_BARS]
+    per_bar = groove.grid.steps_per_bar
+    hits = groove.hits[: per_bar * MOST_BARS]
     cells = np.nonzero(hits)
     return {
         "hits": np.flatnonzero(hits).tolist(),
         "velocity": groove.velocity[cells].tolist(),
         "offset": groove.offset[cells].tolist(),
+        "openness": [None if np.isnan(value) else value for value in groove.openness[cells].tolist()],
+        "strokes": strokes_of_page(groove, per_bar * MOST_BARS),
         "shift": groove.shift,
+        "grid": groove.grid.to_dict(),
         "tempo": groove.tempo_bpm,
         "bars": min(groove.num_bars, MOST_BARS),
         "losses": [*map(what, losses), *losses_of_page(pieces)],
     }
+
+
+def strokes_of_page(groove: Groove, most_steps: int) -> list[float]:
+    """Return cell, offset and velocity of the further strokes of so many steps."""
+    strokes, voices = groove.strokes, groove.hits.shape[1]
+    rows = zip(strokes.step, strokes.voice, strokes.offset, strokes.velocity, strict=True)
+    kept = [(int(step) * voices + int(voice), *values) for step, voice, *values in rows if step < most_steps]
+    return [float(value) for row in sorted(kept, key=lambda row: row[0]) for value in row]
 
 
 def losses_of_page(pieces: list[Piece]) -> list[str]:
@@ -91,12 +115,10 @@ def losses_of_page(pieces: list[Piece]) -> list[str]:
     piece, others = pieces[0], sum(other.groove.num_bars for other in pieces[1:])
     total = piece.groove.num_strokes + sum(piece.unmapped.values())
     unmapped = what(describe_unmapped(piece.unmapped, load_kit(piece.groove.kit), total))
-    dropped = len(piece.groove.strokes)
-    late = int(piece.groove.hits[16 * MOST_BARS :].sum())
+    late = int(piece.groove.hits[piece.groove.grid.steps_per_bar * MOST_BARS :].sum())
     return [
         *[f"{others} bars after a change of tempo or metre"] * bool(others),
         *[unmapped] * bool(unmapped),
-        *[f"hits dropped for a louder one of the same voice and step ({dropped})"] * bool(dropped),
         *[f"{late} hits after bar {MOST_BARS}"] * bool(late),
         *["no clear grid: hits are anywhere between the steps"] * (piece.own_grid.clarity < CLEAR),
     ]
@@ -115,17 +137,22 @@ def difference(page: dict, python: dict) -> str:
     if "refused" in page or "refused" in python:
         reasons = [what(str(record.get("refused"))) for record in (page, python)]
         return "" if reasons[0] == reasons[1] else f"refused: page {reasons[0]!r}, Python {reasons[1]!r}"
-    for name in ("bars", "tempo", "hits", "losses"):
+    if len(page["strokes"]) != len(python["strokes"]) or page["openness"].count(None) != python["openness"].count(None):
+        return f"strokes or openness: page {str(page['strokes'])[:400]}, Python {str(python['strokes'])[:400]}"
+    for record in (page, python):
+        record["openness"] = [-1 if value is None else value for value in record["openness"]]
+    for name in ("grid", "bars", "tempo", "hits", "losses"):
         if page[name] != python[name]:
             return f"{name}: page {str(page[name])[:400]}, Python {str(python[name])[:400]}"
-    for name in ("shift", "velocity", "offset"):
-        if (gap := np.abs(np.subtract(page[name], python[name])).max(initial=0)) > 1e-6:
+    for name in ("shift", "velocity", "offset", "openness", "strokes"):
+        if (gap := np.abs(np.subtract(page[name], python[name])).max(initial=0)) > 2e-6:  # six decimals
             return f"{name}: {gap}"
     return ""
 
 
-def differences(page, files: list[OddFile]) -> dict[str, str]:
-    differences = {file.name: difference(read, python(file)) for file, read in zip(files, page(files), strict=True)}
+def differences(page, files: list[OddFile], every_metre: bool = False) -> dict[str, str]:
+    pairs = zip(files, page(files, every_metre), strict=True)
+    differences = {file.name: difference(read, python(file, every_metre)) for file, read in pairs}
     return {name: what for name, what in differences.items() if what}
 
 
@@ -139,3 +166,32 @@ def test_damaged_files_are_read_or_refused_as_python_does(page):
 
 def test_many_notes_are_read(page):
     assert differences(page, [many_notes()]) == {}
+
+
+METRES = ("4/4", "3/4", "2/4", "5/4", "7/4", "6/8", "7/8", "12/8", "9/8", "3/16", "2/2")
+
+
+def files_in_metres(folder) -> list[OddFile]:
+    """Return files in many metres, played on sixteenths and triplets, straight, swung and late."""
+    rng, files = np.random.default_rng(5), []
+    for metre, per_quarter, late in itertools.product(METRES, (4, 3, 6), (0.0, 0.15)):
+        grid = GridChoice(metre).grid(steps_per_quarter=per_quarter)
+        hits = (rng.random((6 * grid.steps_per_bar, 10)) < 0.2).astype(np.uint8)
+        offset = np.where(hits, rng.normal(late, 0.05, hits.shape).clip(-0.5, 0.49), 0)
+        groove = Groove(hits, velocity=0.7 * hits, offset=offset, tempo_bpm=97.0, kit=load_kit("gm10"), grid=grid)
+        path = folder / "one.mid"
+        write_midi(groove, path)
+        name = f"{metre} {per_quarter} {late}"
+        files += [OddFile(name, path.read_bytes()), OddFile(f"{name} kept", path.read_bytes(), {"shift": "keep"})]
+    return files
+
+
+def test_every_metre_is_read_as_python_reads_it(page, tmp_path):
+    files = files_in_metres(tmp_path)
+    grids = {python(file, True)["grid"]["steps_per_beat"] for file in files}
+    assert len(grids) > 3
+    assert differences(page, files, every_metre=True) == {}
+
+
+def test_odd_files_are_read_in_their_own_metre_as_python_reads_them(page):
+    assert differences(page, odd_files(), every_metre=True) == {}

@@ -39,7 +39,14 @@ from hypermeter.share.serve import Limits, make_app
 from hypermeter.share.serve.command import is_loopback, listen, load_players, serve_command
 from hypermeter.share.serve.guard import one_line
 from hypermeter.share.serve.limits import Refused, Slots, Stopped, Watch
-from hypermeter.share.serve.messages import ContinueRequest, FollowRequest, GenerateRequest, InfillRequest, VaryRequest
+from hypermeter.share.serve.messages import (
+    ContinueRequest,
+    FollowRequest,
+    GenerateRequest,
+    InfillRequest,
+    VaryRequest,
+    from_groove,
+)
 from midi_bytes import beat as beat_events
 from midi_bytes import midi, track
 
@@ -971,3 +978,9 @@ from hypermeter.cli import main
 main(["serve", "--port", "0"])
 """
     assert run_python("-c", script).splitlines()[-1] == "1"
+
+
+def test_a_stroke_at_the_end_of_its_cell_is_answered():
+    late = Strokes([0], [0], [0.49999997], [0.5])
+    groove = Groove(np.eye(16, 10, dtype=np.uint8), strokes=late, kit=load_kit("gm10"))
+    assert from_groove(groove).strokes[0].offset < 0.5

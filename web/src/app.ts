@@ -2,6 +2,7 @@
 
 import { DEFAULTS, LEAST_SEED, MOST_SEED } from './bounds'
 import { Replaced, Stopped } from './engine'
+import type { Grid } from './grids'
 import { History } from './history'
 import { keptByVariation } from './infill'
 import type { Meta } from './meta'
@@ -10,7 +11,7 @@ import type { Engine } from './protocol'
 import * as songs from './song'
 import type { Ask, Part, Song } from './song'
 
-export type Mode = 'write' | 'lock' | 'loud'
+export type Mode = 'write' | 'lock' | 'loud' | 'strokes'
 
 export interface Settings {
   style: number
@@ -72,6 +73,11 @@ export class App {
     this.select(0, Math.min(4, songs.bars(song)))
   }
 
+  /** Grids that a new song can have: those that the model learnt. */
+  get grids(): Grid[] {
+    return this.meta.serves_every_grid ? this.meta.grids : [this.meta.grid]
+  }
+
   get song(): Song {
     return this.history.value
   }
@@ -114,6 +120,9 @@ export class App {
     this.edit(song)
     this.select(0, Math.min(4, this.bars))
     this.show(0)
+    // An infill hears the song up to its bars: beforehand, it need not be waited for.
+    const { engine } = this
+    engine.ready.then(() => engine.hear?.({ ...songs.part(song, 0), tempo: song.tempo, grid: song.grid }), () => undefined)
   }
 
   undo(): void {
@@ -209,7 +218,7 @@ export class App {
     const options = {
       seed: this.nextSeed(), temperature, topP: DEFAULTS.top_p, bias: null, guidance: isGuided ? guidance : 0,
       asked: planBars(this.meta, asked.asks.slice(from, start + count), start - from, song.tempo),
-      song: { ...songs.part(song, from * song.stepsPerBar), tempo: song.tempo },
+      song: { ...songs.part(song, from * song.stepsPerBar), tempo: song.tempo, grid: song.grid },
       bars: count,
       mayRemember: merge === 'endless',
     }
@@ -246,9 +255,9 @@ export class App {
   /** A share of the selected bars anew, towards what is measured in the song, without guidance. */
   vary(strength = this.settings.strength): Promise<boolean> {
     const [first, last] = this.selection
-    const { song, meta } = this
+    const { song } = this
     const size = song.stepsPerBar
-    const known = keptByVariation((last - first) * size, song.voices, meta.grid.steps_per_beat, strength, this.settings.seed)
+    const known = keptByVariation((last - first) * size, song.voices, song.grid.steps_per_beat, strength, this.settings.seed)
     const isFree = (cell: number) => !known[cell - first * size * song.voices]
     return this.rework(`Varying ${named(first, last)}`, song, first, last, isFree, true)
   }
@@ -295,7 +304,7 @@ export class App {
       const began = performance.now()
       const { part, smallest } = await this.engine.infill({
         seed: this.nextSeed(), temperature, topP: DEFAULTS.top_p, bias: null, guidance: isGuided ? guidance : 0, asked,
-        song: { ...songs.part(song, 0, end), tempo: song.tempo },
+        song: { ...songs.part(song, 0, end), tempo: song.tempo, grid: song.grid },
         start, known, particles: DEFAULTS.particles, horizonBars: null,
       }, (share) => this.busyShare(share), signal)
       if (signal.aborted) throw new Stopped()
@@ -355,13 +364,18 @@ export class App {
 function placed(song: Song, start: number, part: Part, known: Uint8Array): Song {
   if (start >= songs.steps(song)) return song
   const was = songs.part(song, start, Math.min(songs.steps(song), start + known.length / song.voices))
+  const strokes = new Map(was.strokes)
   was.hits.forEach((_, cell) => {
     if (known[cell] || songs.isLocked(song, start * song.voices + cell)) return
     was.hits[cell] = part.hits[cell]
     was.velocity[cell] = part.velocity[cell]
     was.offset[cell] = part.offset[cell]
+    was.openness[cell] = part.openness[cell]
+    const own = part.strokes.get(cell)
+    if (own) strokes.set(cell, own)
+    else strokes.delete(cell)
   })
-  return songs.replace(song, start, was)
+  return songs.replace(song, start, { ...was, strokes })
 }
 
 /** What of an ask is another than it was. */

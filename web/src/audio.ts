@@ -6,6 +6,10 @@ import { type Drums, limited, roomResponse, Samples, soundName } from './kit'
 const LEVELS = 32
 /** A choked sound ends this many times `choke_s` after it is choked. */
 const FADES = 8
+/** Openness up to which a hi-hat is closed, and the seconds that it then rings, as in `hypermeter.share.sound.mix`. */
+const OPEN_HAT = 'open_hat'
+const CLOSED = 0.33
+const CLOSED_RING_S = 0.06
 /** The limiter hears samples up to this size. */
 const LOUDEST = 4
 
@@ -98,11 +102,15 @@ export class Mixer {
   }
 
   /** A hit at a time of the context, which is rounded to a sample. */
-  hit(voice: number, velocity: number, at: number): void {
+  hit(voice: number, velocity: number, at: number, openness = NaN): void {
     const time = Math.round(at * this.kit.rate) / this.kit.rate
     const source = new AudioBufferSourceNode(this.context, { buffer: this.kit.buffer(voice, velocity, this.exact) })
     const gain = new GainNode(this.context)
     source.connect(gain).connect(this.strips[voice])
+    if (this.kit.names[voice] === OPEN_HAT && openness < 1) { // it fades at once where the pedal is down
+      const share = Math.min(Math.max((openness - CLOSED) / (1 - CLOSED), 0), 1)
+      gain.gain.setTargetAtTime(0, time, CLOSED_RING_S / (1 - share))
+    }
     source.start(time)
     this.live.add(source)
     source.onended = () => {
@@ -140,6 +148,8 @@ export interface TimedHit {
   voice: number
   velocity: number
   time: number
+  /** Of a hi-hat; NaN where it is not known, which sounds open. */
+  openness: number
 }
 
 /** The hits through the mixer, as samples of the left and the right. */
@@ -147,7 +157,7 @@ export async function render(kit: Kit, hits: TimedHit[], seconds: number, volume
   const context = new OfflineAudioContext(2, Math.max(1, Math.ceil(seconds * kit.rate)), kit.rate)
   const mixer = new Mixer(context, kit, true)
   volumes.forEach((volume, voice) => mixer.setVolume(voice, volume))
-  for (const { voice, velocity, time } of hits) mixer.hit(voice, velocity, time)
+  for (const { voice, velocity, time, openness } of hits) mixer.hit(voice, velocity, time, openness)
   const found = await context.startRendering()
   return [found.getChannelData(0), found.getChannelData(1)]
 }

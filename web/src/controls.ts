@@ -3,12 +3,15 @@
 import { type App, type Mode, named } from './app'
 import { isWithin } from './bounds'
 import { byId, element, setAttribute, setPressed, setText } from './dom'
+import { nameOf } from './grids'
+import { openingSong } from './opening'
 import * as songs from './song'
 
 const HINTS: Record<Mode, string> = {
   write: 'Click or drag to write. Shift locks.',
   lock: 'Click cells that the model must not change.',
   loud: 'Drag a hit up or down to change its velocity.',
+  strokes: 'Click a hit for a flam, a drag, a ruff, and a single stroke again.',
 }
 const TO_CONTINUE = [2, 4, 8, 16]
 
@@ -25,6 +28,8 @@ export interface Actions {
 }
 
 export class Controls {
+  private shownMetre = ''
+
   constructor(private readonly app: App, actions: Actions) {
     this.fillSelect('style', 'any')
     this.fillSelect('section', 'any')
@@ -42,7 +47,7 @@ export class Controls {
     click('endless', () => actions.setEndless(!app.settings.endless))
     click('earlier', () => app.show(app.view.first - 1))
     click('later', () => app.show(app.view.first + app.view.bars))
-    for (const mode of ['write', 'lock', 'loud'] as const) click(`mode-${mode}`, () => app.set({ mode }))
+    for (const mode of ['write', 'lock', 'loud', 'strokes'] as const) click(`mode-${mode}`, () => app.set({ mode }))
     for (const bars of TO_CONTINUE) click(`bars-${bars}`, () => app.set({ bars }))
     click('continue', () => app.continue())
     click('fill-in', () => app.fillIn())
@@ -52,8 +57,35 @@ export class Controls {
     click('calmer', () => app.busier(-1))
     click('stop', () => app.busy?.stop.abort())
     click('dice', () => app.set({ seed: Math.floor(Math.random() * 1e6) }))
+    this.metres(click)
     this.byHand(click)
     this.fields(actions)
+  }
+
+  /** The metre of a new song; the menu shows that of the song until another one is chosen. */
+  private metres(click: (id: string, action: () => unknown) => void): void {
+    const { app } = this
+    const node = byId<HTMLSelectElement>('metre')
+    node.append(...app.grids.map((grid, number) => element('option', { value: String(number) }, nameOf(grid))))
+    byId('metre-field').hidden = app.grids.length < 2
+    click('new-song', () => {
+      const grid = app.grids[Number(node.value)] ?? app.song.grid
+      app.open({ ...openingSong(app.meta, grid), tempo: app.song.tempo })
+      app.say(`A new song in ${nameOf(grid)}: Undo brings back the last one`)
+    })
+  }
+
+  /** Once for each song that is opened, so that a choice stays until then. */
+  private showMetre(): void {
+    const { grids, song } = this.app
+    const name = nameOf(song.grid)
+    if (name === this.shownMetre) return
+    this.shownMetre = name
+    const number = grids.findIndex((grid) => nameOf(grid) === name)
+    const node = byId<HTMLSelectElement>('metre')
+    for (const other of node.querySelectorAll('.other')) other.remove()
+    if (number < 0) node.append(element('option', { value: '-1', class: 'other' }, name))
+    node.value = String(number)
   }
 
   private byHand(click: (id: string, action: () => unknown) => void): void {
@@ -117,18 +149,20 @@ export class Controls {
   show(isPlaying: boolean): void {
     const { app } = this
     const { settings, song, busy, selection, view } = app
+    this.showMetre()
+    byId<HTMLInputElement>('swing').disabled = !songs.maySwing(song)
     byId<HTMLButtonElement>('undo').disabled = !app.history.canUndo
     byId<HTMLButtonElement>('redo').disabled = !app.history.canRedo
     byId('play').classList.toggle('playing', isPlaying)
     setText(byId('play-label'), isPlaying ? 'Stop' : 'Play')
     setPressed(byId('loop'), settings.loop)
     setPressed(byId('endless'), settings.endless)
-    for (const mode of ['write', 'lock', 'loud'] as const) setPressed(byId(`mode-${mode}`), settings.mode === mode)
+    for (const mode of ['write', 'lock', 'loud', 'strokes'] as const) setPressed(byId(`mode-${mode}`), settings.mode === mode)
     setText(byId('mode-hint'), HINTS[settings.mode])
     byId('grid').classList.toggle('loudness', settings.mode === 'loud')
     for (const bars of TO_CONTINUE) setPressed(byId(`bars-${bars}`), settings.bars === bars)
     const last = Math.min(view.first + view.bars, app.bars)
-    const phrase = Math.floor(view.first / app.meta.grid.bars_per_phrase) + 1
+    const phrase = Math.floor(view.first / song.grid.bars_per_phrase) + 1
     setText(byId('phrase'), `Phrase ${phrase}`)
     setText(byId('in-view'), `${last - view.first === 1 ? 'Bar' : 'Bars'} ${named(view.first, last).replace(/^\w+ /, '')} of ${app.bars}`)
     byId<HTMLButtonElement>('earlier').disabled = view.first === 0

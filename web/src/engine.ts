@@ -1,6 +1,6 @@
 /** The model in the page: a client of its thread. */
 
-import type { Answer, ContinueOptions, Engine, Filled, InfillOptions, Request } from './protocol'
+import type { Answer, ContinueOptions, Engine, Filled, HeardSong, InfillOptions, Request } from './protocol'
 import type { Part } from './song'
 
 /** The answer is no longer wanted. */
@@ -19,6 +19,7 @@ export class WorkerEngine implements Engine {
   readonly ready: Promise<void>
   private readonly waiting = new Map<number, Waiting>()
   private next = 1
+  private hearing: AbortController | null = null
 
   constructor(private readonly worker: Worker, base: string) {
     worker.onmessage = ({ data }: MessageEvent<Answer>) => this.take(data)
@@ -41,10 +42,18 @@ export class WorkerEngine implements Engine {
     return { part: answer.part, smallest: answer.smallest }
   }
 
+  /** What was heard when something else is asked stays heard. */
+  hear(song: HeardSong): void {
+    this.hearing?.abort()
+    const { signal } = (this.hearing = new AbortController())
+    this.ask({ kind: 'hear', song }, signal).catch(() => undefined)
+  }
+
   private ask(
-    request: { kind: 'load'; base: string } | ({ kind: 'continue' } & ContinueOptions) | ({ kind: 'infill' } & InfillOptions),
+    request: { kind: 'hear'; song: HeardSong } | { kind: 'load'; base: string } | ({ kind: 'continue' } & ContinueOptions) | ({ kind: 'infill' } & InfillOptions),
     signal?: AbortSignal, onAnswer: (answer: Answer) => void = () => undefined,
   ): Promise<Answer> {
+    if (request.kind !== 'hear') this.hearing?.abort()
     const id = this.next++
     return new Promise((resolve, reject) => {
       if (signal?.aborted) { reject(new Stopped()); return }

@@ -1,17 +1,9 @@
 /** How hits are played: velocity and offset drawn from the expression's distribution, in doubles. */
 
+import type { Distribution } from './expressing'
 import type { Bins } from './meta'
 import { logSumExp, softplus } from './mixture'
 import { EXPRESSION, uniforms } from './rng'
-
-/** Of one step: K components, each with a logistic for velocity and for offset of each of V voices. */
-export interface Distribution {
-  logWeights: ArrayLike<number>
-  velocityMean: ArrayLike<number>
-  velocityScale: ArrayLike<number>
-  offsetMean: ArrayLike<number>
-  offsetScale: ArrayLike<number>
-}
 
 /** How some hits of a step are played already; NaN is not told. */
 export interface Told {
@@ -33,15 +25,14 @@ export function play(
   told: Told | null = null,
 ): { velocity: Float32Array; offset: Float32Array } {
   const voices = hits.length
-  const logWeights = told ? condition(dist, told, voices, velocityBins, offsetBins) : Float64Array.from(dist.logWeights)
-  const k = component(logWeights, drawn[0])
+  const logWeights = told ? condition(dist, told, voices, velocityBins, offsetBins) : dist.logWeights
+  const { velocityMean, velocityScale, offsetMean, offsetScale } = dist.of(component(logWeights, drawn[0]))
   const velocity = new Float32Array(voices)
   const offset = new Float32Array(voices)
   for (let v = 0; v < voices; v++) {
     if (!hits[v]) continue
-    const at = k * voices + v
-    velocity[v] = inBin(dist.velocityMean[at] + dist.velocityScale[at] * logistic(drawn[1 + v]), velocityBins)
-    offset[v] = inBin(dist.offsetMean[at] + dist.offsetScale[at] * logistic(drawn[1 + voices + v]), offsetBins)
+    velocity[v] = inBin(velocityMean[v] + velocityScale[v] * logistic(drawn[1 + v]), velocityBins)
+    offset[v] = inBin(offsetMean[v] + offsetScale[v] * logistic(drawn[1 + voices + v]), offsetBins)
   }
   return { velocity, offset }
 }
@@ -73,14 +64,14 @@ function inBin(value: number, bins: Bins): number {
 
 /** Log weights of the components given how the known hits are played. */
 function condition(dist: Distribution, told: Told, voices: number, velocityBins: Bins, offsetBins: Bins): Float64Array {
-  return Float64Array.from(dist.logWeights, (weight, k) => {
+  return dist.logWeights.map((weight, k) => {
+    const { velocityMean, velocityScale, offsetMean, offsetScale } = dist.of(k)
     let total = weight
     for (let v = 0; v < voices; v++) {
       if (!told.known[v]) continue
-      const at = k * voices + v
       for (const [value, mean, scale, bins] of [
-        [told.velocity[v], dist.velocityMean[at], dist.velocityScale[at], velocityBins],
-        [told.offset[v], dist.offsetMean[at], dist.offsetScale[at], offsetBins],
+        [told.velocity[v], velocityMean[v], velocityScale[v], velocityBins],
+        [told.offset[v], offsetMean[v], offsetScale[v], offsetBins],
       ] as const) {
         if (!Number.isNaN(value)) total += logProbOfBin(binOf(value, bins), mean, scale, bins)
       }

@@ -3,7 +3,7 @@
 import { logEvidence, logSumExp, tilt, type Rules } from './mixture'
 import {
   type Heard, type Locks, type Plan, type Stepper,
-  drawRows, lockAt, predict, select, selectOutput,
+  drawRows, lockAt, predict, selectOutput,
 } from './player'
 import { NUMBERS_OF_STEP, RESAMPLING, uniforms, VARIATION } from './rng'
 
@@ -39,11 +39,11 @@ export async function infill(
     if (step === first && weighed > first && particles > 1) {
       rows = particles
       const spread = new Array(rows).fill(0)
-      heard = { state: select(heard.state, spread), last: repeat(heard.last, rows) }
+      heard = { state: heard.state.select(spread), last: repeat(heard.last, rows) }
       made = spread.map(() => made[0].slice())
       logWeights = new Float64Array(rows)
     }
-    let { state, output } = await predict(stepper, heard, plan)
+    let { state, output } = predict(stepper, heard, plan)
     const lock = lockAt(locks, step, width)
     if (lock && step <= weighed && rows > 1) {
       for (let row = 0; row < rows; row++) {
@@ -56,7 +56,7 @@ export async function infill(
       if ((sizes[step] < particles / 2 && step <= last) || ends) {
         const number = ends ? 1 : particles
         const chosen = resample(logWeights, number, uniforms(seed, RESAMPLING, 0, state.position, 1)[0])
-        state = select(state, chosen)
+        state = state.select(chosen)
         output = selectOutput(output, chosen, rows)
         made = chosen.map((row) => made[row].slice())
         rows = number

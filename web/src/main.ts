@@ -30,7 +30,7 @@ async function start(): Promise<void> {
   const about = await fetch(new URL('model/meta.json', base))
   const meta = (await about.json()) as Meta
   const engine = new WorkerEngine(new ModelWorker({ name: 'model' }), base)
-  const app = new App(meta, openingSong(meta), engine)
+  const app = new App(meta, openingSong(meta, meta.grid), engine)
   const sound = new Sound(app, drums as unknown as Drums, () => app.changed())
   app.onForgotten = (steps) => sound.dropped(steps)
   const audition = (voice: number, velocity: number) => void sound.audition(voice, velocity)
@@ -67,6 +67,7 @@ async function start(): Promise<void> {
     { press: '', shown: 'Space', does: 'in the grid, write or remove a hit' },
     { press: '', shown: 'X', does: 'in the grid, lock or unlock the cell' },
     { press: '', shown: '[ ]', does: 'in the grid, softer and louder' },
+    { press: '', shown: 'R', does: 'in the grid, one stroke more: flam, drag, ruff, then a single one again' },
     { press: '', shown: '↑ ↓ Del', does: 'on a bar above, plan more or fewer hits, or leave the density open' },
     { press: '?', shown: '?', does: 'this list', action: actions.showKeys },
   ])
@@ -117,10 +118,14 @@ async function togglePlay(app: App, sound: Sound): Promise<void> {
   app.changed()
 }
 
-/** How many bars fit: one on a phone, two on a tablet, four beside that. */
+/** How many bars fit: one on a phone, two on a tablet, four beside that; fewer of many steps. */
 function fitView(app: App): void {
-  const fit = () => app.setViewBars(innerWidth < 720 ? 1 : innerWidth < 1080 ? 2 : 4)
+  const fit = () => {
+    const [most, columns] = innerWidth < 720 ? [1, 16] : innerWidth < 1080 ? [2, 32] : [4, 64]
+    app.setViewBars(Math.max(1, Math.min(most, Math.floor(columns / app.song.stepsPerBar))))
+  }
   window.addEventListener('resize', fit)
+  app.onChange(fit)
   fit()
 }
 
@@ -148,10 +153,10 @@ function follow(app: App, sound: Sound, sequencer: Sequencer, overview: Overview
 
 function saveMidi(app: App): void {
   const { song, meta } = app
-  const { grid, kit } = meta
   const offset = song.offset.map((_, cell) => (song.hits[cell] ? songs.placed(song, cell) : 0))
-  const groove = { hits: song.hits, velocity: song.velocity, offset, shift: song.shift, tempo: song.tempo }
-  const bytes = writeMidi(groove, kit.voices, (grid.steps_per_beat * grid.beat_unit) / 4, grid.beats_per_bar, grid.beat_unit)
+  const strokes = new Map([...song.strokes].map(([cell, own]) => [cell, own.map((stroke) => ({ ...stroke, offset: songs.placed(song, cell, stroke.offset) }))]))
+  const groove = { ...song, offset, strokes }
+  const bytes = writeMidi(groove, meta.kit.voices, song.grid)
   download(bytes, 'hypermeter.mid', 'audio/midi')
   app.say('Saved as hypermeter.mid')
 }
@@ -188,7 +193,7 @@ async function fromLink(app: App): Promise<void> {
   const text = location.hash.slice(1)
   if (!text) return
   try {
-    app.open(await fromHash(text, app.song.voices, app.song.stepsPerBar, songs.MOST_BARS, app.meta.labels))
+    app.open(await fromHash(text, app.meta, songs.MOST_BARS))
   } catch (error) {
     app.say(error instanceof ShareError ? error.message : 'The link cannot be read.')
   }

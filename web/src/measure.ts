@@ -1,7 +1,6 @@
 /** What a model can be asked, measured in bars that stand already: as `hypermeter.play.plan.plan_of` measures it. */
 
-import type { Meta } from './meta'
-import { stepsPerBar } from './meta'
+import { stepsPerBar, type Grid } from './grids'
 
 /** A bar with more novelty is a fill. */
 export const FILL_NOVELTY = 0.2
@@ -16,7 +15,7 @@ export interface Measured {
 }
 
 /** @param hits (steps, voices), 0 or 1, from a bar line on */
-export function measure(hits: Uint8Array, voices: number, grid: Meta['grid']): Measured[] {
+export function measure(hits: Uint8Array, voices: number, grid: Grid): Measured[] {
   const size = stepsPerBar(grid) * voices
   const bars = Array.from({ length: Math.ceil(hits.length / size) }, (_, bar) => hits.subarray(bar * size, (bar + 1) * size))
   const novelties = noveltyOf(bars.filter((bar) => bar.length === size), grid.bars_per_phrase)

@@ -1,19 +1,9 @@
-/** What an export says of itself: `meta.json`, see `hypermeter export`. */
+/** What a model says of itself: `meta.json`, see `hypermeter export --format page`. */
 
-export interface Tensor {
-  /** As in the graph, but without `state_` or `next_`. */
-  name: string
-  /** Without the batch axis. */
-  shape: number[]
-  dtype: 'float32' | 'int64'
-}
+import type { Grid } from './grids'
+import type { Named } from './weights'
 
-/** Of the bar attention, kept by the player: for each step of the bar, the rows of the last bars. */
-export interface Memory {
-  steps_per_bar: number
-  window: number
-  size: number
-}
+export { stepsPerBar } from './grids'
 
 /** Equal bins by their centres: (number + lowest) / per_unit. */
 export interface Bins {
@@ -26,20 +16,33 @@ export interface Meta {
   format: number
   name: string
   kit: { name: string; voices: { name: string; label: string; pitches: number[]; write: number }[] }
-  grid: { steps_per_beat: number; beats_per_bar: number; bars_per_phrase: number; beat_unit: number }
+  grid: Grid
+  /** Grids that the model learnt. */
+  grids: Grid[]
+  /** Whether it plays on others too. */
+  serves_every_grid: boolean
   width: number
   num_drums: number
   labels: Record<string, string[]> | null
-  plan_dim: number
-  state: Tensor[]
-  memory: Memory | null
   /** Of the kinds and numbers of a plan. */
   kinds: string[]
   numbers: string[]
-  expression: { components: number; state: Tensor[]; velocity: Bins; offset: Bins } | null
+  /** Earlier bars that the bar attention sees; 0 for a model without. */
+  attention_bars: number
+  /** Steps of each earlier bar that the step level takes in; 0 for a model without. */
+  look_back_steps: number
+  /** Bins of velocity and offset; null for a model that plays hits only. */
+  expression: { velocity: Bins; offset: Bins } | null
+  /** Voices of the hi-hat. */
+  hats: number[]
+  /** The arrays in weights.bin, in their order. */
+  weights: Named[]
 }
 
-/** Steps in a bar. */
-export function stepsPerBar(grid: Meta['grid']): number {
-  return grid.steps_per_beat * grid.beats_per_bar
+/** The voices as the MIDI reader and writer take them. */
+export function midiVoices({ kit, hats }: Meta) {
+  return kit.voices.map((voice, number) => ({ ...voice, isHat: hats.includes(number) }))
 }
+
+/** Format of the model's folder that the page reads. */
+export const FORMAT = 2

@@ -6,9 +6,11 @@
 
 /** K components over V voices; `logits` row by row. */
 export interface Mixture {
-  logWeights: Float64Array
-  logits: Float64Array
-  voices: number
+  readonly logWeights: Float64Array
+  readonly logits: Float64Array
+  readonly voices: number
+  /** Of one component, where that is quicker than all. */
+  logitsOf?(component: number): ArrayLike<number>
 }
 
 /** Cells of a step: 1 where known, and their values, 0 or 1. */
@@ -171,7 +173,8 @@ export function draw(
     const logWeights = lock ? evidence(dist, lock) : dist.logWeights
     const norm = logSumExp(logWeights)
     const k = choose(logWeights.map((w) => Math.exp(w - norm)), drawn[0])
-    for (let v = 0; v < voices; v++) out[v] = drawn[1 + v] < sigmoid(dist.logits[k * voices + v]) ? 1 : 0
+    const logits = dist.logitsOf ? dist.logitsOf(k) : dist.logits.subarray(k * voices, (k + 1) * voices)
+    for (let v = 0; v < voices; v++) out[v] = drawn[1 + v] < sigmoid(logits[v]) ? 1 : 0
   } else {
     const number = chooseCombination(scores(dist, free, guidance), rules, lock, drawn[0])
     for (let v = 0; v < voices; v++) out[v] = (number >> v) & 1

@@ -2,13 +2,14 @@
 
 import type { App } from './app'
 import { byId, element } from './dom'
-import { stepsPerBar } from './meta'
+import { midiVoices } from './meta'
+import { nameOf, stepsPerQuarter } from './grids'
 import { MAP_TITLES, MidiError, readMidi, type Part, type ReadOptions } from './midi'
 import * as songs from './song'
 
 const MAX_MIDI_BYTES = 5_000_000
 /** Fields that say how a file is read. */
-const CHOICES = ['part', 'pitch-map', 'tempo-map', 'file-grid'] as const
+const CHOICES = ['part', 'pitch-map', 'tempo-map', 'file-grid', 'file-metre'] as const
 
 export class Opener {
   private name = ''
@@ -23,6 +24,7 @@ export class Opener {
     })
     const [[gm, general], ...devices] = MAP_TITLES
     fill('pitch-map', [[gm, general], ['auto', 'of what fits best'], ...devices])
+    fill('file-metre', [['auto', 'of the file'], ...app.grids.map((grid, number): [string, string] => [String(number), nameOf(grid)])])
     for (const id of CHOICES) byId(id).addEventListener('change', () => this.read(this.options))
     this.acceptDrops()
   }
@@ -77,24 +79,29 @@ export class Opener {
   /** Opens the last file as the song, or says why it cannot be; then shows what can be chosen. */
   private read(options: ReadOptions): void {
     const { app, name } = this
-    const { grid, kit } = app.meta
+    const { meta, grids } = app
+    const chosen = grids[Number(select('file-metre').value)]
+    const everyMetre = meta.serves_every_grid && !chosen
     try {
       const read = readMidi(
-        this.bytes, kit.voices, (grid.steps_per_beat * grid.beat_unit) / 4, grid.beats_per_bar, grid.beat_unit, songs.MOST_BARS, options,
+        this.bytes, midiVoices(meta), chosen ?? meta.grid, songs.MOST_BARS, { ...options, everyMetre },
       )
-      const { hits, velocity, offset, shift, losses, bars } = read
+      const { hits, velocity, offset, openness, strokes, shift, losses, bars, grid } = read
       const tempo = songs.clampTempo(Math.round(read.tempo * 100) / 100)
       if (Math.abs(tempo - read.tempo) > 0.005) losses.push(`its tempo of ${Math.round(read.tempo)} is out of range, ${tempo} it is`)
-      if (shift) losses.push(describeShift(shift, ((60_000 / tempo) * (4 / grid.beat_unit)) / grid.steps_per_beat))
-      app.open({ ...songs.emptySong(app.song.voices, stepsPerBar(grid), bars), hits, velocity, offset, shift, tempo })
-      app.say([`${name}: ${bars} ${bars === 1 ? 'bar' : 'bars'}`, ...losses].join('; '))
+      if (shift) losses.push(describeShift(shift, 60_000 / tempo / stepsPerQuarter(grid)))
+      const isUnknown = meta.serves_every_grid && !grids.some((known) => nameOf(known) === nameOf(grid))
+      if (isUnknown) losses.push(`the model did not learn ${nameOf(grid)}, it plays it by what others have in common with it`)
+      const inMetre = nameOf(grid) === nameOf(meta.grid) ? '' : ` in ${nameOf(grid)}`
+      app.open({ ...songs.emptySong(app.song.voices, grid, bars), hits, velocity, offset, openness, strokes, shift, tempo })
+      app.say([`${name}: ${bars} ${bars === 1 ? 'bar' : 'bars'}${inMetre}`, ...losses].join('; '))
       this.showChoices(read.parts, {
-        'part': read.parts.length > 1, 'pitch-map': read.hasUnmapped, 'tempo-map': read.hasTempoChanges, 'file-grid': read.ownGrid.shift !== 0,
+        'part': read.parts.length > 1, 'pitch-map': read.hasUnmapped, 'tempo-map': read.hasTempoChanges, 'file-grid': read.ownGrid.shift !== 0, 'file-metre': meta.serves_every_grid,
       })
     } catch (error) {
       if (!(error instanceof MidiError)) throw error
       app.say(`${name}: ${error.message}`)
-      this.showChoices(error.parts, error.remedy ? { [error.remedy]: true } : {})
+      this.showChoices(error.parts, { ...(error.remedy ? { [error.remedy]: true } : {}), 'file-metre': meta.serves_every_grid })
     }
   }
 

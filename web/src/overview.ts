@@ -57,7 +57,7 @@ export class Overview {
     const { song } = app
     const ghosts = app.settings.endless ? 0 : Math.min(app.settings.bars, songs.MOST_BARS - app.bars)
     const count = app.bars + ghosts
-    const perPhrase = app.meta.grid.bars_per_phrase
+    const perPhrase = song.grid.bars_per_phrase
     while (this.bars.length > count) this.bars.pop()!.node.remove()
     while (this.bars.length < count) this.bars.push(this.make(this.bars.length % perPhrase === 0 ? ' starts-phrase' : ''))
     const style = getComputedStyle(document.documentElement)
@@ -65,7 +65,8 @@ export class Overview {
     this.bars.forEach((bar, number) => this.showBar(bar, number, song))
     this.showCurve(song)
     const { first } = app.view
-    if (first !== this.shown) this.reveal(this.bars[Math.min(first + app.view.bars, app.bars) - 1].node, this.bars[first].node)
+    const [from, to] = [this.bars[first], this.bars[Math.min(first + app.view.bars, app.bars) - 1]]
+    if (first !== this.shown && from && to) this.reveal(to.node, from.node)
     this.shown = first
   }
 

@@ -1,5 +1,6 @@
 /** What is asked of the bars, as the model takes it: by the rules of `hypermeter.play.plan` and `hypermeter.play.compose`. */
 
+import type { Grid } from './grids'
 import { measure } from './measure'
 import type { Meta } from './meta'
 import type { Asked } from './protocol'
@@ -51,7 +52,7 @@ export function planAround(meta: Meta, song: Song, first: number, last: number):
   const bars = barsFrom(meta, Array.from({ length: last }, (_, bar) => ask(song, bar)), first, song.tempo)
   const told = bars.slice(first)
   const stays = song.hits.filter((_, cell) => cell < first * size || cell >= last * size)
-  measuredBars(meta, stays, song.tempo).slice(first).forEach((bar, i) => {
+  measuredBars(meta, stays, song.tempo, song.grid).slice(first).forEach((bar, i) => {
     const { section, style } = ask(song, last + i)
     bars.push(like({ ...bar, labels: { ...bar.labels, section, style } }, told))
   })
@@ -59,8 +60,8 @@ export function planAround(meta: Meta, song: Song, first: number, last: number):
 }
 
 /** The plan that is measured in a song, and its tempo, as `vary_groove` makes it. */
-export function planOf(meta: Meta, { hits, tempo }: Song): Asked | null {
-  return meta.labels && coded(meta, measuredBars(meta, hits, tempo))
+export function planOf(meta: Meta, { hits, tempo, grid }: Song): Asked | null {
+  return meta.labels && coded(meta, measuredBars(meta, hits, tempo, grid))
 }
 
 function barsFrom(meta: Meta, asks: Ask[], first: number, tempo: number): Bar[] {
@@ -75,8 +76,8 @@ function barsFrom(meta: Meta, asks: Ask[], first: number, tempo: number): Bar[] 
   return [...heard, ...told]
 }
 
-function measuredBars(meta: Meta, hits: Uint8Array, tempo: number): Bar[] {
-  return measure(hits, meta.num_drums, meta.grid).map(({ density, offbeat, isFill }): Bar => ({
+function measuredBars(meta: Meta, hits: Uint8Array, tempo: number, grid: Grid): Bar[] {
+  return measure(hits, meta.num_drums, grid).map(({ density, offbeat, isFill }): Bar => ({
     labels: { fill: isFill === null ? 0 : isFill ? FILL : BEAT }, numbers: { tempo_bpm: tempo, density, offbeat },
   }))
 }

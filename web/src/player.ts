@@ -1,7 +1,7 @@
 /**
  * A model plays: hits are heard and drawn, one step after another, by the rules of `hypermeter.play`.
  *
- * How a step is computed is the matter of a `Stepper` (ONNX in the worker; anything in the tests).
+ * How a step is computed is the matter of a `Stepper` (`network.ts`; anything in the tests).
  */
 
 import { draw, type Lock, type Mixture, type Rules } from './mixture'
@@ -12,10 +12,8 @@ export interface State {
   rows: number
   /** Steps heard, less one: -1 before the start. */
   position: number
-  /** Row by row; the arrays are not changed once made. */
-  tensors: Record<string, Float32Array>
-  /** Of the bar attention: for each step of the bar, for each row. */
-  memory: Float32Array[][] | null
+  /** The same rows again, in the order of `rows`. */
+  select(rows: ArrayLike<number>): State
 }
 
 /** The distributions of the next step, one of each row. */
@@ -35,7 +33,7 @@ export interface Stepper {
    * @param x (rows, width), what was played at the state's position; not heard at position -1
    * @param asked (plan_dim), of the bar in which the next step stands, for all rows; null asks nothing
    */
-  step(x: Uint8Array, asked: Float32Array | null, state: State): Promise<{ state: State; output: Output }>
+  step(x: Uint8Array, asked: Float32Array | null, state: State): { state: State; output: Output }
 }
 
 /** The plan of a piece, embedded: a vector for each bar from the first that is heard; after the last it stays. */
@@ -53,19 +51,9 @@ export function askedAt(plan: Plan | null, step: number, stepsPerBar: number): F
   return plan.asked.subarray(bar * plan.dim, (bar + 1) * plan.dim)
 }
 
-/** The same rows again, in the order of `rows`. */
-export function select(state: State, rows: ArrayLike<number>): State {
-  const tensors: Record<string, Float32Array> = {}
-  for (const [name, all] of Object.entries(state.tensors)) {
-    tensors[name] = selectRows(all, state.rows, rows)
-  }
-  const memory = state.memory && state.memory.map((column) => Array.from(rows, (row) => column[row]))
-  return { rows: rows.length, position: state.position, tensors, memory }
-}
-
-export function selectRows(all: Float32Array, count: number, rows: ArrayLike<number>): Float32Array {
+export function selectRows<T extends Float32Array | Uint8Array>(all: T, count: number, rows: ArrayLike<number>): T {
   const size = all.length / count
-  const found = new Float32Array(rows.length * size)
+  const found = new (all.constructor as new (size: number) => T)(rows.length * size)
   for (let i = 0; i < rows.length; i++) found.set(all.subarray(rows[i] * size, (rows[i] + 1) * size), i * size)
   return found
 }
@@ -106,16 +94,16 @@ export function predict(stepper: Stepper, heard: Heard, plan: Plan | null) {
  * Hear some more steps.
  *
  * @param hits (steps, width), for all rows
- * @param onStep is given the number of the step and the output that was made before it
+ * @param onStep is given the number of the step, and the output and what had been heard before it
  */
 export async function listen(
-  stepper: Stepper, heard: Heard, hits: Uint8Array, onStep?: (step: number, output: Output) => void | Promise<void>,
+  stepper: Stepper, heard: Heard, hits: Uint8Array, onStep?: (step: number, output: Output, before: Heard) => void | Promise<void>,
 ): Promise<Heard> {
   const { width } = stepper
   const rows = heard.state.rows
   for (let step = 0; step * width < hits.length; step++) {
-    const { state, output } = await stepper.step(heard.last, null, heard.state)
-    await onStep?.(step, output)
+    const { state, output } = stepper.step(heard.last, null, heard.state)
+    await onStep?.(step, output, heard)
     const last = new Uint8Array(rows * width)
     for (let row = 0; row < rows; row++) last.set(hits.subarray(step * width, (step + 1) * width), row * width)
     heard = { state, last }
@@ -143,11 +131,11 @@ export function lockAt(locks: Locks | null, step: number, width: number): Lock |
  *
  * @param locks from the first new step on
  */
-export async function* stream(
+export function* stream(
   stepper: Stepper, heard: Heard, plan: Plan | null, rules: Rules, locks: Locks | null, seed: number,
-): AsyncGenerator<{ hits: Uint8Array; output: Output; heard: Heard }> {
+): Generator<{ hits: Uint8Array; output: Output; heard: Heard }> {
   for (let step = 0; ; step++) {
-    const { state, output } = await predict(stepper, heard, plan)
+    const { state, output } = predict(stepper, heard, plan)
     const hits = drawRows(output, rules, lockAt(locks, step, stepper.width), seed, state, stepper.width)
     heard = { state, last: hits }
     yield { hits, output, heard }

@@ -1,5 +1,6 @@
 /** What the page asks of the model's thread (or of the server), and what it answers. */
 
+import type { Grid } from './grids'
 import type { Part } from './song'
 
 /** A plan as `hypermeter.play.plan` has it, a row for each bar from the first that is heard. */
@@ -13,6 +14,7 @@ export interface Asked {
 /** A song as far as the model hears it. */
 export interface HeardSong extends Part {
   tempo: number
+  grid: Grid
 }
 
 interface Options {
@@ -47,6 +49,7 @@ export type InfillRequest = { id: number; kind: 'infill' } & InfillOptions
 export type Request =
   | { id: number; kind: 'load'; base: string }
   | { id: number; kind: 'cancel' }
+  | { id: number; kind: 'hear'; song: HeardSong }
   | ContinueRequest
   | InfillRequest
 
@@ -69,5 +72,7 @@ export interface Engine {
   /** Resolves when it can be asked. */
   ready: Promise<void>
   continue(options: ContinueOptions, onBar: (bar: number, part: Part) => void, signal?: AbortSignal): Promise<void>
+  /** Hears a song beforehand, until something else is asked; where that helps. */
+  hear?(song: HeardSong): void
   infill(options: InfillOptions, onProgress?: (share: number) => void, signal?: AbortSignal): Promise<Filled>
 }

@@ -10,6 +10,7 @@ export const HITS = 0
 export const EXPRESSION = 1
 export const RESAMPLING = 2
 export const VARIATION = 3
+export const ARTICULATION = 5
 
 /** Numbers that a step has for each purpose and row. */
 export const NUMBERS_OF_STEP = 2 ** 13

@@ -2,6 +2,7 @@
 
 import type { App } from './app'
 import { element, setAttribute, setText } from './dom'
+import { nameOf, stepsPerPulse } from './grids'
 import * as songs from './song'
 import { streamsOf } from './voices'
 
@@ -19,6 +20,8 @@ export class Sequencer {
   private drag: { cell: number; y: number; velocity: number } | null = null
   private strokes = 0
   private playing = -1
+  /** Grid and bars that the cells were made for. */
+  private shape = ''
 
   constructor(private readonly grid: HTMLElement, private readonly app: App, private readonly audition: (voice: number, velocity: number) => void) {
     const streams = streamsOf(app.meta)
@@ -42,8 +45,10 @@ export class Sequencer {
     const { app } = this
     const { song, view } = app
     const size = song.stepsPerBar
-    const beat = app.meta.grid.steps_per_beat
-    if (this.columns.length !== view.bars * size) this.build(view.bars * size)
+    const beat = song.grid.steps_per_beat
+    const shape = `${nameOf(song.grid)} ${view.bars}`
+    if (this.shape !== shape) this.build(view.bars * size)
+    this.shape = shape
     const first = view.first * size
     const [from, to] = app.selection
     this.columns.forEach((column, place) => {
@@ -72,25 +77,28 @@ export class Sequencer {
     }
     setAttribute(node, 'aria-selected', isThere ? String(hit) : null)
     setAttribute(node, 'aria-disabled', isThere ? null : 'true')
-    const { steps_per_beat } = meta.grid
+    const { steps_per_beat } = song.grid
     const inBar = step % song.stepsPerBar
     const where = `${meta.kit.voices[voice].label}, bar ${Math.floor(step / song.stepsPerBar) + 1}, beat ${Math.floor(inBar / steps_per_beat) + 1}.${(inBar % steps_per_beat) + 1}`
-    const what = !isThere ? 'no such bar' : hit ? `hit, ${Math.round(song.velocity[cell] * 100)} percent` : 'silent'
+    const strokes = hit ? songs.strokesOf(song, cell) : 0
+    setAttribute(node, 'data-strokes', strokes > 1 ? String(Math.min(strokes, songs.MOST_STROKES)) : null)
+    const many = strokes > 1 ? `, ${strokes} strokes` : ''
+    const what = !isThere ? 'no such bar' : hit ? `hit, ${Math.round(song.velocity[cell] * 100)} percent${many}` : 'silent'
     setAttribute(node, 'aria-label', `${where}, ${what}${locked ? ', locked' : ''}`)
   }
 
   private edges(step: number): string {
-    return step % this.app.meta.grid.steps_per_beat === 0 ? ' starts-beat' : ''
+    return step % stepsPerPulse(this.app.song.grid) === 0 ? ' starts-beat' : ''
   }
 
   private build(columns: number): void {
-    // Between beats and between bars stands a column without cells.
-    const { steps_per_beat } = this.app.meta.grid
+    // Between pulses and between bars stands a column without cells.
+    const pulse = stepsPerPulse(this.app.song.grid)
     const size = this.app.song.stepsPerBar
     const tracks: string[] = []
     const places: number[] = []
     for (let place = 0; place < columns; place++) {
-      if (place && place % steps_per_beat === 0) tracks.push(place % size === 0 ? 'var(--bar-gap)' : 'var(--beat-gap)')
+      if (place && (place % size) % pulse === 0) tracks.push(place % size === 0 ? 'var(--bar-gap)' : 'var(--beat-gap)')
       tracks.push('minmax(0, 1fr)')
       places.push(tracks.length)
     }
@@ -177,6 +185,7 @@ export class Sequencer {
       else this.write(cell, app.song.hits[cell] ? 0 : 1, null)
     } else if (event.key === 'x') this.lock(cell, app.song.locked[cell] ? 0 : 1, null)
     else if (event.key === '[' || event.key === ']') this.louder(cell, event.key === ']' ? LOUDER : -LOUDER)
+    else if (event.key === 'r') this.addStroke(cell)
     else return
     event.preventDefault()
     event.stopPropagation()
@@ -203,6 +212,15 @@ export class Sequencer {
     this.audition(cell % app.song.voices, app.song.velocity[cell])
   }
 
+  /** One stroke more, and after the most a single one again. */
+  private addStroke(cell: number): void {
+    const { app } = this
+    const strokes = songs.strokesOf(app.song, cell)
+    if (!strokes) return
+    app.edit(songs.setStrokes(app.song, cell, strokes >= songs.MOST_STROKES ? 1 : strokes + 1))
+    this.audition(cell % app.song.voices, app.song.velocity[cell])
+  }
+
   private placeOf(target: Element | null): { voice: number; step: number; cell: number } | null {
     const node = target?.closest<HTMLElement>('.cell')
     const row = node?.parentElement
@@ -219,7 +237,8 @@ export class Sequencer {
     const { app } = this
     const mode = event.shiftKey ? 'lock' : app.settings.mode
     this.strokes++
-    if (mode === 'loud') {
+    if (mode === 'strokes') this.addStroke(at.cell)
+    else if (mode === 'loud') {
       if (app.song.hits[at.cell]) this.drag = { cell: at.cell, y: event.clientY, velocity: app.song.velocity[at.cell] }
     } else {
       const now = mode === 'lock' ? app.song.locked : app.song.hits

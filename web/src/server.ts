@@ -1,8 +1,9 @@
 /** The model on the server that the page came from, see docs/server.md. It plays what the page would. */
 
+import type { Grid } from './grids'
 import type { Meta } from './meta'
-import type { Asked, ContinueOptions, Engine, Filled, InfillOptions } from './protocol'
-import type { Part } from './song'
+import type { Asked, ContinueOptions, Engine, Filled, HeardSong, InfillOptions } from './protocol'
+import { strokesIn, type Part, type Stroke } from './song'
 
 /** Milliseconds that the server has to say that it is there. */
 const PATIENCE_MS = 3000
@@ -11,7 +12,10 @@ interface Groove {
   hits: number[][]
   velocity: number[][]
   offset: number[][]
+  openness: (number | null)[][] | null
+  strokes: { step: number; voice: number; offset: number; velocity: number; openness: number | null }[]
   tempo_bpm: number
+  grid: Grid
 }
 
 /**
@@ -46,7 +50,7 @@ export class ServerEngine implements Engine {
   async continue(options: ContinueOptions, onBar: (bar: number, part: Part) => void, signal?: AbortSignal): Promise<void> {
     const { song, bars } = options
     const path = song.hits.length ? 'api/continue/stream' : 'api/generate/stream'
-    const heard = song.hits.length ? { groove: this.groove(song, song.tempo) } : { tempo_bpm: song.tempo }
+    const heard = song.hits.length ? { groove: this.groove(song, song) } : { tempo_bpm: song.tempo, grid: song.grid }
     const response = await this.post(path, { ...this.options(options), ...heard, bars }, signal)
     const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader()
     let rest = ''
@@ -74,12 +78,14 @@ export class ServerEngine implements Engine {
       hits: song.hits.slice(from * voices, to && to * voices),
       velocity: song.velocity.slice(from * voices, to && to * voices),
       offset: song.offset.slice(from * voices, to && to * voices),
+      openness: song.openness.slice(from * voices, to && to * voices),
+      strokes: strokesIn(song.strokes, from * voices, to === undefined ? Infinity : to * voices),
     })
     const body = {
       ...this.options(options),
-      groove: this.groove(cut(start), song.tempo),
+      groove: this.groove(cut(start), song),
       known: this.rows(known),
-      context: start ? this.groove(cut(0, start), song.tempo) : null,
+      context: start ? this.groove(cut(0, start), song) : null,
       particles: options.particles,
       ...(options.horizonBars === null ? {} : { horizon_bars: options.horizonBars }),
     }
@@ -117,21 +123,37 @@ export class ServerEngine implements Engine {
     return Array.from({ length: voices }, (_, v) => Array.from({ length: cells.length / voices }, (_, step) => cells[step * voices + v]))
   }
 
-  private groove(part: Part, tempo: number): Groove {
-    return { hits: this.rows(part.hits), velocity: this.rows(part.velocity), offset: this.rows(part.offset), tempo_bpm: tempo }
+  private groove(part: Part, { tempo, grid }: HeardSong): Groove {
+    const voices = this.meta.num_drums
+    const orNull = (value: number) => (Number.isNaN(value) ? null : value)
+    const isKnown = part.openness.some((value) => !Number.isNaN(value))
+    return {
+      hits: this.rows(part.hits), velocity: this.rows(part.velocity), offset: this.rows(part.offset), tempo_bpm: tempo, grid,
+      openness: isKnown ? this.rows(part.openness).map((row) => row.map(orNull)) : null,
+      strokes: [...part.strokes].flatMap(([cell, own]) => own.map(({ offset, velocity, openness }) => (
+        { step: Math.floor(cell / voices), voice: cell % voices, offset, velocity, openness: orNull(openness) }
+      ))),
+    }
   }
 
-  private part({ hits, velocity, offset }: Groove): Part {
+  private part({ hits, velocity, offset, openness, strokes }: Groove): Part {
     const voices = this.meta.num_drums
     const steps = hits[0].length
-    const turned = <T extends Uint8Array | Float32Array>(all: T, rows: number[][]) => {
-      rows.forEach((row, v) => row.forEach((value, step) => { all[step * voices + v] = value }))
+    const byCell = new Map<number, Stroke[]>()
+    for (const { step, voice, ...stroke } of strokes) {
+      const cell = step * voices + voice
+      byCell.set(cell, [...(byCell.get(cell) ?? []), { ...stroke, openness: stroke.openness ?? NaN }])
+    }
+    const turned = <T extends Uint8Array | Float32Array>(all: T, rows: (number | null)[][]) => {
+      rows.forEach((row, v) => row.forEach((value, step) => { all[step * voices + v] = value ?? NaN }))
       return all
     }
     return {
       hits: turned(new Uint8Array(steps * voices), hits),
       velocity: turned(new Float32Array(steps * voices), velocity),
       offset: turned(new Float32Array(steps * voices), offset),
+      openness: openness ? turned(new Float32Array(steps * voices), openness) : new Float32Array(steps * voices).fill(NaN),
+      strokes: byCell,
     }
   }
 

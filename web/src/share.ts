@@ -1,58 +1,95 @@
 /** A song as text for a link: bytes, deflated, in base64url. */
 
+import { areSame, stepsPerBar as barOf, type Grid } from './grids'
 import type { Meta } from './meta'
-import { bars as barsOf, OPEN, type Ask, type Song } from './song'
+import { bars as barsOf, MOST_STROKES_OF_CELL, OPEN, type Ask, type Song, type Stroke } from './song'
 
+/** Of songs in 4/4 in sixteenths with one stroke a cell, which earlier pages read too; and of all others. */
 const FORMAT = 1
+const FORMAT_OF_ALL = 2
+/** The grid of links of the first format. */
+const FIRST_GRID: Grid = { steps_per_beat: 4, beats_per_bar: 4, bars_per_phrase: 4, beat_unit: 4 }
+const MOST_STEPS_PER_BAR = 96
 const OFFSET_STEPS = 64
 const DENSITY_STEPS = 250
 const OPEN_DENSITY = 255
 const MOST_FILL = 2
-const HEAD_BYTES = 10
+const HEAD_BYTES = 12
 const SHIFT_BYTES = 2
+/** Of the further strokes of a song. */
+const MOST_STROKE_BYTES = 1_000_000
 /** A shift in [-.5, .5) as a number of two bytes. */
 const SHIFT_STEPS = 2 ** 16
+
+/** Of openness that is not known. */
+const UNKNOWN = 255
+
+const velocityByte = (velocity: number) => Math.max(1, Math.round(velocity * 127))
+const offsetByte = (offset: number) => Math.min(OFFSET_STEPS - 1, Math.round((offset + 0.5) * OFFSET_STEPS))
 
 /** What does not read as a song. */
 export class ShareError extends Error {}
 
-/** Layout: format, voices, steps a bar, bars (2), tempo x 100 (2), swing x 100, voice locks (2), hits, locks, of each hit velocity and offset, of each bar what is asked; shift (2) where there is one. */
+/**
+ * Layout: format, voices, steps a bar (in the second format steps a beat, beats a bar, unit of the beat), bars (2), tempo x
+ * 100 (2), swing x 100, voice locks (2), hits, locks, of each hit velocity and offset, of each bar what is asked; shift (2)
+ * where there is one. The second format always has the shift, and then the number of further strokes (3), of each its cell
+ * (3), offset and velocity, and of each hit its openness, if any is known.
+ */
 export function toBytes(song: Song): Uint8Array {
-  const { voices, stepsPerBar, hits, locked } = song
+  const { voices, stepsPerBar, hits, locked, grid } = song
   const bars = barsOf(song)
   const tempo = Math.round(song.tempo * 100)
   const voiceLocks = song.lockedVoices.reduce((sum, is, v) => sum + (is ? 1 << v : 0), 0)
+  const isKnown = song.openness.some((value, cell) => hits[cell] && !Number.isNaN(value))
+  const isFirst = areSame(grid, FIRST_GRID) && !song.strokes.size && !isKnown
+  const head = isFirst
+    ? [FORMAT, voices, stepsPerBar]
+    : [FORMAT_OF_ALL, voices, grid.steps_per_beat, grid.beats_per_bar, grid.beat_unit]
   const found = [
-    FORMAT, voices, stepsPerBar, bars >> 8, bars & 255, tempo >> 8, tempo & 255,
-    Math.round(song.swing * 100), voiceLocks >> 8, voiceLocks & 255,
+    ...head, bars >> 8, bars & 255, tempo >> 8, tempo & 255, Math.round(song.swing * 100), voiceLocks >> 8, voiceLocks & 255,
   ]
   for (const cells of [hits, locked]) found.push(...packBits(cells))
   hits.forEach((hit, cell) => {
     if (!hit) return
-    found.push(Math.max(1, Math.round(song.velocity[cell] * 127)))
-    found.push(Math.min(OFFSET_STEPS - 1, Math.round((song.offset[cell] + 0.5) * OFFSET_STEPS)))
+    found.push(velocityByte(song.velocity[cell]), offsetByte(song.offset[cell]))
   })
   for (let bar = 0; bar < bars; bar++) {
     const { section, style, fill, density } = song.asks[bar] ?? OPEN
     found.push(section, style, fill, density === null ? OPEN_DENSITY : Math.round(density * DENSITY_STEPS))
   }
   const shift = Math.round((song.shift + 0.5) * SHIFT_STEPS)
-  if (song.shift) found.push((shift >> 8) & 255, shift & 255)
+  if (song.shift || !isFirst) found.push((shift >> 8) & 255, shift & 255)
+  if (isFirst) return Uint8Array.from(found)
+  const strokes = [...song.strokes].flatMap(([cell, own]) => own.map((stroke) => ({ cell, ...stroke })))
+  const three = (value: number) => [value >> 16, (value >> 8) & 255, value & 255]
+  found.push(...three(strokes.length))
+  for (const { cell, offset, velocity } of strokes) found.push(...three(cell), offsetByte(offset), velocityByte(velocity))
+  found.push(Number(isKnown))
+  if (isKnown) hits.forEach((hit, cell) => { if (hit) found.push(Number.isNaN(song.openness[cell]) ? UNKNOWN : Math.round(song.openness[cell] * 127)) })
   return Uint8Array.from(found)
 }
 
-/** @param labels of the model, where it has some: nothing else may be asked */
-export function fromBytes(
-  bytes: Uint8Array, voices: number, stepsPerBar: number, mostBars: number, labels: Meta['labels'] = null,
-): Song {
+/** What of a model decides which songs it plays. */
+export type Own = Pick<Meta, 'num_drums' | 'grid' | 'serves_every_grid' | 'labels'>
+
+/** @param meta of the model: in no other metre, and of no other labels, may songs be where it has some */
+export function fromBytes(bytes: Uint8Array, meta: Own, mostBars: number): Song {
+  const { num_drums: voices, labels } = meta
   let at = 0
   const byte = () => {
     if (at >= bytes.length) throw new ShareError('The link is cut short.')
     return bytes[at++]
   }
   const two = () => byte() * 256 + byte()
-  if (byte() !== FORMAT) throw new ShareError('The link is of another version of this page.')
-  if (byte() !== voices || byte() !== stepsPerBar) throw new ShareError('The link is for another drum kit.')
+  const format = byte()
+  if (format !== FORMAT && format !== FORMAT_OF_ALL) throw new ShareError('The link is of another version of this page.')
+  if (byte() !== voices) throw new ShareError('The link is for another drum kit.')
+  const grid = format === FORMAT ? FIRST_GRID : { ...FIRST_GRID, steps_per_beat: byte(), beats_per_bar: byte(), beat_unit: byte() }
+  const stepsPerBar = barOf(grid)
+  const isGrid = stepsPerBar > 0 && stepsPerBar <= MOST_STEPS_PER_BAR && [1, 2, 4, 8, 16, 32].includes(grid.beat_unit)
+  if (!isGrid || (format === FORMAT && byte() !== stepsPerBar)) throw new ShareError('The link is for another drum kit.')
+  if (!meta.serves_every_grid && !areSame(grid, meta.grid)) throw new ShareError('The link is in a metre that the model does not play.')
   const bars = two()
   if (bars < 1 || bars > mostBars) throw new ShareError('The link is damaged.')
   const tempo = two() / 100
@@ -85,11 +122,25 @@ export function fromBytes(
     }
     asks.push({ section, style, fill, density: density === OPEN_DENSITY ? null : density / DENSITY_STEPS })
   }
-  const shift = at < bytes.length ? two() / SHIFT_STEPS - 0.5 : 0
+  const shift = at < bytes.length || format !== FORMAT ? two() / SHIFT_STEPS - 0.5 : 0
+  const openness = new Float32Array(cells).fill(NaN)
+  const strokes = new Map<number, Stroke[]>()
+  if (format !== FORMAT) {
+    const three = () => byte() * 65_536 + two()
+    for (let left = three(); left > 0; left--) {
+      const cell = three()
+      const own = strokes.get(cell) ?? []
+      if (!hits[cell] || own.length >= MOST_STROKES_OF_CELL) throw new ShareError('The link is damaged.')
+      strokes.set(cell, [...own, { offset: byte() / OFFSET_STEPS - 0.5, velocity: Math.min(byte() / 127, 1), openness: NaN }])
+    }
+    if (byte()) hits.forEach((hit, cell) => { if (hit) openness[cell] = opennessOf(byte()) })
+  }
   if (!(tempo >= 20 && tempo <= 400 && swing <= 1)) throw new ShareError('The link is damaged.')
   const lockedVoices = Array.from({ length: voices }, (_, v) => ((voiceLocks >> v) & 1) > 0)
-  return { voices, stepsPerBar, hits, velocity, offset, locked, lockedVoices, asks, tempo, swing, shift }
+  return { voices, grid, stepsPerBar, hits, velocity, offset, openness, strokes, locked, lockedVoices, asks, tempo, swing, shift }
 }
+
+const opennessOf = (value: number) => (value === UNKNOWN ? NaN : Math.min(value / 127, 1))
 
 function packBits(cells: Uint8Array): number[] {
   const packed = new Array(Math.ceil(cells.length / 8)).fill(0)
@@ -104,11 +155,9 @@ export async function toHash(song: Song): Promise<string> {
   return btoa(text).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
 }
 
-export async function fromHash(
-  text: string, voices: number, stepsPerBar: number, mostBars: number, labels: Meta['labels'] = null,
-): Promise<Song> {
-  const cells = mostBars * stepsPerBar * voices
-  const mostBytes = HEAD_BYTES + 2 * Math.ceil(cells / 8) + 2 * cells + 4 * mostBars + SHIFT_BYTES
+export async function fromHash(text: string, meta: Own, mostBars: number): Promise<Song> {
+  const cells = mostBars * MOST_STEPS_PER_BAR * meta.num_drums
+  const mostBytes = HEAD_BYTES + 2 * Math.ceil(cells / 8) + 3 * cells + 4 * mostBars + SHIFT_BYTES + MOST_STROKE_BYTES
   let bytes: Uint8Array
   try {
     const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'))
@@ -116,7 +165,7 @@ export async function fromHash(
   } catch {
     throw new ShareError('The link is damaged.')
   }
-  return fromBytes(bytes, voices, stepsPerBar, mostBars, labels)
+  return fromBytes(bytes, meta, mostBars)
 }
 
 /** @throws ShareError where more bytes come out than told: a few may inflate to more than there is memory for */

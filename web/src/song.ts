@@ -1,5 +1,7 @@
 /** What is written: hits and how they are played, what is locked, and what is asked of each bar. */
 
+import { stepsPerBar as barOf, type Grid } from './grids'
+
 /** What is asked of a bar; 0 and null leave it open. */
 export interface Ask {
   /** 1 + place in the model's vocabulary. */
@@ -11,15 +13,31 @@ export interface Ask {
   density: number | null
 }
 
+/** A further stroke of a cell, beside its hit, as in a flam, a drag or a roll. */
+export interface Stroke {
+  /** In [-.5, .5) steps, as of a hit. */
+  offset: number
+  velocity: number
+  /** Of the hi-hat; NaN where it is not known. */
+  openness: number
+}
+
+/** By cell, in the order of time; not changed once made. */
+export type Strokes = ReadonlyMap<number, readonly Stroke[]>
+
 /** A song as a value: operations give a new one. Cells are step by step, voice by voice. */
 export interface Song {
   voices: number
+  grid: Grid
   stepsPerBar: number
   hits: Uint8Array
   /** In (0, 1] at each hit. */
   velocity: Float32Array
   /** In [-.5, .5) steps, late is positive. */
   offset: Float32Array
+  /** How open the hi-hat is at its hits, in [0, 1]; NaN where it is not known. */
+  openness: Float32Array
+  strokes: Strokes
   locked: Uint8Array
   lockedVoices: boolean[]
   /** Of each bar, and of bars to come. */
@@ -42,16 +60,27 @@ export function clampTempo(tempo: number): number {
 }
 
 const LATEST_SWING = 1 / 3
+/** Of grace notes: steps between them, and how loud they are beside the hit. */
+const GRACE_GAP = 0.2
+const GRACE_RATIO = 0.6
+/** Further strokes that a cell can have, however they came. */
+export const MOST_STROKES_OF_CELL = 64
+/** Strokes that a cell can be given. */
+export const MOST_STROKES = 4
 const LAST_OFFSET = 0.499
 
-export function emptySong(voices: number, stepsPerBar: number, bars: number): Song {
+export function emptySong(voices: number, grid: Grid, bars: number): Song {
+  const stepsPerBar = barOf(grid)
   const cells = bars * stepsPerBar * voices
   return {
     voices,
+    grid,
     stepsPerBar,
     hits: new Uint8Array(cells),
     velocity: new Float32Array(cells),
     offset: new Float32Array(cells),
+    openness: new Float32Array(cells).fill(NaN),
+    strokes: new Map(),
     locked: new Uint8Array(cells),
     lockedVoices: new Array(voices).fill(false),
     asks: new Array(bars).fill(OPEN),
@@ -84,21 +113,31 @@ export function density(song: Song, bar: number): number {
   return part.reduce((sum, hit) => sum + hit, 0) / size
 }
 
-/** How late a step sounds because of swing, in steps. */
-export function swingOf(song: Song, step: number): number {
-  return step % 2 ? song.swing * LATEST_SWING : 0
+/** Whether steps are in pairs, of which the second can be late; those of triplets are not. */
+export function maySwing({ grid }: Song): boolean {
+  return grid.steps_per_beat % 2 === 0
 }
 
-/** When a hit sounds, in steps from its grid line, with swing. */
-export function placed(song: Song, cell: number): number {
-  const late = song.offset[cell] + swingOf(song, Math.floor(cell / song.voices))
+/** How late a step sounds because of swing, in steps. */
+export function swingOf(song: Song, step: number): number {
+  return step % 2 && maySwing(song) ? song.swing * LATEST_SWING : 0
+}
+
+/** When a hit, or another stroke of its cell, sounds, in steps from its grid line, with swing. */
+export function placed(song: Song, cell: number, offset = song.offset[cell]): number {
+  const late = offset + swingOf(song, Math.floor(cell / song.voices))
   return Math.max(-0.5, Math.min(LAST_OFFSET, late))
 }
 
 /** Sets cells to hits, at a velocity and on the grid line, or to silence. */
 export function setHits(song: Song, cells: Iterable<number>, hit: 0 | 1, velocity = DEFAULT_VELOCITY): Song {
-  const changed = { ...song, hits: song.hits.slice(), velocity: song.velocity.slice(), offset: song.offset.slice() }
+  const strokes = new Map(song.strokes)
+  const changed = {
+    ...song, hits: song.hits.slice(), velocity: song.velocity.slice(), offset: song.offset.slice(), openness: song.openness.slice(), strokes,
+  }
   for (const cell of cells) {
+    changed.openness[cell] = NaN
+    strokes.delete(cell)
     changed.hits[cell] = hit
     changed.velocity[cell] = hit ? velocity : 0
     changed.offset[cell] = 0
@@ -110,7 +149,39 @@ export function setVelocity(song: Song, cell: number, velocity: number): Song {
   if (!song.hits[cell]) return song
   const changed = song.velocity.slice()
   changed[cell] = Math.max(1 / 127, Math.min(1, velocity))
-  return { ...song, velocity: changed }
+  const gain = changed[cell] / song.velocity[cell]
+  const strokes = new Map(song.strokes)
+  const own = strokes.get(cell)
+  if (own) strokes.set(cell, own.map((stroke) => ({ ...stroke, velocity: Math.min(Math.max(stroke.velocity * gain, 1 / 127), 1) })))
+  return { ...song, velocity: changed, strokes }
+}
+
+/** Strokes of a cell: its hit and the further ones; 0 where there is no hit. */
+export function strokesOf(song: Song, cell: number): number {
+  return song.hits[cell] ? 1 + (song.strokes.get(cell)?.length ?? 0) : 0
+}
+
+/** Sets so many strokes: grace notes that lead to the hit, as of a flam (2), a drag (3) or a ruff (4). */
+export function setStrokes(song: Song, cell: number, count: number): Song {
+  if (!song.hits[cell]) return song
+  const strokes = new Map(song.strokes)
+  strokes.delete(cell)
+  const offset = song.offset[cell]
+  const low = cell < song.voices ? 0 : -0.5
+  // Before the hit where there is room, after it at the beginning of all.
+  const way = offset - low >= 0.25 ? -1 : 1
+  const room = way < 0 ? offset - low : LAST_OFFSET - offset
+  const gap = Math.min(GRACE_GAP, room / Math.max(count - 1, 1))
+  const graces = Array.from({ length: count - 1 }, (_, i) => ({
+    offset: Math.fround(offset + way * gap * (i + 1)), velocity: Math.fround(Math.max(song.velocity[cell] * GRACE_RATIO, 1 / 127)), openness: NaN,
+  }))
+  if (graces.length) strokes.set(cell, graces.sort((a, b) => a.offset - b.offset))
+  return { ...song, strokes }
+}
+
+/** Those of cells [from, to), moved by some cells. */
+export function strokesIn(strokes: Strokes, from: number, to: number, by = -from): Map<number, readonly Stroke[]> {
+  return new Map([...strokes].filter(([cell]) => cell >= from && cell < to).map(([cell, own]) => [cell + by, own]))
 }
 
 export function setLocks(song: Song, cells: Iterable<number>, locked: 0 | 1): Song {
@@ -135,6 +206,16 @@ export interface Part {
   hits: Uint8Array
   velocity: Float32Array
   offset: Float32Array
+  openness: Float32Array
+  strokes: Strokes
+}
+
+/** A part without hits. */
+export function emptyPart(cells: number): Part & { strokes: Map<number, readonly Stroke[]> } {
+  return {
+    hits: new Uint8Array(cells), velocity: new Float32Array(cells), offset: new Float32Array(cells),
+    openness: new Float32Array(cells).fill(NaN), strokes: new Map(),
+  }
 }
 
 /** With a part in place of what stood from `firstStep` on; the song grows where the part goes beyond its end. */
@@ -155,6 +236,10 @@ export function replace(song: Song, firstStep: number, part: Part): Song {
     hits: grown(song.hits, part.hits),
     velocity: grown(song.velocity, part.velocity),
     offset: grown(song.offset, part.offset),
+    openness: grown(song.openness, part.openness),
+    strokes: new Map([
+      ...[...song.strokes].filter(([cell]) => cell < start || cell >= start + part.hits.length), ...strokesIn(part.strokes, 0, part.hits.length, start),
+    ]),
     locked: grown(song.locked, null),
     asks,
   }
@@ -175,6 +260,8 @@ export function resize(song: Song, count: number): Song {
     hits: sized(song.hits),
     velocity: sized(song.velocity),
     offset: sized(song.offset),
+    openness: sized(song.openness),
+    strokes: strokesIn(song.strokes, 0, cells, 0),
     locked: sized(song.locked),
     asks,
   }
@@ -188,6 +275,8 @@ export function drop(song: Song, count: number): Song {
     hits: song.hits.slice(cells),
     velocity: song.velocity.slice(cells),
     offset: song.offset.slice(cells),
+    openness: song.openness.slice(cells),
+    strokes: strokesIn(song.strokes, cells, song.hits.length),
     locked: song.locked.slice(cells),
     asks: song.asks.slice(count),
   }
@@ -209,5 +298,7 @@ export function part(song: Song, firstStep: number, lastStep = steps(song)): Par
     hits: song.hits.slice(start, end),
     velocity: song.velocity.slice(start, end),
     offset: song.offset.slice(start, end),
+    openness: song.openness.slice(start, end),
+    strokes: strokesIn(song.strokes, start, end),
   }
 }

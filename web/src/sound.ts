@@ -2,6 +2,7 @@
 
 import type { App } from './app'
 import { Kit, Mixer, render, type TimedHit } from './audio'
+import { stepsPerQuarter } from './grids'
 import type { Drums } from './kit'
 import * as songs from './song'
 import { Transport } from './transport'
@@ -98,16 +99,20 @@ export class Sound {
   }
 
   get secondsPerStep(): number {
-    const { beat_unit, steps_per_beat } = this.app.meta.grid
-    return (60 / this.app.song.tempo) * (4 / beat_unit) / steps_per_beat
+    const { tempo, grid } = this.app.song
+    return 60 / tempo / stepsPerQuarter(grid)
   }
 
-  private hitsAt(step: number): { voice: number; velocity: number; late: number }[] {
+  private hitsAt(step: number): { voice: number; velocity: number; late: number; openness: number }[] {
     const { song } = this.app
     const found = []
     for (let voice = 0; voice < song.voices; voice++) {
       const cell = step * song.voices + voice
-      if (song.hits[cell]) found.push({ voice, velocity: song.velocity[cell], late: songs.placed(song, cell) })
+      if (!song.hits[cell]) continue
+      found.push({ voice, velocity: song.velocity[cell], late: songs.placed(song, cell), openness: song.openness[cell] })
+      for (const { offset, velocity, openness } of song.strokes.get(cell) ?? []) {
+        found.push({ voice, velocity, late: songs.placed(song, cell, offset), openness: Number.isNaN(openness) ? song.openness[cell] : openness })
+      }
     }
     return found
   }
@@ -117,8 +122,8 @@ export class Sound {
     const { song } = this.app
     const hits: TimedHit[] = []
     for (let step = 0; step < songs.steps(song); step++) {
-      for (const { voice, velocity, late } of this.hitsAt(step)) {
-        hits.push({ voice, velocity, time: Math.max(0, (step + late) * this.secondsPerStep) })
+      for (const { voice, velocity, late, openness } of this.hitsAt(step)) {
+        hits.push({ voice, velocity, openness, time: Math.max(0, (step + late) * this.secondsPerStep) })
       }
     }
     const volumes = this.app.volumes.map((_, voice) => this.volumeOf(voice))

@@ -18,7 +18,7 @@ export interface Score {
   loop(): [number, number] | null
   secondsPerStep(): number
   /** Voice, velocity and time in steps from the line of the step. */
-  hitsAt(step: number): { voice: number; velocity: number; late: number }[]
+  hitsAt(step: number): { voice: number; velocity: number; late: number; openness: number }[]
   /** Whether there is more to come: the transport then waits for it, and does not end. */
   isGrowing(): boolean
 }
@@ -92,8 +92,8 @@ export class Transport {
       }
       const length = this.score.secondsPerStep()
       const isPast = this.time < this.context.currentTime // after a stall: all at once they would be a bang
-      for (const { voice, velocity, late } of isPast ? [] : this.score.hitsAt(this.step)) {
-        this.mixer.hit(voice, velocity, Math.max(this.time + late * length, this.context.currentTime))
+      for (const { voice, velocity, late, openness } of isPast ? [] : this.score.hitsAt(this.step)) {
+        this.mixer.hit(voice, velocity, Math.max(this.time + late * length, this.context.currentTime), openness)
       }
       this.line.push({ step: this.step, time: this.time })
       this.time += length

@@ -1,46 +1,37 @@
 /// <reference lib="webworker" />
 /** The model's thread: hears the song and plays on from it, fills it in, and plays hits with velocity and timing. */
 
+import { ArticulationNetwork, FORGOTTEN_STEPS, strokesOf, type Articulation, type ArticulationState } from './articulating'
 import { checkOptions } from './bounds'
 import { noise, play } from './expression'
+import { ExpressionNetwork, type ExpressionState } from './expressing'
 import { unzipped } from './files'
+import { metreOf, stepsPerBar, type Grid } from './grids'
+import { articulationsOf, Hearing, type Moment, type Placed } from './hearing'
 import { infill } from './infill'
-import type { Meta } from './meta'
+import { FORMAT, type Meta } from './meta'
 import type { Rules } from './mixture'
-import { embedPlan, OnnxExpression, OnnxStepper, prepare, session, type Played } from './ort'
-import {
-  type Heard, type Output, type Plan, length, listen, nothing, selectRows, stream,
-} from './player'
+import { Network } from './network'
+import { type Output, type Plan, length, listen, selectRows, stream } from './player'
 import { asksBeyondTempo } from './plan'
-import type { Answer, Asked, ContinueRequest, InfillRequest, Request } from './protocol'
+import type { Answer, Asked, ContinueRequest, HeardSong, InfillRequest, Request } from './protocol'
+import { emptyPart, strokesIn, type Part } from './song'
+import { PlanEmbedding } from './steering'
+import { Weights } from './weights'
 
 /** Milliseconds of work between looks at what the page says. */
 const PATIENCE_MS = 25
 
 interface Model {
   meta: Meta
-  stepper: OnnxStepper
-  expression: OnnxExpression | null
-  planGraph: Awaited<ReturnType<typeof session>> | null
-}
-
-/** Of what was heard, so many bars are kept to be compared with what comes. */
-const KEPT_BARS = 128
-
-/** What was heard last, step by step, so that going on from it costs nothing. */
-interface Remembered {
-  /** Steps heard before those that are kept here. */
-  before: number
-  hits: Uint8Array
-  velocity: Float32Array
-  offset: Float32Array
-  tempo: number
-  heard: Heard
-  played: Played | null
+  weights: Weights
+  embedding: PlanEmbedding | null
+  /** The model on the grids that were asked for. */
+  placed: Map<string, Placed>
 }
 
 let model: Promise<Model> | null = null
-let remembered: Remembered | null = null
+const hearing = new Hearing()
 const cancelled = new Set<number>()
 let queue: Promise<void> = Promise.resolve()
 
@@ -62,6 +53,11 @@ async function answer(request: Exclude<Request, { kind: 'cancel' }>): Promise<vo
       model ??= load(request.base)
       await model
       say({ id: request.id, kind: 'done' })
+    } else if (request.kind === 'hear') {
+      if (!model) throw new Error('the model is not loaded')
+      const { song } = request
+      await hearing.hear(placedOn(await model, song.grid), song, false, () => stop(request.id))
+      say({ id: request.id, kind: 'done' })
     } else {
       if (!model) throw new Error('the model is not loaded')
       await stop(request.id)
@@ -79,18 +75,32 @@ async function answer(request: Exclude<Request, { kind: 'cancel' }>): Promise<vo
 
 async function load(base: string): Promise<Model> {
   const file = (name: string) => fetch(new URL(name, base))
-  const meta = file('model/meta.json').then((found) => found.json() as Promise<Meta>)
-  const [wasm, step, known] = await Promise.all([unzipped(file('ort.wasm.gz')), unzipped(file('model/step.onnx.gz')), meta])
-  const rest = [
-    known.labels ? unzipped(file('model/plan.onnx.gz')) : null,
-    known.expression ? unzipped(file('model/expression.onnx.gz')) : null,
-  ]
-  prepare(wasm)
-  const stepper = new OnnxStepper(known, await session(new Uint8Array(step)))
-  const [plan, expression] = await Promise.all(rest)
-  const planGraph = plan && (await session(new Uint8Array(plan)))
-  const played = expression && new OnnxExpression(known, await session(new Uint8Array(expression)))
-  return { meta: known, stepper, expression: played, planGraph }
+  const [meta, bytes] = await Promise.all([
+    file('model/meta.json').then((found) => found.json() as Promise<Meta>), unzipped(file('model/weights.bin.gz')),
+  ])
+  if (meta.format !== FORMAT) throw new Error(`the model's folder is of format ${meta.format}, expected ${FORMAT}: export it again`)
+  const weights = new Weights(meta.weights, new Uint8Array(bytes))
+  const embedding = meta.labels && new PlanEmbedding(weights, 'plan_embedding', meta.num_drums)
+  const own: Model = { meta, weights, embedding, placed: new Map() }
+  placedOn(own, meta.grid)
+  return own
+}
+
+/** The model on a grid. */
+function placedOn({ meta, weights, placed }: Model, grid: Grid): Placed {
+  const name = JSON.stringify([grid.steps_per_beat, grid.beats_per_bar, grid.bars_per_phrase, grid.beat_unit])
+  const known = placed.get(name)
+  if (known) return known
+  if (!meta.serves_every_grid && stepsPerBar(grid) !== stepsPerBar(meta.grid)) {
+    throw new Error(`${meta.name} plays ${metreOf(meta.grid)} alone`)
+  }
+  const own = {
+    network: new Network(meta, weights, grid),
+    expression: meta.expression && new ExpressionNetwork(weights, 'expression', meta.num_drums, stepsPerBar(grid)),
+    articulation: ArticulationNetwork.of(weights, 'expression.articulation', meta.num_drums),
+  }
+  placed.set(name, own)
+  return own
 }
 
 // ------------------------------------------------------------------ waiting for the page
@@ -114,11 +124,10 @@ async function stop(id: number): Promise<void> {
 
 // ------------------------------------------------------------------ what is asked
 
-async function planOf({ planGraph, meta }: Model, asked: Asked | null, firstStep = 0): Promise<Plan | null> {
-  if (!asked || !planGraph) return null
-  const bars = asked.numbers.length / meta.numbers.length
-  const labels = BigInt64Array.from(asked.labels, BigInt)
-  return { bars, firstStep, dim: meta.plan_dim, asked: await embedPlan(planGraph, labels, Float32Array.from(asked.numbers), bars) }
+function planOf({ embedding }: Model, asked: Asked | null, firstStep = 0): Plan | null {
+  if (!asked || !embedding) return null
+  const { bars, embedded } = embedding.embed(asked)
+  return { bars, firstStep, dim: embedding.dim, asked: embedded }
 }
 
 function rulesOf(meta: Meta, request: ContinueRequest | InfillRequest): Rules {
@@ -127,137 +136,94 @@ function rulesOf(meta: Meta, request: ContinueRequest | InfillRequest): Rules {
   return { temperature: request.temperature, topP: request.topP, bias, guidance }
 }
 
-// ------------------------------------------------------------------ hearing
+// ------------------------------------------------------------------ playing
 
-/** How a step is played: what is told stays, the other hits are drawn. */
-async function playStep(
-  { expression, meta }: Model, features: Float32Array, hits: Uint8Array, tempo: number, last: Played,
-  drawn: Float64Array | null, told: { known: Uint8Array; velocity: Float32Array; offset: Float32Array }, isFirst: boolean,
-): Promise<Played> {
-  const voices = meta.num_drums
-  const now = Float32Array.from(hits)
-  const { output, tensors } = await expression!.step(features, now, tempo, last)
-  const velocity = new Float32Array(voices)
-  const offset = new Float32Array(voices)
-  const isOpen = hits.some((hit, v) => hit && !told.known[v])
-  if (isOpen && drawn) {
-    const isTold = told.known.some((known) => known > 0)
-    const { velocity: bins, offset: offsetBins } = expression!.own
-    const made = play(output, hits, drawn, bins, offsetBins, isTold ? told : null)
-    velocity.set(made.velocity)
-    offset.set(isFirst ? made.offset.map((late) => Math.max(late, 0)) : made.offset)
+type MadePart = ReturnType<typeof emptyPart> & Part
+
+interface Told { known: Uint8Array; velocity: Float32Array; offset: Float32Array }
+
+/** How a step is played: what is told stays, the other hits are drawn. Offsets of the very first step are not early. */
+function playStep(
+  { expression }: Placed, meta: Meta, features: Float32Array, hits: Uint8Array, tempo: number, before: ExpressionState,
+  drawn: Float64Array, told: Told | null, position: number,
+): { velocity: Float32Array; offset: Float32Array; played: ExpressionState } {
+  const { dist, state } = expression!.predict(features, hits, tempo, before, position)
+  let velocity: Float32Array = new Float32Array(hits.length)
+  let offset: Float32Array = new Float32Array(hits.length)
+  if (hits.some((hit, v) => hit && !told?.known[v])) {
+    const isTold = told?.known.some((known) => known > 0)
+    const made = play(dist, hits, drawn, meta.expression!.velocity, meta.expression!.offset, isTold ? told : null)
+    velocity = made.velocity
+    offset = position === 0 ? made.offset.map((late) => Math.max(late, 0)) : made.offset
   }
-  for (let v = 0; v < voices; v++) {
-    if (!told.known[v]) continue
-    velocity[v] = told.velocity[v]
-    offset[v] = told.offset[v]
-  }
-  return { tensors, hits: now, velocity, offset }
-}
-
-type Song = ContinueRequest['song']
-
-/** Whether `part` stands in `whole` from a step on. */
-function isIn(whole: Remembered | Song, part: Remembered | Song, cell: number): boolean {
-  if (cell < 0 || cell + part.hits.length > whole.hits.length) return false
-  for (const name of ['hits', 'velocity', 'offset'] as const) {
-    const [all, some] = [whole[name], part[name]]
-    for (let i = 0; i < some.length; i++) if (all[cell + i] !== some[i]) return false
-  }
-  return true
-}
-
-/**
- * Hears a song, from where what was heard before is the same.
- *
- * @param mayRemember whether music that ends with the song will do
- */
-async function hear(own: Model, id: number, song: Song, mayRemember = false): Promise<Remembered> {
-  const { stepper, expression, meta } = own
-  const voices = meta.num_drums
-  const was = remembered
-  if (mayRemember && was && isIn(was, song, was.hits.length - song.hits.length)) return was
-  const from = was && was.before === 0 && was.tempo === song.tempo && isIn(song, was, 0) ? was : null
-  let played = from ? from.played : expression && expression.start()
-  let at = (from ? from.hits.length : 0) / voices
-  const heard = await listen(stepper, from ? from.heard : nothing(stepper), song.hits.subarray(at * voices), async (_, output) => {
-    if (played) {
-      const cells = (all: Float32Array) => all.subarray(at * voices, (at + 1) * voices)
-      const hits = song.hits.subarray(at * voices, (at + 1) * voices)
-      const told = { known: hits, velocity: cells(song.velocity), offset: cells(song.offset) }
-      played = await playStep(own, output.features, hits, song.tempo, played, null, told, at === 0)
-    }
-    at++
-    await stop(id)
-  })
-  remembered = { ...song, before: 0, heard, played }
-  return remembered
+  told?.known.forEach((known, v) => { if (known) [velocity[v], offset[v]] = [told.velocity[v], told.offset[v]] })
+  return { velocity, offset, played: expression!.advance(hits, velocity, offset, state, position) }
 }
 
 // ------------------------------------------------------------------ answers
 
 async function goOn(own: Model, request: ContinueRequest): Promise<void> {
-  const { stepper, expression, meta } = own
+  const { meta } = own
   const { id, bars, seed, song } = request
+  const placed = placedOn(own, song.grid)
+  const { network } = placed
   const voices = meta.num_drums
-  const before = await hear(own, id, song, request.mayRemember)
+  const before = await hearing.hear(placed, song, !!request.mayRemember, () => stop(id))
   const start = length(before.heard)
-  const plan = await planOf(own, request.asked, start - song.hits.length / voices)
-  const size = stepper.stepsPerBar * voices
-  const made = { hits: new Uint8Array(bars * size), velocity: new Float32Array(bars * size), offset: new Float32Array(bars * size) }
-  let { heard, played } = before
+  const plan = planOf(own, request.asked, start - song.hits.length / voices)
+  const size = network.stepsPerBar * voices
+  const made = emptyPart(bars * size)
+  const atBars: Moment[] = []
+  const features: Float32Array[] = []
+  let { played, articulated } = before
+  let asHeard = articulated // as the song will be heard, of which openness is known at the hi-hat alone
   let step = 0
-  for await (const drawn of stream(stepper, heard, plan, rulesOf(meta, request), null, seed)) {
+  for (const drawn of stream(network, before.heard, plan, rulesOf(meta, request), null, seed)) {
     const at = step * voices
     made.hits.set(drawn.hits, at)
-    if (played && expression) {
-      const told = { known: new Uint8Array(voices), velocity: new Float32Array(voices), offset: new Float32Array(voices) }
+    if (played) {
       const numbers = noise(seed, start + step, voices)
-      played = await playStep(own, drawn.output.features, drawn.hits, song.tempo, played, numbers, told, start + step === 0)
-      made.velocity.set(played.velocity, at)
-      made.offset.set(played.offset, at)
+      const found = playStep(placed, meta, drawn.output.features, drawn.hits, song.tempo, played, numbers, null, start + step)
+      played = found.played
+      made.velocity.set(found.velocity, at)
+      made.offset.set(found.offset, at)
     } else {
       made.velocity.set(drawn.hits.map((hit) => hit * 0.8), at)
     }
-    heard = drawn.heard
+    articulated = articulate(placed, meta, drawn.output.features, made, step, song.tempo, seed, start + step, articulated, null)
+    if (asHeard) asHeard = placed.articulation!.advance(articulationsOf(made, step, voices), asHeard)
+    features.push(drawn.output.features)
     step++
-    if (step % stepper.stepsPerBar === 0) {
-      const bar = step / stepper.stepsPerBar - 1
+    if (step % network.stepsPerBar === 0) {
+      const bar = step / network.stepsPerBar - 1
+      atBars.push({ heard: drawn.heard, played, articulated: asHeard })
       const cut = <T extends Uint8Array | Float32Array>(all: T) => all.slice(bar * size, (bar + 1) * size) as T
-      say({ id, kind: 'bar', bar, part: { hits: cut(made.hits), velocity: cut(made.velocity), offset: cut(made.offset) } })
+      const strokes = strokesIn(made.strokes, bar * size, (bar + 1) * size)
+      const part = { hits: cut(made.hits), velocity: cut(made.velocity), offset: cut(made.offset), openness: cut(made.openness), strokes }
+      say({ id, kind: 'bar', bar, part })
     }
-    if (step === bars * stepper.stepsPerBar) break
+    if (step === bars * network.stepsPerBar) break
     await stop(id)
   }
-  const cut = Math.max(0, before.hits.length + made.hits.length - KEPT_BARS * size)
-  const kept = request.mayRemember ? cut : 0
-  remembered = {
-    before: before.before + kept / voices,
-    hits: joined(before.hits, made.hits).slice(kept),
-    velocity: joined(before.velocity, made.velocity).slice(kept),
-    offset: joined(before.offset, made.offset).slice(kept),
-    tempo: song.tempo,
-    heard,
-    played,
-  }
+  hearing.goOn(song, { ...song, ...made }, atBars, features, size, !!request.mayRemember)
   say({ id, kind: 'done' })
 }
 
 async function fill(own: Model, request: InfillRequest): Promise<void> {
-  const { stepper, expression, meta } = own
+  const { meta } = own
   const { id, seed, song, start, known } = request
+  const placed = placedOn(own, song.grid)
+  const { network, expression } = placed
   const voices = meta.num_drums
-  const plan = await planOf(own, request.asked)
-  const cut = <T extends Uint8Array | Float32Array>(all: T, from: number, to?: number) => all.subarray(from * voices, to && to * voices) as T
-  const beforeSong = {
-    hits: song.hits.slice(0, start * voices),
-    velocity: song.velocity.slice(0, start * voices),
-    offset: song.offset.slice(0, start * voices),
-    tempo: song.tempo,
+  const plan = planOf(own, request.asked)
+  const cut = <T extends Uint8Array | Float32Array>(all: T, from: number, to?: number) => all.slice(from * voices, to && to * voices) as T
+  const beforeSong: HeardSong = {
+    ...song, hits: song.hits.slice(0, start * voices), velocity: song.velocity.slice(0, start * voices), offset: song.offset.slice(0, start * voices),
+    openness: song.openness.slice(0, start * voices), strokes: strokesIn(song.strokes, 0, start * voices),
   }
-  const before = await hear(own, id, beforeSong)
+  const before = await hearing.hear(placed, beforeSong, false, () => stop(id))
   const locks = { known, values: cut(song.hits, start) }
-  const found = await infill(stepper, before.heard, locks, plan, rulesOf(meta, request), {
+  const found = await infill(network, before.heard, locks, plan, rulesOf(meta, request), {
     particles: request.particles,
     horizonBars: request.horizonBars,
     seed,
@@ -266,41 +232,85 @@ async function fill(own: Model, request: InfillRequest): Promise<void> {
       await stop(id)
     },
   })
-  const velocity = new Float32Array(found.hits.length)
-  const offset = new Float32Array(found.hits.length)
+  const made = { ...emptyPart(found.hits.length), hits: found.hits }
+  const { velocity, offset } = made
   const was = { hits: locks.values, velocity: cut(song.velocity, start), offset: cut(song.offset, start) }
+  const wasStrokes = strokesIn(song.strokes, start * voices, Infinity)
   const stays = found.hits.map((hit, cell) => (hit && was.hits[cell] ? 1 : 0))
   stays.forEach((stay, cell) => {
-    if (stay) [velocity[cell], offset[cell]] = [was.velocity[cell], was.offset[cell]]
-    else if (found.hits[cell]) velocity[cell] = 0.8
+    if (stay) {
+      [velocity[cell], offset[cell], made.openness[cell]] = [was.velocity[cell], was.offset[cell], song.openness[start * voices + cell]]
+      const own = wasStrokes.get(cell)
+      if (own) made.strokes.set(cell, own)
+    } else if (found.hits[cell]) velocity[cell] = 0.8
   })
   if (expression && before.played) {
     const last = lastNew(found.hits, stays, voices)
-    let played = before.played
-    await listen(stepper, before.heard, found.hits.subarray(0, (last + 1) * voices), async (step, output: Output) => {
+    let { played } = before
+    let articulated = await articulationBefore(placed, id, beforeSong, seed)
+    await listen(network, before.heard, found.hits.subarray(0, (last + 1) * voices), async (step, output: Output) => {
       const at = step * voices
       const part = <T extends Uint8Array | Float32Array>(all: T) => all.subarray(at, at + voices) as T
       const told = { known: part(stays), velocity: part(was.velocity), offset: part(was.offset) }
       const features = selectRows(output.features, 1, [0])
       const numbers = noise(seed, start + step, voices)
-      played = await playStep(own, features, part(found.hits), song.tempo, played, numbers, told, start + step === 0)
-      velocity.set(played.velocity, at)
-      offset.set(played.offset, at)
+      const drawn = playStep(placed, meta, features, part(found.hits), song.tempo, played!, numbers, told, start + step)
+      played = drawn.played
+      velocity.set(drawn.velocity, at)
+      offset.set(drawn.offset, at)
+      articulated = articulate(placed, meta, features, made, step, song.tempo, seed, start + step, articulated, told.known)
       await stop(id)
     })
   }
-  say({ id, kind: 'filled', part: { hits: found.hits, velocity, offset }, smallest: found.smallest })
+  say({ id, kind: 'filled', part: made, smallest: found.smallest })
+}
+
+/**
+ * Writes strokes and openness of a step's new hits into a part.
+ *
+ * @param stays of each voice, 1 where its hit stays as it is; null for none
+ * @returns the state after the step
+ */
+function articulate(
+  { articulation }: Placed, meta: Meta, features: Float32Array, part: MadePart, step: number, tempo: number, seed: number, position: number,
+  state: ArticulationState | null, stays: Uint8Array | null,
+): ArticulationState | null {
+  if (!articulation || !state) return null
+  const voices = meta.num_drums
+  const cells = <T extends Uint8Array | Float32Array>(all: T) => all.subarray(step * voices, (step + 1) * voices) as T
+  const played = { velocity: cells(part.velocity), offset: cells(part.offset) }
+  const known = stays && articulationsOf(part, step, voices).map((own, v) => (stays[v] ? own : null))
+  const { made, state: after } = articulation.play(features, cells(part.hits), played, tempo, seed, position, state, known)
+  made.forEach((own: Articulation | null, v) => {
+    if (!own || stays?.[v]) return
+    const cell = step * voices + v
+    const strokes = strokesOf(own, part.velocity[cell], part.offset[cell], position === 0)
+    if (strokes.length) part.strokes.set(cell, strokes)
+    else part.strokes.delete(cell)
+    part.openness[cell] = meta.hats.includes(v) ? own.openness : NaN
+  })
+  return after
+}
+
+/** The articulation's state after a song, of which what is not known, such as openness, is drawn. */
+async function articulationBefore({ articulation }: Placed, id: number, song: HeardSong, seed: number): Promise<ArticulationState | null> {
+  if (!articulation) return null
+  const { voices } = articulation
+  const steps = song.hits.length / voices
+  const features = hearing.featuresUntil(steps)
+  let state = articulation.start()
+  for (let step = Math.max(0, steps - FORGOTTEN_STEPS); step < steps; step++) {
+    const cells = <T extends Uint8Array | Float32Array>(all: T) => all.subarray(step * voices, (step + 1) * voices) as T
+    const played = { velocity: cells(song.velocity), offset: cells(song.offset) }
+    const known = articulationsOf(song, step, voices)
+    ;({ state } = articulation.play(features[step], cells(song.hits), played, song.tempo, seed, step, state, known))
+    await stop(id)
+  }
+  return state
 }
 
 /** The last step with a hit that does not stay as it was, or -1. */
 function lastNew(hits: Uint8Array, stays: Uint8Array, voices: number): number {
   for (let cell = hits.length - 1; cell >= 0; cell--) if (hits[cell] && !stays[cell]) return Math.floor(cell / voices)
   return -1
-}
-
-function joined<T extends Uint8Array | Float32Array>(a: T, b: T): T {
-  const all = new (a.constructor as new (size: number) => T)(a.length + b.length)
-  all.set(a)
-  all.set(b, a.length)
-  return all
 }

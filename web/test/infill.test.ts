@@ -2,9 +2,17 @@ import { expect, test } from 'vitest'
 import { effectiveSampleSize, infill, keptByVariation, resample, span } from '../src/infill'
 import type { Rules } from '../src/mixture'
 import { HITS, uniforms, VARIATION } from '../src/rng'
-import { type Output, type State, type Stepper, listen, nothing, predict, select, stream } from '../src/player'
+import { type Output, type State, type Stepper, listen, nothing, predict, selectRows, stream } from '../src/player'
 
 const PLAIN: Rules = { temperature: 1, topP: 1, bias: null, guidance: 0 }
+
+class Past implements State {
+  constructor(readonly rows: number, readonly position: number, readonly past: Float32Array) {}
+
+  select(rows: ArrayLike<number>): Past {
+    return new Past(rows.length, this.position, selectRows(this.past, this.rows, rows))
+  }
+}
 
 /** Two voices; what is played depends on the last two steps. */
 class Toy implements Stepper {
@@ -12,11 +20,12 @@ class Toy implements Stepper {
   stepsPerBar = 3
 
   start(rows: number): State {
-    return { rows, position: -1, tensors: { past: new Float32Array(rows * 2) }, memory: null }
+    return new Past(rows, -1, new Float32Array(rows * 2))
   }
 
-  async step(x: Uint8Array, _asked: Float32Array | null, state: State): Promise<{ state: State; output: Output }> {
-    const past = state.tensors.past.map((value, i) => (state.position < 0 ? 0 : 0.5 * value + x[i]))
+  step(x: Uint8Array, _asked: Float32Array | null, before: State): { state: State; output: Output } {
+    const state = before as Past
+    const past = state.past.map((value, i) => (state.position < 0 ? 0 : 0.5 * value + x[i]))
     const dist = Array.from({ length: state.rows }, (_, row) => {
       const [a, b] = past.subarray(row * 2)
       return {
@@ -26,7 +35,7 @@ class Toy implements Stepper {
       }
     })
     return {
-      state: { rows: state.rows, position: state.position + 1, tensors: { past }, memory: null },
+      state: new Past(state.rows, state.position + 1, past),
       output: { dist, free: dist, features: past },
     }
   }
@@ -38,7 +47,7 @@ async function logProb(hits: number[]): Promise<number> {
   let heard = nothing(toy)
   let total = 0
   for (let step = 0; step * 2 < hits.length; step++) {
-    const { state, output } = await predict(toy, heard, null)
+    const { state, output } = predict(toy, heard, null)
     const { logWeights, logits } = output.dist[0]
     let p = 0
     for (let k = 0; k < 2; k++) {
@@ -75,7 +84,7 @@ test('infill has the frequencies of the exact posterior', async () => {
 test('a stream is the same whether heard at once or in two parts', async () => {
   const steps = async (heard: ReturnType<typeof nothing>, count: number, seed: number) => {
     const made: number[] = []
-    for await (const { hits } of stream(toy, heard, null, PLAIN, null, seed)) {
+    for (const { hits } of stream(toy, heard, null, PLAIN, null, seed)) {
       made.push(...hits)
       if (made.length === 2 * count) break
     }
@@ -90,7 +99,7 @@ test('a stream is the same whether heard at once or in two parts', async () => {
 
 test('a step is drawn with the numbers of its position and row', async () => {
   const heard = await listen(toy, nothing(toy, 3), Uint8Array.of(1, 0, 0, 1, 1, 1))
-  for await (const { hits, output, heard: after } of stream(toy, heard, null, PLAIN, null, 5)) {
+  for (const { hits, output, heard: after } of stream(toy, heard, null, PLAIN, null, 5)) {
     for (let row = 0; row < 3; row++) {
       const [u, ...ofVoices] = uniforms(5, HITS, row, after.state.position, 3)
       const { logits, logWeights } = output.dist[row]
@@ -106,13 +115,13 @@ test('a step is drawn with the numbers of its position and row', async () => {
 test('of a stream that goes on from what it has made the rest is the same', async () => {
   const whole: number[] = []
   let middle = nothing(toy)
-  for await (const { hits, heard } of stream(toy, nothing(toy), null, PLAIN, null, 6)) {
+  for (const { hits, heard } of stream(toy, nothing(toy), null, PLAIN, null, 6)) {
     whole.push(...hits)
     if (whole.length === 20) middle = heard
     if (whole.length === 60) break
   }
   const rest: number[] = []
-  for await (const { hits } of stream(toy, middle, null, PLAIN, null, 6)) {
+  for (const { hits } of stream(toy, middle, null, PLAIN, null, 6)) {
     rest.push(...hits)
     if (rest.length === 40) break
   }
@@ -122,7 +131,7 @@ test('of a stream that goes on from what it has made the rest is the same', asyn
 test('where nothing is weighed infill gives the steps of the stream, in any number of particles', async () => {
   const primer = await listen(toy, nothing(toy), Uint8Array.of(1, 0, 0, 1))
   const made: number[] = []
-  for await (const { hits } of stream(toy, primer, null, PLAIN, null, 9)) {
+  for (const { hits } of stream(toy, primer, null, PLAIN, null, 9)) {
     made.push(...hits)
     if (made.length === 24) break
   }
@@ -134,10 +143,9 @@ test('where nothing is weighed infill gives the steps of the stream, in any numb
 })
 
 test('rows are selected with their state', () => {
-  const state: State = { rows: 2, position: 4, tensors: { a: Float32Array.of(1, 2, 3, 4) }, memory: [[Float32Array.of(5), Float32Array.of(6)]] }
-  const chosen = select(state, [1, 1, 0])
-  expect([...chosen.tensors.a]).toEqual([3, 4, 3, 4, 1, 2])
-  expect(chosen.memory![0].map(([value]) => value)).toEqual([6, 6, 5])
+  const chosen = new Past(2, 4, Float32Array.of(1, 2, 3, 4)).select([1, 1, 0])
+  expect([...chosen.past]).toEqual([3, 4, 3, 4, 1, 2])
+  expect([...selectRows(Uint8Array.of(5, 6), 2, [1, 0, 1])]).toEqual([6, 5, 6])
 })
 
 test('systematic resampling keeps each particle about as often as it weighs', () => {

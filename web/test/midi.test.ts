@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { MidiError, readMidi, writeMidi } from '../src/midi'
 import { HITS, uniforms } from '../src/rng'
+import type { Stroke } from '../src/song'
 import { writeWav } from '../src/wav'
 
 const VOICES = [{ pitches: [36, 35], write: 36 }, { pitches: [38, 40], write: 38 }, { pitches: [42], write: 42 }]
@@ -12,17 +13,20 @@ function someGroove(seed: number) {
   hits[cells - 1] = 1
   const velocity = Float32Array.from(hits, (hit, cell) => hit * Math.ceil(second[cell] * 126) / 127)
   const offset = Float32Array.from(hits, (hit, cell) => hit * (cell < 3 ? third[cell] * 0.4 : third[cell] * 0.98 - 0.5))
-  return { hits, velocity, offset, shift: 0, tempo: 133.25 }
+  const openness = new Float32Array(hits.length).fill(NaN)
+  return { hits, velocity, offset, openness, strokes: new Map<number, Stroke[]>(), shift: 0, tempo: 133.25 }
 }
 
-const read = (bytes: Uint8Array, mostBars = 256) => readMidi(bytes, VOICES, 4, 4, 4, mostBars)
+const GRID = { steps_per_beat: 4, beats_per_bar: 4, bars_per_phrase: 4, beat_unit: 4 }
+
+const read = (bytes: Uint8Array, mostBars = 256) => readMidi(bytes, VOICES, GRID, mostBars)
 
 /** Its timing has no grid of its own. */
-const readAsWritten = (bytes: Uint8Array, mostBars = 256) => readMidi(bytes, VOICES, 4, 4, 4, mostBars, { shift: 'keep' })
+const readAsWritten = (bytes: Uint8Array, mostBars = 256) => readMidi(bytes, VOICES, GRID, mostBars, { shift: 'keep' })
 
 test.each([1, 2, 3])('what is written is read back, seed %i', (seed) => {
   const groove = someGroove(seed)
-  const back = readAsWritten(writeMidi(groove, VOICES, 4, 4, 4))
+  const back = readAsWritten(writeMidi(groove, VOICES, GRID))
   expect(back.hits).toEqual(groove.hits)
   expect(back.tempo).toBeCloseTo(groove.tempo, 2)
   expect(back.bars).toBe(4)
@@ -37,7 +41,7 @@ test.each([1, 2, 3])('what is written is read back, seed %i', (seed) => {
 test('silent bars at the end are written and read back', () => {
   const groove = someGroove(1)
   for (const cells of ['hits', 'velocity', 'offset'] as const) groove[cells].fill(0, 3 * 20)
-  const bytes = writeMidi(groove, VOICES, 4, 4, 4)
+  const bytes = writeMidi(groove, VOICES, GRID)
   expect(readAsWritten(bytes).bars).toBe(4)
   expect(readAsWritten(bytes).hits).toEqual(groove.hits)
   expect(readAsWritten(bytes, 3).bars).toBe(3)
@@ -82,9 +86,9 @@ test('drums on another channel are found by their pitches, and told', () => {
 
 test('a channel or track that is chosen is read in place of channel 10', () => {
   const bytes = file([...beat(9), 0, 0x92, 38, 70])
-  expect(readMidi(bytes, VOICES, 4, 4, 4, 256, { channel: 3 }).hits.reduce((sum, hit) => sum + hit)).toBe(1)
-  expect(readMidi(bytes, VOICES, 4, 4, 4, 256, { track: 1, channel: 10 }).losses).toEqual([])
-  expect(() => readMidi(bytes, VOICES, 4, 4, 4, 256, { channel: 4 })).toThrow('no notes on channel 4')
+  expect(readMidi(bytes, VOICES, GRID, 256, { channel: 3 }).hits.reduce((sum, hit) => sum + hit)).toBe(1)
+  expect(readMidi(bytes, VOICES, GRID, 256, { track: 1, channel: 10 }).losses).toEqual([])
+  expect(() => readMidi(bytes, VOICES, GRID, 256, { channel: 4 })).toThrow('no notes on channel 4')
   expect(read(bytes).parts).toEqual([
     { track: 1, name: '', channel: 3, notes: 1 }, { track: 1, name: '', channel: 10, notes: 4 },
   ])
@@ -104,19 +108,20 @@ test('a file without drums names its parts, so that one can be chosen', () => {
 test('of two hits in a cell the louder stays', () => {
   const found = read(file([0, 0x99, 36, 50, 10, 0x99, 35, 100]))
   expect(found.velocity[0]).toBeCloseTo(100 / 127, 6)
-  expect(found.losses).toEqual([expect.stringContaining('dropped for a louder one')])
+  expect(found.losses).toEqual([])
+  expect(found.strokes.get(0)!.map(({ velocity }) => Math.round(velocity * 127))).toEqual([50])
 })
 
 test('a steady shift is taken out, kept beside the offsets, and written again', () => {
   const early = someGroove(4)
   early.offset.fill(-1 / 6, 0) // 20 ticks
   early.hits.fill(0, 0, 3)
-  const found = read(writeMidi(early, VOICES, 4, 4, 4))
+  const found = read(writeMidi(early, VOICES, GRID))
   expect(found.shift).toBeCloseTo(-1 / 6, 2)
   expect(Math.max(...found.offset.map(Math.abs))).toBeLessThan(0.01)
   expect(found.hits).toEqual(early.hits)
-  expect(writeMidi(found, VOICES, 4, 4, 4)).toEqual(writeMidi(early, VOICES, 4, 4, 4))
-  const kept = readMidi(writeMidi(early, VOICES, 4, 4, 4), VOICES, 4, 4, 4, 256, { shift: 'keep' })
+  expect(writeMidi(found, VOICES, GRID)).toEqual(writeMidi(early, VOICES, GRID))
+  const kept = readMidi(writeMidi(early, VOICES, GRID), VOICES, GRID, 256, { shift: 'keep' })
   expect(kept.shift).toBe(0)
   expect(kept.offset[early.hits.indexOf(1)]).toBeCloseTo(-1 / 6, 6)
 })
@@ -138,7 +143,7 @@ test('a change of tempo ends what is read at its bar', () => {
 test('a tempo map can be followed as one tempo', () => {
   const bar = [0x8f, 0x00]
   const bytes = file([0, 0x99, 36, 100, ...bar, 0xff, 0x51, 3, 6, 0, 0, 0, 0x99, 36, 100])
-  expect(readMidi(bytes, VOICES, 4, 4, 4, 256, { tempoMap: 'flatten' })).toMatchObject({ bars: 2, losses: [] })
+  expect(readMidi(bytes, VOICES, GRID, 256, { tempoMap: 'flatten' })).toMatchObject({ bars: 2, losses: [] })
 })
 
 test.each([[2, 1], [8, 3]])('%i/2^%i is read as 4/4, and told', (beats, power) => {
@@ -172,7 +177,7 @@ test.each([
 })
 
 test('no bytes make it fail otherwise', () => {
-  const good = writeMidi(someGroove(1), VOICES, 4, 4, 4)
+  const good = writeMidi(someGroove(1), VOICES, GRID)
   for (let i = 0; i < 2000; i++) {
     const [isCut, end, ...changes] = uniforms(3, HITS, 0, i, 8)
     const bad = good.slice(0, isCut < 0.3 ? Math.floor(end * good.length) : good.length)
@@ -196,4 +201,26 @@ test('a WAV file has its header and its samples', () => {
 test('a change in bar 1 is named', () => {
   const bytes = file([0x83, 0x60, 0xff, 0x51, 3, 0x0a, 0, 0, 0, 0x99, 36, 100])
   expect(() => read(bytes)).toThrow('tempo or metre changes within the bar at bar 1')
+})
+
+test('strokes and the pedal are written and read back', () => {
+  const groove = someGroove(6)
+  groove.hits.fill(0)
+  groove.velocity.fill(0)
+  groove.offset.fill(0)
+  for (const cell of [1, 62, 191]) [groove.hits[cell], groove.velocity[cell]] = [1, 100 / 127]
+  groove.strokes.set(1, [{ offset: 0.25, velocity: 40 / 127, openness: NaN }])
+  groove.strokes.set(191, [-0.25, -0.25].map((offset) => ({ offset, velocity: 50 / 127, openness: NaN }))) // two at one time
+  groove.openness[62] = 1
+  groove.openness[191] = 27 / 127
+  const voices = VOICES.map((voice, number) => ({ ...voice, isHat: number === 2 }))
+  const back = readMidi(writeMidi(groove, voices, GRID), voices, GRID, 256, { shift: 'keep' })
+  expect([...back.hits.keys()].filter((cell) => back.hits[cell])).toEqual([1, 62, 191])
+  const times = [...back.strokes].map(([cell, own]) => [cell, ...own.map(({ offset, velocity }) => [offset, Math.round(velocity * 127)])])
+  expect(times.sort((a, b) => Number(a[0]) - Number(b[0]))).toEqual([[1, [0.25, 40]], [191, [-0.25, 50], [-0.25 + 1 / 120, 50]].map((item) => (
+    Array.isArray(item) ? [Math.fround(item[0]), item[1]] : item
+  ))])
+  expect(back.openness[62]).toBe(1)
+  expect(back.openness[191]).toBeCloseTo(27 / 127, 6)
+  expect(back.openness[1]).toBeNaN()
 })

@@ -18,7 +18,7 @@ const fills = (asked: Asked | null) => rows(asked!.labels).map(([, , fill]) => f
 
 test('a model without labels takes no plan', () => {
   const plain = { ...meta, labels: null }
-  const song = songs.emptySong(VOICES, 16, 4)
+  const song = songs.emptySong(VOICES, meta.grid, 4)
   expect([planBars(plain, asks({}), 0, 100), planAround(plain, song, 0, 1), planOf(plain, song)]).toEqual([null, null, null])
 })
 
@@ -59,7 +59,7 @@ test('guidance counts where something is wished beside the tempo', () => {
 
 test('of bars after new ones is told what is told of these, as it is measured', () => {
   const hits = Array.from({ length: 8 }, (_, i) => (2 * 16 + i) * VOICES)
-  const song = songs.setAsks({ ...songs.setHits(songs.emptySong(VOICES, 16, 4), hits, 1), tempo: 90 }, 2, 4, { style: 1, section: 1 })
+  const song = songs.setAsks({ ...songs.setHits(songs.emptySong(VOICES, meta.grid, 4), hits, 1), tempo: 90 }, 2, 4, { style: 1, section: 1 })
   const dense = planAround(meta, songs.setAsks(song, 1, 2, { density: 0.5, style: 1 }), 1, 2)!
   expect(rows(dense.numbers)).toEqual([[NaN, NaN, NaN], [90, 0.5, NaN], [90, 0.25, NaN], [90, 0, NaN]])
   expect(rows(dense.labels)).toEqual([[0, 0, 0], [0, 1, 0], [0, 1, 0], [0, 1, 0]])
@@ -69,7 +69,7 @@ test('of bars after new ones is told what is told of these, as it is measured', 
 })
 
 test('density, off-beat share and fills are measured bar by bar', () => {
-  const song = songs.setHits(songs.emptySong(VOICES, 16, 4), [0, 2, 8, 9].map((cell) => 2 * 16 * VOICES + cell), 1)
+  const song = songs.setHits(songs.emptySong(VOICES, meta.grid, 4), [0, 2, 8, 9].map((cell) => 2 * 16 * VOICES + cell), 1)
   expect(measure(song.hits, VOICES, grid)).toEqual([
     { density: 0, offbeat: NaN, isFill: false }, { density: 0, offbeat: NaN, isFill: false },
     { density: 4 / 32, offbeat: 0.25, isFill: true }, { density: 0, offbeat: NaN, isFill: false },

@@ -136,7 +136,7 @@ def follow_command(
                 choice = player.grid
             taps = read_taps(file, choice, read, rhythm.program)
         except HypermeterError as error:
-            raise HypermeterError(advise_for_model(str(error))) from None
+            raise HypermeterError(advise_for_model(str(error), player)) from None
         player = player.on(taps.groove.grid) if isinstance(choice, GridChoice) else player
         for line in taps.remarks:
             print(f"{file}: {line}")

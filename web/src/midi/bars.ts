@@ -12,8 +12,11 @@ interface Metre { beats: number; unit: number; start: number; barTicks: number; 
 /** Whole bars from `start` to `end` in ticks. Where the tempo is null, it is a bar in which tempo or metre change. */
 export interface Span { start: number; end: number; bar: number; metre: string; tempo: number | null }
 
-/** What of the music decides how tempos and metres are read. */
-export interface Music { ticksPerStep: number; beats: number; unit: number; firstTick: number; lastTick: number }
+/** What of the music decides how tempos and metres are read; where the metre is null, each is read. */
+export interface Music { ticksPerStep: number; metre: { beats: number; unit: number } | null; firstTick: number; lastTick: number }
+
+/** By whose names metres of equal bars are read, where every metre is. */
+const USUAL = [[4, 4], [3, 4], [2, 4], [5, 4], [7, 4], [6, 8], [12, 8], [7, 8]].map(([beats, unit]) => ({ beats, unit }))
 
 const nameOf = ({ beats, unit }: { beats: number; unit: number }) => `${beats}/${unit}`
 
@@ -59,18 +62,19 @@ function areAlike(one: Metre, other: { beats: number; unit: number }): boolean {
  * @param flatten whether all tempos are one
  */
 export function findSpans(file: MidiFile, music: Music, flatten: boolean): { spans: Span[]; remarks: string[] } {
-  const { ticksPerStep, beats, unit, firstTick, lastTick } = music
+  const { ticksPerStep, metre: wanted, firstTick, lastTick } = music
   const slack = Math.max(1, ticksPerStep / 8)
   const tempos = oneWhereAlike(temposOf(file), lastTick, flatten ? Infinity : INAUDIBLE)
   let metres = metresOf(file, slack)
   const remarks = new Set<string>()
   metres = metres.map((metre) => {
-    if (nameOf(metre) === nameOf(music) || !areAlike(metre, music)) return metre
-    remarks.add(`metre ${nameOf(metre)} is read as ${nameOf(music)}, whose bars are as long`)
-    return { ...metre, beats, unit }
+    const other = (wanted ? [wanted] : USUAL).find((usual) => nameOf(usual) !== nameOf(metre) && areAlike(metre, usual))
+    if (!other) return metre
+    remarks.add(`metre ${nameOf(metre)} is read as ${nameOf(other)}, whose bars are as long`)
+    return { ...metre, ...other }
   })
   const [pickup, second] = metres
-  const isShort = second && nameOf(second) === nameOf(music) && second.start < second.barTicks - slack
+  const isShort = second && (!wanted || nameOf(second) === nameOf(wanted)) && second.start < second.barTicks - slack
   if (isShort && firstTick < second.start - ticksPerStep / 2) {
     const part = Number((second.start / second.barTicks).toPrecision(2))
     remarks.add(`the first bar is short (${part} of one): it is read as a pickup, with rests before it`)

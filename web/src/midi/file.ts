@@ -13,6 +13,8 @@ export interface MidiFile {
   drums: Note[]
   /** Ticks and quarters per minute. */
   tempos: [number, number][]
+  /** Ticks and values of controller 4, the pedal of the hi-hat, on the channels of the drums. */
+  pedal: [number, number][]
   /** Ticks, beats and beat units. */
   signatures: [number, number, number][]
   /** Tick at which the last track ends. */
@@ -29,11 +31,14 @@ export interface MidiFile {
 interface Table {
   notes: Note[]
   messages: Message[]
+  pedal: { tick: number; channel: number; value: number }[]
   names: string[]
   metas: MidiEvent[]
   end: number
 }
 
+/** Controller of the hi-hat's pedal: 0 is open, 127 is pressed. */
+const PEDAL = 4
 const TRACK_NAME = 0x03
 const TEMPO = 0x51
 const SIGNATURE = 0x58
@@ -53,6 +58,7 @@ export function loadMidi(bytes: Uint8Array, options: PartOptions): MidiFile {
   const drums = table.notes.filter((_, i) => isDrums[i])
   if (!drums.length) throw new MidiError(`no drum notes on channel 10; it has ${describeParts(parts)}`, 'part', parts)
   const doubles = doublesOf(drums)
+  const channels = new Set(drums.map(({ channel }) => channel))
   const remarks = [...chunks.remarks, ...(line ? [line] : [])]
   if (doubles.size) remarks.push(`${doubles.size} hits are there twice, at the same tick; each is read once`)
   const metas = table.metas.sort((a, b) => a.tick - b.tick)
@@ -60,6 +66,7 @@ export function loadMidi(bytes: Uint8Array, options: PartOptions): MidiFile {
     ticksPerQuarter: chunks.ticksPerQuarter,
     drums: drums.filter((note) => !doubles.has(note)).sort((a, b) => a.tick - b.tick),
     tempos: metas.filter(({ kind }) => kind === TEMPO).map(({ tick, data }) => [tick, 60e6 / ((data[0] << 16) | (data[1] << 8) | data[2])]),
+    pedal: table.pedal.filter(({ channel }) => channels.has(channel)).sort((a, b) => a.tick - b.tick).map(({ tick, value }) => [tick, value]),
     signatures: metas.filter(({ kind }) => kind === SIGNATURE).map(({ tick, data }) => [tick, data[0], data[1] < 8 ? 2 ** data[1] : 0]),
     end: table.end,
     remarks,
@@ -77,7 +84,7 @@ function patternOf(chunks: Chunks, patterns: Part[], track: number | string | nu
 }
 
 function tableOf({ tracks }: Chunks): Table {
-  const table: Table = { notes: [], messages: [], names: [], metas: [], end: 0 }
+  const table: Table = { notes: [], messages: [], pedal: [], names: [], metas: [], end: 0 }
   tracks.forEach((track, number) => {
     table.names.push('')
     for (const event of eventsOf(track)) {
@@ -96,6 +103,7 @@ function addTo(table: Table, { tick, status, kind, data }: MidiEvent, track: num
     table.notes.push({ tick, track, channel, pitch: data[0], velocity: Math.min(data[1], 127) })
   } else if (event === 0xc0 && data[0] < 128) table.messages.push({ tick, track, channel, kind: 'program', data: data[0] })
   else if (event === 0xb0 && data[0] === 0 && data[1] < 128) table.messages.push({ tick, track, channel, kind: 'bank', data: data[1] })
+  else if (event === 0xb0 && data[0] === PEDAL && data[1] < 128) table.pedal.push({ tick, channel, value: data[1] })
   else if (status === 0xf0) table.messages.push({ tick, track, channel: 0, kind: 'sysex', data })
   else if (kind === TRACK_NAME && !table.names[track]) table.names[track] = decodeName(data)
   else if ((kind === TEMPO && data.length >= 3) || (kind === SIGNATURE && data.length >= 2)) table.metas.push({ tick, status, kind, data })

@@ -17,6 +17,8 @@ const WIDE_SPREAD = 0.2
 const STRAY_SHARE = 0.06
 /** Clarity below which a piece has no clear grid. */
 export const CLEAR = 0.3
+/** Least swing of the halves of a beat that is nearer to triplets, at 2/3, than a sixteenth is to them. */
+const TRIPLET_SWING = 0.6
 /** A shift below this, in steps, counts as 0. */
 const MIN_SHIFT = 0.01
 /** How far cells may be moved away from the player's grid, in steps: of equally good ones the first. */
@@ -32,6 +34,17 @@ export interface OwnGrid {
   kind: Kind
   /** Where the second of a pair begins, as a share of the pair. */
   swing: number
+  /** How far the player is from the written grid, in [-.5, .5) steps. */
+  playerShift: number
+  /** Steps of a quarter note that fit the playing: 4, or 3 or 6 of triplets. */
+  stepsPerQuarter: number
+}
+
+/** The shifts in steps of another grid, with so many times the steps; cells of triplets are not moved between swung hits. */
+export function shiftedOn(grid: OwnGrid, ratio: number): OwnGrid {
+  if (ratio === 1) return grid
+  const shift = wrapped(roundTo6(grid.playerShift * ratio))
+  return { ...grid, shift, playerShift: shift }
 }
 
 type Kind = 'straight' | 'triplet' | 'swing'
@@ -50,7 +63,7 @@ interface Template {
 
 /** @param onsets in steps from any beat */
 export function findOwnGrid(onsets: number[], stepsPerBeat: number, stepDuration: number): OwnGrid {
-  if (!onsets.length) return { shift: 0, clarity: 0, kind: 'straight', swing: 0.5 }
+  if (!onsets.length) return { shift: 0, clarity: 0, kind: 'straight', swing: 0.5, playerShift: 0, stepsPerQuarter: 4 }
   const period = stepsPerBeat % 4 === 0 ? 4 : stepsPerBeat % 2 === 0 ? 2 : 1
   const counts = new Float64Array(period * BINS)
   let [remainder, sequenced] = [0, 0] // what counting in bins loses of the mean; hits exactly on steps or thirds of them
@@ -71,7 +84,16 @@ export function findOwnGrid(onsets: number[], stepsPerBeat: number, stepDuration
   if (template.kind !== 'straight' && !isSequenced) {
     shift = roundTo6(shift + displacement(phases, Array.from(counts, (count) => count / onsets.length)))
   }
-  return { shift: wrapped(shift), clarity: Math.max(clarity, 0), kind: template.kind, swing: template.swing }
+  return {
+    shift: wrapped(shift), clarity: Math.max(clarity, 0), kind: template.kind, swing: template.swing,
+    playerShift: wrapped(playerShift), stepsPerQuarter: stepsThatFit(template),
+  }
+}
+
+/** Halves of beats that swing by TRIPLET_SWING or more are on triplets. */
+function stepsThatFit({ kind, weak, pairSteps, swing }: Template): number {
+  if (kind === 'triplet') return weak.length === 2 && weak[0] === 4 / 3 && weak[1] === 8 / 3 ? 3 : 6
+  return kind === 'swing' && pairSteps === 4 && swing >= TRIPLET_SWING ? 3 : 4
 }
 
 const modulo = (value: number, size: number) => ((value % size) + size) % size

@@ -1,10 +1,12 @@
 /** The drums of a MIDI file on the grid: `hypermeter.io.midi.read` and `pieces`. */
 
+import { fittingGrid, stepsPerBar as barOf, stepsPerQuarter as quarterOf, type Grid } from '../grids'
 import { findSpans, roundHalfEven, type Music, type Span } from './bars'
 import { countsOf, type Part, type PartOptions } from './drums'
 import { loadMidi, type MidiFile } from './file'
-import { CLEAR, findOwnGrid, type OwnGrid } from './grid'
+import { CLEAR, findOwnGrid, shiftedOn, type OwnGrid } from './grid'
 import { bestMap, columnsOf, pitchName, titleOf } from './maps'
+import { strokesIn, type Stroke } from '../song'
 import { MidiError, type MidiGroove, type MidiVoice, type Remedy } from './types'
 
 const MAX_STEPS = 1_000_000
@@ -21,10 +23,14 @@ export interface ReadOptions extends PartOptions {
   shift?: 'find' | 'keep'
   /** The device that the pitches are of, or auto; left out, General MIDI. */
   map?: string | null
+  /** Whether a file is read in its own metre, with the steps that fit its playing, as `--metre all --steps-per-beat auto`. */
+  everyMetre?: boolean
 }
 
 export interface ReadMidi extends MidiGroove {
   bars: number
+  /** That it was read on. */
+  grid: Grid
   /** A line for each choice that was made, and for each thing that was left out. */
   losses: string[]
   /** What the drums can be chosen from. */
@@ -38,35 +44,39 @@ export interface ReadMidi extends MidiGroove {
 }
 
 /** Steps in a quarter and a bar, the metre, and bars that are read at most. */
-interface Frame { stepsPerQuarter: number; stepsPerBar: number; beats: number; unit: number; mostBars: number }
+interface Frame { grid: Grid; stepsPerQuarter: number; stepsPerBar: number; beats: number; unit: number; mostBars: number }
+
+const frameOf = (grid: Grid, mostBars: number): Frame => (
+  { grid, stepsPerQuarter: quarterOf(grid), stepsPerBar: barOf(grid), beats: grid.beats_per_bar, unit: grid.beat_unit, mostBars }
+)
 
 /**
  * The drums of a MIDI file, from its first bar in one metre and tempo that has any to its last hit, to the next change
- * of metre or tempo, or to its end where that is on a bar line. Of several hits in a cell the loudest stays.
+ * of metre or tempo, or to its end where that is on a bar line. Of several hits in a cell the loudest is its hit.
  *
+ * @param grid that it is read on, unless it is read in its own metre
  * @throws MidiError a file that cannot be read
  */
 export function readMidi(
-  bytes: Uint8Array, voices: MidiVoice[], stepsPerQuarter: number, beatsPerBar: number, beatUnit: number, mostBars: number,
-  options: ReadOptions = {},
+  bytes: Uint8Array, voices: MidiVoice[], grid: Grid, mostBars: number, options: ReadOptions = {},
 ): ReadMidi {
   const file = loadMidi(bytes, options)
-  const stepsPerBar = Math.round((stepsPerQuarter * 4 * beatsPerBar) / beatUnit)
-  const frame = { stepsPerQuarter, stepsPerBar, beats: beatsPerBar, unit: beatUnit, mostBars }
-  const reader = new SpanReader(file, voices, frame, options.map ?? 'gm')
-  return reader.readFirst(options)
+  const base = options.everyMetre ? fittingGrid(4, 4, 4, grid.bars_per_phrase) : grid
+  return new SpanReader(file, voices, frameOf(base, mostBars), options.map ?? 'gm').readFirst(options)
 }
 
 /** A hit of the drums, in steps from the start of a span on the player's own grid. */
-interface Hit { position: number; pitch: number; velocity: number }
+interface Hit { position: number; pitch: number; velocity: number; openness: number }
 
 class SpanReader {
   private readonly ticksPerStep: number
   private readonly map: string
+  private readonly asked: string
   private readonly columns: Map<number, number>
 
   constructor(private readonly file: MidiFile, private readonly voices: MidiVoice[], private readonly frame: Frame, map: string) {
     this.ticksPerStep = file.ticksPerQuarter / frame.stepsPerQuarter
+    this.asked = map
     const counts = countsOf(file.drums)
     this.map = map === 'auto' ? bestMap(counts, file.names) : map
     this.columns = columnsOf(voices, this.map)
@@ -76,42 +86,57 @@ class SpanReader {
   }
 
   /** The first span with drums, in the metre; lines tell what is left out of it, and which others are left out. */
-  readFirst({ tempoMap, shift: whetherToShift }: ReadOptions): ReadMidi {
+  readFirst({ tempoMap, shift: whetherToShift, everyMetre }: ReadOptions): ReadMidi {
     const { remarks, parts } = this.file
-    const music = this.music()
+    const music = this.music(!!everyMetre)
     const steps = music.lastTick / this.ticksPerStep
     if (steps > MAX_STEPS) throw new MidiError(`a note ${roundHalfEven(steps)} steps in, expected at most ${MAX_STEPS}; shorten the file`)
     const found = findSpans(this.file, music, tempoMap === 'flatten')
     const half = this.ticksPerStep / 2
     const spans = found.spans.filter((span) => music.firstTick < span.end - half && span.start <= music.lastTick + half)
-    const ownGrid = this.ownGrid(spans)
-    const shift = whetherToShift === 'keep' ? 0 : ownGrid.shift
+    const base = everyMetre ? this.inMetre(spans[0].metre, 4) : this
+    const ownGrid = base.ownGrid(spans)
+    const isKept = whetherToShift === 'keep'
     const leftOut: [string, Remedy | null][] = []
-    const pieces: { span: Span; hits: Hit[]; bars: number }[] = []
+    const pieces: { span: Span; reader: SpanReader; hits: Hit[]; bars: number; shift: number }[] = []
     spans.forEach((span, number) => {
-      const end = number === spans.length - 1 ? Infinity : (span.end - span.start) / this.ticksPerStep
-      const hits = this.hitsIn(span, end, shift)
+      const reader = everyMetre ? base.inMetre(span.metre, ownGrid.stepsPerQuarter) : this
+      const ratio = reader.frame.stepsPerQuarter / base.frame.stepsPerQuarter
+      const shift = isKept ? shiftedOn({ ...ownGrid, shift: 0 }, ratio).shift : shiftedOn(ownGrid, ratio).shift
+      const end = number === spans.length - 1 ? Infinity : (span.end - span.start) / reader.ticksPerStep
+      const hits = reader.hitsIn(span, end, shift)
       if (!hits.length) return
-      const reason = this.reason(span, hits)
+      const reason = reader.reason(span, hits)
       if (reason) leftOut.push(reason)
-      else pieces.push({ span, hits, bars: end < Infinity ? Math.ceil(roundHalfEven(end) / this.frame.stepsPerBar) : this.lastBars(span, hits) })
+      else pieces.push({ span, reader, hits, shift, bars: end < Infinity ? Math.ceil(roundHalfEven(end) / reader.frame.stepsPerBar) : reader.lastBars(span, hits) })
     })
     if (!pieces.length) throw new MidiError(...leftOut[0], parts)
-    const [{ span, hits, bars }, ...others] = pieces
-    const { groove, losses } = this.groove(hits, bars)
+    const [{ span, reader, hits, bars, shift }, ...others] = pieces
+    const { groove, losses } = reader.groove(hits, bars)
     const after = others.reduce((sum, other) => sum + other.bars, 0)
     if (ownGrid.clarity < CLEAR) losses.push('no clear grid: hits are anywhere between the steps; check the tempo')
     if (after) losses.unshift(`${after} bars after a change of tempo or metre`)
     return {
-      ...groove, shift, tempo: span.tempo!, bars: Math.min(bars, this.frame.mostBars), losses: [...remarks, ...found.remarks, ...leftOut.map(([line]) => line), ...losses],
+      ...groove, shift, grid: reader.frame.grid, tempo: span.tempo!, bars: Math.min(bars, this.frame.mostBars), losses: [...remarks, ...found.remarks, ...leftOut.map(([line]) => line), ...losses],
       parts, hasTempoChanges: spans.some(({ tempo }) => tempo !== spans[0].tempo), hasUnmapped: hits.some(({ pitch }) => !this.columns.has(pitch)), ownGrid,
     }
   }
 
-  private music(): Music {
+  /** This reader in another metre, with so many steps in a quarter note where its beats have them. */
+  private inMetre(metre: string, stepsPerQuarter: number): SpanReader {
+    const [beats, unit] = metre.split('/').map(Number)
+    const { grid, mostBars } = this.frame
+    const remarks = this.file.remarks.slice() // of the map of pitches there is one already
+    const reader = new SpanReader(this.file, this.voices, frameOf(fittingGrid(beats, unit, stepsPerQuarter, grid.bars_per_phrase), mostBars), this.asked)
+    this.file.remarks.splice(0, Infinity, ...remarks)
+    return reader
+  }
+
+  private music(everyMetre: boolean): Music {
     let [firstTick, lastTick] = [Infinity, 0]
     for (const { tick } of this.file.drums) [firstTick, lastTick] = [Math.min(firstTick, tick), Math.max(lastTick, tick)]
-    return { ticksPerStep: this.ticksPerStep, beats: this.frame.beats, unit: this.frame.unit, firstTick, lastTick }
+    const { beats, unit } = this.frame
+    return { ticksPerStep: this.ticksPerStep, metre: everyMetre ? null : { beats, unit }, firstTick, lastTick }
   }
 
   /** One grid for all spans, so that no hit is between them. */
@@ -133,9 +158,22 @@ class SpanReader {
     }
     const hits: Hit[] = []
     for (; first < drums.length && position(first) < end - 0.5; first++) {
-      hits.push({ position: position(first), pitch: drums[first].pitch, velocity: drums[first].velocity })
+      const { pitch, velocity, tick } = drums[first]
+      hits.push({ position: position(first), pitch, velocity, openness: this.opennessAt(tick) })
     }
     return hits
+  }
+
+  /** How open the hi-hat is; NaN before its pedal was heard of. */
+  private opennessAt(tick: number): number {
+    const { pedal } = this.file
+    let [first, after] = [0, pedal.length]
+    while (first < after) {
+      const middle = (first + after) >> 1
+      if (pedal[middle][0] <= tick) first = middle + 1
+      else after = middle
+    }
+    return first ? 1 - pedal[first - 1][1] / 127 : NaN
   }
 
   /** Why a span is left out, and what may mend it; or nothing. */
@@ -159,33 +197,37 @@ class SpanReader {
     return isWhole ? Math.max(bars, whole) : bars
   }
 
-  /** Hits on their nearest steps; of several in a cell the loudest stays, and of equally loud ones the first. */
+  /** Hits on their nearest steps; of several in a cell the loudest, and of equally loud ones the first, is its hit, the others are further strokes. */
   private groove(hits: Hit[], bars: number): { groove: Omit<MidiGroove, 'shift' | 'tempo'>; losses: string[] } {
     const { stepsPerBar, mostBars } = this.frame
     const count = this.voices.length
     const cells = bars * stepsPerBar * count
-    const all = { hits: new Uint8Array(cells), velocity: new Float32Array(cells), offset: new Float32Array(cells) }
+    const all = { hits: new Uint8Array(cells), velocity: new Float32Array(cells), offset: new Float32Array(cells), openness: new Float32Array(cells).fill(NaN) }
+    const strokes = new Map<number, Stroke[]>()
     const unmapped = countsOf(hits.filter(({ pitch }) => !this.columns.has(pitch)))
-    let dropped = 0
     const rank = ({ velocity, position }: Hit) => velocity - 0.9 * (position - Math.floor(position + 0.5))
-    for (const { position, pitch, velocity } of hits.sort((a, b) => rank(a) - rank(b))) { // the last in a cell stays
+    for (const { position, pitch, velocity, openness } of hits.sort((a, b) => rank(a) - rank(b))) { // the last in a cell stays
       const column = this.columns.get(pitch)
       if (column === undefined) continue
       const step = Math.floor(position + 0.5)
       const cell = step * count + column
-      dropped += all.hits[cell]
+      if (all.hits[cell]) {
+        const before = { offset: all.offset[cell], velocity: all.velocity[cell], openness: all.openness[cell] }
+        strokes.set(cell, [...(strokes.get(cell) ?? []), before])
+      }
       all.hits[cell] = 1
       all.velocity[cell] = velocity / 127
       all.offset[cell] = Math.min(Math.fround(position - step), LAST_OFFSET)
+      all.openness[cell] = this.voices[column].isHat ? openness : NaN
     }
+    for (const own of strokes.values()) own.sort((a, b) => a.offset - b.offset || a.velocity - b.velocity)
     const kept = Math.min(bars, mostBars) * stepsPerBar * count
     const late = all.hits.subarray(kept).reduce((sum, hit) => sum + hit, 0)
     const losses: string[] = []
     if (unmapped.size) losses.push(describeUnmapped(unmapped, hits.length, this.map))
-    if (dropped) losses.push(`hits dropped for a louder one of the same voice and step (${dropped})`)
     if (late) losses.push(`${late} hits after bar ${mostBars}`)
-    const [onsets, velocity, offset] = [all.hits.slice(0, kept), all.velocity.slice(0, kept), all.offset.slice(0, kept)]
-    return { groove: { hits: onsets, velocity, offset }, losses }
+    const [onsets, velocity, offset, openness] = [all.hits.slice(0, kept), all.velocity.slice(0, kept), all.offset.slice(0, kept), all.openness.slice(0, kept)]
+    return { groove: { hits: onsets, velocity, offset, openness, strokes: strokesIn(strokes, 0, kept, 0) }, losses }
   }
 }
 

@@ -419,7 +419,9 @@ def _messages_of(moments: Chokes) -> Iterator[dict[str, Any]]:
     names = [field.name for field in fields(moments)]
     for row in _with_null(moments.table):
         values = dict(zip(names, row, strict=True))
-        yield values | {"step": int(values["step"]), "voice": int(values["voice"])}
+        last = 0.5 - 10**-DIGITS  # What is just below half a step would be rounded to it.
+        whole = {name: int(values[name]) for name in ("step", "voice")}
+        yield values | whole | {"offset": min(values["offset"], last)}
 
 
 # ---------------------------------------------------------------------- options
