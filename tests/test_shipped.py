@@ -47,7 +47,7 @@ def test_held_out_bits_forecasts_and_music(model, validation):
 
 def test_the_file_is_small_and_knows_its_kit(model):
     size = Path(str(files("hypermeter") / "weights" / "groove.safetensors")).stat().st_size
-    assert size < 4_000_000
+    assert size < 6_000_000
     assert model.kit == load_kit("gm10")
 
 

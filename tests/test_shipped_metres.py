@@ -1,4 +1,4 @@
-"""The shipped model of every metre."""
+"""The shipped model in every metre."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -21,7 +21,7 @@ GRIDS = [Grid(), Grid.of_metre("4/4", 3), Grid.of_metre("3/4"), Grid.of_metre("6
 
 @pytest.fixture(scope="module")
 def player():
-    return load_player("metres")
+    return load_player("groove")
 
 
 @pytest.mark.slow
@@ -29,7 +29,7 @@ def test_held_out_bits_in_each_metre(tmp_path):
     if not (GROOVE / "info.csv").exists():
         pytest.skip("the Groove MIDI Dataset is not at HYPERMETER_GROOVE; hypermeter download fetches it")
     prepare(GROOVE, tmp_path, metre="all", steps_per_beat="auto", quiet=True)
-    found = evaluate_metres(load("metres"), tmp_path / "validation")
+    found = evaluate_metres(load("groove"), tmp_path / "validation")
     rows = {(row["metre"], row["steps_per_beat"]): row for row in found}
     for grid, most in ((Grid(), 1.38), (Grid.of_metre("4/4", 3), 1.30), (Grid.of_metre("3/4"), 0.70)):
         row = rows[grid.metre, grid.steps_per_beat]
@@ -37,7 +37,7 @@ def test_held_out_bits_in_each_metre(tmp_path):
 
 
 def test_the_file_is_small_and_knows_its_kit_and_grids(player):
-    assert Path(str(files("hypermeter") / "weights" / "metres.safetensors")).stat().st_size < 6_000_000
+    assert Path(str(files("hypermeter") / "weights" / "groove.safetensors")).stat().st_size < 6_000_000
     assert player.kit == load_kit("gm10") and {*GRIDS} <= {*player.grids}
     assert player.has_expression and player.labels
 

@@ -32,7 +32,7 @@ def table_error(grid: Grid) -> HypermeterError:
     """Return the error of a model whose places are a table, asked for another grid than its own."""
     return HypermeterError(
         f"model: its places are a table of one grid, which does not serve {grid.metre} at {grid.steps_per_beat} steps a"
-        " beat; choose a model that plays every metre, as metres"
+        " beat; choose a model that plays every metre, as groove"
     )
 
 
