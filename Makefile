@@ -51,7 +51,7 @@ docs: .venv/stamp
 	@echo build/site/index.html
 
 # The page's model: make page MODEL=runs/mine packs another.
-MODEL ?= metres
+MODEL ?= groove
 page: .venv/stamp
 	$(BIN)/python web/scripts/bounds.py
 	cd web && npm ci && npm test && npm run build

@@ -366,7 +366,7 @@ def taps_in_six(path):
 
 def test_a_model_of_every_metre_follows_in_the_metre_of_the_file(tmp_path, capsys):
     path, out = taps_in_six(tmp_path / "six.mid"), tmp_path / "out.mid"
-    options = ["--model", "metres", "--particles", "4", "--no-picture"]
+    options = ["--particles", "4", "--no-picture"]
     assert main(["follow", str(path), str(out), *options]) == 0
     groove = read_midi(out, grid=Grid.of_metre("6/8", steps_per_beat=2))
     assert np.flatnonzero(groove.hits[:, LOUD].any(1)).tolist() == [0, 3, 4, 6, 9, 11]

@@ -398,7 +398,7 @@ def test_a_model_of_one_metre_refuses_others(tmp_path, capsys):
     for command, name in (("generate", "waltz.mid"), ("humanize", "waltz.mid"), ("generate", "song.mid")):
         arguments = [command, tmp_path / name, "--model", tmp_path / "table.safetensors"]
         assert main([str(argument) for argument in arguments]) == 2
-        assert "pass --model metres, which plays every metre" in capsys.readouterr().err
+        assert "pass --model groove, which plays every metre" in capsys.readouterr().err
 
 
 def test_parts_in_several_metres_are_one_piece(checkpoint):

@@ -9,7 +9,10 @@ import pytest
 
 from hypermeter.cli import main
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.kit import load_kit
+from hypermeter.core.parts import Parts
 from hypermeter.io.checkpoint import find_checkpoint, read_checkpoint, write_checkpoint
+from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.share.page_model import MANTISSA_BITS, export_page_model, packed, rounded
 
 
@@ -38,8 +41,12 @@ def test_all_bits_are_kept_by_23():
     assert (unpacked(packed(numbers, 23)) == numbers).all()
 
 
-@pytest.mark.parametrize("name", ["groove", "metres"])
-def test_a_model_is_written_whole_and_the_same_each_time(name, tmp_path):
+@pytest.mark.parametrize("name", ["groove", "table"])
+def test_a_model_is_written_whole_and_the_same_each_time(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"kit": load_kit("gm10"), "use_expression": True, "parts": Parts(place_table=True)}
+    HierarchicalDrumModel(10, 16, 16, 16, num_components=4, **options).save("table.safetensors")
+    name = name if name == "groove" else "table.safetensors"
     for folder in ("one", "other"):
         assert main(["export", str(tmp_path / folder), "--format", "page", "--model", name]) == 0
     meta = json.loads((tmp_path / "one" / "meta.json").read_text())
@@ -52,7 +59,7 @@ def test_a_model_is_written_whole_and_the_same_each_time(name, tmp_path):
         assert (numbers[start : start + size] == wanted).all(), entry["name"]
         start += size
     assert start == len(numbers) and meta["name"] == name
-    assert meta["serves_every_grid"] == (name == "metres") and len(meta["grids"]) == (14 if name == "metres" else 1)
+    assert meta["serves_every_grid"] == (name == "groove") and len(meta["grids"]) == (14 if name == "groove" else 1)
 
 
 @pytest.mark.parametrize(

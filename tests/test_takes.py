@@ -96,7 +96,7 @@ def test_takes_that_cannot_be_are_refused_in_one_line(beat, capsys):
     for arguments, words in (
         (["generate", "--bars", "1", "-o", "-", "--variations", "2"], "--variations 2 beside -"),
         (["generate", "--bars", "1", "--variations", "0"], "--variations is 0, expected"),
-        (["generate", "--model", "metres", "--metre", "4/4:1 7/8:1", "--variations", "2"], "takes are of one metre"),
+        (["generate", "--metre", "4/4:1 7/8:1", "--variations", "2"], "takes are of one metre"),
         (["humanize", "beat.mid", "-", "--variations", "2"], "--variations 2 beside -"),
     ):
         assert main(arguments) == 2

@@ -151,7 +151,7 @@ def tell_if_not_learnt(player: Player, grid: Grid) -> None:
 def advise_for_model(line: str, player: Player) -> str:
     """Return a line of the reader with the options of commands whose metre and kit are those of the model."""
     serves_all = isinstance(player.grid_choice, GridChoice)
-    advice = "use files in one metre, without --metre" if serves_all else "pass --model metres, which plays every metre"
+    advice = "use files in one metre, without --metre" if serves_all else "pass --model groove, which plays every metre"
     line = re.sub(r"pass --metre \S+, or all", advice, line)
     if not serves_all:
         line = re.sub(r"(: metre changes from .*); cut the file there", r"\1; cut the file there, or " + advice, line)

@@ -21,7 +21,7 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 def serve_command(
     host: str = "127.0.0.1",
     port: int = 8000,
-    model: tuple[str, ...] = ("groove", "metres"),
+    model: tuple[str, ...] = ("groove",),
     max_bars: int = Limits.bars,
     max_seconds: float = Limits.seconds,
     max_body: int = Limits.body_bytes,
