@@ -1,10 +1,8 @@
 """Exported models, once for all tests that play them: import ``exports`` with ``folder``.
 
-The shipped model is taken from the page, which has it gzipped; the others are exported, which takes seconds each.
+An export takes seconds.
 """
 
-import gzip
-import shutil
 from functools import cache
 from pathlib import Path
 
@@ -42,7 +40,6 @@ MODELS = {
 }
 """Name -> model; those with random weights are moved from where they begin, so that all their parts count."""
 
-PAGE_MODEL = Path(hypermeter.__file__).parent / "page" / "model"
 _PLACE: list[Path] = []
 
 
@@ -72,12 +69,7 @@ def folder(name: str) -> Path:
     path = _PLACE[0] / "exports" / name
     path.parent.mkdir(exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        if not (path / "meta.json").exists() and name == "groove":
-            path.mkdir()
-            for zipped in PAGE_MODEL.glob("*.gz"):
-                (path / zipped.stem).write_bytes(gzip.decompress(zipped.read_bytes()))
-            shutil.copy(PAGE_MODEL / "meta.json", path)
-        elif not (path / "meta.json").exists():  # written last
+        if not (path / "meta.json").exists():  # written last
             with shapes_unchecked():
                 export(model(name), path, name)
     return path
