@@ -12,9 +12,11 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
+from hypermeter.core.parts import Parts
 from hypermeter.core.read_options import ReadOptions
 from hypermeter.io.midi import read_midi
 from hypermeter.io.midi.taps import TAPS, Part, choose_part, read_taps
+from hypermeter.model.hierarchical import HierarchicalDrumModel
 from hypermeter.play.arithmetic import logsumexp
 from hypermeter.play.expressing import OFFSET, VELOCITY
 from hypermeter.play.follow import follow_groove, lock_taps, loud_voices
@@ -371,7 +373,10 @@ def test_a_model_of_every_metre_follows_in_the_metre_of_the_file(tmp_path, capsy
     groove = read_midi(out, grid=Grid.of_metre("6/8", steps_per_beat=2))
     assert np.flatnonzero(groove.hits[:, LOUD].any(1)).tolist() == [0, 3, 4, 6, 9, 11]
     capsys.readouterr()
-    for more, words in (([], "metre 6/8 .* pass a --model in it"), (["--metre", "4/4", *options], "metre 6/8")):
+    path_of_table = tmp_path / "table.safetensors"
+    HierarchicalDrumModel(10, 8, 8, 8, kit=load_kit("gm10"), parts=Parts(place_table=True)).save(path_of_table)
+    table = ["--model", str(path_of_table)]
+    for more, words in ((table, "metre 6/8 .* pass a --model in it"), (["--metre", "4/4", *options], "metre 6/8")):
         assert main(["follow", str(path), str(out), *more]) == 2
         error = capsys.readouterr().err
         assert re.search(words, error) and error.count("\n") == 1

@@ -35,13 +35,13 @@ def validation(tmp_path_factory):
 def test_held_out_bits_forecasts_and_music(model, validation):
     result = evaluate(model, validation)
     assert result["all"]["performances"] == 122
-    assert result["all"]["bits_per_step"] <= 1.39  # on the players' own grids; 1.434 on that of the files
+    assert result["all"]["bits_per_step"] <= 1.35  # on the players' own grids
     for level in ("bar", "phrase"):
         forecast = result["forecasts"][level]
         assert forecast["model_mse"] < forecast["last_mse"]
         assert forecast["model_bce"] < forecast["last_bce"]
     music = result["music"]
-    assert music["repetition_gap"] <= 0.05
+    assert music["repetition_gap"] <= 0.07
     assert music["copied"] <= music["human_copied"]
 
 
@@ -54,7 +54,7 @@ def test_the_file_is_small_and_knows_its_kit(model):
 def test_it_plays_neither_silence_nor_noise(model):
     hits = model.generate(length=512, batch_size=8, seed=0)
     density = METRICS["avg_hits"](hits, model.grid)
-    assert (density > 0.3).all() and (density < 3).all()  # people play 1.3 hits a step
+    assert (density > 0.1).all() and (density < 3).all() and density.mean() > 0.8  # people play 1.3 hits a step
     consistency = METRICS["groove_consistency"](hits, model.grid)
     assert consistency.mean() > 0.85  # bars resemble their neighbours
 
@@ -62,7 +62,7 @@ def test_it_plays_neither_silence_nor_noise(model):
 def test_it_holds_on_to_a_groove(model):
     bar = np.zeros((16, 10), np.float32)
     bar[[0, 8, 10], 0] = bar[[4, 12], 1] = bar[::2, 2] = 1
-    primer = torch.from_numpy(np.tile(bar, (4, 1)))[None]
+    primer = torch.from_numpy(np.tile(bar, (4, 1)))[None].repeat(8, 1, 1)
     made = model.generate(primer, 256, seed=0, include_primer=False)
     hits, same = made.sum().item(), (made * torch.from_numpy(np.tile(bar, (16, 1)))).sum().item()
-    assert same / hits > 0.6
+    assert same / hits > 0.75

@@ -26,7 +26,7 @@ const PRIOR_HITS = 0.25
 const NUMBERS = 2 + 2 * (MOST - 1) + 2
 const EDGE = 1e-6
 /** The largest offset, in single precision. */
-const LATEST_OFFSET = Math.fround(0.5 - 2 ** -25)
+const LATEST_STROKE = 0.5 - 1 / 64
 /** Steps after which what was played counts for less than a twenty-thousandth in the sums. */
 export const FORGOTTEN_STEPS = 640
 
@@ -195,6 +195,7 @@ export function articulationOf(velocity: number, offset: number, strokes: readon
 export function strokesOf({ count, before, gaps, ratios }: Articulation, velocity: number, offset: number, isFirst: boolean): Stroke[] {
   if (!(count > 1)) return []
   const low = isFirst ? 0 : -0.5
+  const latest = Math.max(offset, LATEST_STROKE)
   const early: number[] = []
   for (let i = before - 1, sum = 0; i >= 0; i--) early.unshift((sum -= gaps[i]))
   const late: number[] = []
@@ -204,8 +205,8 @@ export function strokesOf({ count, before, gaps, ratios }: Articulation, velocit
     const factor = most ? Math.min(1, Math.max(room, 0) / most) : 1
     return side.map((time) => time * factor)
   }
-  return [...fitted(early, offset - low), ...fitted(late, LATEST_OFFSET - offset)].map((time, i) => ({
-    offset: Math.fround(Math.min(Math.max(offset + time, low), LATEST_OFFSET)),
+  return [...fitted(early, offset - low), ...fitted(late, latest - offset)].map((time, i) => ({
+    offset: Math.fround(Math.min(Math.max(offset + time, low), latest)),
     velocity: Math.fround(Math.min(Math.max(velocity * ratios[i], 1 / 127), 1)),
     openness: NaN,
   })).sort((a, b) => a.offset - b.offset || a.velocity - b.velocity)

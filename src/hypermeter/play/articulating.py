@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hypermeter.core.kit import Kit
 from hypermeter.core.limits import MIN_TEMPERATURE
-from hypermeter.core.strokes import LATEST_OFFSET, Strokes
+from hypermeter.core.strokes import Strokes
 from hypermeter.play.arithmetic import gelu_tanh, log_softmax
 from hypermeter.play.bins import EDGE, PRIOR_HITS, Array, Bins, Single, scale_of, tempo_inputs
 from hypermeter.play.layers import Linear, Weights
@@ -29,6 +29,9 @@ CHANNELS = 9
 
 GAP, RATIO, PEDAL = Bins(0, 64, 64), Bins(1, 32, 32), Bins(0, 128, 127)
 """Bins of gaps in steps, of ratios, and of openness, which are those of controller 4."""
+
+LATEST_STROKE = 0.5 - 1 / 64
+"""Latest offset of a stroke after its hit, in steps: beyond it, ticks of MIDI may fall into the next cell."""
 
 COMPONENTS = 3
 """Of the mixture of openness: closed, open, and between."""
@@ -93,11 +96,12 @@ def strokes_of(articulation: Single, hits: NDArray[Any], velocity: Single, offse
         gaps, ratios = cell[GAPS][: count - 1].astype(np.float64), cell[RATIOS][: count - 1]
         sides = -gaps[:before][::-1].cumsum()[::-1], gaps[before:].cumsum()
         low = 0.0 if is_first and step == 0 else -0.5
-        for side, room in zip(sides, (main - low, LATEST_OFFSET - main), strict=True):
+        latest = max(main, LATEST_STROKE)
+        for side, room in zip(sides, (main - low, latest - main), strict=True):
             most = np.abs(side).max(initial=0)
             side *= min(1.0, max(room, 0.0) / most) if most else 1.0
         loudness = (float(velocity[step, voice]) * ratios).clip(1 / 127, 1).tolist()
-        times = (main + np.concatenate(sides)).clip(low, LATEST_OFFSET).tolist()
+        times = (main + np.concatenate(sides)).clip(low, latest).tolist()
         rows += [(step, voice, time, loud) for time, loud in zip(times, loudness, strict=True)]
     return Strokes(*np.array(rows, np.float64).reshape(-1, 4).T)
 
