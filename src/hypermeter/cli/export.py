@@ -18,7 +18,7 @@ def export_command(
         out: folder to write; of a page, its folder model.
         model: a shipped model, a .safetensors file, or a training run.
         format: onnx, or page: the weights as the page's own engine reads them, without PyTorch.
-        int8: store weights of ONNX graphs in eight bits: a third of the size, a little less like the model.
+        int8: store weights of ONNX graphs in eight bits: about a third of the size, a little less like the model.
 
     Raises:
         HypermeterError: a model that cannot be read or exported, a folder that cannot be written, int8 for the page.

@@ -168,7 +168,10 @@ def _music(drawn: Beside, player: Player, held_out: HeldOut, options: CardOption
     if not options.pieces:
         return {}
     result: dict[str, Any] = {"temperature": options.temperature}
-    people, per_bar, columns = held_out.people(options.bars), held_out.grid.steps_per_bar, drawn.result()
+    people, per_bar = held_out.people(options.bars), held_out.grid.steps_per_bar
+    if not (people.pieces or options.long_bars):
+        return result
+    columns = drawn.result()
     pieces = columns[..., : player.num_drums]
     if people.pieces:
         result["music"] = compare_with(pieces[:, : options.bars * per_bar], people)
