@@ -171,18 +171,27 @@ def _music(drawn: Beside, player: Player, held_out: HeldOut, options: CardOption
     people, per_bar = held_out.people(options.bars), held_out.grid.steps_per_bar
     if not (people.pieces or options.long_bars):
         return result
-    columns = drawn.result()
-    pieces = columns[..., : player.num_drums]
+    of_strokes = _strokes(player, held_out, options) if people.pieces else {}
+    pieces = drawn.result()[..., : player.num_drums]
     if people.pieces:
-        result["music"] = compare_with(pieces[:, : options.bars * per_bar], people)
-        if player.articulation is not None and (of_people := held_out.strokes(options.bars)) is not None:
-            played = draw_strokes(player, columns[:, : options.bars * per_bar], options.seed, options.temperature)
-            strokes = stroke_shares(played, held_out.grid, held_out.voices)
-            result["music"] |= {"strokes": strokes, "human_strokes": of_people}
+        result["music"] = compare_with(pieces[:, : options.bars * per_bar], people) | of_strokes
     if options.long_bars:
         long = pieces[:, : options.long_bars * per_bar]
         result |= {"long_bars": options.long_bars, "drift": drift(long, held_out.grid)}
     return result
+
+
+def _strokes(player: Player, held_out: HeldOut, options: CardOptions) -> dict[str, Any]:
+    """Return the shares of hits with several strokes, of the model and of people, if both have such.
+
+    The pieces are drawn here while another process plays the long ones, which begin like them.
+    """
+    if player.articulation is None or (of_people := held_out.strokes(options.bars)) is None:
+        return {}
+    steps = options.bars * held_out.grid.steps_per_bar
+    drawn = draw_pieces(player, options.pieces, steps, options.seed, options.temperature)
+    played = draw_strokes(player, drawn, options.seed, options.temperature)
+    return {"strokes": stroke_shares(played, held_out.grid, held_out.voices), "human_strokes": of_people}
 
 
 def _bits_of_groups(bits: np.ndarray, steps: np.ndarray, groups: Sequence[Sequence[str]], seed: int) -> dict[str, Any]:
