@@ -376,7 +376,7 @@ def test_a_model_of_every_metre_follows_in_the_metre_of_the_file(tmp_path, capsy
     path_of_table = tmp_path / "table.safetensors"
     HierarchicalDrumModel(10, 8, 8, 8, kit=load_kit("gm10"), parts=Parts(place_table=True)).save(path_of_table)
     table = ["--model", str(path_of_table)]
-    for more, words in ((table, "metre 6/8 .* pass a --model in it"), (["--metre", "4/4", *options], "metre 6/8")):
+    for more, words in ((table, "metre 6/8 .* pass --model groove"), (["--metre", "4/4", *options], "metre 6/8")):
         assert main(["follow", str(path), str(out), *more]) == 2
         error = capsys.readouterr().err
         assert re.search(words, error) and error.count("\n") == 1
