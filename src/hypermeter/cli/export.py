@@ -35,12 +35,11 @@ def export_command(
         export_page_model(model, out)
         files = {path.name: path.stat().st_size for path in sorted(out.iterdir())}
     else:
+        from hypermeter.io.checkpoint import name_of_model
         from hypermeter.model.hierarchical import load
         from hypermeter.share.export import export
 
-        path = Path(model)
-        name = path.stem if path.suffix == ".safetensors" else path.name
-        files = export(load(model), out, name, int8)["files"]
+        files = export(load(model), out, name_of_model(model), int8)["files"]
     for file, size in files.items():
         print(f"{file:18}{size / 1e6:6.2f} MB")
     return out

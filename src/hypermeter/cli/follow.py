@@ -160,7 +160,7 @@ def follow_command(
         def draw(seed: int) -> "Groove":
             chosen = replace(steps, seed=seed)
             groove, infill = follow_groove(player, taps.groove, chosen, asked, expression=expression, **options)
-            tell_sample_size(infill)
+            tell_sample_size([infill])
             return name_planned(groove, range(bars), planned, player)
 
         if variations is not None:

@@ -238,7 +238,7 @@ def _play(
         if primer is not None and include_primer:
             groove, primer_steps = join_grooves(primer, groove), len(primer)
     if infill is not None:
-        tell_sample_size(infill)
+        tell_sample_size([infill])
     return groove, primer_steps
 
 

@@ -207,12 +207,14 @@ def name_planned(groove: Groove, bars: Sequence[int], plan: PlanOptions, player:
     return name_bars(groove, bars, plan.sections, player.labels)
 
 
-def tell_sample_size(infill: InfillResult) -> None:
-    """Print how many particles an infill amounts to, and a warning where they are too few."""
-    sizes = infill.effective_sample_size
-    print(f"effective sample size: least {infill.smallest:.1f}, mean {sizes.mean():.1f}, of {infill.particles}")
-    if infill.warning:
-        print(f"warning: {infill.warning}")
+def tell_sample_size(infills: Sequence[InfillResult], has_parts: bool = False) -> None:
+    """Print how many particles infills amount to, and a warning where they are too few; of parts, with their number."""
+    sizes = np.concatenate([infill.effective_sample_size for infill in infills])
+    least = min(infill.smallest for infill in infills)
+    print(f"effective sample size: least {least:.1f}, mean {sizes.mean():.1f}, of {infills[0].particles}")
+    for number, infill in enumerate(infills, 1):
+        if infill.warning:
+            print(f"warning: {f'part {number}: ' if has_parts else ''}{infill.warning}")
 
 
 def locked_pattern(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hypermeter.cli.material import columns_named, in_one_tempo, tell_if_not_learnt
+from hypermeter.cli.material import columns_named, in_one_tempo, tell_if_not_learnt, tell_sample_size
 from hypermeter.cli.options import LockArguments, PlanArguments, SamplingArguments
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
@@ -71,11 +71,7 @@ def change_song(
     else:
         bars = locks.bars_to_replace(sum(groove.num_bars for groove in grooves))
         made, results = replace_bars_in_metres(player, grooves, bars, sampling.options(0.0), **options)
-    sizes = np.concatenate([result.effective_sample_size for result in results])
-    print(f"effective sample size: least {sizes.min():.1f}, mean {sizes.mean():.1f}, of {locks.particles}")
-    for number, result in enumerate(results, 1):
-        if result.warning:
-            print(f"warning: part {number}: {result.warning}")
+    tell_sample_size(results, has_parts=True)
     return made
 
 

@@ -69,6 +69,12 @@ def shipped_models() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
 
 
+def name_of_model(model: str | Path) -> str:
+    """Return the name of a model for people: of the shipped model, of the run, or of the file without its suffix."""
+    path = Path(model)
+    return path.stem if path.suffix == ".safetensors" else path.name
+
+
 def find_checkpoint(name_or_path: str | Path) -> Path:
     """Return the path of the checkpoint that a name or path denotes.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write, check_folder
 from hypermeter.core.limits import MAX_ENUMERATED_VOICES
-from hypermeter.io.checkpoint import Checkpoint, checkpoint_errors, find_checkpoint, read_checkpoint
+from hypermeter.io.checkpoint import Checkpoint, checkpoint_errors, find_checkpoint, name_of_model, read_checkpoint
 from hypermeter.play.expressing import OFFSET, VELOCITY
 from hypermeter.play.network import LOOK_BACK_STEPS, NumpyNetwork
 from hypermeter.play.plan import KINDS, NUMBERS
@@ -49,7 +49,7 @@ def export_page_model(model: str | Path, out: str | Path, mantissa_bits: int = M
         network = NumpyNetwork(checkpoint)
     names = [name for name in sorted(checkpoint.tensors) if not UNUSED.match(name)]
     arrays = [np.asarray(checkpoint.tensors[name], np.float32) for name in names]
-    meta = describe(checkpoint, network, path.stem if Path(model).suffix == ".safetensors" else Path(model).name)
+    meta = describe(checkpoint, network, name_of_model(model))
     meta["weights"] = [{"name": name, "shape": array.shape} for name, array in zip(names, arrays, strict=True)]
     content = packed(np.concatenate([array.ravel() for array in arrays]), mantissa_bits)
     for file, written in (("meta.json", (json.dumps(meta) + "\n").encode()), ("weights.bin.gz", content)):

@@ -7,7 +7,8 @@ import numpy as np
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
-from hypermeter.play.compose import columns_of_groove, continue_groove, fill_groove, vary_groove
+from hypermeter.play.columns import columns_of_groove
+from hypermeter.play.compose import continue_groove, fill_groove, vary_groove
 from hypermeter.play.follow import follow_groove
 from hypermeter.play.infill import InfillResult
 from hypermeter.play.loading import kit_of
