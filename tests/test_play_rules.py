@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.play.arithmetic import log_softmax
 from hypermeter.play.distribution import CANDIDATES, Categorical, Mixture
 from hypermeter.play.locks import Locks, combine, lock_all_but, lock_ending, lock_voices
 from hypermeter.play.player import Player
 from hypermeter.play.random import HITS as FOR_HITS
 from hypermeter.play.random import RandomStream
 from hypermeter.play.request import InfillOptions, PlanOptions, SamplingOptions
-from hypermeter.play.rules import Rules, guided
+from hypermeter.play.rules import ENTROPY_TOLERANCE, Rules, as_certain, entropy_of, guided
 from models import music, player
 from test_play_distribution import KNOWN, all_steps, assert_drawn_as, make, repeated, table
 
@@ -193,6 +194,35 @@ def test_guidance_is_a_power_of_each_probability():
     with np.errstate(all="raise"):
         lost = guided(np.array([[-math.inf, 0.0]]), np.array([[-math.inf, -math.inf]]), 2.0)
     assert lost[0, 0] == -math.inf and np.isfinite(lost[0, 1])
+
+
+def test_guided_music_is_as_certain_as_the_surer_of_plan_and_no_plan():
+    random = np.random.default_rng(0)
+    free = log_softmax(2 * random.normal(size=(200, 64)))
+    planned = log_softmax(0.8 * free + 0.3 * random.normal(size=free.shape))  # a little less sure
+    scores, entropy = guided(planned, free, 1.0), np.minimum(entropy_of(planned), entropy_of(free))
+    found = as_certain(scores, entropy)
+    before, after = entropy_of(scores), entropy_of(found)
+    assert (before > entropy + 0.1).mean() > 0.5, "guidance blurs, so that there is something to mend"
+    assert (after <= np.minimum(before, entropy + ENTROPY_TOLERANCE) + 1e-9).all()
+    is_changed = before > entropy + ENTROPY_TOLERANCE
+    np.testing.assert_allclose(after[is_changed], entropy[is_changed], atol=ENTROPY_TOLERANCE)
+    assert np.array_equal(found.argmax(-1), scores.argmax(-1)) and np.array_equal(
+        as_certain(scores[5:6], entropy[5:6])[0], found[5]
+    )
+    np.testing.assert_allclose(
+        found[~is_changed] - found[~is_changed].max(-1, keepdims=True),
+        (scores - scores.max(-1, keepdims=True))[~is_changed],
+    )
+    impossible = as_certain(np.array([[0.0, -math.inf, -1.0]]), np.array([0.1]))
+    assert impossible[0, 1] == -math.inf and entropy_of(impossible) <= 0.1 + ENTROPY_TOLERANCE
+
+
+def test_an_entropy_is_that_of_the_normalised_probabilities():
+    probs = np.array([[0.5, 0.25, 0.25, 0.0]])
+    with np.errstate(divide="ignore"):
+        assert entropy_of(np.log(probs) + 7)[0] == pytest.approx(1.5 * math.log(2))
+    assert entropy_of(np.zeros((1, 8)))[0] == pytest.approx(math.log(8))
 
 
 def test_a_temperature_near_zero_is_zero_and_the_first_of_equals_is_taken():

@@ -132,7 +132,9 @@ def _rates(name: str, what: str, options: dict[str, Any], rates: Sequence[str]) 
 BASELINES = {
     **_rates("flatgru", "flat GRU, mixture", FLAT, ("4e-3", "8e-3", "16e-3", "32e-3")),
     **_rates("aided", "flat GRU, mixture, positions, look-back", AIDED, ("8e-3", "16e-3", "32e-3")),
-    **_rates("flattr", "flat Transformer of 4 layers, mixture", FLAT_TRANSFORMER, ("1e-3", "2e-3", "4e-3", "8e-3")),
+    **_rates(
+        "flattr", "flat Transformer of 4 layers, mixture", FLAT_TRANSFORMER, ("1e-3", "2e-3", "4e-3", "8e-3", "16e-3")
+    ),
     **_rates("plain", "step, bar and phrase GRUs, mixture", PLAIN, ("8e-3", "16e-3", "32e-3")),
     **_rates("tr", "the model with Transformers", {"use_transformer": True}, ("4e-3", "8e-3", "16e-3")),
 }

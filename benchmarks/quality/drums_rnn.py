@@ -6,14 +6,15 @@
 As there: one symbol a step for all voices together, with those of one and two bars ago (look-back), whether the last
 step repeated them, and a binary counter of the step; two LSTM layers of 256, dropout. Otherwise than there: the voices
 are those of the data, so that bits compare with ours; combinations that were not seen in training go through an escape
-with independent voices, so that every performance has a likelihood; and it is trained as ours is (AdamW with weight
-decay, warm-up and cosine, averaged weights, the best look kept).
+with independent voices, so that every performance has a likelihood; and it is trained as ours is (Muon and AdamW or, on
+demand, AdamW alone, with weight decay, warm-up and cosine, averaged weights, the best look kept).
 """
 
 import copy
 import math
 import sys
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,7 @@ from hypermeter.learn.dataset import CompleteHierarchicalDrumDataset
 from hypermeter.learn.evaluate import performance_bits
 from hypermeter.learn.train import TrainConfig, batches
 from hypermeter.learn.train.module import schedule
+from hypermeter.learn.train.optimizer import MuonAndAdamW
 from hypermeter.learn.train.run import EMA_DECAY, GRADIENT_CLIP
 from hypermeter.model.heads import SoftmaxHead, SoftmaxWithEscape, find_known, known_combinations
 from hypermeter.model.losses import masked_mean
@@ -77,12 +79,27 @@ class DrumsRnn(nn.Module):
         return self(hits).log_prob(hits)
 
 
+def optimizer_of(model: DrumsRnn, kind: str, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Muon does not change embeddings and the output, as in ours."""
+    if kind == "muon":
+        named = [
+            (f"output_layer.{n}" if n.startswith(("head", "symbols")) else n, w) for n, w in model.named_parameters()
+        ]
+        return MuonAndAdamW(named, learning_rate, weight_decay)
+    matrices, others = (
+        [w for w in model.parameters() if (w.dim() > 1) is of_matrices] for of_matrices in (True, False)
+    )
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
+
+
 def main(
     npz_dir: tyro.conf.Positional[Path],
     out: Path = Path("bench/out/drums_rnn.csv"),
-    learning_rate: float = 3e-3,
+    learning_rate: float = 8e-3,
     dropout: float = 0.5,
-    weight_decay: float = 0.05,
+    weight_decay: float = 0.3,
+    optimizer: Literal["muon", "adamw"] = "muon",
     max_steps: int = 600,
     evaluate_every: int = 100,
     seed: int = 0,
@@ -94,7 +111,8 @@ def main(
         out: CSV of name and bits of each performance.
         learning_rate: at its highest.
         dropout: before, between and after the layers.
-        weight_decay: of AdamW, on matrices.
+        weight_decay: on matrices; .05 was better with AdamW alone.
+        optimizer: Muon for the layers' matrices and AdamW for the rest, or AdamW for all.
         max_steps: updates of 16 windows of 512 steps.
         evaluate_every: updates between looks.
         seed: of weights, order and dropout.
@@ -110,12 +128,8 @@ def main(
     )
     model = DrumsRnn(known_combinations(torch.from_numpy(dataset.packed).float()), grid, dropout=dropout)
     average = copy.deepcopy(model).eval()
-    matrices, others = (
-        [w for w in model.parameters() if (w.dim() > 1) is of_matrices] for of_matrices in (True, False)
-    )
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
-    scheduler = schedule(optimizer, config)
+    scheme = optimizer_of(model, optimizer, learning_rate, weight_decay)
+    scheduler = schedule(scheme, config)
     steps, best, best_bits = sum(map(len, held_out)), math.inf, None
     source = batches([dataset], config)
     for update in track(
@@ -125,8 +139,8 @@ def main(
         loss = masked_mean(-model.log_prob(batch["step"]), batch["mask"])
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
-        optimizer.step()
-        optimizer.zero_grad()
+        scheme.step()
+        scheme.zero_grad()
         scheduler.step()
         with torch.no_grad():
             for mean, now in zip(average.parameters(), model.parameters(), strict=True):

@@ -92,10 +92,10 @@ class Rules:
             dist, free = dist.condition(*lock), None if free is None else free.condition(*lock)
         combos, scores = dist.candidates(None if dist.is_listed else generator(self.seed, CANDIDATES, step))
         if self.guidance and free is not None:
-            if isinstance(free, Mixture) and not free.is_listed:
-                scores = guided(scores, free.log_probs_of(combos), self.guidance)
-            else:
-                scores = guided(scores, free.candidates()[1], self.guidance)
+            is_sampled = isinstance(free, Mixture) and not free.is_listed
+            others = free.log_probs_of(combos) if is_sampled else free.candidates()[1]
+            entropy = np.minimum(entropy_of(scores), entropy_of(others))
+            scores = as_certain(guided(scores, others, self.guidance), entropy)
         if dist.is_listed and lock is not None:
             is_locked, values, *some = lock
             agrees = ((combos == values[:, None]) | ~is_locked[:, None]).all(-1)
@@ -156,3 +156,51 @@ def guided(planned: Array, free: Array, guidance: float) -> Array:
     is_possible = ~np.isneginf(planned)
     with np.errstate(invalid="ignore"):
         return np.where(is_possible, (1 + guidance) * planned - guidance * np.maximum(free, -1e9), -np.inf)
+
+
+def entropy_of(log_probs: Array) -> Array:
+    """Return the entropy (B,) in nats of log probabilities (B, C), which need not be normalised."""
+    return _moments(_below_their_highest(log_probs))[0]
+
+
+ENTROPY_TOLERANCE = 1e-6
+"""In nats, within which `as_certain` reaches an entropy: so near that page and package take the same power."""
+MAX_SEARCHES = 30
+"""Most steps in which `as_certain` searches its power."""
+
+
+def as_certain(scores: Array, entropy: Array) -> Array:
+    """Return log probabilities (B, C), not normalised, raised to a power of at least 1, so that they have an entropy.
+
+    Guidance multiplies what the plan changes. Where the plan's part of the network is a little less sure than the music
+    so far, that is multiplied too, and the music no longer repeats itself. The power takes it back: the least with
+    which the entropy is at most the given one.
+
+    Args:
+        scores: log probabilities, not normalised.
+        entropy: (B,), in nats, for example the lower of those with and without the plan.
+    """
+    finite, power, is_done = _below_their_highest(scores), np.ones(len(scores)), np.zeros(len(scores), bool)
+    for _ in range(MAX_SEARCHES):
+        found, variance = _moments(finite * power[:, None])
+        excess = found - entropy
+        is_done |= (np.abs(excess) <= ENTROPY_TOLERANCE) | ((power == 1) & (excess < 0))
+        if is_done.all():
+            break
+        newton = power * (1 + excess / np.maximum(variance, 1e-9))  # The entropy falls by variance / power.
+        power = np.where(is_done, power, np.clip(newton, np.maximum(1, power / 2), 2 * power))
+    return np.where(np.isneginf(scores), -np.inf, finite * power[:, None])
+
+
+def _below_their_highest(log_probs: Array) -> Array:
+    """Return log probabilities less the highest, and at least -700, so that they can be multiplied."""
+    return np.maximum(log_probs - log_probs.max(-1, keepdims=True), -700.0)
+
+
+def _moments(scores: Array) -> tuple[Array, Array]:
+    """Return the entropy (B,) in nats, and the variance (B,) of log p, of scores (B, C) whose highest is 0."""
+    weights = np.exp(scores)
+    total = weights.sum(-1)
+    weighted = weights * scores
+    mean = weighted.sum(-1) / total
+    return np.log(total) - mean, np.einsum("bc,bc->b", weighted, scores) / total - mean**2
