@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
+from hypermeter.play.articulating import articulation_of
 from hypermeter.play.columns import (
     check_groove,
     columns_of_groove,
@@ -19,6 +20,7 @@ from hypermeter.play.columns import (
     known_values,
     present,
 )
+from hypermeter.play.form import Form, section_at, sections_of
 from hypermeter.play.humanize import articulate, articulation_of_groove, humanize
 from hypermeter.play.infill import InfillResult, infill, vary
 from hypermeter.play.listening import Listener
@@ -91,14 +93,51 @@ def continue_groove(
     for name, groove in (("context", context), ("primer", primer)):
         if groove is not None:
             player_state = feed_groove(player, player_state, groove, tempo_bpm, name)
-    passages, size = [], player.grid.steps_per_bar
+    passages, size, sections = [], player.grid.steps_per_bar, sections_of(plan)
+    whole, first = player_state.state.plan, player_state.position // size
+    form: Form[PlayerState, Passage] = Form.from_bar(first, sections, player.grid) if sections else Form(1)
     for bar in range(bars):
+        if sections:
+            form, player_state = begin_bar(player, form, sections, player_state, whole, tempo_bpm)
         passage, player_state = player.play(player_state, size, rules, tempo_bpm)
         passages.append(passage)
+        form = form.play(passage)
         if on_bar is not None:
             on_bar(bar, groove_of(player, passage, tempo_bpm, kit, (), shift))
     new = groove_of(player, Passage.joined(passages), tempo_bpm, kit, earlier, shift)
     return join_grooves(primer, new) if primer is not None and include_primer else new
+
+
+def begin_bar(
+    player: Player,
+    form: Form[PlayerState, Passage],
+    sections: Sequence[int],
+    player_state: PlayerState,
+    plan: Any,
+    tempo_bpm: float,
+) -> tuple[Form[PlayerState, Passage], PlayerState]:
+    """Return the form and the player state at the beginning of a bar of a plan with sections; see `play.form`.
+
+    Args:
+        player: the model.
+        form: before the bar.
+        sections: of each bar of the piece.
+        player_state: after all that was played.
+        plan: embedded, from the first bar of the piece on.
+        tempo_bpm: quarter notes a minute, NaN where unknown.
+    """
+    bar, size = form.bar, player.grid.steps_per_bar
+    form, start = form.turn(section_at(sections, bar), player_state)
+    if start is not None:
+        has_expression = player_state.expression is not None or player_state.articulation is not None
+        begun = player.initial_state(tempo_bpm, None, has_expression) if start.state is None else start.state
+        begun = replace(begun, ahead=bar - len(start.bars) - begun.state.position // size)
+        for passage in start.bars:
+            played = passage.hits[:, : player.num_drums], passage.velocity, passage.offset
+            articulation = articulation_of(*played, passage.strokes, passage.openness)
+            begun = player.feed(begun, passage.hits, passage.velocity, passage.offset, tempo_bpm, articulation)
+        player_state = replace(begun, state=begun.state.with_plan(plan[:, begun.ahead :]))
+    return form.enter(player_state), player_state
 
 
 def feed_groove(

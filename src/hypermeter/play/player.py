@@ -24,6 +24,7 @@ from hypermeter.play.articulating import (
     strokes_of,
 )
 from hypermeter.play.expressing import ExpressionSampler
+from hypermeter.play.form import sections_of
 from hypermeter.play.locks import Locks
 from hypermeter.play.network import Network, State
 from hypermeter.play.plan import Labels, Plan
@@ -32,6 +33,7 @@ from hypermeter.play.request import SamplingOptions
 from hypermeter.play.rules import Rules
 from hypermeter.play.state import Hits, Passage, PlayerState, Single
 from hypermeter.play.steering import check_plan
+from hypermeter.play.streaming import draw_steps
 
 
 @dataclass(frozen=True)
@@ -226,11 +228,18 @@ class Player:
         return Rules(sampling.temperature, sampling.top_p, guidance, seed, bias if bias.any() else None)
 
     def draw(
-        self, state: State, rules: Rules, uniforms: NDArray[np.float64], lock: Any = None, given: Any = None
+        self,
+        state: State,
+        rules: Rules,
+        uniforms: NDArray[np.float64],
+        lock: Any = None,
+        given: Any = None,
+        position: int | None = None,
     ) -> Hits:
-        """Return the next step (rows, W) of each row; see `Rules.draw`."""
+        """Return the next step (rows, W) of each row, at the position of the state or another; see `Rules.draw`."""
         free = state.free if rules.guidance else None
-        return rules.draw(state.dist, free, uniforms, state.position, lock, given)
+        position = state.position if position is None else position
+        return rules.draw(state.dist, free, uniforms, position, lock, given)
 
     def stream(
         self,
@@ -276,20 +285,7 @@ class Player:
             locks.check(rows, self.width, track_groups(self.num_drums, self.tracks))
         music = (("context", context), ("primer", primer))
         earlier = [self.columns(hits, rows, name) for name, hits in music if hits is not None]
-        return self._stream(earlier, rules, locks, state, first_row)
-
-    def _stream(
-        self, earlier: list[Hits], rules: Rules, locks: Locks | None, state: State, first_row: int
-    ) -> Iterator[Hits]:
-        for hits in earlier:
-            state = self.consume(hits, state)
-        uniforms, step = rules.stream(len(state), self.width, first_row), 0
-        while True:
-            lock = None if locks is None else locks.at(step, len(state))
-            x = self.draw(state, rules, uniforms.at(state.position), lock)
-            yield x
-            state = self.advance(x, state)
-            step += 1
+        return draw_steps(self, earlier, rules, locks, state, first_row, sections_of(plan))
 
     def generate(
         self,
@@ -330,8 +326,8 @@ class Player:
             expression: whether hits get velocity and offset from the model, if it has learnt them.
         """
         network, articulation = (self.network.expression, self.articulation) if expression else (None, None)
-        starts = (None if part is None else part.start(1) for part in (network, articulation))
-        return PlayerState(self.start(1, plan), *starts)
+        starts = [None if part is None else part.start(1) for part in (network, articulation)]
+        return PlayerState(self.start(1, plan), starts[0], starts[1])
 
     def feed(
         self,
@@ -367,11 +363,11 @@ class Player:
         for step, x in enumerate(columns[:, None]):
             if sampler is not None:
                 values = loudness[None, step], shift[None, step]
-                sampler.advance(state.features, x[:, :voices], state.position, *values)
+                sampler.advance(state.features, x[:, :voices], player_state.position + step, *values)
             if articulated is not None and network is not None and articulation is not None:
                 articulated = network.advance(x[:, :voices], np.asarray(articulation)[None, step], articulated)
             state = self.advance(x, state, then if step + 1 == len(columns) else None)
-        return self._after(state, sampler, articulated, then)
+        return self._after(player_state, state, sampler, articulated, then)
 
     def play(
         self, player_state: PlayerState, steps: int, rules: Rules, tempo_bpm: float, then: "Player | None" = None
@@ -393,35 +389,41 @@ class Player:
         state, voices = player_state.state, self.num_drums
         sampler = self._performer(player_state, tempo_bpm, rules.seed)
         articulator = self._articulator(player_state.articulation, tempo_bpm, rules.seed)
-        uniforms, first = rules.stream(1, self.width), state.position
+        uniforms, first = rules.stream(1, self.width), player_state.position
         hits = np.zeros((steps, self.width), np.uint8)
         velocity, offset = np.zeros((2, steps, voices), np.float32)
         made = np.full((steps, voices, CHANNELS), np.nan, np.float32)
         for step in range(steps):
-            x = self.draw(state, rules, uniforms.at(state.position))
+            position = first + step
+            x = self.draw(state, rules, uniforms.at(position), position=position)
             hits[step] = x[0]
             if sampler is None:
                 velocity[step] = DEFAULT_VELOCITY * x[0, :voices]
             else:
-                (velocity[step],), (offset[step],) = sampler.play(state.features, x[:, :voices], state.position)
+                (velocity[step],), (offset[step],) = sampler.play(state.features, x[:, :voices], position)
             if articulator is not None:
                 played = x[:, :voices], velocity[None, step], offset[None, step]
-                (made[step],) = articulator.play(state.features, *played, state.position)
+                (made[step],) = articulator.play(state.features, *played, position)
             state = self.advance(x, state, then if step + 1 == steps else None)
         if articulator is None:
-            return Passage(hits, velocity, offset), self._after(state, sampler, None, then)
+            return Passage(hits, velocity, offset), self._after(player_state, state, sampler, None, then)
         strokes = strokes_of(made, hits[:, :voices], velocity, offset, is_first=first == 0)
         passage = Passage(hits, velocity, offset, strokes, openness_of(made, self.kit))
-        return passage, self._after(state, sampler, articulator.state, then)
+        return passage, self._after(player_state, state, sampler, articulator.state, then)
 
     def _after(
-        self, state: State, sampler: ExpressionSampler | None, articulation: Any, then: "Player | None"
+        self,
+        before: PlayerState,
+        state: State,
+        sampler: ExpressionSampler | None,
+        articulation: Any,
+        then: "Player | None",
     ) -> PlayerState:
         """Return the player state of the states of network, sampler and articulation, in the metre of the next bar."""
-        if sampler is None:
-            return PlayerState(state, None, articulation)
-        expression = sampler.state if then is None else sampler.state.on(self.grid, then.grid)
-        return PlayerState(state, expression, articulation)
+        expression = None
+        if sampler is not None:
+            expression = sampler.state if then is None else sampler.state.on(self.grid, then.grid)
+        return PlayerState(state, expression, articulation, before.ahead)
 
     def _performer(self, player_state: PlayerState, tempo_bpm: float, seed: int) -> ExpressionSampler | None:
         if player_state.expression is None:

@@ -92,8 +92,10 @@ class Rules:
             dist, free = dist.condition(*lock), None if free is None else free.condition(*lock)
         combos, scores = dist.candidates(None if dist.is_listed else generator(self.seed, CANDIDATES, step))
         if self.guidance and free is not None:
-            is_sampled = isinstance(free, Mixture) and not free.is_listed
-            others = free.log_probs_of(combos) if is_sampled else free.candidates()[1]
+            if isinstance(free, Mixture) and not free.is_listed:
+                others = free.log_probs_of(combos)
+            else:
+                others = free.candidates()[1]
             entropy = np.minimum(entropy_of(scores), entropy_of(others))
             scores = as_certain(guided(scores, others, self.guidance), entropy)
         if dist.is_listed and lock is not None:

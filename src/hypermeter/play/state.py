@@ -55,13 +55,15 @@ class PlayerState:
         state: of the network.
         expression: state of its expression; `None` without.
         articulation: state of its strokes and openness; `None` without.
+        ahead: bars of the piece that the network has not heard, see `play.form`.
     """
 
     state: State
     expression: Any = None
     articulation: Any = None
+    ahead: int = 0
 
     @property
     def position(self) -> int:
-        """Number of steps so far."""
-        return self.state.position
+        """Number of steps of the piece so far."""
+        return self.state.position + self.ahead * self.state.network.grid.steps_per_bar
