@@ -27,6 +27,10 @@ from hypermeter.play.articulating import (
 )
 
 
+FORGETS = 0.5
+"""Share of windows of training without the articulations before, so that strokes do not hang on those alone."""
+
+
 @dataclass(frozen=True)
 class ArticulationDistribution:
     """Distribution of the articulation of a step's hits; voices are independent.
@@ -159,6 +163,8 @@ class Articulation(nn.Module):
             tempo_bpm: quarter notes per minute; NaN or None is unknown.
         """
         past = F.pad(self._kinds(hits, articulation).flatten(2), (0, 0, 1, 0))[:, :-1]
+        if self.training:  # Its own strokes are fewer than people's at first, and would then stay fewer.
+            past = past * (torch.rand(len(past), 1, 1, device=past.device) >= FORGETS)
         sums = discounted_sums(past, self.discount).unflatten(-1, (4, -1))
         tempo = tempo_inputs(tempo_bpm, len(hits), self.out.weight)[:, None].expand(-1, hits.shape[1], -1)
         return self._distribution(features, hits, velocity, offset, tempo, sums)
