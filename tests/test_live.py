@@ -412,7 +412,7 @@ def test_a_refused_control_is_reported_in_a_line_and_changes_nothing():
 
 def test_every_control_has_a_place_in_the_settings():
     for name in CONTROLS:
-        example = {"bias": ("kick", 1.0), "section": ("verse",), "style": ("rock",), "fill": (1,)}.get(name, (0.5,))
+        example = {"bias": ("kick", 1.0), "section": ("verse",), "style": ("rock",), "fill": (1,), "answer": ("off",)}.get(name, (0.5,))
         control, change = parse_control(f"/{name}", example)
         assert control == name and (set(change) <= set(vars(LiveSettings())) or name == "tempo")
 
