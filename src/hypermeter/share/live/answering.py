@@ -24,16 +24,16 @@ from hypermeter.play.rules import Rules
 from hypermeter.play.state import Hits, Passage, PlayerState, Single
 from hypermeter.share.live.hearing import Heard
 
-ROOM = 4.0
+ROOM = 3.0
 """Taken off the log odds of voices where a tap of velocity 1 asks for room."""
 
 RISE = 1.5
 """Added to them to follow, or taken off to leave room, where the energy is 1."""
 
-BALANCE = 1.0
+BALANCE = 2.0
 """Added to the log odds of voices for each hit that they owe, or taken off for each that they had too many."""
 
-MAX_OWED = 3.0
+MAX_OWED = 6.0
 """Most hits that are owed, or too many: the rest is forgotten."""
 
 
