@@ -505,7 +505,10 @@ def test_what_does_not_fit_is_refused_in_a_line(capsys, tmp_path, monkeypatch, a
 
 def test_a_map_that_names_what_the_model_does_not_have_is_refused_before_it_plays(capsys, tmp_path, taps):
     controls = tmp_path / "board.yaml"
-    for line, words in (("cc 1: style/polka", "board.yaml: cc 1: style: no 'polka'"), ("cc 1: bias/gong", "no voice 'gong'")):
+    for line, words in (
+        ("cc 1: style/polka", "board.yaml: cc 1: style: no 'polka'"),
+        ("cc 1: bias/gong", "no voice 'gong'"),
+    ):
         controls.write_text(line)
         arguments = ["--listen", taps, "--map", controls, "--simulate", "--bars", 2]
         assert words in refused(capsys, tmp_path / "out.mid", *arguments)

@@ -119,7 +119,16 @@ def measure(player: Player, groove: Groove, played: Passage) -> tuple[np.ndarray
     return np.array(counts, float), list(zip(own[:-size][both], velocity[both], strict=True))
 
 
-def main(model: str, npz: Path, /, pieces: int = 20, bars: int = 8, seed: int = 0, out: Path | None = None) -> None:
+def main(
+    model: str,
+    npz: Path,
+    /,
+    pieces: int = 20,
+    bars: int = 8,
+    rows: tuple[str, ...] = tuple(ROWS),
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
     """Print the table.
 
     Args:
@@ -127,6 +136,7 @@ def main(model: str, npz: Path, /, pieces: int = 20, bars: int = 8, seed: int = 
         npz: folder of performances in the metre of the model.
         pieces: number of them.
         bars: of each, from its first on.
+        rows: of the table; without an input is always among them.
         seed: of the drums, and of the bootstrap.
         out: JSON file to write, too.
     """
@@ -140,7 +150,8 @@ def main(model: str, npz: Path, /, pieces: int = 20, bars: int = 8, seed: int = 
     chosen = [replace(groove.bars(0, bars), shift=0.0) for groove in chosen]
     print(f"{len(chosen)} pieces of {bars} bars", flush=True)
     free, random, table = None, np.random.default_rng(seed), {}
-    for name, row in ROWS.items():
+    for name in dict.fromkeys((next(iter(ROWS)), *rows)):
+        row = ROWS[name]
         results = [measure(player, groove, answered(player, groove, row, seed)) for groove in chosen]
         counts, pairs = np.array([counts for counts, _ in results]), [pair for _, each in results for pair in each]
         free = counts if free is None else free

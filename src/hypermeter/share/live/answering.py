@@ -2,7 +2,7 @@
 
 To follow, some voice of a set sounds at each tap, and the loudest of them has its velocity and timing. To leave room,
 the voices of the set are less likely at taps. The expected hits that they gain or lose there are balanced where nothing
-was played, so that they stay as dense as they were. Each step is drawn from the model's own conditional, exactly.
+was played, so that they stay about as dense as they were. Each step is drawn from the model's own conditional, exactly.
 """
 
 import math
@@ -27,7 +27,7 @@ from hypermeter.share.live.hearing import Heard
 ROOM = 3.0
 """Taken off the log odds of voices where a tap of velocity 1 asks for room."""
 
-RISE = 1.5
+RISE = 1.0
 """Added to them to follow, or taken off to leave room, where the energy is 1."""
 
 BALANCE = 2.0
@@ -69,16 +69,16 @@ class Reply:
     def tilt(self, step: int, rules: Rules, state: State) -> Rules:
         """Return the rules of a step with its tilt, and count the hits that the voices owe after it."""
         heard, number = self.heard, step - self.first
-        strength, tilt = heard.strength[number], RISE * heard.energy[number]
-        if self.follows:
-            plain = tilted = _tilted(rules, tilt * self._columns)
-        else:
-            plain, tilted = rules, _tilted(rules, (-tilt - ROOM * strength) * self._columns)
-        lock = self.lock(step)
-        if not strength and lock is None:
-            tilted = _tilted(tilted, BALANCE * self.owed * self._columns)
-        if tilted is not plain or (lock is not None and self.is_free):
-            gained = self._expected(tilted, state, lock) - self._expected(plain, state)
+        strength, lock, tilt = heard.strength[number], self.lock(step), RISE * heard.energy[number]
+        if not self.follows:
+            tilt = -tilt - ROOM * strength
+        if lock is not None:  # that the voices sound is asked already
+            tilt = 0.0
+        elif not strength:
+            tilt += BALANCE * self.owed
+        tilted = _tilted(rules, tilt * self._columns)
+        if tilted is not rules or (lock is not None and self.is_free):
+            gained = self._expected(tilted, state, lock) - self._expected(rules, state)
             self.owed = min(max(self.owed - gained, -MAX_OWED), MAX_OWED)
         return tilted
 

@@ -226,15 +226,18 @@ class Ear:
         )
 
     def _energy(self, step: int) -> float:
-        """Return how much more was played in the last beat than in the last bars; only of notes that are known in any
-        case when the step is sampled."""
-        if self._ahead_steps > 1:
+        """Return how much more was played in the last beat than of late, for a bar or more.
+
+        Only notes count that are known in any case when the step is sampled.
+        """
+        known = [(step - at, strength) for at, strength in self._recent if at < step - self._ahead_steps]
+        if self._ahead_steps > 1 or not known:
             return 0.0
-        now, of_late = 0.0, 0.0
-        for at, strength in self._recent:
-            if at < step - self._ahead_steps:
-                now += strength * 2 ** ((at - step) / self._beat_steps)
-                of_late += strength * 2 ** ((at - step) / (OF_LATE_BEATS * self._beat_steps)) / OF_LATE_BEATS
+        half_life = OF_LATE_BEATS * self._beat_steps
+        span = max(self._bar_steps, *(age for age, _ in known))
+        weight = OF_LATE_BEATS * (1 - 2 ** (-span / half_life))
+        now = sum(strength * 2 ** (-age / self._beat_steps) for age, strength in known)
+        of_late = sum(strength * 2 ** (-age / half_life) for age, strength in known) / weight
         return min(max(now - of_late, -1.0), 1.0)
 
     def lines(self) -> list[str]:
