@@ -1501,7 +1501,7 @@ def test_a_start_that_fails_leaves_the_file_that_is_there(capsys, tmp_path):
 
 def test_if_sampling_fails_the_file_has_what_was_played_at_its_place(capsys, tmp_path, monkeypatch):
     class Broken(Steady):
-        def __init__(self, player):
+        def __init__(self, player, following):
             pass
 
         def begin(self, primer, tempo_bpm):

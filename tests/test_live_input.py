@@ -460,7 +460,8 @@ def taps(tmp_path):
     return tmp_path / "taps.mid"
 
 
-def test_the_command_answers_a_recorded_input_and_gives_the_same_again(capsys, tmp_path, taps):
+def test_the_command_answers_a_recorded_input_and_gives_the_same_again(capsys, tmp_path, taps, monkeypatch):
+    monkeypatch.setattr("hypermeter.share.live.SimulatedClock", partial(SimulatedClock, 0.01))  # on a busy machine too
     controls = tmp_path / "board.yaml"
     controls.write_text("cc 64: fill\nprogram 3: style/jazz\n")
     out, again, record = (tmp_path / name for name in ("out.mid", "again.mid", "record.mid"))
