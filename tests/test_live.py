@@ -23,7 +23,6 @@ from hypermeter import cli
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
-from hypermeter.core.kit import load_kit
 from hypermeter.core.read_options import ReadOptions
 from hypermeter.core.swing import apply_swing
 from hypermeter.model import Parts
@@ -34,7 +33,6 @@ from hypermeter.play.plan import KINDS, Plan, make_plan, plan_bars
 from hypermeter.play.request import PlanOptions, SamplingOptions
 from hypermeter.play.state import Passage
 from hypermeter.share.live import (
-    Engine,
     FollowedTempo,
     LiveConditions,
     LiveSettings,
@@ -51,54 +49,7 @@ from hypermeter.share.live.ports import open_input, open_output, port_names
 from hypermeter.share.live.process import SamplerProcess, StateHandle
 from hypermeter.share.live.recording import FileSink
 from hypermeter.share.live.sampler import MAX_ROWS, with_row
-
-GRID = Grid()
-KIT = load_kit("gm10")
-LABELS = {"section": list("ABCDEFGH"), "style": ["rock", "jazz"], "fill": ["beat", "fill"]}
-NO_CONDITIONS = LiveConditions(None, Plan.free(0))
-
-
-class Memory:
-    """A sink that keeps what it was sent, and when."""
-
-    def __init__(self):
-        self.sent = []
-
-    def send(self, message, when):
-        self.sent.append((when, message))
-
-    def kind(self, status):
-        return [
-            (when, message) for when, message in self.sent if message[0] & (0xF0 if status < 0xF0 else 0xFF) == status
-        ]
-
-    @property
-    def notes(self):
-        return [(when, message[1], message[2]) for when, message in self.kind(0x90)]
-
-    def times(self, pitch=None):
-        return [when for when, other, _ in self.notes if pitch in (None, other)]
-
-
-class Steady:
-    """A sampler: the hat at every step, early and late by turns, the kick at every beat; density is velocity."""
-
-    def sample(self, state, steps, settings, row=None, tempo_bpm=120.0):
-        hits, offset = np.zeros((steps, 10), np.uint8), np.zeros((steps, 10), np.float32)
-        for step in range(steps):
-            hits[step, 2] = 1
-            offset[step, 2] = 0.4 if (state + step) % 2 else -0.4
-            hits[step, 0] = (state + step) % 4 == 0
-        if state == 0:
-            offset[0] = 0
-        velocity = hits * np.float32(0.5 if settings.density is None else settings.density)
-        return Passage(hits, velocity, offset), state + steps
-
-
-def engine_of(clock, sink, tempo=None, **options):
-    tempo = tempo or OwnTempo(120.0, GRID.steps_per_quarter)
-    options = {"conditions": NO_CONDITIONS, "kit": KIT, "grid": GRID, "sampler": Steady(), "first": 0} | options
-    return Engine(sink=sink, clock=clock, tempo=tempo, **options)
+from live_parts import GRID, KIT, LABELS, Memory, Steady, engine_of
 
 
 def expected_hats(steps, step_s, begun_s):
@@ -412,8 +363,8 @@ def test_a_refused_control_is_reported_in_a_line_and_changes_nothing():
 
 def test_every_control_has_a_place_in_the_settings():
     for name in CONTROLS:
-        example = {"bias": ("kick", 1.0), "section": ("verse",), "style": ("rock",), "fill": (1,)}.get(name, (0.5,))
-        control, change = parse_control(f"/{name}", example)
+        examples = {"bias": ("kick", 1.0), "section": ("verse",), "style": ("rock",), "fill": (1,), "answer": ("off",)}
+        control, change = parse_control(f"/{name}", examples.get(name, (0.5,)))
         assert control == name and (set(change) <= set(vars(LiveSettings())) or name == "tempo")
 
 
@@ -1550,7 +1501,7 @@ def test_a_start_that_fails_leaves_the_file_that_is_there(capsys, tmp_path):
 
 def test_if_sampling_fails_the_file_has_what_was_played_at_its_place(capsys, tmp_path, monkeypatch):
     class Broken(Steady):
-        def __init__(self, player):
+        def __init__(self, player, following):
             pass
 
         def begin(self, primer, tempo_bpm):

@@ -35,6 +35,7 @@ EXAMPLES = {
     "play": (
         "hypermeter play --list",
         "hypermeter play virtual --primer beat.mid --osc 9000",
+        "hypermeter play fluid --listen keys --answer complement --map board.yaml",
         "hypermeter play session.mid --bars 32 --sections verse:8,fill:1",
     ),
     "humanize": (

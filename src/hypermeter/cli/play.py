@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from hypermeter.cli.listening import DEFAULT_LISTENING, ListenArguments, check_controls
 from hypermeter.cli.options import DEFAULT_PLAN, DEFAULT_SAMPLING, PlanArguments, SamplingArguments
 from hypermeter.core.arguments import Flag
 from hypermeter.core.errors import HypermeterError
@@ -29,23 +30,25 @@ def play_command(
     port: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PORT]")] = None,
     list_ports: Annotated[Flag, tyro.conf.arg(name="list")] = False,
     model: str = "groove",
-    primer: Path | None = None,
+    primer: Annotated[Path | None, tyro.conf.arg(metavar="IN")] = None,
     bars: int | None = None,
     tempo_bpm: float | None = None,
     metre: str | None = None,
     grid: Annotated[Literal["straight", "triplets"] | None, tyro.conf.arg(metavar="KIND")] = None,
-    swing: float = 0.5,
+    swing: Annotated[float, tyro.conf.arg(metavar="X")] = 0.5,
     swing_of: Literal["step", "two-steps"] = "step",
     ahead: Literal["bar", "step"] = "bar",
     follow: str | None = None,
     send_clock: Flag = False,
     osc: str | None = None,
-    channel: int = 10,
+    osc_out: Annotated[str | None, tyro.conf.arg(metavar="PORT")] = None,
+    channel: Annotated[int, tyro.conf.arg(metavar="N")] = 10,
     simulate: Flag = False,
+    listening: ListenArguments = DEFAULT_LISTENING,
     sampling: SamplingArguments = DEFAULT_SAMPLING,
     plan: PlanArguments = DEFAULT_PLAN,
 ) -> None:
-    """Play to a MIDI port without end, in time, led by OSC and MIDI clock while it plays.
+    """Play to a MIDI port without end, in time, led by what is played to it, by OSC and by MIDI clock.
 
     Args:
         port: a MIDI output, by its name or a part of it; "virtual" makes one; a path that ends in .mid is written.
@@ -53,19 +56,20 @@ def play_command(
         model: a shipped model, a checkpoint, or the folder of a training run.
         primer: MIDI or text file of the music before, which is not played.
         bars: number of bars to play; by default without end, until Ctrl-C.
-        tempo_bpm: from 20 to 400; by default that of the primer, or else 120. With --follow, until the clock gives one.
+        tempo_bpm: by default that of the primer, or 120; with --follow, until it ticks.
         metre: as 6/8; by default that of the primer, or of the model.
         grid: straight or triplets; else what fits the primer.
-        swing: where the second of a pair begins, from .5 (straight) over .67 (triplets) to .8.
-        swing_of: pairs of steps (sixteenths in 4/4), or of two steps (eighths).
-        ahead: a bar is safer, and changes begin on bar lines; a step answers at once and needs a faster machine.
+        swing: where the second of a pair begins: .5 straight, .67 triplets, to .8.
+        swing_of: pairs of steps (4/4: 16ths) or of two steps.
+        ahead: a bar is safer, a step answers at once.
         follow: a MIDI input whose clock, start, stop, continue and song position are followed; "virtual" makes one.
         send_clock: send MIDI clock, start and stop.
-        osc: UDP port, or HOST:PORT, of OSC messages: /density .2, /temperature .8, /section verse, /style funk, /fill
-            1, and more. By default from this machine alone; 0.0.0.0:PORT lets others in.
-        channel: MIDI channel, 1 to 16, of all notes, at a port and in a file.
-        simulate: play into a file in simulated time, as fast as the model samples, to see whether this machine keeps
-            up.
+        osc: UDP port, or HOST:PORT, of OSC messages: /density .2, /section verse, /fill 1, /get tempo and more; from
+            this machine alone, or 0.0.0.0:PORT.
+        osc_out: send notes by OSC too, or alone, to PORT or HOST:PORT.
+        channel: MIDI channel, 1 to 16, of all notes.
+        simulate: play into a file faster than time.
+        listening: what is played on an input, which the drums answer.
         sampling: how steps are sampled; the same seed gives the same music while no setting changes.
         plan: of the bars, until OSC changes it; that of the last bar stays.
 
@@ -75,10 +79,15 @@ def play_command(
     from hypermeter.cli.material import in_one_tempo, on_grid_of, read_groove
     from hypermeter.core.files import check_out
     from hypermeter.io.midi import WRITTEN_SUFFIXES
+    from hypermeter.play.follow import answering_voices
     from hypermeter.play.loading import kit_of, load_player
     from hypermeter.share.live import Engine, LiveConditions, LiveSettings, RealClock, Sampler, SimulatedClock
-    from hypermeter.share.live.osc import open_osc_server
-    from hypermeter.share.live.ports import listing, open_input, open_output
+    from hypermeter.share.live.asking import answer
+    from hypermeter.share.live.hearing import part_steps
+    from hypermeter.share.live.input_file import write_input
+    from hypermeter.share.live.osc import OscSink, open_osc_server, parse_address
+    from hypermeter.share.live.output import Sinks
+    from hypermeter.share.live.ports import KeptInput, listing, open_input, open_output
     from hypermeter.share.live.position import FollowedTempo, OwnTempo
     from hypermeter.share.live.process import SamplerProcess
     from hypermeter.share.live.recording import FileSink
@@ -86,15 +95,19 @@ def play_command(
     if list_ports:
         print(listing("output"), listing("input"), sep="\n")
         return
-    if port is None:
+    listening.check(port, follow, simulate, [primer, plan.density, plan.offbeat])
+    if listening.learn is not None:
+        listening.learn_controls()
+        return
+    if port is None and osc_out is None:
         raise HypermeterError(f"play: no port given; {listing('output')}")
-    is_file = port.lower().endswith(WRITTEN_SUFFIXES)
+    is_file = port is not None and port.lower().endswith(WRITTEN_SUFFIXES)
     _check(bars, channel, follow, send_clock, simulate, is_file)
-    host, _, osc_port = (osc or "").rpartition(":")
-    if osc is not None and not (osc_port.isascii() and osc_port.isdigit()):
-        raise HypermeterError(f"osc: {osc!r}, expected a UDP port as 9000, or a host and a port as 0.0.0.0:9000")
-    settings = LiveSettings(**vars(sampling.options(plan.guidance)), swing=swing)
-    if is_file:
+    host, osc_port = ("", 0) if osc is None else parse_address(osc, "osc")
+    answers = "off" if listening.listen is None else listening.answer or "follow"
+    settings = LiveSettings(**vars(sampling.options(plan.guidance)), swing=swing, answer=answers)
+    controls = listening.read_controls()
+    if port is not None and is_file:
         check_out(port, WRITTEN_SUFFIXES, [primer, plan.density, plan.offbeat])
     if tempo_bpm is not None:
         check("tempo_bpm", tempo_bpm)
@@ -106,49 +119,74 @@ def play_command(
     (groove,), tempo_bpm = in_one_tempo([None if primer is None else read(primer)], tempo_bpm)
     planned, number = plan.of_bars(None if plan.sections else bars, player, read)
     conditions = LiveConditions.of(player, planned, number, tempo_bpm, 0 if groove is None else groove.num_bars)
+    check_controls(controls, settings, conditions, kit)
+    answering_voices(kit, listening.following.answer)
+    ahead_steps = player.grid.steps_per_bar if ahead == "bar" else 1
+    if listening.listen is not None:
+        ahead_steps = part_steps(player.grid, ahead)
+    swing_pair = 2 if swing_of == "step" else 4
+    ear = listening.ear(player.grid, ahead_steps, swing_pair, controls)
+    report = partial(print, file=sys.stderr)
     with ExitStack() as opened:
         if simulate:
-            sampler = Sampler(player)
+            sampler = Sampler(player, listening.following)
             first: Any = sampler.begin(groove, tempo_bpm)
         else:
-            sampler = SamplerProcess(model, groove, tempo_bpm, player.grid)
+            sampler = SamplerProcess(model, groove, tempo_bpm, player.grid, listening.following)
             opened.callback(sampler.close)
             first = sampler.first()
         tempo = (FollowedTempo if follow else OwnTempo)(tempo_bpm, player.grid.steps_per_quarter)
-        sink = FileSink(Path(port), player.grid, tempo) if is_file else open_output(port)
-        opened.callback(sink.close)
+        sinks: list[Any] = []
+        if port is not None:
+            sinks.append(FileSink(Path(port), player.grid, tempo) if is_file else open_output(port))
+        if osc_out is not None:
+            sinks.append(OscSink(osc_out, kit, report))
+        for sink in sinks:
+            opened.callback(sink.close)
         engine = Engine(
             sampler,
             first,
             conditions,
             kit,
             player.grid,
-            sink,
+            Sinks(*sinks),
             SimulatedClock() if simulate else RealClock(),
             tempo,
             settings,
-            ahead_steps=player.grid.steps_per_bar if ahead == "bar" else 1,
-            swing_pair=2 if swing_of == "step" else 4,
+            ahead_steps=ahead_steps,
+            swing_pair=swing_pair,
             num_bars=bars,
             channel=channel,
             sends_clock=send_clock,
-            report=partial(print, file=sys.stderr),
+            ear=ear,
+            report=report,
         )
+
+        def receive(message: tuple[int, ...]) -> None:
+            engine.receive(message)
+            if follow == listening.listen:  # some systems open a port but once
+                engine.hear(message)
+
         if follow:
-            opened.callback(open_input(follow, engine.receive).close)
+            opened.callback(open_input(follow, receive).close)
+        if listening.listen is not None and not listening.is_file and follow != listening.listen:
+            opened.callback(KeptInput(listening.listen, engine.hear, report).close)
+        if ear is not None and (record := listening.record) is not None:
+            opened.callback(lambda: write_input(record, ear.recorded, player.grid, tempo_bpm))
         if osc is not None:
-            server = open_osc_server(host or "127.0.0.1", int(osc_port), engine.control, engine.report)
+            server = open_osc_server(host, osc_port, engine.control, report, partial(answer, engine))
             opened.callback(server.server_close)
             opened.callback(server.shutdown)
-            print(f"OSC on {host or '127.0.0.1'}:{server.server_address[1]}", file=sys.stderr)
+            print(f"OSC on {host}:{server.server_address[1]}", file=sys.stderr)
         try:
             is_shown = sys.stderr.isatty() and not simulate
             with _status(engine, is_shown), _undisturbed(), suppress(KeyboardInterrupt):  # which ends it
                 engine.run()
         finally:
-            if isinstance(sink, FileSink):
-                sink.num_bars = engine.timing.bars
-    print("\n".join(engine.timing.lines()))
+            for sink in sinks:
+                if isinstance(sink, FileSink):
+                    sink.num_bars = engine.timing.bars
+    print("\n".join([*engine.timing.lines(), *([] if ear is None else ear.lines())]))
     if is_file:
         print(port)
 
@@ -197,8 +235,10 @@ def _status(engine: "Engine", is_shown: bool) -> Iterator[None]:
     from rich.live import Live
     from rich.text import Text
 
+    from hypermeter.share.live.asking import status_line
+
     with Live(
-        get_renderable=lambda: Text(engine.status()),
+        get_renderable=lambda: Text(status_line(engine)),
         console=Console(stderr=True),
         refresh_per_second=2,
         transient=True,

@@ -14,6 +14,11 @@ from hypermeter.play.plan import KINDS, Labels, Plan, make_plan, plan_bars
 from hypermeter.play.player import Player
 from hypermeter.play.request import BOUNDS, PlanOptions, SamplingOptions, check
 
+ANSWERS = ("follow", "complement", "off")
+"""Ways to answer what is played on an input."""
+
+_ANSWERS_TEXT = f"{', '.join(ANSWERS[:-1])} or {ANSWERS[-1]}"
+
 
 @dataclass(frozen=True)
 class LiveSettings(SamplingOptions):
@@ -25,6 +30,7 @@ class LiveSettings(SamplingOptions):
         fill: True makes the next bar a fill and the bars after it none; False rules fills out.
         density, offbeat: shares in [0, 1], as in `make_plan`.
         swing: see `apply_swing`; .5 is straight.
+        answer: to what is played on an input: one of ANSWERS.
         version: number of changes so far.
 
     Raises:
@@ -37,6 +43,7 @@ class LiveSettings(SamplingOptions):
     density: float | None = None
     offbeat: float | None = None
     swing: float = 0.5
+    answer: str = "off"
     version: int = 0
 
     def __post_init__(self) -> None:
@@ -44,6 +51,8 @@ class LiveSettings(SamplingOptions):
         for name in ("density", "offbeat", "swing"):
             if getattr(self, name) is not None:
                 check(name, getattr(self, name))
+        if self.answer not in ANSWERS:
+            raise HypermeterError(f"answer: {self.answer!r}, expected {_ANSWERS_TEXT}")
 
     def change(self, **values: Any) -> "LiveSettings":
         """Return the settings with new values and the next version; the bias of voices not named stays."""
@@ -191,6 +200,7 @@ _KINDS: dict[str, tuple[Callable[..., Any], str]] = {
     "bias": (_bias, f"a voice and a number {BOUNDS['bias']}"),
     "section": (_label, "a label"),
     "style": (_label, "a style"),
+    "answer": (_label, _ANSWERS_TEXT),
     "fill": (_fill, "1 for a fill in the next bar, or 0 for none"),
     **{name: (_number, f"a number {bound}") for name, bound in BOUNDS.items() if not bound.is_whole and name != "bias"},
 }
@@ -203,7 +213,7 @@ CONTROLS = {
 """Control -> the setting that it changes."""
 
 
-IN_ADDRESS = ("section", "style", "bias")
+IN_ADDRESS = ("section", "style", "bias", "answer")
 """Controls whose label or voice may stand in the address, for senders whose pads and faders send a number alone."""
 
 

@@ -10,9 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
@@ -20,9 +18,10 @@ from hypermeter.core.kit import Kit
 from hypermeter.play.request import check
 from hypermeter.share.live.clock import Clock, DueActions
 from hypermeter.share.live.conditions import LiveConditions, LiveSettings, parse_control
+from hypermeter.share.live.hearing import Ear
 from hypermeter.share.live.measure import Timing
 from hypermeter.share.live.output import NoteOutput, Sink
-from hypermeter.share.live.parts import OneFill, SampledPassage, SamplingJob, notes_of
+from hypermeter.share.live.parts import OneFill, PassageSampler, SampledPassage, SamplingJob, notes_of
 from hypermeter.share.live.position import TICKS_PER_QUARTER, TICKS_PER_SONG_POSITION, FollowedTempo, OwnTempo
 from hypermeter.share.live.sequence import PartSequence
 
@@ -44,16 +43,7 @@ SAFETY = 1.5
 ROUNDING = 1e-6
 """Steps by which a position may fall short of the step that was waited for."""
 
-STATUS_SETTINGS = ("temperature", "section", "style", "fill", "density", "offbeat")
-"""Settings that the status shows."""
-
 CLOCK, START, CONTINUE, STOP, SONG_POSITION = 0xF8, 0xFA, 0xFB, 0xFC, 0xF2
-
-
-class PassageSampler(Protocol):
-    """What `Sampler` and `SamplerProcess` have in common."""
-
-    def sample(self, state: Any, steps: int, settings: LiveSettings, row: Any, tempo_bpm: float, /) -> Any: ...
 
 
 @dataclass
@@ -75,6 +65,7 @@ class Engine:
         num_bars: of the song; `None` plays without end.
         channel: MIDI channel, from 1.
         sends_clock: whether to send MIDI clock, at its own tempo.
+        ear: takes what `hear` is given, and tells what the parts answer; `None` listens to nothing.
         report: called with a line for each refused control.
 
     Raises:
@@ -95,6 +86,7 @@ class Engine:
     num_bars: int | None = None
     channel: int = 10
     sends_clock: bool = False
+    ear: Ear | None = None
     report: Callable[[str], None] = lambda line: None
 
     def __post_init__(self) -> None:
@@ -107,7 +99,6 @@ class Engine:
         self._output = NoteOutput(self.sink, self.channel)
         self._job: SamplingJob | None = None
         self._next_tick = 0
-        self._changed_at: dict[int, float] = {}
         self._fill = OneFill()
         self._costs_s: deque[float] = deque(maxlen=32)  # per step, of the last parts
         self._bar = -1
@@ -124,6 +115,12 @@ class Engine:
         when = self.clock.now()
         self._post(when, lambda now: self._receive(tuple(message), when))
 
+    def hear(self, message: Sequence[int]) -> None:
+        """Take a MIDI message of the input that is answered."""
+        if self.ear is not None:
+            self.ear.put(self.clock.now(), message)
+            self.clock.wake()
+
     def control(self, address: str, *values: Any, delay_s: float = 0.0) -> None:
         """Take an OSC message, see `CONTROLS`, which has its effect so many seconds from now."""
         self._post(self.clock.now() + delay_s, partial(self._change, address, values))
@@ -138,14 +135,10 @@ class Engine:
         self._is_ended = True
         self.clock.wake()
 
-    def status(self) -> str:
-        """Return a line of bar, tempo, settings and jitter, while it plays."""
-        settings = {name: getattr(self.settings, name) for name in STATUS_SETTINGS}
-        shown = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
-        late = self.timing.lateness[-1000:]
-        jitter = f", jitter {1e3 * float(np.std(late)):.2f} ms" if late else ""
-        place = f"bar {self._bar + 1}" if self.tempo.is_running else "waiting"
-        return f"{place}, {self.tempo.tempo_bpm:.1f} bpm, {shown}{jitter}, {self.timing.dropped} left out"
+    @property
+    def bar(self) -> int:
+        """Number of the bar that sounds, from 0; -1 before the first."""
+        return self._bar
 
     # ------------------------------------------------------------------ the loop
 
@@ -155,6 +148,8 @@ class Engine:
             while not self._is_ended:
                 now = self.clock.now()
                 self._due.call(now)
+                if self.ear is not None:
+                    self.ear.take(now, self.tempo, self.settings.swing, self._change)
                 self._send(now)
                 self._request(now)
                 if self._is_over(now):
@@ -179,6 +174,10 @@ class Engine:
         """Return the time of the next event, as far as it is known."""
         next_step, parts = self._sequence.next_step, self._sequence.parts
         times = [*self._output.ends.values(), self._due.next_time]
+        if self.ear is not None:
+            if self.ear.is_behind:
+                return now
+            times.append(self.ear.next_time(self.tempo))
         times += [self.tempo.time_of(part.notes[part.sent].at) for part in parts if not part.is_sent]
         times.append(self.tempo.time_of((self._bar + 1) * self.grid.steps_per_bar))
         if self.sends_clock and self.tempo.is_running:
@@ -214,7 +213,7 @@ class Engine:
         sequence = self._sequence
         if self._bar < 0 and not any(part.sent for part in sequence.parts) and sequence.first_step == 0:
             return
-        self._leave(when)
+        self._leave(when, 0.0)
         sequence.restart()
         self._fill, self._bar = OneFill(), -1
 
@@ -231,7 +230,7 @@ class Engine:
             if not is_seamless:
                 self._sequence.rewind(step)
             return
-        self._leave(when)
+        self._leave(when, step)
         size = self.grid.steps_per_bar
         bar, bar_left = math.ceil(step / size), math.floor(here / size)
         has_filled = self._fill.bar == bar_left <= self._bar
@@ -239,11 +238,13 @@ class Engine:
         self._fill.jump(self._bar, bar if any(part.is_fill for part in self._sequence.parts) else None)
         self._bar = bar - 1
 
-    def _leave(self, when: float) -> None:
-        """End the notes of a position that is left, and drop what is being sampled for it."""
+    def _leave(self, when: float, step: float) -> None:
+        """Go to another step: end the notes that sound, and drop what is being sampled and what was heard."""
         self._output.silence(when)
         if self._job is not None:
             self._job.is_wanted = False
+        if self.ear is not None:
+            self.ear.forget(step)
 
     def _change(self, address: str, values: Sequence[Any], now: float) -> None:
         try:
@@ -256,6 +257,8 @@ class Engine:
                 return
             if not change or (change.get("fill") is False and self.settings.fill):
                 return  # a pad was let go: what it began stays, a fill is played once and then none
+            if name == "answer" and self.ear is None:
+                raise HypermeterError("answer: nothing is listened to; start with --listen PORT")
             settings = self.settings.change(**change)
             settings.check_voices(self.kit)
             self.conditions.check(settings, self.sections)
@@ -267,7 +270,7 @@ class Engine:
         if name == "fill":
             self._fill = OneFill()
         self.settings = settings
-        self._changed_at[settings.version] = now
+        self.timing.changed_at[settings.version] = now
 
     # ------------------------------------------------------------------ sampling
 
@@ -308,10 +311,11 @@ class Engine:
         job = SamplingJob(start, self.ahead_steps, state, self.settings, is_fill, is_again)
         self._job = job
         settings, sections = self.settings, tuple(self.sections)
+        heard = () if self.ear is None else (self.ear.heard(start, job.steps),)
 
         def work() -> Any:
             row = self.conditions.row(bar, settings, sections, is_fill, tempo_bpm)
-            return self.sampler.sample(state, job.steps, self.conditions.guided(settings), row, tempo_bpm)
+            return self.sampler.sample(state, job.steps, self.conditions.guided(settings), row, tempo_bpm, *heard)
 
         def done(result: Any, error: BaseException | None, took_s: float) -> None:
             self._post(self.clock.now(), lambda now: self._take(job, result, error, took_s, now))
@@ -386,12 +390,8 @@ class Engine:
                 if due < math.inf:
                     self.timing.lateness.append(now - due)
                 if part.sent == 1:
-                    self._measure_delay(part.settings.version, now)
+                    self.timing.measure_delay(part.settings.version, now)
         self._sequence.drop_before(self._bar)
-
-    def _measure_delay(self, version: int, now: float) -> None:
-        for changed in [changed for changed in self._changed_at if changed <= version]:
-            self.timing.control_delays.append(now - self._changed_at.pop(changed))
 
     def _tick_time(self) -> float:
         return self.tempo.time_of(self._next_tick * self.grid.steps_per_quarter / TICKS_PER_QUARTER)

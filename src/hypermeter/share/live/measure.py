@@ -26,6 +26,7 @@ class Timing:
         dropped: notes left out because they arrived too late.
         redrawn: parts sampled again after a change of settings.
         bars: begun.
+        changed_at: version of settings that no note has had yet -> when they changed.
     """
 
     lateness: list[float] = field(default_factory=list)
@@ -35,6 +36,12 @@ class Timing:
     dropped: int = 0
     redrawn: int = 0
     bars: int = 0
+    changed_at: dict[int, float] = field(default_factory=dict)
+
+    def measure_delay(self, version: int, now: float) -> None:
+        """Take a note of a version of the settings, the first of it and of those before it."""
+        for changed in [changed for changed in self.changed_at if changed <= version]:
+            self.control_delays.append(now - self.changed_at.pop(changed))
 
     @property
     def notes(self) -> int:

@@ -12,6 +12,17 @@ class Sink(Protocol):
     def send(self, message: tuple[int, ...], when: float) -> None: ...
 
 
+class Sinks:
+    """Several sinks, each of which gets all messages."""
+
+    def __init__(self, *sinks: Sink):
+        self._sinks = sinks
+
+    def send(self, message: tuple[int, ...], when: float) -> None:
+        for sink in self._sinks:
+            sink.send(message, when)
+
+
 class NoteOutput:
     """Sends notes, and remembers which of them sound.
 

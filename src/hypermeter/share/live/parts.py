@@ -2,13 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from hypermeter.core.kit import Kit
 from hypermeter.core.swing import apply_swing
 from hypermeter.share.live.conditions import LiveSettings
+
+
+class PassageSampler(Protocol):
+    """What `Sampler` and `SamplerProcess` have in common."""
+
+    def sample(
+        self, state: Any, steps: int, settings: LiveSettings, row: Any, tempo_bpm: float, heard: Any = None, /
+    ) -> Any: ...
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,12 @@ from hypermeter.core.groove import Groove
 from hypermeter.play.compose import TEMPO_BPM, feed_groove
 from hypermeter.play.plan import Plan
 from hypermeter.play.player import Player
+from hypermeter.play.request import FollowOptions
 from hypermeter.play.state import Passage, PlayerState
 from hypermeter.play.steering import SETTLED
+from hypermeter.share.live.answering import Reply, play_answer
 from hypermeter.share.live.conditions import LiveSettings
+from hypermeter.share.live.hearing import Heard
 
 MAX_ROWS = SETTLED
 """Rows of the plan that are kept: older ones have no effect any more."""
@@ -30,11 +33,13 @@ class SamplerState:
         inner: of the player; the plan in it is not used.
         rows: of the plan, of the bars begun, the last MAX_ROWS of them; `None` before the first.
         embedded: the last of the rows, embedded.
+        owed: hits that the voices owe that made room, see `answering`.
     """
 
     inner: PlayerState
     rows: Plan | None = None
     embedded: Any = None
+    owed: float = 0.0
 
 
 class Sampler:
@@ -42,16 +47,17 @@ class Sampler:
 
     Args:
         player: of drums only.
+        following: which voices answer what is heard, and what they do where nothing is.
 
     Raises:
         HypermeterError: a model with tracks.
     """
 
-    def __init__(self, player: Player):
+    def __init__(self, player: Player, following: FollowOptions = FollowOptions()):
         if player.tracks:
             names = ", ".join(track.name for track in player.tracks)
             raise HypermeterError(f"play: the model has tracks beside the drums ({names}); use one of drums only")
-        self.player = player
+        self.player, self.following = player, following
 
     def begin(self, primer: Groove | None = None, tempo_bpm: float = TEMPO_BPM) -> SamplerState:
         """Return the state before the first step, or after a primer with its velocity and timing.
@@ -75,6 +81,7 @@ class Sampler:
         settings: LiveSettings,
         row: Plan | None = None,
         tempo_bpm: float = TEMPO_BPM,
+        heard: Heard | None = None,
     ) -> tuple[Passage, SamplerState]:
         """Return steps within one bar, and the state after them; the same seed gives the same music.
 
@@ -84,6 +91,7 @@ class Sampler:
             settings: their conditions are in `row` already.
             row: of the plan, for this bar; `None` for a model without labels.
             tempo_bpm: quarter notes a minute, which the expression depends on.
+            heard: what the steps answer, as the settings have it.
         """
         player, inner = self.player, state.inner
         place = inner.position % player.grid.steps_per_bar
@@ -94,8 +102,13 @@ class Sampler:
         elif embedded is None or place == 0 or not _ends_alike(rows, state.rows):
             embedded = player.network.embed(rows)[:, rows.num_bars - 1 : rows.num_bars]
         inner = replace(inner, state=inner.state.with_plan(embedded))
-        part, after = player.play(inner, steps, player.rules(settings, row), tempo_bpm)
-        return part, SamplerState(after, rows, embedded)
+        rules = player.rules(settings, row)
+        if heard is None or settings.answer == "off":
+            part, after = player.play(inner, steps, rules, tempo_bpm)
+            return part, SamplerState(after, rows, embedded, state.owed)
+        reply = Reply(player, heard, settings.answer, self.following, inner.position, state.owed)
+        part, after = play_answer(player, inner, steps, rules, tempo_bpm, reply)
+        return part, SamplerState(after, rows, embedded, reply.owed)
 
 
 def with_row(rows: Plan | None, row: Plan | None, is_new_bar: bool) -> Plan | None:
