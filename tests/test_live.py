@@ -671,6 +671,14 @@ def test_guidance_and_bias_are_those_of_generate(player):
     assert not never.hits[:, 0].any() and never.hits[:, 1].all()
 
 
+@pytest.mark.parametrize("parts", [[16], [4, 8, 4]])
+def test_sections_differ_and_return_as_in_generate(player, parts):
+    plan = make_plan(LABELS, 22, sections="intro:8 verse:6 intro:8")
+    whole = player.generate(22 * 16, sampling=SamplingOptions(guidance=1.0), plan=plan)[0]
+    played = sampled(Sampler(player), rows_of(plan), parts, LiveSettings(guidance=1.0))
+    assert (played.hits == whole).all()
+
+
 def test_a_tempo_alone_does_not_guide(player):
     tempo_only, dense = make_plan(LABELS, 2, tempo_bpm=90.0), make_plan(LABELS, 2, tempo_bpm=90.0, density=0.6)
     for plan, is_guided in ((tempo_only, False), (dense, True)):

@@ -26,8 +26,7 @@ from hypermeter.play.articulating import (
     ratio_parameters,
 )
 
-
-FORGETS = 0.5
+FORGETS = 0.8
 """Share of windows of training without the articulations before, so that strokes do not hang on those alone."""
 
 

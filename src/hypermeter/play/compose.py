@@ -94,11 +94,15 @@ def continue_groove(
         if groove is not None:
             player_state = feed_groove(player, player_state, groove, tempo_bpm, name)
     passages, size, sections = [], player.grid.steps_per_bar, sections_of(plan)
-    whole, first = player_state.state.plan, player_state.position // size
+    first = player_state.position // size
+    whole: Any = player_state.state.plan
     form: Form[PlayerState, Passage] = Form.from_bar(first, sections, player.grid) if sections else Form(1)
     for bar in range(bars):
         if sections:
-            form, player_state = begin_bar(player, form, sections, player_state, whole, tempo_bpm)
+            form, begun = begin_bar(player, form, section_at(sections, first + bar), player_state, tempo_bpm)
+            if begun is not player_state:
+                player_state = replace(begun, state=begun.state.with_plan(whole[:, begun.ahead :]))
+            form = form.enter(player_state)
         passage, player_state = player.play(player_state, size, rules, tempo_bpm)
         passages.append(passage)
         form = form.play(passage)
@@ -109,35 +113,29 @@ def continue_groove(
 
 
 def begin_bar(
-    player: Player,
-    form: Form[PlayerState, Passage],
-    sections: Sequence[int],
-    player_state: PlayerState,
-    plan: Any,
-    tempo_bpm: float,
+    player: Player, form: Form[PlayerState, Passage], section: int, player_state: PlayerState, tempo_bpm: float
 ) -> tuple[Form[PlayerState, Passage], PlayerState]:
-    """Return the form and the player state at the beginning of a bar of a plan with sections; see `play.form`.
+    """Return the form and the player state, its plan aside, from which a bar of a section begins; see `play.form`.
 
     Args:
         player: the model.
         form: before the bar.
-        sections: of each bar of the piece.
+        section: of the bar, 0 for none.
         player_state: after all that was played.
-        plan: embedded, from the first bar of the piece on.
         tempo_bpm: quarter notes a minute, NaN where unknown.
     """
     bar, size = form.bar, player.grid.steps_per_bar
-    form, start = form.turn(section_at(sections, bar), player_state)
-    if start is not None:
-        has_expression = player_state.expression is not None or player_state.articulation is not None
-        begun = player.initial_state(tempo_bpm, None, has_expression) if start.state is None else start.state
-        begun = replace(begun, ahead=bar - len(start.bars) - begun.state.position // size)
-        for passage in start.bars:
-            played = passage.hits[:, : player.num_drums], passage.velocity, passage.offset
-            articulation = articulation_of(*played, passage.strokes, passage.openness)
-            begun = player.feed(begun, passage.hits, passage.velocity, passage.offset, tempo_bpm, articulation)
-        player_state = replace(begun, state=begun.state.with_plan(plan[:, begun.ahead :]))
-    return form.enter(player_state), player_state
+    form, start = form.turn(section, player_state)
+    if start is None:
+        return form, player_state
+    has_expression = player_state.expression is not None or player_state.articulation is not None
+    begun = player.initial_state(tempo_bpm, None, has_expression) if start.state is None else start.state
+    begun = replace(begun, ahead=bar - len(start.bars) - begun.state.position // size)
+    for passage in start.bars:
+        played = passage.hits[:, : player.num_drums], passage.velocity, passage.offset
+        articulation = articulation_of(*played, passage.strokes, passage.openness)
+        begun = player.feed(begun, passage.hits, passage.velocity, passage.offset, tempo_bpm, articulation)
+    return form, begun
 
 
 def feed_groove(

@@ -113,11 +113,18 @@ class AnsweringPlayer(Player):
     reply: Reply = field(kw_only=True)
 
     def draw(
-        self, state: State, rules: Rules, uniforms: NDArray[np.float64], lock: Any = None, given: Any = None
+        self,
+        state: State,
+        rules: Rules,
+        uniforms: NDArray[np.float64],
+        lock: Any = None,
+        given: Any = None,
+        position: int | None = None,
     ) -> Hits:
         """Return the next step, with its lock and tilt."""
-        step = state.position
-        return super().draw(state, self.reply.tilt(step, rules, state), uniforms, self.reply.lock(step))
+        step = state.position if position is None else position
+        rules, lock = self.reply.tilt(step, rules, state), self.reply.lock(step)
+        return super().draw(state, rules, uniforms, lock, position=position)
 
     def _performer(self, player_state: PlayerState, tempo_bpm: float, seed: int) -> ExpressionSampler | None:
         if player_state.expression is None:

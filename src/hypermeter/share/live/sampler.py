@@ -11,7 +11,8 @@ import numpy as np
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
-from hypermeter.play.compose import TEMPO_BPM, feed_groove
+from hypermeter.play.compose import TEMPO_BPM, begin_bar, feed_groove
+from hypermeter.play.form import Form, sections_of
 from hypermeter.play.plan import Plan
 from hypermeter.play.player import Player
 from hypermeter.play.request import FollowOptions
@@ -34,12 +35,16 @@ class SamplerState:
         rows: of the plan, of the bars begun, the last MAX_ROWS of them; `None` before the first.
         embedded: the last of the rows, embedded.
         owed: hits that the voices owe that made room, see `answering`.
+        form: of the sections of the rows; `None` before the first row.
+        bar: music of the bar so far.
     """
 
     inner: PlayerState
     rows: Plan | None = None
     embedded: Any = None
     owed: float = 0.0
+    form: Form[PlayerState, Passage] | None = None
+    bar: tuple[Passage, ...] = ()
 
 
 class Sampler:
@@ -101,14 +106,32 @@ class Sampler:
             embedded = None
         elif embedded is None or place == 0 or not _ends_alike(rows, state.rows):
             embedded = player.network.embed(rows)[:, rows.num_bars - 1 : rows.num_bars]
+        form, inner = self._begun(state, row, tempo_bpm) if place == 0 else (state.form, inner)
         inner = replace(inner, state=inner.state.with_plan(embedded))
-        rules = player.rules(settings, row)
+        rules, owed = player.rules(settings, row), state.owed
         if heard is None or settings.answer == "off":
             part, after = player.play(inner, steps, rules, tempo_bpm)
-            return part, SamplerState(after, rows, embedded, state.owed)
-        reply = Reply(player, heard, settings.answer, self.following, inner.position, state.owed)
-        part, after = play_answer(player, inner, steps, rules, tempo_bpm, reply)
-        return part, SamplerState(after, rows, embedded, reply.owed)
+        else:
+            reply = Reply(player, heard, settings.answer, self.following, inner.position, owed)
+            part, after = play_answer(player, inner, steps, rules, tempo_bpm, reply)
+            owed = reply.owed
+        bar = (*state.bar, part)
+        if place + steps == player.grid.steps_per_bar:
+            form, bar = form and form.play(Passage.joined(bar)), ()
+        return part, SamplerState(after, rows, embedded, owed, form, bar)
+
+    def _begun(
+        self, state: SamplerState, row: Plan | None, tempo_bpm: float
+    ) -> tuple[Form[PlayerState, Passage] | None, PlayerState]:
+        """Return the form and the player state at the beginning of a bar."""
+        form, inner, grid = state.form, state.inner, self.player.grid
+        if row is None:
+            return None, inner
+        section = sections_of(row)
+        if form is None:
+            form = Form(grid.bars_per_phrase, inner.position // grid.steps_per_bar)
+        form, inner = begin_bar(self.player, form, section[0] if section else 0, inner, tempo_bpm)
+        return form.enter(inner), inner
 
 
 def with_row(rows: Plan | None, row: Plan | None, is_new_bar: bool) -> Plan | None:
