@@ -142,7 +142,7 @@ def _index_of(folder: Path | None, path: Path | None, player: "Player", options:
                 f"{path}: made with another model than {player.name}; pass its --model, or the folder"
             )
         if changed := index.changed():
-            print(f"{path}: {len(changed)} files of {index.folder} are not as they were; name the folder to read them")
+            print(f"{path}: {index.folder} has changed since, {len(changed)} of its files; name it to read them")
         _tell(index, index.folder)
         return index
     known = read_index(path) if path is not None and path.is_file() else None

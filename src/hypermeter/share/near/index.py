@@ -172,7 +172,7 @@ def _pieces_of(
     path, kit, below = folder / file, kit_of(player), Path(file).parent
     if path.suffix.lower() == SUFFIX:
         rows = (PackedFile(str(path), row, name) for row, name in enumerate(open_shard(str(path)).names))
-        found = (((below / row.name).as_posix(), read_npz(row), read_meta(row)) for row in rows)
+        found = (((below / row.below).as_posix(), read_npz(row), read_meta(row)) for row in rows)
     elif path.suffix.lower() == ".npz":
         found = iter([(file, read_npz(path), read_meta(path))])
     else:
