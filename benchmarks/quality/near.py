@@ -14,8 +14,9 @@ those of other performances:
 Rows are the parts of a place, alone and together, and "metrics": all METRICS of a bar that are of hits and velocity,
 each scaled to one variance.
 
-Then, whether the piece that is nearest, `--by piece`, to one that has near-duplicates (`music.duplicates`) is one of
-them; and the time of a search among at least 100,000 bars, as which the bars of both folders are repeated.
+Then, of the pieces that have near-duplicates (`music.duplicates`), how many have one as the nearest piece, or among the
+ten nearest, `--by piece`; and the time of a search among at least 100,000 bars, as which the bars of both folders are
+repeated.
 """
 
 import sys
@@ -34,7 +35,7 @@ from hypermeter.core.kit import Kit
 from hypermeter.music.duplicates import bar_digests, near_duplicates
 from hypermeter.music.metrics import METRICS, in_numpy
 from hypermeter.play.loading import kit_of, load_player
-from hypermeter.share.near import Index, Space, build_index
+from hypermeter.share.near import Space, build_index
 from hypermeter.share.near.search import PARTS, on_one_grid
 
 OF_HITS = {"hits", "grid", "streams", "cymbals", "velocity", "voices"}
@@ -78,8 +79,8 @@ def score(
     return np.nanmean(rows, 0).tolist()
 
 
-def share_of_duplicates(index: Index, space: Space) -> tuple[int, float]:
-    """Return the number of pieces that have near-duplicates, and the share whose nearest piece is one of them."""
+def share_of_duplicates(space: Space) -> tuple[int, float, float]:
+    """Return how many pieces have near-duplicates, and the share with one as the nearest, or among the ten nearest."""
     digests = {
         str(number): bar_digests((piece.velocity.reshape(-1, piece.velocity.shape[2]) > 0), piece.velocity.shape[1])
         for number, piece in enumerate(space.pieces)
@@ -90,8 +91,10 @@ def share_of_duplicates(index: Index, space: Space) -> tuple[int, float]:
         for number in members:
             distance = np.square(space.means - space.means[number]).sum(1)
             distance[number] = np.inf
-            found.append(int(distance.argmin()) in members)
-    return len(found), float(np.mean(found)) if found else float("nan")
+            is_duplicate = np.isin(np.argsort(distance, kind="stable")[:10], members)
+            found.append((is_duplicate[0], is_duplicate.any()))
+    nearest, of_ten = np.mean(found, 0).tolist() if found else (float("nan"), float("nan"))
+    return len(found), nearest, of_ten
 
 
 def main(
@@ -123,8 +126,9 @@ def main(
         rows[" + ".join(parts)] = own.place(own.features, own.velocity)
     for name, places in rows.items():
         print(" | ".join([name, *(f"{value:.3f}" for value in score(places, piece, style, cells, chosen))]))
+    number, nearest, of_ten = share_of_duplicates(space)
     print(
-        "near-duplicates: of {} pieces {:.3f} have one as the nearest piece".format(*share_of_duplicates(index, space))
+        f"near-duplicates: of {number} pieces {nearest:.3f} have one as the nearest, {of_ten:.3f} among the ten nearest"
     )
     times = -(-100_000 // index.num_bars)
     begun = time.process_time()
