@@ -35,6 +35,7 @@ from hypermeter.play.loading import load_player
 from hypermeter.play.locks import Locks
 from hypermeter.play.plan import Plan, make_plan, plan_bars
 from hypermeter.play.request import BOUNDS, FollowOptions, InfillOptions, PlanOptions, SamplingOptions
+from hypermeter.play.takes import draw_takes
 from hypermeter.share.serve import Limits, make_app
 from hypermeter.share.serve.command import is_loopback, listen, load_players, serve_command
 from hypermeter.share.serve.guard import one_line
@@ -158,6 +159,31 @@ def test_a_groove_is_continued_as_python_continues_it(app, player, body, samplin
     answer = played(app, "continue", {"groove": sent(beat(), tempo_bpm=100), "bars": 3, **body})
     primer = Groove(beat(), tempo_bpm=100, kit=KIT)
     check_same(answer, continue_groove(player, primer, 3, sampling, plan=wishes, include_primer=False))
+
+
+def test_takes_are_the_most_different_that_python_draws(app, player):
+    primer = Groove(beat(), tempo_bpm=100, kit=KIT)
+    for path, groove in (("generate", None), ("continue", primer)):
+        body = {"bars": 2, "seed": 3, "variations": 3} | (
+            {} if groove is None else {"groove": sent(beat(), tempo_bpm=100)}
+        )
+        answer = ask(app, "POST", f"/api/{path}/takes", json=body).json()["takes"]
+        tempo_bpm = {} if groove is not None else {"tempo_bpm": 120}
+        takes = draw_takes(
+            lambda seed, groove=groove, tempo_bpm=tempo_bpm: continue_groove(
+                player, groove, 2, SamplingOptions(seed=seed), include_primer=False, **tempo_bpm
+            ),
+            3,
+            3,
+        )
+        assert [one["seed"] for one in answer] == [take.seed for take in takes] and answer[0]["seed"] == 3
+        for one, take in zip(answer, takes):
+            check_same(one["groove"], take.groove)
+            assert one["distance"] == pytest.approx(take.distance)
+    (alone,) = ask(app, "POST", "/api/generate/takes", json={"bars": 1, "variations": 1}).json()["takes"]
+    assert alone["distance"] is None
+    assert ask(app, "POST", "/api/generate/takes", json={"bars": 1, "variations": 17}).status_code == 422
+    assert ask(app, "POST", "/api/generate", json={"bars": 1, "variations": 2}).status_code == 422
 
 
 def test_strokes_openness_and_chokes_go_through_the_server(app):
@@ -794,7 +820,7 @@ def test_whatever_is_sent_is_answered_as_the_schema_says(player):
     for operation in (declared.ok() for declared in schema.get_all_operations()):
         for mode in schemathesis.GenerationMode:
             hold(operation, mode)
-    assert len(statuses_of) == 12
+    assert len(statuses_of) == 14
     assert all(200 in statuses for label, statuses in statuses_of.items() if label.startswith("GET"))
 
 

@@ -34,6 +34,7 @@ _HOMES = {
     "fill_groove": "play.compose",
     "vary_groove": "play.compose",
     "follow_groove": "play.follow",
+    "morph_grooves": "play.morph",
     "FollowOptions": "play.request",
     "draw_takes": "play.takes",
     "SamplingOptions": "play.request",

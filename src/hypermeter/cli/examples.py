@@ -32,6 +32,10 @@ EXAMPLES = {
         "hypermeter follow song.mid drums.mid --program 34 --style funk",
         "hypermeter follow taps.mid --answer all --density 0.2 --seed 3",
     ),
+    "morph": (
+        "hypermeter morph one.mid two.mid",
+        "hypermeter morph one.mid two.mid --steps 7 --join -o way.mid",
+    ),
     "play": (
         "hypermeter play --list",
         "hypermeter play virtual --primer beat.mid --osc 9000",
@@ -53,6 +57,15 @@ EXAMPLES = {
     "analyse": (
         "hypermeter analyse beat.mid",
         "hypermeter analyse my_folder --against npz --out report",
+    ),
+    "search": (
+        "hypermeter search beat.mid my_folder",
+        "hypermeter search beat.mid my_folder --index my_folder.index --most 20",
+        "hypermeter search beat.mid --index my_folder.index --by piece",
+    ),
+    "map": (
+        "hypermeter map npz/train -o map.svg",
+        "hypermeter map my_folder -o map.html --index my_folder.index",
     ),
     "render": (
         "hypermeter render beat.mid beat.wav",

@@ -36,7 +36,7 @@ _VOICE, _STEP, _MARGIN, _HEADER, _ABOVE, _BELOW, _GAP = 18, 20, 20, 18, 24, 14, 
 
 
 class Box(NamedTuple):
-    """A filled rectangle with round corners."""
+    """A filled rectangle with round corners; its title, if it has one, is shown where it is pointed at."""
 
     x: float
     y: float
@@ -45,6 +45,7 @@ class Box(NamedTuple):
     colour: str = INK
     opacity: float = 1.0
     radius: float = 0.0
+    title: str = ""
 
 
 class Line(NamedTuple):
@@ -255,18 +256,20 @@ def _note_name(pitch: int) -> str:
 # ---------------------------------------------------------------------- painters
 
 
-def to_svg(picture: Layout, is_inline: bool = False) -> str:
+def to_svg(picture: Layout, is_inline: bool = False, what: str = "drum grid") -> str:
     """Return a layout as SVG.
 
     Args:
         picture: to paint.
         is_inline: whether it is part of a page: then it has the colour of the text around it, no background, and the
             width that there is. Otherwise it is a picture of its own, on white.
+        what: it shows, for those who do not see it.
     """
     w, h = _short(picture.width), _short(picture.height)
     look = f'style="display:block;width:100%;max-width:{w}px"' if is_inline else f'width="{w}" height="{h}"'
+    what = html.escape(what)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" {look} role="img" aria-label="drum grid" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" {look} role="img" aria-label="{what}" '
         f'font-family="system-ui, Helvetica, Arial, sans-serif" color="{"inherit" if is_inline else INK}">'
     ]
     parts += [] if is_inline else [f'<path d="M0 0H{w}V{h}H0z" fill="#fff"/>']
@@ -279,8 +282,7 @@ def to_svg(picture: Layout, is_inline: bool = False) -> str:
     for label in picture.labels:
         look = f'font-size="{label.size:g}" fill="currentColor" fill-opacity="{label.opacity:g}"'
         look += ' font-weight="600"' * label.is_bold + ' text-anchor="end"' * label.is_end
-        text = html.escape("".join(letter for letter in label.text if letter.isprintable()))
-        parts.append(f'<text x="{_short(label.x)}" y="{_short(label.y)}" {look}>{text}</text>')
+        parts.append(f'<text x="{_short(label.x)}" y="{_short(label.y)}" {look}>{_text(label.text)}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
 
@@ -288,7 +290,12 @@ def _svg_box(box: Box) -> str:
     x, y, width, height = map(_short, box[:4])
     colour = "currentColor" if box.colour == INK else box.colour
     look = f'rx="{box.radius:g}" fill="{colour}" fill-opacity="{box.opacity:.2f}"'
-    return f'<rect x="{x}" y="{y}" width="{width}" height="{height}" {look}/>'
+    place = f'<rect x="{x}" y="{y}" width="{width}" height="{height}" {look}'
+    return f"{place}><title>{_text(box.title)}</title></rect>" if box.title else f"{place}/>"
+
+
+def _text(text: str) -> str:
+    return html.escape("".join(letter for letter in text if letter.isprintable()))
 
 
 def _short(value: float) -> str:

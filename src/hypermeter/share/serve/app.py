@@ -1,6 +1,7 @@
 """The ASGI application: routes, answers and errors."""
 
 import json
+import math
 import mimetypes
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -30,9 +31,11 @@ from hypermeter.share.serve.limits import Limits, Refused, Stopped
 from hypermeter.share.serve.messages import (
     AnalyseRequest,
     ContinueRequest,
+    ContinueTakesRequest,
     Filled,
     FollowRequest,
     GenerateRequest,
+    GenerateTakesRequest,
     GridMessage,
     Health,
     InfillRequest,
@@ -44,13 +47,22 @@ from hypermeter.share.serve.messages import (
     Problem,
     Read,
     SampleSize,
+    TakeAnswer,
+    Takes,
     VaryRequest,
     WriteRequest,
     from_groove,
     on_grid,
     to_groove,
 )
-from hypermeter.share.serve.playing import follow_request, infill_request, nonempty_groove, play_request, vary_request
+from hypermeter.share.serve.playing import (
+    follow_request,
+    infill_request,
+    nonempty_groove,
+    play_request,
+    takes_request,
+    vary_request,
+)
 from hypermeter.share.serve.work import FAILED, Server
 
 LINES = "application/x-ndjson"
@@ -241,6 +253,18 @@ def _add_playing(app: FastAPI, server: Server) -> None:
         groove = await server.work(request, body.model, lambda player: play_request(player, body, limits))
         return Played(groove=from_groove(groove), seed=body.seed)
 
+    async def play_takes(request: Request, body: GenerateTakesRequest | ContinueTakesRequest) -> Takes:
+        takes = await server.work(request, body.model, lambda player: takes_request(player, body, limits))
+        answers = [
+            TakeAnswer(
+                groove=from_groove(take.groove),
+                seed=take.seed,
+                distance=None if math.isnan(take.distance) else take.distance,
+            )
+            for take in takes
+        ]
+        return Takes(takes=answers)
+
     async def stream(request: Request, body: GenerateRequest | ContinueRequest) -> Response:
         def job(player: Player, send: Callable[[dict], None]) -> dict:
             def on_bar(bar: int, groove: Groove) -> None:
@@ -271,6 +295,14 @@ def _add_playing(app: FastAPI, server: Server) -> None:
     @app.post("/api/continue/stream", summary="Continue a groove, each bar sent as soon as it is ready", **streamed)
     async def continue_stream(request: Request, body: ContinueRequest) -> Response:
         return await stream(request, body)
+
+    @app.post("/api/generate/takes", summary="Generate several takes that differ", responses=_problems(*OF_WORK))
+    async def generate_takes(request: Request, body: GenerateTakesRequest) -> Takes:
+        return await play_takes(request, body)
+
+    @app.post("/api/continue/takes", summary="Continue a groove in several ways", responses=_problems(*OF_WORK))
+    async def continue_takes(request: Request, body: ContinueTakesRequest) -> Takes:
+        return await play_takes(request, body)
 
     @app.post("/api/infill", summary="Fill in the open cells of a groove", responses=_problems(*OF_WORK))
     async def infill(request: Request, body: InfillRequest) -> Filled:

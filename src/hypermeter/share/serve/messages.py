@@ -180,6 +180,21 @@ class ContinueRequest(Options):
     bars: int = Field(4, **_bounds("bars"))
 
 
+Variations = Annotated[int, Field(ge=1, le=16)]
+
+
+class GenerateTakesRequest(GenerateRequest):
+    """As `GenerateRequest`, so many times."""
+
+    variations: Variations = 4
+
+
+class ContinueTakesRequest(ContinueRequest):
+    """As `ContinueRequest`, so many times."""
+
+    variations: Variations = 4
+
+
 class InfillRequest(Options, _Infilling):
     """A groove whose cells that are not known are filled in, given those that are, later ones included."""
 
@@ -223,6 +238,18 @@ class Played(Message):
 
     groove: GrooveAnswer
     seed: int
+
+
+class TakeAnswer(Played):
+    """One of several takes, with its distance from the nearest other; null of one alone."""
+
+    distance: float | None
+
+
+class Takes(Message):
+    """Takes that differ, the first with the seed of the request."""
+
+    takes: list[TakeAnswer]
 
 
 class SampleSize(Message):
