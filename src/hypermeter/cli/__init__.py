@@ -22,6 +22,7 @@ COMMANDS = {
     "follow": "hypermeter.cli.follow:follow_command",
     "play": "hypermeter.cli.play:play_command",
     "humanize": "hypermeter.cli.humanize:humanize_command",
+    "feels": "hypermeter.cli.feels:feels_command",
     "evaluate": "hypermeter.learn.evaluate.command:evaluate_command",
     "inspect": "hypermeter.share.commands:inspect",
     "analyse": "hypermeter.share.commands:analyse_command",

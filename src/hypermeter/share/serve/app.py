@@ -35,6 +35,7 @@ from hypermeter.share.serve.messages import (
     GenerateRequest,
     GridMessage,
     Health,
+    HumanizeRequest,
     InfillRequest,
     LimitsAnswer,
     Measured,
@@ -50,7 +51,14 @@ from hypermeter.share.serve.messages import (
     on_grid,
     to_groove,
 )
-from hypermeter.share.serve.playing import follow_request, infill_request, nonempty_groove, play_request, vary_request
+from hypermeter.share.serve.playing import (
+    follow_request,
+    humanize_request,
+    infill_request,
+    nonempty_groove,
+    play_request,
+    vary_request,
+)
 from hypermeter.share.serve.work import FAILED, Server
 
 LINES = "application/x-ndjson"
@@ -283,6 +291,11 @@ def _add_playing(app: FastAPI, server: Server) -> None:
         return filled(
             body, *await server.work(request, body.model, lambda player: follow_request(player, body, limits))
         )
+
+    @app.post("/api/humanize", summary="Velocity and timing, with the feel of a take", responses=_problems(*OF_WORK))
+    async def humanize(request: Request, body: HumanizeRequest) -> Played:
+        groove = await server.work(request, body.model, lambda player: humanize_request(player, body, limits))
+        return Played(groove=from_groove(groove), seed=body.seed)
 
     @app.post("/api/vary", summary="Vary a groove", responses=_problems(*OF_WORK))
     async def vary(request: Request, body: VaryRequest) -> Played:
