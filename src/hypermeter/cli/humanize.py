@@ -76,7 +76,7 @@ def humanize_command(
         from hypermeter.io.midi.chunks import chunks_of
         from hypermeter.io.midi.read import parse_pieces, read_content
         from hypermeter.io.midi.replay import replay_drums
-        from hypermeter.play.humanize import check_expression, humanize
+        from hypermeter.play.humanize import check_expression, has_common_voice, humanize
         from hypermeter.play.loading import kit_of, load_player
 
         for name, value in (("amount", amount), ("timing", timing), ("velocity", velocity)):
@@ -104,13 +104,19 @@ def humanize_command(
             print(f"{file}: left as they are: {unmapped} hits that no voice of kit {kit.name} reads")
         shares: dict[str, Any] = {"amount": amount, "timing": timing, "velocity": velocity, "temperature": temperature}
         shares |= {"like": feel, "keep": () if keep is None else (keep,), "push": early}
+        common = [feel is None or has_common_voice(feel, piece.groove) for piece in pieces]
+        # Of several stretches, one without a voice of the take is as the model plays it.
+        feelings: list[dict[str, Any]] = [
+            {} if is_common or not any(common) else {"timing": 0.0, "velocity": 0.0} for is_common in common
+        ]
         ticks_per_quarter = chunks_of(content, str(file)).ticks_per_quarter
 
         @cache
         def played(seed: int) -> "list[Groove]":
             seeds = [(seed + number) % (MAX_SEED + 1) for number in range(len(pieces))]
             return [
-                humanize(piece.groove, player, seed=one, **shares) for piece, one in zip(pieces, seeds, strict=True)
+                humanize(piece.groove, player, seed=one, **shares | feeling)
+                for piece, one, feeling in zip(pieces, seeds, feelings, strict=True)
             ]
 
         def midi_of(seed: int) -> bytes:
@@ -121,15 +127,15 @@ def humanize_command(
 
             return replay_drums(content, str(file), play, options)
 
-        if feel is not None and feel.has_velocity and feel.has_timing:
-            longest = max(range(len(pieces)), key=lambda number: len(pieces[number].groove))
-            before, after = (distance_of(feel, groove) for groove in (pieces[longest].groove, played(seed)[longest]))
-            print(f"distance from the feel of {feel.name}: {before} before, {after} after (1: two drummers)")
         if variations is not None:  # Takes are compared by their longest piece.
             longest = max(range(len(pieces)), key=lambda number: len(pieces[number].groove))
             arguments = variations, seed, out, inputs, True
             write_takes(lambda one: played(one)[longest], lambda one, _: midi_of(one), *arguments)
             return None
+        if feel is not None and feel.has_velocity and feel.has_timing:
+            longest = max(range(len(pieces)), key=lambda number: len(pieces[number].groove))
+            before, after = (distance_of(feel, groove) for groove in (pieces[longest].groove, played(seed)[longest]))
+            print(f"distance from the feel of {feel.name}: {before} before, {after} after (1: two drummers)")
         write(midi_of(seed))
     return None if str(out) == "-" else out
 

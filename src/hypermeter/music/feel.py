@@ -158,6 +158,11 @@ class Feel:
         return 60_000 / self.tempo_bpm / self.grid.steps_per_quarter
 
     @property
+    def sounding(self) -> list[str]:
+        """Voices that have hits."""
+        return [voice for voice, hits in zip(self.voices, self.count.sum(0), strict=True) if hits]
+
+    @property
     def has_velocity(self) -> bool:
         return not np.isnan(self.velocity).all()
 

@@ -82,10 +82,15 @@ def humanize(
         raise HypermeterError(f"which of shape {which.shape}, hits of {groove.hits.shape}: expected the same")
     which = which.astype(bool) & (groove.hits > 0)
     late = _late_steps(groove, push)
-    feel = None if like is None else _feel_for(groove, like)
+    feel = None if like is None else _feel_of(like)
     shares = {"velocity": amount * velocity, "offset": amount * timing}
     strengths = {"velocity": velocity, "offset": timing}
     if feel is not None:
+        if any(strengths.values()) and not has_common_voice(feel, groove):
+            theirs, ours = (", ".join(names) for names in (feel.sounding, _voices_of(groove)))
+            raise HypermeterError(
+                f"{feel.name}: it has hits of {theirs}, the beat of {ours}; expected a voice in common"
+            )
         shares = dict.fromkeys(shares, amount)
         strengths["velocity"] *= feel.has_velocity  # What a take does not tell stays that of the model.
         strengths["offset"] *= feel.has_timing
@@ -172,18 +177,18 @@ def _moved(
     return replace(played, offset=offset, strokes=_moved_along(before, changed))
 
 
-def _feel_for(groove: Groove, like: Feel | Groove | str) -> Feel:
-    """Return the feel to play a groove with; raise `HypermeterError` where they have no voice in common."""
-    feel = load_feel(like) if isinstance(like, str) else Feel.of(like) if isinstance(like, Groove) else like
-    names = np.array(load_kit(groove.kit).names)
-    ours = set(names[groove.hits.any(0)].tolist())
-    theirs = {voice for voice, hits in zip(feel.voices, feel.count.sum(0), strict=True) if hits}
-    if ours and not ours & theirs:
-        raise HypermeterError(
-            f"{feel.name}: it has hits of {', '.join(sorted(theirs))}, the beat of {', '.join(sorted(ours))}; expected"
-            " a voice in common"
-        )
-    return feel
+def has_common_voice(feel: Feel, groove: Groove) -> bool:
+    """Return whether a voice has hits in a feel and in a groove, or the groove has no hits."""
+    ours, theirs = _voices_of(groove), feel.sounding
+    return not ours or bool(set(ours) & set(theirs))
+
+
+def _voices_of(groove: Groove) -> list[str]:
+    return np.array(load_kit(groove.kit).names)[groove.hits.any(0)].tolist()
+
+
+def _feel_of(like: Feel | Groove | str) -> Feel:
+    return load_feel(like) if isinstance(like, str) else Feel.of(like) if isinstance(like, Groove) else like
 
 
 def _late_steps(groove: Groove, push: Mapping[str, float]) -> NDArray[np.float64]:
