@@ -31,6 +31,7 @@ from hypermeter.io.checkpoint import find_checkpoint, read_checkpoint, write_che
 from hypermeter.io.midi import to_midi_bytes
 from hypermeter.play.compose import continue_groove, fill_groove, vary_groove
 from hypermeter.play.follow import follow_groove
+from hypermeter.play.humanize import humanize
 from hypermeter.play.loading import load_player
 from hypermeter.play.locks import Locks
 from hypermeter.play.plan import Plan, make_plan, plan_bars
@@ -319,6 +320,19 @@ def test_taps_are_followed_as_python_follows_them(app, player):
     assert np.flatnonzero(array(kept)[:, 0]).tolist() == [0, 16] and array(kept)[:, [2, 3, 4, 9]].any()
 
 
+def test_a_groove_is_humanized_as_python_humanizes_it(app, player):
+    groove, take = Groove(beat(), kit=KIT), continue_groove(player, None, 4, SamplingOptions(seed=5), tempo_bpm=100)
+    body = {"groove": sent(beat()), "seed": 2, "timing": 0.7, "velocity": 0.4, "push": {"snare": 8}}
+    heard = from_groove(take).model_dump()
+    like = heard | {"strokes": [], "openness": None}
+    answer = played(app, "humanize", body | {"like": like})
+    exact = replace(take, **{name: getattr(take, name).astype(np.float64).round(6) for name in ("velocity", "offset")})
+    check_same(answer, humanize(groove, player, 1.0, 0.7, 0.4, 2, like=exact, push={"snare": 8.0}))
+    check_same(played(app, "humanize", body | {"push": {}}), humanize(groove, player, 1.0, 0.7, 0.4, 2))
+    kept = played(app, "humanize", body | {"like": "pushed", "keep": "velocity"})
+    check_same(kept, humanize(groove, player, 1.0, 0.7, 0.4, 2, like="pushed", keep=["velocity"], push={"snare": 8.0}))
+
+
 def test_names_bounds_and_defaults_of_what_is_drawn_are_those_of_every_door():
     for message, request in (
         (GenerateRequest, SamplingOptions()),
@@ -471,6 +485,14 @@ def test_models_and_health_list_what_there_is(app, player):
         ("infill", {"groove": {"hits": [""], "voices": ["kick"]}, "known": [""]}, "no steps"),
         ("vary", {"groove": {"hits": ["x"], "voices": ["kick"]}, "strength": 1.1}, "strength: "),
         ("follow", {"groove": {"hits": ["." * 16], "voices": ["kick"]}}, "taps: no hits"),
+        ("humanize", {"groove": {"hits": ["x..."], "voices": ["kick"]}, "like": "drumer-3"}, "did you mean drummer-3"),
+        ("humanize", {"groove": {"hits": ["x..."], "voices": ["kick"]}, "timing": 1.5}, "timing: "),
+        (
+            "humanize",
+            {"groove": {"hits": ["x..."], "voices": ["kick"]}, "like": {"hits": ["...."], "voices": ["kick"]}},
+            "like: no hits",
+        ),
+        ("humanize", {"groove": {"hits": ["x..."], "voices": ["kick"]}, "push": {"cow": 3}}, "push: no voice 'cow'"),
         ("follow", {"groove": {"hits": ["x" * 16], "voices": ["kick"]}, "answer": ["cow"]}, "answer: no voice 'cow'"),
         ("follow", {"groove": {"hits": ["x" * 16], "voices": ["kick"]}, "answer": []}, "answer: "),
         ("vary", {"groove": {"hits": ["x"], "voices": ["kick"]}, "strength": 1, "keep": ["gong"]}, "keep: no voice"),
@@ -951,6 +973,7 @@ async def ask():
         "infill": {"groove": groove, "known": ["x..............x"], "particles": 2},
         "vary": {"groove": groove, "strength": 0.5, "particles": 2},
         "follow": {"groove": groove, "particles": 2},
+        "humanize": {"groove": groove, "like": "laid-back"},
         "analyse": {"groove": groove},
         "midi/write": {"groove": groove},
     }
@@ -978,7 +1001,7 @@ def run_python(*arguments):
 @pytest.mark.slow
 def test_a_request_of_each_kind_is_answered_where_pytorch_and_onnx_runtime_are_not_installed():
     statuses = json.loads(run_python("-c", WITHOUT))
-    assert len(statuses) == 11 and set(statuses.values()) == {200}, statuses
+    assert len(statuses) == 12 and set(statuses.values()) == {200}, statuses
 
 
 def test_the_help_needs_none_of_the_packages_that_serve():

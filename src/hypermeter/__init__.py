@@ -28,6 +28,7 @@ _HOMES = {
     "to_strudel": "io.notation",
     "from_strudel": "io.notation",
     "METRICS": "music.metrics",
+    "Feel": "music.feel",
     "Player": "play.player",
     "load_player": "play.loading",
     "continue_groove": "play.compose",

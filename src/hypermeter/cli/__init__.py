@@ -23,6 +23,7 @@ COMMANDS = {
     "morph": "hypermeter.cli.morph:morph_command",
     "play": "hypermeter.cli.play:play_command",
     "humanize": "hypermeter.cli.humanize:humanize_command",
+    "feels": "hypermeter.cli.feels:feels_command",
     "evaluate": "hypermeter.learn.evaluate.command:evaluate_command",
     "inspect": "hypermeter.share.commands:inspect",
     "analyse": "hypermeter.share.commands:analyse_command",

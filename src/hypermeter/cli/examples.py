@@ -45,6 +45,12 @@ EXAMPLES = {
     "humanize": (
         "hypermeter humanize flat.mid human.mid",
         "hypermeter humanize flat.mid human.mid --amount 0.5",
+        "hypermeter humanize flat.mid --like take.mid --timing 0.7 --velocity 0.4",
+        "hypermeter humanize flat.mid --like drummer-7 --lay-back snare 8ms",
+    ),
+    "feels": (
+        "hypermeter feels",
+        "hypermeter feels take.mid",
     ),
     "evaluate": (
         "hypermeter evaluate groove npz/validation",

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -30,6 +30,10 @@ def humanize_command(
     timing: float = 1.0,
     velocity: float = 1.0,
     swing: float = 0.5,
+    like: Annotated[str | None, tyro.conf.arg(metavar="TAKE")] = None,
+    keep: Annotated[Literal["timing", "velocity"] | None, tyro.conf.arg(metavar="WHAT")] = None,
+    push: Annotated[dict[str, str] | None, tyro.conf.arg(metavar="V MS ...")] = None,
+    lay_back: Annotated[dict[str, str] | None, tyro.conf.arg(metavar="V MS ...")] = None,
     temperature: float = SamplingOptions.temperature,
     seed: int = 0,
     variations: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
@@ -42,9 +46,15 @@ def humanize_command(
         out: MIDI file to write, or - for standard output; by default beat_humanized.mid beside beat.mid.
         model: a shipped model, a checkpoint, or a training run.
         amount: from 0, as in the file, to 1, as the model plays.
-        timing: the same for timing alone; multiplied by the amount.
-        velocity: the same for velocity alone; multiplied by the amount.
+        timing: the same for timing alone; multiplied by the amount. With --like, how much of the take's timing the
+            result has, from 0, as the model plays of itself, to 1.
+        velocity: the same for velocity alone.
         swing: where each second step begins: .5 is straight, .67 triplets.
+        like: play with the feel of another take: a MIDI file, or a feel of the package, as laid-back or drummer-7
+            (hypermeter feels lists them).
+        keep: timing or velocity, which stays as in the file.
+        push: voices that come earlier, and by how much: --push snare 8ms closed_hat 4ms.
+        lay_back: the same for voices that come later.
         temperature: 1 as learnt, less is steadier, more is wilder, 0 takes the middle of what is likely.
         seed: the same seed gives the same music.
         variations: so many takes that differ, in numbered files.
@@ -58,13 +68,15 @@ def humanize_command(
     out = free_path(file, "humanized", variations) if out is None else out
     same = [suffix for suffix in MIDI_SUFFIXES if suffix == file.suffix.lower()]  # What else is in it stays.
     refuse_with_variations(variations, out)
-    with open_output(out, (*WRITTEN_SUFFIXES, *same), [file]) as write:
+    inputs = [file, None if like is None else Path(like)]
+    with open_output(out, (*WRITTEN_SUFFIXES, *same), inputs) as write:
+        from hypermeter.cli.feels import distance_of, pushes_of, read_feel
         from hypermeter.cli.material import advise_for_model
         from hypermeter.core.kit import load_kit
         from hypermeter.io.midi.chunks import chunks_of
         from hypermeter.io.midi.read import parse_pieces, read_content
         from hypermeter.io.midi.replay import replay_drums
-        from hypermeter.play.humanize import check_expression, humanize
+        from hypermeter.play.humanize import check_expression, has_common_voice, humanize
         from hypermeter.play.loading import kit_of, load_player
 
         for name, value in (("amount", amount), ("timing", timing), ("velocity", velocity)):
@@ -74,6 +86,8 @@ def humanize_command(
         player = replace(load_player(model), name=model)
         model_kit = kit_of(player)
         check_expression(player)
+        early = pushes_of(push, lay_back)
+        feel = None if like is None else read_feel(like, player, model_kit)
         content = read_content(file)
         try:
             reading = parse_pieces(content, str(file), model_kit, player.grid_choice, options=options)
@@ -89,13 +103,20 @@ def humanize_command(
         if unmapped := sum(sum(piece.unmapped.values()) for piece in pieces):
             print(f"{file}: left as they are: {unmapped} hits that no voice of kit {kit.name} reads")
         shares: dict[str, Any] = {"amount": amount, "timing": timing, "velocity": velocity, "temperature": temperature}
+        shares |= {"like": feel, "keep": () if keep is None else (keep,), "push": early}
+        common = [feel is None or has_common_voice(feel, piece.groove) for piece in pieces]
+        # Of several stretches, one without a voice of the take is as the model plays it.
+        feelings: list[dict[str, Any]] = [
+            {} if is_common or not any(common) else {"timing": 0.0, "velocity": 0.0} for is_common in common
+        ]
         ticks_per_quarter = chunks_of(content, str(file)).ticks_per_quarter
 
         @cache
         def played(seed: int) -> "list[Groove]":
             seeds = [(seed + number) % (MAX_SEED + 1) for number in range(len(pieces))]
             return [
-                humanize(piece.groove, player, seed=one, **shares) for piece, one in zip(pieces, seeds, strict=True)
+                humanize(piece.groove, player, seed=one, **shares | feeling)
+                for piece, one, feeling in zip(pieces, seeds, feelings, strict=True)
             ]
 
         def midi_of(seed: int) -> bytes:
@@ -108,9 +129,13 @@ def humanize_command(
 
         if variations is not None:  # Takes are compared by their longest piece.
             longest = max(range(len(pieces)), key=lambda number: len(pieces[number].groove))
-            arguments = variations, seed, out, [file], True
+            arguments = variations, seed, out, inputs, True
             write_takes(lambda one: played(one)[longest], lambda one, _: midi_of(one), *arguments)
             return None
+        if feel is not None and feel.has_velocity and feel.has_timing:
+            longest = max(range(len(pieces)), key=lambda number: len(pieces[number].groove))
+            before, after = (distance_of(feel, groove) for groove in (pieces[longest].groove, played(seed)[longest]))
+            print(f"distance from the feel of {feel.name}: {before} before, {after} after (1: two drummers)")
         write(midi_of(seed))
     return None if str(out) == "-" else out
 
@@ -135,7 +160,7 @@ def _play(
 
     before = piece.groove
     ticks_per_step = ticks_per_quarter / before.grid.steps_per_quarter
-    start = piece.start_tick + before.shift * ticks_per_step
+    start, later = (piece.start_tick + groove.shift * ticks_per_step for groove in (before, played))
     steps = np.floor((ticks - start) / ticks_per_step + 0.5).astype(np.int64)
     columns = kit.columns[pitches]
     inside = np.flatnonzero((steps >= 0) & (steps < len(before)))
@@ -143,7 +168,8 @@ def _play(
     at = at[before.hits[steps[at], columns[at]] > 0]
     cells = steps[at], columns[at]
     delay = (played.offset[cells].astype(np.float64) - before.offset[cells]) * ticks_per_step
-    low, high = (np.ceil(start + (steps[at] + half) * ticks_per_step) for half in (-0.5, 0.5))
+    delay += later - start
+    low, high = (np.ceil(later + (steps[at] + half) * ticks_per_step) for half in (-0.5, 0.5))
     moved = np.rint(ticks[at] + delay).clip(np.maximum(low, 0), high - 1)
     gain = played.velocity[cells] / before.velocity[cells]
     ticks, velocities = ticks.copy(), velocities.copy()

@@ -38,6 +38,7 @@ from hypermeter.share.serve.messages import (
     GenerateTakesRequest,
     GridMessage,
     Health,
+    HumanizeRequest,
     InfillRequest,
     LimitsAnswer,
     Measured,
@@ -57,6 +58,7 @@ from hypermeter.share.serve.messages import (
 )
 from hypermeter.share.serve.playing import (
     follow_request,
+    humanize_request,
     infill_request,
     nonempty_groove,
     play_request,
@@ -315,6 +317,11 @@ def _add_playing(app: FastAPI, server: Server) -> None:
         return filled(
             body, *await server.work(request, body.model, lambda player: follow_request(player, body, limits))
         )
+
+    @app.post("/api/humanize", summary="Velocity and timing, with the feel of a take", responses=_problems(*OF_WORK))
+    async def humanize(request: Request, body: HumanizeRequest) -> Played:
+        groove = await server.work(request, body.model, lambda player: humanize_request(player, body, limits))
+        return Played(groove=from_groove(groove), seed=body.seed)
 
     @app.post("/api/vary", summary="Vary a groove", responses=_problems(*OF_WORK))
     async def vary(request: Request, body: VaryRequest) -> Played:

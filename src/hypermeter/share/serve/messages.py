@@ -219,6 +219,24 @@ class FollowRequest(Options, _Infilling, _Following):
     keep: Annotated[list[Name], Field(max_length=128)] = Field([])
 
 
+class HumanizeRequest(Message):
+    """A groove to be played by the model, with the feel of another groove or of a name, see `play.humanize`.
+
+    `push` is in ms, by voice: above 0 earlier, below 0 later.
+    """
+
+    model: Name | None = None
+    groove: GrooveMessage
+    like: GrooveMessage | Name | None = None
+    amount: float = Field(1.0, **_bounds("amount"))
+    timing: float = Field(1.0, **_bounds("amount"))
+    velocity: float = Field(1.0, **_bounds("amount"))
+    keep: Literal["timing", "velocity"] | None = None
+    push: dict[Name, Annotated[float, Field(ge=-1000, le=1000)]] = Field({}, max_length=128)
+    seed: int = Field(0, **_bounds("seed"))
+    temperature: float = Field(SamplingOptions.temperature, **_bounds("temperature"))
+
+
 class AnalyseRequest(Message):
     """A groove to measure."""
 

@@ -7,9 +7,11 @@ import numpy as np
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
+from hypermeter.music.feel import Feel
 from hypermeter.play.columns import columns_of_groove
 from hypermeter.play.compose import continue_groove, fill_groove, vary_groove
 from hypermeter.play.follow import follow_groove
+from hypermeter.play.humanize import humanize
 from hypermeter.play.infill import InfillResult
 from hypermeter.play.loading import kit_of
 from hypermeter.play.locks import Locks, lock_voices
@@ -25,6 +27,7 @@ from hypermeter.share.serve.messages import (
     GenerateRequest,
     GenerateTakesRequest,
     GrooveMessage,
+    HumanizeRequest,
     InfillRequest,
     VaryRequest,
     cells_of,
@@ -165,6 +168,30 @@ def vary_request(player: Player, request: VaryRequest, limits: Limits) -> Groove
         expression=request.expression,
     )
     return varied
+
+
+def humanize_request(player: Player, request: HumanizeRequest, limits: Limits) -> Groove:
+    """Return the groove as the model plays its hits, with the feel of another groove or of a name.
+
+    Raises:
+        HypermeterError: a value out of the limits, or that does not fit the model.
+    """
+    like = request.like
+    if isinstance(like, GrooveMessage):
+        like = Feel.of(to_groove(like, on_grid(player, like), limits.bars, "like"))
+    player = on_grid(player, request.groove)
+    return humanize(
+        nonempty_groove(request.groove, player, limits),
+        player,
+        request.amount,
+        request.timing,
+        request.velocity,
+        request.seed,
+        request.temperature,
+        like=like,
+        keep=() if request.keep is None else (request.keep,),
+        push=request.push,
+    )
 
 
 def _whole_bars(message: GrooveMessage, player: Player, limits: Limits, what: str) -> Groove:
