@@ -842,7 +842,7 @@ def test_whatever_is_sent_is_answered_as_the_schema_says(player):
     for operation in (declared.ok() for declared in schema.get_all_operations()):
         for mode in schemathesis.GenerationMode:
             hold(operation, mode)
-    assert len(statuses_of) == 14
+    assert len(statuses_of) == 15
     assert all(200 in statuses for label, statuses in statuses_of.items() if label.startswith("GET"))
 
 
