@@ -2,7 +2,7 @@ PYTHON ?= python3
 SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BIN := .venv/$(SCRIPTS)
 PYTEST := $(BIN)/python -m pytest --ignore tests/player
-PAGE_TESTS := tests/test_page.py tests/test_page_files.py tests/test_page_parity.py
+PAGE_TESTS := $(wildcard tests/test_page*.py)
 export HYPERMETER_GROOVE ?= ../shared/data/groove
 export OMP_NUM_THREADS ?= 1
 

@@ -26,6 +26,10 @@ ARGS = [
 ]
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1440, "height": 900}
+DEFAULTS = {"accept_downloads": True, "service_workers": "block"}
+"""Of contexts: without a service worker, which would answer in place of the test's host."""
+FORGET = "() => indexedDB.deleteDatabase('hypermeter')"
+"""For pages of a shared context: each begins as the first that its browser sees."""
 NOTHING = {"hits": [], "velocity": [], "offset": [], "tempo": 120}
 
 ENGINE = """async ([where, kind, request_of]) => {
@@ -105,14 +109,17 @@ class Session:
         url: of the page.
         init: JavaScript function that runs before the page's own.
         context: an open context, whose cache spares the page its downloads; it stays open.
+        keeps: whether songs are kept in that context, from page to page.
         options: of a context of its own.
     """
 
-    def __init__(self, browser, url, init="() => undefined", context=None, **options):
+    def __init__(self, browser, url, init="() => undefined", context=None, keeps=False, **options):
         if browser.browser_type.name == "firefox":
             options.pop("is_mobile", None)  # playwright has it for the two other browsers only
         self.is_shared = context is not None
-        self.context = context or browser.new_context(**{"viewport": DESK, "accept_downloads": True, **options})
+        self.context = context or browser.new_context(
+            **{"viewport": DESK, "accept_downloads": True, "service_workers": "block", **options}
+        )
         self.page, self.url = self.context.new_page(), url
         self.errors: list[str] = []
         self.hosts: set[str] = set()
@@ -120,10 +127,13 @@ class Session:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.context.on("request", lambda sent: self.hosts.add(sent.url.split("/")[2] if "//" in sent.url else ""))
         self.page.add_init_script(f"({init})()")
+        if self.is_shared and not keeps:
+            self.page.add_init_script(f"({FORGET})()")
         self.page.goto(url)
 
     def _hear(self, message):
-        if message.type in ("error", "warning"):
+        is_ours = message.text != "Service Worker registration blocked by Playwright"
+        if message.type in ("error", "warning") and is_ours:
             self.errors.append(message.text)
 
     def until(self, expression, timeout_s=60.0):
@@ -148,6 +158,23 @@ class Session:
         for name in ids:
             self.page.click(f"#{name}")
         self.idle()
+
+    def select(self, first, last):
+        """Select bars [first, last)."""
+        self.page.evaluate("(bars) => hypermeter.app.select(...bars)", [first, last])
+        self.page.wait_for_timeout(40)
+
+    def says(self, start, timeout_s=10.0):
+        """Wait until the status line begins so, and return it."""
+        self.until(f"() => document.getElementById('status').innerText.startsWith({start!r})", timeout_s)
+        return self.page.inner_text("#status")
+
+    def link(self):
+        """Copy the link, and return it."""
+        self.page.evaluate("() => { navigator.clipboard.writeText = async (text) => { window.copied = text } }")
+        self.page.click("#share")
+        self.says("The link is copied")
+        return self.page.evaluate("() => window.copied")
 
     def song(self):
         return self.page.evaluate(
@@ -197,7 +224,7 @@ class Session:
 @pytest.fixture(scope="module")
 def shared_context(chromium):
     """A context for all pages of a file, which keep nothing there but the cache."""
-    context = chromium.new_context(viewport=DESK, accept_downloads=True)
+    context = chromium.new_context(viewport=DESK, **DEFAULTS)
     yield context
     context.close()
 

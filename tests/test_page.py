@@ -65,6 +65,7 @@ def test_nothing_in_the_page_names_another_host():
 
 
 def test_a_beat_is_written_and_heard(opened):
+    opened.select(0, 4)
     opened.click("clear-bars")
     opened.cell(0, 0).click()
     opened.cell(1, 4).click()
@@ -117,6 +118,7 @@ def test_play_runs_through_the_steps_and_stops(opened):
 
 @pytest.mark.slow
 def test_a_stroke_paints_and_is_undone_as_one(opened):
+    opened.select(0, 4)
     opened.click("clear-bars")
     start, end = opened.cell(9, 0).bounding_box(), opened.cell(9, 7).bounding_box()
     mouse = opened.page.mouse
@@ -133,6 +135,7 @@ def test_a_stroke_paints_and_is_undone_as_one(opened):
 
 @pytest.mark.slow
 def test_the_grid_is_played_by_keys(opened):
+    opened.select(0, 4)
     opened.click("clear-bars")
     opened.cell(0, 0).focus()
     keys = opened.page.keyboard
@@ -153,6 +156,7 @@ def test_the_grid_is_played_by_keys(opened):
 
 @pytest.mark.slow
 def test_a_hit_is_given_further_strokes_by_a_key_or_a_click(opened):
+    opened.select(0, 4)
     opened.click("clear-bars")
     opened.cell(1, 4).click()
     opened.cell(1, 4).focus()
@@ -239,6 +243,7 @@ def test_locked_cells_and_voices_stay(opened):
     opened.cell(1, 4).click()
     opened.cell(8, 0).click()  # silence is locked too
     before = opened.hits
+    opened.select(0, 4)
     opened.page.fill("#seed", "5")
     opened.click("fill-in")
     after = opened.hits

@@ -160,8 +160,9 @@ SIX = Grid(steps_per_beat=2, beats_per_bar=6, beat_unit=8)
 
 def begin(session, metre):
     """Begin a new song in a metre, by its name in the menu."""
-    session.page.locator("#metre").select_option(metre)
     session.page.click("#new-song")
+    session.page.locator("#metre").select_option(metre)
+    session.page.click("#begin-plain")
     session.page.wait_for_timeout(50)
 
 
@@ -205,7 +206,7 @@ def test_a_file_is_opened_in_its_own_metre_or_in_the_one_of_the_menu(opened, tmp
         opened.until(f"() => document.getElementById('status').innerText === 'own.mid: 6 bars in {name}'")
         assert (opened.hits == hits).all()
         assert opened.page.evaluate("() => hypermeter.app.song.grid") == grid.to_dict()
-        assert opened.page.locator("#metre option:checked").inner_text() == name
+        assert opened.page.inner_text("#song-metre") == name
     opened.page.get_by_label("Its metre").select_option("6/8")
     assert "metre 7/8" in opened.page.inner_text("#status")
     opened.page.get_by_label("Its metre").select_option("7/8")
@@ -230,11 +231,9 @@ def test_strokes_and_the_pedal_of_a_file_are_kept(opened, tmp_path):
     first, again = (hypermeter.read_midi(tmp_path / f"{name}.mid") for name in ("flams", "again"))
     assert (again.hits == first.hits).all() and np.allclose(again.openness, first.openness, equal_nan=True)
     assert np.allclose(again.strokes.table, first.strokes.table, equal_nan=True) and len(again.strokes) == 3
-    opened.page.click("#share")
-    opened.until("() => location.hash.length > 10")
-    before = opened.song()
+    link, before = opened.link(), opened.song()
     opened.page.click("#undo")
-    opened.page.evaluate("() => dispatchEvent(new HashChangeEvent('hashchange'))")
+    opened.page.evaluate("(link) => { location.href = link }", link)
     opened.until("() => hypermeter.app.song.strokes.size === 2")
     after = opened.song()
     assert [cell for cell, *_ in after["strokes"]] == [cell for cell, *_ in before["strokes"]]
@@ -245,9 +244,7 @@ def test_strokes_and_the_pedal_of_a_file_are_kept(opened, tmp_path):
 
 def test_a_link_holds_the_metre(opened, chromium):
     begin(opened, "7/8")
-    opened.page.click("#share")
-    opened.until("() => location.hash.length > 10")
-    other = Session(chromium, opened.page.url).ready()
+    other = Session(chromium, opened.link()).ready()
     assert (other.hits == opened.hits).all()
     assert other.page.evaluate("() => hypermeter.app.song.grid") == Grid(2, 7, 4, 8).to_dict()
     other.close()
@@ -257,19 +254,22 @@ def test_a_link_holds_the_song(opened, chromium):
     opened.click("bars-4", "continue")
     opened.page.click("#mode-lock")
     opened.cell(0, 0).click()
-    opened.page.click("#share")
-    opened.until("() => location.hash.length > 10")
-    song, url = opened.song(), opened.page.url
+    opened.page.get_by_role("button", name="Mute snare").click()
+    song, url = opened.song(), opened.link()
     assert len(url) < 4000
     other = Session(chromium, url).ready()
     back = other.song()
     for name in ("hits", "locked", "tempo", "bars", "asks"):
         assert back[name] == song[name], name
     assert np.allclose(back["velocity"], song["velocity"], atol=0.51 / 127)
+    assert other.page.evaluate("() => hypermeter.app.mixer.muted.indexOf(true)") == 1
     other.close()
     broken = Session(chromium, url[:-40]).ready()
-    assert broken.song()["bars"] == 4
+    assert broken.song()["bars"] == 4 and broken.page.inner_text("#status") == "The link is damaged."
     broken.close()
+    anchor = Session(chromium, url.split("#")[0] + "#section-2").ready()
+    assert anchor.page.inner_text("#status").startswith(("Ready", "Loading")) and anchor.page.url.endswith("#section-2")
+    anchor.close()
 
 
 # ---------------------------------------------------------------------- for everyone
@@ -286,7 +286,7 @@ def violations(session):
 def test_axe_finds_nothing(chromium, host, scheme, viewport):
     session = Session(chromium, host, color_scheme=scheme, viewport=viewport).ready()
     session.click("bars-4", "continue")
-    session.click("lock-bars")
+    session.click("lock-bars", "clear-bars")
     session.page.get_by_role("button", name="Lock crash").click()
     assert violations(session) == []
     session.page.keyboard.press("?")
@@ -301,7 +301,7 @@ def test_it_fits_a_phone(chromium, host):
         session.page.set_viewport_size({"width": width, "height": 844})
         wide = session.page.evaluate("() => [document.documentElement.scrollWidth, innerWidth]")
         assert wide[0] <= wide[1] == width
-    assert session.page.locator("#grid [role=row]:not(.head)").first.locator("[role=gridcell]").count() == 16
+    assert session.page.locator("#grid [role=row]:not(.head)").first.locator("[role=gridcell]").count() == 8
     before = session.hits
     session.cell(3, 2).tap()
     assert session.hits[2, 3] == 1 - before[2, 3]
@@ -310,7 +310,7 @@ def test_it_fits_a_phone(chromium, host):
     assert session.song()["bars"] == 8
     session.page.tap("#mixer")
     session.page.get_by_role("button", name="Mute kick").tap()
-    assert session.page.evaluate("() => hypermeter.app.muted[0]") and session.page.locator("#grid").is_hidden()
+    assert session.page.evaluate("() => hypermeter.app.mixer.muted[0]") and session.page.locator("#grid").is_hidden()
     session.close()
 
 

@@ -12,7 +12,9 @@ import { fileURLToPath } from 'node:url'
 const web = fileURLToPath(new URL('..', import.meta.url))
 const page = join(web, '../src/hypermeter/page')
 
-const built = ['build.json', 'icon.svg', 'index.html', 'model', 'model.js', 'page.css', 'page.js']
+const built = [
+  'build.json', 'icon-192.png', 'icon-512.png', 'icon.svg', 'index.html', 'manifest.json', 'model', 'model.js', 'offline.js', 'page.css', 'page.js', 'unserved.js',
+]
 const ofModel = ['meta.json', 'weights.bin.gz']
 for (const [folder, kept] of [[page, built], [join(page, 'model'), ofModel]]) {
   for (const name of readdirSync(folder)) if (!kept.includes(name)) rmSync(join(folder, name), { recursive: true })

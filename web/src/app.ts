@@ -3,37 +3,17 @@
 import { DEFAULTS, LEAST_SEED, MOST_SEED } from './bounds'
 import { Replaced, Stopped } from './engine'
 import type { Grid } from './grids'
-import { History } from './history'
+import { History, type States } from './history'
 import { keptByVariation } from './infill'
 import type { Meta } from './meta'
+import { changed, named, placed } from './placing'
 import { isWished, planAround, planBars, planOf } from './plan'
 import type { Engine } from './protocol'
+import { type Busy, FIRST_SETTINGS, type Mixer, plainMixer, seconds, type Settings } from './settings'
 import * as songs from './song'
-import type { Ask, Part, Song } from './song'
+import type { Song } from './song'
+import { stepsInView, WHOLE, withStep } from './viewing'
 
-export type Mode = 'write' | 'lock' | 'loud' | 'strokes'
-
-export interface Settings {
-  style: number
-  section: number
-  temperature: number
-  guidance: number
-  seed: number
-  /** To continue by. */
-  bars: number
-  /** Of a variation, in [0, 1]. */
-  strength: number
-  endless: boolean
-  loop: boolean
-  mode: Mode
-}
-
-export interface Busy {
-  label: string
-  /** In [0, 1], or null where it cannot be told. */
-  share: number | null
-  stop: AbortController
-}
 
 /** Bars after those that are filled in that are heard and weighed. */
 const BARS_AFTER = 2
@@ -48,29 +28,30 @@ export const MOST_DENSITY = 0.4
 
 export class App {
   readonly history: History<Song>
-  readonly volumes: number[]
-  readonly muted: boolean[]
-  settings: Settings = {
-    style: 0, section: 0, temperature: DEFAULTS.temperature, guidance: DEFAULTS.guidance, seed: DEFAULTS.seed,
-    bars: 4, strength: 0.3, endless: false, loop: false, mode: 'write',
-  }
+  /** Of the voices; not changed but by `setMixer`. */
+  mixer: Mixer
+  settings: Settings = FIRST_SETTINGS
   volume = 0.9
-  /** First bar in view, and how many are. */
-  view = { first: 0, bars: 4 }
-  /** Bars [first, last). */
-  selection: [number, number] = [0, 4]
+  view = WHOLE
+  /** Bars [first, last); none where both are the same, as in a song that was just opened. */
+  selection: [number, number] = [0, 0]
   busy: Busy | null = null
   message = ''
   /** Is told how many steps the song lost at its start. */
   onForgotten: (steps: number) => void = () => undefined
+  /** The song as it was opened, where it can be had again, as a beat or a link: as long as it is the song, nothing is to be kept. */
+  opened: Song | null
+  /** Is told when the mixer is another. */
+  onMixer: () => void = () => undefined
   private readonly listeners: (() => void)[] = []
   private isAsked = false
+  /** Bars that endless play has written, each to be undone by itself. */
+  private endlessBars = 0
 
   constructor(readonly meta: Meta, song: Song, public engine: Engine) {
     this.history = new History(song)
-    this.volumes = new Array(song.voices).fill(1)
-    this.muted = new Array(song.voices).fill(false)
-    this.select(0, Math.min(4, songs.bars(song)))
+    this.mixer = plainMixer(song.voices)
+    this.opened = song
   }
 
   /** Grids that a new song can have: those that the model learnt. */
@@ -114,14 +95,33 @@ export class App {
     this.changed()
   }
 
-  /** Another song in place of this one. */
-  open(song: Song): void {
+  /**
+   * Another song in place of this one, which Undo brings back.
+   *
+   * @param name under which it is kept
+   * @param canBeHadAgain whether it is not to be kept until something is written in it
+   */
+  open(song: Song, name: string, canBeHadAgain = false): void {
     this.busy?.stop.abort(new Replaced())
-    this.edit(song)
-    this.select(0, Math.min(4, this.bars))
+    const own = song.kept ? song : { ...song, kept: songs.newPlace(name) }
+    this.opened = canBeHadAgain ? own : null
+    this.edit(own)
+    this.look()
+  }
+
+  /** A song as it was kept, with what Undo and Redo bring back. */
+  restore(states: States<Song>, canBeHadAgain: boolean): void {
+    this.busy?.stop.abort(new Replaced())
+    this.history.load(states)
+    this.opened = canBeHadAgain ? states.now : null
+    this.look()
+  }
+
+  private look(): void {
+    this.select(0, 0)
     this.show(0)
     // An infill hears the song up to its bars: beforehand, it need not be waited for.
-    const { engine } = this
+    const { engine, song } = this
     engine.ready.then(() => engine.hear?.({ ...songs.part(song, 0), tempo: song.tempo, grid: song.grid }), () => undefined)
   }
 
@@ -140,29 +140,55 @@ export class App {
     this.changed()
   }
 
-  select(first: number, last: number): void {
-    this.selection = [Math.max(0, Math.min(first, this.bars - 1)), Math.max(1, Math.min(last, this.bars))]
+  setMixer(change: Partial<Mixer>): void {
+    this.mixer = { ...this.mixer, ...change }
+    this.onMixer()
     this.changed()
+  }
+
+  /** Bars [first, last); none where nothing of that is in the song. */
+  select(first: number, last: number): void {
+    const [from, to] = [Math.max(0, first), Math.min(last, this.bars)]
+    this.selection = from < to ? [from, to] : [0, 0]
+    this.changed()
+  }
+
+  get hasSelection(): boolean {
+    return this.selection[1] > 0
+  }
+
+  /** Whether bars are selected; says how they are where none is. */
+  isSelected(): boolean {
+    if (!this.hasSelection) this.say('No bar is selected: click bars above, Shift and a click for several')
+    return this.hasSelection
   }
 
   /** Brings a bar into view. */
   show(bar: number): void {
-    const { bars } = this.view
-    const first = Math.floor(Math.max(0, Math.min(bar, this.bars - 1)) / bars) * bars
-    if (first !== this.view.first) this.view = { ...this.view, first }
+    this.showStep(bar * this.song.stepsPerBar)
+  }
+
+  showStep(step: number): void {
+    this.view = withStep(this.view, this.song.grid, Math.max(0, Math.min(step, songs.steps(this.song) - 1)))
     this.changed()
   }
 
-  setViewBars(bars: number): void {
-    if (bars === this.view.bars) return
-    this.view = { first: Math.floor(this.view.first / bars) * bars, bars }
+  /** The steps before those in view, or after them. */
+  turn(way: 1 | -1): void {
+    const { first, count } = stepsInView(this.view, this.song.grid)
+    this.showStep(way < 0 ? first - 1 : first + count)
+  }
+
+  setView({ bars, parts }: { bars: number; parts: number }): void {
+    const { view } = this
+    if (bars === view.bars && parts === view.parts) return
+    this.view = { first: Math.floor(view.first / bars) * bars, bars, part: Math.min(view.part, parts - 1), parts }
     this.changed()
   }
 
   private keepInRange(): void {
-    const [first, last] = this.selection
-    this.select(Math.min(first, this.bars - 1), Math.min(last, this.bars))
-    this.show(this.view.first)
+    this.select(...this.selection)
+    this.showStep(stepsInView(this.view, this.song.grid).first)
   }
 
   // ---------------------------------------------------------------- the model
@@ -190,37 +216,38 @@ export class App {
     if (this.bars - bar > AHEAD_BARS) return
     if (this.bars + CHUNK_BARS > songs.MOST_BARS) this.forget(HEARD_BARS)
     await this.work('', async (signal) => {
-      await this.goOn(this.song, this.bars, CHUNK_BARS, signal, () => undefined, 'endless')
+      await this.goOn(this.song, this.bars, CHUNK_BARS, signal, () => undefined, true)
     })
   }
 
   /** The first bars go, so that there is room for more. */
   private forget(count: number): void {
     const [first, last] = this.selection
-    this.edit(songs.drop(this.song, count), 'endless')
+    this.edit(songs.drop(this.song, count), `endless ${this.endlessBars}`) // undone with the bar that needed room
     this.select(first - count, last - count)
     this.show(this.view.first - count)
     this.onForgotten(count * this.song.stepsPerBar)
   }
 
   private async goOn(
-    song: Song, start: number, count: number, signal: AbortSignal, onBar: (bar: number) => void, merge: string | null = `continue ${start} ${this.settings.seed}`,
+    song: Song, start: number, count: number, signal: AbortSignal, onBar: (bar: number) => void, isEndless = false,
   ): Promise<void> {
     const { style, section, temperature, guidance } = this.settings
+    const together = `continue ${start} ${this.settings.seed}`
     let asked = song
     for (let bar = start; bar < start + count; bar++) {
       const { fill, density } = songs.ask(song, bar)
-      const drawn = density ?? (merge === 'endless' ? songs.ask(song, start - 1).density : null)
+      const drawn = density ?? (isEndless ? songs.ask(song, start - 1).density : null)
       asked = songs.setAsks(asked, bar, bar + 1, { style, section, fill, density: drawn })
     }
     const isGuided = isWished(asked.asks.slice(start, start + count))
-    const from = merge === 'endless' ? Math.max(0, Math.floor(start / HEARD_BARS) - 1) * HEARD_BARS : 0
+    const from = isEndless ? Math.max(0, Math.floor(start / HEARD_BARS) - 1) * HEARD_BARS : 0
     const options = {
       seed: this.nextSeed(), temperature, topP: DEFAULTS.top_p, bias: null, guidance: isGuided ? guidance : 0,
       asked: planBars(this.meta, asked.asks.slice(from, start + count), start - from, song.tempo),
       song: { ...songs.part(song, from * song.stepsPerBar), tempo: song.tempo, grid: song.grid },
       bars: count,
-      mayRemember: merge === 'endless',
+      mayRemember: isEndless,
     }
     await this.engine.continue(options, (bar, part) => {
       if (signal.aborted) return
@@ -232,13 +259,14 @@ export class App {
       const step = (start + bar) * song.stepsPerBar
       let next = songs.replace(now, step, part)
       next = songs.setAsks(next, start + bar, start + bar + 1, asked.asks[start + bar])
-      this.edit(next, merge)
+      this.edit(next, isEndless ? `endless ${this.endlessBars++}` : together)
       onBar(bar)
     }, signal)
   }
 
   /** The unlocked cells of the selected bars anew, given the locked ones and the bars around. */
   fillIn(): Promise<boolean> {
+    if (!this.isSelected()) return Promise.resolve(false)
     const [first, last] = this.selection
     const { style, section } = this.settings
     const song = songs.setAsks(this.song, first, last, { style, section, fill: 0 })
@@ -247,6 +275,7 @@ export class App {
 
   /** The first selected bar as a drum fill. */
   fillBar(): Promise<boolean> {
+    if (!this.isSelected()) return Promise.resolve(false)
     const [first] = this.selection
     const song = songs.setAsks(this.song, first, first + 1, { fill: 2 })
     return this.rework(`A fill in bar ${first + 1}`, song, first, first + 1, this.freeBars(first, first + 1))
@@ -254,6 +283,7 @@ export class App {
 
   /** A share of the selected bars anew, towards what is measured in the song, without guidance. */
   vary(strength = this.settings.strength): Promise<boolean> {
+    if (!this.isSelected()) return Promise.resolve(false)
     const [first, last] = this.selection
     const { song } = this
     const size = song.stepsPerBar
@@ -264,6 +294,7 @@ export class App {
 
   /** The selected bars with more or fewer hits. */
   busier(way: 1 | -1): Promise<boolean> {
+    if (!this.isSelected()) return Promise.resolve(false)
     const [first, last] = this.selection
     let { song } = this
     for (let bar = first; bar < last; bar++) {
@@ -358,35 +389,4 @@ export class App {
     this.settings = { ...this.settings, seed: seed < MOST_SEED ? seed + 1 : LEAST_SEED }
     return seed
   }
-}
-
-/** The new part over the song as it is now, as far as it goes: cells that were known or are locked stay as they are. */
-function placed(song: Song, start: number, part: Part, known: Uint8Array): Song {
-  if (start >= songs.steps(song)) return song
-  const was = songs.part(song, start, Math.min(songs.steps(song), start + known.length / song.voices))
-  const strokes = new Map(was.strokes)
-  was.hits.forEach((_, cell) => {
-    if (known[cell] || songs.isLocked(song, start * song.voices + cell)) return
-    was.hits[cell] = part.hits[cell]
-    was.velocity[cell] = part.velocity[cell]
-    was.offset[cell] = part.offset[cell]
-    was.openness[cell] = part.openness[cell]
-    const own = part.strokes.get(cell)
-    if (own) strokes.set(cell, own)
-    else strokes.delete(cell)
-  })
-  return songs.replace(song, start, { ...was, strokes })
-}
-
-/** What of an ask is another than it was. */
-function changed(was: Ask, now: Ask): Partial<Ask> {
-  return Object.fromEntries(Object.entries(now).filter(([name, value]) => value !== was[name as keyof Ask]))
-}
-
-export function named(first: number, last: number): string {
-  return last - first === 1 ? `bar ${first + 1}` : `bars ${first + 1}–${last}`
-}
-
-function seconds(milliseconds: number): string {
-  return `${(milliseconds / 1000).toFixed(milliseconds < 9950 ? 2 : 0)} s`
 }

@@ -1,16 +1,18 @@
 /** The buttons and fields around the grid. */
 
-import { type App, type Mode, named } from './app'
+import type { App } from './app'
 import { isWithin } from './bounds'
 import { byId, element, setAttribute, setPressed, setText } from './dom'
 import { nameOf } from './grids'
-import { openingSong } from './opening'
+import { named } from './placing'
+import type { Mode } from './settings'
 import * as songs from './song'
+import { partName, stepsInView } from './viewing'
 
 const HINTS: Record<Mode, string> = {
   write: 'Click or drag to write. Shift locks.',
-  lock: 'Click cells that the model must not change.',
-  loud: 'Drag a hit up or down to change its velocity.',
+  lock: 'Click cells that the drummer must not change.',
+  loud: 'Drag a hit up or down: how hard it is struck.',
   strokes: 'Click a hit for a flam, a drag, a ruff, and a single stroke again.',
 }
 const TO_CONTINUE = [2, 4, 8, 16]
@@ -23,13 +25,15 @@ export interface Actions {
   saveMidi(): void
   saveWav(): void
   share(): void
+  showSongs(): void
   showKeys(): void
   setEndless(on: boolean): void
 }
 
-export class Controls {
-  private shownMetre = ''
+const hits = (count: number) => `${count} ${count === 1 ? 'hit' : 'hits'}`
+const capital = (text: string) => text[0].toUpperCase() + text.slice(1)
 
+export class Controls {
   constructor(private readonly app: App, actions: Actions) {
     this.fillSelect('style', 'any')
     this.fillSelect('section', 'any')
@@ -40,13 +44,14 @@ export class Controls {
     click('save-midi', actions.saveMidi)
     click('save-wav', actions.saveWav)
     click('share', actions.share)
+    click('songs', actions.showSongs)
     click('help', actions.showKeys)
     click('play', actions.togglePlay)
     click('mixer', () => setPressed(byId('mixer'), document.body.classList.toggle('mixing')))
     click('loop', () => app.set({ loop: !app.settings.loop }))
     click('endless', () => actions.setEndless(!app.settings.endless))
-    click('earlier', () => app.show(app.view.first - 1))
-    click('later', () => app.show(app.view.first + app.view.bars))
+    click('earlier', () => app.turn(-1))
+    click('later', () => app.turn(1))
     for (const mode of ['write', 'lock', 'loud', 'strokes'] as const) click(`mode-${mode}`, () => app.set({ mode }))
     for (const bars of TO_CONTINUE) click(`bars-${bars}`, () => app.set({ bars }))
     click('continue', () => app.continue())
@@ -57,35 +62,8 @@ export class Controls {
     click('calmer', () => app.busier(-1))
     click('stop', () => app.busy?.stop.abort())
     click('dice', () => app.set({ seed: Math.floor(Math.random() * 1e6) }))
-    this.metres(click)
     this.byHand(click)
     this.fields(actions)
-  }
-
-  /** The metre of a new song; the menu shows that of the song until another one is chosen. */
-  private metres(click: (id: string, action: () => unknown) => void): void {
-    const { app } = this
-    const node = byId<HTMLSelectElement>('metre')
-    node.append(...app.grids.map((grid, number) => element('option', { value: String(number) }, nameOf(grid))))
-    byId('metre-field').hidden = app.grids.length < 2
-    click('new-song', () => {
-      const grid = app.grids[Number(node.value)] ?? app.song.grid
-      app.open({ ...openingSong(app.meta, grid), tempo: app.song.tempo })
-      app.say(`A new song in ${nameOf(grid)}: Undo brings back the last one`)
-    })
-  }
-
-  /** Once for each song that is opened, so that a choice stays until then. */
-  private showMetre(): void {
-    const { grids, song } = this.app
-    const name = nameOf(song.grid)
-    if (name === this.shownMetre) return
-    this.shownMetre = name
-    const number = grids.findIndex((grid) => nameOf(grid) === name)
-    const node = byId<HTMLSelectElement>('metre')
-    for (const other of node.querySelectorAll('.other')) other.remove()
-    if (number < 0) node.append(element('option', { value: '-1', class: 'other' }, name))
-    node.value = String(number)
   }
 
   private byHand(click: (id: string, action: () => unknown) => void): void {
@@ -95,17 +73,33 @@ export class Controls {
       const size = app.song.stepsPerBar * app.song.voices
       return Array.from({ length: (last - first) * size }, (_, i) => first * size + i)
     }
-    click('lock-bars', () => app.edit(songs.setLocks(app.song, cells(), 1)))
-    click('unlock-bars', () => app.edit(songs.setLocks(app.song, cells(), 0)))
-    click('clear-bars', () => app.edit(songs.clear(app.song, ...app.selection)))
-    click('open-asks', () => app.edit(songs.setAsks(app.song, ...app.selection, songs.OPEN)))
+    const ofBars = (id: string, action: (first: number, last: number) => void) => (
+      click(id, () => { if (app.isSelected()) action(...app.selection) })
+    )
+    ofBars('lock-bars', () => app.edit(songs.setLocks(app.song, cells(), 1)))
+    ofBars('unlock-bars', () => app.edit(songs.setLocks(app.song, cells(), 0)))
+    ofBars('clear-bars', (first, last) => {
+      const before = songs.hitsIn(app.song, first, last)
+      app.edit(songs.clear(app.song, first, last))
+      const left = songs.hitsIn(app.song, first, last)
+      const [what, kept] = [hits(before - left), left ? `; ${hits(left)} locked and left` : '']
+      app.say(before ? `Cleared ${named(first, last)}: ${what} gone${kept}; Undo brings them back` : `${capital(named(first, last))}: nothing to clear`)
+    })
+    ofBars('open-asks', (first, last) => {
+      app.edit(songs.setAsks(app.song, first, last, songs.OPEN))
+      app.say(`The plan of ${named(first, last)} is open`)
+    })
     click('add-bar', () => {
       if (app.bars >= songs.MOST_BARS) return
       app.edit(songs.resize(app.song, app.bars + 1))
       app.select(app.bars - 1, app.bars)
       app.show(app.bars - 1)
     })
-    click('cut-bars', () => app.edit(songs.resize(app.song, app.selection[1])))
+    ofBars('cut-bars', (_, last) => {
+      const gone = app.bars - last
+      app.edit(songs.resize(app.song, last))
+      app.say(gone ? `${gone} ${gone === 1 ? 'bar' : 'bars'} after ${named(0, last)} cut; Undo brings them back` : 'No bar comes after the selected ones')
+    })
   }
 
   private fields(actions: Actions): void {
@@ -128,6 +122,7 @@ export class Controls {
     input('volume', (value) => {
       app.volume = value / 100
       actions.setVolume()
+      app.changed()
     })
     input('temperature', (temperature) => app.set({ temperature }))
     input('guidance', (guidance) => app.set({ guidance }))
@@ -149,7 +144,7 @@ export class Controls {
   show(isPlaying: boolean): void {
     const { app } = this
     const { settings, song, busy, selection, view } = app
-    this.showMetre()
+    setText(byId('song-metre'), nameOf(song.grid))
     byId<HTMLInputElement>('swing').disabled = !songs.maySwing(song)
     byId<HTMLButtonElement>('undo').disabled = !app.history.canUndo
     byId<HTMLButtonElement>('redo').disabled = !app.history.canRedo
@@ -164,10 +159,11 @@ export class Controls {
     const last = Math.min(view.first + view.bars, app.bars)
     const phrase = Math.floor(view.first / song.grid.bars_per_phrase) + 1
     setText(byId('phrase'), `Phrase ${phrase}`)
-    setText(byId('in-view'), `${last - view.first === 1 ? 'Bar' : 'Bars'} ${named(view.first, last).replace(/^\w+ /, '')} of ${app.bars}`)
-    byId<HTMLButtonElement>('earlier').disabled = view.first === 0
-    byId<HTMLButtonElement>('later').disabled = last >= app.bars
-    for (const id of ['selection', 'selection-2']) setText(byId(id), named(...selection))
+    setText(byId('in-view'), `${last - view.first === 1 ? 'Bar' : 'Bars'} ${named(view.first, last).replace(/^\w+ /, '')}${partName(view)} of ${app.bars}`)
+    const inView = stepsInView(view, song.grid)
+    byId<HTMLButtonElement>('earlier').disabled = inView.first === 0
+    byId<HTMLButtonElement>('later').disabled = inView.first + inView.count >= songs.steps(song)
+    for (const id of ['selection', 'selection-2']) setText(byId(id), app.hasSelection ? named(...selection) : 'no bar selected')
     this.value('tempo', String(Math.round(song.tempo * 100) / 100))
     this.value('swing', String(Math.round(song.swing * 100)))
     setText(byId('swing-out'), `${Math.round(song.swing * 100)} %`)

@@ -37,3 +37,17 @@ export function download(bytes: Uint8Array, name: string, type: string): void {
   link.click()
   setTimeout(() => URL.revokeObjectURL(url), 10_000)
 }
+
+/** A finger that scrolls over a slider leaves it as it was: browsers move it at the first touch. */
+export function guardSliders(): void {
+  let touched: { slider: HTMLInputElement; value: string } | null = null
+  document.addEventListener('pointerdown', ({ target, pointerType }) => {
+    const isSlider = pointerType === 'touch' && target instanceof HTMLInputElement && target.type === 'range'
+    touched = isSlider ? { slider: target, value: target.value } : null
+  }, true)
+  document.addEventListener('pointercancel', () => {
+    if (!touched) return
+    touched.slider.value = touched.value
+    touched.slider.dispatchEvent(new Event('input', { bubbles: true }))
+  })
+}

@@ -1,5 +1,12 @@
 /** Undo and redo over values. */
 
+/** A value with those before it and after it, the nearest last. */
+export interface States<T> {
+  past: T[]
+  now: T
+  future: T[]
+}
+
 export class History<T> {
   private past: T[] = []
   private future: T[] = []
@@ -9,6 +16,23 @@ export class History<T> {
 
   get value(): T {
     return this.current
+  }
+
+  /** The value, and so many of those that undo and redo bring back. */
+  states(most: number): States<T> {
+    return { past: this.past.slice(-most), now: this.current, future: this.future.slice(-most) }
+  }
+
+  load({ past, now, future }: States<T>): void {
+    this.past = [...past]
+    this.future = [...future]
+    this.current = now
+    this.merging = null
+  }
+
+  /** Another value in place of this one, which is not to be brought back. */
+  amend(value: T): void {
+    this.current = value
   }
 
   get canUndo(): boolean {

@@ -18,9 +18,9 @@ export function bindKeys(keys: Key[]): void {
     const inField = target.matches('input:not([type=range]), select, textarea, [contenteditable]')
     if (event.altKey || document.querySelector('dialog[open]')) return
     const ctrl = event.ctrlKey || event.metaKey
-    if (inField && !ctrl) return
     if (event.key === ' ' && target !== document.body) return // it presses what has the focus
     const name = event.key.toLowerCase()
+    if (inField && (!ctrl || name === 'a')) return
     const press = `${ctrl ? 'ctrl+' : ''}${event.shiftKey && name.length > 1 || (ctrl && event.shiftKey) ? 'shift+' : ''}${name}`
     const key = keys.find((binding) => binding.press === press && binding.action)
     if (!key) return
@@ -30,4 +30,13 @@ export function bindKeys(keys: Key[]): void {
   byId('keys-list').append(...keys.flatMap(({ shown, does }) => [
     element('dt', {}, ...shown.split(' ').map((name) => element('kbd', {}, name))), element('dd', {}, does),
   ]))
+}
+
+/** The words of the page, each with what its tooltip says: not all screens have tooltips. */
+export function listWords(): void {
+  const found = document.querySelectorAll<HTMLElement>('.transport [title], .bar-tools [title], .ask [title]')
+  byId('words-list').append(...[...found].flatMap((node) => {
+    const word = node.firstChild?.textContent?.trim()
+    return word ? [element('dt', {}, word), element('dd', {}, node.title)] : []
+  }))
 }

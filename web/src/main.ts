@@ -2,40 +2,54 @@
 
 import drums from '../../src/hypermeter/share/sound/drums.json'
 import { App } from './app'
+import { beatsFor } from './beats'
 import { Controls } from './controls'
-import { byId, download, setPressed, setText } from './dom'
+import { byId, download, guardSliders, setPressed, setText } from './dom'
 import { WorkerEngine } from './engine'
-import { bindKeys } from './keys'
+import { First } from './first'
+import { Keeper } from './keeper'
+import { bindKeys, listWords } from './keys'
 import type { Drums } from './kit'
 import type { Meta } from './meta'
 import type { Engine } from './protocol'
 import { writeMidi } from './midi'
+import { Links } from './links'
 import { Opener } from './opener'
 import { openingSong } from './opening'
 import { Overview } from './overview'
 import { Sequencer } from './sequencer'
 import { findServer, mayBeServer } from './server'
-import { fromHash, ShareError, toHash } from './share'
+import { Shelf } from './shelf'
 import * as songs from './song'
 import { Sound } from './sound'
+import { keepOffline } from './updates'
+import { columnsIn, fitting, withStep } from './viewing'
 import { VoiceStrip } from './voices'
 import { writeWav } from './wav'
 import ModelWorker from './worker?worker'
 
 /** Between looks whether endless play has enough ahead. */
 const LOOK_AHEAD_MS = 100
+/** Pixels of screens that count as narrow, and as wide. */
+const NARROW = 720
+const WIDE = 1080
 
 async function start(): Promise<void> {
   const base = document.baseURI
   const about = await fetch(new URL('model/meta.json', base))
   const meta = (await about.json()) as Meta
   const engine = new WorkerEngine(new ModelWorker({ name: 'model' }), base)
-  const app = new App(meta, openingSong(meta, meta.grid), engine)
+  const { name, song } = beatsFor(meta)[0] ?? { name: 'First beat', song: openingSong(meta, meta.grid) }
+  const app = new App(meta, { ...song, kept: songs.newPlace(name) }, engine)
   const sound = new Sound(app, drums as unknown as Drums, () => app.changed())
   app.onForgotten = (steps) => sound.dropped(steps)
+  app.onMixer = () => sound.setVolumes()
+  const keeper = new Keeper(app)
+  const links = new Links(app, keeper)
+  const shelf = new Shelf(app, keeper)
   const audition = (voice: number, velocity: number) => void sound.audition(voice, velocity)
   const sequencer = new Sequencer(byId('grid'), app, audition)
-  const strip = new VoiceStrip(byId('voices'), app, (voice) => sound.setVolume(voice), audition)
+  const strip = new VoiceStrip(byId('voices'), app, audition)
   const overview = new Overview(byId('overview'), byId('strip'), app)
   const actions = {
     togglePlay: () => void togglePlay(app, sound),
@@ -43,7 +57,8 @@ async function start(): Promise<void> {
     open: () => byId('file').click(),
     saveMidi: () => saveMidi(app),
     saveWav: () => void saveWav(app, sound),
-    share: () => void share(app),
+    share: () => void links.copy(),
+    showSongs: () => shelf.show(),
     showKeys: () => byId<HTMLDialogElement>('keys').showModal(),
     setEndless: (endless: boolean) => {
       app.set({ endless })
@@ -55,11 +70,13 @@ async function start(): Promise<void> {
     { press: 'p', shown: 'P', does: 'play or stop', action: actions.togglePlay },
     { press: ' ', shown: 'Space', does: 'play or stop, outside the grid', action: actions.togglePlay },
     { press: 'c', shown: 'C', does: 'continue: new bars after the last', action: () => void app.continue() },
-    { press: 'f', shown: 'F', does: 'fill in the selected bars', action: () => void app.fillIn() },
+    { press: 'f', shown: 'F', does: 'write the selected bars anew', action: () => void app.fillIn() },
     { press: 'v', shown: 'V', does: 'vary the selected bars', action: () => void app.vary() },
     { press: 'b', shown: 'B', does: 'turn the first selected bar into a drum fill', action: () => void app.fillBar() },
     { press: 'e', shown: 'E', does: 'switch endless play', action: () => actions.setEndless(!app.settings.endless) },
     { press: 'l', shown: 'L', does: 'switch between locking and writing', action: () => app.set({ mode: app.settings.mode === 'lock' ? 'write' : 'lock' }) },
+    { press: 'ctrl+a', shown: 'Ctrl A', does: 'select all bars', action: () => app.select(0, app.bars) },
+    { press: 'escape', shown: 'Esc', does: 'select no bar', action: () => app.select(0, 0) },
     { press: 'ctrl+z', shown: 'Ctrl Z', does: 'undo', action: () => app.undo() },
     { press: 'ctrl+shift+z', shown: 'Ctrl Shift Z', does: 'redo', action: () => app.redo() },
     { press: 'ctrl+y', shown: 'Ctrl Y', does: 'redo', action: () => app.redo() },
@@ -69,7 +86,7 @@ async function start(): Promise<void> {
     { press: '', shown: '[ ]', does: 'in the grid, softer and louder' },
     { press: '', shown: 'R', does: 'in the grid, one stroke more: flam, drag, ruff, then a single one again' },
     { press: '', shown: '↑ ↓ Del', does: 'on a bar above, plan more or fewer hits, or leave the density open' },
-    { press: '?', shown: '?', does: 'this list', action: actions.showKeys },
+    { press: '?', shown: '?', does: 'this help', action: actions.showKeys },
   ])
   const startFollowing = follow(app, sound, sequencer, overview)
   app.onChange(() => {
@@ -80,19 +97,22 @@ async function start(): Promise<void> {
     controls.show(sound.isPlaying)
   })
   fitView(app)
+  guardSliders()
   new Opener(app)
+  new First(app)
+  listWords()
   const dark = matchMedia('(prefers-color-scheme: dark)')
   dark.addEventListener('change', () => app.changed())
-  window.addEventListener('hashchange', () => void fromLink(app))
   const loading = 'Loading the model …'
   app.say(loading)
-  await fromLink(app)
+  await keeper.start(links.isNew && (await links.open()))
   engine.ready.then(() => {
-    if (app.message === loading) app.say('Ready: write a beat, or let the model continue it')
+    if (app.message === loading) app.say('Ready: write a beat, or let the drummer continue it')
   }, (error: Error) => app.say(`The model cannot be loaded: ${error.message}`))
   void sound.warm()
+  void keepOffline(base)
   if (mayBeServer(about.headers)) void offerServer(app, engine, base)
-  Object.assign(window, { hypermeter: { app, sound, engine } }) // for the console, and for tests
+  Object.assign(window, { hypermeter: { app, sound, engine, keeper } }) // for the console, and for tests
 }
 
 /** Where the page came from a server that plays, one may choose where to have it done. */
@@ -110,19 +130,22 @@ async function offerServer(app: App, inPage: Engine, base: string): Promise<void
 }
 
 async function togglePlay(app: App, sound: Sound): Promise<void> {
+  const isLoop = app.settings.loop && app.hasSelection
+  const first = isLoop ? app.selection[0] : app.view.first
   if (sound.isPlaying) sound.stop()
-  else {
-    const [first] = app.selection
-    await sound.play((app.settings.loop ? first : app.view.first) * app.song.stepsPerBar)
-  }
+  else if (!(await sound.play(first * app.song.stepsPerBar))) app.set({ endless: false })
   app.changed()
 }
 
-/** How many bars fit: one on a phone, two on a tablet, four beside that; fewer of many steps. */
+/** How many bars fit: four on a desk, two on a tablet; for fingers, as many as have cells of 24 pixels, or a part of one. */
 function fitView(app: App): void {
+  const grid = byId('grid')
   const fit = () => {
-    const [most, columns] = innerWidth < 720 ? [1, 16] : innerWidth < 1080 ? [2, 32] : [4, 64]
-    app.setViewBars(Math.max(1, Math.min(most, Math.floor(columns / app.song.stepsPerBar))))
+    const forFingers = innerWidth < NARROW || matchMedia('(pointer: coarse)').matches
+    if (forFingers && !grid.clientWidth) return // the mixer is in its place
+    const room = columnsIn(grid.clientWidth, app.song.grid)
+    const [most, columns] = innerWidth < WIDE ? [2, 32] : [4, 64]
+    app.setView(fitting(app.song.grid, forFingers ? Math.min(room, columns) : columns, most))
   }
   window.addEventListener('resize', fit)
   app.onChange(fit)
@@ -132,12 +155,14 @@ function fitView(app: App): void {
 /** While it plays: marks the step, turns the page, and asks for bars ahead. */
 function follow(app: App, sound: Sound, sequencer: Sequencer, overview: Overview): () => void {
   let isFollowing = false
-  let shown = -1
+  let shown = ''
   const look = () => {
     const step = sound.step
     const bar = step < 0 ? -1 : Math.floor(step / app.song.stepsPerBar)
-    if (bar !== shown && bar >= 0) app.show(bar)
-    shown = bar
+    const { part } = withStep(app.view, app.song.grid, Math.max(0, step))
+    const now = `${bar} ${part}`
+    if (now !== shown && bar >= 0) app.showStep(step)
+    shown = now
     sequencer.showPlaying(step)
     overview.showPlaying(bar)
     isFollowing = sound.isPlaying
@@ -149,7 +174,7 @@ function follow(app: App, sound: Sound, sequencer: Sequencer, overview: Overview
   return () => { if (!isFollowing) look() }
 }
 
-// ------------------------------------------------------------------ files and links
+// ------------------------------------------------------------------ files
 
 function saveMidi(app: App): void {
   const { song, meta } = app
@@ -169,33 +194,6 @@ async function saveWav(app: App, sound: Sound): Promise<void> {
     app.say('Saved as hypermeter.wav')
   } catch (error) {
     app.say(`The WAV file cannot be made: ${(error as Error).message}`)
-  }
-}
-
-async function share(app: App): Promise<void> {
-  const url = new URL(location.href)
-  try {
-    url.hash = await toHash(app.song)
-    history.replaceState(null, '', url)
-  } catch (error) {
-    app.say(`The link cannot be made: ${(error as Error).message}`)
-    return
-  }
-  try {
-    await navigator.clipboard.writeText(url.href)
-    app.say('The link is copied: it holds the whole song')
-  } catch {
-    app.say('The link is in the address bar: it holds the whole song')
-  }
-}
-
-async function fromLink(app: App): Promise<void> {
-  const text = location.hash.slice(1)
-  if (!text) return
-  try {
-    app.open(await fromHash(text, app.meta, songs.MOST_BARS))
-  } catch (error) {
-    app.say(error instanceof ShareError ? error.message : 'The link cannot be read.')
   }
 }
 

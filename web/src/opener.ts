@@ -93,7 +93,7 @@ export class Opener {
       const isUnknown = meta.serves_every_grid && !grids.some((known) => nameOf(known) === nameOf(grid))
       if (isUnknown) losses.push(`the model did not learn ${nameOf(grid)}, it plays it by what others have in common with it`)
       const inMetre = nameOf(grid) === nameOf(meta.grid) ? '' : ` in ${nameOf(grid)}`
-      app.open({ ...songs.emptySong(app.song.voices, grid, bars), hits, velocity, offset, openness, strokes, shift, tempo })
+      app.open({ ...songs.emptySong(app.song.voices, grid, bars), hits, velocity, offset, openness, strokes, shift, tempo }, name.replace(/\.\w+$/, ''))
       app.say([`${name}: ${bars} ${bars === 1 ? 'bar' : 'bars'}${inMetre}`, ...losses].join('; '))
       this.showChoices(read.parts, {
         'part': read.parts.length > 1, 'pitch-map': read.hasUnmapped, 'tempo-map': read.hasTempoChanges, 'file-grid': read.ownGrid.shift !== 0, 'file-metre': meta.serves_every_grid,

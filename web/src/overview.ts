@@ -30,6 +30,8 @@ export class Overview {
   private anchor = 0
   private stroke = 0
   private isDrawing = false
+  /** A finger draws point by point, as it scrolls too. */
+  private isTapping = false
   private playing = -1
   /** First bar of the view that was revealed last. */
   private shown = 0
@@ -45,8 +47,9 @@ export class Overview {
     root.addEventListener('pointerdown', (event) => this.press(event))
     root.addEventListener('pointermove', (event) => { if (this.isDrawing) this.draw(event) })
     for (const name of ['pointerup', 'pointercancel'] as const) {
-      root.addEventListener(name, () => {
-        this.isDrawing = false
+      root.addEventListener(name, (event) => {
+        if (this.isTapping && name === 'pointerup') this.draw(event) // else the finger scrolls: nothing is drawn
+        this.isDrawing = this.isTapping = false
         app.history.seal()
       })
     }
@@ -217,8 +220,10 @@ export class Overview {
 
   private press(event: PointerEvent): void {
     if (!(event.target as Element).closest('.lane') || event.button !== 0) return
-    this.isDrawing = true
     this.stroke++
+    this.isTapping = event.pointerType === 'touch'
+    if (this.isTapping) return
+    this.isDrawing = true
     this.root.setPointerCapture(event.pointerId)
     this.draw(event)
     event.preventDefault()

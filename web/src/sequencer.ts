@@ -3,12 +3,16 @@
 import type { App } from './app'
 import { element, setAttribute, setText } from './dom'
 import { nameOf, stepsPerPulse } from './grids'
+import type { Mode } from './settings'
 import * as songs from './song'
+import { stepsInView } from './viewing'
 import { streamsOf } from './voices'
 
 const LOUDER = 0.1
 /** Pixels of a drag from silence to full loudness. */
 const FULL_DRAG = 120
+/** Pixels that a finger moves before it draws. */
+const TOUCH_SLOP = 8
 
 export class Sequencer {
   private readonly rows: HTMLElement[]
@@ -18,6 +22,8 @@ export class Sequencer {
   private focus = { voice: 0, step: 0 }
   private stroke: { value: 0 | 1; name: string } | null = null
   private drag: { cell: number; y: number; velocity: number } | null = null
+  /** Where a finger is that has neither moved nor been lifted: it may yet scroll. */
+  private touched: { event: PointerEvent; mode: Mode } | null = null
   private strokes = 0
   private playing = -1
   /** Grid and bars that the cells were made for. */
@@ -31,7 +37,11 @@ export class Sequencer {
     grid.append(this.head, ...this.rows)
     grid.addEventListener('pointerdown', (event) => this.press(event))
     grid.addEventListener('pointermove', (event) => this.move(event))
-    for (const name of ['pointerup', 'pointercancel'] as const) grid.addEventListener(name, () => this.release())
+    grid.addEventListener('pointerup', () => this.release())
+    grid.addEventListener('pointercancel', () => {
+      this.touched = null // it scrolls: nothing is written
+      this.release()
+    })
     grid.addEventListener('keydown', (event) => this.key(event))
     grid.addEventListener('focusin', (event) => {
       const at = this.placeOf(event.target as Element)
@@ -43,25 +53,29 @@ export class Sequencer {
 
   show(): void {
     const { app } = this
-    const { song, view } = app
+    const { song } = app
     const size = song.stepsPerBar
     const beat = song.grid.steps_per_beat
-    const shape = `${nameOf(song.grid)} ${view.bars}`
-    if (this.shape !== shape) this.build(view.bars * size)
+    const { first, count } = this.inView
+    const shape = `${nameOf(song.grid)} ${count}`
+    if (this.shape !== shape) this.build(count)
     this.shape = shape
-    const first = view.first * size
     const [from, to] = app.selection
     this.columns.forEach((column, place) => {
       const step = first + place
       const isThere = step < songs.steps(song)
-      setText(column, place % size === 0 ? `${step / size + 1}` : place % beat === 0 ? `${(place % size) / beat + 1}` : '')
-      column.classList.toggle('bar', place % size === 0)
+      setText(column, step % size === 0 ? `${step / size + 1}` : step % beat === 0 ? `${(step % size) / beat + 1}` : '')
+      column.classList.toggle('bar', step % size === 0)
       column.classList.toggle('absent', !isThere)
       const bar = Math.floor(step / size)
       column.classList.toggle('selected', isThere && bar >= from && bar < to)
     })
     this.cells.forEach((row, voice) => row.forEach((node, place) => this.showCell(node, voice, first + place)))
     this.rove()
+  }
+
+  private get inView(): { first: number; count: number } {
+    return stepsInView(this.app.view, this.app.song.grid)
   }
 
   private showCell(node: HTMLElement, voice: number, step: number): void {
@@ -120,7 +134,7 @@ export class Sequencer {
   /** Marks the step that sounds; -1 for none. */
   showPlaying(step: number): void {
     if (step === this.playing) return
-    const first = this.app.view.first * this.app.song.stepsPerBar
+    const { first } = this.inView
     const mark = (at: number, on: boolean) => {
       const place = at - first
       if (at < 0 || place < 0 || place >= this.columns.length) return
@@ -138,8 +152,8 @@ export class Sequencer {
   // ---------------------------------------------------------------- focus
 
   private rove(): void {
-    const { song, view } = this.app
-    const first = view.first * song.stepsPerBar
+    const { song } = this.app
+    const { first } = this.inView
     const last = Math.min(first + this.columns.length, songs.steps(song)) - 1
     this.focus.step = Math.max(first, Math.min(this.focus.step, last))
     this.cells.forEach((row, voice) => row.forEach((node, place) => {
@@ -158,9 +172,9 @@ export class Sequencer {
       voice: Math.max(0, Math.min(voice, app.song.voices - 1)),
       step: Math.max(0, Math.min(step, songs.steps(app.song) - 1)),
     }
-    app.show(Math.floor(this.focus.step / app.song.stepsPerBar))
+    app.showStep(this.focus.step)
     this.show()
-    const place = this.focus.step - app.view.first * app.song.stepsPerBar
+    const place = this.focus.step - this.inView.first
     this.cells[this.focus.voice][place].focus()
   }
 
@@ -226,7 +240,7 @@ export class Sequencer {
     const row = node?.parentElement
     if (!node || !row) return null
     const voice = this.rows.indexOf(row)
-    const step = this.app.view.first * this.app.song.stepsPerBar + this.cells[voice]?.indexOf(node)
+    const step = this.inView.first + this.cells[voice]?.indexOf(node)
     if (voice < 0 || step >= songs.steps(this.app.song)) return null
     return { voice, step, cell: step * this.app.song.voices + voice }
   }
@@ -234,22 +248,39 @@ export class Sequencer {
   private press(event: PointerEvent): void {
     const at = this.placeOf(event.target as Element)
     if (!at || event.button !== 0) return
-    const { app } = this
-    const mode = event.shiftKey ? 'lock' : app.settings.mode
-    this.strokes++
-    if (mode === 'strokes') this.addStroke(at.cell)
-    else if (mode === 'loud') {
-      if (app.song.hits[at.cell]) this.drag = { cell: at.cell, y: event.clientY, velocity: app.song.velocity[at.cell] }
-    } else {
-      const now = mode === 'lock' ? app.song.locked : app.song.hits
-      this.stroke = { value: now[at.cell] ? 0 : 1, name: `${mode} ${this.strokes}` }
-      this.paint(at.cell)
+    const { mode } = this.app.settings
+    if (event.pointerType === 'touch' && mode !== 'loud') {
+      this.touched = { event, mode }
+      return
     }
+    this.begin(at, event.shiftKey ? 'lock' : mode, event.clientY)
     this.setFocus(at.voice, at.step)
     if (event.pointerType !== 'touch') this.grid.setPointerCapture(event.pointerId)
   }
 
+  private begin({ cell }: { cell: number }, mode: Mode, y: number): void {
+    const { app } = this
+    this.strokes++
+    if (mode === 'strokes') this.addStroke(cell)
+    else if (mode === 'loud') {
+      if (app.song.hits[cell]) this.drag = { cell, y, velocity: app.song.velocity[cell] }
+    } else {
+      const now = mode === 'lock' ? app.song.locked : app.song.hits
+      this.stroke = { value: now[cell] ? 0 : 1, name: `${mode} ${this.strokes}` }
+      this.paint(cell)
+    }
+  }
+
+  /** What the finger meant, as it did not scroll. */
+  private touch(): void {
+    const { event, mode } = this.touched!
+    this.touched = null
+    const at = this.placeOf(event.target as Element)
+    if (at) this.begin(at, mode, event.clientY)
+  }
+
   private move(event: PointerEvent): void {
+    if (this.touched && Math.abs(event.clientX - this.touched.event.clientX) > TOUCH_SLOP) this.touch()
     if (this.drag) {
       const { cell, y, velocity } = this.drag
       const { app } = this
@@ -267,6 +298,7 @@ export class Sequencer {
   }
 
   private release(): void {
+    if (this.touched) this.touch()
     if (this.drag) this.audition(this.drag.cell % this.app.song.voices, this.app.song.velocity[this.drag.cell])
     this.stroke = this.drag = null
     this.app.history.seal()

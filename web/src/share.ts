@@ -2,6 +2,7 @@
 
 import { areSame, stepsPerBar as barOf, type Grid } from './grids'
 import type { Meta } from './meta'
+import { isPlain, LOUDEST_VOLUME, type Mixer, plainMixer } from './settings'
 import { bars as barsOf, MOST_STROKES_OF_CELL, OPEN, type Ask, type Song, type Stroke } from './song'
 
 /** Of songs in 4/4 in sixteenths with one stroke a cell, which earlier pages read too; and of all others. */
@@ -21,6 +22,11 @@ const MOST_STROKE_BYTES = 1_000_000
 /** A shift in [-.5, .5) as a number of two bytes. */
 const SHIFT_STEPS = 2 ** 16
 
+/** A volume as a number of one byte. */
+const VOLUME_STEPS = 100
+/** What a link of this page begins with; those of earlier pages are the song alone. */
+const MARK = 'song='
+
 /** Of openness that is not known. */
 const UNKNOWN = 255
 
@@ -30,13 +36,20 @@ const offsetByte = (offset: number) => Math.min(OFFSET_STEPS - 1, Math.round((of
 /** What does not read as a song. */
 export class ShareError extends Error {}
 
+/** A song as a link holds it, with its mixer. */
+export interface Shared {
+  song: Song
+  mixer: Mixer
+}
+
 /**
  * Layout: format, voices, steps a bar (in the second format steps a beat, beats a bar, unit of the beat), bars (2), tempo x
  * 100 (2), swing x 100, voice locks (2), hits, locks, of each hit velocity and offset, of each bar what is asked; shift (2)
  * where there is one. The second format always has the shift, and then the number of further strokes (3), of each its cell
- * (3), offset and velocity, and of each hit its openness, if any is known.
+ * (3), offset and velocity, and of each hit its openness, if any is known. Last, where a voice is not at its plain volume or
+ * is muted, each voice's volume x 100, and which are muted (2); earlier pages, which read no further, leave it out.
  */
-export function toBytes(song: Song): Uint8Array {
+export function toBytes(song: Song, mixer = plainMixer(song.voices)): Uint8Array {
   const { voices, stepsPerBar, hits, locked, grid } = song
   const bars = barsOf(song)
   const tempo = Math.round(song.tempo * 100)
@@ -59,22 +72,28 @@ export function toBytes(song: Song): Uint8Array {
     found.push(section, style, fill, density === null ? OPEN_DENSITY : Math.round(density * DENSITY_STEPS))
   }
   const shift = Math.round((song.shift + 0.5) * SHIFT_STEPS)
-  if (song.shift || !isFirst) found.push((shift >> 8) & 255, shift & 255)
-  if (isFirst) return Uint8Array.from(found)
+  const ofMixer = isPlain(mixer) ? [] : mixerBytes(mixer)
+  if (song.shift || !isFirst || ofMixer.length) found.push((shift >> 8) & 255, shift & 255)
+  if (isFirst) return Uint8Array.from([...found, ...ofMixer])
   const strokes = [...song.strokes].flatMap(([cell, own]) => own.map((stroke) => ({ cell, ...stroke })))
   const three = (value: number) => [value >> 16, (value >> 8) & 255, value & 255]
   found.push(...three(strokes.length))
   for (const { cell, offset, velocity } of strokes) found.push(...three(cell), offsetByte(offset), velocityByte(velocity))
   found.push(Number(isKnown))
   if (isKnown) hits.forEach((hit, cell) => { if (hit) found.push(Number.isNaN(song.openness[cell]) ? UNKNOWN : Math.round(song.openness[cell] * 127)) })
-  return Uint8Array.from(found)
+  return Uint8Array.from([...found, ...ofMixer])
+}
+
+function mixerBytes({ volumes, muted }: Mixer): number[] {
+  const mutes = muted.reduce((sum, is, v) => sum + (is ? 1 << v : 0), 0)
+  return [...volumes.map((volume) => Math.round(volume * VOLUME_STEPS)), mutes >> 8, mutes & 255]
 }
 
 /** What of a model decides which songs it plays. */
 export type Own = Pick<Meta, 'num_drums' | 'grid' | 'serves_every_grid' | 'labels'>
 
 /** @param meta of the model: in no other metre, and of no other labels, may songs be where it has some */
-export function fromBytes(bytes: Uint8Array, meta: Own, mostBars: number): Song {
+export function fromBytes(bytes: Uint8Array, meta: Own, mostBars: number): Shared {
   const { num_drums: voices, labels } = meta
   let at = 0
   const byte = () => {
@@ -137,7 +156,13 @@ export function fromBytes(bytes: Uint8Array, meta: Own, mostBars: number): Song 
   }
   if (!(tempo >= 20 && tempo <= 400 && swing <= 1)) throw new ShareError('The link is damaged.')
   const lockedVoices = Array.from({ length: voices }, (_, v) => ((voiceLocks >> v) & 1) > 0)
-  return { voices, grid, stepsPerBar, hits, velocity, offset, openness, strokes, locked, lockedVoices, asks, tempo, swing, shift }
+  const mixer = plainMixer(voices)
+  if (at < bytes.length) {
+    mixer.volumes = mixer.volumes.map(() => Math.min(byte() / VOLUME_STEPS, LOUDEST_VOLUME))
+    const mutes = two()
+    mixer.muted = mixer.muted.map((_, v) => ((mutes >> v) & 1) > 0)
+  }
+  return { song: { voices, grid, stepsPerBar, hits, velocity, offset, openness, strokes, locked, lockedVoices, asks, tempo, swing, shift }, mixer }
 }
 
 const opennessOf = (value: number) => (value === UNKNOWN ? NaN : Math.min(value / 127, 1))
@@ -148,23 +173,32 @@ function packBits(cells: Uint8Array): number[] {
   return packed
 }
 
-export async function toHash(song: Song): Promise<string> {
-  const bytes = await through(toBytes(song), new CompressionStream('deflate-raw'))
+export async function toHash(song: Song, mixer?: Mixer): Promise<string> {
+  const bytes = await through(toBytes(song, mixer), new CompressionStream('deflate-raw'))
   let text = ''
   for (const byte of bytes) text += String.fromCharCode(byte)
-  return btoa(text).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
+  return MARK + btoa(text).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
 }
 
-export async function fromHash(text: string, meta: Own, mostBars: number): Promise<Song> {
+/**
+ * The song of a link.
+ *
+ * @returns null where the text is none of this page's, as an anchor of its host
+ * @throws ShareError where it is, but damaged, or for another model
+ */
+export async function fromHash(text: string, meta: Own, mostBars: number): Promise<Shared | null> {
+  const isMarked = text.startsWith(MARK)
   const cells = mostBars * MOST_STEPS_PER_BAR * meta.num_drums
   const mostBytes = HEAD_BYTES + 2 * Math.ceil(cells / 8) + 3 * cells + 4 * mostBars + SHIFT_BYTES + MOST_STROKE_BYTES
   let bytes: Uint8Array
   try {
-    const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'))
+    const binary = atob((isMarked ? text.slice(MARK.length) : text).replaceAll('-', '+').replaceAll('_', '/'))
     bytes = await through(Uint8Array.from(binary, (c) => c.charCodeAt(0)), new DecompressionStream('deflate-raw'), mostBytes)
   } catch {
+    if (!isMarked) return null
     throw new ShareError('The link is damaged.')
   }
+  if (!isMarked && bytes[0] !== FORMAT && bytes[0] !== FORMAT_OF_ALL) return null
   return fromBytes(bytes, meta, mostBars)
 }
 

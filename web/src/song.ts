@@ -47,6 +47,19 @@ export interface Song {
   swing: number
   /** How late all of it is played, in steps: what was steady in the MIDI file that it comes from. */
   shift: number
+  /** Where it is kept; a song that was not opened yet has no place. */
+  kept?: Place
+}
+
+/** Where the browser keeps a song, and under which name. */
+export interface Place {
+  id: string
+  name: string
+}
+
+export function newPlace(name: string): Place {
+  const random = crypto.getRandomValues(new Uint32Array(3))
+  return { id: Array.from(random, (part) => part.toString(36)).join(''), name }
 }
 
 export const OPEN: Ask = { section: 0, style: 0, fill: 0, density: null }
@@ -280,6 +293,12 @@ export function drop(song: Song, count: number): Song {
     locked: song.locked.slice(cells),
     asks: song.asks.slice(count),
   }
+}
+
+/** How many hits bars [first, last) have. */
+export function hitsIn(song: Song, first: number, last: number): number {
+  const size = song.stepsPerBar * song.voices
+  return song.hits.subarray(first * size, last * size).reduce((sum, hit) => sum + hit, 0)
 }
 
 /** Bars [first, last) emptied, locked cells as they are. */

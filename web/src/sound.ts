@@ -10,6 +10,20 @@ import { Transport } from './transport'
 /** Seconds of sound after the last step of a file. */
 const TAIL_S = 2
 
+/** Milliseconds that a machine has to begin to sound, and between looks. */
+const PATIENCE_MS = 2500
+const LOOK_MS = 10
+
+/** Whether the clock of the sound goes: without an output device some browsers wait for one without end. */
+async function isRunning(context: AudioContext): Promise<boolean> {
+  const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds))
+  const end = performance.now() + PATIENCE_MS
+  if (context.state !== 'running') await Promise.race([context.resume(), pause(PATIENCE_MS)])
+  if (context.state !== 'running') return false
+  while (context.currentTime === 0 && performance.now() < end) await pause(LOOK_MS)
+  return context.currentTime > 0
+}
+
 export class Sound {
   readonly kit: Kit
   private context: AudioContext | null = null
@@ -42,9 +56,11 @@ export class Sound {
     return this.transport?.gaps ?? 0
   }
 
-  async play(step: number): Promise<void> {
-    await this.open()
-    this.transport!.start(step)
+  /** @returns whether it plays */
+  async play(step: number): Promise<boolean> {
+    const isOpen = await this.open()
+    if (isOpen) this.transport!.start(step)
+    return isOpen
   }
 
   stop(): void {
@@ -57,13 +73,13 @@ export class Sound {
   }
 
   async audition(voice: number, velocity: number): Promise<void> {
-    if (this.isPlaying || this.app.muted[voice]) return
-    await this.open()
-    this.mixer!.hit(voice, velocity, this.context!.currentTime)
+    if (this.isPlaying || this.app.mixer.muted[voice]) return
+    if (await this.open()) this.mixer!.hit(voice, velocity, this.context!.currentTime)
   }
 
-  setVolume(voice: number): void {
-    this.mixer?.setVolume(voice, this.volumeOf(voice))
+  /** Each voice as loud as the app's mixer says. */
+  setVolumes(): void {
+    for (let voice = 0; voice < this.app.song.voices; voice++) this.mixer?.setVolume(voice, this.volumeOf(voice))
   }
 
   setMaster(): void {
@@ -71,30 +87,42 @@ export class Sound {
   }
 
   private volumeOf(voice: number): number {
-    return this.app.muted[voice] ? 0 : this.app.volumes[voice]
+    return this.app.mixer.muted[voice] ? 0 : this.app.mixer.volumes[voice]
   }
 
-  private async open(): Promise<void> {
-    if (!this.context) {
-      const { app } = this
-      this.context = new AudioContext({ sampleRate: this.kit.rate, latencyHint: 'interactive' })
-      this.mixer = new Mixer(this.context, this.kit)
-      for (let voice = 0; voice < app.song.voices; voice++) this.setVolume(voice)
-      this.setMaster()
-      this.transport = new Transport(this.context, this.mixer, {
-        steps: () => songs.steps(app.song),
-        loop: () => this.loop(),
-        secondsPerStep: () => this.secondsPerStep,
-        hitsAt: (step) => this.hitsAt(step),
-        isGrowing: () => app.settings.endless,
-      }, this.onEnd)
+  /** @returns whether the machine lets it sound; says so where it does not */
+  private async open(): Promise<boolean> {
+    try {
+      const context = (this.context ??= this.connect())
+      if (!(await isRunning(context))) throw new Error('its clock stands still')
+      return true
+    } catch (error) {
+      void this.context?.close().catch(() => undefined) // the next press tries anew
+      this.context = this.mixer = this.transport = null
+      this.app.say(`No sound: this machine has no audio output that the page can use (${(error as Error).message}); MIDI and WAV files are saved all the same`)
+      return false
     }
-    if (this.context.state !== 'running') await this.context.resume()
+  }
+
+  private connect(): AudioContext {
+    const { app } = this
+    const context = new AudioContext({ sampleRate: this.kit.rate, latencyHint: 'interactive' })
+    this.mixer = new Mixer(context, this.kit)
+    this.setVolumes()
+    this.setMaster()
+    this.transport = new Transport(context, this.mixer, {
+      steps: () => songs.steps(app.song),
+      loop: () => this.loop(),
+      secondsPerStep: () => this.secondsPerStep,
+      hitsAt: (step) => this.hitsAt(step),
+      isGrowing: () => app.settings.endless,
+    }, this.onEnd)
+    return context
   }
 
   private loop(): [number, number] | null {
     const { settings, selection, song, bars } = this.app
-    if (settings.loop) return [selection[0] * song.stepsPerBar, Math.min(selection[1], bars) * song.stepsPerBar]
+    if (settings.loop && this.app.hasSelection) return [selection[0] * song.stepsPerBar, Math.min(selection[1], bars) * song.stepsPerBar]
     return settings.endless ? null : [0, songs.steps(song)]
   }
 
@@ -126,7 +154,7 @@ export class Sound {
         hits.push({ voice, velocity, openness, time: Math.max(0, (step + late) * this.secondsPerStep) })
       }
     }
-    const volumes = this.app.volumes.map((_, voice) => this.volumeOf(voice))
+    const volumes = this.app.mixer.volumes.map((_, voice) => this.volumeOf(voice))
     return render(this.kit, hits, songs.steps(song) * this.secondsPerStep + TAIL_S, volumes)
   }
 }

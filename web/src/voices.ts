@@ -28,7 +28,7 @@ export class VoiceStrip {
   private readonly rows: { mute: HTMLElement; lock: HTMLElement; volume: HTMLInputElement; row: HTMLElement }[]
 
   constructor(
-    list: HTMLElement, private readonly app: App, onVolume: (voice: number) => void, audition: (voice: number, velocity: number) => void,
+    list: HTMLElement, private readonly app: App, audition: (voice: number, velocity: number) => void,
   ) {
     const streams = streamsOf(app.meta)
     this.rows = app.meta.kit.voices.map(({ label }, voice) => {
@@ -43,13 +43,10 @@ export class VoiceStrip {
       lock.innerHTML = LOCK
       name.addEventListener('click', () => audition(voice, songs.DEFAULT_VELOCITY))
       volume.addEventListener('input', () => {
-        app.volumes[voice] = Number(volume.value) / 100
-        onVolume(voice)
+        app.setMixer({ volumes: app.mixer.volumes.with(voice, Number(volume.value) / 100) })
       })
       mute.addEventListener('click', () => {
-        app.muted[voice] = !app.muted[voice]
-        onVolume(voice)
-        app.changed()
+        app.setMixer({ muted: app.mixer.muted.with(voice, !app.mixer.muted[voice]) })
       })
       lock.addEventListener('click', () => app.edit(songs.setVoiceLock(app.song, voice, !app.song.lockedVoices[voice])))
       const row = element('li', { class: `voice ${streams[voice]}` }, name, volume, mute, lock)
@@ -60,7 +57,7 @@ export class VoiceStrip {
 
   show(): void {
     this.rows.forEach(({ row, mute, lock, volume }, voice) => {
-      const { volumes, muted, song } = this.app
+      const { mixer: { volumes, muted }, song } = this.app
       setPressed(mute, muted[voice])
       setPressed(lock, song.lockedVoices[voice])
       row.classList.toggle('muted', muted[voice])

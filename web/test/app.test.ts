@@ -45,11 +45,12 @@ test('what comes after another song was opened is not written into it', async ()
   await engine.ready
   for (const kind of ['continue', 'infill'] as const) {
     const app = new App(meta, song(), engine)
+    app.select(0, 4)
     const done = kind === 'continue' ? app.continue(2) : app.fillIn()
     await vi.waitFor(() => expect(worker.sent.at(-1)!.kind).toBe(kind))
     const { id } = worker.sent.at(-1)!
-    const other = songs.emptySong(VOICES, meta.grid, 8)
-    app.open(other)
+    const other = { ...songs.emptySong(VOICES, meta.grid, 8), kept: songs.newPlace('other') }
+    app.open(other, 'other')
     app.say('other.mid')
     worker.say(kind === 'continue' ? { id, kind: 'bar', bar: 0, part: full(1) } : { id, kind: 'filled', part: full(6), smallest: 9 })
     expect(await done).toBe(false) // though the thread has not said that it stopped
@@ -141,6 +142,7 @@ test('guidance is what is set where something is wished, and else 0', async () =
   for (const [style, guidance] of [[0, 0], [1, 1.5]]) {
     const app = new App(meta, song(), engine)
     app.set({ style, guidance: 1.5 })
+    app.select(0, 4)
     const done = app.fillIn()
     await vi.waitFor(() => expect(app.busy).toBeTruthy())
     await vi.waitFor(() => expect(asked.length).toBe(style + 1))
@@ -152,9 +154,51 @@ test('guidance is what is set where something is wished, and else 0', async () =
   }
 })
 
+test('nothing is made anew in a song that was just opened, until bars are selected', async () => {
+  const { engine, asked, end } = slowEngine()
+  const app = new App(meta, song(), engine)
+  for (const open of [() => undefined, () => app.open(song(), 'other')]) {
+    open()
+    for (const action of [() => app.fillIn(), () => app.fillBar(), () => app.vary(), () => app.busier(1)]) {
+      expect(await action()).toBe(false)
+      expect(app.message).toMatch(/^No bar is selected/)
+    }
+    app.select(0, 2)
+  }
+  expect(asked.length).toBe(0)
+  app.select(6, 8)
+  const done = app.fillIn()
+  await vi.waitFor(() => expect(asked.length).toBe(1))
+  end()
+  await done
+  app.edit(songs.resize(app.song, 4)) // the selected bars are gone
+  expect(app.hasSelection).toBe(false)
+})
+
+test('undo after endless play goes back bar by bar, also where the first bars were dropped', async () => {
+  const engine: Engine = {
+    ready: Promise.resolve(),
+    continue: async ({ bars }, onBar) => { for (let bar = 0; bar < bars; bar++) onBar(bar, full(1)) },
+    infill: () => Promise.reject(new Error('not asked')),
+  }
+  const app = new App(meta, songs.emptySong(VOICES, meta.grid, 254), engine)
+  app.set({ endless: true })
+  for (const bars of [256, 194]) { // two more, and two more after 64 were dropped
+    await app.keepAhead(app.bars - 1)
+    expect(app.bars).toBe(bars)
+  }
+  const seen = []
+  while (app.history.canUndo) {
+    app.undo()
+    seen.push(app.bars)
+  }
+  expect(seen).toEqual([193, 256, 255, 254])
+})
+
 test('each use takes the next seed, from 0 on', async () => {
   const { engine, asked, end } = slowEngine()
   const app = new App(meta, song(), engine)
+  app.select(0, 4)
   for (const seed of [0, 1, MOST_SEED, 0]) {
     if (seed === MOST_SEED) app.set({ seed })
     const before = asked.length

@@ -3,6 +3,11 @@ import { History } from '../src/history'
 import { fromBytes, fromHash, ShareError, toBytes, toHash } from '../src/share'
 import * as songs from '../src/song'
 
+/** The song of a link. */
+async function songOf(...link: Parameters<typeof fromHash>): Promise<songs.Song> {
+  return (await fromHash(...link))!.song
+}
+
 const GRID = { steps_per_beat: 4, beats_per_bar: 4, bars_per_phrase: 4, beat_unit: 4 }
 const OWN = { num_drums: 10, grid: GRID, serves_every_grid: false, labels: null }
 
@@ -20,7 +25,7 @@ function someSong(): songs.Song {
 
 test('a song comes back from its link', async () => {
   const song = someSong()
-  const back = await fromHash(await toHash(song), OWN, 256)
+  const back = await songOf(await toHash(song), OWN, 256)
   expect(back.hits).toEqual(song.hits)
   expect(back.locked).toEqual(song.locked)
   expect(back.lockedVoices).toEqual(song.lockedVoices)
@@ -33,8 +38,7 @@ test('a song comes back from its link', async () => {
 })
 
 test('links that are damaged, cut short or of another kit are refused', async () => {
-  await expect(fromHash('!!', OWN, 256)).rejects.toThrow(ShareError)
-  await expect(fromHash('AAAA', OWN, 256)).rejects.toThrow(ShareError)
+  for (const text of ['song=!!', 'song=AAAA']) await expect(fromHash(text, OWN, 256)).rejects.toThrow(ShareError)
   const bytes = toBytes(someSong())
   for (const size of [0, 3, 20, bytes.length - 1]) expect(() => fromBytes(bytes.subarray(0, size), OWN, 256)).toThrow(ShareError)
   expect(() => fromBytes(bytes, { ...OWN, num_drums: 9 }, 256)).toThrow('another drum kit')
@@ -84,6 +88,23 @@ test('undo and redo go through what was written, and a stroke is one change', ()
   expect(history.canRedo).toBe(false)
 })
 
+test('a history is taken up again, and a value amended without a step', () => {
+  const history = new History('a')
+  for (const value of ['b', 'c', 'd', 'e']) history.push(value)
+  history.undo()
+  history.amend('D')
+  const states = history.states(2)
+  expect(states).toEqual({ past: ['b', 'c'], now: 'D', future: ['e'] })
+  const again = new History('')
+  again.load(states)
+  again.undo()
+  again.undo()
+  expect([again.value, again.undo()]).toEqual(['b', false])
+  while (again.redo());
+  expect(again.value).toBe('e')
+  expect(states.past).toEqual(['b', 'c'])
+})
+
 test('only so many changes are kept', () => {
   const history = new History(0, 10)
   for (let i = 1; i <= 50; i++) history.push(i)
@@ -94,7 +115,7 @@ test('only so many changes are kept', () => {
 test('a link that asks what there is not is damaged', () => {
   const labels = { section: ['A', 'B'], style: ['rock'], fill: ['beat', 'fill'] }
   const bytes = toBytes(songs.setAsks(songs.emptySong(10, GRID, 1), 0, 1, { section: 2, style: 1, fill: 2, density: 1 }))
-  expect(fromBytes(bytes, { ...OWN, labels }, 256).asks[0]).toEqual({ section: 2, style: 1, fill: 2, density: 1 })
+  expect(fromBytes(bytes, { ...OWN, labels }, 256).song.asks[0]).toEqual({ section: 2, style: 1, fill: 2, density: 1 })
   ;[3, 2, 77, 254].forEach((wrong, i) => {
     const changed = bytes.slice()
     changed[bytes.length - 4 + i] = wrong
@@ -106,7 +127,25 @@ test('a link that inflates without end is damaged', async () => {
   const zeros = new Blob([new Uint8Array(20_000_000)]).stream().pipeThrough(new CompressionStream('deflate-raw'))
   const bytes = new Uint8Array(await new Response(zeros).arrayBuffer())
   const text = btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
-  await expect(fromHash(text, OWN, 256)).rejects.toThrow('damaged')
+  await expect(fromHash(`song=${text}`, OWN, 256)).rejects.toThrow('damaged')
+})
+
+test('an anchor that is not of the page is left alone', async () => {
+  for (const text of ['', 'section-2', '!!', 'AAAA', 'top', '/route/of/a/host', btoa('music')]) expect(await fromHash(text, OWN, 256)).toBeNull()
+})
+
+test('a link holds the mixer, and pages that know of none read the song of it', async () => {
+  const mixer = { volumes: [1, 0, 1.25, 0.5, 1, 1, 1, 1, 1, 0.33], muted: Array.from({ length: 10 }, (_, v) => v === 0 || v === 9) }
+  const other = songs.setStrokes(songs.setHits(someSong(), [0], 1), 0, 3)
+  for (const song of [someSong(), other]) {
+    const back = (await fromHash(await toHash(song, mixer), OWN, 256))!
+    expect(back.mixer).toEqual(mixer)
+    expect(back.song.hits).toEqual(song.hits)
+    const plain = toBytes(song)
+    expect(toBytes(song, mixer).subarray(0, plain.length)).toEqual(plain)
+    expect(fromBytes(plain, OWN, 256).mixer).toEqual({ volumes: new Array(10).fill(1), muted: new Array(10).fill(false) })
+    expect(() => fromBytes(toBytes(song, mixer).slice(0, -1), OWN, 256)).toThrow(ShareError)
+  }
 })
 
 test('a tempo is one that the page holds', () => {
@@ -116,7 +155,7 @@ test('a tempo is one that the page holds', () => {
 test('links of pages before there were metres still open', async () => {
   const text = 'Y-QSYGBSaRNhYGBkYGBgYGEAAwEGnKCBCbccCnBQgEAGBob_TGxMRg4MAA'
   for (const own of [OWN, { ...OWN, serves_every_grid: true }]) {
-    const song = await fromHash(text, own, 256)
+    const song = await songOf(text, own, 256)
     expect([song.tempo, song.swing, song.shift, song.grid]).toEqual([93.5, 0.2, -0.25, GRID])
     expect([...song.hits.keys()].filter((cell) => song.hits[cell])).toEqual([0, 42, 100, 319])
     expect(song.asks[1]).toEqual({ section: 2, style: 6, fill: 2, density: 0.2 })
@@ -127,7 +166,7 @@ test('a link holds the metre, and is refused by a model that does not play it', 
   const grid = { steps_per_beat: 2, beats_per_bar: 7, bars_per_phrase: 4, beat_unit: 8 }
   const song = songs.setHits(songs.emptySong(10, grid, 3), [0, 5, 419], 1, 0.5)
   const text = await toHash(song)
-  const back = await fromHash(text, { ...OWN, serves_every_grid: true }, 256)
+  const back = await songOf(text, { ...OWN, serves_every_grid: true }, 256)
   expect([back.grid, back.stepsPerBar, songs.bars(back), back.hits]).toEqual([grid, 14, 3, song.hits])
   await expect(fromHash(text, OWN, 256)).rejects.toThrow('does not play')
   for (const [at, value] of [[2, 0], [2, 200], [4, 3]]) {
@@ -175,7 +214,7 @@ test('strokes go with their bars', () => {
 
 test('a link holds strokes and openness', async () => {
   const song = withStrokes()
-  const back = await fromHash(await toHash(song), OWN, 256)
+  const back = await songOf(await toHash(song), OWN, 256)
   expect([...back.strokes.keys()]).toEqual([...song.strokes.keys()])
   back.strokes.forEach((own, cell) => own.forEach(({ offset, velocity }, i) => {
     expect(Math.abs(offset - song.strokes.get(cell)![i].offset)).toBeLessThanOrEqual(0.5 / 64)
