@@ -111,7 +111,7 @@ def _accents(loudest: Float[Tensor, "B T"], is_tap: Bool[Tensor, "B T"]) -> Bool
 
 def _of_beats(loudest: Float[Tensor, "B T"], size: int) -> Bool[Tensor, "B T"]:
     """Return of each beat the loudest step, and those at most a tenth softer."""
-    rows, length = loudest.shape
+    length = loudest.shape[1]
     padded = F.pad(loudest, (0, -length % size), value=-1.0).unflatten(1, (-1, size))
     return (padded >= padded.amax(-1, keepdim=True) - 0.1).flatten(1)[:, :length]
 
