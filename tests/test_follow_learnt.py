@@ -24,6 +24,7 @@ from hypermeter.play.request import FollowOptions, InfillOptions, PlanOptions, S
 KIT = load_kit("gm10")
 LABELS = {"section": ["A"], "style": ["funk", "rock"], "fill": ["beat", "fill"]}
 LENGTHS = (70, 40, 33)
+LEARNT = FollowOptions(way="learnt")
 
 
 def small(**options):
@@ -199,7 +200,8 @@ def player(model):
 def test_what_taps_ask_holds_and_a_seed_is_one_music(player):
     taps, loud = tapped(), loud_voices(KIT)
     made = [
-        follow_groove(player, taps, SamplingOptions(seed=seed), infilling=InfillOptions(1))[0] for seed in (1, 1, 2)
+        follow_groove(player, taps, SamplingOptions(seed=seed), LEARNT, infilling=InfillOptions(1))[0]
+        for seed in (1, 1, 2)
     ]
     assert made[0] == made[1] and made[0] != made[2]
     assert np.array_equal(made[0].hits[:, loud].any(1), taps.hits[:, 0] > 0)
@@ -209,12 +211,12 @@ def test_what_taps_ask_holds_and_a_seed_is_one_music(player):
 
 def test_the_loudest_answer_has_the_touch_of_the_tap(player):
     taps = tapped()
-    groove, done = follow_groove(player, taps, SamplingOptions(seed=1), infilling=InfillOptions(4))
+    groove, done = follow_groove(player, taps, SamplingOptions(seed=1), LEARNT, infilling=InfillOptions(4))
     is_tap = taps.hits[:, 0] > 0
     answers = np.where(groove.hits > 0, groove.velocity, 0)[:, loud_voices(KIT)]
     np.testing.assert_allclose(answers.max(1)[is_tap], taps.velocity[is_tap, 0], atol=1e-6)
     assert done.particles == 4
-    untouched = follow_groove(player, taps, SamplingOptions(seed=1), FollowOptions(touch=False))[0]
+    untouched = follow_groove(player, taps, SamplingOptions(seed=1), FollowOptions(touch=False, way="learnt"))[0]
     assert not np.array_equal(untouched.hits, groove.hits)
 
 
@@ -225,12 +227,14 @@ def test_plans_locks_and_temperature_steer_it(player):
     known[:, 0] = True
     pattern = Groove(hits, 0.7 * hits, 0 * hits, 100.0, "gm10")
     few = InfillOptions(4)
-    groove, _ = follow_groove(player, taps, pattern=pattern, locks=Locks(known, hits), infilling=few)
+    groove, _ = follow_groove(player, taps, following=LEARNT, pattern=pattern, locks=Locks(known, hits), infilling=few)
     assert np.array_equal(groove.hits[:, 0], hits[:, 0])
     calls = ({"plan": PlanOptions(style="funk")}, {"plan": PlanOptions(density=0.4)}, {})
-    first, *others = (follow_groove(player, taps, infilling=few, **call)[0].hits for call in calls)
+    first, *others = (follow_groove(player, taps, following=LEARNT, infilling=few, **call)[0].hits for call in calls)
     assert all(not np.array_equal(first, other) for other in others)
-    cold = [follow_groove(player, taps, SamplingOptions(0.0, seed=seed), infilling=few)[0].hits for seed in (1, 2)]
+    cold = [
+        follow_groove(player, taps, SamplingOptions(0.0, seed=seed), LEARNT, infilling=few)[0].hits for seed in (1, 2)
+    ]
     assert np.array_equal(*cold)
 
 

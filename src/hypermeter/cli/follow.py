@@ -44,7 +44,7 @@ class FollowArguments:
         between: the same without a tap: silent (taps on one pitch), or free.
         accent: velocity, 0 to 1, that a loud voice answers.
         touch: whether velocity and timing of taps count.
-        way: exact or learnt; learnt where the model has it.
+        way: exact, or learnt by a model that was trained to follow.
         lock: MIDI file whose voices stay.
         keep: voices of --lock that stay; all in it.
         particles: candidates that are weighed by the rhythm.
@@ -54,7 +54,7 @@ class FollowArguments:
     between: Annotated[Between | None, tyro.conf.arg(metavar="HOW")] = None
     accent: Annotated[float, tyro.conf.arg(metavar="X")] = FollowOptions.accent
     touch: bool = FollowOptions.touch
-    way: Annotated[Way | None, tyro.conf.arg(metavar="WAY")] = None
+    way: Annotated[Way, tyro.conf.arg(metavar="WAY")] = FollowOptions.way
     lock: Path | None = None
     keep: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="V ...")] = None
     particles: Annotated[int, tyro.conf.arg(metavar="N")] = InfillOptions.particles

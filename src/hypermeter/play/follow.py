@@ -92,10 +92,9 @@ def follows_learnt_way(player: Player, following: FollowOptions) -> bool:
     Raises:
         HypermeterError: it is asked for, and the model has not learnt it.
     """
-    has_learnt = getattr(player.network, "following", None) is not None
-    if following.way == "learnt" and not has_learnt:
+    if following.way == "learnt" and getattr(player.network, "following", None) is None:
         raise HypermeterError(f"{player.name}: {NOT_LEARNT}")
-    return has_learnt and following.way != "exact"
+    return following.way == "learnt"
 
 
 def follow_groove(
