@@ -172,8 +172,8 @@ class NumpyState(State):
 
     @lazy
     def _followed(self) -> tuple[Array, Array] | None:
-        following = self.network.following
-        return None if self.following is None or following is None else following(*self._outputs, self.following)
+        following, (features, recalled) = self.network.following, self._outputs
+        return None if self.following is None or following is None else following(features, recalled, self.following)
 
     def _steered(self, planned: tuple[Array, Array] | None) -> Distribution:
         """Return the distribution of the next step under what a plan changes, and what taps change."""
@@ -203,7 +203,8 @@ class NumpyState(State):
         parts = (getattr(self, field.name) for field in fields(self)[2:-3])
         plan = self.plan_of_rows(rows)
         following = None if self.following is None else self.following.select(rows)
-        return NumpyState(self.network, self.position, *map(chosen, parts), plan, self.skipped, following)
+        steered = {"plan": plan, "skipped": self.skipped, "following": following}
+        return NumpyState(self.network, self.position, *map(chosen, parts), **steered)
 
 
 def _places(weights: Weights, grid: Grid) -> Array:
