@@ -53,7 +53,7 @@ def start(data, tmp_path_factory):
     return train(config_of(data, tmp_path_factory.mktemp("runs") / "start"))
 
 
-@pytest.mark.parametrize("part", ["plan", "expression"])
+@pytest.mark.parametrize("part", ["plan", "expression", "follow"])
 def test_a_part_is_learnt_and_the_rest_stays_as_it_is(data, start, tmp_path, part):
     taught = train(config_of(data, tmp_path / "taught", init=str(start), only=part))
     before, after = load_file(start / "best.safetensors"), load_file(taught / "best.safetensors")

@@ -1,19 +1,22 @@
 """How near drums that follow taps come to those of the drummer whose playing was reduced to these taps.
 
-    python benchmarks/quality/follow.py MODEL NPZ [--windows 100] [--reductions all loud] [--takes 1] [--seed 0]
+    python benchmarks/quality/follow.py MODEL NPZ [--windows 100] [--ways exact learnt] [--reductions all] [--seed 0]
 
-Windows of two bars are taken evenly from the performances of NPZ, without those that are silent. Their drums are
-reduced to one voice:
+Windows of two bars (--bars; 0 for whole performances) are taken evenly from the performances of NPZ, without those that
+are silent. Their drums are reduced to one voice:
 
 - all: every onset, as loud and as late as the loudest hit of its step;
 - loud: the onsets of kick and snare alone;
 - loudest: of each beat the loudest step and those at most .1 softer;
 - accents: the steps whose loudest hit is at least as loud as the median of the window;
-- hand: all, of which a tenth is missing, and a tenth is moved by a step.
+- hand: all, of which a tenth is missing, and a tenth is moved by a step;
+- bass: the notes of the bass, of songs that were prepared with --tracks bass, without velocity and timing.
 
 Each reduction is followed with the voices that it is of, and measured against the drummer's own hits: F1 of all voices
-(hits in common over all windows), of single voices, mean absolute error of velocity and of offset over common hits.
-Rows beside: "nothing", the model without the taps; "one voice", a kick at every tap.
+(hits in common over all windows), of single voices, mean absolute error of velocity and of offset (ms) over common
+hits, and "heard": the F1 of the steps with an answering voice and those with a tap. Rows beside: "nothing", the model
+without the taps; "one voice", a kick at every tap. Below the table is by how much the F1 of a window differs between
+two ways, and from "nothing": the mean over windows and its 95 % interval, by bootstrap over windows.
 
 With --takes each window is followed so many times, and the most typical of these counts: the one from which the others
 differ least.
@@ -33,11 +36,12 @@ from numpy.typing import NDArray
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import load_kit
+from hypermeter.core.tracks import HOLD
 from hypermeter.io.grooves import read_npz
 from hypermeter.play.compose import continue_groove
-from hypermeter.play.follow import follow_groove
+from hypermeter.play.follow import answering_voices, follow_groove
 from hypermeter.play.loading import load_player
-from hypermeter.play.request import FollowOptions, InfillOptions, SamplingOptions
+from hypermeter.play.request import FollowOptions, InfillOptions, SamplingOptions, Way
 from hypermeter.play.takes import most_typical
 
 BARS = 2
@@ -73,6 +77,7 @@ REDUCTIONS = {
     "loudest": Reduction(of_beats, FollowOptions(("all",), "free")),
     "accents": Reduction(accents, FollowOptions(("all",), "free")),
     "hand": Reduction(lambda groove, _: groove.hits.any(1), FollowOptions(("all",), "free")),
+    "bass": Reduction(lambda groove, _: groove.hits.any(1), FollowOptions(("loud",), "free")),
 }
 
 
@@ -99,18 +104,40 @@ def tap(groove: Groove, name: str, random: np.random.Generator) -> Groove:
     return Groove((taps[0] > 0).astype(np.uint8), *taps, groove.tempo_bpm, groove.kit, groove.grid)
 
 
-def windows_of(folder: Path, number: int) -> list[Groove]:
-    """Return so many windows, evenly of all that there are; 0 for all."""
+def windows_of(folder: Path, number: int, bars: int = BARS, *, with_bass: bool = False) -> list[tuple[Groove, Groove]]:
+    """Return so many windows, evenly of all that there are; 0 for all. Beside each is the bass as taps, or the drums.
+
+    Args:
+        folder: of .npz.
+        number: of windows.
+        bars: of a window; 0 for the whole performance.
+        with_bass: only windows with notes of the bass.
+    """
     windows = []
     for path in sorted(folder.glob("*.npz")):
         groove = read_npz(path)
-        for bar in range(0, groove.num_bars - BARS + 1, BARS):
-            window = groove.bars(bar, bar + BARS)
-            if len(window) == BARS * groove.grid.steps_per_bar and window.hits.any():
-                windows.append(window)
+        other = bass_of(path, groove) if with_bass else groove
+        size = bars or max(groove.num_bars, 1)
+        for bar in range(0, groove.num_bars - size + 1, size):
+            window, rhythm = (part.bars(bar, bar + size) for part in (groove, other))
+            if (
+                (not bars or len(window) == size * groove.grid.steps_per_bar)
+                and window.hits.any()
+                and rhythm.hits.any()
+            ):
+                windows.append((window, rhythm))
     if not number or number >= len(windows):
         return windows
     return [windows[place] for place in np.linspace(0, len(windows) - 1, number).round().astype(int)]
+
+
+def bass_of(path: Path, drums: Groove) -> Groove:
+    """Return the notes of the bass as taps, all as loud."""
+    with np.load(path, allow_pickle=False) as arrays:
+        codes = arrays["track_bass"] if "track_bass" in arrays else np.zeros(len(drums), np.int16)
+    taps = np.zeros((2, *drums.hits.shape), np.float32)
+    taps[0, :, 0] = 0.8 * (codes > HOLD)
+    return Groove((taps[0] > 0).astype(np.uint8), *taps, drums.tempo_bpm, drums.kit, drums.grid)
 
 
 def f1(made: NDArray[np.uint8], own: NDArray[np.uint8]) -> float:
@@ -119,33 +146,64 @@ def f1(made: NDArray[np.uint8], own: NDArray[np.uint8]) -> float:
     return 2 * common / max(float(made.sum()) + float(own.sum()), 1)
 
 
-def scores(made: list[Groove], own: list[Groove]) -> dict[str, float]:
-    hits, wanted = (np.stack([groove.hits for groove in grooves]) for grooves in (made, own))
-    names = load_kit(own[0].kit).names
-    result = {
-        "f1": f1(hits, wanted),
-        "f1_of_windows": float(np.mean([f1(*pair) for pair in zip(hits, wanted, strict=True)])),
-    }
-    hats = [column for column, name in enumerate(names) if "hat" in name]
-    for name, columns in (("kick", [0]), ("snare", [1]), ("hats", hats)):
-        result[name] = f1(hits[..., columns], wanted[..., columns])
+def scores(
+    made: list[Groove], own: list[Groove], taps: list[Groove] | None = None, answer: tuple[str, ...] = ("all",)
+) -> dict[str, float]:
+    hits, wanted = (np.concatenate([groove.hits for groove in grooves]) for grooves in (made, own))
+    kit = load_kit(own[0].kit)
+    result = {"f1": f1(hits, wanted), "f1_of_windows": float(f1_of_each(made, own).mean())}
+    hats = [column for column, name in enumerate(kit.names) if "hat" in name]
     common = (hits > 0) & (wanted > 0)
-    for name in ("velocity", "offset"):
-        first, second = (np.stack([getattr(groove, name) for groove in grooves]) for grooves in (made, own))
-        errors = np.abs(first - second)
-        if name == "offset":
-            durations = np.array([groove.step_duration_s * 1000 for groove in own])[:, None, None]
-            errors = errors * durations
-        result[f"{name}_error"] = float(errors[common].mean()) if common.any() else float("nan")
-    result["hits_per_window"] = float(hits.sum() / len(hits))
+    duration_ms = np.concatenate([np.full((len(groove), 1), groove.step_duration_s * 1000) for groove in own])
+    velocity, offset = (
+        np.abs(
+            np.concatenate([getattr(one, name) - getattr(other, name) for one, other in zip(made, own, strict=True)])
+        )
+        for name in ("velocity", "offset")
+    )
+    errors = {"velocity_error": velocity, "offset_error": offset * duration_ms}
+    for name, columns in (("kick", [0]), ("snare", [1]), ("hats", hats)):
+        result[name] = f1(hits[:, columns], wanted[:, columns])
+    for name, error in errors.items():
+        result[name] = mean_of(error[common])
+    result["heard"] = float("nan")
+    if taps is not None:
+        voices = answering_voices(kit, answer)
+        result["heard"] = f1(hits[:, voices].any(1), np.concatenate([groove.hits.any(1) for groove in taps]))
+    result["hits_per_bar"] = float(hits.sum() / sum(len(groove) / groove.grid.steps_per_bar for groove in own))
+    for name, columns in (("kick", [0]), ("snare", [1]), ("hats", hats)):
+        for kind, error in errors.items():
+            result[f"{kind}_of_{name}"] = mean_of(error[:, columns][common[:, columns]])
     return result
+
+
+def mean_of(values: NDArray[np.float32]) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def f1_of_each(made: list[Groove], own: list[Groove]) -> NDArray[np.float64]:
+    return np.array([f1(one.hits, other.hits) for one, other in zip(made, own, strict=True)])
+
+
+def interval(differences: NDArray[np.float64], seed: int) -> tuple[float, float, float]:
+    """Return the mean of paired differences and its 95 % interval, by 10,000 draws of the windows."""
+    random = np.random.default_rng(seed)
+    means = differences[random.integers(len(differences), size=(10_000, len(differences)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(differences.mean()), float(low), float(high)
+
+
+SHOWN = 10
+"""Columns that are printed; all are in the JSON."""
 
 
 def main(
     model: tyro.conf.Positional[str],
     npz: tyro.conf.Positional[Path],
     windows: int = 100,
-    reductions: tuple[str, ...] = tuple(REDUCTIONS),
+    reductions: tuple[str, ...] = tuple(name for name in REDUCTIONS if name != "bass"),
+    ways: tuple[Way, ...] = ("exact",),
+    bars: int = BARS,
     particles: int = InfillOptions.particles,
     temperature: float = 1.0,
     takes: int = 1,
@@ -156,38 +214,59 @@ def main(
     out: Path | None = None,
 ) -> None:
     """Print a table of scores, and write it as JSON."""
-    player, own, rows, begun = load_player(model), windows_of(npz, windows), {}, time.process_time()
-    player = player.on_grid_of(own[0])
+    player, begun = load_player(model), time.process_time()
+    pairs = windows_of(npz, windows, bars, with_bass="bass" in reductions)
+    if not pairs:
+        raise HypermeterError(
+            f"{npz}: no windows of {bars} bars with drums and taps, expected some; prepare it for this"
+        )
+    own = [drums for drums, _ in pairs]
+    player, rows = player.on_grid_of(own[0]), {}
     if baselines:
         rows["nothing"] = [
-            continue_groove(player, None, BARS, SamplingOptions(seed=seed + number), tempo_bpm=groove.tempo_bpm)
+            continue_groove(
+                player, None, groove.num_bars, SamplingOptions(seed=seed + number), tempo_bpm=groove.tempo_bpm
+            ).steps(0, len(groove))
             for number, groove in enumerate(own)
         ]
+    table = {name: scores(made, own) for name, made in rows.items()}
     for name in reductions:
         reduction, random = REDUCTIONS[name], np.random.default_rng(seed)
-        taps = [tap(groove, name, random) for groove in own]
-        following = replace(reduction.following, touch=touch, accent=accent)
-        rows[name] = []
-        for number, rhythm in enumerate(taps):
-            if not rhythm.hits.any():
-                rows[name].append(rhythm)
-                continue
-            options = {"following": following, "infilling": InfillOptions(particles)}
-            seeds = range(seed + number, seed + number + takes * len(own), len(own))
-            made = [
-                follow_groove(player, rhythm, SamplingOptions(temperature, seed=one), **options)[0] for one in seeds
-            ]
-            rows[name].append(made[most_typical(made)])
+        taps = [rhythm if name == "bass" else tap(groove, name, random) for groove, rhythm in pairs]
+        for way in ways:
+            following = replace(reduction.following, touch=touch, accent=accent, way=way)
+            made = []
+            for number, rhythm in enumerate(taps):
+                if not rhythm.hits.any():
+                    made.append(rhythm)
+                    continue
+                options = {"following": following, "infilling": InfillOptions(particles)}
+                seeds = range(seed + number, seed + number + takes * len(own), len(own))
+                drawn = [
+                    follow_groove(player, rhythm, SamplingOptions(temperature, seed=one), **options)[0] for one in seeds
+                ]
+                made.append(drawn[most_typical(drawn)])
+            row = name if len(ways) == 1 else f"{name}, {way}"
+            rows[row], table[row] = made, scores(made, own, taps, following.answer)
         if name == "all" and baselines:
-            rows["one voice"] = taps
-    table = {name: scores(made, own) for name, made in rows.items()}
-    columns = list(next(iter(table.values())))
+            rows["one voice"], table["one voice"] = taps, scores(taps, own)
+    columns = list(next(iter(table.values())))[:SHOWN]
     print(f"{len(own)} windows, {time.process_time() - begun:.0f} s of one core")
     print(" | ".join(["", *columns]))
     for name, row in table.items():
         print(" | ".join([name, *(f"{row[column]:.3f}" for column in columns)]))
+    differences = {}
+    each = {name: f1_of_each(made, own) for name, made in rows.items()}
+    for name in reductions:
+        compared = [(f"{name}, {way}", f"{name}, {ways[0]}") for way in ways[1:]]
+        compared += [(row, "nothing") for row in rows if row.split(",")[0] == name and "nothing" in rows]
+        for one, other in compared:
+            differences[f"{one} - {other}"] = interval(each[one] - each[other], seed)
+    for name, (mean, low, high) in differences.items():
+        print(f"{name}: {mean:+.3f} ({low:+.3f} to {high:+.3f})")
     if out is not None:
-        out.write_text(json.dumps({"windows": len(own), "rows": table}, indent=1), "utf-8")
+        record = {"windows": len(own), "rows": table, "differences": differences}
+        out.write_text(json.dumps(record, indent=1), "utf-8")
 
 
 if __name__ == "__main__":

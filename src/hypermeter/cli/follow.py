@@ -12,7 +12,7 @@ from hypermeter.cli.results import free_path, open_output
 from hypermeter.cli.takes import refuse_with_variations, write_takes
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.read_options import ReadOptions, TempoMap
-from hypermeter.play.request import Between, FollowOptions, InfillOptions, check
+from hypermeter.play.request import Between, FollowOptions, InfillOptions, Way, check
 
 if TYPE_CHECKING:
     from hypermeter.core.groove import Groove
@@ -44,6 +44,7 @@ class FollowArguments:
         between: the same without a tap: silent (taps on one pitch), or free.
         accent: velocity, 0 to 1, that a loud voice answers.
         touch: whether velocity and timing of taps count.
+        way: exact, or learnt by a model that was trained to follow.
         lock: MIDI file whose voices stay.
         keep: voices of --lock that stay; all in it.
         particles: candidates that are weighed by the rhythm.
@@ -53,6 +54,7 @@ class FollowArguments:
     between: Annotated[Between | None, tyro.conf.arg(metavar="HOW")] = None
     accent: Annotated[float, tyro.conf.arg(metavar="X")] = FollowOptions.accent
     touch: bool = FollowOptions.touch
+    way: Annotated[Way, tyro.conf.arg(metavar="WAY")] = FollowOptions.way
     lock: Path | None = None
     keep: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="V ...")] = None
     particles: Annotated[int, tyro.conf.arg(metavar="N")] = InfillOptions.particles
@@ -154,7 +156,7 @@ def follow_command(
             keep = columns_named(player, kit, following.keep or ())
             pattern, locks = locked_pattern(player, kit, bars, taps.groove.tempo_bpm, locked, keep, None)
         between = following.between or ("silent" if taps.is_on_one_pitch else "free")
-        asked = FollowOptions(following.answer, between, following.accent, following.touch)
+        asked = FollowOptions(following.answer, between, following.accent, following.touch, following.way)
         options: dict[str, Any] = {"plan": planned, "pattern": pattern, "locks": locks, "infilling": infilling}
 
         def draw(seed: int) -> "Groove":

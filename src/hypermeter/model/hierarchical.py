@@ -22,6 +22,7 @@ from hypermeter.core.parts import Parts
 from hypermeter.io.checkpoint import Checkpoint, checkpoint_errors, find_checkpoint, read_checkpoint, write_checkpoint
 from hypermeter.model.encoders import RecurrentEncoder
 from hypermeter.model.expression import Expression
+from hypermeter.model.follow import AnyRhythm, check_rhythm
 from hypermeter.model.losses import compute_loss
 from hypermeter.model.plan import AnyPlan, check_plan
 from hypermeter.model.playing import check_hits, generate, player_of
@@ -53,6 +54,7 @@ class HierarchicalDrumModel(Stepping):
         *,
         sections: Int[Tensor, "B given"] | None = None,
         plan: AnyPlan | None = None,
+        taps: AnyRhythm | None = None,
     ) -> Prediction:
         """Predict the next step, bar and phrase at every step, bar and phrase.
 
@@ -64,12 +66,14 @@ class HierarchicalDrumModel(Stepping):
                 a plan.
             plan: per-bar conditions, from the first bar on; the last bar's hold for all after it. Step t is given
                 those of its own bar.
+            taps: a rhythm to follow, for a model that has learnt it; all of it is read at every step.
 
         Raises:
             HypermeterError: a shape or label that does not fit, or a plan for a model that was made without labels.
         """
         plan = check_plan(len(step_seq), self.labels, sections, plan)
         self._check(step_seq, "step_seq")
+        rhythm = check_rhythm(len(step_seq), self.num_drums, self.follow is not None, taps)
         dtype, batch = self.feature_norm.weight.dtype, len(step_seq)
         step_seq = step_seq.to(dtype)
         steps, per_bar, per_phrase = step_seq.shape[1], self.grid.steps_per_bar, self.grid.bars_per_phrase
@@ -115,7 +119,12 @@ class HierarchicalDrumModel(Stepping):
             steer_bars, steer_phrases = self.steering.forecasts
             bar_logits = bar_logits + steer_bars(bars, by_bar[:, 1 : bars.shape[1] + 1])
             phrase_logits = phrase_logits + steer_phrases(phrases, by_bar[:, per_phrase::per_phrase])
-        dist = self._distribution(features, attended, position[None], bar_hits, condition)
+        followed = None
+        if rhythm is not None:
+            assert self.follow is not None
+            recalled = None if attended is None else attended.hits
+            followed = self.follow(features, recalled, step_seq, self.follow.encode(rhythm, self._places_of(rhythm)))
+        dist = self._distribution(features, attended, position[None], bar_hits, condition, followed)
         return Prediction(dist, bar_logits, phrase_logits, features)
 
     def _run_steps(

@@ -17,6 +17,7 @@ from hypermeter.core.tracks import Track, track_groups
 from hypermeter.model.dropout import Dropout
 from hypermeter.model.encoders import AttentionOutput, BarAttention, RecurrentEncoder, TransformerEncoder
 from hypermeter.model.expression import Expression
+from hypermeter.model.follow import Follow, FollowState, RhythmTensors
 from hypermeter.model.heads import MixtureHead, SoftmaxHead, StepDistribution
 from hypermeter.model.places import PlaceEmbedding, PlaceTable, with_shared_weights
 from hypermeter.model.plan import KINDS, Labels, Plan, PlanEmbedding, Steering
@@ -43,6 +44,7 @@ class Levels(nn.Module):
         labels: kind (section, style, fill) -> the labels that a ``Plan`` may have; None makes a model without plans.
         tracks: pitched tracks beside the drums, each a record of ``Track``; their columns follow those of the drums.
         use_expression: with an output for velocity and offset of each hit, see ``Expression``.
+        use_follow: with a part that follows taps, see ``Follow``.
         grid: steps per beat, beats per bar, bars per phrase.
         kit: the voices, kept in the checkpoint.
         parts: parts to leave out, and windows of attention, for ablations.
@@ -69,6 +71,7 @@ class Levels(nn.Module):
         labels: Labels | None = None,
         tracks: Sequence[Mapping[str, Any]] = (),
         use_expression: bool = False,
+        use_follow: bool = False,
         grid: Grid = Grid(),
         kit: Kit | None = None,
         parts: Parts = Parts(),
@@ -93,6 +96,7 @@ class Levels(nn.Module):
             "known": known,
             **parts.options(),
             "use_expression": use_expression,
+            "use_follow": use_follow,
             "tracks": [dict(track) for track in tracks],
             "labels": None if labels is None else {kind: list(labels.get(kind, ())) for kind in KINDS},
             "grids": [],
@@ -150,6 +154,10 @@ class Levels(nn.Module):
         if self.labels is not None:
             scores, dims = self.output_layer.num_scores, (bar_hidden_dim, phrase_hidden_dim)
             self.steering = Steering(position_dim, num_drums, width, scores, heads, dims, grid.steps_per_bar, dropout)
+        self.follow = None
+        if use_follow:
+            scores, per_bar = self.output_layer.num_scores, grid.steps_per_bar
+            self.follow = Follow(step_hidden_dim, position_dim, num_drums, width, scores, heads, per_bar, dropout)
         self.bar_output = nn.Linear(bar_hidden_dim + phrase_hidden_dim, width)
         self.phrase_output = nn.Linear(phrase_hidden_dim, width)
         self.bar_persistence = nn.Parameter(torch.full((width,), 0.7))
@@ -182,7 +190,7 @@ class Levels(nn.Module):
             return self
         check_look_back(grid, self.ahead)
         model = with_shared_weights(self)
-        for name in ("position_embedding", "bar_attention", "steering", "expression"):
+        for name in ("position_embedding", "bar_attention", "steering", "expression", "follow"):
             if (part := getattr(self, name)) is not None:
                 model._modules[name] = part.on(grid)
         model._set_grid(grid)
@@ -253,15 +261,41 @@ class Levels(nn.Module):
         position: Int[Tensor, "*#B"],
         bar_hits: Float[Tensor, "*B W"] | None = None,
         condition: Float[Tensor, "*B plan_dim"] | None = None,
+        followed: tuple[Tensor, Tensor] | None = None,
     ) -> StepDistribution:
-        """Return the output; with a ``condition`` and the sum of the bar's hits so far, under a plan."""
+        """Return the output; with a ``condition`` and the sum of the bar's hits so far, under a plan.
+
+        ``followed`` is what taps change, see ``Follow``: scores, and gains of recalled patterns.
+        """
         hits, steered = None if attended is None else attended.hits, None
         if condition is not None:
             assert self.steering is not None
             steered, gain = self.steering(self._positions(features, position), bar_hits, position, condition)
             if hits is not None and gain.shape[-1]:
                 hits = hits * (1 + gain[..., None])
+        if followed is not None:
+            scores, gain = followed
+            steered = scores if steered is None else steered + scores
+            if hits is not None and gain.shape[-1]:
+                hits = hits * (1 + gain[..., None])
         return self.output_layer(self.drop(features), hits, steered)
+
+    def follow_taps(self, taps: RhythmTensors) -> FollowState:
+        """Return the state of the part that follows taps, before the first step.
+
+        Args:
+            taps: of `check_rhythm`, or of `play.following.rhythm_of` in tensors.
+
+        Raises:
+            HypermeterError: a model that has not learnt to follow.
+        """
+        if self.follow is None:
+            raise HypermeterError("model: it has not learnt to follow taps; train it with --only follow")
+        return self.follow.init_state(taps, self._places_of(taps))
+
+    def _places_of(self, taps: RhythmTensors) -> list[Float[Tensor, "1 T dim"]]:
+        like = self.feature_norm.weight.new_zeros(1, taps.steps.shape[1], 1)
+        return self._positions(like, torch.arange(like.shape[1], device=like.device)[None])
 
     def _embed(self, plan: Plan) -> Float[Tensor, "B bars plan_dim"]:
         assert self.plan_embedding is not None

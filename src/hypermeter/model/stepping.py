@@ -16,6 +16,7 @@ from torch import Tensor
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.model.encoders import AttentionOutput
+from hypermeter.model.follow import FollowState
 from hypermeter.model.heads import StepDistribution
 from hypermeter.model.levels import Levels
 from hypermeter.model.plan import AnyPlan, check_plan
@@ -124,9 +125,21 @@ class Stepping(Levels):
         start = state.start and replace(then.init_state(len(state.start.position)), plan=state.start.plan)
         return replace(after, memory=memory, start=start)
 
-    def predict(self, state: State, *, place: int | None = None) -> StepDistribution:
-        """Return the distribution of the next step."""
-        inputs, condition = self._inputs(state, place), None
+    def predict(
+        self, state: State, *, place: int | None = None, following: FollowState | None = None
+    ) -> StepDistribution:
+        """Return the distribution of the next step.
+
+        Args:
+            state: before it.
+            place: see the class.
+            following: of ``follow_taps``, advanced by the same steps with ``follow.advance``; None follows nothing.
+        """
+        inputs, condition, followed = self._inputs(state, place), None, None
+        if following is not None:
+            assert self.follow is not None
+            recalled = None if inputs.attended is None else inputs.attended.hits
+            followed = self.follow.step(inputs.features, recalled, following)
         if state.plan.shape[-1]:
             last = state.plan.shape[1] - 1
             if place is None:
@@ -134,7 +147,8 @@ class Stepping(Levels):
                 condition = state.plan.take_along_dim(bar[:, None, None], 1)[:, 0]
             else:
                 condition = state.plan[:, min(place // self.grid.steps_per_bar, last)]
-        return self.distribution(state, inputs, condition, place=place)
+        position = state.position if place is None else state.position[:1]
+        return self._distribution(*inputs, position, state.bar_hits, condition, followed)
 
     def features(self, state: State, *, place: int | None = None) -> Float[Tensor, "B hidden"]:
         """Return ``Prediction.features`` at the state's position."""

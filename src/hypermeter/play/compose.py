@@ -20,6 +20,7 @@ from hypermeter.play.columns import (
     known_values,
     present,
 )
+from hypermeter.play.following import Rhythm
 from hypermeter.play.form import Form, section_at, sections_of
 from hypermeter.play.humanize import articulate, articulation_of_groove, humanize
 from hypermeter.play.infill import InfillResult, infill, vary
@@ -171,6 +172,7 @@ def fill_groove(
     infilling: InfillOptions = InfillOptions(),
     expression: bool = True,
     listener: Listener | None = None,
+    rhythm: Rhythm | None = None,
 ) -> tuple[Groove, InfillResult]:
     """Return the pattern with its free cells filled in, and the infill. Locked hits keep their velocity and offset.
 
@@ -187,6 +189,7 @@ def fill_groove(
         infilling: number of particles and horizon.
         expression: see `continue_groove`.
         listener: see `infill`; new hits get its velocity and offset.
+        rhythm: see `infill`.
 
     Raises:
         HypermeterError: as `infill`; a pattern, primer or context of another grid or number of voices, locks of
@@ -205,6 +208,7 @@ def fill_groove(
         plan = _plan_around(player, plan, pattern, planned_bars, present(context, primer))
     sampling = replace(sampling, seed=choose_seed(sampling.seed))
     options: dict[str, Any] = {"context": columns[0], "plan": plan, "infilling": infilling, "listener": listener}
+    options["rhythm"] = rhythm
     result = infill(player, locks, columns[1], sampling, **options)
     return in_place(player, result, pattern, expression, sampling.seed, (context, primer)), result
 

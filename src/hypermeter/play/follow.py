@@ -1,11 +1,13 @@
 """Drums that follow a rhythm: some voice of a set sounds where it taps, and none where it does not.
 
-What is drawn is the model's own posterior given that, and given how loud and when the taps are; see `infill` and
-`listening`. Nothing is trained for it.
+The exact way draws the model's own posterior given that, and given how loud and when the taps are; see `infill` and
+`listening`. Nothing is trained for it. The learnt way takes a model that was trained to follow, see `following`: the
+taps change its distribution of each step, and what they ask is locked as well.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +16,12 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit
 from hypermeter.play.compose import fill_groove
+from hypermeter.play.following import rhythm_of
 from hypermeter.play.infill import InfillResult
 from hypermeter.play.listening import Listener, Taps
 from hypermeter.play.loading import kit_of
 from hypermeter.play.locks import Locks, combine
+from hypermeter.play.network import NOT_LEARNT
 from hypermeter.play.plan import Plan
 from hypermeter.play.player import Player
 from hypermeter.play.random import choose_seed
@@ -82,6 +86,17 @@ def lock_taps(taps: Taps, kit: Kit, width: int, following: FollowOptions, around
     return combine(around, Locks(known & ~fixed, values, some))
 
 
+def follows_learnt_way(player: Player, following: FollowOptions) -> bool:
+    """Return whether taps are followed the learnt way.
+
+    Raises:
+        HypermeterError: it is asked for, and the model has not learnt it.
+    """
+    if following.way == "learnt" and getattr(player.network, "following", None) is None:
+        raise HypermeterError(f"{player.name}: {NOT_LEARNT}")
+    return following.way == "learnt"
+
+
 def follow_groove(
     player: Player,
     taps: Groove,
@@ -96,8 +111,10 @@ def follow_groove(
 ) -> tuple[Groove, InfillResult]:
     """Return drums that follow a rhythm, and the infill; its log evidence is log p(rhythm), in nats.
 
-    The drums are a draw from the model given the rhythm, as near as the particles come; see `infill`. Where the taps
-    have a touch, log p(velocity and timing of each tap | hits) is part of the evidence; see `Listener`.
+    The exact way, the drums are a draw from the model given the rhythm, as near as the particles come; see `infill`.
+    Where the taps have a touch, log p(velocity and timing of each tap | hits) is part of the evidence; see `Listener`.
+    The learnt way, each step is drawn from what the model has learnt to play to these taps; the evidence is that of the
+    locks alone.
 
     Args:
         player: the result has its kit.
@@ -113,7 +130,7 @@ def follow_groove(
 
     Raises:
         HypermeterError: taps of no steps, without a tap, in another metre than the model's; a pattern or locks of
-            another length; an argument that does not fit.
+            another length; the learnt way with a model that has not learnt it; an argument that does not fit.
     """
     if not isinstance(taps, Groove) or not taps.hits.any():
         raise HypermeterError("taps: no hits, expected a Groove with some to follow; choose another track or file")
@@ -128,13 +145,19 @@ def follow_groove(
             raise HypermeterError(f"{name}: {steps} steps for taps of {len(taps)}; expected as many")
     sampling = replace(sampling, seed=choose_seed(sampling.seed))
     locked = lock_taps(rhythm, kit, player.width, following, locks)
-    listener = None
+    answer, is_learnt = answering_voices(kit, following.answer), follows_learnt_way(player, following)
+    listener, tempo_bpm = None, np.nan if "tempo_bpm" in taps.unknown else taps.tempo_bpm
     if expression and following.touch and player.has_expression:
         stays = (pattern.hits > 0) & (True if locks is None else locks.known[0, :, : player.num_drums])
         known = tuple(np.where(stays, getattr(pattern, name), np.nan) for name in ("velocity", "offset"))
-        tempo_bpm = np.nan if "tempo_bpm" in taps.unknown else taps.tempo_bpm
         arguments = infilling.particles, tempo_bpm, sampling.seed or 0, rhythm
-        answer = answering_voices(kit, following.answer)
-        listener = Listener(player.network.expression, *arguments, answer, (known[0], known[1]))
-    options = {"plan": plan, "infilling": infilling, "expression": expression, "listener": listener}
+        listener = Listener(player.network.expression, *arguments, answer, (known[0], known[1]), not is_learnt)
+    options: dict[str, Any] = {"plan": plan, "infilling": infilling, "expression": expression, "listener": listener}
+    if is_learnt:
+        told = (
+            rhythm
+            if following.touch
+            else replace(rhythm, velocity=rhythm.velocity * np.nan, offset=rhythm.offset * np.nan)
+        )
+        options["rhythm"] = rhythm_of(told, answer, following.between == "silent", tempo_bpm)
     return fill_groove(player, pattern, locked, None, sampling, **options)

@@ -1,5 +1,6 @@
 """Output layers in NumPy: features of a step -> its distribution."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -20,11 +21,17 @@ class Head:
         kind: "mixture", "sigmoid" or "softmax".
         width: columns of a step.
         groups: columns of the tracks.
-        steering: (dim, scores), map from the steering of a plan to scores; `None` for a model without plans.
+        steering: of what steers, each (dim, scores): its map to scores. `None` for a part that the model has not.
     """
 
     def __init__(
-        self, weights: Weights, prefix: str, kind: str, width: int, groups: tuple[tuple[int, int], ...], steering: Any
+        self,
+        weights: Weights,
+        prefix: str,
+        kind: str,
+        width: int,
+        groups: tuple[tuple[int, int], ...],
+        steering: Sequence[Array | None] = (),
     ):
         project = Linear.of(weights, f"{prefix}.project")
         num_scores = project.weight.shape[1]
@@ -35,7 +42,11 @@ class Head:
         split = len(self.known) + 1 if self.known is not None else num_scores // (1 + width)
         columns = slice(0, split), slice(split, num_scores)
         self.of_weights, self.of_logits = (
-            (project.weight[:, part].copy(), project.bias[part], None if steering is None else steering[:, part].copy())
+            (
+                project.weight[:, part].copy(),
+                project.bias[part],
+                *(None if each is None else each[:, part].copy() for each in steering),
+            )
             for part in columns
         )
         if self.known is not None:
@@ -51,11 +62,11 @@ class Head:
             full[:, voices, :, voices] = self.repeat.transpose(2, 1, 0)
             self.repeat_of_all = full.reshape(-1, split * width)
 
-    def __call__(self, features: Array, recalled: Array | None, steering: Array | None = None) -> Distribution:
+    def __call__(self, features: Array, recalled: Array | None, *steering: Array | None) -> Distribution:
         """Return the distribution of features (rows, H), recalled hits (rows, recalled, W) and steering (rows, dim)."""
         if self.known is None:
-            return _HeadMixture(self, features, recalled, steering)
-        scores, logits = (_scores(part, features, steering) for part in (self.of_weights, self.of_logits))
+            return _HeadMixture(self, features, recalled, *steering)
+        scores, logits = (_scores(part, features, *steering) for part in (self.of_weights, self.of_logits))
         if self.repeat is not None and recalled is not None:
             bias = (recalled * self.repeat).sum(1)
             logits += bias
@@ -63,20 +74,21 @@ class Head:
         return Categorical(log_softmax(scores.astype(np.float64)), logits.astype(np.float64), self.known)
 
 
-def _scores(part: Any, features: Array, steering: Array | None) -> Array:
+def _scores(part: Any, features: Array, *steering: Array | None) -> Array:
     scores = features.dot(part[0])
     scores += part[1]
-    if steering is not None:
-        scores += steering.dot(part[2])
+    for each, to_scores in zip(steering, part[2:], strict=False):
+        if each is not None:
+            scores += each.dot(to_scores)
     return scores
 
 
 class _HeadMixture(Mixture):
     """The mixture of a head. It computes the log odds of all components, or only of those that are drawn."""
 
-    def __init__(self, head: Head, features: Array, recalled: Array | None, steering: Array | None):
-        self.scores, self.groups, self.width = _scores(head.of_weights, features, steering), head.groups, head.width
-        self._head, self._given = head, (features, steering)
+    def __init__(self, head: Head, features: Array, recalled: Array | None, *steering: Array | None):
+        self.scores, self.groups, self.width = _scores(head.of_weights, features, *steering), head.groups, head.width
+        self._head, self._given = head, (features, *steering)
         self._recalled = None if head.repeat is None or recalled is None else recalled.copy()  # not all of its memory
 
     @cached_property
@@ -89,11 +101,12 @@ class _HeadMixture(Mixture):
     def logits_of(self, component: NDArray[np.int64]) -> Array:
         if "logits" in vars(self):
             return super().logits_of(component)
-        (weight, bias, steering_weight), (features, steering) = self._head.of_component, self._given
+        (weight, bias, *to_logits), (features, *steering) = self._head.of_component, self._given
         logits = features[:, None] @ weight.take(component, 0)  # sooner than an index
         logits += bias.take(component, 0)
-        if steering is not None:
-            logits += steering[:, None] @ steering_weight.take(component, 0)
+        for each, of_component in zip(steering, to_logits, strict=False):
+            if each is not None:
+                logits += each[:, None] @ of_component.take(component, 0)
         if self._recalled is not None:
             logits += np.add.reduce(self._recalled * self._head.repeat.take(component, 0), 1, keepdims=True)
         return logits[:, 0]

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.tracks import track_groups
 from hypermeter.play.arithmetic import log_softmax, logsumexp
+from hypermeter.play.following import Rhythm
 from hypermeter.play.listening import Listener
 from hypermeter.play.locks import Locks
 from hypermeter.play.network import State
@@ -77,6 +78,7 @@ def infill(
     infilling: InfillOptions = InfillOptions(),
     start: State | None = None,
     listener: Listener | None = None,
+    rhythm: Rhythm | None = None,
 ) -> InfillResult:
     """Fill the free cells of one piece, given the locked ones of the same, earlier and later steps.
 
@@ -102,6 +104,7 @@ def infill(
         start: a state of one row to continue from, with its plan; `None` begins a piece.
         listener: fresh, for as many particles; by its taps particles are weighed too. It begins with the locks, so that
             there is no music before them.
+        rhythm: taps that the model follows, from the first step of the locks on.
 
     Raises:
         HypermeterError: an argument that does not fit.
@@ -117,6 +120,8 @@ def infill(
     for hits in (context, primer):
         if hits is not None:
             state = player.consume(hits, state)
+    if rhythm is not None:
+        state = state.with_rhythm(rhythm)
     hits_of, resampling = rules.stream(particles, player.width), RandomStream(rules.seed, RESAMPLING, 1, 1)
     steps = locks.num_steps
     made = np.zeros((1, steps, player.width), np.uint8)

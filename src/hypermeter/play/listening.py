@@ -62,6 +62,7 @@ class Listener:
         taps: of all steps, from the first of the piece.
         answer: (V,), voices that answer the taps.
         known: velocity and offset, each (T, V), of hits that stay; NaN elsewhere.
+        is_evidence: whether taps weigh particles; not where the hits were drawn given the taps.
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class Listener:
         taps: Taps,
         answer: NDArray[np.bool_],
         known: tuple[Array, Array],
+        is_evidence: bool = True,
     ):
+        self.is_evidence = is_evidence
         self.expression, self.taps, self.answer, self.known = expression, taps, answer, known
         self.state, voices = expression.start(1), expression.num_drums
         self.tempo_bpm = tempo_bpm
@@ -82,7 +85,9 @@ class Listener:
 
     @property
     def last(self) -> int:
-        """The last step whose tap has a velocity or an offset; -1 without any."""
+        """The last step whose tap weighs particles by its velocity or offset; -1 without any."""
+        if not self.is_evidence:
+            return -1
         told = np.flatnonzero(~(np.isnan(self.taps.velocity) & np.isnan(self.taps.offset)))
         return int(told[-1]) if len(told) else -1
 
@@ -112,7 +117,7 @@ class Listener:
         velocity, offset = np.where(is_hit, values, 0).astype(np.float32)
         self.state = self.expression.advance(hits, velocity, offset, state, step)
         self.performed[:, 0, step], self.performed[:, 1, step] = velocity, offset
-        return evidence
+        return evidence if self.is_evidence else np.zeros(len(hits))
 
     def _perform(self, dist: Any, hits: NDArray[Any], known: Known, uniforms: Array, step: int) -> tuple[Array, Array]:
         """Return log p(tap), (rows,), and velocity and offset of all hits given it, (2, rows, V)."""

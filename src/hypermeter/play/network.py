@@ -20,6 +20,7 @@ from hypermeter.io.checkpoint import Checkpoint
 from hypermeter.play.arithmetic import gelu
 from hypermeter.play.distribution import Distribution
 from hypermeter.play.expressing import ExpressionNetwork
+from hypermeter.play.following import Following, FollowState, Rhythm
 from hypermeter.play.heads import Head
 from hypermeter.play.layers import Array, BarAttention, LayerNorm, Linear, Recurrent, Tape, Transformer, Weights
 from hypermeter.play.places import check_look_back, nearest_steps, place_features, regridding, table_error
@@ -41,6 +42,7 @@ class lazy:
         return value
 
 
+NOT_LEARNT = "the model has not learnt to follow taps; follow them the exact way, or train it with --only follow"
 LOOK_BACK_BARS = (1, 2, 4)
 MAX_GRIDS = 16
 """Most grids on which a network is kept; on others it is made again."""
@@ -122,6 +124,7 @@ class NumpyState(State):
         memory: tapes of the bar attention, one per step of the bar.
         plan: (1 or rows, bars, dim), the embedded plan; `None` without a plan.
         skipped: past steps that the position does not count, as it counts all bars as those of the present metre.
+        following: taps that are followed; `None` without.
     """
 
     network: "NumpyNetwork"
@@ -137,6 +140,7 @@ class NumpyState(State):
     memory: tuple[Tape, ...]
     plan: Array | None = None
     skipped: int = 0
+    following: FollowState | None = None
 
     def __len__(self) -> int:
         return len(self.hidden)
@@ -153,7 +157,7 @@ class NumpyState(State):
     @lazy
     def free(self) -> Distribution:
         """The distribution of the next step without a plan."""
-        return self.network.head(*self._outputs)
+        return self._steered(None)
 
     @property
     def dist(self) -> Distribution:
@@ -162,12 +166,33 @@ class NumpyState(State):
 
     @lazy
     def _planned(self) -> Distribution:
-        network, (features, recalled) = self.network, self._outputs
+        network = self.network
         assert network.steering is not None
-        steering, changes = network.steering(self.plan_of_bar(), self.sums[1], self.position)
-        if recalled is not None and changes.shape[1]:
-            recalled = recalled * (1 + changes[..., None])
-        return network.head(features, recalled, steering)
+        return self._steered(network.steering(self.plan_of_bar(), self.sums[1], self.position))
+
+    @lazy
+    def _followed(self) -> tuple[Array, Array] | None:
+        following, (features, recalled) = self.network.following, self._outputs
+        return None if self.following is None or following is None else following(features, recalled, self.following)
+
+    def _steered(self, planned: tuple[Array, Array] | None) -> Distribution:
+        """Return the distribution of the next step under what a plan changes, and what taps change."""
+        features, recalled = self._outputs
+        given = planned, self._followed
+        for part in given:
+            if part is not None and recalled is not None and part[1].shape[1]:
+                recalled = recalled * (1 + part[1][..., None])
+        return self.network.head(features, recalled, *(None if part is None else part[0] for part in given))
+
+    def with_rhythm(self, rhythm: Rhythm) -> "NumpyState":
+        """Return the state from which on taps are followed, whose first step is the next one.
+
+        Raises:
+            HypermeterError: a model that has not learnt to follow.
+        """
+        if self.network.following is None:
+            raise HypermeterError(NOT_LEARNT)
+        return replace(self, following=self.network.following.start(rhythm, len(self)))
 
     def select(self, rows: NDArray[np.int64]) -> "NumpyState":
         def chosen(part: Any) -> Any:
@@ -175,9 +200,11 @@ class NumpyState(State):
                 return tuple(chosen(item) for item in part)
             return part.select(rows) if isinstance(part, Tape) else part[rows]
 
-        parts = (getattr(self, field.name) for field in fields(self)[2:-2])
+        parts = (getattr(self, field.name) for field in fields(self)[2:-3])
         plan = self.plan_of_rows(rows)
-        return NumpyState(self.network, self.position, *map(chosen, parts), plan=plan, skipped=self.skipped)
+        following = None if self.following is None else self.following.select(rows)
+        steered = {"plan": plan, "skipped": self.skipped, "following": following}
+        return NumpyState(self.network, self.position, *map(chosen, parts), **steered)
 
 
 def _places(weights: Weights, grid: Grid) -> Array:
@@ -242,15 +269,20 @@ class NumpyNetwork:
         self.mix = mix.weight[: self.hidden_dim]
         self.mix_of_place = self.places @ mix.weight[self.hidden_dim :] + mix.bias
         num_scores = weights["output_layer.project.weight"].shape[0]
-        self.embedding = self.steering = to_scores = None
+        self.embedding = self.steering = self.following = to_scores = None
         if self.labels is not None:
             self.embedding = PlanEmbedding(weights, "plan_embedding", self.num_drums)
             self.steering = Steering(
                 weights, "steering", self.places, self.num_drums, self.width, num_scores, grid.steps_per_bar
             )
             to_scores = self.steering.to_scores
+        of_taps = None
+        if config.get("use_follow"):
+            sizes = self.width, num_scores, self.hidden_dim, grid.steps_per_bar
+            self.following = Following(weights, "follow", self.places, *sizes)
+            of_taps = self.following.to_scores
         kind = config.get("output", "mixture")
-        self.head = Head(weights, "output_layer", kind, self.width, self.groups, to_scores)
+        self.head = Head(weights, "output_layer", kind, self.width, self.groups, (to_scores, of_taps))
         self.expression = None
         if config.get("use_expression"):
             self.expression = ExpressionNetwork(weights, "expression", self.num_drums, grid.steps_per_bar)
@@ -334,6 +366,7 @@ class NumpyNetwork:
             place = state.position % grid.steps_per_bar
             tape = self.attention.remember(state.of_state, x, memory[place])
             memory = (*memory[:place], tape, *memory[place + 1 :])
+        following = None if state.following is None else state.following.advance(x)
         history, network, place = state.history.append(x), self, position
         if then is not None:
             history, memory = self._regridded(history, then), self._remembered(memory, then)
@@ -369,9 +402,8 @@ class NumpyNetwork:
             phrase_hits = phrase_hits * np.float32(then.grid.steps_per_bar / grid.steps_per_bar)
         sums = bar_states, bar_hits, phrase_states, phrase_hits
         of_state, skipped = self._of_state(hidden), state.skipped + position - place
-        return NumpyState(
-            network, place, hidden, of_state, step, bar, phrase, levels, sums, history, memory, state.plan, skipped
-        )
+        levels_after = step, bar, phrase, levels, sums, history, memory
+        return NumpyState(network, place, hidden, of_state, *levels_after, state.plan, skipped, following)
 
     def _regridded(self, history: Tape, then: "NumpyNetwork") -> Tape:
         """Return the past steps as those of bars of another grid."""

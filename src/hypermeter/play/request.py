@@ -42,6 +42,7 @@ class Bound:
 
 
 Between = Literal["silent", "free"]
+Way = Literal["exact", "learnt"]
 
 BOUNDS = {
     "temperature": Bound(0, 10),
@@ -176,21 +177,25 @@ class FollowOptions:
         accent: velocity in [0, 1] from which a loud voice answers a tap, where `answer` has others too.
         touch: whether velocity and timing of taps are heard: by them particles are weighed, and the loudest hit at a
             tap has them.
+        way: "exact", or "learnt" by a model that was trained to follow.
 
     Raises:
-        HypermeterError: no voices, another word for `between`, an accent out of its bounds.
+        HypermeterError: no voices, another word for `between` or `way`, an accent out of its bounds.
     """
 
     answer: Sequence[str] = ("loud",)
     between: Between = "silent"
     accent: float = 0.9
     touch: bool = True
+    way: Way = "exact"
 
     def __post_init__(self) -> None:
         if isinstance(self.answer, str) or not len(self.answer):
             raise HypermeterError(f"answer is {self.answer!r}, expected voices, as ['kick', 'snare'], loud, or all")
         if self.between not in ("silent", "free"):
             raise HypermeterError(f"between is {self.between!r}, expected silent or free")
+        if self.way not in ("exact", "learnt"):
+            raise HypermeterError(f"way is {self.way!r}, expected exact or learnt")
         check("accent", self.accent)
 
 

@@ -65,6 +65,8 @@ class Corpus:
         self._keys += (
             ["velocity", "offset", "strokes", "openness"] * with_expression + ["section"] * with_sections + ["meta"]
         )
+        if with_expression and "track_bass" not in self._keys:
+            self._keys.append("track_bass")  # a rhythm that drums follow
         self._held_bytes = HELD_BYTES if held_bytes is None else held_bytes
         self._cache = ByteCache(CACHE_BYTES)
         files = performance_files(folder)

@@ -15,7 +15,7 @@ from hypermeter.core.cache import ByteCache
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.strokes import Strokes
-from hypermeter.core.tracks import Track, track_groups
+from hypermeter.core.tracks import HOLD, Track, track_groups
 from hypermeter.io.performances import PerformanceFile
 from hypermeter.learn.dataset.conditions import (
     is_lettered,
@@ -55,7 +55,8 @@ def _tensors(tree: dict) -> WindowMetrics:
 class Performance:
     """Hits (T, V and the columns of tracks) uint8 of a performance, its plan, and its velocity, offset and tempo.
 
-    With expression also its further strokes and openness (T, V), `None` where they are not known.
+    With expression also its further strokes and openness (T, V), and where a note of the bass begins (T,); `None` where
+    they are not known.
     """
 
     hits: np.ndarray
@@ -63,6 +64,7 @@ class Performance:
     expression: tuple[np.ndarray, np.ndarray, float] | None
     strokes: Strokes | None = None
     openness: np.ndarray | None = None
+    bass: np.ndarray | None = None
 
     def articulation(self, rows: np.ndarray) -> np.ndarray:
         """Return the articulation of some steps, (steps, V, channels) float32; see `play.articulating`."""
@@ -193,13 +195,15 @@ class CompleteHierarchicalDrumDataset(Dataset):
 
     def _read(self, file: int) -> "Performance":
         opened, hits, plan, expression = self.corpus.performance(file), self.corpus.hits(file), None, None
-        strokes, openness = None, None
+        strokes, openness, bass = None, None, None
         if self.labels is not None:
             plan = read_plan(opened, opened.arrays["sequence"], self.grid, self.labels)
         if self.with_expression:
             expression = read_expression(opened, opened.arrays["sequence"])
             strokes, openness = read_strokes(opened, opened.arrays["sequence"])
-        return Performance(hits, plan, expression, strokes, openness)
+            if (notes := opened.arrays.get("track_bass")) is not None and notes.shape == hits.shape[:1]:
+                bass = notes > HOLD
+        return Performance(hits, plan, expression, strokes, openness, bass)
 
     def performance(self, file: int) -> "Performance":
         """Return the hits of a performance, and its plan and expression where the data set has them."""
@@ -317,6 +321,8 @@ class CompleteHierarchicalDrumDataset(Dataset):
             extras |= {"velocity": torch.from_numpy(velocity[rows]), "offset": torch.from_numpy(offset[rows])}
             extras["tempo_bpm"] = torch.tensor(tempo_bpm)
             extras["articulation"] = torch.from_numpy(performance.articulation(rows))
+            bass = np.zeros(len(rows), bool) if performance.bass is None else performance.bass[rows]
+            extras["bass"] = torch.from_numpy(bass)
         return extras
 
 
@@ -326,7 +332,7 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
     ``step`` (B, T, V), ``bar`` (B, bars, V), ``phrase`` (B, phrases, V), and ``mask`` (B, T), ``bar_mask`` (B, bars),
     ``phrase_mask`` (B, phrases), false where padded; ``metrics``: a list of the items' dicts by level. Where items have
     them: ``plan`` of B rows, padded with open bars; ``velocity`` and ``offset`` (B, T, V),
-    ``articulation`` (B, T, V, channels); ``tempo_bpm`` (B,).
+    ``articulation`` (B, T, V, channels); ``bass`` (B, T), where its notes begin; ``tempo_bpm`` (B,).
     """
     batch: dict[str, Any] = {}
     for level, mask in (("step", "mask"), ("bar", "bar_mask"), ("phrase", "phrase_mask")):
@@ -336,7 +342,7 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
     if "plan" in items[0]:
         batch["plan"] = stack([item["plan"] for item in items])
     if "velocity" in items[0]:
-        for name in ("velocity", "offset", "articulation"):
+        for name in ("velocity", "offset", "articulation", "bass"):
             batch[name] = pad_sequence([item[name] for item in items], batch_first=True)
         batch["tempo_bpm"] = torch.stack([item["tempo_bpm"] for item in items])
     return batch | {"metrics": [item["metrics"] for item in items]}

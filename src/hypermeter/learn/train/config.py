@@ -127,7 +127,7 @@ class TrainConfig:
     npz_dir: Annotated[Path, tyro.conf.arg(metavar="NPZ_DIR")]
     out: Annotated[Path, tyro.conf.arg(metavar="OUT")]
     init: str | None = None
-    only: Literal["plan", "expression"] | None = None
+    only: Literal["plan", "expression", "follow"] | None = None
     use_plan: Flag = False
     teachers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL ...")] = ()
     kit: str | None = None
@@ -193,9 +193,9 @@ class TrainConfig:
             raise HypermeterError(f"train: no track {min(unknown)!r}, expected some of {', '.join(TRACKS)}")
         if self.only is not None and self.init is None:
             raise HypermeterError(f"train: only {self.only} without init; name the model that is to learn it")
-        if self.only == "expression" and (self.teachers or self.loss.metric_weight):
+        if self.only in ("expression", "follow") and (self.teachers or self.loss.metric_weight):
             name = "teachers" if self.teachers else "metric_weight"
-            raise HypermeterError(f"train: only expression takes no {name}, which are of the hits; leave it out")
+            raise HypermeterError(f"train: only {self.only} takes no {name}; leave it out")
 
     def options(self) -> dict[str, Any]:
         """Return all options by the names of the command line and of checkpoints, without their groups."""

@@ -12,6 +12,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.learn.dataset.conditions import is_lettered
 from hypermeter.learn.train.config import TrainConfig
 from hypermeter.learn.train.optimizer import MuonAndAdamW
+from hypermeter.learn.train.tapping import loud_columns, tap
 from hypermeter.learn.train.vary import families_of, vary
 from hypermeter.model.heads import StepDistribution
 from hypermeter.model.hierarchical import HierarchicalDrumModel
@@ -21,7 +22,7 @@ from hypermeter.model.plan import Plan, hide, rename_sections
 SAMPLES = 2
 """That a teacher draws of each step."""
 
-PARTS = {"plan": ("plan_embedding", "steering"), "expression": ("expression",)}
+PARTS = {"plan": ("plan_embedding", "steering"), "expression": ("expression",), "follow": ("follow",)}
 """Part that can be trained alone -> its modules in the model."""
 
 
@@ -42,6 +43,13 @@ def expression_nats(model: HierarchicalDrumModel, batch: dict[str, Any]) -> tupl
         given = features, drums, velocity, offset, batch["articulation"], batch["tempo_bpm"]
         nats = nats - articulation.log_prob(*given).sum()
     return nats, is_played.sum()
+
+
+def follow_nats(model: HierarchicalDrumModel, batch: dict[str, Any]) -> Tensor:
+    """Return -log p of all steps given taps that the batch is reduced to, at random, in nats."""
+    taps = tap(batch, model.num_drums, loud_columns(model.kit), model.grid)
+    log_probs = model.log_prob(batch["step"], taps=taps)
+    return -(log_probs * batch["mask"]).sum()
 
 
 def _takes_plans(teacher: HierarchicalDrumModel, model: HierarchicalDrumModel) -> bool:
@@ -111,6 +119,8 @@ class DrumModule(lightning.LightningModule):
         if self.config.only == "expression":
             nats, hits = expression_nats(model, batch)
             return {"loss": nats / hits.clamp_min(1)}
+        if self.config.only == "follow":
+            return {"loss": follow_nats(model, batch) / batch["mask"].sum()}
         if self.config.vary:
             batch = vary(batch, self.model.num_drums, self.families)
         plan = self._sampled_plan(batch["plan"]) if "plan" in batch else None

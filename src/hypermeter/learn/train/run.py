@@ -20,7 +20,7 @@ from hypermeter.learn.evaluate import bits_per_step
 from hypermeter.learn.train.config import SHAPE_FIELDS, TrainConfig
 from hypermeter.learn.train.log import plot_curves, write_log
 from hypermeter.learn.train.material import batches, read_material_once, read_start, read_teacher
-from hypermeter.learn.train.module import DrumModule, expression_nats
+from hypermeter.learn.train.module import DrumModule, expression_nats, follow_nats
 from hypermeter.learn.train.resume import (
     CHECKPOINT,
     check_folders,
@@ -98,7 +98,8 @@ class _Run:
         if options is None and config.init is not None:
             start = read_start(config.init, material)
             options = start.config | {"dropout": config.model.dropout, "labels": material.dataset.labels}
-            options["use_expression"] = options.get("use_expression", False) or config.only == "expression"
+            for part in ("expression", "follow"):
+                options[f"use_{part}"] = options.get(f"use_{part}", False) or config.only == part
         elif options is None:
             options = config.model.options() | {
                 "num_drums": material.dataset.num_drums,
@@ -266,6 +267,8 @@ class _Run:
     @torch.no_grad()
     def _held_out_bits(self) -> float:
         """Return bits per step; where expression is learnt, bits per hit of velocity and offset."""
+        if self.config.only == "follow":
+            return self._followed_bits()
         if self.config.only != "expression":
             return bits_per_step(self.average, self.held_out, self.plans, self.grids)
         nats = hits = 0.0
@@ -274,6 +277,18 @@ class _Run:
             item_nats, item_hits = expression_nats(self.average.on(item["grid"]), self.fabric.to_device(tensors))
             nats, hits = nats + item_nats.item(), hits + item_hits.item()
         return nats / max(hits, 1) / math.log(2)
+
+    def _followed_bits(self) -> float:
+        """Return bits per step given taps, which are the same at every evaluation."""
+        nats, steps = 0.0, 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            for item in self.items:
+                batch = {name: value[None] for name, value in item.items() if name != "grid"}
+                batch["mask"] = torch.ones(batch["step"].shape[:2], dtype=torch.bool)
+                nats += follow_nats(self.average.on(item["grid"]), self.fabric.to_device(batch)).item()
+                steps += len(item["step"])
+        return nats / max(steps, 1) / math.log(2)
 
     def _save_weights(self, name: str) -> None:
         bits = [row.get("held_out_bits_per_step") for row in self.history if row["update"] == self.update]

@@ -16,7 +16,7 @@ from hypermeter.play.compose import TEMPO_BPM
 from hypermeter.play.loading import kit_of
 from hypermeter.play.plan import KINDS, NUMBERS, Plan
 from hypermeter.play.player import Player
-from hypermeter.play.request import BOUNDS, Between, FollowOptions, InfillOptions, PlanOptions, SamplingOptions
+from hypermeter.play.request import BOUNDS, Between, FollowOptions, InfillOptions, PlanOptions, SamplingOptions, Way
 
 Request = TypeVar("Request", SamplingOptions, InfillOptions, FollowOptions)
 
@@ -144,7 +144,11 @@ _PlanOptions = _message(
 _Sampling = _message(SamplingOptions, bias=Annotated[dict[Name, _number("bias")], Field(max_length=128)])
 _Infilling = _message(InfillOptions)
 _Following = _message(
-    FollowOptions, answer=Annotated[list[Name], Field(min_length=1, max_length=128)], between=Between, touch=bool
+    FollowOptions,
+    answer=Annotated[list[Name], Field(min_length=1, max_length=128)],
+    between=Between,
+    touch=bool,
+    way=Way,
 )
 
 
