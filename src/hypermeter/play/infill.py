@@ -114,7 +114,7 @@ def infill(
         raise HypermeterError("taps: music before them, expected none; leave context and primer out")
     rules, particles = player.rules(sampling, plan), infilling.particles
     first, last, weighed = _span(locks, infilling.horizon_bars, player.grid.steps_per_bar)
-    state = player.start(1, plan) if start is None else start
+    state: Any = player.start(1, plan) if start is None else start
     if listener is not None:  # A tap weighs after its step is drawn.
         weighed = max(weighed, listener.last + 1)
     for hits in (context, primer):
