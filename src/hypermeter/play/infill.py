@@ -9,6 +9,7 @@ among what leads up to it. At the end one particle is drawn by weight.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
