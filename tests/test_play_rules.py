@@ -196,7 +196,7 @@ def test_guidance_is_a_power_of_each_probability():
     assert lost[0, 0] == -math.inf and np.isfinite(lost[0, 1])
 
 
-def test_guided_music_is_as_certain_as_the_surer_of_plan_and_no_plan():
+def test_scores_are_made_as_certain_as_an_entropy():
     random = np.random.default_rng(0)
     free = log_softmax(2 * random.normal(size=(200, 64)))
     planned = log_softmax(0.8 * free + 0.3 * random.normal(size=free.shape))  # a little less sure

@@ -187,13 +187,15 @@ function scores(asked: Mixture, free: Mixture | null, guidance: number): Float64
   const found = logProbs(asked)
   if (guidance && free) {
     const other = logProbs(free)
-    const entropy = Math.min(moments(found).entropy, moments(other).entropy)
+    const { entropy } = moments(found)
     for (let i = 0; i < found.length; i++) found[i] = (1 + guidance) * found[i] - guidance * other[i]
-    beAsCertain(found, entropy)
+    beAsCertain(found, entropy - CERTAINTY * Math.max(entropy - moments(other).entropy, 0))
   }
   return found
 }
 
+/** Share of the way from the entropy under the plan to that without it, where that is lower, to which guidance keeps. */
+const CERTAINTY = 0.3
 /** In nats, within which `beAsCertain` reaches an entropy. */
 const ENTROPY_TOLERANCE = 1e-6
 /** Most steps in which it searches its power. */

@@ -15,6 +15,10 @@ from hypermeter.play.unions import is_answered
 Array = NDArray[np.float64]
 
 
+CERTAINTY = 0.3
+"""Share of the way from the entropy under the plan to that without it, where that is lower, to which guidance keeps."""
+
+
 @dataclass(frozen=True)
 class Rules:
     """Sampling rules for the steps of a model.
@@ -96,7 +100,8 @@ class Rules:
                 others = free.log_probs_of(combos)
             else:
                 others = free.candidates()[1]
-            entropy = np.minimum(entropy_of(scores), entropy_of(others))
+            entropy = entropy_of(scores)
+            entropy -= CERTAINTY * np.maximum(entropy - entropy_of(others), 0)
             scores = as_certain(guided(scores, others, self.guidance), entropy)
         if dist.is_listed and lock is not None:
             is_locked, values, *some = lock
@@ -180,7 +185,7 @@ def as_certain(scores: Array, entropy: Array) -> Array:
 
     Args:
         scores: log probabilities, not normalised.
-        entropy: (B,), in nats, for example the lower of those with and without the plan.
+        entropy: (B,), in nats.
     """
     finite, power, is_done = _below_their_highest(scores), np.ones(len(scores)), np.zeros(len(scores), bool)
     for _ in range(MAX_SEARCHES):
