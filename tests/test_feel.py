@@ -381,7 +381,7 @@ def test_the_command_refuses_in_one_line(files):
     path, out = files / "beat.mid", files / "out.mid"
     (files / "bad.mid").write_bytes(b"MThd")
     for options, reason in (
-        ({"like": "drumer-7"}, "--like drumer-7: no such feel; did you mean drummer-7?, or a file"),
+        ({"like": "drumer-7"}, "--like drumer-7: no such feel or file; did you mean drummer-7?"),
         ({"like": str(files / "none.mid")}, "none.mid"),
         ({"like": str(files / "bad.mid")}, "bad.mid"),
         ({"push": {"snare": "soon"}}, "--push snare soon: expected a time in ms, as snare 8ms"),

@@ -423,13 +423,14 @@ def test_the_signature_is_the_contract():
     }
     further = {name: item for name, item in parameters.items() if name not in positional}
     assert further.pop("unknown").kind is inspect.Parameter.VAR_KEYWORD  # refused, with a hint
-    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in further.values()) and len(further) <= 10
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in further.values()) and len(further) <= 11
     assert list(inspect.signature(HierarchicalDrumModel.forward).parameters)[1:] == [
         "step_seq",
         "bar_seq",
         "phrase_seq",
         "sections",
         "plan",
+        "taps",
     ]
 
 

@@ -125,7 +125,7 @@ RENAMED: dict[str, str] = {
     "live.engine.EARLIEST": "share.live.engine.MAX_EARLY_STEPS",
     "live.engine.KEPT_MOMENTS": "share.live.sequence.KEPT_STATES",
     "live.engine.NO_BAR": "share.live.parts.NO_BAR",
-    "live.engine.SHOWN": "share.live.engine.STATUS_SETTINGS",
+    "live.engine.SHOWN": "share.live.asking.STATUS_SETTINGS",
     "live.ports.FileSink": "share.live.recording.FileSink",
     "live.ports.HOW_TO_MAKE_ONE": "share.live.ports.PORT_HELP",
     "live.ports.listen_to_osc": "share.live.osc.open_osc_server",

@@ -87,7 +87,7 @@ def read_feel(like: str, player: "Player", kit: "Kit") -> "Feel":
         try:
             return load_feel(like)
         except HypermeterError as error:
-            raise HypermeterError(f"--like {error}, or a file") from None
+            raise HypermeterError(f"--like {error}".replace("no such feel", "no such feel or file")) from None
     return read_take(path, player, kit)
 
 

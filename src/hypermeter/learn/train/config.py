@@ -99,7 +99,7 @@ class TrainConfig:
         npz_dir: folder that prepare or pack wrote, or a folder, .zip or .mid of MIDI, which is prepared into OUT.
         out: folder of the run. An unfinished run in it continues.
         init: model to start from: a name or path.
-        only: teach the model of --init this, and change nothing else in it.
+        only: teach the model of --init its plan, expression or follow, and change nothing else in it.
         use_plan: learn to follow plans: section, style, fill, tempo, density and off-beat share of each bar.
         teachers: trained models to distil.
         kit: of files that name none, as gm10 or a YAML file.
@@ -127,7 +127,7 @@ class TrainConfig:
     npz_dir: Annotated[Path, tyro.conf.arg(metavar="NPZ_DIR")]
     out: Annotated[Path, tyro.conf.arg(metavar="OUT")]
     init: str | None = None
-    only: Literal["plan", "expression", "follow"] | None = None
+    only: Annotated[Literal["plan", "expression", "follow"] | None, tyro.conf.arg(metavar="PART")] = None
     use_plan: Flag = False
     teachers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL ...")] = ()
     kit: str | None = None
