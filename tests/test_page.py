@@ -208,7 +208,7 @@ def test_strokes_and_a_half_open_hi_hat_sound_as_in_python(opened):
     groove = Groove(**arrays, tempo_bpm=song["tempo"], strokes=Strokes(*np.array(rows).T), openness=openness)
     expected, found = mix(score_of(groove)).T, opened.render()
     plain = mix(score_of(replace(groove, strokes=Strokes(), openness=None))).T
-    length = min(found.shape[1], expected.shape[1])
+    length = min(sound.shape[1] for sound in (found, expected, plain))
 
     def size(sound):
         return np.sqrt(np.mean(sound**2))
