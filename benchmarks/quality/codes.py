@@ -164,8 +164,10 @@ def main(
         raise HypermeterError(f"{model}: it has labels already; name a model that was made without")
     size = drummer.grid.steps_per_bar
     (names, played), (_, held_out) = (read_folder(npz_dir / split) for split in ("train", "validation"))
-    is_twin = [str(read_meta(name).get("source", name)) for name in names]
-    train_hits = [hits for number, hits in enumerate(played) if is_twin.index(is_twin[number]) == number]
+    by_source: dict[str, np.ndarray] = {}  # a performance that is in the data twice counts once
+    for name, hits in zip(names, played, strict=True):
+        by_source.setdefault(str(read_meta(name).get("source", name)), hits)
+    train_hits = list(by_source.values())
     steps = sum(max(len(hits) - size, 0) for hits in held_out)
     free, results = bits(drummer, held_out, None) / steps, {}
     print(

@@ -38,6 +38,7 @@ def feels_command(
     """
     from hypermeter.music.feel import feel_distance
     from hypermeter.music.feel_files import feel_names, load_feel
+    from hypermeter.music.tables import aligned
 
     taken = None
     if file is not None:
@@ -50,10 +51,7 @@ def feels_command(
     for name in feel_names():
         feel = load_feel(name)
         rows.append([*_figures(feel), feel.about if taken is None else f"{feel_distance(taken, feel):.2f}"])
-    widths = [max(len(row[place]) for row in (columns, *rows)) for place in range(len(columns))]
-    for row in (columns, *rows):
-        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
-        print("  ".join(cells).rstrip())
+    print(aligned([columns, *rows], left=range(len(columns))))
 
 
 def _figures(feel: "Feel") -> list[str]:

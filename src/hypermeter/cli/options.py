@@ -139,16 +139,26 @@ class LockArguments:
         """
         bars = set()
         for text in self.replace or ():
-            first, dash, last = text.partition("-")
-            last = last if dash else first
-            if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
-                raise HypermeterError(f"replace: {text!r}, expected a bar as 7 or bars as 9-10")
-            if int(first) > int(last):
+            first, last = span_of_bars(text, f"replace: {text!r}, expected a bar as 7 or bars as 9-10")
+            if first > last:
                 raise HypermeterError(f"replace: {text} ends before it begins, expected {last}-{first}")
-            if not 1 <= int(first) <= int(last) <= num_bars:
+            if not 1 <= first <= last <= num_bars:
                 raise HypermeterError(f"replace: {text}, expected bars from 1 to {num_bars}, those of the primer")
-            bars |= set(range(int(first) - 1, int(last)))
+            bars |= set(range(first - 1, last))
         return sorted(bars)
+
+
+def span_of_bars(text: str, refusal: str) -> tuple[int, int]:
+    """Return the first and the last bar of a text as 7 or 9-10.
+
+    Raises:
+        HypermeterError: with the line ``refusal``, for another text.
+    """
+    first, dash, last = text.partition("-")
+    last = last if dash else first
+    if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
+        raise HypermeterError(refusal)
+    return int(first), int(last)
 
 
 DEFAULT_SAMPLING = SamplingArguments()

@@ -186,13 +186,12 @@ def _watch(folder: Path):
 
 def _bars_named(text: str, num_bars: int, file: Path) -> tuple[int, int]:
     """Return the first bar, from 0, and the one after the last of a text as 3 or 5-8, from 1."""
-    first, dash, last = text.partition("-")
-    last = last if dash else first
-    if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
-        raise HypermeterError(f"--bars {text}, expected a bar as 3 or bars as 5-8")
-    if not 1 <= int(first) <= int(last) <= num_bars:
+    from hypermeter.cli.options import span_of_bars
+
+    first, last = span_of_bars(text, f"--bars {text}, expected a bar as 3 or bars as 5-8")
+    if not 1 <= first <= last <= num_bars:
         raise HypermeterError(f"--bars {text}, expected bars from 1 to {num_bars}, those of {file}")
-    return int(first) - 1, int(last)
+    return first - 1, last
 
 
 def _own_name(file: Path, folder: Path) -> str:
@@ -214,21 +213,15 @@ def _to_stderr(is_json: bool):
 
 def _table(matches: "list[Match]") -> str:
     """Return a table of matches; text is on the left, numbers are on the right."""
+    from hypermeter.music.tables import aligned
+
     rows = [["distance", "hits", "bars", "bpm", "style", "piece", "alike"]]
     for match in matches:
         first, last = (bar + 1 for bar in match.bars)
         place = f"{first}-{last}" if last > first else str(first)
         numbers = [f"{match.distance:.3f}", f"{match.hits:.2f}", place, f"{match.piece.tempo_bpm:.0f}"]
         rows.append([*numbers, match.piece.style or "-", match.piece.name, match.alike])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(
-            cell.rjust(width) if column < 4 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-    return "\n".join(lines)
+    return aligned(rows, left=range(4, 7))
 
 
 def _json(matches: "list[Match]", by: str) -> str:

@@ -267,14 +267,13 @@ class Levels(nn.Module):
 
         ``followed`` is what taps change, see ``Follow``: scores, and gains of recalled patterns.
         """
-        hits, steered = None if attended is None else attended.hits, None
+        hits, steered, changes = None if attended is None else attended.hits, None, []
         if condition is not None:
             assert self.steering is not None
-            steered, gain = self.steering(self._positions(features, position), bar_hits, position, condition)
-            if hits is not None and gain.shape[-1]:
-                hits = hits * (1 + gain[..., None])
+            changes.append(self.steering(self._positions(features, position), bar_hits, position, condition))
         if followed is not None:
-            scores, gain = followed
+            changes.append(followed)
+        for scores, gain in changes:
             steered = scores if steered is None else steered + scores
             if hits is not None and gain.shape[-1]:
                 hits = hits * (1 + gain[..., None])

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypermeter.play.arithmetic import gelu_tanh
+from hypermeter.play.bins import tempo_inputs
 from hypermeter.play.layers import Array, Linear, Recurrent, Tape, Weights
 
 DIMS = (48, 40, 96)
@@ -52,7 +53,7 @@ def rhythm_of(taps: Any, answer: NDArray[np.bool_], is_silent: bool, tempo_bpm: 
     known = [taps.is_tap & ~np.isnan(value) for value in values]
     told = [np.where(is_known, value, 0) for is_known, value in zip(known, values, strict=True)]
     steps = np.stack([taps.is_tap, *told, *known], -1).astype(np.float32)
-    tempo = [0.0, 0.0] if math.isnan(tempo_bpm) else [math.log2(tempo_bpm / 120), 1.0]
+    (tempo,) = tempo_inputs(np.array([tempo_bpm], np.float32))
     asked = np.array([*answer, is_silent, 1, *tempo], np.float32)
     return Rhythm(steps[None], asked[None], np.array([len(steps)]))
 

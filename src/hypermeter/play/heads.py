@@ -45,7 +45,7 @@ class Head:
             (
                 project.weight[:, part].copy(),
                 project.bias[part],
-                *(None if each is None else each[:, part].copy() for each in steering),
+                *(None if to_scores is None else to_scores[:, part].copy() for to_scores in steering),
             )
             for part in columns
         )
@@ -77,9 +77,9 @@ class Head:
 def _scores(part: Any, features: Array, *steering: Array | None) -> Array:
     scores = features.dot(part[0])
     scores += part[1]
-    for each, to_scores in zip(steering, part[2:], strict=False):
-        if each is not None:
-            scores += each.dot(to_scores)
+    for steered, to_scores in zip(steering, part[2:], strict=False):
+        if steered is not None:
+            scores += steered.dot(to_scores)
     return scores
 
 
@@ -104,9 +104,9 @@ class _HeadMixture(Mixture):
         (weight, bias, *to_logits), (features, *steering) = self._head.of_component, self._given
         logits = features[:, None] @ weight.take(component, 0)  # sooner than an index
         logits += bias.take(component, 0)
-        for each, of_component in zip(steering, to_logits, strict=False):
-            if each is not None:
-                logits += each[:, None] @ of_component.take(component, 0)
+        for steered, of_component in zip(steering, to_logits, strict=False):
+            if steered is not None:
+                logits += steered[:, None] @ of_component.take(component, 0)
         if self._recalled is not None:
             logits += np.add.reduce(self._recalled * self._head.repeat.take(component, 0), 1, keepdims=True)
         return logits[:, 0]

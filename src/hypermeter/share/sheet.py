@@ -6,7 +6,7 @@ from pathlib import Path
 from hypermeter.core.files import atomic_write
 from hypermeter.core.groove import Groove
 from hypermeter.music.metrics import measure
-from hypermeter.music.tables import number
+from hypermeter.music.tables import aligned, number
 from hypermeter.share.pictures import Layout, layout, to_svg
 
 COLUMNS, BARS, WIDTH = 2, 4, 560
@@ -57,6 +57,4 @@ def table_of_takes(rows: Sequence[Sequence[str]], grooves: Sequence[Groove]) -> 
     cells = [[*rows[0], *MEASURES]]
     for row, values in zip(rows[1:], measured, strict=True):
         cells.append([*row, *(number(float(values[name]), 3) for name in MEASURES)])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
-    return "\n".join(lines)
+    return aligned(cells)

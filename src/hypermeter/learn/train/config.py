@@ -193,9 +193,14 @@ class TrainConfig:
             raise HypermeterError(f"train: no track {min(unknown)!r}, expected some of {', '.join(TRACKS)}")
         if self.only is not None and self.init is None:
             raise HypermeterError(f"train: only {self.only} without init; name the model that is to learn it")
-        if self.only in ("expression", "follow") and (self.teachers or self.loss.metric_weight):
+        if self.reads_expression and (self.teachers or self.loss.metric_weight):
             name = "teachers" if self.teachers else "metric_weight"
             raise HypermeterError(f"train: only {self.only} takes no {name}; leave it out")
+
+    @property
+    def reads_expression(self) -> bool:
+        """Whether velocity and timing of the data are read, for the parts that learn from them."""
+        return self.only in ("expression", "follow")
 
     def options(self) -> dict[str, Any]:
         """Return all options by the names of the command line and of checkpoints, without their groups."""

@@ -137,7 +137,7 @@ def read_material(config: TrainConfig, model: Mapping[str, Any] | None = None) -
     labels = None if model is None else model.get("labels")
     tracks = _tracks(config, model)
     folder, validation = _folders(config.npz_dir)
-    options = {"tracks": tracks, "with_expression": config.only in ("expression", "follow")}
+    options = {"tracks": tracks, "with_expression": config.reads_expression}
     options["with_sections"] = labels is not None or config.use_plan or config.only == "plan"
     corpora = [Corpus(folder, **options)]
     if validation is not None:
@@ -220,7 +220,7 @@ def _windows(
         seed=config.seed,
         labels=labels,
         tracks=tracks,
-        with_expression=config.only in ("expression", "follow"),
+        with_expression=config.reads_expression,
         grid=grid,
     )
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
 from hypermeter.model.follow import RhythmTensors
+from hypermeter.model.logistics import tempo_inputs
 from hypermeter.play.follow import loud_voices
 
 WAYS = {
@@ -74,7 +75,7 @@ def tap(batch: Mapping[str, Any], num_drums: int, loud: Sequence[int], grid: Gri
     is_told = torch.rand(rows) < ASKED
     asked = torch.cat([voices, (~is_free)[:, None], torch.ones(rows, 1)], -1) * is_told[:, None]
     steps = torch.stack([is_tap, *values, *is_known], -1)
-    return RhythmTensors(steps, torch.cat([asked, _tempo(batch["tempo_bpm"])], -1), mask.sum(-1))
+    return RhythmTensors(steps, torch.cat([asked, tempo_inputs(batch["tempo_bpm"], rows, asked)], -1), mask.sum(-1))
 
 
 def _voices(way: Int[Tensor, " B"], num_drums: int, loud: Sequence[int]) -> Bool[Tensor, "B V"]:
@@ -95,11 +96,6 @@ def _is_bass(batch: Mapping[str, Tensor]) -> Bool[Tensor, "B 1"]:
     rows = len(batch["mask"])
     has_bass = torch.zeros(rows, dtype=torch.bool) if "bass" not in batch else batch["bass"].any(-1)
     return (has_bass & (torch.rand(rows) < BASS))[:, None]
-
-
-def _tempo(tempo_bpm: Float[Tensor, " B"]) -> Float[Tensor, "B 2"]:
-    is_known = ~tempo_bpm.isnan()
-    return torch.stack([torch.where(is_known, (tempo_bpm / 120).log2(), 0), is_known], -1)
 
 
 def _accents(loudest: Float[Tensor, "B T"], is_tap: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
