@@ -56,7 +56,7 @@ def test_a_quick_round_prints_and_writes_a_table(tmp_path, capsys):
         own = window(number)
         arrays = {"sequence": own.hits, "velocity": own.velocity, "offset": own.offset}
         np.savez(tmp_path / f"{number}.npz", **arrays, meta=json.dumps({"tempo_bpm": 100, "kit": "gm10"}))
-    follow.main("groove", tmp_path, 2, ("all", "hand"), particles=2, takes=2, out=tmp_path / "out.json")
+    follow.main("groove", tmp_path, 2, ("all", "hand"), particles=2, draws=2, out=tmp_path / "out.json")
     assert "2 windows" in capsys.readouterr().out
     rows = json.loads((tmp_path / "out.json").read_text())["rows"]
     assert set(rows) == {"nothing", "one voice", "all", "hand"} and 0 < rows["all"]["f1"] <= 1

@@ -9,7 +9,7 @@ from hypermeter.cli import main
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
 from hypermeter.io.midi import read_midi, to_midi_bytes
-from hypermeter.play.takes import distance_of, draw_takes, most_different, most_typical
+from hypermeter.play.takes import distance_of, draw_takes, most_different
 
 
 def groove(*steps, velocity=0.8, offset=0.0):
@@ -36,10 +36,6 @@ def test_the_most_different_are_chosen_one_after_another_from_the_first_on():
     assert most_different(grooves, 1)[0] == [0] and np.isnan(most_different(grooves, 1)[1]).all()
     assert sorted(most_different(grooves, 5)[0]) == list(range(5))
     assert sorted(most_different([groove(0)] * 4, 3)[0]) == [0, 1, 2]  # of equal ones none comes twice
-
-
-def test_the_most_typical_is_nearest_to_all():
-    assert most_typical([groove(2, 6), groove(0, 4), groove(0, 4, 8), groove(0, 4, 8, 12)]) == 2
 
 
 def test_takes_are_of_successive_seeds_the_first_of_the_seed_itself():

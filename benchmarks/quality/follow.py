@@ -18,8 +18,7 @@ hits, and "heard": the F1 of the steps with an answering voice and those with a 
 without the taps; "one voice", a kick at every tap. Below the table is by how much the F1 of a window differs between
 two ways, and from "nothing": the mean over windows and its 95 % interval, by bootstrap over windows.
 
-With --takes each window is followed so many times, and the most typical of these counts: the one from which the others
-differ least.
+With --draws each window is followed so many times, and what these draws agree on counts, see ``play.consensus``.
 """
 
 import json
@@ -42,7 +41,6 @@ from hypermeter.play.compose import continue_groove
 from hypermeter.play.follow import answering_voices, follow_groove
 from hypermeter.play.loading import load_player
 from hypermeter.play.request import FollowOptions, InfillOptions, SamplingOptions, Way
-from hypermeter.play.takes import most_typical
 
 BARS = 2
 
@@ -206,7 +204,7 @@ def main(
     bars: int = BARS,
     particles: int = InfillOptions.particles,
     temperature: float = 1.0,
-    takes: int = 1,
+    draws: int = 1,
     touch: bool = True,
     accent: float = FollowOptions.accent,
     baselines: bool = True,
@@ -234,18 +232,16 @@ def main(
         reduction, random = REDUCTIONS[name], np.random.default_rng(seed)
         taps = [rhythm if name == "bass" else tap(groove, name, random) for groove, rhythm in pairs]
         for way in ways:
-            following = replace(reduction.following, touch=touch, accent=accent, way=way)
+            following = replace(reduction.following, touch=touch, accent=accent, way=way, draws=draws)
             made = []
             for number, rhythm in enumerate(taps):
                 if not rhythm.hits.any():
                     made.append(rhythm)
                     continue
                 options = {"following": following, "infilling": InfillOptions(particles)}
-                seeds = range(seed + number, seed + number + takes * len(own), len(own))
-                drawn = [
-                    follow_groove(player, rhythm, SamplingOptions(temperature, seed=one), **options)[0] for one in seeds
-                ]
-                made.append(drawn[most_typical(drawn)])
+                made.append(
+                    follow_groove(player, rhythm, SamplingOptions(temperature, seed=seed + number), **options)[0]
+                )
             row = name if len(ways) == 1 else f"{name}, {way}"
             rows[row], table[row] = made, scores(made, own, taps, following.answer)
         if name == "all" and baselines:

@@ -48,6 +48,7 @@ class FollowArguments:
         lock: MIDI file whose voices stay.
         keep: voices of --lock that stay; all in it.
         particles: candidates that are weighed by the rhythm.
+        draws: draws on whose hits to agree: nearer to a drummer's answer than one.
     """
 
     answer: Annotated[tuple[str, ...], tyro.conf.arg(metavar="V ..")] = tuple(FollowOptions.answer)
@@ -58,6 +59,7 @@ class FollowArguments:
     lock: Path | None = None
     keep: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="V ...")] = None
     particles: Annotated[int, tyro.conf.arg(metavar="N")] = InfillOptions.particles
+    draws: Annotated[int, tyro.conf.arg(metavar="N")] = FollowOptions.draws
 
 
 def follow_command(
@@ -117,7 +119,8 @@ def follow_command(
         from hypermeter.play.loading import kit_of, load_player
 
         steps, infilling = sampling.options(plan.guidance), InfillOptions(following.particles)
-        check("accent", following.accent)
+        for name in ("accent", "draws"):
+            check(name, getattr(following, name))
         if following.keep is not None and (following.lock is None or not following.keep):
             raise HypermeterError("--keep without voices or without --lock, expected --lock beat.mid --keep kick")
         if not following.answer:
@@ -156,12 +159,13 @@ def follow_command(
             keep = columns_named(player, kit, following.keep or ())
             pattern, locks = locked_pattern(player, kit, bars, taps.groove.tempo_bpm, locked, keep, None)
         between = following.between or ("silent" if taps.is_on_one_pitch else "free")
-        asked = FollowOptions(following.answer, between, following.accent, following.touch, following.way)
+        chosen = following.accent, following.touch, following.way, following.draws
+        asked = FollowOptions(following.answer, between, *chosen)
         options: dict[str, Any] = {"plan": planned, "pattern": pattern, "locks": locks, "infilling": infilling}
 
         def draw(seed: int) -> "Groove":
-            chosen = replace(steps, seed=seed)
-            groove, infill = follow_groove(player, taps.groove, chosen, asked, expression=expression, **options)
+            seeded = replace(steps, seed=seed)
+            groove, infill = follow_groove(player, taps.groove, seeded, asked, expression=expression, **options)
             tell_sample_size([infill])
             return name_planned(groove, range(bars), planned, player)
 

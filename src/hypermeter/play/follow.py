@@ -5,6 +5,7 @@ The exact way draws the model's own posterior given that, and given how loud and
 taps change its distribution of each step, and what they ask is locked as well.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,10 @@ from numpy.typing import NDArray
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit
+from hypermeter.core.limits import MAX_SEED
+from hypermeter.play.arithmetic import logsumexp
 from hypermeter.play.compose import fill_groove
+from hypermeter.play.consensus import consensus
 from hypermeter.play.following import rhythm_of
 from hypermeter.play.infill import InfillResult
 from hypermeter.play.listening import Listener, Taps
@@ -143,21 +147,35 @@ def follow_groove(
     for name, steps in (("pattern", len(pattern)), ("locks", len(taps) if locks is None else locks.num_steps)):
         if steps != len(taps):
             raise HypermeterError(f"{name}: {steps} steps for taps of {len(taps)}; expected as many")
-    sampling = replace(sampling, seed=choose_seed(sampling.seed))
+    first = choose_seed(sampling.seed)
     locked = lock_taps(rhythm, kit, player.width, following, locks)
     answer, is_learnt = answering_voices(kit, following.answer), follows_learnt_way(player, following)
-    listener, tempo_bpm = None, np.nan if "tempo_bpm" in taps.unknown else taps.tempo_bpm
-    if expression and following.touch and player.has_expression:
-        stays = (pattern.hits > 0) & (True if locks is None else locks.known[0, :, : player.num_drums])
-        known = tuple(np.where(stays, getattr(pattern, name), np.nan) for name in ("velocity", "offset"))
-        arguments = infilling.particles, tempo_bpm, sampling.seed or 0, rhythm
-        listener = Listener(player.network.expression, *arguments, answer, (known[0], known[1]), not is_learnt)
-    options: dict[str, Any] = {"plan": plan, "infilling": infilling, "expression": expression, "listener": listener}
+    tempo_bpm = np.nan if "tempo_bpm" in taps.unknown else taps.tempo_bpm
+    options: dict[str, Any] = {"plan": plan, "infilling": infilling, "expression": expression}
     if is_learnt:
-        told = (
-            rhythm
-            if following.touch
-            else replace(rhythm, velocity=rhythm.velocity * np.nan, offset=rhythm.offset * np.nan)
-        )
+        unknown = np.full(len(taps), np.nan, np.float32)
+        told = rhythm if following.touch else replace(rhythm, velocity=unknown, offset=unknown)
         options["rhythm"] = rhythm_of(told, answer, following.between == "silent", tempo_bpm)
-    return fill_groove(player, pattern, locked, None, sampling, **options)
+    stays = (pattern.hits > 0) & (True if locks is None else locks.known[0, :, : player.num_drums])
+    known = [np.where(stays, getattr(pattern, name), np.nan) for name in ("velocity", "offset")]
+    has_touch = expression and following.touch and player.has_expression
+    drawn: list[tuple[Groove, InfillResult]] = []
+    for seed in ((first + number) % (MAX_SEED + 1) for number in range(following.draws)):
+        listener = None
+        if has_touch:
+            arguments = infilling.particles, tempo_bpm, seed, rhythm, answer, (known[0], known[1])
+            listener = Listener(player.network.expression, *arguments, not is_learnt)
+        steps = replace(sampling, seed=seed)
+        drawn.append(fill_groove(player, pattern, locked, None, steps, **options, listener=listener))
+    return _agreed(drawn, locked)
+
+
+def _agreed(drawn: Sequence[tuple[Groove, InfillResult]], locked: Locks) -> tuple[Groove, InfillResult]:
+    """Return the consensus of draws, and their infill: its evidence is the mean of theirs."""
+    results = [result for _, result in drawn]
+    if len(drawn) == 1:
+        return drawn[0]
+    groove = consensus([groove for groove, _ in drawn], None if locked.some is None else locked.some[0])
+    evidence = float(logsumexp(np.array([result.log_evidence for result in results]))) - math.log(len(results))
+    sizes = np.min([result.effective_sample_size for result in results], 0)
+    return groove, InfillResult(groove.hits, sizes, evidence, results[0].particles, groove.velocity, groove.offset)

@@ -58,6 +58,7 @@ BOUNDS = {
     "amount": Bound(0, 1),
     "accent": Bound(0, 1),
     "variations": Bound(1, 1_000, is_whole=True),
+    "draws": Bound(1, 1_000, is_whole=True),
     "particles": Bound(1, 65_536, is_whole=True),
     "horizon_bars": Bound(0, 65_536, is_whole=True),
     "bars": Bound(1, 10_000, is_whole=True),
@@ -178,9 +179,10 @@ class FollowOptions:
         touch: whether velocity and timing of taps are heard: by them particles are weighed, and the loudest hit at a
             tap has them.
         way: "exact", or "learnt" by a model that was trained to follow.
+        draws: number of draws, with successive seeds, on whose hits to agree; see `consensus`. One is a draw itself.
 
     Raises:
-        HypermeterError: no voices, another word for `between` or `way`, an accent out of its bounds.
+        HypermeterError: no voices, another word for `between` or `way`, a number out of its bounds.
     """
 
     answer: Sequence[str] = ("loud",)
@@ -188,6 +190,7 @@ class FollowOptions:
     accent: float = 0.9
     touch: bool = True
     way: Way = "exact"
+    draws: int = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.answer, str) or not len(self.answer):
@@ -197,9 +200,10 @@ class FollowOptions:
         if self.way not in ("exact", "learnt"):
             raise HypermeterError(f"way is {self.way!r}, expected exact or learnt")
         check("accent", self.accent)
+        check("draws", self.draws)
 
 
-NOT_ON_PAGE = ("accent", "variations")
+NOT_ON_PAGE = ("accent", "draws", "variations")
 """Options of which the page has none."""
 
 

@@ -69,15 +69,6 @@ def most_different(grooves: Sequence[Groove], number: int) -> tuple[list[int], N
     return chosen, np.where(np.isinf(least), np.nan, least)
 
 
-def most_typical(grooves: Sequence[Groove]) -> int:
-    """Return the place of the groove whose sum of distances from all others is least (the medoid); the first of equals.
-
-    Of many draws it is the one from which the others differ least: with it the expected distance from what somebody
-    would have played, as the model has it, is about the least.
-    """
-    return int(np.argmin([sum(distance_of(one, other) for other in grooves) for one in grooves]))
-
-
 def draw_takes(
     draw: Callable[[int], Groove], variations: int = 8, seed: int | None = 0, drawn_per_take: int = DRAWN_PER_TAKE
 ) -> list[Take]:
