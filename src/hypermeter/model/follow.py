@@ -116,7 +116,7 @@ class Follow(nn.Module):
         self.num_drums, self.width, self.steps_per_bar = num_drums, width, steps_per_bar
         self.sizes = [scores, num_recalled]
         self.local = nn.Linear(NUM_TOLD + num_drums + NUM_ASKED + position_dim, local)
-        self.ahead, self.behind = (RecurrentEncoder(local, of_way, 1) for _ in range(2))
+        self.ahead, self.behind = (RecurrentEncoder(local, of_way, 2) for _ in range(2))
         dim = local + 2 * of_way
         self.query, self.key = (nn.Linear(dim, HEADS * KEY_DIM) for _ in range(2))
         self.null = nn.Parameter(torch.zeros(HEADS))

@@ -15,7 +15,7 @@ from hypermeter.play.arithmetic import gelu_tanh
 from hypermeter.play.bins import tempo_inputs
 from hypermeter.play.layers import Array, Linear, Recurrent, Tape, Weights
 
-DIMS = (48, 40, 96)
+DIMS = (64, 96, 160)
 """Sizes of the layer of a tap, of a direction in which taps are read, and of the layer that changes a step."""
 HEADS, KEY_DIM = 4, 16
 """Of the attention to earlier steps whose taps were alike."""
