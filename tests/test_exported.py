@@ -136,7 +136,7 @@ def test_folders_that_cannot_be_played_are_named(tmp_path):
         ("[]", "format list, expected 1"),
         (json.dumps(meta | {"format": 2}), "format 2, expected 1"),
         (json.dumps({"format": 1}), "nothing of expression, grid, kinds, kit"),
-        (json.dumps(meta | {"grid": 4}), "a grid without its sizes"),
+        (json.dumps(meta | {"grid": 4}), "meta.json.grid is 4, expected an object"),
         (json.dumps(meta), r"step\.onnx: cannot be read"),
         (json.dumps(meta | {"tracks": [{"name": "bass"}]}), r"a model with tracks \(bass\); play its checkpoint"),
     ):

@@ -228,8 +228,8 @@ def test_a_custom_metric_is_a_reward_at_once():
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ([], "no terms"),
-        ({}, "no terms"),
+        ([], "expected lines as terms"),
+        ({}, "expected lines as terms"),
         ({"terms": []}, "no terms"),
         ({"terms": [{"metric": "swing"}]}, "swing: no such metric"),
         ({"terms": [{"metric": "density"}]}, "just one of target, band and want"),

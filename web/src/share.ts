@@ -30,6 +30,15 @@ const MARK = 'song='
 /** Of openness that is not known. */
 const UNKNOWN = 255
 
+/** A number of a byte, which is damaged beyond what is written there: the editor makes no other. */
+function within(value: number, least: number, most: number): number {
+  if (value < least || value > most) throw new ShareError('The link is damaged.')
+  return value
+}
+
+const readVelocity = (value: number) => within(value, 1, 127) / 127
+const readOffset = (value: number) => within(value, 0, OFFSET_STEPS - 1) / OFFSET_STEPS - 0.5
+
 const velocityByte = (velocity: number) => Math.max(1, Math.round(velocity * 127))
 const offsetByte = (offset: number) => Math.min(OFFSET_STEPS - 1, Math.round((offset + 0.5) * OFFSET_STEPS))
 
@@ -129,8 +138,8 @@ export function fromBytes(bytes: Uint8Array, meta: Own, mostBars: number): Share
   const offset = new Float32Array(cells)
   for (let cell = 0; cell < cells; cell++) {
     if (!hits[cell]) continue
-    velocity[cell] = Math.min(byte() / 127, 1)
-    offset[cell] = byte() / OFFSET_STEPS - 0.5
+    velocity[cell] = readVelocity(byte())
+    offset[cell] = readOffset(byte())
   }
   const asks: Ask[] = []
   const most = { section: labels?.section?.length ?? 255, style: labels?.style?.length ?? 255 }
@@ -150,7 +159,7 @@ export function fromBytes(bytes: Uint8Array, meta: Own, mostBars: number): Share
       const cell = three()
       const own = strokes.get(cell) ?? []
       if (!hits[cell] || own.length >= MOST_STROKES_OF_CELL) throw new ShareError('The link is damaged.')
-      strokes.set(cell, [...own, { offset: byte() / OFFSET_STEPS - 0.5, velocity: Math.min(byte() / 127, 1), openness: NaN }])
+      strokes.set(cell, [...own, { offset: readOffset(byte()), velocity: readVelocity(byte()), openness: NaN }])
     }
     if (byte()) hits.forEach((hit, cell) => { if (hit) openness[cell] = opennessOf(byte()) })
   }
@@ -158,14 +167,14 @@ export function fromBytes(bytes: Uint8Array, meta: Own, mostBars: number): Share
   const lockedVoices = Array.from({ length: voices }, (_, v) => ((voiceLocks >> v) & 1) > 0)
   const mixer = plainMixer(voices)
   if (at < bytes.length) {
-    mixer.volumes = mixer.volumes.map(() => Math.min(byte() / VOLUME_STEPS, LOUDEST_VOLUME))
+    mixer.volumes = mixer.volumes.map(() => within(byte(), 0, LOUDEST_VOLUME * VOLUME_STEPS) / VOLUME_STEPS)
     const mutes = two()
     mixer.muted = mixer.muted.map((_, v) => ((mutes >> v) & 1) > 0)
   }
   return { song: { voices, grid, stepsPerBar, hits, velocity, offset, openness, strokes, locked, lockedVoices, asks, tempo, swing, shift }, mixer }
 }
 
-const opennessOf = (value: number) => (value === UNKNOWN ? NaN : Math.min(value / 127, 1))
+const opennessOf = (value: number) => (value === UNKNOWN ? NaN : within(value, 0, 127) / 127)
 
 function packBits(cells: Uint8Array): number[] {
   const packed = new Array(Math.ceil(cells.length / 8)).fill(0)

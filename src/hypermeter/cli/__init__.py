@@ -2,8 +2,11 @@
 
 import ast
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -38,7 +41,10 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and give the exit code: 0 done, 2 bad input (one line on stderr), 130 interrupted."""
+    """Run a command and give the exit code: 0 done, 2 bad input (one line on stderr), 130 interrupted, 143 ended.
+
+    SIGTERM ends a command as Ctrl-C does: it cleans up, and says in a line what was written.
+    """
     # Before NumPy is imported: a step's matrices are small, and OpenBLAS on all cores takes several times as long.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
@@ -59,9 +65,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         return _refuse(f"{name}: no such command; expected one of {', '.join(COMMANDS)}")
     try:
-        return _run(name, rest)
+        with _ending_by_sigterm():
+            return _run(name, rest)
+    except Ended:
+        return 143
     except KeyboardInterrupt:
         return 130
+
+
+class Ended(KeyboardInterrupt):
+    """The process was told by SIGTERM to end."""
+
+
+@contextmanager
+def _ending_by_sigterm() -> Iterator[None]:
+    """Raise `Ended` in the block at SIGTERM; commands that have a handler of their own keep it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Once is enough: what cleans up is not interrupted.
+        raise Ended
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:

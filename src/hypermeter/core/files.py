@@ -2,7 +2,8 @@
 
 import glob
 import os
-import threading
+import secrets
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,8 +15,10 @@ from hypermeter.core.errors import HypermeterError
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`, which is renamed to `path` when the block ends without an error.
 
-    A symbolic link is kept, and its target replaced. Write within the block by means that raise `OSError` when the disk
-    is full; libraries that open files themselves raise other errors, so let them write to a buffer.
+    A symbolic link is kept, and its target replaced. A file that is replaced keeps its mode. What was written is on the
+    disk before it has its name, so that a power cut leaves the earlier file or the new one. Write within the block by
+    means that raise `OSError` when the disk is full; libraries that open files themselves raise other errors, so let
+    them write to a buffer.
 
     Raises:
         HypermeterError: `path` is a folder, device or pipe; its folder cannot be made or written; the disk is full.
@@ -25,17 +28,61 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         path = path.resolve()
     if os.path.exists(path) and not os.path.isfile(path):
         raise HypermeterError(f"{path}: a folder, device or pipe, expected a file or no such path; choose another path")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}{path.suffix}")
+    temporary = path.with_name(f"{_prefix(path)}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
         if not os.path.isdir(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(create(temporary))
         yield temporary
-        os.replace(temporary, path)
+        settle(temporary)
+        replace(temporary, path)
+        settle_folder(path.parent)
     except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         with naming_write_errors(path):
             raise
+
+
+def create(path: str | Path) -> int:
+    """Return the descriptor of a new file, open for writing, which no link leads to.
+
+    Raises:
+        OSError: something has the name already, or the file cannot be made.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.open(path, flags, 0o666)
+
+
+def replace(temporary: str | Path, path: str | Path) -> None:
+    """Rename a file, and give it the mode of the one that it replaces."""
+    with suppress(FileNotFoundError):
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+        if mode != stat.S_IMODE(os.stat(temporary).st_mode):
+            os.chmod(temporary, mode)
+    os.replace(temporary, path)
+
+
+def settle(path: str | Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def settle_folder(folder: str | Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        with suppress(OSError):  # Some file systems cannot.
+            number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(number)
+            finally:
+                os.close(number)
+
+
+def _prefix(path: Path) -> str:
+    """Return what the names of temporary files of a path begin with; names of files have at most 255 bytes."""
+    return f".{os.fsdecode(os.fsencode(path.stem)[:150])}."
 
 
 @contextmanager
@@ -84,5 +131,5 @@ def check_folder(folder: str | Path) -> None:
 def remove_leftovers(path: str | Path) -> None:
     """Remove the temporary files of killed processes that wrote `path`. No process may be writing it."""
     path = Path(path)
-    for leftover in path.parent.glob(f".{glob.escape(path.stem)}.*-*{path.suffix}"):
+    for leftover in path.parent.glob(f"{glob.escape(_prefix(path))}*-*{glob.escape(path.suffix)}"):
         leftover.unlink(missing_ok=True)

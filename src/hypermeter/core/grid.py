@@ -1,10 +1,14 @@
 """The metrical grid."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from hypermeter.core.errors import HypermeterError
+from hypermeter.core.errors import HypermeterError, shorten
+
+MAX_STEPS = 2**16
+"""Of a bar; no number of a grid is larger."""
 
 STEPS_IN_WORDS: dict[float, str] = {
     1: "quarters",
@@ -36,8 +40,11 @@ class Grid:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not isinstance(value, int) or value < 1:
-                raise HypermeterError(f"grid: {name} is {value!r}, expected a whole number of at least 1")
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_STEPS:
+                found = shorten(repr(value), 60)
+                raise HypermeterError(f"grid: {name} is {found}, expected a whole number from 1 to {MAX_STEPS}")
+        if self.steps_per_bar > MAX_STEPS:
+            raise HypermeterError(f"grid: {self.steps_per_bar} steps in a bar, expected at most {MAX_STEPS}")
         if self.beat_unit & (self.beat_unit - 1):
             raise HypermeterError(f"grid: beat_unit is {self.beat_unit}, expected a power of two (4 for quarters)")
 
@@ -73,8 +80,8 @@ class Grid:
             HypermeterError: another form, or a number out of range.
         """
         beats, slash, unit = metre.partition("/")
-        if not (slash and beats.isascii() and unit.isascii() and beats.isdigit() and unit.isdigit()):
-            raise HypermeterError(f"metre is {metre!r}, expected beats/unit, such as 4/4")
+        if not (slash and re.fullmatch("[0-9]{1,5}", beats) and re.fullmatch("[0-9]{1,5}", unit)):
+            raise HypermeterError(f"metre is {shorten(repr(metre), 60)}, expected beats/unit, such as 4/4")
         return cls(steps_per_beat, int(beats), bars_per_phrase, int(unit))
 
     def to_dict(self) -> dict[str, int]:
@@ -88,8 +95,11 @@ class Grid:
             HypermeterError: an unknown field, or a number out of range.
         """
         names = [field.name for field in fields(cls)]
-        if unknown := set(values).difference(names):
-            raise HypermeterError(f"grid: unknown field {min(unknown)!r}, expected {', '.join(names)}")
+        if not isinstance(values, Mapping):
+            raise HypermeterError(f"grid: not a grid's record; expected {', '.join(names)}")
+        if unknown := set(map(str, values)).difference(names):
+            found = shorten(repr(min(unknown)), 60)
+            raise HypermeterError(f"grid: unknown field {found}, expected {', '.join(names)}")
         return cls(**values)
 
 
@@ -112,9 +122,8 @@ class GridChoice:
     bars_per_phrase: int = 4
 
     def __post_init__(self) -> None:
-        Grid.of_metre(self.metre or "4/4", 1 if self.steps_per_beat is None else self.steps_per_beat)
-        if self.bars_per_phrase < 1:
-            raise HypermeterError(f"grid: bars_per_phrase is {self.bars_per_phrase}, expected at least 1")
+        steps_per_beat = 1 if self.steps_per_beat is None else self.steps_per_beat
+        Grid.of_metre(self.metre or "4/4", steps_per_beat, self.bars_per_phrase)
 
     @classmethod
     def of_words(cls, metre: str, steps_per_beat: int | Literal["auto"], bars_per_phrase: int) -> "GridChoice":

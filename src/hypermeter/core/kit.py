@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from hypermeter.core.errors import HypermeterError
+from hypermeter.core.errors import HypermeterError, shorten
 from hypermeter.core.pitch_map import MAPS, instruments, is_pitch, load_map
-from hypermeter.core.yaml_file import parse_yaml
+from hypermeter.core.yaml_file import parse_yaml, read_text
 
 KITS = ("gm10", "gm16", "magenta9", "gm")
 """Names of the shipped kits."""
@@ -23,6 +23,9 @@ _BASS_DRUMS = {35, 36}
 _SKINS = {37, 38, 39, 40, 41, 43, 45, 47, 48, 50, 60, 61, 62, 63, 64, 65, 66}
 _HATS = {22, 26, 42, 44, 46}
 _CYMBALS = {22, 26, 42, 44, 46, 49, 51, 52, 53, 55, 57, 59}
+
+MAX_NAME = 100
+"""Characters of the longest name of a kit or voice."""
 
 _FORM = "snare: {class_id: 1, pitches: [38, 40]}"
 
@@ -62,14 +65,18 @@ class Kit:
 
     def __post_init__(self) -> None:
         where = f"kit {self.name}"
+        if len(self.name) > MAX_NAME:
+            raise HypermeterError(f"{where[:60]}: a name of {len(self.name)} characters, expected at most {MAX_NAME}")
         if not self.voices:
             raise HypermeterError(f"{where}: no voices; write one a line, as {_FORM}")
+        if len(self.voices) > 128:  # of which each has a pitch
+            raise HypermeterError(f"{where}: {len(self.voices)} voices, expected at most 128")
         owners: dict[int, str] = {}
         for number, voice in enumerate(self.voices):
-            if not re.fullmatch(r"[^\s|#]+", voice.name):
+            if not re.fullmatch(r"[^\s|#]+", voice.name) or len(voice.name) > MAX_NAME:
                 raise HypermeterError(
-                    f"{where}: a voice is named {voice.name!r}, expected no spaces, | or #, which the ASCII grid cannot"
-                    " read back; rename it"
+                    f"{where}: a voice is named {shorten(voice.name, 60)!r}, expected no spaces, | or #, which the"
+                    f" ASCII grid cannot read back, and at most {MAX_NAME} characters; rename it"
                 )
             if voice.name in self.names[:number]:
                 raise HypermeterError(f"{where}: two voices are named {voice.name}; rename one")
@@ -175,9 +182,14 @@ class Kit:
         Raises:
             HypermeterError: a missing field, or values that `Kit` refuses.
         """
+        if not isinstance(values, Mapping):
+            raise HypermeterError("kit: not a kit's record; expected name and voices")
         try:
-            voices = tuple(Voice(v["name"], tuple(v["pitches"]), v["write"]) for v in values["voices"])
-            return cls(values["name"], voices, load_kit(values["base"]) if "base" in values else None)
+            name, voices = values["name"], values["voices"]
+            if not isinstance(name, str) or not all(isinstance(voice["name"], str) for voice in voices):
+                raise TypeError("a name that is no text")
+            base = load_kit(values["base"]) if "base" in values else None
+            return cls(name, tuple(Voice(v["name"], tuple(v["pitches"]), v["write"]) for v in voices), base)
         except (KeyError, TypeError) as error:
             raise HypermeterError(f"kit: not a kit's record ({error}); expected name and voices") from error
 
@@ -227,12 +239,7 @@ def _load_base(kit: str) -> Kit:
     path = Path(kit)
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise HypermeterError(f"kit {kit}: no such kit; expected {', '.join(KITS)}, or the path of a .yaml file")
-    try:
-        return _parse_kit(path.stem, path.read_text("utf-8"), str(path))
-    except OSError as error:
-        raise HypermeterError(f"{path}: the kit cannot be read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise HypermeterError(f"{path}: the kit is not text in UTF-8; save it as UTF-8") from error
+    return _parse_kit(path.stem, read_text(path, "kit"), str(path))
 
 
 def with_map(kit: Kit, map_name: str) -> Kit:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.core.yaml_file import parse_yaml
+from hypermeter.core.yaml_file import parse_yaml, read_text
 
 MAPS = (
     "gm", "xg", "gs_brush", "td17", "td50", "alesis_nitro", "dtx502", "dtxplorer", "superior3", "ezdrummer3",
@@ -88,12 +88,7 @@ def load_map(name_or_path: str) -> PitchMap:
         raise HypermeterError(
             f"map {name_or_path}: no such map; expected auto, {', '.join(MAPS)}, or the path of a .yaml file"
         )
-    try:
-        return _parse_map(path.stem, path.read_text("utf-8"), str(path))
-    except OSError as error:
-        raise HypermeterError(f"{path}: the map cannot be read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise HypermeterError(f"{path}: the map is not text in UTF-8; save it as UTF-8") from error
+    return _parse_map(path.stem, read_text(path, "map"), str(path))
 
 
 @lru_cache

@@ -15,7 +15,9 @@ from safetensors.numpy import save
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write
+from hypermeter.core.forms import Form, anything, flag, list_of, maybe, number, one_of, record, text, whole
 from hypermeter.core.grid import Grid
+from hypermeter.core.json_text import parse_json
 from hypermeter.core.kit import Kit
 
 SHIPPED = Path(__file__).parents[1] / "weights"
@@ -23,6 +25,41 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 
 VERSION = 1
 """Version of the metadata in a checkpoint. Files of earlier builds have none, and are read as this version."""
+
+
+MAX_METADATA = 2**24
+"""Characters of the longest metadata. The combinations of a softmax are most of it."""
+
+MAX_VOICES = 2**12
+
+LABELS: Form = record(dict.fromkeys(("section", "style", "fill"), list_of(text(), 2**12)))
+"""The vocabulary of plans."""
+
+_SIZE, _REACH = whole(1, 2**14), whole(1, 2**20)
+_CONFIG = record(
+    {"num_drums": whole(1, MAX_VOICES)},
+    {
+        **dict.fromkeys(("step_hidden_dim", "bar_hidden_dim", "phrase_hidden_dim", "num_components"), _SIZE),
+        **dict.fromkeys(("attention_bars", "attention_window"), _REACH),
+        "num_layers": whole(1, 64),
+        "dropout": number(0, 1),
+        **dict.fromkeys(
+            (
+                "use_transformer", "use_bar_attention", "use_recalled_hits", "use_positions", "use_look_back",
+                "use_bar_level", "use_phrase_level", "use_place_table", "use_expression", "use_follow",
+            ),
+            flag,
+        ),
+        "cell": one_of("gru", "lstm"),
+        "output": one_of("mixture", "sigmoid", "softmax"),
+        "known": maybe(list_of(list_of(whole(0, 1), MAX_VOICES), 2**20)),
+        "labels": maybe(LABELS),
+        "tracks": list_of(record({}), 16),
+        "grids": list_of(record({}), 2**10),
+        "encoders": record({}),
+    },
+)  # fmt: skip
+_METADATA = record({"config": _CONFIG, "grid": record({}), "kit": anything})
 
 
 @dataclass(frozen=True)
@@ -107,9 +144,11 @@ def checkpoint_errors(path: Path) -> Iterator[None]:
         yield
     except (FileNotFoundError, IsADirectoryError) as error:
         raise HypermeterError(f"{path}: no checkpoint there; expected a .safetensors file or a training run") from error
-    except HypermeterError:
-        raise
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+    except HypermeterError as error:
+        if str(path) in str(error):
+            raise
+        raise HypermeterError(f"{path}: not a readable Hypermeter checkpoint; {error}") from error
+    except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, OSError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         message = f"{path}: not a readable Hypermeter checkpoint ({reason}); train or download again"
         raise HypermeterError(message) from error
@@ -119,11 +158,16 @@ def read_checkpoint(path: Path, kit: str | None = None) -> Checkpoint:
     """Return the content of a checkpoint. Call it within `checkpoint_errors`: damaged files raise errors of many types.
 
     Raises:
-        HypermeterError: a checkpoint of a later version, or one whose kit is not named `kit`, where that is given.
+        HypermeterError: a checkpoint of a later version, one whose kit is not named `kit`, where that is given, or
+            one with weights or metadata that no model has.
     """
     with safe_open(path, framework="numpy") as file:
-        metadata = json.loads((file.metadata() or {})["hypermeter"])
+        metadata = parse_json((file.metadata() or {})["hypermeter"], MAX_METADATA)
+        _METADATA(metadata, "metadata")
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise HypermeterError(f"{path}: weights {name} are not all finite numbers; train or download again")
     if (version := metadata.get("version", VERSION)) != VERSION:
         raise HypermeterError(f"{path}: version {version} of the checkpoint, expected {VERSION}; update hypermeter")
     model_kit = None if metadata["kit"] is None else Kit.from_dict(metadata["kit"])

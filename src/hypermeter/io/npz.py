@@ -1,9 +1,6 @@
 """Reading the .npz files of performances: the hits, the arrays beside them, and the metadata."""
 
-import json
-import math
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from hypermeter.core.errors import HypermeterError
+from hypermeter.core.errors import HypermeterError, shorten
 from hypermeter.core.grid import Grid
+from hypermeter.core.json_text import parse_json
 from hypermeter.core.kit import Kit, load_kit
+from hypermeter.io.npz_reader import ERRORS, MAX_BYTES, CheckedArchive
 from hypermeter.io.shards import PackedArrays, PackedFile, open_shard
 
 
@@ -32,13 +31,29 @@ class OpenFile:
 File = str | Path | PackedFile | OpenFile
 """Where a performance is: the path of a .npz, a row of a shard, or its arrays."""
 
+MAX_CELLS = 2**24
+"""Steps times voices of the longest performance: with 10 voices 100,000 bars, in which a groove takes some 400 MB."""
+
+MAX_VOICES = 2**12
+
+MAX_TEMPO_BPM = 6e7
+"""The quickest tempo that MIDI holds."""
+
+MAX_META = 2**20
+"""Characters of the longest metadata."""
+
 
 @contextmanager
-def open_npz(path: File) -> Iterator[Mapping[str, Any]]:
+def open_npz(path: File, max_bytes: int = MAX_BYTES) -> Iterator[Mapping[str, Any]]:
     """Yield the arrays of a .npz, or of a performance in a shard, by name. Each is read when it is accessed.
 
+    Args:
+        path: where it is.
+        max_bytes: size of the largest array of a .npz, unpacked.
+
     Raises:
-        HypermeterError: no readable .npz, or access to an array of Python objects; a damaged shard.
+        HypermeterError: no readable .npz, or access to an array of Python objects or beyond the limits; a damaged
+            shard.
     """
     if isinstance(path, OpenFile):
         yield path.arrays
@@ -51,15 +66,15 @@ def open_npz(path: File) -> Iterator[Mapping[str, Any]]:
             if not zipfile.is_zipfile(file):
                 raise HypermeterError(f"{path}: not a readable .npz (no zip of arrays); write it with numpy.savez")
             file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                yield archive
+            yield CheckedArchive(file, max_bytes)
     except HypermeterError:
         raise
-    except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except ERRORS as error:
         if "pickle" in str(error):
             reason = "an array of Python objects, which are not loaded; save arrays of numbers, and meta as JSON"
             raise HypermeterError(f"{path}: {reason}") from error
-        raise HypermeterError(f"{path}: not a readable .npz ({error}); write it with numpy.savez") from error
+        reason = shorten(str(error) or type(error).__name__, 300)
+        raise HypermeterError(f"{path}: not a readable .npz ({reason}); write it with numpy.savez") from error
 
 
 def read_sequence(path: File) -> np.ndarray:
@@ -77,6 +92,9 @@ def read_sequence(path: File) -> np.ndarray:
         raise HypermeterError(f"{path}: sequence of type {sequence.dtype}, expected numbers 0 and 1")
     if sequence.ndim != 2 or not sequence.shape[1]:
         raise HypermeterError(f"{path}: sequence of shape {sequence.shape}, expected (steps, voices)")
+    if sequence.size > MAX_CELLS or sequence.shape[1] > MAX_VOICES:
+        expected = f"at most {MAX_VOICES:,} voices and {MAX_CELLS:,} cells"
+        raise HypermeterError(f"{path}: sequence of shape {sequence.shape}, expected {expected}; cut it into pieces")
     if sequence.dtype.kind == "f" and np.isnan(sequence).any():
         raise HypermeterError(f"{path}: sequence holds NaN, expected 0 and 1")
     others = sequence[(sequence != 0) & (sequence != 1)]
@@ -95,17 +113,18 @@ def read_meta(path: File) -> dict[str, Any]:
     Raises:
         HypermeterError: no readable .npz, `meta` that is no JSON object, or a value of another type.
     """
-    with open_npz(path) as arrays:
-        text = str(arrays["meta"]) if "meta" in arrays else "{}"
     try:
-        meta = json.loads(text)
+        with open_npz(path) as arrays:
+            text = str(arrays["meta"]) if "meta" in arrays else "{}"
+        meta = parse_json(text, MAX_META)
     except ValueError as error:
         raise HypermeterError(f"{path}: meta is not JSON ({error}); save JSON, or leave meta out") from error
     if not isinstance(meta, dict):
         raise HypermeterError(f"{path}: meta is {text[:30]}, expected an object in JSON; save one, or leave meta out")
     tempo = meta.get("tempo_bpm")
-    if tempo is not None and not (isinstance(tempo, int | float) and 0 < tempo < math.inf):
-        raise HypermeterError(f"{path}: tempo_bpm in meta is {tempo!r}, expected a number above 0; prepare it again")
+    if tempo is not None and not (isinstance(tempo, int | float) and tempo is not True and 0 < tempo <= MAX_TEMPO_BPM):
+        tempo = shorten(repr(tempo), 60)
+        raise HypermeterError(f"{path}: tempo_bpm in meta is {tempo}, expected a number above 0; prepare it again")
     for key, kinds, expected in (
         ("kit", str | dict, "a kit's name or record"),
         ("grid", dict, "an object"),
@@ -113,7 +132,8 @@ def read_meta(path: File) -> dict[str, Any]:
         ("beat_type", str | None, "text"),
     ):
         if key in meta and not isinstance(meta[key], kinds):
-            raise HypermeterError(f"{path}: {key} in meta is {meta[key]!r}, expected {expected}; prepare it again")
+            found = shorten(repr(meta[key]), 60)
+            raise HypermeterError(f"{path}: {key} in meta is {found}, expected {expected}; prepare it again")
     return meta
 
 

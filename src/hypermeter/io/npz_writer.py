@@ -1,6 +1,5 @@
 """Writing .npz files, several times as fast as NumPy does."""
 
-import ast
 import io
 import struct
 import zlib
@@ -9,6 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
+from hypermeter.io.npz_reader import parse_header
 
 _LOCAL = struct.Struct("<4sHHHHHLLLHH")
 _CENTRAL = struct.Struct("<4sBBBBHHHHLLLHHHHHLL")
@@ -99,17 +100,10 @@ def _members(data: bytes, is_checked: bool = True) -> Iterator[tuple[str, int, i
 
 def _read_npy(data: bytes, start: int, end: int) -> np.ndarray:
     size = int.from_bytes(data[start + 8 : start + 10], "little")
-    dtype, shape = _parse_npy_header(data[start + 10 : start + 10 + size])
-    return np.frombuffer(memoryview(data)[start + 10 + size : end], dtype).reshape(shape)
-
-
-@lru_cache(2**9)
-def _parse_npy_header(header: bytes) -> tuple[np.dtype, tuple[int, ...]]:
-    fields = ast.literal_eval(header.decode("latin-1"))
-    dtype = np.dtype(fields["descr"])
-    if dtype.hasobject or fields["fortran_order"]:
+    dtype, shape, order = parse_header(data[start + 10 : start + 10 + size])
+    if order != "C":
         raise ValueError("no .npz of this writer")
-    return dtype, fields["shape"]
+    return np.frombuffer(memoryview(data)[start + 10 + size : end], dtype).reshape(shape)
 
 
 def npy_bytes(array: np.ndarray) -> bytes:

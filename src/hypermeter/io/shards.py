@@ -25,6 +25,7 @@ from hypermeter.core.cache import ByteCache
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.extras import needs
 from hypermeter.core.files import atomic_write
+from hypermeter.io.npz_reader import parse_header
 from hypermeter.io.npz_writer import npy_bytes, npz_bytes
 
 SUFFIX = ".parquet"
@@ -384,24 +385,13 @@ class PackedArrays(Mapping[str, Any]):
 def _array(content: Any, shard: str) -> np.ndarray:
     """Return the array of a .npy's content, in memory of its own."""
     raw = memoryview(content)
-    size = 10 + int.from_bytes(raw[8:10], "little") if raw[6] == 1 else 12 + int.from_bytes(raw[8:12], "little")
     try:
-        shape, in_columns, dtype = _header(bytes(raw[:size]))
-        return np.frombuffer(raw, dtype, offset=size).reshape(shape, order="F" if in_columns else "C").copy()
-    except ValueError as error:
+        start, stop = (10, 10) if raw[6] == 1 else (12, 12)
+        stop += int.from_bytes(raw[8:start], "little")
+        dtype, shape, order = parse_header(bytes(raw[start:stop]))
+        return np.frombuffer(raw, dtype, offset=stop).reshape(shape, order=order).copy()
+    except (ValueError, IndexError) as error:
         raise DamagedShardError(shard, error) from error
-
-
-@lru_cache(maxsize=4096)
-def _header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
-    file = io.BytesIO(header)
-    read = np.lib.format.read_array_header_1_0
-    if np.lib.format.read_magic(file) != (1, 0):
-        read = np.lib.format.read_array_header_2_0
-    shape, in_columns, dtype = read(file)
-    if dtype.hasobject:
-        raise ValueError("an array of Python objects")
-    return shape, in_columns, dtype
 
 
 def open_shard(path: str) -> Shard:

@@ -29,6 +29,9 @@ MAX_WORKERS = 61
 TASKS_PER_WORKER = 2
 """Tasks that are begun or wait, for each process: results and tasks in memory are few, however many there are."""
 
+LOOK_EVERY_S = 0.5
+"""Seconds between looks of a worker for its parent, which may have been killed."""
+
 ENGINES = ("local", "ray")
 """Names of the engines that `open_engine` opens."""
 
@@ -144,11 +147,18 @@ def _begin_worker() -> None:
     gc.freeze()  # What modules hold is not garbage: looking for it took a twentieth of the time.
     gc.set_threshold(20_000)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # The command's own handler is for its own process.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        wait_for_one([parent.sentinel])
+        # Forked processes hold each other's ends of the sentinel, which tells nothing while any of them is there.
+        while not wait_for_one([parent.sentinel], LOOK_EVERY_S) and _is_child_of(parent.pid):
+            pass
         os._exit(1)
+
+
+def _is_child_of(process: int | None) -> bool:
+    return os.name == "nt" or os.getppid() == process

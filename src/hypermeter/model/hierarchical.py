@@ -222,10 +222,7 @@ def load(
         checkpoint = read_checkpoint(path, kit)
         config, encoders = dict(checkpoint.config), dict(encoders or {})
         _check_encoders(path, config.pop("encoders", {}), encoders)
-        try:
-            model = HierarchicalDrumModel.from_config(config, checkpoint.grid, checkpoint.kit)
-        except HypermeterError as error:
-            raise HypermeterError(f"{path}: not a readable Hypermeter checkpoint; {error}") from error
+        model = HierarchicalDrumModel.from_config(config, checkpoint.grid, checkpoint.kit)
         for level, encoder in encoders.items():
             setattr(model, level, encoder)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.tensors.items()})

@@ -1,6 +1,5 @@
 """A model that `hypermeter export` wrote, played step by step in ONNX Runtime."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.forms import anything, list_of, maybe, one_of, record, text, whole
 from hypermeter.core.grid import Grid
+from hypermeter.core.json_text import parse_json
 from hypermeter.core.kit import Kit
 from hypermeter.core.tracks import Track
+from hypermeter.io.checkpoint import LABELS, MAX_VOICES
 from hypermeter.play.arithmetic import log_softmax
 from hypermeter.play.distribution import Mixture
 from hypermeter.play.expressing import ExpressionDistribution
@@ -24,13 +26,30 @@ from hypermeter.play.steering import check_plan
 FORMAT = 1
 """Format of the folder that can be read."""
 
-META_FIELDS = {
-    "name", "num_drums", "width", "tracks", "kit", "grid", "plan_dim", "labels", "kinds", "state", "memory",
-    "expression",
-}  # fmt: skip
-"""Required fields of `meta.json`."""
+MAX_BYTES = 2**20
+"""Size of the largest `meta.json`."""
 
 GRID_FIELDS = ("steps_per_beat", "beats_per_bar", "bars_per_phrase", "beat_unit")
+
+_SIZE = whole(0, 2**14)
+_TENSORS = list_of(record({"name": text(), "shape": list_of(_SIZE, 8), "dtype": one_of("float32", "int64")}), 100)
+META = record(
+    {
+        "name": text(),
+        "num_drums": whole(1, MAX_VOICES),
+        "width": whole(1, 2**14),
+        "tracks": list_of(record({"name": text()}), 16),
+        "kit": anything,
+        "grid": record(dict.fromkeys(GRID_FIELDS, anything)),
+        "plan_dim": _SIZE,
+        "labels": maybe(LABELS),
+        "kinds": list_of(text(), 100),
+        "state": _TENSORS,
+        "memory": maybe(record({"steps_per_bar": whole(1, 2**10), "window": whole(1, 2**10), "size": _SIZE})),
+        "expression": maybe(record({"state": _TENSORS})),
+    }
+)
+"""Form of `meta.json`."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +74,20 @@ class Folder:
         path = Path(path)
         where = path / "meta.json"
         try:
-            meta = json.loads(where.read_text("utf-8"))
+            with open(where, "rb") as file:
+                meta = parse_json(file.read(MAX_BYTES + 1), MAX_BYTES)
         except OSError as error:
             reason = f"{path}: no meta.json to be read there ({error.strerror}); make it with hypermeter export"
             raise HypermeterError(reason) from error
         except ValueError as error:
-            raise HypermeterError(f"{where}: not JSON; export the model again") from error
+            raise HypermeterError(f"{where}: not JSON ({error}); export the model again") from error
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             version = meta.get("format") if isinstance(meta, dict) else type(meta).__name__
             raise HypermeterError(f"{where}: format {version}, expected {FORMAT}; export the model again")
-        if missing := sorted(META_FIELDS - set(meta)):
-            raise HypermeterError(f"{where}: nothing of {', '.join(missing)}; export the model again")
-        if not isinstance(meta["grid"], dict) or (missing := sorted(set(GRID_FIELDS) - set(meta["grid"]))):
-            lacks = ", ".join(missing) if isinstance(meta["grid"], dict) else "its sizes"
-            raise HypermeterError(f"{where}: a grid without {lacks}; export the model again")
+        try:
+            META(meta, "meta.json")
+        except HypermeterError as error:
+            raise HypermeterError(f"{path}: {error}; export the model again") from error
         return cls(path, meta)
 
     def session(self, file: str) -> Any:
@@ -186,6 +205,8 @@ class OnnxNetwork:
         self.kit = None if meta["kit"] is None else Kit.from_dict(meta["kit"])
         self.num_drums: int = meta["num_drums"]
         self.width: int = meta["width"]
+        if (self.kit is not None and self.kit.num_voices != self.num_drums) or self.width < self.num_drums:
+            raise HypermeterError(f"{folder.path}: a kit of other voices than the model; export the model again")
         self.tracks: tuple[Track, ...] = ()
         self.labels: Labels | None = meta["labels"]
         self._session = folder.step_session()

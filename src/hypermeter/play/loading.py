@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from hypermeter.core.errors import HypermeterError
+import numpy as np
+
+from hypermeter.core.errors import HypermeterError, shorten
 from hypermeter.core.kit import Kit
 from hypermeter.io.checkpoint import checkpoint_errors, find_checkpoint, read_checkpoint, shipped_models
 from hypermeter.play.network import NumpyNetwork
@@ -25,11 +27,32 @@ def load_player(name_or_path: str | Path, kit: str | None = None) -> Player:
     if (folder / "meta.json").is_file() and not is_shipped:
         from hypermeter.play.exported import OnnxNetwork
 
-        return Player(OnnxNetwork.read(folder, kit), name)
+        player = Player(OnnxNetwork.read(folder, kit), name)
+        try:
+            _try(player)
+        except HypermeterError:
+            raise
+        except Exception as error:  # the exceptions of ONNX Runtime have no common base class
+            reason = shorten(str(error).partition("\n")[0] or type(error).__name__, 200)
+            raise HypermeterError(f"{folder}: its graphs do not run ({reason}); export the model again") from error
+        return player
     path = find_checkpoint(name_or_path)
     with checkpoint_errors(path):
-        network = NumpyNetwork(read_checkpoint(path, kit))
-    return Player(network, name)
+        player = Player(NumpyNetwork(read_checkpoint(path, kit)), name)
+        _try(player)
+    return player
+
+
+def _try(player: Player) -> None:
+    """Play a step, so that a model whose parts do not fit each other is refused where it is loaded."""
+    network = player.network
+    state = network.start(1)
+    state = network.advance(np.zeros((1, network.width), np.float32), state)
+    probs = state.dist.probs
+    if probs.shape != (1, network.width) or not np.isfinite(probs).all():
+        raise ValueError(f"a step of shape {probs.shape[1:]}, expected ({network.width},) of finite numbers")
+    if network.expression is not None:
+        network.expression.start(1)
 
 
 def kit_of(player: Player) -> Kit:

@@ -99,12 +99,32 @@ class SpanReader:
             openness[is_known] = 1 - values[last[is_known]] / 127
         return openness
 
+    @cached_property
+    def _order(self) -> tuple[np.ndarray, np.ndarray]:
+        """The hits' ticks in order, and their indices."""
+        return _in_order(self.midi.drums[0])
+
+    @cached_property
+    def _order_of_chokes(self) -> tuple[np.ndarray, np.ndarray]:
+        return _in_order(self.midi.chokes[0])
+
+    def _near(self, order: tuple[np.ndarray, np.ndarray], start: float, length: float) -> np.ndarray:
+        """Return the sorted indices of what is in so many steps from a tick, or at most a step beside them.
+
+        A span looks at what is near it alone, so that a file of many spans takes no longer than one of few.
+        """
+        ticks, indices = order
+        ends = start - self.ticks_per_step, start + (length + 1) * self.ticks_per_step
+        first, last = np.searchsorted(ticks, ends)
+        return np.sort(indices[first:last])
+
     def _chokes(self, start: float, shift: float, length: int, is_last: bool) -> Chokes:
         """Return the chokes in so many steps from a tick; one after the last step of the file is at the end of that.
 
         A voice whose pads are choked together is choked once, and one that the kit lacks is no matter.
         """
-        ticks, pitches = self.midi.chokes
+        near = self._near(self._order_of_chokes, start + shift * self.ticks_per_step, math.inf if is_last else length)
+        ticks, pitches = self.midi.chokes[:, near]
         moments = np.stack([(ticks - start) / self.ticks_per_step - shift, self.kit.columns[pitches]])
         positions, columns = np.unique(moments[:, moments[1] >= 0], axis=1)
         steps, offsets = steps_of(np.minimum(positions, length - 0.5 - 1e-6) if is_last else positions)
@@ -126,12 +146,14 @@ class SpanReader:
             is_last: whether the piece ends with its last hit or note, not with the span.
             own_grid: the grid on which steps are counted; its bar lines are those of the file, moved by its shift.
         """
-        ticks, pitches, velocities = self.midi.drums
-        columns, shift = self.columns, own_grid.shift
+        shift = own_grid.shift
         start = span.start + shift * self.ticks_per_step
+        end = math.inf if is_last else (span.end - span.start) / self.ticks_per_step
+        near = self._near(self._order, start, end)
+        ticks, pitches, velocities = self.midi.drums[:, near]
+        columns, openness = self.columns[near], self.openness[near]
         # A note belongs to the nearest step, so the span starts and ends half a step before its bar lines.
         positions = (ticks - span.start) / self.ticks_per_step - shift
-        end = math.inf if is_last else (span.end - span.start) / self.ticks_per_step
         inside = np.flatnonzero((positions >= -0.5) & (positions < end - 0.5))
         hits = inside[columns[inside] >= 0]
         has_notes = self.may_rest and self._has_note(start, span.end - span.start)
@@ -147,7 +169,7 @@ class SpanReader:
         if silent and not self.may_rest:
             return f"no notes of {silent[0]} {at}; leave it out of --tracks to keep the drums"
         cells = cells_of(
-            positions[hits], columns[hits], velocities[hits] / 127, self.openness[hits], (length, self.kit.num_voices)
+            positions[hits], columns[hits], velocities[hits] / 127, openness[hits], (length, self.kit.num_voices)
         )
         sections = None
         if self.with_sections:
@@ -192,3 +214,8 @@ class SpanReader:
         if self.to_end and abs(to_end - whole_bars) * self.ticks_per_step < 0.75 and whole_bars <= MAX_STEPS:
             return max(length, whole_bars)
         return length
+
+
+def _in_order(ticks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    order = np.argsort(ticks, kind="stable")
+    return ticks[order], order

@@ -30,6 +30,9 @@ from hypermeter.io.notation.source import Source, Word, describe_place  # noqa: 
 MAX_DENSITY = 1024
 """Most events in a cycle."""
 
+MAX_COPIED = 2**14
+"""Steps of a text, with their copies."""
+
 MAX_DEPTH = 50
 """Most nested groups."""
 
@@ -112,7 +115,7 @@ class _Step:
 class _Parser(Cursor):
     def __init__(self, source: Source, is_strudel: bool, kind: Kind) -> None:
         super().__init__(source, is_strudel)
-        self.kind, self.depth = kind, 0
+        self.kind, self.depth, self.num_steps = kind, 0, 0
 
     def sequence(self, steps: Steps) -> Pattern:
         return sequence(steps, keeps_wholes=self.is_strudel)
@@ -172,6 +175,9 @@ class _Parser(Cursor):
         while self.modifier(step):
             if step.pattern.depth + len(step.later) > MAX_MODIFIED:
                 raise self.fail(f"more than {MAX_MODIFIED} patterns within each other; write the steps out")
+        self.num_steps += step.copies
+        if self.num_steps > MAX_COPIED:
+            raise self.fail(f"more than {MAX_COPIED} steps with their copies; write a shorter pattern")
         if not self.is_strudel:
             return [(step.pattern, step.weight)] * step.copies
         if step.is_copied:  # One step of the weight, in which the copies share its time.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hypermeter.core.addresses import is_address
-from hypermeter.core.files import naming_write_errors
+from hypermeter.core.files import create, naming_write_errors, replace, settle
 
 
 class Folder:
@@ -46,8 +46,10 @@ class Folder:
         Raises:
             HypermeterError: it cannot be written.
         """
-        with self._replacing(name) as temporary, open(temporary, "wb") as file:
-            yield file
+        with self._replacing(name) as temporary:
+            with open(_create(temporary), "wb") as file:
+                yield file
+            settle(temporary)
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file: whole, or not at all.
@@ -57,7 +59,7 @@ class Folder:
         """
         # Of the system itself, since thousands are written: a Python file takes as long as writing does.
         with self._replacing(name) as temporary:
-            number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
+            number = _create(temporary)
             try:
                 rest = memoryview(content)
                 while rest:
@@ -69,7 +71,8 @@ class Folder:
     def _replacing(self, name: str) -> Iterator[str]:
         """Yield a temporary path beside a file, which takes its place when the block ends without an error.
 
-        `atomic_write` does more for paths of users (links, devices, threads), at a price that counts for thousands.
+        `atomic_write` does more for paths of users (links, devices, the disk), at a price that counts for thousands: a
+        run that continues, or is repeated, compares checksums of what is there.
         """
         path = self.path(name)
         head, _, tail = path.rpartition("/")
@@ -78,7 +81,7 @@ class Folder:
             self._make(head)
             try:
                 yield temporary
-                os.replace(temporary, path)
+                replace(temporary, path)
             except BaseException:
                 with suppress(OSError):
                     os.unlink(temporary)
@@ -164,3 +167,12 @@ def open_folder(address: str) -> Folder:
 
         return StoredFolder(address)
     return Folder(address)
+
+
+def _create(temporary: str) -> int:
+    """Return the descriptor of a new file; what a killed process of the same number left goes."""
+    try:
+        return create(temporary)
+    except FileExistsError:
+        os.unlink(temporary)
+        return create(temporary)

@@ -29,8 +29,9 @@ _RECORD = {
 }
 """Field of a converted file's record -> its type. With tracks, those of ``_NOTES`` stand beside them."""
 
-_SINCE_VERSION_2 = {"bars_cut": int, "own_grid": dict, "remarks": list, "strokes": int}
-"""Further fields, which records of version 1 lack; `strokes` is there since version 3."""
+_SINCE_VERSION_2 = {"bars_cut": int, "own_grid": dict, "remarks": list, "strokes": int, "npz_sha256": list}
+"""Further fields, which records of version 1 lack; `strokes` is there since version 3, and
+`npz_sha256` where the .npz are files of their own."""
 
 _NOTES = ("notes", "notes_dropped")
 """Counts of each track."""
@@ -122,18 +123,23 @@ def is_record(value: Any) -> bool:
         isinstance(value, dict)
         and value.keys() - {*_NOTES, "shards"} - _SINCE_VERSION_2.keys() == _RECORD.keys()
         and isinstance(value.get("shards", []), list)
-        and all(isinstance(name, str) for name in value.get("shards", []))
+        and all(map(_is_name, value.get("shards", [])))
         and all(isinstance(value[key], kind) for key, kind in (_RECORD | _SINCE_VERSION_2).items() if key in value)
-        and all(isinstance(name, str) for name in value["npz"])
+        and all(map(_is_name, value["npz"]))
         and all(key.isdecimal() and isinstance(count, int) for key, count in value["unmapped"].items())
         and all(isinstance(value.get(key, {}), dict) for key in _NOTES)
         and all(isinstance(count, int) for key in _NOTES for count in value.get(key, {}).values())
     )
 
 
+def _is_name(value: Any) -> bool:
+    """Return whether a value can be the name of a file below the folder."""
+    return isinstance(value, str) and len(value.encode("utf-8", "surrogatepass")) <= 255 and "\0" not in value
+
+
 def iterate_manifest(out: Folder, name: str) -> Iterator[Any]:
     """Yield the settings of a manifest, then the records of its files, in the form of `iterate_lines`."""
-    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         path = out.fetch(name)
         try:
             fields = dict(_fields(path))
@@ -150,7 +156,7 @@ def iterate_lines(out: Folder, name: str) -> Iterator[Any]:
     """Yield the lines of a file that are JSON: a run that was cut off leaves half a line."""
     with suppress(OSError), out.reading(name) as file:
         for line in file:
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 yield json.loads(line)
 
 

@@ -134,7 +134,7 @@ def _read_plan(out: Folder) -> dict[str, Any] | None:
     try:
         plan = json.loads(out.read(PLAN))
         return plan if plan.keys() == {"digest", "header", "files_per_task", "num_tasks"} else None
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
 
 

@@ -228,8 +228,7 @@ def _finished(task: ConvertTask, out: Folder, read: Reader) -> list[tuple[dict[s
                 if _sha256(file, read) != record["sha256"]:
                     return None
                 if "npz" in record and (places is not None or "shards" not in record):
-                    for content in _contents(out, record, places, loose):
-                        read_npz_bytes(content)
+                    _check_contents(record, _contents(out, record, places, loose))
             for shard in {shard for record, _ in lines for shard in record.get("shards", ())}:
                 Shard(out.path(shard)).verify()
         except (OSError, ValueError, HypermeterError):
@@ -254,6 +253,19 @@ def _contents(out: Folder, record: dict[str, Any], places: Places, loose: Binary
         yield loose.read(size)
 
 
+def _check_contents(record: dict[str, Any], contents: Iterable[bytes]) -> list[dict[str, np.ndarray]]:
+    """Return the arrays of each .npz of a record.
+
+    Raises:
+        ValueError: one is damaged, or not what was written. Records of earlier builds have no digests.
+    """
+    contents = list(contents)
+    digests = [sha256_of(content) for content in contents]
+    if record.get("npz_sha256", digests) != digests:
+        raise ValueError("not what was written")
+    return [read_npz_bytes(content) for content in contents]
+
+
 def _written(
     settings: ConversionSettings, file: SourceFile, out: Folder, read: Reader, earlier: dict[str, Any] | None
 ) -> ConvertedFile | None:
@@ -266,7 +278,7 @@ def _written(
     if earlier["npz"] != npz_names(labels["split"], file.stem, len(earlier["npz"])):
         return None
     try:
-        contents = [read_npz_bytes(content) for content in _contents(out, earlier, None, None)]
+        contents = _check_contents(earlier, _contents(out, earlier, None, None))
         grids = [Grid.from_dict(json.loads(str(arrays["meta"]))["grid"]) for arrays in contents]
         bars = [
             bar_digests(arrays["sequence"], grid.steps_per_bar) for arrays, grid in zip(contents, grids, strict=True)
@@ -301,5 +313,10 @@ def _write(
 def _written_to(sink: Sink, record: dict[str, Any], contents: Iterable[bytes]) -> dict[str, Any]:
     """Write the .npz of a record; return it, with the names of the shards where they are in shards."""
     names = record.get("npz", [])
-    files = [sink(name, content) for name, content in zip(names, contents, strict=True)]
-    return record if files == names else record | {"shards": list(dict.fromkeys(files))}
+    files, digests = [], []
+    for name, content in zip(names, contents, strict=True):
+        files.append(sink(name, content))
+        digests.append(sha256_of(content))
+    if files != names:
+        return record | {"shards": list(dict.fromkeys(files))}
+    return record | {"npz_sha256": digests} if names else record

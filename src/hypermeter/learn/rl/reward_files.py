@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.kit import Kit
+from hypermeter.core.yaml_file import read_yaml
 from hypermeter.io.npz import kit_name
 from hypermeter.learn.dataset import read_folder, read_shared_kit_and_grid
 from hypermeter.learn.rl.rewards import Reward, Term
@@ -77,7 +77,7 @@ def load_reward(source: str | Path | Mapping[str, Any], grid: Grid = Grid(), kit
         HypermeterError: a file that cannot be read, or is not a reward.
     """
     where = "reward" if isinstance(source, Mapping) else str(source)
-    record: Any = source if isinstance(source, Mapping) else _read_yaml(source)
+    record: Any = source if isinstance(source, Mapping) else read_yaml(source, "reward", f"terms: [{EXAMPLE}]")
     if not isinstance(record, Mapping) or not {"terms", "style"} & set(record):
         raise HypermeterError(f"{where}: no terms, expected a list under 'terms', each as {EXAMPLE}")
     if unknown := set(record) - {"terms", "style", "normalise"}:
@@ -109,16 +109,6 @@ def load_reward(source: str | Path | Mapping[str, Any], grid: Grid = Grid(), kit
                 reason = reason if reason.startswith(term.metric) else f"{term.metric}: {reason}"
                 raise HypermeterError(f"{where}: {reason}") from error
     return Reward(terms, normalise=normalise)
-
-
-def _read_yaml(path: str | Path) -> Any:
-    try:
-        return yaml.safe_load(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise HypermeterError(f"{path}: the reward cannot be read ({error.strerror}); check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = str(error).splitlines()[0]
-        raise HypermeterError(f"{path}: not YAML ({line}); expected terms, each as {EXAMPLE}") from error
 
 
 def _term(record: Any, kit: Kit | None) -> Term:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from hypermeter.core.errors import HypermeterError
+from hypermeter.core.errors import HypermeterError, shorten
 from hypermeter.core.grid import Grid
 from hypermeter.music.metrics import METRICS, by_chunk
 
@@ -24,6 +24,9 @@ LEVEL_SIZES: dict[str, Callable[[Grid, int], int]] = {
     "piece": lambda grid, steps: max(steps, 1),
 }
 """Level -> its length in steps, given the grid and the steps of the piece."""
+
+MAX_NUMBER = 1e9
+"""Of targets, scales, weights: rewards are in single precision, in which their squares have to be finite."""
 
 RewardFunction = Callable[[Tensor, Grid], Tensor]
 """Hits (B, T, V) and the grid -> (B, T)."""
@@ -76,21 +79,22 @@ class Term:
         if self.band is not None:
             try:
                 low, high = map(float, self.band)
-                fits = low <= high and math.isfinite(low) and math.isfinite(high)
-            except (TypeError, ValueError):
+                fits = -MAX_NUMBER <= low <= high <= MAX_NUMBER
+            except (TypeError, ValueError, OverflowError):
                 fits = False
             if not fits:
-                raise HypermeterError(f"{where}: band is {self.band}, expected (low, high)")
+                raise HypermeterError(f"{where}: band is {shorten(repr(self.band), 60)}, expected (low, high)")
         if not isinstance(self.options, Mapping):
             raise HypermeterError(f"{where}: options are {self.options!r}, expected keywords of the metric")
         for name in ("target", "scale", "weight", "undefined"):
             value: Any = getattr(self, name)
             try:
                 number = None if value is None and name == "target" else float(value)  # pyright: ignore[reportArgumentType]
-            except (TypeError, ValueError):
-                raise HypermeterError(f"{where}: {name} is {value!r}, expected a number") from None
-            if number is not None and not math.isfinite(number):
-                raise HypermeterError(f"{where}: {name} is {value!r}, expected a finite number")
+            except (TypeError, ValueError, OverflowError):
+                raise HypermeterError(f"{where}: {name} is {shorten(repr(value), 60)}, expected a number") from None
+            if number is not None and not abs(number) <= MAX_NUMBER:
+                expected = f"a finite number, from -{MAX_NUMBER:g} to {MAX_NUMBER:g}"
+                raise HypermeterError(f"{where}: {name} is {shorten(repr(value), 60)}, expected {expected}")
             object.__setattr__(self, name, number)
         if not self.scale > 0:
             raise HypermeterError(f"{where}: scale is {self.scale}, expected more than 0")

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.files import naming_write_errors
 from hypermeter.core.parts import Parts
 from hypermeter.learn.evaluate import bits_per_step
 from hypermeter.learn.train.config import SHAPE_FIELDS, TrainConfig
@@ -38,6 +40,9 @@ from hypermeter.model.hierarchical import HierarchicalDrumModel
 
 FILES = (CHECKPOINT, "best.safetensors", "last.safetensors", "log.csv", "curves.png")
 """Files that a run writes, beside ``tensorboard``."""
+TENSORBOARD = "tensorboard"
+"""Name of the folder of the curves of TensorBoard."""
+
 LOG_EVERY = 20
 """Updates between rows of the log. Only then are values read from a GPU, which otherwise computes without a pause."""
 GRADIENT_CLIP = 1.0
@@ -249,8 +254,9 @@ class _Run:
     def _log(self, row: dict[str, float], board: Any) -> None:
         self.history.append(row)
         if board is not None:
-            for name, value in row.items():
-                board.add_scalar(name, value, row["update"])
+            with naming_write_errors(self.config.out / TENSORBOARD):
+                for name, value in row.items():
+                    board.add_scalar(name, value, row["update"])
 
     def _evaluate(self, board: Any) -> None:
         """Evaluate the averaged weights on held-out performances, and save them if they are the best."""
@@ -354,9 +360,19 @@ class _Run:
         is_read = is_logged or self.fabric.device.type == "cpu"
         return is_read and self.stopping is not None and bool(self.stopping > 0)
 
-    def _tensorboard(self) -> Any:
+    @contextlib.contextmanager
+    def _tensorboard(self) -> Iterator[Any]:
+        """Yield what writes the curves of TensorBoard in the first process, and `None` in others."""
         if not self.fabric.is_global_zero:
-            return contextlib.nullcontext()
+            yield None
+            return
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(self.config.out / "tensorboard", purge_step=self.update)
+        folder = self.config.out / TENSORBOARD
+        with naming_write_errors(folder):
+            board = SummaryWriter(folder, purge_step=self.update)
+        try:
+            yield board
+        finally:
+            with naming_write_errors(folder):
+                board.close()

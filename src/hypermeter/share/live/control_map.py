@@ -8,7 +8,7 @@ from typing import Any
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write
-from hypermeter.core.yaml_file import parse_yaml
+from hypermeter.core.yaml_file import parse_yaml, read_text
 from hypermeter.play.request import check
 from hypermeter.share.live.conditions import CONTROLS, LiveSettings, parse_control
 
@@ -203,7 +203,7 @@ def read_map(path: Path) -> ControlMap:
     Raises:
         HypermeterError: a file that cannot be read, or a line that names no control.
     """
-    return parse_map(_read(path), str(path))
+    return parse_map(read_text(path, "map"), str(path))
 
 
 def parse_map(text: str, where: str) -> ControlMap:
@@ -223,7 +223,7 @@ def add_to_map(path: Path, key: Key, target: str) -> None:
     Raises:
         HypermeterError: a file that is no map, or cannot be written.
     """
-    text = _read(path) if path.exists() else ""
+    text = read_text(path, "map") if path.exists() else ""
     lines = text.splitlines()
     if text.strip() and any(line.strip() and not line.lstrip().startswith("#") for line in lines):
         parse_map(text, str(path))
@@ -235,12 +235,3 @@ def add_to_map(path: Path, key: Key, target: str) -> None:
         kept.append(new)
     with atomic_write(path) as temporary:
         temporary.write_text("\n".join(kept) + "\n", "utf-8")
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise HypermeterError(f"{path}: the map cannot be read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise HypermeterError(f"{path}: the map is not text in UTF-8; save it as UTF-8") from error

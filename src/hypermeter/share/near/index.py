@@ -13,6 +13,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.files import atomic_write
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
+from hypermeter.core.json_text import parse_json
 from hypermeter.core.kit import load_kit
 from hypermeter.core.read_options import ReadOptions
 from hypermeter.io.folders import files_below
@@ -24,6 +25,9 @@ from hypermeter.play.loading import kit_of
 from hypermeter.play.player import Player
 
 VERSION = 1
+
+MAX_BYTES = 2**32
+"""Size of the largest array of an index, and of its record."""
 
 Stamp = tuple[int, int]
 """Size of a file in bytes, and when it was changed, in nanoseconds."""
@@ -261,9 +265,9 @@ def read_index(path: str | Path) -> Index:
         HypermeterError: no such file, or no index of this version.
     """
     advice = "expected an index that hypermeter search FOLDER --index wrote; name the folder to make it again"
-    with open_npz(path) as arrays:
+    with open_npz(path, MAX_BYTES) as arrays:
         try:
-            record = json.loads(str(arrays["record"]))
+            record = parse_json(str(arrays["record"]), MAX_BYTES)
             if record["version"] != VERSION:
                 raise HypermeterError(f"{path}: an index of version {record['version']}; {advice}")
             probe, all_bars, features, velocity = (arrays[key] for key in ("probe", "bars", "features", "velocity"))
@@ -278,5 +282,5 @@ def read_index(path: str | Path) -> Index:
             files = {file: (int(size), int(time)) for file, (size, time) in record["files"].items()}
             settings = record["folder"], tuple(record["voices"]), probe, record["options"]
             return Index(*settings, files, record["rejects"], pieces)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise HypermeterError(f"{path}: not an index ({type(error).__name__}: {error}); {advice}") from error
