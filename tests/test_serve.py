@@ -518,9 +518,45 @@ def test_paths_and_methods_that_are_not_there(app):
     assert "/api/openapi.json" in error_of(ask(app, "GET", "/api/nothing"), 404)
     error_of(ask(app, "GET", "/nothing"), 404)
     answer = ask(app, "GET", "/api/generate")
-    assert answer.headers["allow"] == "POST" and error_of(answer, 405)
+    assert answer.headers["allow"] == "OPTIONS, POST" and error_of(answer, 405)
+    for method, path, allowed in (
+        ("POST", "/page.js", "GET, HEAD, OPTIONS"),
+        ("HEAD", "/api/generate", "OPTIONS, POST"),
+        ("DELETE", "/api/health", "GET, HEAD, OPTIONS"),
+    ):
+        answer = ask(app, method, path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
     for path in ("/docs", "/redoc", "/openapi.json", "/api/docs", "/docs/oauth2-redirect"):
         error_of(ask(app, "GET", path), 404)
+
+
+@pytest.mark.parametrize("path", ["/", "/page.js", "/api/health", "/api/models", "/api/openapi.json"])
+def test_head_is_get_without_its_body(app, path):
+    whole, head = ask(app, "GET", path), ask(app, "HEAD", path)
+    assert whole.status_code == head.status_code == 200 and whole.content and not head.content
+    assert dict(head.headers) == dict(whole.headers) and int(head.headers["content-length"]) == len(whole.content)
+
+
+def test_options_lists_the_methods_and_opens_nothing_to_other_sites(app):
+    for path, allowed in (
+        ("/api/generate", "OPTIONS, POST"),
+        ("/api/health", "GET, HEAD, OPTIONS"),
+        ("/page.js", "GET, HEAD, OPTIONS"),
+    ):
+        asked = {"origin": "http://elsewhere.example", "access-control-request-method": "POST"}
+        answer = ask(app, "OPTIONS", path, headers=asked)
+        assert (answer.status_code, answer.headers["allow"], answer.content) == (204, allowed, b"")
+        assert "nosniff" in answer.headers.values()
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+    error_of(ask(app, "OPTIONS", "/api/nothing"), 404)
+
+
+def test_names_of_hosts_have_no_case(player):
+    app = make_app({"small": player}, hosts=("LocalHost", "[::1]"))
+    for host in ("localhost", "LOCALHOST:8000", "[::1]", "[::1]:8000"):
+        assert ask(app, "GET", "/api/health", headers={"host": host}).status_code == 200
+    for host in ("localhost.example", "", "localhost@elsewhere", "elsewhere:80"):
+        assert "is not served here" in error_of(ask(app, "GET", "/api/health", headers={"host": host}), 400)
 
 
 def test_the_page_is_served_and_nothing_beside_it(app):

@@ -26,6 +26,7 @@ from hypermeter.music.tables import to_json
 from hypermeter.play.infill import InfillResult
 from hypermeter.play.loading import kit_of
 from hypermeter.play.player import Player
+from hypermeter.play.takes import Take
 from hypermeter.share.serve.guard import Guard, one_line
 from hypermeter.share.serve.limits import Limits, Refused, Stopped
 from hypermeter.share.serve.messages import (
@@ -56,6 +57,7 @@ from hypermeter.share.serve.messages import (
     on_grid,
     to_groove,
 )
+from hypermeter.share.serve.methods import OF_PAGE, answer_api, answer_options, methods_of, with_allowed
 from hypermeter.share.serve.playing import (
     follow_request,
     humanize_request,
@@ -67,7 +69,7 @@ from hypermeter.share.serve.playing import (
 )
 from hypermeter.share.serve.work import FAILED, Server
 
-LINES = "application/x-ndjson"
+JSON, LINES = "application/json", "application/x-ndjson"
 MIDI_TYPES = ("application/octet-stream", "audio/midi", "audio/x-midi", "audio/mid")
 LEFT = 499
 """Status, for the log alone, of a request whose client left."""
@@ -118,7 +120,12 @@ def make_app(
 
     async def either(scope: Any, receive: Any, send: Any) -> None:
         is_page = scope["type"] == "http" and not f"{scope['path']}/".startswith("/api/")
-        await (site if is_page else app)(scope, receive, send)
+        if not is_page:
+            await answer_api(app, scope, receive, send)
+        elif scope["method"] == "OPTIONS" and page is not None:
+            await answer_options(OF_PAGE, send)
+        else:
+            await site(scope, receive, send)
 
     return Guard(either, server.limits, hosts)
 
@@ -192,7 +199,9 @@ def _add_errors(app: FastAPI) -> None:
         detail = str(error.detail)
         if error.status_code in (404, 405):
             detail = f"{request.method} {request.url.path}: {detail.lower()}; /api/openapi.json lists what there is"
-        return problem(error.status_code, detail, error.headers)
+        is_api = f"{request.url.path}/".startswith("/api/")
+        methods = methods_of(app, request.url.path) if is_api else OF_PAGE
+        return problem(error.status_code, detail, with_allowed(error, methods))
 
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> Response:
@@ -207,37 +216,47 @@ def _add_queries(app: FastAPI, server: Server) -> None:
     async def health() -> Health:
         return Health(status="ok", version=__version__, running=server.slots.running, slots=server.limits.running)
 
-    @app.get("/api/models", summary="The models and the limits")
-    async def models() -> ModelsAnswer:
-        answers = [
-            ModelAnswer(
-                name=name,
-                voices=list(kit_of(player).names),
-                pitches=[list(voice.pitches) for voice in kit_of(player).voices],
-                grid=GridMessage.model_validate(player.grid.to_dict()),
-                grids=[GridMessage.model_validate(grid.to_dict()) for grid in player.grids],
-                every_metre=isinstance(player.grid_choice, GridChoice),
-                labels={kind: list(names) for kind, names in player.labels.items()} if player.labels else None,
-                has_expression=player.has_expression,
-            )
-            for name, player in server.players.items()
-        ]
-        limits = {name: getattr(server.limits, name) for name in LimitsAnswer.model_fields}
-        return ModelsAnswer(models=answers, limits=LimitsAnswer(**limits))
+    listed = _listed(server)
 
-    @app.post("/api/analyse", summary="Rhythm metrics of a groove", responses=_problems(*OF_WORK))
-    async def analyse(request: Request, body: AnalyseRequest) -> Measured:
-        def job(player: Player) -> dict[str, Any]:
-            return to_json(measure(nonempty_groove(body.groove, on_grid(player, body.groove), server.limits)))
+    @app.get("/api/models", summary="The models and the limits", response_model=ModelsAnswer)
+    async def models() -> Response:
+        return Response(listed, media_type=JSON)
 
-        return Measured(metrics=await server.work(request, body.model, job))
+    @app.post(
+        "/api/analyse", summary="Rhythm metrics of a groove", response_model=Measured, responses=_problems(*OF_WORK)
+    )
+    async def analyse(request: Request, body: AnalyseRequest) -> Response:
+        def job(player: Player) -> Measured:
+            groove = nonempty_groove(body.groove, on_grid(player, body.groove), server.limits)
+            return Measured(metrics=to_json(measure(groove)))
+
+        return await server.answer(request, body.model, job)
+
+
+def _listed(server: Server) -> str:
+    """Return the JSON of the models and limits."""
+    answers = [
+        ModelAnswer(
+            name=name,
+            voices=list(kit_of(player).names),
+            pitches=[list(voice.pitches) for voice in kit_of(player).voices],
+            grid=GridMessage.model_validate(player.grid.to_dict()),
+            grids=[GridMessage.model_validate(grid.to_dict()) for grid in player.grids],
+            every_metre=isinstance(player.grid_choice, GridChoice),
+            labels={kind: list(names) for kind, names in player.labels.items()} if player.labels else None,
+            has_expression=player.has_expression,
+        )
+        for name, player in server.players.items()
+    ]
+    limits = {name: getattr(server.limits, name) for name in LimitsAnswer.model_fields}
+    return ModelsAnswer(models=answers, limits=LimitsAnswer(**limits)).model_dump_json()
 
 
 def _add_playing(app: FastAPI, server: Server) -> None:
-    limits = server.limits
+    limits, of_work = server.limits, _problems(*OF_WORK)
     streamed: dict[str, Any] = {
         "response_class": StreamingResponse,
-        "responses": _problems(*OF_WORK)
+        "responses": of_work
         | {
             200: {
                 "description": "A line of JSON for each bar, then one that says done, or an error",
@@ -251,12 +270,18 @@ def _add_playing(app: FastAPI, server: Server) -> None:
         answer = {"effective_sample_size": sizes, "warning": one_line(done.warning)}
         return Filled(groove=from_groove(groove), seed=body.seed, **answer)
 
-    async def play(request: Request, body: GenerateRequest | ContinueRequest) -> Played:
-        groove = await server.work(request, body.model, lambda player: play_request(player, body, limits))
+    def played(body: Any, groove: Groove) -> Played:
         return Played(groove=from_groove(groove), seed=body.seed)
 
-    async def play_takes(request: Request, body: GenerateTakesRequest | ContinueTakesRequest) -> Takes:
-        takes = await server.work(request, body.model, lambda player: takes_request(player, body, limits))
+    async def play(request: Request, body: GenerateRequest | ContinueRequest) -> Response:
+        return await server.answer(request, body.model, lambda player: played(body, play_request(player, body, limits)))
+
+    async def play_takes(request: Request, body: GenerateTakesRequest | ContinueTakesRequest) -> Response:
+        return await server.answer(
+            request, body.model, lambda player: takes_answer(takes_request(player, body, limits))
+        )
+
+    def takes_answer(takes: Sequence[Take]) -> Takes:
         answers = [
             TakeAnswer(
                 groove=from_groove(take.groove),
@@ -282,12 +307,12 @@ def _add_playing(app: FastAPI, server: Server) -> None:
             raise Refused(first["status"], first["error"])
         return StreamingResponse(_after(first, lines), media_type=LINES)
 
-    @app.post("/api/generate", summary="Generate bars without a primer", responses=_problems(*OF_WORK))
-    async def generate(request: Request, body: GenerateRequest) -> Played:
+    @app.post("/api/generate", summary="Generate bars without a primer", response_model=Played, responses=of_work)
+    async def generate(request: Request, body: GenerateRequest) -> Response:
         return await play(request, body)
 
-    @app.post("/api/continue", summary="Continue a groove", responses=_problems(*OF_WORK))
-    async def go_on(request: Request, body: ContinueRequest) -> Played:
+    @app.post("/api/continue", summary="Continue a groove", response_model=Played, responses=of_work)
+    async def go_on(request: Request, body: ContinueRequest) -> Response:
         return await play(request, body)
 
     @app.post("/api/generate/stream", summary="Generate bars, each sent as soon as it is ready", **streamed)
@@ -298,35 +323,44 @@ def _add_playing(app: FastAPI, server: Server) -> None:
     async def continue_stream(request: Request, body: ContinueRequest) -> Response:
         return await stream(request, body)
 
-    @app.post("/api/generate/takes", summary="Generate several takes that differ", responses=_problems(*OF_WORK))
-    async def generate_takes(request: Request, body: GenerateTakesRequest) -> Takes:
+    @app.post(
+        "/api/generate/takes", summary="Generate several takes that differ", response_model=Takes, responses=of_work
+    )
+    async def generate_takes(request: Request, body: GenerateTakesRequest) -> Response:
         return await play_takes(request, body)
 
-    @app.post("/api/continue/takes", summary="Continue a groove in several ways", responses=_problems(*OF_WORK))
-    async def continue_takes(request: Request, body: ContinueTakesRequest) -> Takes:
+    @app.post(
+        "/api/continue/takes", summary="Continue a groove in several ways", response_model=Takes, responses=of_work
+    )
+    async def continue_takes(request: Request, body: ContinueTakesRequest) -> Response:
         return await play_takes(request, body)
 
-    @app.post("/api/infill", summary="Fill in the open cells of a groove", responses=_problems(*OF_WORK))
-    async def infill(request: Request, body: InfillRequest) -> Filled:
-        return filled(
-            body, *await server.work(request, body.model, lambda player: infill_request(player, body, limits))
+    @app.post("/api/infill", summary="Fill in the open cells of a groove", response_model=Filled, responses=of_work)
+    async def infill(request: Request, body: InfillRequest) -> Response:
+        return await server.answer(
+            request, body.model, lambda player: filled(body, *infill_request(player, body, limits))
         )
 
-    @app.post("/api/follow", summary="Drums that follow a rhythm", responses=_problems(*OF_WORK))
-    async def follow(request: Request, body: FollowRequest) -> Filled:
-        return filled(
-            body, *await server.work(request, body.model, lambda player: follow_request(player, body, limits))
+    @app.post("/api/follow", summary="Drums that follow a rhythm", response_model=Filled, responses=of_work)
+    async def follow(request: Request, body: FollowRequest) -> Response:
+        return await server.answer(
+            request, body.model, lambda player: filled(body, *follow_request(player, body, limits))
         )
 
-    @app.post("/api/humanize", summary="Velocity and timing, with the feel of a take", responses=_problems(*OF_WORK))
-    async def humanize(request: Request, body: HumanizeRequest) -> Played:
-        groove = await server.work(request, body.model, lambda player: humanize_request(player, body, limits))
-        return Played(groove=from_groove(groove), seed=body.seed)
+    @app.post(
+        "/api/humanize",
+        summary="Velocity and timing, with the feel of a take",
+        response_model=Played,
+        responses=of_work,
+    )
+    async def humanize(request: Request, body: HumanizeRequest) -> Response:
+        return await server.answer(
+            request, body.model, lambda player: played(body, humanize_request(player, body, limits))
+        )
 
-    @app.post("/api/vary", summary="Vary a groove", responses=_problems(*OF_WORK))
-    async def vary(request: Request, body: VaryRequest) -> Played:
-        groove = await server.work(request, body.model, lambda player: vary_request(player, body, limits))
-        return Played(groove=from_groove(groove), seed=body.seed)
+    @app.post("/api/vary", summary="Vary a groove", response_model=Played, responses=of_work)
+    async def vary(request: Request, body: VaryRequest) -> Response:
+        return await server.answer(request, body.model, lambda player: played(body, vary_request(player, body, limits)))
 
 
 async def _after(first: dict, lines: AsyncGenerator[dict]) -> AsyncIterator[bytes]:
@@ -352,6 +386,7 @@ def _add_midi(app: FastAPI, server: Server) -> None:
     @app.post(
         "/api/midi/read",
         summary="The groove in a MIDI file",
+        response_model=Read,
         responses=_problems(*OF_WORK),
         openapi_extra={"requestBody": of_body},
     )
@@ -362,7 +397,7 @@ def _add_midi(app: FastAPI, server: Server) -> None:
         track: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
         tempo_map: TempoMap = "keep",
         shift: Shift = "find",
-    ) -> Read:
+    ) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in MIDI_TYPES:
             raise Refused(415, f"content type {kind[:80]!r}, expected one of {', '.join(MIDI_TYPES)}")
@@ -378,7 +413,7 @@ def _add_midi(app: FastAPI, server: Server) -> None:
                 raise HypermeterError(f"MIDI: {groove.num_bars} bars, expected at most {server.limits.bars}")
             return Read(groove=from_groove(groove), losses=losses)
 
-        return await server.work(request, model, job)
+        return await server.answer(request, model, job)
 
     @app.post(
         "/api/midi/write",

@@ -15,6 +15,9 @@ from hypermeter.share.serve.limits import Limits, check_limit
 if TYPE_CHECKING:
     from hypermeter.play.player import Player
 
+SWITCH_S = 0.0005
+"""Time until the thread of the connections gets the interpreter from one that computes: a tenth of the default."""
+
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -44,9 +47,8 @@ def serve_command(
     Raises:
         HypermeterError: a limit out of range, a model that cannot be read, or an address that cannot be listened on.
     """
-    import uvicorn
-
     from hypermeter.share.serve.app import make_app
+    from hypermeter.share.serve.connections import Server
 
     for option, name, value in (
         ("max-bars", "bars", max_bars),
@@ -60,15 +62,13 @@ def serve_command(
     listening = listen(host, port)
     players, page = load_players(model), page_folder()
     app = make_app(players, page, limits, {*LOOPBACK_HOSTS, host} if is_loopback(host) else None)
-    config = uvicorn.Config(
-        app, log_level="warning", server_header=False, timeout_graceful_shutdown=3, limit_concurrency=256
-    )
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{listening.getsockname()[1]}/  plays {', '.join(players)}; Ctrl-C ends it", flush=True)
     if page is None:
         print("no page in this installation: the API alone, see /api/openapi.json", file=sys.stderr)
+    sys.setswitchinterval(SWITCH_S)
     with listening, suppress(KeyboardInterrupt):  # Ctrl-C is the way to end it
-        uvicorn.Server(config).run([listening])
+        Server(app, limits).run([listening])
 
 
 def listen(host: str, port: int) -> socket.socket:

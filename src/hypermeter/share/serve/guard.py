@@ -1,7 +1,7 @@
 """Checks before the application: host, size and duration of a body; and security headers of every answer."""
 
 import json
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from typing import Any
 
 import anyio
@@ -11,6 +11,7 @@ from hypermeter.share.serve.limits import Limits, Refused
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
 
 HEADERS = {
     "content-security-policy": (
@@ -34,31 +35,25 @@ class Guard:
     Args:
         app: the inner application.
         limits: of bodies.
-        hosts: allowed Host headers; None allows any. A server on the loopback interface checks them, because another
-            site could point a name of its own there (DNS rebinding).
+        hosts: allowed names in Host headers, upper or lower case; None allows any. A server on the loopback interface
+            checks them, because another site could point a name of its own there (DNS rebinding).
     """
 
     def __init__(self, app: Any, limits: Limits, hosts: Collection[str] | None = None):
-        self.app, self.limits, self.hosts = app, limits, hosts
+        self.app, self.limits = app, limits
+        self.hosts = None if hosts is None else {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
 
-        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                present = {name.lower() for name, _ in message.get("headers", [])}
-                pairs = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-                added = [(name, value) for name, value in pairs if name not in present]
-                message = {**message, "headers": [*message.get("headers", []), *added]}
-            await send(message)
-
+        send = with_security(send)
         try:
             self._check_host(scope)
             body = await self._read(scope, receive)
         except Refused as refused:
-            await answer(send_with_headers, refused)
+            await answer(send, refused)
             return
         if body is None:  # the client left before all of it had arrived
             return
@@ -67,14 +62,14 @@ class Guard:
         async def receive_body() -> MutableMapping[str, Any]:
             return messages.pop() if messages else await receive()
 
-        await self.app(scope, receive_body, send_with_headers)
+        await self.app(scope, receive_body, send)
 
     def _check_host(self, scope: Scope) -> None:
         if self.hosts is None:
             return
         host = _header(scope, b"host")
-        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        if name not in self.hosts:
+        name = host if host.endswith("]") else host.rsplit(":", 1)[0]
+        if name.lower() not in self.hosts:
             expected = ", ".join(sorted(self.hosts))
             raise Refused(400, f"host {name[:80]!r} is not served here; expected one of {expected}")
 
@@ -101,15 +96,44 @@ class Guard:
             raise Refused(408, reason) from None
 
 
-async def answer(send: Send, refused: Refused) -> None:
-    """Send a refusal as JSON."""
+def with_security(send: Send) -> Send:
+    """Return `send` that adds HEADERS to an answer, but for those that it has."""
+
+    async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": _secured(message.get("headers", []))}
+        await send(message)
+
+    return send_with_headers
+
+
+def _secured(headers: Iterable[Header]) -> list[Header]:
+    headers = list(headers)
+    present = {name.lower() for name, _ in headers}
+    pairs = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+    return headers + [(name, value) for name, value in pairs if name not in present]
+
+
+async def answer(send: Send, refused: Refused, closes: bool = False) -> None:
+    """Send a refusal as JSON; see `answer_parts`."""
+    headers, body = answer_parts(refused, closes)
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def answer_parts(refused: Refused, closes: bool = False) -> tuple[list[Header], bytes]:
+    """Return the headers and the JSON of a refusal.
+
+    Args:
+        refused: what is wrong.
+        closes: whether the connection is closed after it; it is after a body that was not read to its end.
+    """
     body = json.dumps({"error": one_line(refused.reason)}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(name.lower().encode(), value.encode()) for name, value in refused.headers.items()]
-    if refused.status in (408, 413):
-        headers.append((b"connection", b"close"))  # the rest of the body is not read
-    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    if closes or refused.status in (408, 413):
+        headers.append((b"connection", b"close"))
+    return _secured(headers), body
 
 
 def one_line(text: str) -> str:

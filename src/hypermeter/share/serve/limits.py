@@ -23,6 +23,10 @@ class Limits:
         running: requests that run at once.
         waiting: requests that may wait for a slot; more are refused.
         wait_seconds: longest wait for a slot.
+        connections: connections at once; see `connections.Connections`.
+        connections_per_client: connections at once from one address.
+        header_seconds: longest silence of a connection before a request, and time for the request without its body.
+        reading_seconds: longest time in which a client reads nothing of its answer.
     """
 
     body_bytes: int = 2**20
@@ -33,6 +37,10 @@ class Limits:
     running: int = 2
     waiting: int = 8
     wait_seconds: float = 10.0
+    connections: int = 256
+    connections_per_client: int = 64
+    header_seconds: float = 5.0
+    reading_seconds: float = 20.0
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from fastapi import Request
+from fastapi import Request, Response
+from pydantic import BaseModel
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.play.loading import kit_of
@@ -70,6 +71,11 @@ class Server:
                 return await working
             finally:  # also where the server ends meanwhile
                 watch.stop()
+
+    async def answer(self, request: Request, model: str | None, job: Callable[[Player], BaseModel]) -> Response:
+        """Run a job as `work` does and return its answer as JSON, written on the thread: a large one takes a while."""
+        content = await self.work(request, model, lambda player: job(player).model_dump_json())
+        return Response(content, media_type="application/json")
 
     async def lines(
         self, request: Request, model: str | None, job: Callable[[Player, Callable[[dict], None]], dict]
