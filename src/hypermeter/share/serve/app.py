@@ -1,19 +1,16 @@
 """The ASGI application: routes, answers and errors."""
 
 import json
-import math
 import mimetypes
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.exceptions import HTTPException
 
 from hypermeter import __version__
 from hypermeter.core.errors import HypermeterError
@@ -26,16 +23,15 @@ from hypermeter.music.tables import to_json
 from hypermeter.play.infill import InfillResult
 from hypermeter.play.loading import kit_of
 from hypermeter.play.player import Player
+from hypermeter.share.serve.errors import OF_BODIES, OF_WORK, add_errors, problems
 from hypermeter.share.serve.guard import Guard, one_line
-from hypermeter.share.serve.limits import Limits, Refused, Stopped
+from hypermeter.share.serve.limits import Limits, Refused
 from hypermeter.share.serve.messages import (
     AnalyseRequest,
     ContinueRequest,
-    ContinueTakesRequest,
     Filled,
     FollowRequest,
     GenerateRequest,
-    GenerateTakesRequest,
     GridMessage,
     Health,
     HumanizeRequest,
@@ -45,14 +41,11 @@ from hypermeter.share.serve.messages import (
     ModelAnswer,
     ModelsAnswer,
     Played,
-    Problem,
     Read,
-    SampleSize,
-    TakeAnswer,
-    Takes,
     VaryRequest,
     WriteRequest,
     from_groove,
+    from_infill,
     on_grid,
     to_groove,
 )
@@ -62,15 +55,13 @@ from hypermeter.share.serve.playing import (
     infill_request,
     nonempty_groove,
     play_request,
-    takes_request,
     vary_request,
 )
-from hypermeter.share.serve.work import FAILED, Server
+from hypermeter.share.serve.takes import add_takes
+from hypermeter.share.serve.work import Server
 
 LINES = "application/x-ndjson"
 MIDI_TYPES = ("application/octet-stream", "audio/midi", "audio/x-midi", "audio/mid")
-LEFT = 499
-"""Status, for the log alone, of a request whose client left."""
 
 
 def make_app(
@@ -107,12 +98,13 @@ def make_app(
         lifespan=lifespan,
     )
     app.state.server = server
-    _add_errors(app)
+    add_errors(app)
     _add_queries(app, server)
     _add_playing(app, server)
+    add_takes(app, server)
     _add_midi(app, server)
     site = FastAPI(openapi_url=None)
-    _add_errors(site)
+    add_errors(site)
     if page is not None:
         site.mount("/", PageFiles(directory=page, html=True))
 
@@ -121,85 +113,6 @@ def make_app(
         await (site if is_page else app)(scope, receive, send)
 
     return Guard(either, server.limits, hosts)
-
-
-# ---------------------------------------------------------------------- errors
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    descriptions = {
-        400: "Not JSON, or a host that is not served",
-        408: "The body arrived too slowly",
-        413: "The body is too large",
-        415: "Another content type is expected",
-        422: "A value that does not fit",
-        429: "Busy; Retry-After says when to try again",
-        503: "Took longer than the limit",
-    }
-    return {status: {"model": Problem, "description": descriptions[status]} for status in statuses}
-
-
-OF_BODIES = (400, 408, 413, 415, 422)
-OF_WORK = (*OF_BODIES, 429, 503)
-
-
-def _place(body: Any, loc: Sequence[Any]) -> str:
-    """Return the path of a mistake in the body, without the names of pydantic's alternatives."""
-    names = []
-    for number, part in enumerate(loc, 1):
-        is_item = isinstance(body, list) and isinstance(part, int) and part < len(body)
-        if is_item or (isinstance(body, dict) and part in body):
-            body = body[part]
-        elif not (isinstance(body, dict) and number == len(loc)):  # the last is the name of a missing field
-            continue
-        names.append(str(part))
-    return ".".join(names)
-
-
-def _add_errors(app: FastAPI) -> None:
-    def problem(status: int, reason: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-        return JSONResponse({"error": one_line(reason)}, status, headers)
-
-    @app.exception_handler(HypermeterError)
-    async def bad_value(_: Request, error: HypermeterError) -> Response:
-        return problem(422, str(error))
-
-    @app.exception_handler(RequestValidationError)
-    async def bad_request(request: Request, error: RequestValidationError) -> Response:
-        first, *others = error.errors()
-        # Of alternatives, such as a number or a list, the one that was followed furthest was meant.
-        alternatives = [first, *(other for other in others if other["loc"][:2] == first["loc"][:2])]
-        first = max(alternatives, key=lambda error: (len(error["loc"]), not error["type"].endswith("_type")))
-        kind = request.headers.get("content-type", "")
-        if isinstance(first.get("input"), bytes):
-            return problem(415, f"content type {kind[:80]!r}, expected application/json")
-        where = _place(error.body, first["loc"][1:]) or "body"
-        if first["type"] == "json_invalid":
-            return problem(400, f"body: not JSON ({first.get('ctx', {}).get('error', 'at ' + where)})")
-        value = "" if first["type"] == "missing" else f", found {str(first.get('input'))[:40]!r}"
-        return problem(422, f"{where}: {first['msg']}{value}")
-
-    @app.exception_handler(Refused)
-    async def refused(_: Request, error: Refused) -> Response:
-        return problem(error.status, error.reason, error.headers)
-
-    @app.exception_handler(Stopped)
-    async def stopped(_: Request, error: Stopped) -> Response:
-        return problem(LEFT, "the client left")
-
-    @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> Response:
-        detail = str(error.detail)
-        if error.status_code in (404, 405):
-            detail = f"{request.method} {request.url.path}: {detail.lower()}; /api/openapi.json lists what there is"
-        return problem(error.status_code, detail, error.headers)
-
-    @app.exception_handler(Exception)
-    async def failed(_: Request, error: Exception) -> Response:
-        return problem(500, FAILED)
-
-
-# ---------------------------------------------------------------------- routes
 
 
 def _add_queries(app: FastAPI, server: Server) -> None:
@@ -225,7 +138,7 @@ def _add_queries(app: FastAPI, server: Server) -> None:
         limits = {name: getattr(server.limits, name) for name in LimitsAnswer.model_fields}
         return ModelsAnswer(models=answers, limits=LimitsAnswer(**limits))
 
-    @app.post("/api/analyse", summary="Rhythm metrics of a groove", responses=_problems(*OF_WORK))
+    @app.post("/api/analyse", summary="Rhythm metrics of a groove", responses=problems(*OF_WORK))
     async def analyse(request: Request, body: AnalyseRequest) -> Measured:
         def job(player: Player) -> dict[str, Any]:
             return to_json(measure(nonempty_groove(body.groove, on_grid(player, body.groove), server.limits)))
@@ -237,7 +150,7 @@ def _add_playing(app: FastAPI, server: Server) -> None:
     limits = server.limits
     streamed: dict[str, Any] = {
         "response_class": StreamingResponse,
-        "responses": _problems(*OF_WORK)
+        "responses": problems(*OF_WORK)
         | {
             200: {
                 "description": "A line of JSON for each bar, then one that says done, or an error",
@@ -247,25 +160,12 @@ def _add_playing(app: FastAPI, server: Server) -> None:
     }
 
     def filled(body: InfillRequest | FollowRequest, groove: Groove, done: InfillResult) -> Filled:
-        sizes = SampleSize(smallest=done.smallest, mean=float(done.effective_sample_size.mean()))
-        answer = {"effective_sample_size": sizes, "warning": one_line(done.warning)}
-        return Filled(groove=from_groove(groove), seed=body.seed, **answer)
+        sizes, warning = from_infill(done), one_line(done.warning)
+        return Filled(groove=from_groove(groove), seed=body.seed, effective_sample_size=sizes, warning=warning)
 
     async def play(request: Request, body: GenerateRequest | ContinueRequest) -> Played:
         groove = await server.work(request, body.model, lambda player: play_request(player, body, limits))
         return Played(groove=from_groove(groove), seed=body.seed)
-
-    async def play_takes(request: Request, body: GenerateTakesRequest | ContinueTakesRequest) -> Takes:
-        takes = await server.work(request, body.model, lambda player: takes_request(player, body, limits))
-        answers = [
-            TakeAnswer(
-                groove=from_groove(take.groove),
-                seed=take.seed,
-                distance=None if math.isnan(take.distance) else take.distance,
-            )
-            for take in takes
-        ]
-        return Takes(takes=answers)
 
     async def stream(request: Request, body: GenerateRequest | ContinueRequest) -> Response:
         def job(player: Player, send: Callable[[dict], None]) -> dict:
@@ -282,11 +182,11 @@ def _add_playing(app: FastAPI, server: Server) -> None:
             raise Refused(first["status"], first["error"])
         return StreamingResponse(_after(first, lines), media_type=LINES)
 
-    @app.post("/api/generate", summary="Generate bars without a primer", responses=_problems(*OF_WORK))
+    @app.post("/api/generate", summary="Generate bars without a primer", responses=problems(*OF_WORK))
     async def generate(request: Request, body: GenerateRequest) -> Played:
         return await play(request, body)
 
-    @app.post("/api/continue", summary="Continue a groove", responses=_problems(*OF_WORK))
+    @app.post("/api/continue", summary="Continue a groove", responses=problems(*OF_WORK))
     async def go_on(request: Request, body: ContinueRequest) -> Played:
         return await play(request, body)
 
@@ -298,32 +198,24 @@ def _add_playing(app: FastAPI, server: Server) -> None:
     async def continue_stream(request: Request, body: ContinueRequest) -> Response:
         return await stream(request, body)
 
-    @app.post("/api/generate/takes", summary="Generate several takes that differ", responses=_problems(*OF_WORK))
-    async def generate_takes(request: Request, body: GenerateTakesRequest) -> Takes:
-        return await play_takes(request, body)
-
-    @app.post("/api/continue/takes", summary="Continue a groove in several ways", responses=_problems(*OF_WORK))
-    async def continue_takes(request: Request, body: ContinueTakesRequest) -> Takes:
-        return await play_takes(request, body)
-
-    @app.post("/api/infill", summary="Fill in the open cells of a groove", responses=_problems(*OF_WORK))
+    @app.post("/api/infill", summary="Fill in the open cells of a groove", responses=problems(*OF_WORK))
     async def infill(request: Request, body: InfillRequest) -> Filled:
         return filled(
             body, *await server.work(request, body.model, lambda player: infill_request(player, body, limits))
         )
 
-    @app.post("/api/follow", summary="Drums that follow a rhythm", responses=_problems(*OF_WORK))
+    @app.post("/api/follow", summary="Drums that follow a rhythm", responses=problems(*OF_WORK))
     async def follow(request: Request, body: FollowRequest) -> Filled:
         return filled(
             body, *await server.work(request, body.model, lambda player: follow_request(player, body, limits))
         )
 
-    @app.post("/api/humanize", summary="Velocity and timing, with the feel of a take", responses=_problems(*OF_WORK))
+    @app.post("/api/humanize", summary="Velocity and timing, with the feel of a take", responses=problems(*OF_WORK))
     async def humanize(request: Request, body: HumanizeRequest) -> Played:
         groove = await server.work(request, body.model, lambda player: humanize_request(player, body, limits))
         return Played(groove=from_groove(groove), seed=body.seed)
 
-    @app.post("/api/vary", summary="Vary a groove", responses=_problems(*OF_WORK))
+    @app.post("/api/vary", summary="Vary a groove", responses=problems(*OF_WORK))
     async def vary(request: Request, body: VaryRequest) -> Played:
         groove = await server.work(request, body.model, lambda player: vary_request(player, body, limits))
         return Played(groove=from_groove(groove), seed=body.seed)
@@ -352,7 +244,7 @@ def _add_midi(app: FastAPI, server: Server) -> None:
     @app.post(
         "/api/midi/read",
         summary="The groove in a MIDI file",
-        responses=_problems(*OF_WORK),
+        responses=problems(*OF_WORK),
         openapi_extra={"requestBody": of_body},
     )
     async def read(
@@ -383,7 +275,7 @@ def _add_midi(app: FastAPI, server: Server) -> None:
     @app.post(
         "/api/midi/write",
         summary="A groove as a MIDI file",
-        responses=_problems(*OF_BODIES) | written,
+        responses=problems(*OF_BODIES) | written,
         response_class=Response,
     )
     async def write(body: WriteRequest) -> Response:

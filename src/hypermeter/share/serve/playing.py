@@ -18,14 +18,11 @@ from hypermeter.play.locks import Locks, lock_voices
 from hypermeter.play.plan import plan_bars
 from hypermeter.play.player import Player
 from hypermeter.play.request import FollowOptions, InfillOptions, PlanOptions, SamplingOptions
-from hypermeter.play.takes import Take, draw_takes
 from hypermeter.share.serve.limits import Limits
 from hypermeter.share.serve.messages import (
     ContinueRequest,
-    ContinueTakesRequest,
     FollowRequest,
     GenerateRequest,
-    GenerateTakesRequest,
     GrooveMessage,
     HumanizeRequest,
     InfillRequest,
@@ -68,19 +65,6 @@ def play_request(
         expression=request.expression,
         on_bar=on_bar,
     )
-
-
-def takes_request(player: Player, request: GenerateTakesRequest | ContinueTakesRequest, limits: Limits) -> list[Take]:
-    """Return takes of new bars that differ, each of its own seed; see `play.takes`.
-
-    Raises:
-        HypermeterError: as `play_request`.
-    """
-
-    def draw(seed: int) -> Groove:
-        return play_request(player, request.model_copy(update={"seed": seed}), limits)
-
-    return draw_takes(draw, request.variations, request.seed)
 
 
 def infill_request(player: Player, request: InfillRequest, limits: Limits) -> tuple[Groove, InfillResult]:
