@@ -204,6 +204,30 @@ def test_takes_of_python_are_those_of_the_server(app, player):
         check_same(one["groove"], take.groove)
 
 
+def test_some_voice_of_a_set_sounds_as_in_python(app, player):
+    known, some = np.zeros((32, V), np.uint8), np.zeros((32, V), np.uint8)
+    known[:, 2], some[::3, :2] = 1, 1
+    body = {"groove": sent(beat()), "particles": 4, "seed": 5}
+    answer = played(app, "infill", body | {"known": known.T.tolist(), "some": some.T.tolist()})
+    expected, _ = fill_groove(
+        player,
+        Groove(beat(), tempo_bpm=120, kit=KIT),
+        Locks(known > 0, beat(), some > 0),
+        None,
+        SamplingOptions(seed=5),
+        infilling=InfillOptions(4),
+    )
+    check_same(answer, expected)
+    assert array(answer)[::3, :2].any(1).all()
+    for wrong in ([[1]], some[:16].T.tolist()):
+        assert "some: of another shape" in error_of(
+            post(app, "infill", body | {"known": known.T.tolist(), "some": wrong}), 422
+        )
+    known[3, :2] = 1
+    silent = body | {"groove": sent(0 * beat()), "known": known.T.tolist(), "some": some.T.tolist()}
+    assert "locked to silence" in error_of(post(app, "infill", silent), 422)
+
+
 def test_strokes_openness_and_chokes_go_through_the_server(app):
     hits = beat()
     step, voice = (int(place[-1]) for place in np.nonzero(hits))

@@ -186,10 +186,14 @@ class ContinueRequest(Options):
 
 
 class InfillRequest(Options, _Infilling):
-    """A groove whose cells that are not known are filled in, given those that are, later ones included."""
+    """A groove whose cells that are not known are filled in, given those that are, later ones included.
+
+    `some` has rows as `known` has: of the voices of a step that are 1 there, at least one sounds.
+    """
 
     groove: GrooveMessage
     known: Rows
+    some: Rows | None = None
     context: GrooveMessage | None = None
 
 
