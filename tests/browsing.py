@@ -33,7 +33,7 @@ FORGET = "() => indexedDB.deleteDatabase('hypermeter')"
 NOTHING = {"hits": [], "velocity": [], "offset": [], "tempo": 120}
 
 ENGINE = """async ([where, kind, request_of]) => {
-    let { hits, velocity, offset, openness, strokes, tempo, grid, asked, known, ...options } = request_of
+    let { hits, velocity, offset, openness, strokes, tempo, grid, asked, known, some, ...options } = request_of
     const engine = where === 'page' ? hypermeter.engine : hypermeter.app.engine
     const song = {
         hits: Uint8Array.from(hits), velocity: Float32Array.from(velocity), offset: Float32Array.from(offset), tempo,
@@ -45,7 +45,8 @@ ENGINE = """async ([where, kind, request_of]) => {
     if (asked) asked = { labels: asked.labels, numbers: asked.numbers.map((value) => value ?? NaN) }
     const request = { topP: 1, guidance: 0, bias: null, asked: asked ?? null, ...options, song }
     if (kind === 'infill') {
-        const { part, smallest } = await engine.infill({ ...request, known: Uint8Array.from(known) })
+        const locks = { known: Uint8Array.from(known), some: some ? Uint8Array.from(some) : null }
+        const { part, smallest } = await engine.infill({ ...request, ...locks })
         const { hits, velocity, offset } = part
         return { hits: [...hits], velocity: [...velocity], offset: [...offset], smallest }
     }

@@ -14,11 +14,14 @@ from browsing import NOTHING, PAGE, ROOT, Session, chromium, host
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.play.compose import continue_groove, join_grooves, replace_bars, vary_groove
+from hypermeter.play.follow import follow_groove
 from hypermeter.play.infill import infill
+from hypermeter.play.listening import Taps
 from hypermeter.play.loading import load_player
 from hypermeter.play.locks import Locks
 from hypermeter.play.plan import make_plan
-from hypermeter.play.request import InfillOptions, PlanOptions, SamplingOptions, bounds_record
+from hypermeter.play.request import FollowOptions, InfillOptions, PlanOptions, SamplingOptions, bounds_record
+from hypermeter.play.takes import draw_takes
 
 pytestmark = pytest.mark.slow
 
@@ -123,6 +126,35 @@ def test_the_same_seed_fills_in_as_python_does(opened, player, particles, temper
     told = tuple(np.where(is_told, value, np.nan) for value in (np.float32(0.8), 0.0))
     played = player.perform(whole, 100, seed=4, known=told)
     check_played(found, [values[64:] for values in played])
+
+
+@pytest.mark.parametrize("particles", [1, 16])
+@pytest.mark.parametrize(("temperature", "guidance"), [(1.0, None), (0.8, 1.0)])
+def test_at_least_one_of_a_set_sounds_as_in_python(opened, player, particles, temperature, guidance):
+    """Sets beside locked cells, of which some answer a set already, and some are of it and silent."""
+    song, known = some_infill(player)
+    context, pattern = song[:64], song[64:]
+    some = np.zeros(known.shape, np.uint8)
+    some[:64:3, [0, 1, 8]] = some[1:64:6, 2:5] = 1
+    known[6, [0, 1]], pattern = 1, pattern * (np.arange(128) != 6)[:, None].astype(np.uint8)
+    plan = None if guidance is None else some_plan(player, 12)
+    options = {"temperature": temperature, "seed": 9, "guidance": guidance or 0.0}
+    cells = {"known": known.ravel().tolist(), "some": some.ravel().tolist(), "start": 64, "horizonBars": 2}
+    song = np.concatenate([context, pattern])
+    request = {**options, "particles": particles, **song_of(song), **cells, "asked": asked_of(plan)}
+    found, locks = opened.play("infill", request), Locks(known > 0, pattern, some > 0)
+    expected = infill(
+        player,
+        locks,
+        None,
+        SamplingOptions(**options),
+        context=context,
+        plan=plan,
+        infilling=InfillOptions(particles, 2),
+    )
+    assert (found["hits"] == expected.hits).all()
+    assert found["smallest"] == pytest.approx(expected.smallest, rel=1e-3)
+    assert ((expected.hits * some).any(1) == some.any(1)).all()
 
 
 def test_the_same_seed_plays_as_python_does(opened, player):
@@ -384,6 +416,63 @@ def test_vary_gives_the_groove_of_python(anywhere, player):
     found = do(anywhere, groove, ["vary", 0.4], asks, seed=22, first=0, selection=[0, 6])
     check_equal(found, expected)
     assert (expected.hits != groove.hits).any()
+
+
+def some_rhythm(bars=2):
+    """Return a rhythm with accents, as a groove of one voice."""
+    hits = np.zeros((16 * bars, 10), np.uint8)
+    hits[[step for step in range(16 * bars) if step % 16 in (0, 3, 6, 10, 12)], 0] = 1
+    velocity = hits * np.linspace(0.5, 1, len(hits))[:, None]
+    return Groove(hits, velocity, tempo_bpm=96, kit="gm10")
+
+
+def rhythm_of(groove):
+    """Return a rhythm as the page has it."""
+    taps = Taps.of(groove)
+    velocity = [None if math.isnan(value) else value for value in taps.velocity.tolist()]
+    return {"name": "taps", "isTap": taps.is_tap.astype(int).tolist(), "velocity": velocity, "isOnOnePitch": True}
+
+
+@pytest.mark.parametrize(("answer", "between"), [("loud", "silent"), ("all", "free"), ("kick", "silent")])
+def test_a_rhythm_is_followed_as_python_follows_it(anywhere, player, answer, between):
+    """On an empty song; velocity and timing of taps are not heard on the page."""
+    taps = some_rhythm()
+    following = FollowOptions([answer], between, touch=False)
+    expected, _ = follow_groove(player, taps, SamplingOptions(seed=24), following)
+    empty = Groove(np.zeros((32, 10)), tempo_bpm=96, kit=expected.kit)
+    action = ["follow", rhythm_of(taps), answer, between]
+    check_equal(do(anywhere, empty, action, [], seed=24, first=0, selection=[0, 2]), expected)
+    assert expected.hits.any()
+
+
+def test_hits_that_are_locked_stay_when_a_rhythm_is_followed(opened, player):
+    groove, taps = some_groove(player, 4), some_rhythm()
+    opened.page.evaluate("() => hypermeter.app.edit({ ...hypermeter.app.song, lockedVoices: Array(10).fill(false) })")
+    do(opened, groove, ["follow", rhythm_of(taps), "loud", "silent"], [], seed=2, first=0, selection=[1, 3])
+    first = opened.hits
+    assert (first[:16] == groove.hits[:16]).all() and (first[48:] == groove.hits[48:]).all()
+    loud = [0, 1, 5, 6, 7, 8]
+    assert (first[16:48, loud].any(1) == taps.hits.any(1)).all()
+
+
+def test_takes_are_those_of_python(anywhere, player):
+    primer = some_groove(player, 2)
+    takes = draw_takes(
+        lambda seed: continue_groove(player, primer, 2, SamplingOptions(seed=seed), include_primer=False), 3, seed=2**52
+    )
+    do(anywhere, primer, ["continue", 2], asks_of(player, PlanOptions(), 2), seed=2**52, takes=3)
+    offered = anywhere.page.evaluate(
+        """() => hypermeter.app.offer.takes.map(
+            ({ seed, distance, part }) => ({ seed, distance, hits: [...part.hits] }))"""
+    )
+    assert [take["seed"] for take in offered] == [take.seed for take in takes]
+    for number, (take, one) in enumerate(zip(offered, takes, strict=True)):
+        assert take["distance"] == pytest.approx(one.distance, abs=1e-3)
+        assert (np.reshape(take["hits"], (-1, 10)) == one.groove.hits).all()
+        anywhere.page.evaluate("(number) => hypermeter.app.choose(number)", number)
+        assert (anywhere.hits[32:] == one.groove.hits).all()
+    anywhere.page.evaluate("() => { hypermeter.app.undo(); hypermeter.app.set({ takes: 1 }) }")
+    assert (anywhere.hits == primer.hits).all()  # choices are undone as one
 
 
 def test_the_last_bars_vary_as_they_do_in_python_after_the_others(opened, player):

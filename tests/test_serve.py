@@ -36,7 +36,7 @@ from hypermeter.play.loading import load_player
 from hypermeter.play.locks import Locks
 from hypermeter.play.plan import Plan, make_plan, plan_bars
 from hypermeter.play.request import BOUNDS, FollowOptions, InfillOptions, PlanOptions, SamplingOptions
-from hypermeter.play.takes import draw_takes
+from hypermeter.play.takes import distance_of, draw_takes
 from hypermeter.share.serve import Limits, make_app
 from hypermeter.share.serve.command import is_loopback, listen, load_players, serve_command
 from hypermeter.share.serve.guard import one_line
@@ -162,29 +162,70 @@ def test_a_groove_is_continued_as_python_continues_it(app, player, body, samplin
     check_same(answer, continue_groove(player, primer, 3, sampling, plan=wishes, include_primer=False))
 
 
-def test_takes_are_the_most_different_that_python_draws(app, player):
-    primer = Groove(beat(), tempo_bpm=100, kit=KIT)
-    for path, groove in (("generate", None), ("continue", primer)):
-        body = {"bars": 2, "seed": 3, "variations": 3} | (
-            {} if groove is None else {"groove": sent(beat(), tempo_bpm=100)}
+TAKEN = {
+    "generate": {"bars": 2},
+    "continue": {"groove": sent(beat(), tempo_bpm=100), "bars": 2},
+    "infill": {"groove": sent(beat()), "known": [[0] * 16 + [1] * 16] * V, "particles": 2},
+    "vary": {"groove": sent(beat()), "strength": 0.8, "particles": 2},
+    "follow": {"groove": sent(beat()), "particles": 2},
+    "humanize": {"groove": sent(beat())},
+}
+
+
+@pytest.mark.parametrize("path", TAKEN)
+def test_takes_are_the_most_different_of_what_the_seeds_give_alone(app, path):
+    body = TAKEN[path] | {"seed": 3}
+    takes = ask(app, "POST", f"/api/{path}/takes", json=body | {"variations": 2}).json()["takes"]
+    alone = [post(app, path, body | {"seed": seed}).json() for seed in range(3, 11)]
+    distances = [distance_of(to_python(alone[0]), to_python(other)) for other in alone]
+    assert [take["seed"] for take in takes] == [3, 3 + int(np.argmax(distances))]
+    for take in takes:
+        assert take["distance"] == pytest.approx(max(distances), abs=1e-5)
+        one = alone[take["seed"] - 3]
+        assert take["groove"] == one["groove"]
+        assert take["effective_sample_size"] == one.get("effective_sample_size")
+        assert take["warning"] == one.get("warning", "")
+    (single,) = ask(app, "POST", f"/api/{path}/takes", json=body | {"variations": 1}).json()["takes"]
+    assert single["distance"] is None and single["groove"] == alone[0]["groove"]
+    error_of(post(app, f"{path}/takes", body | {"variations": 17}), 422)
+    error_of(post(app, path, body | {"variations": 2}), 422)
+
+
+def to_python(answer):
+    groove = answer["groove"]
+    return Groove(*(array(groove, name) for name in ("hits", "velocity", "offset")), kit=KIT)
+
+
+def test_takes_of_python_are_those_of_the_server(app, player):
+    answer = post(app, "generate/takes", {"bars": 2, "seed": 3, "variations": 3}).json()["takes"]
+    takes = draw_takes(lambda seed: continue_groove(player, None, 2, SamplingOptions(seed=seed)), 3, 3)
+    assert [one["seed"] for one in answer] == [take.seed for take in takes] and answer[0]["seed"] == 3
+    for one, take in zip(answer, takes):
+        check_same(one["groove"], take.groove)
+
+
+def test_some_voice_of_a_set_sounds_as_in_python(app, player):
+    known, some = np.zeros((32, V), np.uint8), np.zeros((32, V), np.uint8)
+    known[:, 2], some[::3, :2] = 1, 1
+    body = {"groove": sent(beat()), "particles": 4, "seed": 5}
+    answer = played(app, "infill", body | {"known": known.T.tolist(), "some": some.T.tolist()})
+    expected, _ = fill_groove(
+        player,
+        Groove(beat(), tempo_bpm=120, kit=KIT),
+        Locks(known > 0, beat(), some > 0),
+        None,
+        SamplingOptions(seed=5),
+        infilling=InfillOptions(4),
+    )
+    check_same(answer, expected)
+    assert array(answer)[::3, :2].any(1).all()
+    for wrong in ([[1]], some[:16].T.tolist()):
+        assert "some: of another shape" in error_of(
+            post(app, "infill", body | {"known": known.T.tolist(), "some": wrong}), 422
         )
-        answer = ask(app, "POST", f"/api/{path}/takes", json=body).json()["takes"]
-        tempo_bpm = {} if groove is not None else {"tempo_bpm": 120}
-        takes = draw_takes(
-            lambda seed, groove=groove, tempo_bpm=tempo_bpm: continue_groove(
-                player, groove, 2, SamplingOptions(seed=seed), include_primer=False, **tempo_bpm
-            ),
-            3,
-            3,
-        )
-        assert [one["seed"] for one in answer] == [take.seed for take in takes] and answer[0]["seed"] == 3
-        for one, take in zip(answer, takes):
-            check_same(one["groove"], take.groove)
-            assert one["distance"] == pytest.approx(take.distance)
-    (alone,) = ask(app, "POST", "/api/generate/takes", json={"bars": 1, "variations": 1}).json()["takes"]
-    assert alone["distance"] is None
-    assert ask(app, "POST", "/api/generate/takes", json={"bars": 1, "variations": 17}).status_code == 422
-    assert ask(app, "POST", "/api/generate", json={"bars": 1, "variations": 2}).status_code == 422
+    known[3, :2] = 1
+    silent = body | {"groove": sent(0 * beat()), "known": known.T.tolist(), "some": some.T.tolist()}
+    assert "locked to silence" in error_of(post(app, "infill", silent), 422)
 
 
 def test_strokes_openness_and_chokes_go_through_the_server(app):
@@ -878,7 +919,7 @@ def test_whatever_is_sent_is_answered_as_the_schema_says(player):
     for operation in (declared.ok() for declared in schema.get_all_operations()):
         for mode in schemathesis.GenerationMode:
             hold(operation, mode)
-    assert len(statuses_of) == 15
+    assert len(statuses_of) == 19
     assert all(200 in statuses for label, statuses in statuses_of.items() if label.startswith("GET"))
 
 

@@ -1,7 +1,8 @@
 /** What the page holds, and what can be done with it; the views show it and call it. */
 
-import { DEFAULTS, LEAST_SEED, MOST_SEED } from './bounds'
+import { DEFAULTS } from './bounds'
 import { Replaced, Stopped } from './engine'
+import { type Answer, answering, type Between, lockTaps, loudVoices, type Rhythm } from './follow'
 import type { Grid } from './grids'
 import { History, type States } from './history'
 import { keptByVariation } from './infill'
@@ -11,7 +12,8 @@ import { isWished, planAround, planBars, planOf } from './plan'
 import type { Engine } from './protocol'
 import { type Busy, FIRST_SETTINGS, type Mixer, plainMixer, seconds, type Settings } from './settings'
 import * as songs from './song'
-import type { Song } from './song'
+import type { Part, Song } from './song'
+import { drawsOf, drawTakes, seedAfter, type Take } from './takes'
 import { stepsInView, WHOLE, withStep } from './viewing'
 
 
@@ -25,6 +27,17 @@ const HEARD_BARS = 64
 /** How much busier or calmer a bar is asked to be. */
 const STEP_OF_DENSITY = 1.35
 export const MOST_DENSITY = 0.4
+/** Choices between takes are undone as one. */
+const TAKES = 'takes'
+
+/** Takes to choose from. */
+export interface Offer {
+  takes: Take[]
+  /** The song with each of them. */
+  songs: Song[]
+  /** Bars [first, last) that they are of. */
+  bars: [number, number]
+}
 
 export class App {
   readonly history: History<Song>
@@ -37,6 +50,7 @@ export class App {
   selection: [number, number] = [0, 0]
   busy: Busy | null = null
   message = ''
+  private offered: Offer | null = null
   /** Is told how many steps the song lost at its start. */
   onForgotten: (steps: number) => void = () => undefined
   /** The song as it was opened, where it can be had again, as a beat or a link: as long as it is the song, nothing is to be kept. */
@@ -191,6 +205,56 @@ export class App {
     this.showStep(stepsInView(this.view, this.song.grid).first)
   }
 
+  // ---------------------------------------------------------------- takes
+
+  /** The takes of which one is the song as it is. */
+  get offer(): Offer | null {
+    return this.offered?.songs.includes(this.song) ? this.offered : null
+  }
+
+  /** Another of the takes in place of the one that is chosen; undone with it. */
+  choose(number: number): void {
+    const { offer } = this
+    if (offer) this.edit(offer.songs[number], TAKES)
+  }
+
+  /** No more choice: the song stays as it is. */
+  settle(): void {
+    this.offered = null
+    this.history.seal()
+    this.changed()
+  }
+
+  /**
+   * Draws so many takes as are set, and puts the first into the song as soon as it is there; then the others can be chosen.
+   *
+   * @param draw the music of a seed
+   * @param placed a song with a take
+   * @throws Stopped it is no longer wanted, or the song was changed before all were drawn: it keeps what is in it
+   */
+  private async drawInto(
+    draw: (seed: number, onShare: (share: number) => void) => Promise<Part>, bars: [number, number], placed: (song: Song, part: Part) => Song,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const count = this.settings.takes
+    const before: { song: Song; first: Song }[] = []
+    const takes = await drawTakes(async (seed, number) => {
+      const part = await draw(seed, (share) => this.busyShare((number + share) / drawsOf(count)))
+      if (signal.aborted || (before.length && before[0].first !== this.song)) throw new Stopped()
+      if (!before.length) {
+        const { song } = this // what was written meanwhile stays
+        before.push({ song, first: placed(song, part) })
+        this.history.seal()
+        this.edit(before[0].first, count > 1 ? TAKES : null)
+      }
+      return part
+    }, count, this.nextSeed(drawsOf(count)))
+    if (count === 1) return
+    const [{ song, first }] = before
+    this.offered = { takes, songs: takes.map(({ part }, number) => (number ? placed(song, part) : first)), bars }
+    this.changed()
+  }
+
   // ---------------------------------------------------------------- the model
 
   /** Bars after the last, so many as are set. */
@@ -203,7 +267,8 @@ export class App {
     return this.work(`Generating ${count} bars`, async (signal) => {
       const start = bars
       const began = performance.now()
-      await this.goOn(song, start, count, signal, (at) => this.busyShare((at + 1) / count))
+      if (this.settings.takes > 1) await this.goOnInTakes(song, start, count, signal)
+      else await this.goOn(song, start, count, signal, (at) => this.busyShare((at + 1) / count))
       this.select(start, start + count)
       this.show(start)
       this.say(`${count} new bars in ${seconds(performance.now() - began)}`)
@@ -232,24 +297,9 @@ export class App {
   private async goOn(
     song: Song, start: number, count: number, signal: AbortSignal, onBar: (bar: number) => void, isEndless = false,
   ): Promise<void> {
-    const { style, section, temperature, guidance } = this.settings
     const together = `continue ${start} ${this.settings.seed}`
-    let asked = song
-    for (let bar = start; bar < start + count; bar++) {
-      const { fill, density } = songs.ask(song, bar)
-      const drawn = density ?? (isEndless ? songs.ask(song, start - 1).density : null)
-      asked = songs.setAsks(asked, bar, bar + 1, { style, section, fill, density: drawn })
-    }
-    const isGuided = isWished(asked.asks.slice(start, start + count))
-    const from = isEndless ? Math.max(0, Math.floor(start / HEARD_BARS) - 1) * HEARD_BARS : 0
-    const options = {
-      seed: this.nextSeed(), temperature, topP: DEFAULTS.top_p, bias: null, guidance: isGuided ? guidance : 0,
-      asked: planBars(this.meta, asked.asks.slice(from, start + count), start - from, song.tempo),
-      song: { ...songs.part(song, from * song.stepsPerBar), tempo: song.tempo, grid: song.grid },
-      bars: count,
-      mayRemember: isEndless,
-    }
-    await this.engine.continue(options, (bar, part) => {
+    const { asked, options } = this.continuation(song, start, count, isEndless)
+    await this.engine.continue({ ...options, seed: this.nextSeed() }, (bar, part) => {
       if (signal.aborted) return
       const now = this.song // what was written meanwhile stays
       if (songs.bars(now) < start + bar) { // the bars before it were undone
@@ -262,6 +312,45 @@ export class App {
       this.edit(next, isEndless ? `endless ${this.endlessBars++}` : together)
       onBar(bar)
     }, signal)
+  }
+
+  private async goOnInTakes(song: Song, start: number, count: number, signal: AbortSignal): Promise<void> {
+    const { asked, options } = this.continuation(song, start, count)
+    const draw = async (seed: number, onShare: (share: number) => void) => {
+      let made = songs.emptySong(song.voices, song.grid, 0)
+      await this.engine.continue({ ...options, seed }, (bar, part) => {
+        made = songs.replace(made, bar * song.stepsPerBar, part)
+        onShare((bar + 1) / count)
+      }, signal)
+      return songs.part(made, 0)
+    }
+    await this.drawInto(draw, [start, start + count], (now, part) => {
+      if (songs.bars(now) < start) throw new Stopped() // the bars before them were undone
+      let next = songs.replace(now, start * song.stepsPerBar, part)
+      for (let bar = start; bar < start + count; bar++) next = songs.setAsks(next, bar, bar + 1, asked.asks[bar])
+      return next
+    }, signal)
+  }
+
+  /** What is asked of bars after a song, and the request for them but for its seed. */
+  private continuation(song: Song, start: number, count: number, isEndless = false) {
+    const { style, section, temperature, guidance } = this.settings
+    let asked = song
+    for (let bar = start; bar < start + count; bar++) {
+      const { fill, density } = songs.ask(song, bar)
+      const drawn = density ?? (isEndless ? songs.ask(song, start - 1).density : null)
+      asked = songs.setAsks(asked, bar, bar + 1, { style, section, fill, density: drawn })
+    }
+    const isGuided = isWished(asked.asks.slice(start, start + count))
+    const from = isEndless ? Math.max(0, Math.floor(start / HEARD_BARS) - 1) * HEARD_BARS : 0
+    const options = {
+      temperature, topP: DEFAULTS.top_p, bias: null, guidance: isGuided ? guidance : 0,
+      asked: planBars(this.meta, asked.asks.slice(from, start + count), start - from, song.tempo),
+      song: { ...songs.part(song, from * song.stepsPerBar), tempo: song.tempo, grid: song.grid },
+      bars: count,
+      mayRemember: isEndless,
+    }
+    return { asked, options }
   }
 
   /** The unlocked cells of the selected bars anew, given the locked ones and the bars around. */
@@ -305,46 +394,81 @@ export class App {
     return this.rework(way > 0 ? 'Busier' : 'Calmer', song, first, last, this.freeBars(first, last))
   }
 
+  /**
+   * The selected bars as drums that follow a rhythm, or without a selection as many bars as it has, from the first on.
+   *
+   * @param answer which voices answer its taps
+   * @param between what these do between taps
+   */
+  follow(rhythm: Rhythm, answer: Answer, between: Between): Promise<boolean> {
+    const { meta } = this
+    const bars = Math.ceil(rhythm.isTap.length / this.song.stepsPerBar)
+    if (!this.hasSelection) {
+      if (bars > this.bars) this.edit(songs.resize(this.song, Math.min(bars, songs.MOST_BARS)))
+      this.select(0, bars)
+    }
+    const [first, last] = this.selection
+    const { style, section } = this.settings
+    const song = songs.setAsks(songs.clear(this.song, first, last), first, last, { style, section, fill: 0 })
+    const demand = (known: Uint8Array, values: Uint8Array) => (
+      lockTaps(rhythm, (last - first) * song.stepsPerBar, known, values, answering(meta, answer), loudVoices(meta), between)
+    )
+    return this.rework(`Following ${rhythm.name}`, song, first, last, this.freeBars(first, last), false, demand)
+  }
+
   private freeBars(first: number, last: number): (cell: number) => boolean {
     const size = this.song.stepsPerBar * this.song.voices
     return (cell) => cell >= first * size && cell < last * size
   }
 
-  /** @param isFree of a cell that is not locked @param isVariation towards what is measured, not towards what is asked */
+  /**
+   * @param isFree of a cell that is not locked
+   * @param isVariation towards what is measured, not towards what is asked
+   * @param demand what else is locked, given what is, from the first of the bars on
+   */
   private rework(
     label: string, song: Song, first: number, last: number, isFree: (cell: number) => boolean, isVariation = false,
+    demand: ((known: Uint8Array, values: Uint8Array) => { known: Uint8Array; some: Uint8Array }) | null = null,
   ): Promise<boolean> {
     const before = this.song
     const size = song.stepsPerBar
     const start = first * size
     const end = Math.min(songs.steps(song), (last + BARS_AFTER) * size)
-    const known = new Uint8Array((end - start) * song.voices).fill(1)
+    const kept = new Uint8Array((end - start) * song.voices).fill(1)
     const from = start * song.voices
-    for (let i = 0; i < known.length; i++) {
+    for (let i = 0; i < kept.length; i++) {
       const cell = from + i
-      if (cell < last * size * song.voices && isFree(cell) && !songs.isLocked(song, cell)) known[i] = 0
+      if (cell < last * size * song.voices && isFree(cell) && !songs.isLocked(song, cell)) kept[i] = 0
     }
-    if (!known.includes(0)) {
+    if (!kept.includes(0)) {
       this.say('All cells are locked: unlock some first')
       return Promise.resolve(false)
     }
+    const locks = demand ? demand(kept, song.hits.subarray(from)) : { known: kept, some: null }
     const asked = isVariation ? planOf(this.meta, song) : planAround(this.meta, song, first, last)
     const isGuided = !isVariation && isWished(song.asks.slice(first, last))
     return this.work(label, async (signal) => {
       const { temperature, guidance } = this.settings
       const began = performance.now()
-      const { part, smallest } = await this.engine.infill({
-        seed: this.nextSeed(), temperature, topP: DEFAULTS.top_p, bias: null, guidance: isGuided ? guidance : 0, asked,
+      const options = {
+        temperature, topP: DEFAULTS.top_p, bias: null, guidance: isGuided ? guidance : 0, asked,
         song: { ...songs.part(song, 0, end), tempo: song.tempo, grid: song.grid },
-        start, known, particles: DEFAULTS.particles, horizonBars: null,
-      }, (share) => this.busyShare(share), signal)
-      if (signal.aborted) throw new Stopped()
-      let now = placed(this.song, start, part, known) // what was written meanwhile stays
-      for (let bar = first; bar < Math.min(last, songs.bars(now)); bar++) {
-        now = songs.setAsks(now, bar, bar + 1, changed(songs.ask(before, bar), songs.ask(song, bar)))
+        start, ...locks, particles: DEFAULTS.particles, horizonBars: null,
       }
-      this.edit(now)
-      const warning = smallest < 2 ? '; the locks left little choice' : ''
+      let least = Infinity
+      const draw = async (seed: number, onShare: (share: number) => void) => {
+        const { part, smallest } = await this.engine.infill({ ...options, seed }, onShare, signal)
+        least = Math.min(least, smallest)
+        return part
+      }
+      await this.drawInto(draw, [first, last], (current, part) => {
+        let now = placed(current, start, part, kept)
+        for (let bar = first; bar < Math.min(last, songs.bars(now)); bar++) {
+          now = songs.setAsks(now, bar, bar + 1, changed(songs.ask(before, bar), songs.ask(song, bar)))
+        }
+        return now
+      }, signal)
+      const warning = least < 2 ? '; the locks left little choice' : ''
       this.say(`${label}: done in ${seconds(performance.now() - began)}${warning}`)
     })
   }
@@ -384,9 +508,10 @@ export class App {
     this.changed()
   }
 
-  private nextSeed(): number {
+  /** The seed of the next use, which takes so many. */
+  private nextSeed(count = 1): number {
     const { seed } = this.settings
-    this.settings = { ...this.settings, seed: seed < MOST_SEED ? seed + 1 : LEAST_SEED }
+    this.settings = { ...this.settings, seed: seedAfter(seed, count) }
     return seed
   }
 }

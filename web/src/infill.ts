@@ -89,7 +89,8 @@ export function span(locks: Locks, width: number, stepsPerBar: number, horizonBa
     last = step
   }
   const until = horizonBars === null ? steps - 1 : Math.min(steps - 1, last + horizonBars * stepsPerBar)
-  for (let step = 0; step <= until; step++) if (isFree(step, 1)) weighed = step
+  const hasSome = (step: number) => !!locks.some?.subarray(step * width, (step + 1) * width).includes(1)
+  for (let step = 0; step <= until; step++) if (isFree(step, 1) || hasSome(step)) weighed = step
   return { first, last, weighed }
 }
 

@@ -9,6 +9,8 @@ export interface Key {
   shown: string
   does: string
   action?: () => void
+  /** Whether it does so once where it is held. */
+  once?: boolean
 }
 
 /** @returns those that have an action are listened for, wherever one is but in a field */
@@ -25,7 +27,7 @@ export function bindKeys(keys: Key[]): void {
     const key = keys.find((binding) => binding.press === press && binding.action)
     if (!key) return
     event.preventDefault()
-    key.action!()
+    if (!event.repeat || !key.once) key.action!()
   })
   byId('keys-list').append(...keys.flatMap(({ shown, does }) => [
     element('dt', {}, ...shown.split(' ').map((name) => element('kbd', {}, name))), element('dd', {}, does),
@@ -34,7 +36,7 @@ export function bindKeys(keys: Key[]): void {
 
 /** The words of the page, each with what its tooltip says: not all screens have tooltips. */
 export function listWords(): void {
-  const found = document.querySelectorAll<HTMLElement>('.transport [title], .bar-tools [title], .ask [title]')
+  const found = document.querySelectorAll<HTMLElement>('.transport [title], .bar-tools [title], .rhythm [title], .ask [title]')
   byId('words-list').append(...[...found].flatMap((node) => {
     const word = node.firstChild?.textContent?.trim()
     return word ? [element('dt', {}, word), element('dd', {}, node.title)] : []

@@ -3,6 +3,7 @@
 import drums from '../../src/hypermeter/share/sound/drums.json'
 import { App } from './app'
 import { beatsFor } from './beats'
+import { Chooser } from './chooser'
 import { Controls } from './controls'
 import { byId, download, guardSliders, setPressed, setText } from './dom'
 import { WorkerEngine } from './engine'
@@ -22,6 +23,7 @@ import { findServer, mayBeServer } from './server'
 import { Shelf } from './shelf'
 import * as songs from './song'
 import { Sound } from './sound'
+import { Taps } from './taps'
 import { keepOffline } from './updates'
 import { columnsIn, fitting, withStep } from './viewing'
 import { VoiceStrip } from './voices'
@@ -66,6 +68,8 @@ async function start(): Promise<void> {
     },
   }
   const controls = new Controls(app, actions)
+  const chooser = new Chooser(app)
+  const taps = new Taps(app, sound)
   bindKeys([
     { press: 'p', shown: 'P', does: 'play or stop', action: actions.togglePlay },
     { press: ' ', shown: 'Space', does: 'play or stop, outside the grid', action: actions.togglePlay },
@@ -74,6 +78,7 @@ async function start(): Promise<void> {
     { press: 'v', shown: 'V', does: 'vary the selected bars', action: () => void app.vary() },
     { press: 'b', shown: 'B', does: 'turn the first selected bar into a drum fill', action: () => void app.fillBar() },
     { press: 'e', shown: 'E', does: 'switch endless play', action: () => actions.setEndless(!app.settings.endless) },
+    { press: 't', shown: 'T', does: 'a tap of the rhythm, after Tap along', action: () => taps.hit(), once: true },
     { press: 'l', shown: 'L', does: 'switch between locking and writing', action: () => app.set({ mode: app.settings.mode === 'lock' ? 'write' : 'lock' }) },
     { press: 'ctrl+a', shown: 'Ctrl A', does: 'select all bars', action: () => app.select(0, app.bars) },
     { press: 'escape', shown: 'Esc', does: 'select no bar', action: () => app.select(0, 0) },
@@ -95,10 +100,12 @@ async function start(): Promise<void> {
     strip.show()
     overview.show()
     controls.show(sound.isPlaying)
+    chooser.show()
+    taps.show()
   })
   fitView(app)
   guardSliders()
-  new Opener(app)
+  new Opener(app, (file) => void taps.open(file))
   new First(app)
   listWords()
   const dark = matchMedia('(prefers-color-scheme: dark)')

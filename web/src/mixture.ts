@@ -4,6 +4,8 @@
  * All in doubles, as in `hypermeter.play`: what the model gives in floats is widened first.
  */
 
+import { drawSome, logSome, openVoices } from './unions'
+
 /** K components over V voices; `logits` row by row. */
 export interface Mixture {
   readonly logWeights: Float64Array
@@ -17,6 +19,8 @@ export interface Mixture {
 export interface Lock {
   known: Uint8Array
   values: Uint8Array
+  /** 1 for the voices of which at least one sounds; none of them, or no set, demands nothing. */
+  some?: Uint8Array | null
 }
 
 /** How a step is drawn. */
@@ -78,12 +82,13 @@ export function tilt(dist: Mixture, bias: Float64Array): Mixture {
   return { logWeights: normalised(weights), logits: tilted, voices }
 }
 
-/** log p(known cells) and each component's log weight given them, not normalised. */
+/** Each component's log weight with the lock: log p(known cells, and a hit of its set) of the component is in it. */
 function evidence(dist: Mixture, lock: Lock): Float64Array {
   const { logWeights, logits, voices } = dist
   const weights = new Float64Array(logWeights.length)
+  const open = openVoices(lock)
   for (let k = 0; k < logWeights.length; k++) {
-    let sum = 0
+    let sum = open ? logSome(logits, k * voices, open) : 0
     for (let v = 0; v < voices; v++) {
       if (!lock.known[v]) continue
       const logit = logits[k * voices + v]
@@ -94,7 +99,7 @@ function evidence(dist: Mixture, lock: Lock): Float64Array {
   return weights
 }
 
-/** log p(locked cells of the step), in nats. */
+/** log p(locked cells of the step, and a hit of its set), in nats. */
 export function logEvidence(dist: Mixture, lock: Lock): number {
   return logSumExp(evidence(dist, lock))
 }
@@ -174,7 +179,9 @@ export function draw(
     const norm = logSumExp(logWeights)
     const k = choose(logWeights.map((w) => Math.exp(w - norm)), drawn[0])
     const logits = dist.logitsOf ? dist.logitsOf(k) : dist.logits.subarray(k * voices, (k + 1) * voices)
-    for (let v = 0; v < voices; v++) out[v] = drawn[1 + v] < sigmoid(logits[v]) ? 1 : 0
+    const open = lock && openVoices(lock)
+    if (open) drawSome(logits, open, drawn, out)
+    else for (let v = 0; v < voices; v++) out[v] = drawn[1 + v] < sigmoid(logits[v]) ? 1 : 0
   } else {
     const number = chooseCombination(scores(dist, free, guidance), rules, lock, drawn[0])
     for (let v = 0; v < voices; v++) out[v] = (number >> v) & 1
@@ -245,7 +252,8 @@ function chooseCombination(found: Float64Array, rules: Rules, lock: Lock | null,
       mask |= 1 << v
       wanted |= lock.values[v] << v
     }
-    for (let i = 0; i < found.length; i++) if ((i & mask) !== wanted) found[i] = -Infinity
+    const some = lock.some?.reduce((bits, own, v) => bits | (own << v), 0) ?? 0
+    for (let i = 0; i < found.length; i++) if ((i & mask) !== wanted || (some && !(i & some))) found[i] = -Infinity
   }
   if (temperature < COLDEST) {
     let best = 0

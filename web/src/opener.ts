@@ -16,7 +16,8 @@ export class Opener {
   private bytes = new Uint8Array()
   private parts: Part[] = []
 
-  constructor(private readonly app: App) {
+  /** @param onRhythm is given a file that is dropped as a rhythm */
+  constructor(private readonly app: App, private readonly onRhythm: (file: File) => void) {
     const input = byId<HTMLInputElement>('file')
     input.addEventListener('change', () => {
       if (input.files?.[0]) void this.open(input.files[0])
@@ -44,7 +45,8 @@ export class Opener {
       const file = event.dataTransfer?.files[0]
       if (!file) return
       event.preventDefault()
-      void this.open(file)
+      if (event.target instanceof Element && event.target.closest('#drop-rhythm')) this.onRhythm(file)
+      else void this.open(file)
     })
   }
 

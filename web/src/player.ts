@@ -115,13 +115,16 @@ export async function listen(
 export interface Locks {
   known: Uint8Array
   values: Uint8Array
+  /** Of each step, 1 for the voices of which at least one sounds. */
+  some?: Uint8Array | null
 }
 
-/** The locked cells of a step, or null where there are none. */
+/** The locked cells and the set of a step, or null where there are neither. */
 export function lockAt(locks: Locks | null, step: number, width: number): Lock | null {
   if (!locks || (step + 1) * width > locks.known.length) return null
-  const known = locks.known.subarray(step * width, (step + 1) * width)
-  return known.some((cell) => cell > 0) ? { known, values: locks.values.subarray(step * width, (step + 1) * width) } : null
+  const of = (cells: Uint8Array) => cells.subarray(step * width, (step + 1) * width)
+  const lock = { known: of(locks.known), values: of(locks.values), some: locks.some ? of(locks.some) : null }
+  return lock.known.includes(1) || lock.some?.includes(1) ? lock : null
 }
 
 /**

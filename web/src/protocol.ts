@@ -40,6 +40,8 @@ export interface InfillOptions extends Options {
   start: number
   /** From `start` on, 1 where a cell stays as it is. */
   known: Uint8Array
+  /** From `start` on, 1 for the voices of each step of which at least one sounds; null demands nothing. */
+  some?: Uint8Array | null
   particles: number
   horizonBars: number | null
 }

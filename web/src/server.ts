@@ -85,6 +85,7 @@ export class ServerEngine implements Engine {
       ...this.options(options),
       groove: this.groove(cut(start), song),
       known: this.rows(known),
+      ...(options.some ? { some: this.rows(options.some) } : {}),
       context: start ? this.groove(cut(0, start), song) : null,
       particles: options.particles,
       ...(options.horizonBars === null ? {} : { horizon_bars: options.horizonBars }),

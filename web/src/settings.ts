@@ -12,6 +12,8 @@ export interface Settings {
   seed: number
   /** To continue by. */
   bars: number
+  /** How many takes are drawn at once. */
+  takes: number
   /** Of a variation, in [0, 1]. */
   strength: number
   endless: boolean
@@ -21,7 +23,7 @@ export interface Settings {
 
 export const FIRST_SETTINGS: Settings = {
   style: 0, section: 0, temperature: DEFAULTS.temperature, guidance: DEFAULTS.guidance, seed: DEFAULTS.seed,
-  bars: 4, strength: 0.3, endless: false, loop: false, mode: 'write',
+  bars: 4, takes: 1, strength: 0.3, endless: false, loop: false, mode: 'write',
 }
 
 /** What the model is at. */

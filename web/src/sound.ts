@@ -5,7 +5,7 @@ import { Kit, Mixer, render, type TimedHit } from './audio'
 import { stepsPerQuarter } from './grids'
 import type { Drums } from './kit'
 import * as songs from './song'
-import { Transport } from './transport'
+import { Transport, type Score } from './transport'
 
 /** Seconds of sound after the last step of a file. */
 const TAIL_S = 2
@@ -29,6 +29,8 @@ export class Sound {
   private context: AudioContext | null = null
   private mixer: Mixer | null = null
   private transport: Transport | null = null
+  /** What plays in place of the song's hits, but not in files. */
+  instead: Score['hitsAt'] | null = null
 
   constructor(private readonly app: App, drums: Drums, private readonly onEnd: () => void) {
     this.kit = new Kit(drums, app.meta.kit.voices)
@@ -49,6 +51,11 @@ export class Sound {
   /** The step that sounds now, or -1. */
   get step(): number {
     return this.transport?.now() ?? -1
+  }
+
+  /** Where it sounds now, in steps with their fractions, or -1. */
+  get place(): number {
+    return this.transport?.place() ?? -1
   }
 
   /** Times at which endless play had nothing ready. */
@@ -114,7 +121,7 @@ export class Sound {
       steps: () => songs.steps(app.song),
       loop: () => this.loop(),
       secondsPerStep: () => this.secondsPerStep,
-      hitsAt: (step) => this.hitsAt(step),
+      hitsAt: (step) => (this.instead ? this.instead(step) : this.hitsAt(step)),
       isGrowing: () => app.settings.endless,
     }, this.onEnd)
     return context

@@ -67,6 +67,14 @@ export class Transport {
     return found
   }
 
+  /** Where it sounds now, in steps with their fractions, or -1. */
+  place(): number {
+    const step = this.now()
+    if (step < 0) return -1
+    const heard = this.context.currentTime - (this.context.outputLatency || 0)
+    return step + Math.min((heard - this.line[0].time) / this.score.secondsPerStep(), 1)
+  }
+
   /** The score lost so many steps at its start. */
   dropped(steps: number): void {
     this.step = Math.max(0, this.step - steps)

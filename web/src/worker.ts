@@ -211,7 +211,7 @@ async function goOn(own: Model, request: ContinueRequest): Promise<void> {
 
 async function fill(own: Model, request: InfillRequest): Promise<void> {
   const { meta } = own
-  const { id, seed, song, start, known } = request
+  const { id, seed, song, start, known, some } = request
   const placed = placedOn(own, song.grid)
   const { network, expression } = placed
   const voices = meta.num_drums
@@ -222,7 +222,7 @@ async function fill(own: Model, request: InfillRequest): Promise<void> {
     openness: song.openness.slice(0, start * voices), strokes: strokesIn(song.strokes, 0, start * voices),
   }
   const before = await hearing.hear(placed, beforeSong, false, () => stop(id))
-  const locks = { known, values: cut(song.hits, start) }
+  const locks = { known, values: cut(song.hits, start), some }
   const found = await infill(network, before.heard, locks, plan, rulesOf(meta, request), {
     particles: request.particles,
     horizonBars: request.horizonBars,

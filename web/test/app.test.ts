@@ -210,6 +210,65 @@ test('each use takes the next seed, from 0 on', async () => {
   }
 })
 
+test('the first of several takes is heard at once, the others can be chosen, and all are undone as one', async () => {
+  const drawn: { seed: number; end: (part: songs.Part) => void }[] = []
+  const engine: Engine = {
+    ready: Promise.resolve(),
+    continue: () => Promise.reject(new Error('not asked')),
+    infill: ({ seed }) => new Promise((resolve) => drawn.push({ seed, end: (part) => resolve({ part, smallest: 9 }) })),
+  }
+  const app = new App(meta, song(), engine)
+  const opened = app.song
+  const partOf = (cell: number) => ({ ...songs.emptyPart(64), hits: Uint8Array.from({ length: 64 }, (_, i) => Number(i <= cell)), velocity: new Float32Array(64).fill(0.5) })
+  const hits = () => app.song.hits.reduce((sum, hit) => sum + hit, 0)
+  app.set({ takes: 2, seed: 5 })
+  app.select(6, 8)
+  const done = app.fillIn()
+  for (let number = 0; number < 8; number++) {
+    await vi.waitFor(() => expect(drawn.length).toBe(number + 1))
+    drawn[number].end(partOf(number))
+    if (number) expect(hits()).toBe(1)
+    expect(app.offer).toBe(null)
+  }
+  expect(await done).toBe(true)
+  expect(drawn.map(({ seed }) => seed)).toEqual([5, 6, 7, 8, 9, 10, 11, 12])
+  expect(app.settings.seed).toBe(13)
+  expect(app.offer!.takes.map(({ seed }) => seed)).toEqual([5, 12])
+  app.choose(1)
+  expect(hits()).toBe(8)
+  app.choose(0)
+  expect(hits()).toBe(1)
+  app.undo()
+  expect(app.song).toBe(opened)
+  expect(app.offer).toBe(null)
+  app.redo()
+  expect(app.offer).not.toBe(null)
+  app.settle()
+  expect(app.offer).toBe(null)
+})
+
+test('a song that is written in before all takes are drawn keeps what is written, and offers none', async () => {
+  const ends: (() => void)[] = []
+  const engine: Engine = {
+    ready: Promise.resolve(),
+    continue: () => Promise.reject(new Error('not asked')),
+    infill: () => new Promise((resolve) => ends.push(() => resolve({ part: full(2), smallest: 9 }))),
+  }
+  const app = new App(meta, song(), engine)
+  app.set({ takes: 2 })
+  app.select(6, 8)
+  const done = app.fillIn()
+  await vi.waitFor(() => expect(ends.length).toBe(1))
+  ends[0]()
+  await vi.waitFor(() => expect(ends.length).toBe(2))
+  app.edit(songs.setHits(app.song, [0], 1))
+  const { song: written } = app
+  ends[1]()
+  expect(await done).toBe(false)
+  expect(app.song).toBe(written)
+  expect(app.offer).toBe(null)
+})
+
 test('after a stall what is past is not struck', () => {
   vi.useFakeTimers()
   const context = { currentTime: 0 }

@@ -102,3 +102,20 @@ test('top_p keeps the likeliest that hold it', () => {
   expect(found[2]).toBeCloseTo(0.4, 1)
   expect(found[0] + found[1]).toBe(0)
 })
+
+test('at least one of a set: its probability and draws given it are those of a count of all combinations', () => {
+  const dist = someMixture(4, 6, 4)
+  const all = logProbs(dist).map(Math.exp)
+  const lock = { known: Uint8Array.of(0, 1, 0, 0), values: Uint8Array.of(0, 1, 0, 0), some: Uint8Array.of(1, 0, 1, 0) }
+  const isOne = (i: number) => ((i >> 1) & 1) === 1 && (i & 0b101) > 0
+  const total = all.reduce((sum, p, i) => sum + (isOne(i) ? p : 0), 0)
+  expect(logEvidence(dist, lock)).toBeCloseTo(Math.log(total), 10)
+  const expected = all.map((p, i) => (isOne(i) ? p / total : 0))
+  expect(apart(frequencies(dist, null, PLAIN, lock, 40_000), expected)).toBeLessThan(0.02)
+  expect(apart(frequencies(dist, null, { ...PLAIN, topP: 1 - 1e-12 }, lock, 40_000), expected)).toBeLessThan(0.02)
+  // A known hit of the set is enough, and an empty set demands nothing.
+  for (const some of [Uint8Array.of(0, 1, 1, 0), new Uint8Array(4)]) {
+    expect(logEvidence(dist, { ...lock, some })).toBe(logEvidence(dist, { ...lock, some: null }))
+  }
+  expect(logEvidence(dist, { known: Uint8Array.of(1, 0, 0, 0), values: new Uint8Array(4), some: Uint8Array.of(1, 0, 0, 0) })).toBe(-Infinity)
+})

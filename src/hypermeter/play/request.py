@@ -204,16 +204,16 @@ class FollowOptions:
 
 
 NOT_ON_PAGE = ("accent", "draws", "variations")
-"""Options of which the page has none."""
+"""Options that nobody sets on the page."""
 
 
 def bounds_record() -> dict[str, Any]:
     """Return `BOUNDS` of the page by the names of their fields, and the defaults of the options, for its JSON."""
     defaults = {
         item.name: item.default
-        for options in (SamplingOptions, InfillOptions)
+        for options in (SamplingOptions, InfillOptions, FollowOptions)
         for item in fields(options)
-        if isinstance(item.default, int | float)
+        if isinstance(item.default, int | float) and not isinstance(item.default, bool)
     }
     bounds = {name: asdict(bound) for name, bound in BOUNDS.items() if name not in NOT_ON_PAGE}
     return {"bounds": bounds, "defaults": defaults}

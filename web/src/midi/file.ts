@@ -83,7 +83,7 @@ function patternOf(chunks: Chunks, patterns: Part[], track: number | string | nu
   throw new MidiError(`MIDI format 2 with ${patterns.length} patterns (${listed}); choose one`, 'part', patterns)
 }
 
-function tableOf({ tracks }: Chunks): Table {
+export function tableOf({ tracks }: Chunks): Table {
   const table: Table = { notes: [], messages: [], pedal: [], names: [], metas: [], end: 0 }
   tracks.forEach((track, number) => {
     table.names.push('')

@@ -1,19 +1,16 @@
 """The ASGI application: routes, answers and errors."""
 
 import json
-import math
 import mimetypes
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.exceptions import HTTPException
 
 from hypermeter import __version__
 from hypermeter.core.errors import HypermeterError
@@ -26,17 +23,15 @@ from hypermeter.music.tables import to_json
 from hypermeter.play.infill import InfillResult
 from hypermeter.play.loading import kit_of
 from hypermeter.play.player import Player
-from hypermeter.play.takes import Take
+from hypermeter.share.serve.errors import OF_BODIES, OF_WORK, add_errors, problems
 from hypermeter.share.serve.guard import Guard, one_line
-from hypermeter.share.serve.limits import Limits, Refused, Stopped
+from hypermeter.share.serve.limits import Limits, Refused
 from hypermeter.share.serve.messages import (
     AnalyseRequest,
     ContinueRequest,
-    ContinueTakesRequest,
     Filled,
     FollowRequest,
     GenerateRequest,
-    GenerateTakesRequest,
     GridMessage,
     Health,
     HumanizeRequest,
@@ -46,33 +41,28 @@ from hypermeter.share.serve.messages import (
     ModelAnswer,
     ModelsAnswer,
     Played,
-    Problem,
     Read,
-    SampleSize,
-    TakeAnswer,
-    Takes,
     VaryRequest,
     WriteRequest,
     from_groove,
+    from_infill,
     on_grid,
     to_groove,
 )
-from hypermeter.share.serve.methods import OF_PAGE, answer_api, answer_options, methods_of, with_allowed
+from hypermeter.share.serve.methods import OF_PAGE, answer_api, answer_options
 from hypermeter.share.serve.playing import (
     follow_request,
     humanize_request,
     infill_request,
     nonempty_groove,
     play_request,
-    takes_request,
     vary_request,
 )
-from hypermeter.share.serve.work import FAILED, Server
+from hypermeter.share.serve.takes import add_takes
+from hypermeter.share.serve.work import Server
 
 JSON, LINES = "application/json", "application/x-ndjson"
 MIDI_TYPES = ("application/octet-stream", "audio/midi", "audio/x-midi", "audio/mid")
-LEFT = 499
-"""Status, for the log alone, of a request whose client left."""
 
 
 def make_app(
@@ -109,12 +99,13 @@ def make_app(
         lifespan=lifespan,
     )
     app.state.server = server
-    _add_errors(app)
+    add_errors(app)
     _add_queries(app, server)
     _add_playing(app, server)
+    add_takes(app, server)
     _add_midi(app, server)
     site = FastAPI(openapi_url=None)
-    _add_errors(site)
+    add_errors(site)
     if page is not None:
         site.mount("/", PageFiles(directory=page, html=True))
 
@@ -130,87 +121,6 @@ def make_app(
     return Guard(either, server.limits, hosts)
 
 
-# ---------------------------------------------------------------------- errors
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    descriptions = {
-        400: "Not JSON, or a host that is not served",
-        408: "The body arrived too slowly",
-        413: "The body is too large",
-        415: "Another content type is expected",
-        422: "A value that does not fit",
-        429: "Busy; Retry-After says when to try again",
-        503: "Took longer than the limit",
-    }
-    return {status: {"model": Problem, "description": descriptions[status]} for status in statuses}
-
-
-OF_BODIES = (400, 408, 413, 415, 422)
-OF_WORK = (*OF_BODIES, 429, 503)
-
-
-def _place(body: Any, loc: Sequence[Any]) -> str:
-    """Return the path of a mistake in the body, without the names of pydantic's alternatives."""
-    names = []
-    for number, part in enumerate(loc, 1):
-        is_item = isinstance(body, list) and isinstance(part, int) and part < len(body)
-        if is_item or (isinstance(body, dict) and part in body):
-            body = body[part]
-        elif not (isinstance(body, dict) and number == len(loc)):  # the last is the name of a missing field
-            continue
-        names.append(str(part))
-    return ".".join(names)
-
-
-def _add_errors(app: FastAPI) -> None:
-    def problem(status: int, reason: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-        return JSONResponse({"error": one_line(reason)}, status, headers)
-
-    @app.exception_handler(HypermeterError)
-    async def bad_value(_: Request, error: HypermeterError) -> Response:
-        return problem(422, str(error))
-
-    @app.exception_handler(RequestValidationError)
-    async def bad_request(request: Request, error: RequestValidationError) -> Response:
-        first, *others = error.errors()
-        # Of alternatives, such as a number or a list, the one that was followed furthest was meant.
-        alternatives = [first, *(other for other in others if other["loc"][:2] == first["loc"][:2])]
-        first = max(alternatives, key=lambda error: (len(error["loc"]), not error["type"].endswith("_type")))
-        kind = request.headers.get("content-type", "")
-        if isinstance(first.get("input"), bytes):
-            return problem(415, f"content type {kind[:80]!r}, expected application/json")
-        where = _place(error.body, first["loc"][1:]) or "body"
-        if first["type"] == "json_invalid":
-            return problem(400, f"body: not JSON ({first.get('ctx', {}).get('error', 'at ' + where)})")
-        value = "" if first["type"] == "missing" else f", found {str(first.get('input'))[:40]!r}"
-        return problem(422, f"{where}: {first['msg']}{value}")
-
-    @app.exception_handler(Refused)
-    async def refused(_: Request, error: Refused) -> Response:
-        return problem(error.status, error.reason, error.headers)
-
-    @app.exception_handler(Stopped)
-    async def stopped(_: Request, error: Stopped) -> Response:
-        return problem(LEFT, "the client left")
-
-    @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> Response:
-        detail = str(error.detail)
-        if error.status_code in (404, 405):
-            detail = f"{request.method} {request.url.path}: {detail.lower()}; /api/openapi.json lists what there is"
-        is_api = f"{request.url.path}/".startswith("/api/")
-        methods = methods_of(app, request.url.path) if is_api else OF_PAGE
-        return problem(error.status_code, detail, with_allowed(error, methods))
-
-    @app.exception_handler(Exception)
-    async def failed(_: Request, error: Exception) -> Response:
-        return problem(500, FAILED)
-
-
-# ---------------------------------------------------------------------- routes
-
-
 def _add_queries(app: FastAPI, server: Server) -> None:
     @app.get("/api/health", summary="Status of the server")
     async def health() -> Health:
@@ -223,7 +133,7 @@ def _add_queries(app: FastAPI, server: Server) -> None:
         return Response(listed, media_type=JSON)
 
     @app.post(
-        "/api/analyse", summary="Rhythm metrics of a groove", response_model=Measured, responses=_problems(*OF_WORK)
+        "/api/analyse", summary="Rhythm metrics of a groove", response_model=Measured, responses=problems(*OF_WORK)
     )
     async def analyse(request: Request, body: AnalyseRequest) -> Response:
         def job(player: Player) -> Measured:
@@ -253,7 +163,7 @@ def _listed(server: Server) -> str:
 
 
 def _add_playing(app: FastAPI, server: Server) -> None:
-    limits, of_work = server.limits, _problems(*OF_WORK)
+    limits, of_work = server.limits, problems(*OF_WORK)
     streamed: dict[str, Any] = {
         "response_class": StreamingResponse,
         "responses": of_work
@@ -266,31 +176,14 @@ def _add_playing(app: FastAPI, server: Server) -> None:
     }
 
     def filled(body: InfillRequest | FollowRequest, groove: Groove, done: InfillResult) -> Filled:
-        sizes = SampleSize(smallest=done.smallest, mean=float(done.effective_sample_size.mean()))
-        answer = {"effective_sample_size": sizes, "warning": one_line(done.warning)}
-        return Filled(groove=from_groove(groove), seed=body.seed, **answer)
+        sizes, warning = from_infill(done), one_line(done.warning)
+        return Filled(groove=from_groove(groove), seed=body.seed, effective_sample_size=sizes, warning=warning)
 
     def played(body: Any, groove: Groove) -> Played:
         return Played(groove=from_groove(groove), seed=body.seed)
 
     async def play(request: Request, body: GenerateRequest | ContinueRequest) -> Response:
         return await server.answer(request, body.model, lambda player: played(body, play_request(player, body, limits)))
-
-    async def play_takes(request: Request, body: GenerateTakesRequest | ContinueTakesRequest) -> Response:
-        return await server.answer(
-            request, body.model, lambda player: takes_answer(takes_request(player, body, limits))
-        )
-
-    def takes_answer(takes: Sequence[Take]) -> Takes:
-        answers = [
-            TakeAnswer(
-                groove=from_groove(take.groove),
-                seed=take.seed,
-                distance=None if math.isnan(take.distance) else take.distance,
-            )
-            for take in takes
-        ]
-        return Takes(takes=answers)
 
     async def stream(request: Request, body: GenerateRequest | ContinueRequest) -> Response:
         def job(player: Player, send: Callable[[dict], None]) -> dict:
@@ -322,18 +215,6 @@ def _add_playing(app: FastAPI, server: Server) -> None:
     @app.post("/api/continue/stream", summary="Continue a groove, each bar sent as soon as it is ready", **streamed)
     async def continue_stream(request: Request, body: ContinueRequest) -> Response:
         return await stream(request, body)
-
-    @app.post(
-        "/api/generate/takes", summary="Generate several takes that differ", response_model=Takes, responses=of_work
-    )
-    async def generate_takes(request: Request, body: GenerateTakesRequest) -> Response:
-        return await play_takes(request, body)
-
-    @app.post(
-        "/api/continue/takes", summary="Continue a groove in several ways", response_model=Takes, responses=of_work
-    )
-    async def continue_takes(request: Request, body: ContinueTakesRequest) -> Response:
-        return await play_takes(request, body)
 
     @app.post("/api/infill", summary="Fill in the open cells of a groove", response_model=Filled, responses=of_work)
     async def infill(request: Request, body: InfillRequest) -> Response:
@@ -387,7 +268,7 @@ def _add_midi(app: FastAPI, server: Server) -> None:
         "/api/midi/read",
         summary="The groove in a MIDI file",
         response_model=Read,
-        responses=_problems(*OF_WORK),
+        responses=problems(*OF_WORK),
         openapi_extra={"requestBody": of_body},
     )
     async def read(
@@ -418,7 +299,7 @@ def _add_midi(app: FastAPI, server: Server) -> None:
     @app.post(
         "/api/midi/write",
         summary="A groove as a MIDI file",
-        responses=_problems(*OF_BODIES) | written,
+        responses=problems(*OF_BODIES) | written,
         response_class=Response,
     )
     async def write(body: WriteRequest) -> Response:

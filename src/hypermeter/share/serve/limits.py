@@ -87,7 +87,7 @@ class Watch:
         if self._is_stopped.is_set():
             raise Stopped
         if time.monotonic() > self._until:
-            raise Refused(503, f"took longer than {self.seconds:g} s; ask for fewer bars or particles")
+            raise Refused(503, f"took longer than {self.seconds:g} s; ask for fewer bars, particles or variations")
 
 
 async def wait_unless_left(

@@ -13,6 +13,7 @@ from hypermeter.core.groove import DEFAULT_VELOCITY, Groove
 from hypermeter.core.kit import Kit
 from hypermeter.core.strokes import Chokes, Strokes
 from hypermeter.play.compose import TEMPO_BPM
+from hypermeter.play.infill import InfillResult
 from hypermeter.play.loading import kit_of
 from hypermeter.play.plan import KINDS, NUMBERS, Plan
 from hypermeter.play.player import Player
@@ -184,26 +185,15 @@ class ContinueRequest(Options):
     bars: int = Field(4, **_bounds("bars"))
 
 
-Variations = Annotated[int, Field(ge=1, le=16)]
-
-
-class GenerateTakesRequest(GenerateRequest):
-    """As `GenerateRequest`, so many times."""
-
-    variations: Variations = 4
-
-
-class ContinueTakesRequest(ContinueRequest):
-    """As `ContinueRequest`, so many times."""
-
-    variations: Variations = 4
-
-
 class InfillRequest(Options, _Infilling):
-    """A groove whose cells that are not known are filled in, given those that are, later ones included."""
+    """A groove whose cells that are not known are filled in, given those that are, later ones included.
+
+    `some` has rows as `known` has: of the voices of a step that are 1 there, at least one sounds.
+    """
 
     groove: GrooveMessage
     known: Rows
+    some: Rows | None = None
     context: GrooveMessage | None = None
 
 
@@ -260,18 +250,6 @@ class Played(Message):
 
     groove: GrooveAnswer
     seed: int
-
-
-class TakeAnswer(Played):
-    """One of several takes, with its distance from the nearest other; null of one alone."""
-
-    distance: float | None
-
-
-class Takes(Message):
-    """Takes that differ, the first with the seed of the request."""
-
-    takes: list[TakeAnswer]
 
 
 class SampleSize(Message):
@@ -455,6 +433,11 @@ def from_groove(groove: Groove) -> GrooveAnswer:
         openness=None if np.isnan(groove.openness).all() else _with_null(groove.openness.T),
         chokes=[ChokeMessage(**values) for values in _messages_of(groove.chokes)],
     )
+
+
+def from_infill(done: InfillResult) -> SampleSize:
+    """Return the effective sample size of an infill as a message."""
+    return SampleSize(smallest=done.smallest, mean=float(done.effective_sample_size.mean()))
 
 
 def _with_null(values: np.ndarray) -> list[Any]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.groove import Groove
@@ -18,17 +19,15 @@ from hypermeter.play.locks import Locks, lock_voices
 from hypermeter.play.plan import plan_bars
 from hypermeter.play.player import Player
 from hypermeter.play.request import FollowOptions, InfillOptions, PlanOptions, SamplingOptions
-from hypermeter.play.takes import Take, draw_takes
 from hypermeter.share.serve.limits import Limits
 from hypermeter.share.serve.messages import (
     ContinueRequest,
-    ContinueTakesRequest,
     FollowRequest,
     GenerateRequest,
-    GenerateTakesRequest,
     GrooveMessage,
     HumanizeRequest,
     InfillRequest,
+    Rows,
     VaryRequest,
     cells_of,
     columns_named,
@@ -70,19 +69,6 @@ def play_request(
     )
 
 
-def takes_request(player: Player, request: GenerateTakesRequest | ContinueTakesRequest, limits: Limits) -> list[Take]:
-    """Return takes of new bars that differ, each of its own seed; see `play.takes`.
-
-    Raises:
-        HypermeterError: as `play_request`.
-    """
-
-    def draw(seed: int) -> Groove:
-        return play_request(player, request.model_copy(update={"seed": seed}), limits)
-
-    return draw_takes(draw, request.variations, request.seed)
-
-
 def infill_request(player: Player, request: InfillRequest, limits: Limits) -> tuple[Groove, InfillResult]:
     """Return the groove with its open cells filled in, and the infill with its effective sample size.
 
@@ -93,17 +79,13 @@ def infill_request(player: Player, request: InfillRequest, limits: Limits) -> tu
     player = on_grid(player, request.groove)
     pattern = nonempty_groove(request.groove, player, limits)
     context = None if request.context is None else _whole_bars(request.context, player, limits, "context")
-    rows = cells_of(request.known, "known")
-    if rows.shape != (len(request.groove.hits), len(pattern)):
-        raise HypermeterError("known: of another shape than groove.hits, expected 0 or 1 for each cell")
-    known = np.ones(pattern.hits.shape, bool)  # voices that are not sent stay silent
-    kit = kit_of(player)
-    known[:, columns_named(request.groove.voices or kit.names, kit, "groove.voices")] = rows.T > 0
+    known = _cells_of(player, request, request.known, "known", True)  # voices that are not sent stay silent
+    some = None if request.some is None else _cells_of(player, request, request.some, "some", False)
     wishes, plan = to_plan_options(request.plan, pattern.num_bars + (0 if context is None else context.num_bars))
     return fill_groove(
         player,
         pattern,
-        Locks(known, pattern.hits),
+        Locks(known, pattern.hits, some),
         None,
         to_request(SamplingOptions, request),
         plan=wishes if plan is None else plan,
@@ -111,6 +93,22 @@ def infill_request(player: Player, request: InfillRequest, limits: Limits) -> tu
         infilling=to_request(InfillOptions, request),
         expression=request.expression,
     )
+
+
+def _cells_of(player: Player, request: InfillRequest, rows: Rows, what: str, other: bool) -> NDArray[np.bool_]:
+    """Return cells (T, V) of the model's kit from rows of the voices of a groove; `other` is that of the other voices.
+
+    Raises:
+        HypermeterError: rows of another shape than the groove's hits.
+    """
+    cells = cells_of(rows, what)
+    groove, kit = request.groove, kit_of(player)
+    steps = cells_of(groove.hits, "groove.hits").shape[1]
+    if cells.shape != (len(groove.hits), steps):
+        raise HypermeterError(f"{what}: of another shape than groove.hits, expected 0 or 1 for each cell")
+    of_kit = np.full((steps, kit.num_voices), other)
+    of_kit[:, columns_named(groove.voices or kit.names, kit, "groove.voices")] = cells.T > 0
+    return of_kit
 
 
 def follow_request(player: Player, request: FollowRequest, limits: Limits) -> tuple[Groove, InfillResult]:
