@@ -8,7 +8,7 @@ const LOOK_MS = 30
 /** Seconds between pressing play and the first step. */
 const START_S = 0.06
 /** Steps that have sounded whose times are kept: what was played to them may come to be known a little later. */
-const KEPT_STEPS = 8
+const KEPT_STEPS = 64
 
 /** What is to be played. */
 export interface Score {

@@ -142,7 +142,7 @@ test.each([true, false])('a stop ends all notes at once, and nothing sounds afte
     expect(output.sent.some(({ data }) => data[0] === 0xb9 && data[1] === 123)).toBe(true)
     const after = notes(output).filter(({ at }) => at > now + 0.01)
     if (canClear) expect(after).toEqual([])
-    else for (const { at } of after) expect(at - now).toBeLessThan(190) // what cannot be taken back
+    else for (const { at } of after) expect(at - now).toBeLessThan(61) // what cannot be taken back
     const stopped = output.sent.find(({ data }) => data[0] === 0xfc)!
     expect(stopped.at).toBe(now)
   }

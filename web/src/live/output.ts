@@ -10,6 +10,9 @@ const NOTE_STEPS = 0.5
 const NOTE_S = 0.1
 /** Milliseconds by which start comes before the first tick. */
 const START_MS = 1
+/** Where what waits cannot be taken back from the port, it is kept here until so shortly before its time; and looks at it. */
+const HOLD_MS = 60
+const LOOK_MS = 15
 /** A note that comes in within so many milliseconds of the same one that went out is its echo; so many are remembered. */
 const ECHO_MS = 60
 const REMEMBERED = 32
@@ -57,6 +60,10 @@ export class MidiOut implements Instrument {
   /** Step that the clock is at next. */
   private following = -1
   private lastSent = 0
+  /** What the port has not been given yet, in its order, and the time of the last that it was given. */
+  private waiting: { bytes: number[]; at: number }[] = []
+  private lastGiven = 0
+  private timer: ReturnType<typeof setTimeout> | null = null
   private recent: { bytes: number[]; at: number }[] = []
 
   /** @param onTrouble is told why nothing can be sent */
@@ -85,8 +92,9 @@ export class MidiOut implements Instrument {
   private forget(): void {
     this.notes.clear()
     this.events = []
+    this.waiting = []
     this.isClockRunning = false
-    this.lastSent = 0
+    this.lastSent = this.lastGiven = 0
     this.pedal = -1
   }
 
@@ -185,9 +193,10 @@ export class MidiOut implements Instrument {
 
   /** Ends all notes, after those that wait where these are not taken back, and those that were missed. */
   private endAll(now: number, takesBack: boolean): void {
-    if (takesBack && this.port?.clear) {
-      this.port.clear()
-      this.lastSent = 0
+    if (takesBack) {
+      this.waiting = []
+      this.port?.clear?.()
+      this.lastSent = this.port?.clear ? 0 : this.lastGiven
     }
     for (const [pitch, { off, isEnded }] of this.notes) {
       if (!isEnded || off > now) this.send([NOTE_OFF | this.channel, pitch, 0], now)
@@ -200,8 +209,7 @@ export class MidiOut implements Instrument {
   private stopClock(): void {
     if (!this.isClockRunning) return
     this.isClockRunning = false
-    this.lastSent = 0 // at once, whatever waits
-    this.send([STOP], performance.now())
+    this.give([STOP], performance.now()) // at once, whatever waits
   }
 
   private add(at: number, order: number, bytes: number[]): void {
@@ -211,8 +219,28 @@ export class MidiOut implements Instrument {
   /** Never before what was sent. */
   private send(bytes: number[], at: number): void {
     this.lastSent = Math.max(at, this.lastSent)
+    this.waiting.push({ bytes, at: this.lastSent })
+    this.release()
+  }
+
+  /** Gives the port what is near; all where it can be taken back, and where the page is hidden, as timers are then held back. */
+  private release(): void {
+    const until = this.port?.clear || document.hidden ? Infinity : performance.now() + HOLD_MS
+    while (this.waiting.length && this.waiting[0].at <= until) {
+      const { bytes, at } = this.waiting.shift()!
+      this.lastGiven = at
+      this.give(bytes, at)
+    }
+    if (!this.waiting.length || this.timer !== null) return
+    this.timer = setTimeout(() => {
+      this.timer = null
+      this.release()
+    }, LOOK_MS)
+  }
+
+  private give(bytes: number[], at: number): void {
     try {
-      this.port?.send(bytes, this.lastSent)
+      this.port?.send(bytes, at)
     } catch (error) {
       this.lose()
       this.onTrouble(error as Error)
