@@ -43,5 +43,6 @@ export class FakeMidi {
   plug(type: 'input', name: string, manufacturer?: string, id?: string): FakeInput
   plug(type: 'output', name: string, manufacturer?: string, id?: string): FakeOutput
   unplug(port: FakePort): void
-  tick(input: FakeInput, tempo: number, count: number, from?: number): number
+  tick(input: FakeInput, tempo: number, from?: number): void
+  quiet(): void
 }

@@ -218,13 +218,20 @@ export class FakeMidi {
     port.tell()
   }
 
-  /** Ticks of a clock on an input, each told at its time. @returns milliseconds of a tick */
-  tick(input, tempo, count, from = performance.now()) {
+  /** Ticks of a clock on an input, each told at its time, until `quiet`. */
+  tick(input, tempo, from = performance.now()) {
     const each = 60_000 / tempo / 24
-    for (let number = 0; number < count; number++) {
+    let number = 0
+    const tell = () => {
       const at = from + number * each
-      setTimeout(() => input.arrive([0xf8], at), at - performance.now())
+      number++
+      input.arrive([0xf8], at)
+      this.ticking = setTimeout(tell, from + number * each - performance.now())
     }
-    return each
+    this.ticking = setTimeout(tell, from - performance.now())
+  }
+
+  quiet() {
+    clearTimeout(this.ticking)
   }
 }

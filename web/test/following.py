@@ -4,6 +4,7 @@ import json
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 from hypermeter.share.live.engine import CLOCK, CONTINUE, SONG_POSITION, START, STOP
 from hypermeter.share.live.position import TICKS_PER_SONG_POSITION, FollowedTempo
@@ -13,13 +14,14 @@ EVERY = 5
 """Ticks between those after which it is told."""
 
 
-def ticks(count, tempo_bpm, start=0.0, jitter_s=0.0, seed=0, late=()):
+def ticks(count, tempo_bpm: Any, start=0.0, jitter_s=0.0, seed=0, late=()):
     """Return ticks of a tempo, or of a function of their number, with jitter, and some that are late by (number, s)."""
     drawn, when, found = random.Random(seed), start, []
     delays = dict(late)
     for number in range(count):
         found.append((when + drawn.uniform(-jitter_s, jitter_s) + delays.get(number, 0.0), [CLOCK]))
-        when += 60 / (tempo_bpm(number) if callable(tempo_bpm) else tempo_bpm) / 24
+        bpm: Any = tempo_bpm(number) if callable(tempo_bpm) else tempo_bpm
+        when += 60 / bpm / 24
     return found
 
 
@@ -31,7 +33,7 @@ def clocks():
     """Return name -> grid's steps in a quarter, and the messages with their times."""
     begin = [(0.0, [START])]
     after = 60 / 120 / 24
-    pause = ticks(100, 120, 0.01) + [(2.2, [STOP])]
+    pause = [*ticks(100, 120, 0.01), (2.2, [STOP])]
     return {
         "steady": (4, begin + ticks(200, 120, 0.01)),
         "jitter of 2 ms": (4, begin + ticks(300, 97, 0.01, 0.002, 1)),
@@ -41,8 +43,11 @@ def clocks():
         "half the tempo": (4, begin + ticks(240, lambda number: 160 if number < 100 else 80, 0.01)),
         "slowly faster": (4, begin + ticks(400, lambda number: 100 + number / 10, 0.01, 0.001, 5)),
         "single late ticks": (4, begin + ticks(200, 120, 0.01, 0.0003, 6, [(60, 0.012), (61, 0.004), (120, 0.015)])),
-        "ticks in a bunch": (4, begin + ticks(200, 120, 0.01, 0.0, 7, [(n, (105 - n) * after) for n in range(95, 105)])),
-        "ticks before start": (4, ticks(50, 110, 0.0, 0.001, 8) + [(1.16, [START])] + ticks(100, 110, 1.17, 0.001, 9)),
+        "ticks in a bunch": (
+            4,
+            begin + ticks(200, 120, 0.01, 0.0, 7, [(n, (105 - n) * after) for n in range(95, 105)]),
+        ),
+        "ticks before start": (4, [*ticks(50, 110, 0.0, 0.001, 8), (1.16, [START]), *ticks(100, 110, 1.17, 0.001, 9)]),
         "a clock that is lost": (4, begin + ticks(80, 120, 0.01) + ticks(80, 100, 4.0)),
         "stop and continue": (4, begin + pause + ticks(40, 120, 2.21) + [(3.2, [CONTINUE])] + ticks(60, 120, 3.21)),
         "stop and start": (4, begin + pause + [(2.5, [START])] + ticks(60, 120, 2.51)),
@@ -52,7 +57,7 @@ def clocks():
         ),
         "several positions": (
             3,
-            [(0.0, song_position(8)), (0.1, song_position(300)), (0.2, [CONTINUE])] + ticks(60, 120, 0.21),
+            [(0.0, song_position(8)), (0.1, song_position(300)), (0.2, [CONTINUE]), *ticks(60, 120, 0.21)],
         ),
         "a loop": (4, begin + ticks(96, 120, 0.01) + [(2.005, song_position(0))] + ticks(96, 120, 2.01)),
         "continue while it plays": (4, begin + ticks(50, 120, 0.01) + [(1.049, [CONTINUE])] + ticks(50, 120, 1.0517)),

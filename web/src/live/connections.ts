@@ -153,6 +153,7 @@ export class Connections {
     const key = keyOf(moved)
     if (this.isLearning && this.target && moved.share && !(key === this.lastLearnt.key && at - this.lastLearnt.at < SETTLED_MS)) {
       this.learn(key, device)
+      return
     }
     if (key === this.lastLearnt.key) this.lastLearnt.at = at
     const name = this.learntOf(device)[key]
