@@ -115,7 +115,7 @@ export class Controls {
     const tempo = byId<HTMLInputElement>('tempo')
     tempo.addEventListener('change', () => {
       const value = songs.clampTempo(Number(tempo.value) || app.song.tempo)
-      app.edit({ ...app.song, tempo: value })
+      app.edit({ ...app.song, tempo: value }, 'tempo') // a knob that is turned is undone as one
       tempo.value = String(value)
     })
     input('swing', (value) => app.edit({ ...app.song, swing: value / 100 }, 'swing'))

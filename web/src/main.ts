@@ -15,6 +15,8 @@ import type { Meta } from './meta'
 import type { Engine } from './protocol'
 import { writeMidi } from './midi'
 import { Links } from './links'
+import { Connections } from './live/connections'
+import { Panel } from './live/panel'
 import { Opener } from './opener'
 import { openingSong } from './opening'
 import { Overview } from './overview'
@@ -70,6 +72,8 @@ async function start(): Promise<void> {
   const controls = new Controls(app, actions)
   const chooser = new Chooser(app)
   const taps = new Taps(app, sound)
+  const connections = new Connections(app, sound, () => firstStep(app), () => panel.show())
+  const panel = new Panel(connections, () => sound.isPlaying)
   bindKeys([
     { press: 'p', shown: 'P', does: 'play or stop', action: actions.togglePlay },
     { press: ' ', shown: 'Space', does: 'play or stop, outside the grid', action: actions.togglePlay },
@@ -78,8 +82,9 @@ async function start(): Promise<void> {
     { press: 'v', shown: 'V', does: 'vary the selected bars', action: () => void app.vary() },
     { press: 'b', shown: 'B', does: 'turn the first selected bar into a drum fill', action: () => void app.fillBar() },
     { press: 'e', shown: 'E', does: 'switch endless play', action: () => actions.setEndless(!app.settings.endless) },
-    { press: 't', shown: 'T', does: 'a tap of the rhythm, after Tap along', action: () => taps.hit(), once: true },
     { press: 'l', shown: 'L', does: 'switch between locking and writing', action: () => app.set({ mode: app.settings.mode === 'lock' ? 'write' : 'lock' }) },
+    { press: 't', shown: 'T', does: 'tap the tempo; after Tap along, the rhythm', action: () => taps.isTapping ? taps.hit() : connections.tap(performance.now()), once: true },
+    { press: 'm', shown: 'M', does: 'switch the metronome', action: () => connections.set({ isClicking: !connections.kept.isClicking }) },
     { press: 'ctrl+a', shown: 'Ctrl A', does: 'select all bars', action: () => app.select(0, app.bars) },
     { press: 'escape', shown: 'Esc', does: 'select no bar', action: () => app.select(0, 0) },
     { press: 'ctrl+z', shown: 'Ctrl Z', does: 'undo', action: () => app.undo() },
@@ -102,6 +107,7 @@ async function start(): Promise<void> {
     controls.show(sound.isPlaying)
     chooser.show()
     taps.show()
+    panel.show()
   })
   fitView(app)
   guardSliders()
@@ -117,9 +123,10 @@ async function start(): Promise<void> {
     if (app.message === loading) app.say('Ready: write a beat, or let the drummer continue it')
   }, (error: Error) => app.say(`The model cannot be loaded: ${error.message}`))
   void sound.warm()
+  void connections.start()
   void keepOffline(base)
   if (mayBeServer(about.headers)) void offerServer(app, engine, base)
-  Object.assign(window, { hypermeter: { app, sound, engine, keeper } }) // for the console, and for tests
+  Object.assign(window, { hypermeter: { app, sound, engine, keeper, connections } }) // for the console, and for tests
 }
 
 /** Where the page came from a server that plays, one may choose where to have it done. */
@@ -136,11 +143,15 @@ async function offerServer(app: App, inPage: Engine, base: string): Promise<void
   byId('engine-server').addEventListener('click', () => choose(onServer))
 }
 
-async function togglePlay(app: App, sound: Sound): Promise<void> {
+/** Where it begins to play: with the loop, or with the bar in view. */
+function firstStep(app: App): number {
   const isLoop = app.settings.loop && app.hasSelection
-  const first = isLoop ? app.selection[0] : app.view.first
+  return (isLoop ? app.selection[0] : app.view.first) * app.song.stepsPerBar
+}
+
+async function togglePlay(app: App, sound: Sound): Promise<void> {
   if (sound.isPlaying) sound.stop()
-  else if (!(await sound.play(first * app.song.stepsPerBar))) app.set({ endless: false })
+  else if (!(await sound.play(firstStep(app)))) app.set({ endless: false })
   app.changed()
 }
 

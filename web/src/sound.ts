@@ -4,8 +4,10 @@ import type { App } from './app'
 import { Kit, Mixer, render, type TimedHit } from './audio'
 import { stepsPerQuarter } from './grids'
 import type { Drums } from './kit'
+import { FollowedTransport } from './live/followed'
+import { PAGE_CLOCK, SoundTime } from './live/time'
 import * as songs from './song'
-import { Transport, type Score } from './transport'
+import { type Clock, type Instrument, type Near, type Score, Transport } from './transport'
 
 /** Seconds of sound after the last step of a file. */
 const TAIL_S = 2
@@ -24,6 +26,14 @@ async function isRunning(context: AudioContext): Promise<boolean> {
   return context.currentTime > 0
 }
 
+/** Browsers let a page sound only once it was clicked, or a key was pressed. */
+const wasTouched = () => navigator.userActivation?.hasBeenActive ?? true
+
+function whenTouched(action: () => void): void {
+  if (wasTouched()) action()
+  else for (const kind of ['pointerup', 'keydown']) addEventListener(kind, action, { once: true })
+}
+
 export class Sound {
   readonly kit: Kit
   private context: AudioContext | null = null
@@ -31,6 +41,26 @@ export class Sound {
   private transport: Transport | null = null
   /** What plays in place of the song's hits, but not in files. */
   instead: Score['hitsAt'] | null = null
+  /** Plays by a MIDI clock in place of the transport. */
+  private followed: FollowedTransport | null = null
+  /** Play beside the mixer, as a MIDI output does. */
+  readonly others: Instrument[] = []
+  /** Whether one of them is heard though there is no sound. */
+  isHeardElsewhere: () => boolean = () => false
+  time = new SoundTime(PAGE_CLOCK)
+  private readonly band: Instrument = {
+    hit: (...hit) => { for (const each of this.all) each.hit(...hit) },
+    step: (...step) => { for (const each of this.all) each.step?.(...step) },
+    settle: (until) => { for (const each of this.all) each.settle?.(until) },
+    silence: () => { for (const each of this.all) each.silence() },
+  }
+  private readonly score: Score = {
+    steps: () => songs.steps(this.app.song),
+    loop: () => this.loop(),
+    secondsPerStep: () => this.secondsPerStep,
+    hitsAt: (step) => (this.instead ? this.instead(step) : this.hitsAt(step)),
+    isGrowing: () => this.app.settings.endless,
+  }
 
   constructor(private readonly app: App, drums: Drums, private readonly onEnd: () => void) {
     this.kit = new Kit(drums, app.meta.kit.voices)
@@ -44,44 +74,87 @@ export class Sound {
     }
   }
 
+  private get all(): Instrument[] {
+    return this.mixer ? [...this.others, this.mixer] : this.others
+  }
+
+  private get player(): Transport | FollowedTransport | null {
+    return this.followed ?? this.transport
+  }
+
   get isPlaying(): boolean {
-    return this.transport?.isPlaying ?? false
+    return this.player?.isPlaying ?? false
   }
 
   /** The step that sounds now, or -1. */
   get step(): number {
-    return this.transport?.now() ?? -1
-  }
-
-  /** Where it sounds now, in steps with their fractions, or -1. */
-  get place(): number {
-    return this.transport?.place() ?? -1
+    return this.player?.now() ?? -1
   }
 
   /** Times at which endless play had nothing ready. */
   get gaps(): number {
-    return this.transport?.gaps ?? 0
+    return this.player?.gaps ?? 0
   }
 
-  /** @returns whether it plays */
-  async play(step: number): Promise<boolean> {
-    const isOpen = await this.open()
-    if (isOpen) this.transport!.start(step)
+  /** @param countIn steps before it @returns whether it plays, or waits for the clock that it follows */
+  async play(step: number, countIn = 0): Promise<boolean> {
+    const isOpen = (await this.open()) || this.openElsewhere()
+    if (isOpen && this.followed) {
+      this.followed.start()
+      if (!this.isPlaying) this.app.say('Waits for the clock that is followed: press start there')
+    } else if (isOpen) this.transport!.start(step, countIn)
     return isOpen
   }
 
   stop(): void {
-    this.transport?.stop()
+    this.player?.stop()
   }
 
   /** The song lost so many steps at its start. */
   dropped(steps: number): void {
-    this.transport?.dropped(steps)
+    this.player?.dropped(steps)
   }
 
+  /** The steps that sounded, or will, around a time of the page in milliseconds. */
+  near(milliseconds: number): Near[] {
+    return this.player?.near(this.time.toClock(milliseconds)) ?? []
+  }
+
+  /** Brings what the page plays, and its clock, forward or back. */
+  nudge(seconds: number): void {
+    this.transport?.nudge(seconds)
+  }
+
+  /** Plays by a MIDI clock, or no longer. @param lateMs by which all is later than the clock */
+  follow(isFollowing: boolean, lateMs: () => number = () => 0): FollowedTransport | null {
+    this.stop()
+    this.followed?.close()
+    this.followed = null
+    if (isFollowing) {
+      const { tempo, grid } = this.app.song
+      this.followed = new FollowedTransport(tempo, stepsPerQuarter(grid), this.score, this.band, () => this.time, lateMs, () => this.app.changed())
+      whenTouched(() => void this.open())
+    }
+    return this.followed
+  }
+
+  /** Where nothing plays. */
   async audition(voice: number, velocity: number): Promise<void> {
-    if (this.isPlaying || this.app.mixer.muted[voice]) return
-    if (await this.open()) this.mixer!.hit(voice, velocity, this.context!.currentTime)
+    if (this.isPlaying || this.app.mixer.muted[voice] || !((await this.open()) || this.openElsewhere())) return
+    const { currentTime } = this.time.clock
+    this.band.hit(voice, velocity, currentTime, NaN)
+    this.band.settle!(currentTime)
+  }
+
+  /** At once, whatever plays, by the mixer alone. */
+  async strike(voice: number, velocity: number, openness: number): Promise<void> {
+    const canOpen = this.mixer || (!this.isPlaying && wasTouched())
+    if (canOpen && (await this.open())) this.mixer!.hit(voice, velocity, this.context!.currentTime, openness)
+  }
+
+  /** The context of the sound, which other sounds join; null where there is none yet. */
+  get output(): AudioContext | null {
+    return this.context
   }
 
   /** Each voice as loud as the app's mixer says. */
@@ -106,25 +179,32 @@ export class Sound {
     } catch (error) {
       void this.context?.close().catch(() => undefined) // the next press tries anew
       this.context = this.mixer = this.transport = null
+      this.time = new SoundTime(PAGE_CLOCK)
+      if (this.isHeardElsewhere()) return false
       this.app.say(`No sound: this machine has no audio output that the page can use (${(error as Error).message}); MIDI and WAV files are saved all the same`)
       return false
     }
   }
 
   private connect(): AudioContext {
-    const { app } = this
     const context = new AudioContext({ sampleRate: this.kit.rate, latencyHint: 'interactive' })
     this.mixer = new Mixer(context, this.kit)
     this.setVolumes()
     this.setMaster()
-    this.transport = new Transport(context, this.mixer, {
-      steps: () => songs.steps(app.song),
-      loop: () => this.loop(),
-      secondsPerStep: () => this.secondsPerStep,
-      hitsAt: (step) => (this.instead ? this.instead(step) : this.hitsAt(step)),
-      isGrowing: () => app.settings.endless,
-    }, this.onEnd)
+    this.time = new SoundTime(context)
+    this.transport = this.transportBy(context)
     return context
+  }
+
+  private transportBy(clock: Clock): Transport {
+    return new Transport(clock, this.band, this.score, this.onEnd)
+  }
+
+  /** Without sound: by the clock of the page, for a MIDI output. */
+  private openElsewhere(): boolean {
+    if (!this.isHeardElsewhere()) return false
+    this.transport ??= this.transportBy(PAGE_CLOCK)
+    return true
   }
 
   private loop(): [number, number] | null {

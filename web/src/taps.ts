@@ -39,13 +39,18 @@ export class Taps {
     select('answer').append(element('option', { value: 'loud' }, 'kick, snare, toms, crashes'), element('option', { value: 'all' }, 'any drum'), ...voices)
   }
 
+  /** Whether taps are taken. */
+  get isTapping(): boolean {
+    return this.tapping !== null
+  }
+
   /** A tap on the key. */
   hit(): void {
     const { app, sound, tapping } = this
-    const place = sound.place
-    if (!tapping || place < 0) return
+    const [near] = sound.near(performance.now()).toSorted((one, other) => Math.abs(one.late) - Math.abs(other.late))
+    if (!tapping || !near) return
     const steps = tapping.isTap.length
-    const step = Math.round(place - tapping.first * app.song.stepsPerBar)
+    const step = near.step - tapping.first * app.song.stepsPerBar
     tapping.isTap[((step % steps) + steps) % steps] = 1
     this.hear()
   }

@@ -1,7 +1,5 @@
 /** Playing in time: hits are handed to the audio clock a little before they sound. */
 
-import type { Mixer } from './audio'
-
 /** Seconds that are scheduled ahead; more where the page is hidden, as timers are then held back. */
 const AHEAD_S = 0.18
 const HIDDEN_AHEAD_S = 1.6
@@ -9,6 +7,8 @@ const HIDDEN_AHEAD_S = 1.6
 const LOOK_MS = 30
 /** Seconds between pressing play and the first step. */
 const START_S = 0.06
+/** Steps that have sounded whose times are kept: what was played to them may come to be known a little later. */
+const KEPT_STEPS = 64
 
 /** What is to be played. */
 export interface Score {
@@ -23,16 +23,41 @@ export interface Score {
   isGrowing(): boolean
 }
 
+/** The clock of the sound, in seconds. */
+export interface Clock {
+  readonly currentTime: number
+  readonly outputLatency?: number
+}
+
+/** What plays the score, at times of the clock. */
+export interface Instrument {
+  hit(voice: number, velocity: number, at: number, openness: number): void
+  /** A step of the song begins, whose hits follow, or one that is counted in, from -1 down; its length is in seconds. */
+  step?(step: number, at: number, length: number): void
+  /** Nothing more begins before that time. */
+  settle?(until: number): void
+  /** No sound from now on, and nothing of what was to come. */
+  silence(): void
+}
+
+/** A step, and how late after it something is, in steps. */
+export interface Near {
+  step: number
+  late: number
+}
+
 export class Transport {
   private timer: ReturnType<typeof setInterval> | null = null
   private step = 0
+  /** Steps that are still to be counted in. */
+  private toCount = 0
   private time = 0
   private line: { step: number; time: number }[] = []
   /** Times at which there was nothing to play though it was time. */
   gaps = 0
 
   constructor(
-    private readonly context: AudioContext, private readonly mixer: Mixer, private readonly score: Score,
+    private readonly context: Clock, private readonly mixer: Instrument, private readonly score: Score,
     private readonly onEnd: () => void,
   ) {}
 
@@ -40,9 +65,11 @@ export class Transport {
     return this.timer !== null
   }
 
-  start(step: number): void {
+  /** @param countIn steps before it, in which nothing of the score sounds */
+  start(step: number, countIn = 0): void {
     this.stop()
     this.step = step
+    this.toCount = countIn
     this.time = this.context.currentTime + START_S
     this.line = []
     this.gaps = 0
@@ -62,17 +89,22 @@ export class Transport {
     if (this.timer === null) return -1
     const heard = this.context.currentTime - (this.context.outputLatency || 0)
     let found = -1
-    for (const { step, time } of this.line) if (time <= heard) found = step
-    while (this.line.length > 1 && this.line[1].time <= heard) this.line.shift()
+    for (const { step, time } of this.line) if (time <= heard) found = Math.max(step, -1)
+    while (this.line.length > KEPT_STEPS && this.line[KEPT_STEPS].time <= heard) this.line.shift()
     return found
   }
 
-  /** Where it sounds now, in steps with their fractions, or -1. */
-  place(): number {
-    const step = this.now()
-    if (step < 0) return -1
-    const heard = this.context.currentTime - (this.context.outputLatency || 0)
-    return step + Math.min((heard - this.line[0].time) / this.score.secondsPerStep(), 1)
+  /** The steps around a time of the clock. */
+  near(time: number): Near[] {
+    const length = this.score.secondsPerStep()
+    const all = this.line.map(({ step, time: begins }) => ({ step, late: (time - begins) / length }))
+    return all.filter(({ step, late }) => step >= 0 && Math.abs(late) < 1)
+  }
+
+  /** Brings what is to come forward or back by so many seconds, by less than half a step. */
+  nudge(seconds: number): void {
+    const half = this.score.secondsPerStep() / 2
+    this.time += Math.max(-half, Math.min(half, seconds))
   }
 
   /** The score lost so many steps at its start. */
@@ -84,9 +116,14 @@ export class Transport {
   private look(): void {
     const until = this.context.currentTime + (document.hidden ? HIDDEN_AHEAD_S : AHEAD_S)
     while (this.time < until) {
+      if (this.toCount > 0) {
+        this.begin(-this.toCount--)
+        continue
+      }
       const loop = this.score.loop()
       if (loop && (this.step >= loop[1] || this.step < loop[0])) this.step = loop[0]
       if (this.step >= this.score.steps()) {
+        this.mixer.settle?.(this.context.currentTime)
         if (this.score.isGrowing()) {
           this.gaps++
           this.time = Math.max(this.time, this.context.currentTime + START_S)
@@ -98,14 +135,21 @@ export class Transport {
         }
         return
       }
-      const length = this.score.secondsPerStep()
-      const isPast = this.time < this.context.currentTime // after a stall: all at once they would be a bang
-      for (const { voice, velocity, late, openness } of isPast ? [] : this.score.hitsAt(this.step)) {
-        this.mixer.hit(voice, velocity, Math.max(this.time + late * length, this.context.currentTime), openness)
-      }
-      this.line.push({ step: this.step, time: this.time })
-      this.time += length
-      this.step++
+      this.begin(this.step++)
     }
+  }
+
+  /** Hands out a step; one that is counted in is below 0. */
+  private begin(step: number): void {
+    const { mixer, time, context } = this
+    const length = this.score.secondsPerStep()
+    mixer.step?.(step, time, length)
+    const isPast = time < context.currentTime // after a stall: all at once they would be a bang
+    for (const { voice, velocity, late, openness } of isPast || step < 0 ? [] : this.score.hitsAt(step)) {
+      mixer.hit(voice, velocity, Math.max(time + late * length, context.currentTime), openness)
+    }
+    mixer.settle?.(time + length / 2)
+    this.line.push({ step, time })
+    this.time += length
   }
 }

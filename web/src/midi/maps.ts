@@ -93,3 +93,19 @@ export function columnsOf(voices: MidiVoice[], mapName: string): Map<number, num
   })
   return columns
 }
+
+/** The pitch that writes each voice with a map: `with_map` of Python. */
+export function pitchesOf(voices: MidiVoice[], mapName: string): number[] {
+  const columns = columnsOf(voices, mapName)
+  const { pitches } = mapNamed(mapName)
+  const rankOf = (voice: MidiVoice, pitch: number) => {
+    const name = pitches.find(([key]) => key === pitch)?.[1]
+    const gm = name && INSTRUMENTS[instrumentOf(name)].gm.find((candidate) => voices.some((each) => each.pitches.includes(candidate)))
+    return (gm || pitch) === voice.write ? -1 : gm ? voice.pitches.indexOf(gm) : voice.pitches.indexOf(pitch)
+  }
+  return voices.map((voice, v) => {
+    if (mapName === MAPS[0].name) return voice.write
+    const own = [...columns].filter(([, column]) => column === v).map(([pitch]) => pitch)
+    return own.sort((a, b) => rankOf(voice, a) - rankOf(voice, b))[0]
+  })
+}
