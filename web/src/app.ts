@@ -1,5 +1,6 @@
 /** What the page holds, and what can be done with it; the views show it and call it. */
 
+import { removed } from './bars'
 import { DEFAULTS, LEAST_SEED, MOST_SEED } from './bounds'
 import { Replaced, Stopped } from './engine'
 import type { Grid } from './grids'
@@ -223,7 +224,7 @@ export class App {
   /** The first bars go, so that there is room for more. */
   private forget(count: number): void {
     const [first, last] = this.selection
-    this.edit(songs.drop(this.song, count), `endless ${this.endlessBars}`) // undone with the bar that needed room
+    this.edit(removed(this.song, 0, count), `endless ${this.endlessBars}`) // undone with the bar that needed room
     this.select(first - count, last - count)
     this.show(this.view.first - count)
     this.onForgotten(count * this.song.stepsPerBar)

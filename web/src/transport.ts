@@ -17,8 +17,8 @@ export interface Score {
   /** Of the loop, in steps; null plays to the end. */
   loop(): [number, number] | null
   secondsPerStep(): number
-  /** Voice, velocity and time in steps from the line of the step. */
-  hitsAt(step: number): { voice: number; velocity: number; late: number; openness: number }[]
+  /** Voice, velocity and time in steps from the line of the step. @param pass times that the loop began anew */
+  hitsAt(step: number, pass: number): { voice: number; velocity: number; late: number; openness: number }[]
   /** Whether there is more to come: the transport then waits for it, and does not end. */
   isGrowing(): boolean
 }
@@ -27,12 +27,13 @@ export class Transport {
   private timer: ReturnType<typeof setInterval> | null = null
   private step = 0
   private time = 0
+  private pass = 0
   private line: { step: number; time: number }[] = []
   /** Times at which there was nothing to play though it was time. */
   gaps = 0
 
   constructor(
-    private readonly context: AudioContext, private readonly mixer: Mixer, private readonly score: Score,
+    private readonly context: AudioContext, private readonly mixer: Pick<Mixer, 'hit' | 'silence'>, private readonly score: Score,
     private readonly onEnd: () => void,
   ) {}
 
@@ -43,6 +44,7 @@ export class Transport {
   start(step: number): void {
     this.stop()
     this.step = step
+    this.pass = 0
     this.time = this.context.currentTime + START_S
     this.line = []
     this.gaps = 0
@@ -77,7 +79,10 @@ export class Transport {
     const until = this.context.currentTime + (document.hidden ? HIDDEN_AHEAD_S : AHEAD_S)
     while (this.time < until) {
       const loop = this.score.loop()
-      if (loop && (this.step >= loop[1] || this.step < loop[0])) this.step = loop[0]
+      if (loop && (this.step >= loop[1] || this.step < loop[0])) {
+        this.step = loop[0]
+        this.pass++
+      }
       if (this.step >= this.score.steps()) {
         if (this.score.isGrowing()) {
           this.gaps++
@@ -92,7 +97,7 @@ export class Transport {
       }
       const length = this.score.secondsPerStep()
       const isPast = this.time < this.context.currentTime // after a stall: all at once they would be a bang
-      for (const { voice, velocity, late, openness } of isPast ? [] : this.score.hitsAt(this.step)) {
+      for (const { voice, velocity, late, openness } of isPast ? [] : this.score.hitsAt(this.step, this.pass)) {
         this.mixer.hit(voice, velocity, Math.max(this.time + late * length, this.context.currentTime), openness)
       }
       this.line.push({ step: this.step, time: this.time })
