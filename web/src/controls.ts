@@ -28,6 +28,7 @@ export interface Actions {
   saveMidi(): void
   saveWav(): void
   showSounds(): void
+  showNotation(): void
   share(): void
   showSongs(): void
   showKeys(): void
@@ -45,6 +46,7 @@ export class Controls {
     click('save-midi', actions.saveMidi)
     click('save-wav', actions.saveWav)
     click('show-sounds', actions.showSounds)
+    click('show-notation', actions.showNotation)
     click('share', actions.share)
     click('songs', actions.showSongs)
     click('help', actions.showKeys)

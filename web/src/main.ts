@@ -18,6 +18,7 @@ import type { Engine } from './protocol'
 import { writeMidi } from './midi'
 import { Links } from './links'
 import { Opener } from './opener'
+import { Notation } from './notation'
 import { openingSong } from './opening'
 import { Overview } from './overview'
 import { barsPlayed, performed } from './performing'
@@ -57,6 +58,7 @@ async function start(): Promise<void> {
   const editing = new Editing(app)
   const chaining = new Chaining(app)
   const exporting = new Exporting(app, sound)
+  const notation = new Notation(app)
   const soundboard = new Soundboard(app, sound, samples, keeper)
   const audition = (voice: number, velocity: number) => void sound.audition(voice, velocity)
   const sequencer = new Sequencer(byId('grid'), app, audition)
@@ -68,6 +70,7 @@ async function start(): Promise<void> {
     open: () => byId('file').click(),
     saveMidi: () => saveMidi(app),
     saveWav: () => exporting.show(),
+    showNotation: () => notation.show(),
     showSounds: () => soundboard.open(),
     share: () => void links.copy(),
     showSongs: () => shelf.show(),
