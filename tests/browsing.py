@@ -170,6 +170,16 @@ class Session:
         self.until(f"() => document.getElementById('status').innerText.startsWith({start!r})", timeout_s)
         return self.page.inner_text("#status")
 
+    def save_wav(self, path, **choices):
+        """Save the song as sound, with choices by the ends of their ids, and return the name of the file."""
+        self.page.click("#save-wav")
+        for name, value in choices.items():
+            self.page.locator(f"#export-{name}").select_option(value)
+        with self.page.expect_download() as caught:
+            self.page.click("#export-save")
+        caught.value.save_as(path)
+        return caught.value.suggested_filename
+
     def link(self):
         """Copy the link, and return it."""
         self.page.evaluate("() => { navigator.clipboard.writeText = async (text) => { window.copied = text } }")

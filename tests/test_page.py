@@ -139,7 +139,7 @@ def test_the_grid_is_played_by_keys(opened):
     opened.click("clear-bars")
     opened.cell(0, 0).focus()
     keys = opened.page.keyboard
-    for key in ("Space", "ArrowDown", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowRight", "Space", "x", "]"):
+    for key in ("Enter", "ArrowDown", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowRight", "Enter", "x", "]"):
         keys.press(key)
     hits, song = opened.hits, opened.song()
     assert hits.sum() == 2 and hits[0, 0] and hits[4, 1]
@@ -295,7 +295,7 @@ def test_a_curve_of_density_is_drawn_and_followed(opened):
     opened.page.locator(".bar-button").nth(0).focus()
     opened.page.keyboard.press("ArrowUp")
     assert opened.song()["asks"][0]["density"] == pytest.approx(opened.hits[:16].mean() + 0.01, abs=1e-6)
-    opened.page.keyboard.press("Delete")
+    opened.page.keyboard.press("Shift+Delete")
     assert opened.song()["asks"][0]["density"] is None
 
 

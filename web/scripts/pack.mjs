@@ -13,7 +13,7 @@ const web = fileURLToPath(new URL('..', import.meta.url))
 const page = join(web, '../src/hypermeter/page')
 
 const built = [
-  'build.json', 'icon-192.png', 'icon-512.png', 'icon.svg', 'index.html', 'manifest.json', 'model', 'model.js', 'offline.js', 'page.css', 'page.js', 'unserved.js',
+  'build.json', 'engraving.js', 'icon-192.png', 'icon-512.png', 'icon.svg', 'index.html', 'licenses.txt', 'manifest.json', 'model', 'model.js', 'notes.woff2', 'offline.js', 'page.css', 'page.js', 'unserved.js',
 ]
 const ofModel = ['meta.json', 'weights.bin.gz']
 for (const [folder, kept] of [[page, built], [join(page, 'model'), ofModel]]) {

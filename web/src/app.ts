@@ -1,5 +1,6 @@
 /** What the page holds, and what can be done with it; the views show it and call it. */
 
+import { removed, resized } from './bars'
 import { DEFAULTS } from './bounds'
 import { Replaced, Stopped } from './engine'
 import { type Answer, answering, type Between, lockTaps, loudVoices, type Rhythm } from './follow'
@@ -288,7 +289,7 @@ export class App {
   /** The first bars go, so that there is room for more. */
   private forget(count: number): void {
     const [first, last] = this.selection
-    this.edit(songs.drop(this.song, count), `endless ${this.endlessBars}`) // undone with the bar that needed room
+    this.edit(removed(this.song, 0, count), `endless ${this.endlessBars}`) // undone with the bar that needed room
     this.select(first - count, last - count)
     this.show(this.view.first - count)
     this.onForgotten(count * this.song.stepsPerBar)
@@ -404,7 +405,7 @@ export class App {
     const { meta } = this
     const bars = Math.ceil(rhythm.isTap.length / this.song.stepsPerBar)
     if (!this.hasSelection) {
-      if (bars > this.bars) this.edit(songs.resize(this.song, Math.min(bars, songs.MOST_BARS)))
+      if (bars > this.bars) this.edit(resized(this.song, Math.min(bars, songs.MOST_BARS)))
       this.select(0, bars)
     }
     const [first, last] = this.selection

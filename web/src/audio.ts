@@ -12,12 +12,17 @@ const CLOSED = 0.33
 const CLOSED_RING_S = 0.06
 /** The limiter hears samples up to this size. */
 const LOUDEST = 4
+/** How much softer a soft hit is in a sound of one's own, as the layers of the kit's are on the average. */
+const OWN_TOUCH = 1.5
+/** Buffers of exact velocities that are kept while files are made. */
+const MOST_EXACT = 64
 
 /** A kit's sounds, made when first asked for. */
 export class Kit {
   readonly names: string[]
   private readonly samples = new Map<string, Samples>()
   private readonly buffers = new Map<string, AudioBuffer>()
+  private readonly exact = new Map<string, AudioBuffer>()
   private room: AudioBuffer | null = null
 
   constructor(readonly drums: Drums, voices: { name: string; write: number }[]) {
@@ -28,6 +33,10 @@ export class Kit {
     return this.drums.sample_rate_hz
   }
 
+  panOf(voice: number): number {
+    return this.drums.voices[this.names[voice]].pan ?? 0
+  }
+
   samplesOf(voice: number): Samples {
     const name = this.names[voice]
     let found = this.samples.get(name)
@@ -35,16 +44,23 @@ export class Kit {
     return found
   }
 
-  /** @param exact not rounded to a level, and not kept */
+  /** Frames of a hit of a voice, of its own sound or the kit's. */
+  framesOf(voice: number, own?: AudioBuffer | null): number {
+    return own?.length ?? this.samplesOf(voice).length
+  }
+
+  /** @param exact not rounded to a level, and kept for a while only */
   buffer(voice: number, velocity: number, exact = false): AudioBuffer {
-    const level = Math.max(1, Math.round(velocity * LEVELS))
+    const level = exact ? velocity : Math.max(1, Math.round(velocity * LEVELS)) / LEVELS
+    const kept = exact ? this.exact : this.buffers
     const key = `${this.names[voice]} ${level}`
-    let found = exact ? undefined : this.buffers.get(key)
+    let found = kept.get(key)
     if (!found) {
-      const samples = this.samplesOf(voice).at(exact ? velocity : level / LEVELS)
-      found = new AudioBuffer({ length: samples.length, sampleRate: this.rate })
+      const samples = this.samplesOf(voice).at(level)
+      found = new AudioBuffer({ length: Math.max(1, samples.length), sampleRate: this.rate })
       found.copyToChannel(samples as Float32Array<ArrayBuffer>, 0)
-      if (!exact) this.buffers.set(key, found)
+      if (exact && kept.size >= MOST_EXACT) kept.delete(kept.keys().next().value!)
+      kept.set(key, found)
     }
     return found
   }
@@ -65,36 +81,68 @@ interface Sounding {
   source: AudioBufferSourceNode
 }
 
+/** How voices go to the output. */
+export interface Routing {
+  /** Of each voice: 0 is silence, 1 as it is. */
+  volumes?: number[]
+  /** Of each voice; null as the kit has it. */
+  pans?: (number | null)[]
+  /** Sounds of one's own. */
+  own?: (AudioBuffer | null)[]
+  /** For files: velocities as they are, and gains at once. */
+  isExact?: boolean
+  /** Without the limiter, so that voices by themselves add up to all of them. */
+  isOpen?: boolean
+}
+
 /** The way from hits to the output. */
 export class Mixer {
-  private readonly strips: GainNode[]
+  private readonly strips: { gain: GainNode; pan: StereoPannerNode }[]
+  private readonly exact: boolean
+  private own: (AudioBuffer | null)[] = []
   private readonly groups = new Map<string, Sounding[]>()
   private readonly master: GainNode
   private readonly live = new Set<AudioBufferSourceNode>()
 
-  constructor(private readonly context: BaseAudioContext, private readonly kit: Kit, private readonly exact = false) {
+  constructor(private readonly context: BaseAudioContext, private readonly kit: Kit, routing: Routing = {}) {
     const { drums } = kit
-    this.master = new GainNode(context, { gain: drums.level / LOUDEST })
+    this.exact = routing.isExact ?? false
+    this.master = new GainNode(context, { gain: routing.isOpen ? drums.level : drums.level / LOUDEST })
     const curve = Float32Array.from({ length: 16385 }, (_, i) => limited((i / 8192 - 1) * LOUDEST, drums.limiter_threshold))
-    this.master.connect(new WaveShaperNode(context, { curve })).connect(context.destination)
+    const limiter = routing.isOpen ? this.master : this.master.connect(new WaveShaperNode(context, { curve }))
+    limiter.connect(context.destination)
     const dry = new GainNode(context)
     dry.connect(this.master)
     const mono = new GainNode(context, { channelCount: 1, channelCountMode: 'explicit', channelInterpretation: 'speakers' })
     const room = new ConvolverNode(context, { disableNormalization: true, buffer: kit.roomBuffer() })
     dry.connect(mono).connect(room).connect(this.master)
     this.strips = kit.names.map((name) => {
-      const strip = new GainNode(context)
+      const gain = new GainNode(context)
       const pan = new StereoPannerNode(context, { pan: drums.voices[name].pan ?? 0 })
-      strip.connect(pan).connect(dry)
-      return strip
+      gain.connect(pan).connect(dry)
+      return { gain, pan }
     })
+    this.route(routing)
+  }
+
+  route({ volumes, pans, own }: Routing): void {
+    volumes?.forEach((volume, voice) => this.setVolume(voice, volume))
+    pans?.forEach((pan, voice) => { this.strips[voice].pan.pan.value = pan ?? this.kit.panOf(voice) })
+    if (own) this.own = own
+  }
+
+  /** Takes it off the output, where another one takes its place. */
+  close(): void {
+    this.silence()
+    this.master.disconnect()
   }
 
   /** @param gain 0 is silence, 1 as it is */
   setVolume(voice: number, gain: number): void {
     // A mono source panned to the middle is 3 dB softer on each side: the factor makes up for it.
-    this.strips[voice].gain.setTargetAtTime(gain * Math.SQRT2, this.context.currentTime, 0.01)
-    if (this.exact) this.strips[voice].gain.value = gain * Math.SQRT2
+    const { gain: strip } = this.strips[voice]
+    if (this.exact) strip.gain.value = gain * Math.SQRT2
+    else strip.gain.setTargetAtTime(gain * Math.SQRT2, this.context.currentTime, 0.01)
   }
 
   setMaster(gain: number): void {
@@ -104,9 +152,10 @@ export class Mixer {
   /** A hit at a time of the context, which is rounded to a sample. */
   hit(voice: number, velocity: number, at: number, openness = NaN): void {
     const time = Math.round(at * this.kit.rate) / this.kit.rate
-    const source = new AudioBufferSourceNode(this.context, { buffer: this.kit.buffer(voice, velocity, this.exact) })
-    const gain = new GainNode(this.context)
-    source.connect(gain).connect(this.strips[voice])
+    const own = this.own[voice]
+    const source = new AudioBufferSourceNode(this.context, { buffer: own ?? this.kit.buffer(voice, velocity, this.exact) })
+    const gain = new GainNode(this.context, { gain: own ? velocity ** OWN_TOUCH : 1 })
+    source.connect(gain).connect(this.strips[voice].gain)
     if (this.kit.names[voice] === OPEN_HAT && openness < 1) { // it fades at once where the pedal is down
       const share = Math.min(Math.max((openness - CLOSED) / (1 - CLOSED), 0), 1)
       gain.gain.setTargetAtTime(0, time, CLOSED_RING_S / (1 - share))
@@ -141,23 +190,4 @@ export class Mixer {
     gain.gain.setTargetAtTime(0, time, choke_s)
     source.stop(time + FADES * choke_s)
   }
-}
-
-/** Hits to be rendered: seconds from the start. */
-export interface TimedHit {
-  voice: number
-  velocity: number
-  time: number
-  /** Of a hi-hat; NaN where it is not known, which sounds open. */
-  openness: number
-}
-
-/** The hits through the mixer, as samples of the left and the right. */
-export async function render(kit: Kit, hits: TimedHit[], seconds: number, volumes: number[]): Promise<Float32Array[]> {
-  const context = new OfflineAudioContext(2, Math.max(1, Math.ceil(seconds * kit.rate)), kit.rate)
-  const mixer = new Mixer(context, kit, true)
-  volumes.forEach((volume, voice) => mixer.setVolume(voice, volume))
-  for (const { voice, velocity, time, openness } of hits) mixer.hit(voice, velocity, time, openness)
-  const found = await context.startRendering()
-  return [found.getChannelData(0), found.getChannelData(1)]
 }

@@ -5,7 +5,8 @@ import { isWithin } from './bounds'
 import { byId, element, setAttribute, setPressed, setText } from './dom'
 import { nameOf } from './grids'
 import { named } from './placing'
-import type { Mode } from './settings'
+import { type Mode, MODES } from './settings'
+import { isDragged } from './sequencer'
 import * as songs from './song'
 import { partName, stepsInView } from './viewing'
 
@@ -13,7 +14,9 @@ const HINTS: Record<Mode, string> = {
   write: 'Click or drag to write. Shift locks.',
   lock: 'Click cells that the drummer must not change.',
   loud: 'Drag a hit up or down: how hard it is struck.',
+  timing: 'Drag a hit left or right: how early or late it is.',
   strokes: 'Click a hit for a flam, a drag, a ruff, and a single stroke again.',
+  chance: 'Drag a hit down: how often it is played.',
 }
 const TO_CONTINUE = [2, 4, 8, 16]
 
@@ -24,14 +27,13 @@ export interface Actions {
   open(): void
   saveMidi(): void
   saveWav(): void
+  showSounds(): void
+  showNotation(): void
   share(): void
   showSongs(): void
   showKeys(): void
   setEndless(on: boolean): void
 }
-
-const hits = (count: number) => `${count} ${count === 1 ? 'hit' : 'hits'}`
-const capital = (text: string) => text[0].toUpperCase() + text.slice(1)
 
 export class Controls {
   constructor(private readonly app: App, actions: Actions) {
@@ -43,6 +45,8 @@ export class Controls {
     click('open', actions.open)
     click('save-midi', actions.saveMidi)
     click('save-wav', actions.saveWav)
+    click('show-sounds', actions.showSounds)
+    click('show-notation', actions.showNotation)
     click('share', actions.share)
     click('songs', actions.showSongs)
     click('help', actions.showKeys)
@@ -52,7 +56,7 @@ export class Controls {
     click('endless', () => actions.setEndless(!app.settings.endless))
     click('earlier', () => app.turn(-1))
     click('later', () => app.turn(1))
-    for (const mode of ['write', 'lock', 'loud', 'strokes'] as const) click(`mode-${mode}`, () => app.set({ mode }))
+    for (const mode of MODES) click(`mode-${mode}`, () => app.set({ mode }))
     for (const bars of TO_CONTINUE) click(`bars-${bars}`, () => app.set({ bars }))
     click('continue', () => app.continue())
     click('fill-in', () => app.fillIn())
@@ -60,46 +64,10 @@ export class Controls {
     click('vary', () => app.vary())
     click('busier', () => app.busier(1))
     click('calmer', () => app.busier(-1))
+    click('roll', () => app.edit({ ...app.song, roll: (app.song.roll + 1) % (songs.MOST_ROLL + 1) }))
     click('stop', () => app.busy?.stop.abort())
     click('dice', () => app.set({ seed: Math.floor(Math.random() * 1e6) }))
-    this.byHand(click)
     this.fields(actions)
-  }
-
-  private byHand(click: (id: string, action: () => unknown) => void): void {
-    const { app } = this
-    const cells = () => {
-      const [first, last] = app.selection
-      const size = app.song.stepsPerBar * app.song.voices
-      return Array.from({ length: (last - first) * size }, (_, i) => first * size + i)
-    }
-    const ofBars = (id: string, action: (first: number, last: number) => void) => (
-      click(id, () => { if (app.isSelected()) action(...app.selection) })
-    )
-    ofBars('lock-bars', () => app.edit(songs.setLocks(app.song, cells(), 1)))
-    ofBars('unlock-bars', () => app.edit(songs.setLocks(app.song, cells(), 0)))
-    ofBars('clear-bars', (first, last) => {
-      const before = songs.hitsIn(app.song, first, last)
-      app.edit(songs.clear(app.song, first, last))
-      const left = songs.hitsIn(app.song, first, last)
-      const [what, kept] = [hits(before - left), left ? `; ${hits(left)} locked and left` : '']
-      app.say(before ? `Cleared ${named(first, last)}: ${what} gone${kept}; Undo brings them back` : `${capital(named(first, last))}: nothing to clear`)
-    })
-    ofBars('open-asks', (first, last) => {
-      app.edit(songs.setAsks(app.song, first, last, songs.OPEN))
-      app.say(`The plan of ${named(first, last)} is open`)
-    })
-    click('add-bar', () => {
-      if (app.bars >= songs.MOST_BARS) return
-      app.edit(songs.resize(app.song, app.bars + 1))
-      app.select(app.bars - 1, app.bars)
-      app.show(app.bars - 1)
-    })
-    ofBars('cut-bars', (_, last) => {
-      const gone = app.bars - last
-      app.edit(songs.resize(app.song, last))
-      app.say(gone ? `${gone} ${gone === 1 ? 'bar' : 'bars'} after ${named(0, last)} cut; Undo brings them back` : 'No bar comes after the selected ones')
-    })
   }
 
   private fields(actions: Actions): void {
@@ -152,9 +120,10 @@ export class Controls {
     setText(byId('play-label'), isPlaying ? 'Stop' : 'Play')
     setPressed(byId('loop'), settings.loop)
     setPressed(byId('endless'), settings.endless)
-    for (const mode of ['write', 'lock', 'loud', 'strokes'] as const) setPressed(byId(`mode-${mode}`), settings.mode === mode)
+    for (const mode of MODES) setPressed(byId(`mode-${mode}`), settings.mode === mode)
     setText(byId('mode-hint'), HINTS[settings.mode])
-    byId('grid').classList.toggle('loudness', settings.mode === 'loud')
+    byId('roll').hidden = settings.mode !== 'chance' || !song.chances.size
+    byId('grid').classList.toggle('dragged', isDragged(settings.mode))
     for (const bars of TO_CONTINUE) setPressed(byId(`bars-${bars}`), settings.bars === bars)
     const last = Math.min(view.first + view.bars, app.bars)
     const phrase = Math.floor(view.first / song.grid.bars_per_phrase) + 1

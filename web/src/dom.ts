@@ -31,8 +31,9 @@ export function setPressed(node: Element, pressed: boolean): void {
   setAttribute(node, 'aria-pressed', String(pressed))
 }
 
-export function download(bytes: Uint8Array, name: string, type: string): void {
-  const url = URL.createObjectURL(new Blob([bytes as BlobPart], { type }))
+/** @param parts bytes, one after the other */
+export function download(parts: Uint8Array[], name: string, type: string): void {
+  const url = URL.createObjectURL(new Blob(parts as BlobPart[], { type }))
   const link = element('a', { href: url, download: name })
   link.click()
   setTimeout(() => URL.revokeObjectURL(url), 10_000)
@@ -51,3 +52,12 @@ export function guardSliders(): void {
     touched.slider.dispatchEvent(new Event('input', { bubbles: true }))
   })
 }
+
+/** The browser's storage of what is chosen for all songs, or none where it is denied. */
+export const kept: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'> = (() => {
+  try {
+    return localStorage
+  } catch {
+    return { getItem: () => null, setItem: () => undefined, removeItem: () => undefined }
+  }
+})()

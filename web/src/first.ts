@@ -2,7 +2,7 @@
 
 import type { App } from './app'
 import { type Beat, beatsFor, describe } from './beats'
-import { byId, element } from './dom'
+import { byId, element, kept } from './dom'
 import { nameOf } from './grids'
 import { openingSong } from './opening'
 import { emptySong } from './song'
@@ -67,12 +67,3 @@ export class First {
     byId('first').scrollIntoView()
   }
 }
-
-/** The browser's storage, or none where it is denied. */
-const kept: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'> = (() => {
-  try {
-    return localStorage
-  } catch {
-    return { getItem: () => null, setItem: () => undefined, removeItem: () => undefined }
-  }
-})()

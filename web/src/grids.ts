@@ -18,6 +18,11 @@ export function stepsPerQuarter(grid: Grid): number {
   return (grid.steps_per_beat * grid.beat_unit) / 4
 }
 
+/** Milliseconds of a step at a tempo, of quarters a minute. */
+export function stepMs(grid: Grid, tempo: number): number {
+  return 60_000 / tempo / stepsPerQuarter(grid)
+}
+
 export function metreOf(grid: Grid): string {
   return `${grid.beats_per_bar}/${grid.beat_unit}`
 }

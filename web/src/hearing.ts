@@ -6,7 +6,7 @@ import { areSame, stepsPerBar } from './grids'
 import type { Network } from './network'
 import { type Heard, listen, nothing } from './player'
 import type { HeardSong } from './protocol'
-import { strokesIn, type Part } from './song'
+import { cellsIn, type Part } from './song'
 
 /** A model on a grid, and how it plays hits; null where it plays hits only. */
 export interface Placed {
@@ -44,7 +44,7 @@ export class Hearing {
     const voices = cellsOfBar / (cells ? stepsPerBar(song.grid) : 1)
     this.was = {
       ...song, hits: song.hits.slice(0, cells), velocity: song.velocity.slice(0, cells), offset: song.offset.slice(0, cells),
-      openness: song.openness.slice(0, cells), strokes: strokesIn(song.strokes, 0, cells, 0),
+      openness: song.openness.slice(0, cells), strokes: cellsIn(song.strokes, 0, cells, 0),
       atBars: atBars.slice(), last: atBars[atBars.length - 1], features: features.slice(0, cells / voices),
     }
   }
@@ -125,7 +125,7 @@ export class Hearing {
     this.was = {
       hits: both(earlier.hits, made.hits), velocity: both(earlier.velocity, made.velocity), offset: both(earlier.offset, made.offset),
       openness: both(earlier.openness, made.openness),
-      strokes: new Map([...strokesIn(earlier.strokes, cut, Infinity), ...strokesIn(made.strokes, 0, Infinity, earlier.hits.length - cut)]),
+      strokes: new Map([...cellsIn(earlier.strokes, cut, Infinity), ...cellsIn(made.strokes, 0, Infinity, earlier.hits.length - cut)]),
       tempo: song.tempo, grid: song.grid, last: atBars[atBars.length - 1],
       atBars: isWhole ? [...was.atBars.slice(0, bars + 1), ...atBars] : [],
       features: isWhole ? [...was.features.slice(0, song.hits.length / voices), ...features] : [],

@@ -2,6 +2,7 @@
 
 import type { App } from './app'
 import { nameOf } from './grids'
+import { completedMixer, FIRST_SETTINGS } from './settings'
 import { bars, newPlace, type Place, type Song } from './song'
 import { Store, type Kept } from './store'
 
@@ -106,8 +107,8 @@ export class Keeper {
     const all = (numbers: number[]) => numbers.flatMap((number) => states.get(number) ?? [])
     const now = { ...song, kept: isCopy ? newPlace(`${name}, copy`) : { id, name } }
     app.restore({ past: all(past), now, future: all(future) }, isUntouched)
-    app.setMixer(mixer)
-    app.set({ ...settings, endless: false, mode: 'write' })
+    app.setMixer(completedMixer(mixer))
+    app.set({ ...FIRST_SETTINGS, ...settings, endless: false, mode: 'write' })
     if (!isUntouched) app.say(isCopy ? `A copy of “${name}” goes on here` : `“${name}” is back as you left it`)
     await this.save(true)
   }

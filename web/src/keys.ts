@@ -1,6 +1,6 @@
 /** Keys for the whole page; those of the grid are in sequencer.ts. */
 
-import { byId, element } from './dom'
+import { byId, element, kept } from './dom'
 
 export interface Key {
   /** As `KeyboardEvent.key`, lower case; with "ctrl+" and "shift+" before it. */
@@ -11,27 +11,44 @@ export interface Key {
   action?: () => void
   /** Whether it does so once where it is held. */
   once?: boolean
+  /** Whether it is left to the browser now. */
+  isLeft?: () => boolean
 }
+
+/** Kept where single keys are off. */
+const OFF = 'hypermeter no single keys'
+
+const areOn = () => kept.getItem(OFF) === null
+const isTyped = (target: HTMLElement) => target.matches('input:not([type=range]), select, textarea, [contenteditable]')
 
 /** @returns those that have an action are listened for, wherever one is but in a field */
 export function bindKeys(keys: Key[]): void {
-  document.addEventListener('keydown', (event) => {
+  const pressOf = (event: KeyboardEvent) => {
     const target = event.target as HTMLElement
-    const inField = target.matches('input:not([type=range]), select, textarea, [contenteditable]')
-    if (event.altKey || document.querySelector('dialog[open]')) return
-    const ctrl = event.ctrlKey || event.metaKey
-    if (event.key === ' ' && target !== document.body) return // it presses what has the focus
     const name = event.key.toLowerCase()
-    if (inField && (!ctrl || name === 'a')) return
-    const press = `${ctrl ? 'ctrl+' : ''}${event.shiftKey && name.length > 1 || (ctrl && event.shiftKey) ? 'shift+' : ''}${name}`
+    const ctrl = event.ctrlKey || event.metaKey
+    if (event.altKey || document.querySelector('dialog[open]')) return null
+    if (isTyped(target) && !(ctrl && (name === 'z' || name === 'y'))) return null
+    // Letters and Space are for the page alone where they are on; else Space presses what has the focus.
+    if (name.length === 1 && !ctrl && !areOn() && !(name === ' ' && target === document.body)) return null
+    const shift = event.shiftKey && (name.length > 1 || ctrl)
+    const press = `${ctrl ? 'ctrl+' : ''}${shift ? 'shift+' : ''}${name}`
     const key = keys.find((binding) => binding.press === press && binding.action)
+    return key?.isLeft?.() ? null : key ?? null
+  }
+  document.addEventListener('keydown', (event) => {
+    const key = pressOf(event)
     if (!key) return
     event.preventDefault()
-    if (!event.repeat || !key.once) key.action!()
+    if (!event.repeat || (!key.once && key.press !== ' ')) key.action!()
   })
+  document.addEventListener('keyup', (event) => { if (event.key === ' ' && pressOf(event)) event.preventDefault() }) // a button is pressed by it in Firefox
   byId('keys-list').append(...keys.flatMap(({ shown, does }) => [
     element('dt', {}, ...shown.split(' ').map((name) => element('kbd', {}, name))), element('dd', {}, does),
   ]))
+  const single = byId<HTMLInputElement>('single-keys')
+  single.checked = areOn()
+  single.addEventListener('change', () => (single.checked ? kept.removeItem(OFF) : kept.setItem(OFF, 'yes')))
 }
 
 /** The words of the page, each with what its tooltip says: not all screens have tooltips. */

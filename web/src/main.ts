@@ -3,12 +3,15 @@
 import drums from '../../src/hypermeter/share/sound/drums.json'
 import { App } from './app'
 import { beatsFor } from './beats'
+import { Chaining } from './chaining'
 import { Chooser } from './chooser'
 import { Controls } from './controls'
 import { byId, download, guardSliders, setPressed, setText } from './dom'
 import { WorkerEngine } from './engine'
 import { First } from './first'
 import { Keeper } from './keeper'
+import { Editing } from './editing'
+import { Exporting } from './exporting'
 import { bindKeys, listWords } from './keys'
 import type { Drums } from './kit'
 import type { Meta } from './meta'
@@ -18,18 +21,22 @@ import { Links } from './links'
 import { Connections } from './live/connections'
 import { Panel } from './live/panel'
 import { Opener } from './opener'
+import { Notation } from './notation'
 import { openingSong } from './opening'
 import { Overview } from './overview'
+import { barsPlayed, performed } from './performing'
+import { SampleStore } from './samples'
 import { Sequencer } from './sequencer'
 import { findServer, mayBeServer } from './server'
+import { isHeard } from './settings'
 import { Shelf } from './shelf'
 import * as songs from './song'
 import { Sound } from './sound'
+import { Soundboard } from './soundboard'
 import { Taps } from './taps'
 import { keepOffline } from './updates'
 import { columnsIn, fitting, withStep } from './viewing'
 import { VoiceStrip } from './voices'
-import { writeWav } from './wav'
 import ModelWorker from './worker?worker'
 
 /** Between looks whether endless play has enough ahead. */
@@ -45,12 +52,18 @@ async function start(): Promise<void> {
   const engine = new WorkerEngine(new ModelWorker({ name: 'model' }), base)
   const { name, song } = beatsFor(meta)[0] ?? { name: 'First beat', song: openingSong(meta, meta.grid) }
   const app = new App(meta, { ...song, kept: songs.newPlace(name) }, engine)
-  const sound = new Sound(app, drums as unknown as Drums, () => app.changed())
+  const samples = new SampleStore()
+  const sound = new Sound(app, drums as unknown as Drums, () => app.changed(), samples)
   app.onForgotten = (steps) => sound.dropped(steps)
-  app.onMixer = () => sound.setVolumes()
+  app.onMixer = () => sound.setMixer()
   const keeper = new Keeper(app)
   const links = new Links(app, keeper)
   const shelf = new Shelf(app, keeper)
+  const editing = new Editing(app)
+  const chaining = new Chaining(app)
+  const exporting = new Exporting(app, sound)
+  const notation = new Notation(app)
+  const soundboard = new Soundboard(app, sound, samples, keeper)
   const audition = (voice: number, velocity: number) => void sound.audition(voice, velocity)
   const sequencer = new Sequencer(byId('grid'), app, audition)
   const strip = new VoiceStrip(byId('voices'), app, audition)
@@ -60,7 +73,9 @@ async function start(): Promise<void> {
     setVolume: () => sound.setMaster(),
     open: () => byId('file').click(),
     saveMidi: () => saveMidi(app),
-    saveWav: () => void saveWav(app, sound),
+    saveWav: () => exporting.show(),
+    showNotation: () => notation.show(),
+    showSounds: () => soundboard.open(),
     share: () => void links.copy(),
     showSongs: () => shelf.show(),
     showKeys: () => byId<HTMLDialogElement>('keys').showModal(),
@@ -74,9 +89,13 @@ async function start(): Promise<void> {
   const taps = new Taps(app, sound)
   const connections = new Connections(app, sound, () => firstStep(app), () => panel.show())
   const panel = new Panel(connections, () => sound.isPlaying)
+  byId('skip').addEventListener('click', (event) => {
+    event.preventDefault() // the address stays: a song may be in it
+    sequencer.takeFocus()
+  })
   bindKeys([
     { press: 'p', shown: 'P', does: 'play or stop', action: actions.togglePlay },
-    { press: ' ', shown: 'Space', does: 'play or stop, outside the grid', action: actions.togglePlay },
+    { press: ' ', shown: 'Space', does: 'play or stop, wherever one is but in a field', action: actions.togglePlay },
     { press: 'c', shown: 'C', does: 'continue: new bars after the last', action: () => void app.continue() },
     { press: 'f', shown: 'F', does: 'write the selected bars anew', action: () => void app.fillIn() },
     { press: 'v', shown: 'V', does: 'vary the selected bars', action: () => void app.vary() },
@@ -85,17 +104,21 @@ async function start(): Promise<void> {
     { press: 'l', shown: 'L', does: 'switch between locking and writing', action: () => app.set({ mode: app.settings.mode === 'lock' ? 'write' : 'lock' }) },
     { press: 't', shown: 'T', does: 'tap the tempo; after Tap along, the rhythm', action: () => taps.isTapping ? taps.hit() : connections.tap(performance.now()), once: true },
     { press: 'm', shown: 'M', does: 'switch the metronome', action: () => connections.set({ isClicking: !connections.kept.isClicking }) },
+    ...editing.keys,
     { press: 'ctrl+a', shown: 'Ctrl A', does: 'select all bars', action: () => app.select(0, app.bars) },
     { press: 'escape', shown: 'Esc', does: 'select no bar', action: () => app.select(0, 0) },
     { press: 'ctrl+z', shown: 'Ctrl Z', does: 'undo', action: () => app.undo() },
     { press: 'ctrl+shift+z', shown: 'Ctrl Shift Z', does: 'redo', action: () => app.redo() },
     { press: 'ctrl+y', shown: 'Ctrl Y', does: 'redo', action: () => app.redo() },
     { press: '', shown: '← → ↑ ↓', does: 'in the grid, move; Home and End to the ends of the bar, Page Up and Page Down by a bar' },
-    { press: '', shown: 'Space', does: 'in the grid, write or remove a hit' },
+    { press: '', shown: 'Enter', does: 'in the grid, write or remove a hit; Del removes it' },
     { press: '', shown: 'X', does: 'in the grid, lock or unlock the cell' },
     { press: '', shown: '[ ]', does: 'in the grid, softer and louder' },
+    { press: '', shown: ', .', does: 'in the grid, earlier and later' },
+    { press: '', shown: '- +', does: 'in the grid, less and more often played' },
     { press: '', shown: 'R', does: 'in the grid, one stroke more: flam, drag, ruff, then a single one again' },
-    { press: '', shown: '↑ ↓ Del', does: 'on a bar above, plan more or fewer hits, or leave the density open' },
+    { press: '', shown: '↑ ↓', does: 'on a bar above, plan more or fewer hits; Shift Del leaves the density open' },
+    { press: '', shown: '↑ ↓', does: 'in the mixer, go from voice to voice; Tab goes through what a voice has' },
     { press: '?', shown: '?', does: 'this help', action: actions.showKeys },
   ])
   const startFollowing = follow(app, sound, sequencer, overview)
@@ -104,6 +127,7 @@ async function start(): Promise<void> {
     sequencer.show()
     strip.show()
     overview.show()
+    chaining.show()
     controls.show(sound.isPlaying)
     chooser.show()
     taps.show()
@@ -195,24 +219,16 @@ function follow(app: App, sound: Sound, sequencer: Sequencer, overview: Overview
 // ------------------------------------------------------------------ files
 
 function saveMidi(app: App): void {
-  const { song, meta } = app
-  const offset = song.offset.map((_, cell) => (song.hits[cell] ? songs.placed(song, cell) : 0))
-  const strokes = new Map([...song.strokes].map(([cell, own]) => [cell, own.map((stroke) => ({ ...stroke, offset: songs.placed(song, cell, stroke.offset) }))]))
-  const groove = { ...song, offset, strokes }
-  const bytes = writeMidi(groove, meta.kit.voices, song.grid)
-  download(bytes, 'hypermeter.mid', 'audio/midi')
-  app.say('Saved as hypermeter.mid')
-}
-
-async function saveWav(app: App, sound: Sound): Promise<void> {
-  app.say('Rendering …')
-  try {
-    const channels = await sound.render()
-    download(writeWav(channels, sound.kit.rate), 'hypermeter.wav', 'audio/wav')
-    app.say('Saved as hypermeter.wav')
-  } catch (error) {
-    app.say(`The WAV file cannot be made: ${(error as Error).message}`)
-  }
+  const { song, meta, mixer, settings } = app
+  const played = performed(song, mixer, barsPlayed(song, settings))
+  const offset = played.offset.map((_, cell) => (played.hits[cell] ? songs.placed(played, cell) : 0))
+  const strokes = new Map([...played.strokes].map(([cell, own]) => [cell, own.map((stroke) => ({ ...stroke, offset: songs.placed(played, cell, stroke.offset) }))]))
+  download([writeMidi({ ...played, offset, strokes }, meta.kit.voices, song.grid)], 'hypermeter.mid', 'audio/midi')
+  const lost = [
+    ...(song.chances.size ? ['hits with a chance are those of the first time round'] : []),
+    ...(song.hits.some((hit, cell) => hit && !isHeard(mixer, cell % song.voices)) ? ['silent voices are left out'] : []),
+  ]
+  app.say(['Saved as hypermeter.mid', ...lost].join('; '))
 }
 
 start().catch((error: Error) => setText(byId('status'), `The page cannot start: ${error.message}`))

@@ -39,7 +39,7 @@ declare const self: {
 
 const START = './'
 const FILES = [
-  START, 'page.js', 'page.css', 'model.js', 'icon.svg', 'icon-192.png', 'icon-512.png', 'manifest.json', 'model/meta.json', 'model/weights.bin.gz',
+  START, 'page.js', 'page.css', 'model.js', 'engraving.js', 'notes.woff2', 'icon.svg', 'icon-192.png', 'icon-512.png', 'manifest.json', 'model/meta.json', 'model/weights.bin.gz',
 ]
 /** In a set that has all files. */
 const COMPLETE = 'complete'

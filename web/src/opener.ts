@@ -3,7 +3,7 @@
 import type { App } from './app'
 import { byId, element } from './dom'
 import { midiVoices } from './meta'
-import { nameOf, stepsPerQuarter } from './grids'
+import { nameOf, stepMs } from './grids'
 import { MAP_TITLES, MidiError, readMidi, type Part, type ReadOptions } from './midi'
 import * as songs from './song'
 
@@ -43,7 +43,7 @@ export class Opener {
       depth = 0
       drop.hidden = true
       const file = event.dataTransfer?.files[0]
-      if (!file) return
+      if (!file || event.defaultPrevented) return // a sound, which went to a voice
       event.preventDefault()
       if (event.target instanceof Element && event.target.closest('#drop-rhythm')) this.onRhythm(file)
       else void this.open(file)
@@ -91,7 +91,7 @@ export class Opener {
       const { hits, velocity, offset, openness, strokes, shift, losses, bars, grid } = read
       const tempo = songs.clampTempo(Math.round(read.tempo * 100) / 100)
       if (Math.abs(tempo - read.tempo) > 0.005) losses.push(`its tempo of ${Math.round(read.tempo)} is out of range, ${tempo} it is`)
-      if (shift) losses.push(describeShift(shift, 60_000 / tempo / stepsPerQuarter(grid)))
+      if (shift) losses.push(describeShift(shift, stepMs(grid, tempo)))
       const isUnknown = meta.serves_every_grid && !grids.some((known) => nameOf(known) === nameOf(grid))
       if (isUnknown) losses.push(`the model did not learn ${nameOf(grid)}, it plays it by what others have in common with it`)
       const inMetre = nameOf(grid) === nameOf(meta.grid) ? '' : ` in ${nameOf(grid)}`

@@ -199,7 +199,7 @@ export class Overview {
 
   private key(event: KeyboardEvent): void {
     const number = this.numberOf(event.target as Element)
-    if (number < 0) return
+    if (number < 0 || event.ctrlKey || event.metaKey || event.altKey) return
     const { app } = this
     const { song } = app
     const move = event.key === 'ArrowLeft' ? -1 : event.key === 'ArrowRight' ? 1 : 0
@@ -212,7 +212,7 @@ export class Overview {
       const now = songs.ask(song, number).density ?? songs.density(song, number)
       const density = Math.max(0, Math.min(Math.max(now, MOST_DENSITY), now + more * KEY_STEP))
       app.edit(songs.setAsks(song, number, number + 1, { density }), `density key ${number}`)
-    } else if (event.key === 'Delete' || event.key === 'Backspace') {
+    } else if (event.shiftKey && (event.key === 'Delete' || event.key === 'Backspace')) {
       app.edit(songs.setAsks(song, number, number + 1, { density: null }))
     } else return
     event.preventDefault()

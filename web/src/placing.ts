@@ -8,6 +8,7 @@ export function placed(song: Song, start: number, part: Part, known: Uint8Array)
   if (start >= songs.steps(song)) return song
   const was = songs.part(song, start, Math.min(songs.steps(song), start + known.length / song.voices))
   const strokes = new Map(was.strokes)
+  const chances = new Map(was.chances)
   was.hits.forEach((_, cell) => {
     if (known[cell] || songs.isLocked(song, start * song.voices + cell)) return
     was.hits[cell] = part.hits[cell]
@@ -17,8 +18,9 @@ export function placed(song: Song, start: number, part: Part, known: Uint8Array)
     const own = part.strokes.get(cell)
     if (own) strokes.set(cell, own)
     else strokes.delete(cell)
+    chances.delete(cell)
   })
-  return songs.replace(song, start, { ...was, strokes })
+  return songs.replace(song, start, { ...was, strokes, chances })
 }
 
 /** What of an ask is another than it was. */

@@ -1,16 +1,23 @@
-/** The grid: voices down, steps across. Arrow keys move, space writes; the pointer paints. */
+/** The grid: voices down, steps across. Arrow keys move, Enter writes; the pointer paints. */
 
 import type { App } from './app'
 import { element, setAttribute, setText } from './dom'
-import { nameOf, stepsPerPulse } from './grids'
+import { nameOf, stepMs, stepsPerPulse } from './grids'
 import type { Mode } from './settings'
 import * as songs from './song'
+import type { Song } from './song'
 import { stepsInView } from './viewing'
 import { streamsOf } from './voices'
 
+/** What a key changes: loudness, steps, and chance. */
 const LOUDER = 0.1
-/** Pixels of a drag from silence to full loudness. */
+const LATER = 0.02
+const LIKELIER = 0.1
+/** Pixels of a drag from silence to full loudness, from never to always, and of a step. */
 const FULL_DRAG = 120
+const STEP_DRAG = 60
+/** Pixels between the places of a stroke that are looked at: less than any cell has. */
+const STROKE_GAP = 3
 /** Pixels that a finger moves before it draws. */
 const TOUCH_SLOP = 8
 
@@ -20,8 +27,8 @@ export class Sequencer {
   private cells: HTMLElement[][] = []
   private columns: HTMLElement[] = []
   private focus = { voice: 0, step: 0 }
-  private stroke: { value: 0 | 1; name: string } | null = null
-  private drag: { cell: number; y: number; velocity: number } | null = null
+  private stroke: { value: 0 | 1; name: string; x: number; y: number } | null = null
+  private drag: { cell: number; x: number; y: number; song: Song; mode: Mode } | null = null
   /** Where a finger is that has neither moved nor been lifted: it may yet scroll. */
   private touched: { event: PointerEvent; mode: Mode } | null = null
   private strokes = 0
@@ -96,9 +103,19 @@ export class Sequencer {
     const where = `${meta.kit.voices[voice].label}, bar ${Math.floor(step / song.stepsPerBar) + 1}, beat ${Math.floor(inBar / steps_per_beat) + 1}.${(inBar % steps_per_beat) + 1}`
     const strokes = hit ? songs.strokesOf(song, cell) : 0
     setAttribute(node, 'data-strokes', strokes > 1 ? String(Math.min(strokes, songs.MOST_STROKES)) : null)
-    const many = strokes > 1 ? `, ${strokes} strokes` : ''
+    const chance = hit ? songs.chanceOf(song, cell) : 1
+    node.style.setProperty('--chance', chance.toFixed(2))
+    setAttribute(node, 'data-chance', chance < 1 ? '' : null)
+    const many = `${strokes > 1 ? `, ${strokes} strokes` : ''}${hit ? this.timing(cell) : ''}${chance < 1 ? `, ${often(chance)}` : ''}`
     const what = !isThere ? 'no such bar' : hit ? `hit, ${Math.round(song.velocity[cell] * 100)} percent${many}` : 'silent'
     setAttribute(node, 'aria-label', `${where}, ${what}${locked ? ', locked' : ''}`)
+  }
+
+  /** How early or late a hit is by itself, in words; nothing below a millisecond. */
+  private timing(cell: number): string {
+    const { song } = this.app
+    const ms = Math.round(song.offset[cell] * stepMs(song.grid, song.tempo))
+    return ms ? `, ${Math.abs(ms)} ms ${ms < 0 ? 'early' : 'late'}` : ''
   }
 
   private edges(step: number): string {
@@ -161,6 +178,11 @@ export class Sequencer {
     }))
   }
 
+  /** Moves the keys here, to the cell that had them last. */
+  takeFocus(): void {
+    this.go(this.focus.voice, this.focus.step)
+  }
+
   private setFocus(voice: number, step: number): void {
     this.focus = { voice, step }
     this.rove()
@@ -194,11 +216,14 @@ export class Sequencer {
       PageDown: [focus.voice, focus.step + size],
     }
     if (event.key in moves) this.go(...moves[event.key])
-    else if (event.key === ' ' || event.key === 'Enter') {
-      if (app.settings.mode === 'lock') this.lock(cell, app.song.locked[cell] ? 0 : 1, null)
-      else this.write(cell, app.song.hits[cell] ? 0 : 1, null)
-    } else if (event.key === 'x') this.lock(cell, app.song.locked[cell] ? 0 : 1, null)
+    else if (event.key === 'Enter') {
+      if (app.settings.mode === 'lock') this.lock([cell], app.song.locked[cell] ? 0 : 1, null)
+      else this.write([cell], app.song.hits[cell] ? 0 : 1, null)
+    } else if (event.key === 'Delete' || event.key === 'Backspace') this.write([cell], 0, null)
+    else if (event.key === 'x') this.lock([cell], app.song.locked[cell] ? 0 : 1, null)
     else if (event.key === '[' || event.key === ']') this.louder(cell, event.key === ']' ? LOUDER : -LOUDER)
+    else if (event.key === ',' || event.key === '.') this.later(cell, event.key === '.' ? LATER : -LATER)
+    else if (event.key === '-' || event.key === '+') this.likelier(cell, event.key === '+' ? LIKELIER : -LIKELIER)
     else if (event.key === 'r') this.addStroke(cell)
     else return
     event.preventDefault()
@@ -207,16 +232,18 @@ export class Sequencer {
 
   // ---------------------------------------------------------------- writing
 
-  private write(cell: number, value: 0 | 1, stroke: string | null): void {
+  private write(cells: number[], value: 0 | 1, stroke: string | null): void {
     const { app } = this
-    if (app.song.hits[cell] === value) return
-    app.edit(songs.setHits(app.song, [cell], value), stroke)
-    if (value) this.audition(cell % app.song.voices, songs.DEFAULT_VELOCITY)
+    const others = cells.filter((cell) => app.song.hits[cell] !== value)
+    if (!others.length) return
+    app.edit(songs.setHits(app.song, others, value), stroke)
+    if (value) this.audition(others.at(-1)! % app.song.voices, songs.DEFAULT_VELOCITY)
   }
 
-  private lock(cell: number, value: 0 | 1, stroke: string | null): void {
+  private lock(cells: number[], value: 0 | 1, stroke: string | null): void {
     const { app } = this
-    if (app.song.locked[cell] !== value) app.edit(songs.setLocks(app.song, [cell], value), stroke)
+    const others = cells.filter((cell) => app.song.locked[cell] !== value)
+    if (others.length) app.edit(songs.setLocks(app.song, others, value), stroke)
   }
 
   private louder(cell: number, by: number): void {
@@ -224,6 +251,26 @@ export class Sequencer {
     if (!app.song.hits[cell]) return
     app.edit(songs.setVelocity(app.song, cell, app.song.velocity[cell] + by), `loud ${cell}`)
     this.audition(cell % app.song.voices, app.song.velocity[cell])
+  }
+
+  private later(cell: number, by: number): void {
+    const { app } = this
+    app.edit(songs.setOffset(app.song, cell, app.song.offset[cell] + by), `late ${cell}`)
+    this.tell(cell)
+  }
+
+  private likelier(cell: number, by: number): void {
+    const { app } = this
+    app.edit(songs.setChance(app.song, cell, Math.round((songs.chanceOf(app.song, cell) + by) * 100) / 100), `chance ${cell}`)
+    this.tell(cell)
+  }
+
+  /** Says when and how often a hit is played. */
+  private tell(cell: number): void {
+    const { app } = this
+    if (!app.song.hits[cell]) return
+    const when = this.timing(cell).slice(2) || 'on the grid'
+    app.say(`${app.meta.kit.voices[cell % app.song.voices].label}: ${when}, ${often(songs.chanceOf(app.song, cell))}`)
   }
 
   /** One stroke more, and after the most a single one again. */
@@ -249,25 +296,25 @@ export class Sequencer {
     const at = this.placeOf(event.target as Element)
     if (!at || event.button !== 0) return
     const { mode } = this.app.settings
-    if (event.pointerType === 'touch' && mode !== 'loud') {
+    if (event.pointerType === 'touch' && !isDragged(mode)) {
       this.touched = { event, mode }
       return
     }
-    this.begin(at, event.shiftKey ? 'lock' : mode, event.clientY)
+    this.begin(at, event.shiftKey ? 'lock' : mode, event)
     this.setFocus(at.voice, at.step)
     if (event.pointerType !== 'touch') this.grid.setPointerCapture(event.pointerId)
   }
 
-  private begin({ cell }: { cell: number }, mode: Mode, y: number): void {
+  private begin({ cell }: { cell: number }, mode: Mode, { clientX: x, clientY: y }: PointerEvent): void {
     const { app } = this
     this.strokes++
     if (mode === 'strokes') this.addStroke(cell)
-    else if (mode === 'loud') {
-      if (app.song.hits[cell]) this.drag = { cell, y, velocity: app.song.velocity[cell] }
+    else if (isDragged(mode)) {
+      if (app.song.hits[cell]) this.drag = { cell, x, y, song: app.song, mode }
     } else {
       const now = mode === 'lock' ? app.song.locked : app.song.hits
-      this.stroke = { value: now[cell] ? 0 : 1, name: `${mode} ${this.strokes}` }
-      this.paint(cell)
+      this.stroke = { value: now[cell] ? 0 : 1, name: `${mode} ${this.strokes}`, x, y }
+      this.paint([cell])
     }
   }
 
@@ -276,31 +323,63 @@ export class Sequencer {
     const { event, mode } = this.touched!
     this.touched = null
     const at = this.placeOf(event.target as Element)
-    if (at) this.begin(at, mode, event.clientY)
+    if (at) this.begin(at, mode, event)
   }
 
   private move(event: PointerEvent): void {
     if (this.touched && Math.abs(event.clientX - this.touched.event.clientX) > TOUCH_SLOP) this.touch()
-    if (this.drag) {
-      const { cell, y, velocity } = this.drag
-      const { app } = this
-      app.edit(songs.setVelocity(app.song, cell, velocity + (y - event.clientY) / FULL_DRAG), `drag ${this.strokes}`)
-    } else if (this.stroke) {
-      const at = this.placeOf(document.elementFromPoint(event.clientX, event.clientY))
-      if (at) this.paint(at.cell)
+    if (this.drag) this.pull(this.drag, event)
+    else if (this.stroke) {
+      // A browser tells of a pointer once a frame: what is between is in its coalesced events, or on a line.
+      for (const { clientX, clientY } of event.getCoalescedEvents?.() ?? []) this.strokeTo(clientX, clientY)
+      this.strokeTo(event.clientX, event.clientY)
     }
   }
 
-  private paint(cell: number): void {
+  private pull({ cell, x, y, song, mode }: NonNullable<Sequencer['drag']>, event: PointerEvent): void {
+    const { app } = this
+    const [right, up] = [event.clientX - x, y - event.clientY]
+    const pulled = {
+      loud: () => songs.setVelocity(app.song, cell, song.velocity[cell] + up / FULL_DRAG),
+      timing: () => songs.setOffset(app.song, cell, song.offset[cell] + right / STEP_DRAG),
+      chance: () => songs.setChance(app.song, cell, Math.round(100 * (songs.chanceOf(song, cell) + up / FULL_DRAG)) / 100),
+    }[mode as 'loud' | 'timing' | 'chance']
+    app.edit(pulled(), `drag ${this.strokes}`)
+    if (mode !== 'loud') this.tell(cell)
+  }
+
+  /** Paints all cells on the line from where the stroke was. */
+  private strokeTo(x: number, y: number): void {
+    const from = this.stroke!
+    const places = Math.max(1, Math.ceil(Math.hypot(x - from.x, y - from.y) / STROKE_GAP))
+    const rows = this.cells.map(([first]) => first.getBoundingClientRect())
+    const columns = this.cells[0].map((node) => node.getBoundingClientRect())
+    const found = new Set<number>()
+    for (let place = 1; place <= places; place++) {
+      const [left, top] = [from.x + ((x - from.x) * place) / places, from.y + ((y - from.y) * place) / places]
+      const voice = rows.findIndex((box) => top >= box.top && top < box.bottom)
+      const step = this.inView.first + columns.findIndex((box) => left >= box.left && left < box.right)
+      if (voice >= 0 && step >= this.inView.first && step < songs.steps(this.app.song)) found.add(step * this.app.song.voices + voice)
+    }
+    this.stroke = { ...from, x, y }
+    this.paint([...found])
+  }
+
+  private paint(cells: number[]): void {
     const { value, name } = this.stroke!
-    if (name.startsWith('lock')) this.lock(cell, value, name)
-    else this.write(cell, value, name)
+    if (name.startsWith('lock')) this.lock(cells, value, name)
+    else this.write(cells, value, name)
   }
 
   private release(): void {
     if (this.touched) this.touch()
-    if (this.drag) this.audition(this.drag.cell % this.app.song.voices, this.app.song.velocity[this.drag.cell])
+    if (this.drag?.mode === 'loud') this.audition(this.drag.cell % this.app.song.voices, this.app.song.velocity[this.drag.cell])
     this.stroke = this.drag = null
     this.app.history.seal()
   }
 }
+
+/** Whether hits are dragged in a mode, so that a finger does not scroll. */
+export const isDragged = (mode: Mode) => mode === 'loud' || mode === 'timing' || mode === 'chance'
+
+const often = (chance: number) => (chance < 1 ? `played ${Math.round(chance * 100)} percent of the time` : 'always played')

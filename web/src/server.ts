@@ -3,7 +3,7 @@
 import type { Grid } from './grids'
 import type { Meta } from './meta'
 import type { Asked, ContinueOptions, Engine, Filled, HeardSong, InfillOptions } from './protocol'
-import { strokesIn, type Part, type Stroke } from './song'
+import { cellsIn, type Part, type Stroke } from './song'
 
 /** Milliseconds that the server has to say that it is there. */
 const PATIENCE_MS = 3000
@@ -79,7 +79,7 @@ export class ServerEngine implements Engine {
       velocity: song.velocity.slice(from * voices, to && to * voices),
       offset: song.offset.slice(from * voices, to && to * voices),
       openness: song.openness.slice(from * voices, to && to * voices),
-      strokes: strokesIn(song.strokes, from * voices, to === undefined ? Infinity : to * voices),
+      strokes: cellsIn(song.strokes, from * voices, to === undefined ? Infinity : to * voices),
     })
     const body = {
       ...this.options(options),

@@ -1,9 +1,10 @@
 /** A song as text for a link: bytes, deflated, in base64url. */
 
+import { extraBytes, mostExtraBytes, withExtras } from './extras'
 import { areSame, stepsPerBar as barOf, type Grid } from './grids'
 import type { Meta } from './meta'
 import { isPlain, LOUDEST_VOLUME, type Mixer, plainMixer } from './settings'
-import { bars as barsOf, MOST_STROKES_OF_CELL, OPEN, type Ask, type Song, type Stroke } from './song'
+import { bars as barsOf, emptySong, MOST_STROKES_OF_CELL, OPEN, type Ask, type Song, type Stroke } from './song'
 
 /** Of songs in 4/4 in sixteenths with one stroke a cell, which earlier pages read too; and of all others. */
 const FORMAT = 1
@@ -56,7 +57,8 @@ export interface Shared {
  * 100 (2), swing x 100, voice locks (2), hits, locks, of each hit velocity and offset, of each bar what is asked; shift (2)
  * where there is one. The second format always has the shift, and then the number of further strokes (3), of each its cell
  * (3), offset and velocity, and of each hit its openness, if any is known. Last, where a voice is not at its plain volume or
- * is muted, each voice's volume x 100, and which are muted (2); earlier pages, which read no further, leave it out.
+ * is muted, each voice's volume x 100, and which are muted (2), and then what extras.ts has; earlier pages, which read no further,
+ * leave it out.
  */
 export function toBytes(song: Song, mixer = plainMixer(song.voices)): Uint8Array {
   const { voices, stepsPerBar, hits, locked, grid } = song
@@ -81,7 +83,8 @@ export function toBytes(song: Song, mixer = plainMixer(song.voices)): Uint8Array
     found.push(section, style, fill, density === null ? OPEN_DENSITY : Math.round(density * DENSITY_STEPS))
   }
   const shift = Math.round((song.shift + 0.5) * SHIFT_STEPS)
-  const ofMixer = isPlain(mixer) ? [] : mixerBytes(mixer)
+  const extras = extraBytes(song, mixer)
+  const ofMixer = isPlain(mixer) && !extras.length ? [] : [...mixerBytes(mixer), ...extras]
   if (song.shift || !isFirst || ofMixer.length) found.push((shift >> 8) & 255, shift & 255)
   if (isFirst) return Uint8Array.from([...found, ...ofMixer])
   const strokes = [...song.strokes].flatMap(([cell, own]) => own.map((stroke) => ({ cell, ...stroke })))
@@ -165,13 +168,17 @@ export function fromBytes(bytes: Uint8Array, meta: Own, mostBars: number): Share
   }
   if (!(tempo >= 20 && tempo <= 400 && swing <= 1)) throw new ShareError('The link is damaged.')
   const lockedVoices = Array.from({ length: voices }, (_, v) => ((voiceLocks >> v) & 1) > 0)
-  const mixer = plainMixer(voices)
+  let mixer = plainMixer(voices)
+  let song: Song = { ...emptySong(voices, grid, 0), hits, velocity, offset, openness, strokes, locked, lockedVoices, asks, tempo, swing, shift }
   if (at < bytes.length) {
     mixer.volumes = mixer.volumes.map(() => within(byte(), 0, LOUDEST_VOLUME * VOLUME_STEPS) / VOLUME_STEPS)
     const mutes = two()
     mixer.muted = mixer.muted.map((_, v) => ((mutes >> v) & 1) > 0)
+    const more = withExtras(song, mixer, bytes.subarray(at))
+    if (!more) throw new ShareError('The link is damaged.')
+    ;({ song, mixer } = more)
   }
-  return { song: { voices, grid, stepsPerBar, hits, velocity, offset, openness, strokes, locked, lockedVoices, asks, tempo, swing, shift }, mixer }
+  return { song, mixer }
 }
 
 const opennessOf = (value: number) => (value === UNKNOWN ? NaN : within(value, 0, 127) / 127)
@@ -198,7 +205,7 @@ export async function toHash(song: Song, mixer?: Mixer): Promise<string> {
 export async function fromHash(text: string, meta: Own, mostBars: number): Promise<Shared | null> {
   const isMarked = text.startsWith(MARK)
   const cells = mostBars * MOST_STEPS_PER_BAR * meta.num_drums
-  const mostBytes = HEAD_BYTES + 2 * Math.ceil(cells / 8) + 3 * cells + 4 * mostBars + SHIFT_BYTES + MOST_STROKE_BYTES
+  const mostBytes = HEAD_BYTES + 2 * Math.ceil(cells / 8) + 3 * cells + 4 * mostBars + SHIFT_BYTES + MOST_STROKE_BYTES + mostExtraBytes(cells)
   let bytes: Uint8Array
   try {
     const binary = atob((isMarked ? text.slice(MARK.length) : text).replaceAll('-', '+').replaceAll('_', '/'))

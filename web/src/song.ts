@@ -1,6 +1,7 @@
 /** What is written: hits and how they are played, what is locked, and what is asked of each bar. */
 
 import { stepsPerBar as barOf, type Grid } from './grids'
+import type { Pattern } from './patterns'
 
 /** What is asked of a bar; 0 and null leave it open. */
 export interface Ask {
@@ -25,6 +26,9 @@ export interface Stroke {
 /** By cell, in the order of time; not changed once made. */
 export type Strokes = ReadonlyMap<number, readonly Stroke[]>
 
+/** How often a hit is played, in (0, 1), by cell; one that is not in it always is. Not changed once made. */
+export type Chances = ReadonlyMap<number, number>
+
 /** A song as a value: operations give a new one. Cells are step by step, voice by voice. */
 export interface Song {
   voices: number
@@ -38,10 +42,16 @@ export interface Song {
   /** How open the hi-hat is at its hits, in [0, 1]; NaN where it is not known. */
   openness: Float32Array
   strokes: Strokes
+  chances: Chances
+  /** Which hits of those with a chance fall: another number is another roll of the dice. In [0, MOST_ROLL]. */
+  roll: number
   locked: Uint8Array
   lockedVoices: boolean[]
   /** Of each bar, and of bars to come. */
   asks: Ask[]
+  /** Bars with a name, and the places in them of those that follow one another where the song is played in order. */
+  patterns: readonly Pattern[]
+  order: readonly number[]
   tempo: number
   /** How late every second step is: 0 straight, 1 a third of a step. */
   swing: number
@@ -65,6 +75,7 @@ export function newPlace(name: string): Place {
 export const OPEN: Ask = { section: 0, style: 0, fill: 0, density: null }
 export const DEFAULT_VELOCITY = 0.8
 export const MOST_BARS = 256
+export const MOST_ROLL = 65535
 export const MIN_TEMPO = 40
 export const MAX_TEMPO = 240
 
@@ -81,6 +92,7 @@ export const MOST_STROKES_OF_CELL = 64
 /** Strokes that a cell can be given. */
 export const MOST_STROKES = 4
 const LAST_OFFSET = 0.499
+export const LEAST_CHANCE = 0.05
 
 export function emptySong(voices: number, grid: Grid, bars: number): Song {
   const stepsPerBar = barOf(grid)
@@ -94,13 +106,22 @@ export function emptySong(voices: number, grid: Grid, bars: number): Song {
     offset: new Float32Array(cells),
     openness: new Float32Array(cells).fill(NaN),
     strokes: new Map(),
+    chances: new Map(),
+    roll: 0,
     locked: new Uint8Array(cells),
     lockedVoices: new Array(voices).fill(false),
     asks: new Array(bars).fill(OPEN),
+    patterns: [],
+    order: [],
     tempo: 120,
     swing: 0,
     shift: 0,
   }
+}
+
+/** A song as it was kept, by an earlier page perhaps, with what songs have had since. */
+export function completed(kept: Song): Song {
+  return { ...emptySong(kept.voices, kept.grid, 0), ...kept }
 }
 
 export function steps(song: Song): number {
@@ -145,12 +166,14 @@ export function placed(song: Song, cell: number, offset = song.offset[cell]): nu
 /** Sets cells to hits, at a velocity and on the grid line, or to silence. */
 export function setHits(song: Song, cells: Iterable<number>, hit: 0 | 1, velocity = DEFAULT_VELOCITY): Song {
   const strokes = new Map(song.strokes)
+  const chances = new Map(song.chances)
   const changed = {
-    ...song, hits: song.hits.slice(), velocity: song.velocity.slice(), offset: song.offset.slice(), openness: song.openness.slice(), strokes,
+    ...song, hits: song.hits.slice(), velocity: song.velocity.slice(), offset: song.offset.slice(), openness: song.openness.slice(), strokes, chances,
   }
   for (const cell of cells) {
     changed.openness[cell] = NaN
     strokes.delete(cell)
+    chances.delete(cell)
     changed.hits[cell] = hit
     changed.velocity[cell] = hit ? velocity : 0
     changed.offset[cell] = 0
@@ -167,6 +190,33 @@ export function setVelocity(song: Song, cell: number, velocity: number): Song {
   const own = strokes.get(cell)
   if (own) strokes.set(cell, own.map((stroke) => ({ ...stroke, velocity: Math.min(Math.max(stroke.velocity * gain, 1 / 127), 1) })))
   return { ...song, velocity: changed, strokes }
+}
+
+/** Moves a hit with its further strokes, by as far as all of them stay in the cell. @param offset in steps */
+export function setOffset(song: Song, cell: number, offset: number): Song {
+  if (!song.hits[cell]) return song
+  const own = song.strokes.get(cell) ?? []
+  const all = [song.offset[cell], ...own.map((stroke) => stroke.offset)]
+  const lowest = cell < song.voices ? 0 : -0.5 // nothing is before the first step
+  const by = Math.min(Math.max(offset - song.offset[cell], lowest - Math.min(...all)), LAST_OFFSET - Math.max(...all))
+  const changed = song.offset.slice()
+  changed[cell] += by
+  const strokes = new Map(song.strokes)
+  if (own.length) strokes.set(cell, own.map((stroke) => ({ ...stroke, offset: Math.fround(stroke.offset + by) })))
+  return { ...song, offset: changed, strokes }
+}
+
+export function chanceOf(song: Song, cell: number): number {
+  return song.chances.get(cell) ?? 1
+}
+
+/** @param chance how often the hit is played; from 1 on always, and never less than LEAST_CHANCE */
+export function setChance(song: Song, cell: number, chance: number): Song {
+  if (!song.hits[cell]) return song
+  const chances = new Map(song.chances)
+  if (chance < 1) chances.set(cell, Math.max(LEAST_CHANCE, chance))
+  else chances.delete(cell)
+  return { ...song, chances }
 }
 
 /** Strokes of a cell: its hit and the further ones; 0 where there is no hit. */
@@ -192,9 +242,9 @@ export function setStrokes(song: Song, cell: number, count: number): Song {
   return { ...song, strokes }
 }
 
-/** Those of cells [from, to), moved by some cells. */
-export function strokesIn(strokes: Strokes, from: number, to: number, by = -from): Map<number, readonly Stroke[]> {
-  return new Map([...strokes].filter(([cell]) => cell >= from && cell < to).map(([cell, own]) => [cell + by, own]))
+/** What cells [from, to) have, moved by some cells. */
+export function cellsIn<T>(all: ReadonlyMap<number, T>, from: number, to: number, by = -from): Map<number, T> {
+  return new Map([...all].filter(([cell]) => cell >= from && cell < to).map(([cell, own]) => [cell + by, own]))
 }
 
 export function setLocks(song: Song, cells: Iterable<number>, locked: 0 | 1): Song {
@@ -221,6 +271,8 @@ export interface Part {
   offset: Float32Array
   openness: Float32Array
   strokes: Strokes
+  /** Of what was written; what the model makes is always played. */
+  chances?: Chances
 }
 
 /** A part without hits. */
@@ -241,6 +293,9 @@ export function replace(song: Song, firstStep: number, part: Part): Song {
     if (now) all.set(now, start)
     return all
   }
+  const inPlace = <T>(was: ReadonlyMap<number, T>, now: ReadonlyMap<number, T>) => new Map([
+    ...cellsIn(was, 0, start, 0), ...cellsIn(now, 0, part.hits.length, start), ...cellsIn(was, start + part.hits.length, Infinity, 0),
+  ])
   const asks = song.asks.slice()
   const count = Math.ceil(end / song.voices / song.stepsPerBar)
   while (asks.length < count) asks.push(OPEN)
@@ -250,48 +305,10 @@ export function replace(song: Song, firstStep: number, part: Part): Song {
     velocity: grown(song.velocity, part.velocity),
     offset: grown(song.offset, part.offset),
     openness: grown(song.openness, part.openness),
-    strokes: new Map([
-      ...[...song.strokes].filter(([cell]) => cell < start || cell >= start + part.hits.length), ...strokesIn(part.strokes, 0, part.hits.length, start),
-    ]),
+    strokes: inPlace(song.strokes, part.strokes),
+    chances: inPlace(song.chances, part.chances ?? new Map()),
     locked: grown(song.locked, null),
     asks,
-  }
-}
-
-/** As many bars as told: the rest is cut off, or empty bars are added. */
-export function resize(song: Song, count: number): Song {
-  const cells = count * song.stepsPerBar * song.voices
-  const sized = <T extends Uint8Array | Float32Array>(was: T): T => {
-    const all = new (was.constructor as new (size: number) => T)(cells)
-    all.set(was.subarray(0, cells) as T)
-    return all
-  }
-  const asks = song.asks.slice(0, count)
-  while (asks.length < count) asks.push(OPEN)
-  return {
-    ...song,
-    hits: sized(song.hits),
-    velocity: sized(song.velocity),
-    offset: sized(song.offset),
-    openness: sized(song.openness),
-    strokes: strokesIn(song.strokes, 0, cells, 0),
-    locked: sized(song.locked),
-    asks,
-  }
-}
-
-/** Without its first bars. */
-export function drop(song: Song, count: number): Song {
-  const cells = count * song.stepsPerBar * song.voices
-  return {
-    ...song,
-    hits: song.hits.slice(cells),
-    velocity: song.velocity.slice(cells),
-    offset: song.offset.slice(cells),
-    openness: song.openness.slice(cells),
-    strokes: strokesIn(song.strokes, cells, song.hits.length),
-    locked: song.locked.slice(cells),
-    asks: song.asks.slice(count),
   }
 }
 
@@ -318,6 +335,7 @@ export function part(song: Song, firstStep: number, lastStep = steps(song)): Par
     velocity: song.velocity.slice(start, end),
     offset: song.offset.slice(start, end),
     openness: song.openness.slice(start, end),
-    strokes: strokesIn(song.strokes, start, end),
+    strokes: cellsIn(song.strokes, start, end),
+    chances: cellsIn(song.chances, start, end),
   }
 }

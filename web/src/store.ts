@@ -1,7 +1,7 @@
 /** Songs that the browser keeps, in IndexedDB: of each a record, and the states that Undo and Redo bring back. */
 
 import type { Mixer, Settings } from './settings'
-import type { Song } from './song'
+import { completed, type Song } from './song'
 
 const NAME = 'hypermeter'
 const VERSION = 1
@@ -61,7 +61,7 @@ export class Store {
     if (!record) return null
     const states = transaction.objectStore(STATES)
     const [keys, values] = await Promise.all([result(states.getAllKeys(ofSong(id))), result(states.getAll(ofSong(id)))])
-    return { record, states: new Map(keys.map((key, place) => [(key as [string, number])[1], values[place]])) }
+    return { record, states: new Map(keys.map((key, place) => [(key as [string, number])[1], completed(values[place])])) }
   }
 
   /**
@@ -122,7 +122,7 @@ export class Store {
 
 const ofSong = (id: string) => IDBKeyRange.bound([id], [id, []]) // a list comes after all numbers
 
-function result<T>(request: IDBRequest<T>): Promise<T> {
+export function result<T>(request: IDBRequest<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result)
     request.onerror = () => reject(request.error)

@@ -17,8 +17,8 @@ export interface Score {
   /** Of the loop, in steps; null plays to the end. */
   loop(): [number, number] | null
   secondsPerStep(): number
-  /** Voice, velocity and time in steps from the line of the step. */
-  hitsAt(step: number): { voice: number; velocity: number; late: number; openness: number }[]
+  /** Voice, velocity and time in steps from the line of the step. @param pass times that the loop began anew */
+  hitsAt(step: number, pass: number): { voice: number; velocity: number; late: number; openness: number }[]
   /** Whether there is more to come: the transport then waits for it, and does not end. */
   isGrowing(): boolean
 }
@@ -52,6 +52,7 @@ export class Transport {
   /** Steps that are still to be counted in. */
   private toCount = 0
   private time = 0
+  private pass = 0
   private line: { step: number; time: number }[] = []
   /** Times at which there was nothing to play though it was time. */
   gaps = 0
@@ -70,6 +71,7 @@ export class Transport {
     this.stop()
     this.step = step
     this.toCount = countIn
+    this.pass = 0
     this.time = this.context.currentTime + START_S
     this.line = []
     this.gaps = 0
@@ -121,7 +123,10 @@ export class Transport {
         continue
       }
       const loop = this.score.loop()
-      if (loop && (this.step >= loop[1] || this.step < loop[0])) this.step = loop[0]
+      if (loop && (this.step >= loop[1] || this.step < loop[0])) {
+        this.step = loop[0]
+        this.pass++
+      }
       if (this.step >= this.score.steps()) {
         this.mixer.settle?.(this.context.currentTime)
         if (this.score.isGrowing()) {
@@ -145,7 +150,7 @@ export class Transport {
     const length = this.score.secondsPerStep()
     mixer.step?.(step, time, length)
     const isPast = time < context.currentTime // after a stall: all at once they would be a bang
-    for (const { voice, velocity, late, openness } of isPast || step < 0 ? [] : this.score.hitsAt(step)) {
+    for (const { voice, velocity, late, openness } of isPast || step < 0 ? [] : this.score.hitsAt(step, this.pass)) {
       mixer.hit(voice, velocity, Math.max(time + late * length, context.currentTime), openness)
     }
     mixer.settle?.(time + length / 2)

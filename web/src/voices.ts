@@ -1,8 +1,9 @@
-/** The strip beside the grid: each voice's name, volume, mute and lock. */
+/** The strip beside the grid: each voice's name, volume, mute, solo and lock. */
 
 import type { App } from './app'
-import { element, setPressed } from './dom'
+import { element, setAttribute, setPressed } from './dom'
 import type { Meta } from './meta'
+import { isHeard } from './settings'
 import * as songs from './song'
 
 export type Stream = 'low' | 'mid' | 'high'
@@ -25,7 +26,7 @@ const LOCK = '<svg viewBox="0 0 20 20" aria-hidden="true"><rect x="4.5" y="9" wi
 const SOUND = '<svg viewBox="0 0 20 20" aria-hidden="true"><path d="M3.500 8v4h3l4 3.500v-11L6.500 8z" /><path class="waves" d="M13.500 7.500a3.500 3.500 0 0 1 0 5M15.500 5a7 7 0 0 1 0 10" /><path class="cross" d="m13.500 8 4 4m0-4-4 4" /></svg>'
 
 export class VoiceStrip {
-  private readonly rows: { mute: HTMLElement; lock: HTMLElement; volume: HTMLInputElement; row: HTMLElement }[]
+  private readonly rows: { mute: HTMLElement; solo: HTMLElement; lock: HTMLElement; volume: HTMLInputElement; row: HTMLElement }[]
 
   constructor(
     list: HTMLElement, private readonly app: App, audition: (voice: number, velocity: number) => void,
@@ -38,6 +39,7 @@ export class VoiceStrip {
       )
       const volume = element('input', { type: 'range', min: '0', max: '125', step: '1', 'aria-label': `Volume of ${label}` })
       const mute = element('button', { class: 'icon mute', 'aria-label': `Mute ${label}`, 'aria-pressed': 'false', title: 'Mute' })
+      const solo = element('button', { class: 'icon solo', 'aria-label': `Solo ${label}`, 'aria-pressed': 'false', title: 'Solo: this voice, and others that are solo, alone' }, 'S')
       const lock = element('button', { class: 'icon lock', 'aria-label': `Lock ${label}`, 'aria-pressed': 'false', title: 'Lock: the model leaves this voice as it is' })
       mute.innerHTML = SOUND
       lock.innerHTML = LOCK
@@ -48,19 +50,43 @@ export class VoiceStrip {
       mute.addEventListener('click', () => {
         app.setMixer({ muted: app.mixer.muted.with(voice, !app.mixer.muted[voice]) })
       })
+      solo.addEventListener('click', () => {
+        app.setMixer({ soloed: app.mixer.soloed.with(voice, !app.mixer.soloed[voice]) })
+      })
       lock.addEventListener('click', () => app.edit(songs.setVoiceLock(app.song, voice, !app.song.lockedVoices[voice])))
-      const row = element('li', { class: `voice ${streams[voice]}` }, name, volume, mute, lock)
+      const row = element('li', { class: `voice ${streams[voice]}` }, name, volume, mute, solo, lock)
       list.append(row)
-      return { row, mute, lock, volume }
+      return { row, mute, solo, lock, volume }
     })
+    list.addEventListener('keydown', (event) => this.key(event))
+    list.addEventListener('focusin', ({ target }) => this.rove(this.rows.findIndex(({ row }) => row.contains(target as Node))))
+    this.rove(0)
+  }
+
+  /** Of all voices one is reached by Tab: the one that was last. */
+  private rove(voice: number): void {
+    this.rows.forEach(({ row }, other) => { for (const node of row.children) setAttribute(node, 'tabindex', other === voice ? '0' : '-1') })
+  }
+
+  private key(event: KeyboardEvent): void {
+    const by = { ArrowUp: -1, ArrowDown: 1 }[event.key]
+    const target = event.target as HTMLElement
+    const voice = this.rows.findIndex(({ row }) => row.contains(target))
+    if (!by || voice < 0 || event.ctrlKey || event.metaKey || event.altKey) return
+    event.preventDefault() // a slider would move; left and right move it
+    const place = [...this.rows[voice].row.children].indexOf(target)
+    const next = this.rows[Math.max(0, Math.min(voice + by, this.rows.length - 1))].row
+    ;(next.children[place] as HTMLElement).focus()
   }
 
   show(): void {
-    this.rows.forEach(({ row, mute, lock, volume }, voice) => {
-      const { mixer: { volumes, muted }, song } = this.app
+    this.rows.forEach(({ row, mute, solo, lock, volume }, voice) => {
+      const { mixer, song } = this.app
+      const { volumes, muted, soloed } = mixer
       setPressed(mute, muted[voice])
       setPressed(lock, song.lockedVoices[voice])
-      row.classList.toggle('muted', muted[voice])
+      setPressed(solo, soloed[voice])
+      row.classList.toggle('muted', !isHeard(mixer, voice))
       const value = String(Math.round(volumes[voice] * 100))
       if (volume.value !== value) volume.value = value
     })

@@ -15,7 +15,7 @@ import { Network } from './network'
 import { type Output, type Plan, length, listen, selectRows, stream } from './player'
 import { asksBeyondTempo } from './plan'
 import type { Answer, Asked, ContinueRequest, HeardSong, InfillRequest, Request } from './protocol'
-import { emptyPart, strokesIn, type Part } from './song'
+import { emptyPart, cellsIn, type Part } from './song'
 import { PlanEmbedding } from './steering'
 import { Weights } from './weights'
 
@@ -198,7 +198,7 @@ async function goOn(own: Model, request: ContinueRequest): Promise<void> {
       const bar = step / network.stepsPerBar - 1
       atBars.push({ heard: drawn.heard, played, articulated: asHeard })
       const cut = <T extends Uint8Array | Float32Array>(all: T) => all.slice(bar * size, (bar + 1) * size) as T
-      const strokes = strokesIn(made.strokes, bar * size, (bar + 1) * size)
+      const strokes = cellsIn(made.strokes, bar * size, (bar + 1) * size)
       const part = { hits: cut(made.hits), velocity: cut(made.velocity), offset: cut(made.offset), openness: cut(made.openness), strokes }
       say({ id, kind: 'bar', bar, part })
     }
@@ -219,7 +219,7 @@ async function fill(own: Model, request: InfillRequest): Promise<void> {
   const cut = <T extends Uint8Array | Float32Array>(all: T, from: number, to?: number) => all.slice(from * voices, to && to * voices) as T
   const beforeSong: HeardSong = {
     ...song, hits: song.hits.slice(0, start * voices), velocity: song.velocity.slice(0, start * voices), offset: song.offset.slice(0, start * voices),
-    openness: song.openness.slice(0, start * voices), strokes: strokesIn(song.strokes, 0, start * voices),
+    openness: song.openness.slice(0, start * voices), strokes: cellsIn(song.strokes, 0, start * voices),
   }
   const before = await hearing.hear(placed, beforeSong, false, () => stop(id))
   const locks = { known, values: cut(song.hits, start), some }
@@ -235,7 +235,7 @@ async function fill(own: Model, request: InfillRequest): Promise<void> {
   const made = { ...emptyPart(found.hits.length), hits: found.hits }
   const { velocity, offset } = made
   const was = { hits: locks.values, velocity: cut(song.velocity, start), offset: cut(song.offset, start) }
-  const wasStrokes = strokesIn(song.strokes, start * voices, Infinity)
+  const wasStrokes = cellsIn(song.strokes, start * voices, Infinity)
   const stays = found.hits.map((hit, cell) => (hit && was.hits[cell] ? 1 : 0))
   stays.forEach((stay, cell) => {
     if (stay) {

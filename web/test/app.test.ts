@@ -1,5 +1,6 @@
 import { expect, test, vi } from 'vitest'
 import { App } from '../src/app'
+import { resized } from '../src/bars'
 import { DEFAULTS, MOST_SEED } from '../src/bounds'
 import { WorkerEngine } from '../src/engine'
 import type { Meta } from '../src/meta'
@@ -84,7 +85,7 @@ test('what is edited while bars are filled in stays', async () => {
   app.set({ style: 1 })
   const done = app.fillIn()
   await vi.waitFor(() => expect(asked.length).toBe(1))
-  app.edit(songs.resize(app.song, 3))
+  app.edit(resized(app.song, 3))
   app.edit(songs.setAsks(app.song, 0, 3, { density: 0.25 }))
   const locked = 2 * 16 * VOICES
   app.edit(songs.setLocks(app.song, [locked], 1))
@@ -103,7 +104,7 @@ test('bars that are gone when they are filled in stay gone', async () => {
   app.select(6, 8)
   const done = app.fillIn()
   await vi.waitFor(() => expect(asked.length).toBe(1))
-  const cut = songs.resize(app.song, 4)
+  const cut = resized(app.song, 4)
   app.edit(cut)
   end()
   expect(await done).toBe(true)
@@ -171,7 +172,7 @@ test('nothing is made anew in a song that was just opened, until bars are select
   await vi.waitFor(() => expect(asked.length).toBe(1))
   end()
   await done
-  app.edit(songs.resize(app.song, 4)) // the selected bars are gone
+  app.edit(resized(app.song, 4)) // the selected bars are gone
   expect(app.hasSelection).toBe(false)
 })
 

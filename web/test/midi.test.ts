@@ -2,7 +2,6 @@ import { expect, test } from 'vitest'
 import { MidiError, readMidi, writeMidi } from '../src/midi'
 import { HITS, uniforms } from '../src/rng'
 import type { Stroke } from '../src/song'
-import { writeWav } from '../src/wav'
 
 const VOICES = [{ pitches: [36, 35], write: 36 }, { pitches: [38, 40], write: 38 }, { pitches: [42], write: 42 }]
 
@@ -188,14 +187,6 @@ test('no bytes make it fail otherwise', () => {
       expect(error).toBeInstanceOf(MidiError)
     }
   }
-})
-
-test('a WAV file has its header and its samples', () => {
-  const bytes = writeWav([Float32Array.of(0, 1, -1), Float32Array.of(0.5, 2, 0)], 44100)
-  const view = new DataView(bytes.buffer)
-  expect(bytes.length).toBe(44 + 12)
-  expect([view.getUint16(22, true), view.getUint32(24, true), view.getUint32(40, true)]).toEqual([2, 44100, 12])
-  expect([0, 2, 4, 6, 8, 10].map((at) => view.getInt16(44 + at, true))).toEqual([0, 16384, 32767, 32767, -32767, 0])
 })
 
 test('a change in bar 1 is named', () => {

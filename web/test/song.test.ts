@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest'
+import { removed, resized } from '../src/bars'
 import { History } from '../src/history'
 import { fromBytes, fromHash, ShareError, toBytes, toHash } from '../src/share'
+import { plainMixer } from '../src/settings'
 import * as songs from '../src/song'
 
 /** The song of a link. */
@@ -51,8 +53,8 @@ test('operations give new songs and leave the old as they were', () => {
   const cleared = songs.clear(song, 0, 3)
   expect(song.hits).toEqual(was)
   expect([...cleared.hits.keys()].filter((cell) => cleared.hits[cell])).toEqual([0, 479]) // locked: a cell, and a voice
-  expect(songs.bars(songs.resize(song, 5))).toBe(5)
-  expect(songs.resize(songs.resize(song, 5), 3).hits).toEqual(was)
+  expect(songs.bars(resized(song, 5))).toBe(5)
+  expect(resized(resized(song, 5), 3).hits).toEqual(was)
 })
 
 test('a part goes in place, and beyond the end the song grows', () => {
@@ -135,7 +137,7 @@ test('an anchor that is not of the page is left alone', async () => {
 })
 
 test('a link holds the mixer, and pages that know of none read the song of it', async () => {
-  const mixer = { volumes: [1, 0, 1.25, 0.5, 1, 1, 1, 1, 1, 0.33], muted: Array.from({ length: 10 }, (_, v) => v === 0 || v === 9) }
+  const mixer = { ...plainMixer(10), volumes: [1, 0, 1.25, 0.5, 1, 1, 1, 1, 1, 0.33], muted: Array.from({ length: 10 }, (_, v) => v === 0 || v === 9) }
   const other = songs.setStrokes(songs.setHits(someSong(), [0], 1), 0, 3)
   for (const song of [someSong(), other]) {
     const back = (await fromHash(await toHash(song, mixer), OWN, 256))!
@@ -143,7 +145,7 @@ test('a link holds the mixer, and pages that know of none read the song of it', 
     expect(back.song.hits).toEqual(song.hits)
     const plain = toBytes(song)
     expect(toBytes(song, mixer).subarray(0, plain.length)).toEqual(plain)
-    expect(fromBytes(plain, OWN, 256).mixer).toEqual({ volumes: new Array(10).fill(1), muted: new Array(10).fill(false) })
+    expect(fromBytes(plain, OWN, 256).mixer).toEqual(plainMixer(10))
     expect(() => fromBytes(toBytes(song, mixer).slice(0, -1), OWN, 256)).toThrow(ShareError)
   }
 })
@@ -204,8 +206,8 @@ test('strokes lead to their hit within its cell, and follow it where nothing is 
 
 test('strokes go with their bars', () => {
   const song = withStrokes()
-  expect([...songs.drop(song, 2).strokes.keys()]).toEqual([10])
-  expect([...songs.resize(song, 2).strokes.keys()].sort()).toEqual([0, 10])
+  expect([...removed(song, 0, 2).strokes.keys()]).toEqual([10])
+  expect([...resized(song, 2).strokes.keys()].sort()).toEqual([0, 10])
   expect([...songs.part(song, 16).strokes.keys()]).toEqual([170])
   const put = songs.replace(song, 1, songs.part(song, 32))
   expect([...put.strokes.keys()].sort((a, b) => a - b)).toEqual([0, 20, 330])

@@ -155,11 +155,17 @@ export class FollowedTransport implements Follower {
     return place >= 0 && place < this.score.steps() ? place : null
   }
 
+  /** How often the loop began anew before a step. */
+  private passOf(step: number): number {
+    const loop = this.score.loop()
+    return loop && loop[1] > loop[0] ? Math.floor(step / (loop[1] - loop[0])) : 0
+  }
+
   private hitsAt(step: number): Hit[] | null {
     const place = this.placeOf(step)
     if (place === null) return null
     if (this.hits.step !== step || this.next.rank === 0) {
-      this.hits = { step, all: this.score.hitsAt(place).sort((a, b) => a.late - b.late) }
+      this.hits = { step, all: this.score.hitsAt(place, this.passOf(step)).sort((a, b) => a.late - b.late) }
     }
     return this.hits.all
   }

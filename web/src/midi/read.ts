@@ -6,7 +6,7 @@ import { countsOf, type Part, type PartOptions } from './drums'
 import { loadMidi, type MidiFile } from './file'
 import { CLEAR, findOwnGrid, shiftedOn, type OwnGrid } from './grid'
 import { bestMap, columnsOf, pitchName, titleOf } from './maps'
-import { strokesIn, type Stroke } from '../song'
+import { cellsIn, type Stroke } from '../song'
 import { MidiError, type MidiGroove, type MidiVoice, type Remedy } from './types'
 
 const MAX_STEPS = 1_000_000
@@ -227,7 +227,7 @@ class SpanReader {
     if (unmapped.size) losses.push(describeUnmapped(unmapped, hits.length, this.map))
     if (late) losses.push(`${late} hits after bar ${mostBars}`)
     const [onsets, velocity, offset, openness] = [all.hits.slice(0, kept), all.velocity.slice(0, kept), all.offset.slice(0, kept), all.openness.slice(0, kept)]
-    return { groove: { hits: onsets, velocity, offset, openness, strokes: strokesIn(strokes, 0, kept, 0) }, losses }
+    return { groove: { hits: onsets, velocity, offset, openness, strokes: cellsIn(strokes, 0, kept, 0) }, losses }
   }
 }
 
