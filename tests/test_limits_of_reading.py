@@ -17,6 +17,7 @@ from hypermeter.core.forms import flag, list_of, maybe, number, one_of, record, 
 from hypermeter.core.grid import Grid
 from hypermeter.core.json_text import parse_json
 from hypermeter.core.kit import Kit, load_kit
+from hypermeter.core.tracks import BASS
 from hypermeter.core.yaml_file import parse_yaml
 from hypermeter.io.grooves import read_grooves, read_npz
 from hypermeter.io.midi.read import parse_midi_report
@@ -261,7 +262,8 @@ def test_a_model_whose_parts_do_not_fit_is_refused_where_it_is_loaded(checkpoint
 
 META = {
     "format": 1, "name": "a", "num_drums": 1, "width": 1, "tracks": [], "plan_dim": 0, "labels": None, "kinds": [],
-    "kit": {"name": "mine", "voices": [{"name": "v", "pitches": [36], "write": 36}]}, "memory": None, "expression": None,
+    "kit": {"name": "mine", "voices": [{"name": "v", "pitches": [36], "write": 36}]},
+    "memory": None, "expression": None,
     "grid": {"steps_per_beat": 4, "beats_per_bar": 4, "bars_per_phrase": 4, "beat_unit": 4},
     "state": [{"name": "hidden", "shape": [2], "dtype": "float32"}],
 }  # fmt: skip
@@ -346,3 +348,12 @@ def test_a_long_name_is_written_and_its_leftovers_are_found(tmp_path):
     with atomic_write(path) as temporary:
         temporary.write_text("a")
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_notes_of_a_bass_that_never_end_last_to_the_end_of_its_track_and_are_counted():
+    bass = [(480 * at, bytes([0x90, 36 + at, 90])) for at in range(4)]
+    program = (0, bytes([0xC0, 33]))
+    content = midi(track(program, *bass, name="bass"), track(*hit(0), *hit(1900)))
+    (piece,), lines = parse_midi_report(content, "a.mid", tracks=[BASS])
+    assert (piece.groove.tracks["bass"] > 1).sum() == 4
+    assert any(line.startswith("4 notes beside the drums never end") for line in lines)

@@ -53,6 +53,8 @@ def groove_arrays(random: Random) -> dict[str, np.ndarray]:
 
 def make_npz(random: Random) -> bytes:
     """Return a .npz: as it should be, with odd arrays, with odd headers, or with other bytes."""
+    if random.random() < 0.01:
+        return _bomb()
     arrays: dict[str, Any] = groove_arrays(random)
     meta: Any = META if random.random() < 0.3 else changed(random, META)
     arrays["meta"] = np.array(json.dumps(meta))
@@ -74,9 +76,21 @@ def make_npz(random: Random) -> bytes:
             if kind == 2 and random.random() < 0.4:
                 member = _odd_header(random) + member[128:]
             if kind == 3 and random.random() < 0.1:
-                member += bytes(random.choice((1, 10**6, 3 * 10**8)))
+                member += bytes(random.choice((1, 10**6, 10**7)))
             archive.writestr(f"{name}.npy", member)
     return mutated(random, content.getvalue()) if kind == 4 else content.getvalue()
+
+
+@cache
+def _bomb() -> bytes:
+    """Return a .npz of a third of a megabyte that unpacks to 300."""
+    content = io.BytesIO()
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (30000000, 10), }".ljust(117) + b"\n"
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("sequence.npy", "w") as member:
+        member.write(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header)
+        for _ in range(300):
+            member.write(bytes(10**6))
+    return content.getvalue()
 
 
 def _odd_array(random: Random) -> np.ndarray:

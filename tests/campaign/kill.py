@@ -5,6 +5,7 @@ and run again.
 """
 
 import argparse
+import contextlib
 import os
 import secrets
 import shutil
@@ -194,7 +195,9 @@ def fill(command: Command, source: Path, folder: Path) -> list[str]:
     if subprocess.run(mount, capture_output=True).returncode:
         raise OSError("mounting needs rights that this process does not have")
     try:
-        (folder / "ballast").write_bytes(bytes(FULL - 3 * 4096))
+        with contextlib.suppress(OSError), open(folder / "ballast", "wb", 0) as ballast:
+            while ballast.write(bytes(4096)):
+                pass
         process = start(command, source, folder / "out")
         _, told = process.communicate()
         lines = told.strip().splitlines()
