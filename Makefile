@@ -6,7 +6,7 @@ PAGE_TESTS := $(wildcard tests/test_page*.py)
 export HYPERMETER_GROOVE ?= ../shared/data/groove
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-rest test-all test-player test-page browser check check-workflow docs page bench mutation clean
+.PHONY: demo test test-rest test-all test-player test-page browser check check-workflow docs page bench mutation campaign kill clean
 
 demo: .venv/demo
 	$(BIN)/hypermeter demo
@@ -62,6 +62,14 @@ bench: .venv/stamp
 	$(BIN)/hypermeter evaluate groove bench/out/npz/validation --out bench/out/groove
 	$(BIN)/python benchmarks/speed/run.py --npz-dir bench/out/npz/train --plot bench/out/cost_per_step.png
 	$(BIN)/python benchmarks/speed/metrics.py
+
+# 100,000 inputs of every kind for every reader; SEED=, INPUTS=. What is found is in build/campaign.
+campaign: .venv/stamp
+	cd tests && ../$(BIN)/python -m campaign --out ../build/campaign --inputs $(or $(INPUTS),100000) $(SEED:%=--seed %)
+
+# Commands are ended at any moment, and on a full disk; SEED=, TIMES= signals of each kind for each command.
+kill: .venv/stamp
+	cd tests && ../$(BIN)/python -m campaign.kill --times $(or $(TIMES),3) $(SEED:%=--seed %)
 
 # A sample of mutants of each group of modules, and the score; MUTATION="losses --sample 0" takes all of one group.
 mutation: .venv/stamp

@@ -68,7 +68,7 @@ def test_a_model_is_written_whole_and_the_same_each_time(name, tmp_path, monkeyp
         ({"cell": "lstm"}, "lstm encoders"),
         ({"use_transformer": True}, "Transformers"),
         ({"output": "softmax"}, "output softmax"),
-        ({"encoders": ["step_rnn"]}, "custom encoders"),
+        ({"encoders": {"step_rnn": "Mine"}}, "custom encoders"),
         ({"num_drums": 13}, "13 voices"),
         ({"tracks": [{"name": "bass"}]}, "tracks"),
     ],

@@ -47,6 +47,18 @@ test('links that are damaged, cut short or of another kit are refused', async ()
   expect(() => fromBytes(bytes, OWN, 2)).toThrow(ShareError)
 })
 
+test('a link of what the editor does not make is damaged', () => {
+  const song = someSong()
+  const bytes = toBytes(song)
+  const at = 10 + 2 * (song.hits.length / 8) // of the first hit: its velocity, then its offset
+  expect(bytes[at]).toBeGreaterThan(0)
+  for (const [place, value] of [[at, 0], [at, 128], [at, 255], [at + 1, 64], [at + 1, 255]]) {
+    const changed = bytes.slice()
+    changed[place] = value
+    expect(() => fromBytes(changed, OWN, 256)).toThrow('damaged')
+  }
+})
+
 test('operations give new songs and leave the old as they were', () => {
   const song = someSong()
   const was = song.hits.slice()

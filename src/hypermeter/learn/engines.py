@@ -87,7 +87,10 @@ class LocalEngine:
         self.pool.submit(os.getpid)  # Processes are forked now, before there are threads, such as a progress bar's.
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):  # A task may take minutes, and can be done again.
+            for process in list((self.pool._processes or {}).values()):
+                process.terminate()
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.stack.close()
 

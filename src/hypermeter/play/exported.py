@@ -205,7 +205,7 @@ class OnnxNetwork:
         self.kit = None if meta["kit"] is None else Kit.from_dict(meta["kit"])
         self.num_drums: int = meta["num_drums"]
         self.width: int = meta["width"]
-        if (self.kit is not None and self.kit.num_voices != self.num_drums) or self.width < self.num_drums:
+        if (self.kit is not None and self.kit.num_voices != self.num_drums) or self.width != self.num_drums:
             raise HypermeterError(f"{folder.path}: a kit of other voices than the model; export the model again")
         self.tracks: tuple[Track, ...] = ()
         self.labels: Labels | None = meta["labels"]

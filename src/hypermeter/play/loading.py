@@ -44,10 +44,11 @@ def load_player(name_or_path: str | Path, kit: str | None = None) -> Player:
 
 
 def _try(player: Player) -> None:
-    """Play a step, so that a model whose parts do not fit each other is refused where it is loaded."""
+    """Play a bar and a step, so that a model whose parts do not fit each other is refused where it is loaded."""
     network = player.network
-    state = network.start(1)
-    state = network.advance(np.zeros((1, network.width), np.float32), state)
+    state, silence = network.start(1), np.zeros((1, network.width), np.float32)
+    for _ in range(network.grid.steps_per_bar + 1):
+        state = network.advance(silence, state)
     probs = state.dist.probs
     if probs.shape != (1, network.width) or not np.isfinite(probs).all():
         raise ValueError(f"a step of shape {probs.shape[1:]}, expected ({network.width},) of finite numbers")

@@ -1,11 +1,12 @@
 """Music that changes its metre at a bar line: a groove for each part, played as one piece."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hypermeter.core.errors import HypermeterError
+from hypermeter.core.errors import HypermeterError, shorten
 from hypermeter.core.grid import Grid, GridChoice
 from hypermeter.core.groove import Groove
 from hypermeter.core.limits import MAX_SEED
@@ -50,8 +51,10 @@ def parse_metres(text: str, grid: Grid = Grid()) -> list[MetrePart]:
     parts, words = [], text.replace(",", " ").split()
     for word in words or [text]:
         metre, _, number = word.partition(":")
-        if not (number.isascii() and number.isdigit() and int(number) > 0):
-            raise HypermeterError(f"metre is {text!r}, expected one, as 6/8, or parts with their bars, as 4/4:8 7/8:4")
+        if not re.fullmatch("0*[1-9][0-9]{0,5}", number, re.ASCII):
+            raise HypermeterError(
+                f"metre is {shorten(repr(text), 60)}, expected one, as 6/8, or parts with their bars, as 4/4:8 7/8:4"
+            )
         choice = GridChoice(metre, None, grid.bars_per_phrase)
         parts.append(MetrePart(choice.grid(steps_per_quarter=int(grid.steps_per_quarter)), int(number)))
     return parts

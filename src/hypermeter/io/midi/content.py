@@ -25,7 +25,7 @@ _END = "\x04"
 
 @dataclass(frozen=True)
 class Melody:
-    """The notes of a file that are not drums, in the order of tracks, without those that never end.
+    """The notes of a file that are not drums, in the order of tracks; one that never ends lasts to the track's end.
 
     Args:
         notes: (7, N): start and end in ticks, pitches, velocities 1-127, programs, channels and tracks, from 0.
@@ -263,7 +263,11 @@ class EventTable:
     metas: list[tuple[int, int, bytes]]  # Tick, type and content of tempos, metres and markers.
     pedal: list[tuple[int, int, int]]  # Tick, channel and value of controller 4.
     chokes: list[tuple[int, int, int]]  # Tick, channel and pitch of polyphonic aftertouch.
-    end: int
+    ends: list[int]  # Of each track.
+
+    @property
+    def end(self) -> int:
+        return max(self.ends)
 
 
 def table_of(chunks: Chunks, where: str) -> EventTable:
@@ -272,8 +276,7 @@ def table_of(chunks: Chunks, where: str) -> EventTable:
     Raises:
         HypermeterError: an event that is cut off.
     """
-    table = EventTable([], [], [], [], [], [], 0)
-    end = 0
+    table = EventTable([], [], [], [], [], [], [])
     try:
         for number, track in enumerate(chunks.tracks):
             events, _ = parse_events(track)
@@ -282,10 +285,10 @@ def table_of(chunks: Chunks, where: str) -> EventTable:
             for event in events:
                 if event.status & 0xF0 in (0xA0, 0xB0, 0xC0) or event.content[0] >= 0xF0:
                     _add(table, event, number)
-            end = max(end, events[-1].tick if events else 0)
+            table.ends.append(events[-1].tick if events else 0)
     except IndexError as error:
         raise HypermeterError(f"{where}: damaged MIDI file (an event is cut off); get a whole copy") from error
-    return replace(table, end=end)
+    return table
 
 
 def _notes(events: list[Event], track: int) -> list[Note]:
@@ -334,11 +337,14 @@ def _by_events(chunks: Chunks, where: str, options: ReadOptions) -> MidiFile:
     choice = _choose(table, settings, where, options)
     drums = [note for note, is_drums in zip(table.notes, choice.is_drums, strict=True) if is_drums]
     arrays = np.array([(note.tick, note.pitch, note.velocity) for note in drums], np.int64).reshape(-1, 3).T
+    played = zip(table.notes, settings, choice.is_drums, strict=True)
+    others = [(note, setting) for note, setting, is_drums in played if not is_drums]
     melody = [
-        (note.tick, note.end, note.pitch, note.velocity, setting.program, note.channel, note.track)
-        for note, setting, is_drums in zip(table.notes, settings, choice.is_drums, strict=True)
-        if not is_drums and note.end >= 0
+        (note.tick, _end_of(note, table), note.pitch, note.velocity, setting.program, note.channel, note.track)
+        for note, setting in others
     ]
+    endless = sum(note.end < 0 for note, _ in others)
+    line = f"{endless} notes beside the drums never end: each lasts to the end of its track"
     once, doubles = _without_copies(arrays, np.array([note.track for note in drums], np.int64))
     channels = {note.channel for note in drums}
     pedal, chokes = (
@@ -352,13 +358,17 @@ def _by_events(chunks: Chunks, where: str, options: ReadOptions) -> MidiFile:
         [(tick, _tempo(body)) for tick, kind, body in metas if kind == 0x51 and len(body) >= 3],
         [(tick, body[0], _beat_unit(body[1])) for tick, kind, body in metas if kind == 0x58 and len(body) >= 2],
         table.end,
-        [*chunks.remarks, *([choice.line] if choice.line else []), *doubles],
+        [*chunks.remarks, *([choice.line] if choice.line else []), *doubles, *[line] * bool(endless)],
         [(tick, decode_text(body)) for tick, kind, body in metas if kind == 0x06],
         Melody(np.array(melody, np.int64).reshape(-1, 7).T, tuple(table.names)),
         "" if drums else f"it has {describe_parts(table.notes, table.names)}",
         _in_order(pedal),
         _in_order(chokes),
     )
+
+
+def _end_of(note: Note, table: EventTable) -> int:
+    return note.end if note.end >= 0 else table.ends[note.track]
 
 
 def _tempo(body: bytes) -> float:

@@ -14,7 +14,7 @@ from hypermeter.io.midi.content import MidiFile
 def notes_of(midi: MidiFile, track: Track) -> np.ndarray:
     """Return (3, N): start and end in ticks, and pitch, of the notes of the track's programs that are not drums.
 
-    Notes that never end are left out.
+    A note that never ends lasts to the end of its track.
     """
     first, last = track.programs
     notes = midi.melody.notes
