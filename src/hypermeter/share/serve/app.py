@@ -19,6 +19,7 @@ from hypermeter import __version__
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import GridChoice
 from hypermeter.core.groove import Groove
+from hypermeter.core.printed import printable
 from hypermeter.core.read_options import ReadOptions, Shift, TempoMap
 from hypermeter.io.midi import parse_midi_report, to_midi_bytes
 from hypermeter.music.metrics import measure
@@ -27,7 +28,7 @@ from hypermeter.play.infill import InfillResult
 from hypermeter.play.loading import kit_of
 from hypermeter.play.player import Player
 from hypermeter.play.takes import Take
-from hypermeter.share.serve.guard import Guard, one_line
+from hypermeter.share.serve.guard import Guard
 from hypermeter.share.serve.limits import Limits, Refused, Stopped
 from hypermeter.share.serve.messages import (
     AnalyseRequest,
@@ -165,7 +166,7 @@ def _place(body: Any, loc: Sequence[Any]) -> str:
 
 def _add_errors(app: FastAPI) -> None:
     def problem(status: int, reason: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-        return JSONResponse({"error": one_line(reason)}, status, headers)
+        return JSONResponse({"error": printable(reason)}, status, headers)
 
     @app.exception_handler(HypermeterError)
     async def bad_value(_: Request, error: HypermeterError) -> Response:
@@ -267,7 +268,7 @@ def _add_playing(app: FastAPI, server: Server) -> None:
 
     def filled(body: InfillRequest | FollowRequest, groove: Groove, done: InfillResult) -> Filled:
         sizes = SampleSize(smallest=done.smallest, mean=float(done.effective_sample_size.mean()))
-        answer = {"effective_sample_size": sizes, "warning": one_line(done.warning)}
+        answer = {"effective_sample_size": sizes, "warning": printable(done.warning)}
         return Filled(groove=from_groove(groove), seed=body.seed, **answer)
 
     def played(body: Any, groove: Groove) -> Played:
