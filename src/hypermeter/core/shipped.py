@@ -41,7 +41,7 @@ def check_shipped(path: Path) -> None:
     except OSError as error:
         raise HypermeterError(f"{path}: missing from the package ({error.strerror}); install it again") from error
     if not is_same:
-        advice = "install it again; copy what you want to change elsewhere, and name its path (in the sources: make sums)"
+        advice = "install it again; to change it, copy it elsewhere and name its path (in the sources: make sums)"
         raise HypermeterError(f"{path}: not the file that was shipped, by its SHA-256; {advice}")
 
 
