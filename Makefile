@@ -6,7 +6,8 @@ PAGE_TESTS := $(wildcard tests/test_page*.py)
 export HYPERMETER_GROOVE ?= ../shared/data/groove
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-rest test-all test-player test-page browser check check-workflow docs page bench mutation campaign kill clean
+.PHONY: demo test test-rest test-all test-player test-page browser check check-workflow docs page bench mutation campaign kill soak \
+	sums wheel audit licences sbom clean
 
 demo: .venv/demo
 	$(BIN)/hypermeter demo
@@ -75,6 +76,47 @@ kill: .venv/stamp
 mutation: .venv/stamp
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[mutation]"
 	$(BIN)/python tests/mutation.py $(MUTATION)
+
+# A day on stage in fast time, then ten minutes of clients that misbehave at the server: SOAK="--hours 1 --minutes 0".
+soak: .venv/stamp
+	$(BIN)/python benchmarks/faults/soak.py $(SOAK)
+
+# The digests of what the package ships; each file is compared with its own when it is read.
+sums:
+	cd src/hypermeter && LC_ALL=C sha256sum weights/*.safetensors kits/*.yaml kits/maps/*.yaml feels/*.yaml corpus/*.txt \
+		share/sound/*.json > SHA256SUMS
+
+# A wheel of the last commit, the same bytes wherever it is built with the pinned setuptools.
+wheel: .venv/stamp
+	rm -rf build/wheel
+	mkdir -p build/wheel dist
+	git -c tar.umask=0022 archive HEAD | (umask 022; tar -x -C build/wheel)
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation \
+		--wheel-dir dist build/wheel
+	cd dist && sha256sum hypermeter-*.whl
+
+.venv/supply: .venv/stamp
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[supply]"
+	touch $@
+
+# Known weaknesses of what is installed. Where no index can be reached, nothing is audited.
+audit: .venv/supply
+	@if $(BIN)/python -c "from urllib.request import urlopen; urlopen('https://pypi.org/simple/pip/', timeout=10)" 2>/dev/null; then \
+		$(BIN)/pip-audit --local --skip-editable && (cd web && npm audit) && (cd tests/engines && npm audit); \
+		else echo "no index of packages can be reached: nothing is audited; run it where pypi.org answers"; fi
+
+# The licences of all that is installed for developing, which includes what users get.
+licences: .venv/supply
+	(sed '/^| Name/,$$d' docs/licences.md; $(BIN)/pip-licenses --format=markdown --from=mixed --order=name \
+		--ignore-packages hypermeter | sed -E 's/ +\|/ |/g; s/-+\|/---|/g') > build/licences.md
+	mv build/licences.md docs/licences.md
+
+# Bills of materials in CycloneDX: of the Python packages, and of what builds the page.
+sbom: .venv/supply
+	mkdir -p build/sbom
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON \
+		-o build/sbom/python.cdx.json $(BIN)/python
+	cd web && npm sbom --sbom-format cyclonedx > ../build/sbom/page.cdx.json
 
 clean:
 	rm -rf .venv .venv-player .pytest_cache .ruff_cache .hypothesis bench/out demo

@@ -43,7 +43,7 @@ from hypermeter.share.live import (
 )
 from hypermeter.share.live.conditions import CONTROLS, parse_control
 from hypermeter.share.live.engine import CLOCK, CONTINUE, DROP_S, LEAD_IN_S, SONG_POSITION, START, STOP
-from hypermeter.share.live.measure import Timing, percentile
+from hypermeter.share.live.measure import LATE_S, Figures, Timing, percentile
 from hypermeter.share.live.osc import open_osc_server
 from hypermeter.share.live.ports import open_input, open_output, port_names
 from hypermeter.share.live.process import SamplerProcess, StateHandle
@@ -103,10 +103,10 @@ def test_sampling_that_is_too_slow_is_reported_and_late_notes_are_left_out():
 
 
 def test_late_notes_are_distinguished_from_slow_sampling():
-    in_time = Timing(lateness=[0.0, 0.02], headroom=[1.0])
+    in_time = Timing(Figures([0.0, 0.02], LATE_S), headroom=Figures([1.0]))
     assert in_time.late == 1 and "other programs" in in_time.lines()[2]
     assert in_time.jitter_s == pytest.approx(0.01)
-    assert "too slow" in Timing(lateness=[0.0, 0.02], headroom=[-0.1]).lines()[2]
+    assert "too slow" in Timing(Figures([0.0, 0.02], LATE_S), headroom=Figures([-0.1])).lines()[2]
     assert "no notes" in Timing().lines()[0] and math.isnan(Timing().jitter_s)
 
 

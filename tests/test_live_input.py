@@ -23,10 +23,11 @@ from hypermeter.share.live.conditions import CONTROLS
 from hypermeter.share.live.control_map import add_to_map, key_text, parse_key, parse_map, read_map, read_message
 from hypermeter.share.live.hearing import Ear
 from hypermeter.share.live.input_file import read_input, write_input
+from hypermeter.share.live.kept_ports import KeptInput
 from hypermeter.share.live.learning import learn_controls, waiting
 from hypermeter.share.live.osc import OscSink, open_osc_server, parse_address
 from hypermeter.share.live.output import Sinks
-from hypermeter.share.live.ports import VIRTUAL, KeptInput, open_input, open_output, port_names
+from hypermeter.share.live.ports import VIRTUAL, open_input, open_output, port_names
 from live_parts import GRID, KIT, LABELS, Memory, Steady, engine_of
 
 # ---------------------------------------------------------------------- maps of controls

@@ -39,7 +39,6 @@ from hypermeter.play.request import BOUNDS, FollowOptions, InfillOptions, PlanOp
 from hypermeter.play.takes import distance_of, draw_takes
 from hypermeter.share.serve import Limits, make_app
 from hypermeter.share.serve.command import is_loopback, listen, load_players, serve_command
-from hypermeter.share.serve.guard import one_line
 from hypermeter.share.serve.limits import Refused, Slots, Stopped, Watch
 from hypermeter.share.serve.messages import (
     ContinueRequest,
@@ -850,10 +849,6 @@ def test_limits_out_of_range_are_refused():
     with pytest.raises(HypermeterError, match="bars is 0"):
         Limits(bars=0)
     assert Limits(waiting=0).waiting == 0
-
-
-def test_a_line_is_one_line_of_what_utf8_holds():
-    assert one_line("a\n b\t\ud800") == "a b ?" and len(one_line("x" * 9999)) == 500
 
 
 # ---------------------------------------------------------------------- the schema

@@ -16,6 +16,7 @@ from hypermeter.share.serve import Limits, make_app
 from hypermeter.share.serve.command import listen
 from hypermeter.share.serve.connections import Connection, Server, client_of
 from hypermeter.share.serve.limits import Watch
+from hypermeter.share.serve.priority import MAX_PAUSE_S, make_loop, pause
 
 HEALTH = b"GET /api/health HTTP/1.1\r\nhost: localhost\r\n\r\n"
 POST = b"POST /api/generate HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -32,7 +33,7 @@ def serving(player, page=None, **limits):
     """A server in a thread; yields its address."""
     listening, limits = listen("127.0.0.1", 0), Limits(**limits)
     server = Server(make_app({"groove": player}, page, limits, {"localhost"}), limits)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
+    thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
         yield listening.getsockname()
@@ -207,11 +208,41 @@ def test_what_is_no_http_is_answered_in_json_and_says_what_to_do(player, capfd, 
     assert capfd.readouterr().err == ""
 
 
+def test_requests_that_are_sent_ahead_are_not_taken(player):
+    with serving(player) as address:
+        assert rest(connect(address, HEALTH * 3)).count(b"HTTP/1.1 200 ") <= 1
+        assert is_healthy(address)
+
+
 def test_an_upgrade_is_answered_as_any_request(player, capfd):
     asked = HEALTH.replace(b"\r\n\r\n", b"\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
     with serving(player) as address, connect(address, asked) as connection:
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert capfd.readouterr().err == ""
+
+
+def test_computation_pauses_while_the_loop_has_something_to_do_and_not_for_ever():
+    paused_s = {}
+
+    def compute(name, steps=5):
+        started = time.monotonic()
+        for _ in range(steps):
+            pause()
+        paused_s[name] = time.monotonic() - started
+
+    async def main():
+        thread = threading.Thread(target=compute, args=("busy",))
+        thread.start()
+        while thread.is_alive():  # without giving control to the loop
+            time.sleep(0.001)
+        await asyncio.to_thread(compute, "idle")
+
+    loop = make_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    compute("none")
+    assert paused_s["busy"] >= 5 * MAX_PAUSE_S * 0.9
+    assert max(paused_s["idle"], paused_s["none"]) < paused_s["busy"]
 
 
 def test_a_client_is_an_address_or_a_network_of_ipv6():

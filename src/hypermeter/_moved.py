@@ -152,6 +152,7 @@ RENAMED: dict[str, str] = {
     "runtime.rng.MOST_SEED": "core.limits.MAX_SEED",
     "segment.LEAST_PHRASES": "music.segment.MIN_PHRASES",
     "serve.app.LEFT": "share.serve.errors.LEFT",
+    "serve.guard.one_line": "core.printed.printable",
     "serve.messages.MOST_STEPS": "share.serve.messages.MAX_STEPS",
     "plan_arrays.PlanArrays": "play.plan.Plan",
     "plan_arrays.make_plan_arrays": "play.plan.make_plan",

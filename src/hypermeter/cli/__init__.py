@@ -140,7 +140,9 @@ def _function(name: str) -> Callable[..., Any]:
 
 
 def _refuse(reason: str) -> int:
-    print(f"hypermeter: {' '.join(reason.split())}", file=sys.stderr)
+    from hypermeter.core.printed import printable
+
+    print(f"hypermeter: {printable(reason, 2000)}", file=sys.stderr)
     return 2
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from hypermeter.core.shipped import shipped_text
+
 if TYPE_CHECKING:
     from hypermeter.core.groove import Groove
 
@@ -42,7 +44,7 @@ def demo(
     check("bars", bars)
     check("seed", seed)
     started = time.perf_counter()
-    primer = read_ascii((resources.files("hypermeter") / "corpus" / "primer.txt").read_text("utf-8"))
+    primer = read_ascii(shipped_text("corpus", "primer.txt"))
     print(f"1. The model {model} continues a primer of {primer.num_bars} bars by {bars}.\n")
     written: list[Path] = []
     try:
@@ -72,7 +74,7 @@ def read_corpus() -> "dict[str, Groove]":
         style = file.name.removesuffix(".txt")
         if style == "primer":
             continue
-        _, *texts = re.split(r"^## .*$", file.read_text("utf-8"), flags=re.MULTILINE)
+        _, *texts = re.split(r"^## .*$", shipped_text("corpus", file.name), flags=re.MULTILINE)
         grooves |= {f"{style}-{number}": read_ascii(text) for number, text in enumerate(texts, 1)}
     return grooves
 

@@ -85,12 +85,14 @@ def play_command(
     from hypermeter.share.live.asking import answer
     from hypermeter.share.live.hearing import part_steps
     from hypermeter.share.live.input_file import write_input
+    from hypermeter.share.live.kept_ports import KeptInput, KeptOutput
     from hypermeter.share.live.osc import OscSink, open_osc_server, parse_address
     from hypermeter.share.live.output import Sinks
-    from hypermeter.share.live.ports import KeptInput, listing, open_input, open_output
+    from hypermeter.share.live.ports import listing
     from hypermeter.share.live.position import FollowedTempo, OwnTempo
     from hypermeter.share.live.process import SamplerProcess
     from hypermeter.share.live.recording import FileSink
+    from hypermeter.share.live.reporting import Reporter
 
     if list_ports:
         print(listing("output"), listing("input"), sep="\n")
@@ -126,8 +128,9 @@ def play_command(
         ahead_steps = part_steps(player.grid, ahead)
     swing_pair = 2 if swing_of == "step" else 4
     ear = listening.ear(player.grid, ahead_steps, swing_pair, controls)
-    report = partial(print, file=sys.stderr)
     with ExitStack() as opened:
+        report = Reporter()
+        opened.callback(report.close)
         if simulate:
             sampler = Sampler(player, listening.following)
             first: Any = sampler.begin(groove, tempo_bpm)
@@ -138,7 +141,7 @@ def play_command(
         tempo = (FollowedTempo if follow else OwnTempo)(tempo_bpm, player.grid.steps_per_quarter)
         sinks: list[Any] = []
         if port is not None:
-            sinks.append(FileSink(Path(port), player.grid, tempo) if is_file else open_output(port))
+            sinks.append(FileSink(Path(port), player.grid, tempo) if is_file else KeptOutput(port, report))
         if osc_out is not None:
             sinks.append(OscSink(osc_out, kit, report))
         for sink in sinks:
@@ -168,7 +171,7 @@ def play_command(
                 engine.hear(message)
 
         if follow:
-            opened.callback(open_input(follow, receive).close)
+            opened.callback(KeptInput(follow, receive, report, option="--follow").close)
         if listening.listen is not None and not listening.is_file and follow != listening.listen:
             opened.callback(KeptInput(listening.listen, engine.hear, report).close)
         if ear is not None and (record := listening.record) is not None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from hypermeter.core.errors import HypermeterError, shorten
 from hypermeter.core.pitch_map import MAPS, instruments, is_pitch, load_map
+from hypermeter.core.shipped import shipped_text
 from hypermeter.core.yaml_file import parse_yaml, read_text
 
 KITS = ("gm10", "gm16", "magenta9", "gm")
@@ -299,8 +300,7 @@ def check_voices(kit: Kit, num_voices: int) -> None:
 
 @lru_cache
 def _shipped(name: str) -> Kit:
-    path = Path(__file__).parents[1] / "kits" / f"{name}.yaml"
-    return _parse_kit(name, path.read_text("utf-8"), f"kit {name}")
+    return _parse_kit(name, shipped_text("kits", f"{name}.yaml"), f"kit {name}")
 
 
 def _parse_kit(name: str, text: str, where: str) -> Kit:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.shipped import shipped_text
 from hypermeter.core.yaml_file import parse_yaml, read_text
 
 MAPS = (
@@ -17,7 +18,6 @@ MAPS = (
 """Names of the shipped maps. `gm` is General MIDI, in which kits are defined."""
 
 _FORM = "pitches: {snare: [38], snare/rim: [40]}"
-_KITS = Path(__file__).parents[1] / "kits"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class PitchMap:
 @lru_cache
 def instruments() -> dict[str, Instrument]:
     """Return the instruments by their names, from kits/instruments.yaml."""
-    text = (_KITS / "instruments.yaml").read_text("utf-8")
+    text = shipped_text("kits", "instruments.yaml")
     entries = parse_yaml(text, "instruments", "kick: {gm: [36], share: 100}")
     return {name: Instrument(tuple(entry["gm"]), entry["share"]) for name, entry in entries.items()}
 
@@ -93,7 +93,7 @@ def load_map(name_or_path: str) -> PitchMap:
 
 @lru_cache
 def _shipped(name: str) -> PitchMap:
-    return _parse_map(name, (_KITS / "maps" / f"{name}.yaml").read_text("utf-8"), f"map {name}")
+    return _parse_map(name, shipped_text("kits", "maps", f"{name}.yaml"), f"map {name}")
 
 
 def _parse_map(name: str, text: str, where: str) -> PitchMap:

@@ -19,6 +19,7 @@ from hypermeter.core.forms import Form, anything, flag, list_of, maybe, number, 
 from hypermeter.core.grid import Grid
 from hypermeter.core.json_text import parse_json
 from hypermeter.core.kit import Kit
+from hypermeter.core.shipped import check_shipped
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 """Folder of the shipped models."""
@@ -127,7 +128,8 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     if isinstance(name_or_path, str) and name_or_path in names:
         if weights:
             warnings.warn(f"{name_or_path} is the shipped model; the run in the folder is ./{path}", stacklevel=2)
-        return SHIPPED / f"{name_or_path}.safetensors"
+        check_shipped(shipped := SHIPPED / f"{name_or_path}.safetensors")
+        return shipped
     if path.is_dir():
         if not weights:
             raise HypermeterError(f"{path}: no checkpoint there; expected best.safetensors or last.safetensors in it")

@@ -14,6 +14,7 @@ from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import Grid
 from hypermeter.core.groove import Groove
 from hypermeter.core.kit import Kit, load_kit
+from hypermeter.core.shipped import shipped_text
 from hypermeter.core.yaml_file import parse_yaml
 from hypermeter.music.feel import Cells, Feel
 
@@ -48,7 +49,7 @@ def load_feel(name: str) -> Feel:
 
 @lru_cache(maxsize=64)
 def _load(name: str) -> Feel:
-    text = (resources.files("hypermeter") / "feels" / f"{name}.yaml").read_text("utf-8")
+    text = shipped_text("feels", f"{name}.yaml")
     return parse_feel(text, name, f"feel {name}")
 
 

@@ -25,8 +25,8 @@ def status_line(engine: "Engine") -> str:
     if engine.ear is not None:
         settings["answer"] = f"{engine.settings.answer} ({engine.ear.notes} notes)"
     shown = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
-    late = engine.timing.lateness[-1000:]
-    jitter = f", jitter {1e3 * float(np.std(late)):.2f} ms" if late else ""
+    late = engine.timing.lateness.recent
+    jitter = f", jitter {1e3 * float(np.std(list(late))):.2f} ms" if late else ""
     place = f"bar {engine.bar + 1}" if engine.tempo.is_running else "waiting"
     return f"{place}, {engine.tempo.tempo_bpm:.1f} bpm, {shown}{jitter}, {engine.timing.dropped} left out"
 

@@ -34,13 +34,19 @@ class DueActions:
         """Let `action` be called at that time, or as soon as possible after it. May be called from any thread."""
         self._inbox.append((when, action))
 
-    def call(self, now: float) -> None:
-        """Call the actions whose time has come, in the order of their times, with the time it is now."""
+    def call(self, now: float, most: int) -> None:
+        """Call the actions whose time has come, in the order of their times, with the time it is now.
+
+        Args:
+            now: time.
+            most: so many at once; `next_time` tells whether there are more.
+        """
         while self._inbox:
             when, action = self._inbox.popleft()
             heapq.heappush(self._heap, (when, next(self._arrivals), action))
-        while self._heap and self._heap[0][0] <= now:
+        while self._heap and self._heap[0][0] <= now and most > 0:
             heapq.heappop(self._heap)[2](now)
+            most -= 1
 
 
 class RealClock:

@@ -213,6 +213,9 @@ CONTROLS = {
 """Control -> the setting that it changes."""
 
 
+SWITCHES = ("section", "style", "fill", "answer")
+"""Controls that are pressed and let go; all others are numbers, of which the last counts."""
+
 IN_ADDRESS = ("section", "style", "bias", "answer")
 """Controls whose label or voice may stand in the address, for senders whose pads and faders send a number alone."""
 

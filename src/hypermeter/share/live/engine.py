@@ -18,6 +18,7 @@ from hypermeter.core.kit import Kit
 from hypermeter.play.request import check
 from hypermeter.share.live.clock import Clock, DueActions
 from hypermeter.share.live.conditions import LiveConditions, LiveSettings, parse_control
+from hypermeter.share.live.controls import WaitingControls
 from hypermeter.share.live.hearing import Ear
 from hypermeter.share.live.measure import Timing
 from hypermeter.share.live.output import NoteOutput, Sink
@@ -39,6 +40,9 @@ DROP_S = 0.05
 
 SAFETY = 1.5
 """Time that sampling again must leave, as a multiple of the greatest recent cost."""
+
+AT_ONCE = 4
+"""Messages that are taken before notes that are due are sent; each takes up to a third of a millisecond."""
 
 ROUNDING = 1e-6
 """Steps by which a position may fall short of the step that was waited for."""
@@ -94,7 +98,7 @@ class Engine:
             raise HypermeterError(f"play: parts of {self.ahead_steps} steps in bars of {self.grid.steps_per_bar}")
         self.timing = Timing()
         self.sections: list[str] = []
-        self._due = DueActions()
+        self._due, self._controls = DueActions(), WaitingControls(self.report)
         self._sequence = PartSequence(self.first, self.grid.steps_per_bar, self.ahead_steps)
         self._output = NoteOutput(self.sink, self.channel)
         self._job: SamplingJob | None = None
@@ -123,7 +127,11 @@ class Engine:
 
     def control(self, address: str, *values: Any, delay_s: float = 0.0) -> None:
         """Take an OSC message, see `CONTROLS`, which has its effect so many seconds from now."""
-        self._post(self.clock.now() + delay_s, partial(self._change, address, values))
+        change = partial(self._change, address, values)
+        if delay_s > 0:
+            self._post(self.clock.now() + delay_s, change)
+        elif self._controls.put(address, values, change):
+            self._post(self.clock.now(), lambda now: self._controls.call(now))
 
     def _post(self, when: float, action: Callable[[float], None]) -> None:
         """Call `action` with the time, on the thread of the player, at `when` or as soon as possible after it."""
@@ -147,7 +155,7 @@ class Engine:
         try:
             while not self._is_ended:
                 now = self.clock.now()
-                self._due.call(now)
+                self._due.call(now, AT_ONCE)
                 if self.ear is not None:
                     self.ear.take(now, self.tempo, self.settings.swing, self._change)
                 self._send(now)
@@ -173,6 +181,8 @@ class Engine:
     def _next_time(self, now: float) -> float:
         """Return the time of the next event, as far as it is known."""
         next_step, parts = self._sequence.next_step, self._sequence.parts
+        if self._due.next_time <= now:
+            return now
         times = [*self._output.ends.values(), self._due.next_time]
         if self.ear is not None:
             if self.ear.is_behind:
@@ -270,7 +280,7 @@ class Engine:
         if name == "fill":
             self._fill = OneFill()
         self.settings = settings
-        self.timing.changed_at[settings.version] = now
+        self.timing.change(settings.version, now)
 
     # ------------------------------------------------------------------ sampling
 
@@ -388,7 +398,8 @@ class Engine:
                 self._output.play(note.pitch, note.velocity, now, now + NOTE_STEPS * self.tempo.step_s)
                 part.sent += 1
                 if due < math.inf:
-                    self.timing.lateness.append(now - due)
+                    # An early hit after a jump of the clock could not be sent before the tick that told the position.
+                    self.timing.lateness.append(now - max(due, self.tempo.known_s))
                 if part.sent == 1:
                     self.timing.measure_delay(part.settings.version, now)
         self._sequence.drop_before(self._bar)

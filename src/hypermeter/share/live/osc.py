@@ -1,6 +1,8 @@
 """OSC over UDP: messages that control live play, the time tags of their bundles, replies, and notes."""
 
+import logging
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +20,9 @@ MAX_REPLY = 1024
 
 Ask = Callable[[str | None], Sequence[tuple[str, Sequence[Any]]]]
 """Returns names and values for a name that was asked, or for all."""
+
+MAX_REPORTED = 100
+"""Most senders and kinds of mistakes that are reported: addresses of UDP can be made up."""
 
 MAX_DELAY_S = 1.0
 """Messages dated further ahead are taken at once: the clock of their sender is more likely wrong than meant."""
@@ -52,9 +57,10 @@ def open_osc_server(
     from pythonosc.osc_server import BlockingOSCUDPServer
 
     reported: set[tuple[str, str]] = set()
+    logging.getLogger().addFilter(_is_not_of_python_osc)
 
     def report_once(sender: str, kind: str, line: str) -> None:
-        if (sender, kind) not in reported:
+        if (sender, kind) not in reported and len(reported) < MAX_REPORTED:
             reported.add((sender, kind))
             report(f"OSC from {sender}: {line}")
 
@@ -93,6 +99,9 @@ def open_osc_server(
         def verify_request(self, request: Any, client_address: Any) -> bool:
             return True  # the dispatcher reports what is no OSC
 
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            report_once(client_address[0], "failed", f"a packet that cannot be used ({sys.exc_info()[1]}); send others")
+
     try:
         server = Server((host, port), PromptDispatcher())
     except (OSError, OverflowError) as error:
@@ -100,6 +109,11 @@ def open_osc_server(
         raise HypermeterError(f"OSC {host}:{port}: cannot be opened ({reason}); choose another --osc") from error
     threading.Thread(target=server.serve_forever, name="hypermeter-osc", daemon=True).start()
     return server
+
+
+def _is_not_of_python_osc(record: logging.LogRecord) -> bool:
+    """Return False for what python-osc logs at the root of packets that are damaged: these are reported once."""
+    return "pythonosc" not in record.pathname
 
 
 def _asked(address: str) -> str | None:

@@ -3,9 +3,7 @@
 import os
 import re
 import sys
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from hypermeter.core.errors import HypermeterError
@@ -61,7 +59,7 @@ def open_output(name: str) -> PortSink:
     Raises:
         HypermeterError: no such output, more than one, or one that cannot be opened.
     """
-    return PortSink(*_open("output", name, "play"))
+    return PortSink(*open_port("output", name, "play"))
 
 
 def open_input(name: str, receive: Callable[[tuple[int, ...]], None], option: str = "--follow") -> Any:
@@ -69,70 +67,21 @@ def open_input(name: str, receive: Callable[[tuple[int, ...]], None], option: st
 
     `option` is the one that names it, for messages.
     """
-    port, _ = _open("input", name, option, callback=lambda message: receive(tuple(message.bytes())))
+    port, _ = open_port("input", name, option, callback=lambda message: receive(tuple(message.bytes())))
     return port
 
 
-class KeptInput:
-    """A MIDI input that may go, and is opened again when it is back.
-
-    Args:
-        name: as in `open_input`.
-        receive: called with its messages, from another thread.
-        report: called with a line when it goes and when it is back.
-        every_s: seconds between two looks at the names of the ports.
-
-    Raises:
-        HypermeterError: as `open_input`.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        receive: Callable[[tuple[int, ...]], None],
-        report: Callable[[str], None] = lambda line: None,
-        every_s: float = 1.0,
-    ):
-        self._callback = lambda message: receive(tuple(message.bytes()))
-        self._report, self._every_s = report, every_s
-        self._port, self.name = _open("input", name, "--listen", callback=self._callback)
-        self._is_open, self._is_closed = True, threading.Event()
-        if name != VIRTUAL:
-            threading.Thread(target=self._watch, name="hypermeter-listen", daemon=True).start()
-
-    def _watch(self) -> None:
-        while not self._is_closed.wait(self._every_s):
-            self.look()
-
-    def look(self) -> None:
-        """Look whether the port is there, and let go of it or open it again."""
-        name = next((name for name in port_names("input") if _device(name) == _device(self.name)), None)
-        if self._is_open and name is None:
-            self._is_open = False
-            self._close_port()
-            self._report(f"{self.name}: the MIDI input is gone; the music continues, and listens when it is back")
-        elif name is not None and not self._is_open:
-            with suppress(HypermeterError):  # not ready yet: it is tried again
-                self._port, self.name = _open("input", name, "--listen", callback=self._callback)
-                self._is_open = True
-                self._report(f"{self.name}: the MIDI input is back")
-
-    def _close_port(self) -> None:
-        with suppress(Exception):  # each backend raises its own at what is gone
-            self._port.close()
-
-    def close(self) -> None:
-        self._is_closed.set()
-        if self._is_open:
-            self._close_port()
-
-
-def _device(name: str) -> str:
+def device_of(name: str) -> str:
     """Return the name of a port without the numbers that ALSA gives it anew each time it is plugged in."""
     return re.sub(r" \d+:\d+$", "", name)
 
 
-def _open(kind: str, name: str, option: str, **options: Any) -> tuple[Any, str]:
+def open_port(kind: str, name: str, option: str, **options: Any) -> tuple[Any, str]:
+    """Return a port of mido and its full name; options are those of mido.
+
+    Raises:
+        HypermeterError: as `open_output`.
+    """
     import mido
 
     function = getattr(mido, f"open_{kind}")

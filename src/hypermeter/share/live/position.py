@@ -41,10 +41,14 @@ class OwnTempo:
     """
 
     is_followed = False
+    known_s = -math.inf
+    """Time since which the position is known."""
 
     def __init__(self, tempo_bpm: float, steps_per_quarter: float):
         self.tempo_bpm, self.steps_per_quarter = tempo_bpm, steps_per_quarter
         self._step, self._since = 0.0, math.inf
+        self.keeps_changes = False
+        """Whether `changes` holds all changes; they take memory as long as it plays, and only a file needs them."""
         self.changes: list[tuple[float, float, float]] = []
         """Time in seconds, position in steps and tempo from there on, since the start."""
 
@@ -67,7 +71,8 @@ class OwnTempo:
         if self.is_running and now > self._since:
             self._step, self._since = self.position(now), now
         self.tempo_bpm = tempo_bpm
-        self.changes.append((self._since, self._step, tempo_bpm))
+        if self.keeps_changes:
+            self.changes.append((self._since, self._step, tempo_bpm))
 
     def position(self, now: float) -> float:
         """Return the position in steps; negative before the start."""
@@ -102,6 +107,10 @@ class FollowedTempo:
         self._first = 0  # number of the tick at step 0 of the song
         self._tick_s, self._at = 60 / tempo_bpm / TICKS_PER_QUARTER, math.nan  # slope of the line, time of tick 0
         self._last_s = 0.0  # time of the last tick
+        self.known_s = -math.inf
+        """Time since which the position is known: that of the first tick after a start, a stop or a jump."""
+        self.keeps_changes = False
+        """As that of `OwnTempo`."""
         self.changes: list[tuple[float, float, float]] = []
         """Time in seconds, position in steps and tempo, at each quarter note and wherever the clock began to run."""
 
@@ -145,9 +154,11 @@ class FollowedTempo:
         if not self.is_running:  # the position stays, and is that of another tick now
             self._first += 1
             return
-        if self._waits_for_tick or (number - self._first) % TICKS_PER_QUARTER == 0:
+        if self.keeps_changes and (self._waits_for_tick or (number - self._first) % TICKS_PER_QUARTER == 0):
             position = (number - self._first) * self.steps_per_tick
             self.changes.append((self._at + number * self._tick_s, position, self.tempo_bpm))
+        if self._waits_for_tick:
+            self.known_s = when
         self._waits_for_tick = False
 
     def _estimate(self, number: int, when: float) -> None:

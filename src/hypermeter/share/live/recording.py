@@ -36,6 +36,7 @@ class FileSink:
         if path.exists() and not path.is_file():
             raise HypermeterError(f"{path}: a folder, device or pipe, expected a MIDI file; choose another path")
         self.path, self._grid, self._tempo = path, grid, tempo
+        tempo.keeps_changes = True
         self.sent: list[tuple[float, tuple[int, ...]]] = []
         self.num_bars = 1
         """Least number of bars, unless a clock is followed; the file ends on a bar line."""

@@ -16,6 +16,7 @@ from hypermeter import __version__
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.grid import GridChoice
 from hypermeter.core.groove import Groove
+from hypermeter.core.printed import printable
 from hypermeter.core.read_options import ReadOptions, Shift, TempoMap
 from hypermeter.io.midi import parse_midi_report, to_midi_bytes
 from hypermeter.music.metrics import measure
@@ -24,7 +25,7 @@ from hypermeter.play.infill import InfillResult
 from hypermeter.play.loading import kit_of
 from hypermeter.play.player import Player
 from hypermeter.share.serve.errors import OF_BODIES, OF_WORK, add_errors, problems
-from hypermeter.share.serve.guard import Guard, one_line
+from hypermeter.share.serve.guard import Guard
 from hypermeter.share.serve.limits import Limits, Refused
 from hypermeter.share.serve.messages import (
     AnalyseRequest,
@@ -176,7 +177,7 @@ def _add_playing(app: FastAPI, server: Server) -> None:
     }
 
     def filled(body: InfillRequest | FollowRequest, groove: Groove, done: InfillResult) -> Filled:
-        sizes, warning = from_infill(done), one_line(done.warning)
+        sizes, warning = from_infill(done), printable(done.warning)
         return Filled(groove=from_groove(groove), seed=body.seed, effective_sample_size=sizes, warning=warning)
 
     def played(body: Any, groove: Groove) -> Played:

@@ -152,6 +152,8 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         self.since = self.loop.time()
+        if self.conn.trailing_data[0]:  # the next request was sent ahead: one connection must not keep the loop busy
+            self.transport.close()
         super().on_response_complete()
 
     def pause_writing(self) -> None:
@@ -218,6 +220,7 @@ class Server(Uvicorn):
         config = Config(
             app,
             http=partial(Connection, Connections(limits)),  # type: ignore[arg-type]  # called as a class of it is
+            loop="hypermeter.share.serve.priority:make_loop",
             ws="none",
             log_level="error",  # warnings are of clients, which are told themselves
             server_header=False,

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from hypermeter.core.errors import HypermeterError
-from hypermeter.share.serve.guard import one_line
+from hypermeter.core.printed import printable
 from hypermeter.share.serve.limits import Refused, Stopped
 from hypermeter.share.serve.messages import Problem
 from hypermeter.share.serve.methods import OF_PAGE, methods_of, with_allowed
@@ -54,7 +54,7 @@ def add_errors(app: FastAPI) -> None:
     """Answer every error of an application by its status and one line."""
 
     def problem(status: int, reason: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-        return JSONResponse({"error": one_line(reason)}, status, headers)
+        return JSONResponse({"error": printable(reason)}, status, headers)
 
     @app.exception_handler(HypermeterError)
     async def bad_value(_: Request, error: HypermeterError) -> Response:

@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 
+from hypermeter.core.printed import printable
 from hypermeter.share.serve.limits import Limits, Refused
 
 Scope = MutableMapping[str, Any]
@@ -128,18 +129,12 @@ def answer_parts(refused: Refused, closes: bool = False) -> tuple[list[Header], 
         refused: what is wrong.
         closes: whether the connection is closed after it; it is after a body that was not read to its end.
     """
-    body = json.dumps({"error": one_line(refused.reason)}).encode()
+    body = json.dumps({"error": printable(refused.reason)}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(name.lower().encode(), value.encode()) for name, value in refused.headers.items()]
     if closes or refused.status in (408, 413):
         headers.append((b"connection", b"close"))
     return _secured(headers), body
-
-
-def one_line(text: str) -> str:
-    """Return a text without line breaks, of at most 500 characters, encodable as UTF-8."""
-    line = " ".join(text.split())
-    return (line if len(line) <= 500 else line[:497] + "...").encode("utf-8", "replace").decode()
 
 
 def _header(scope: Scope, name: bytes) -> str:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.share.serve.priority import pause
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Watch:
         """Raise ``Stopped`` if ``stop`` was called, ``Refused`` if time is up."""
         if self._is_stopped.is_set():
             raise Stopped
+        pause()
         if time.monotonic() > self._until:
             raise Refused(503, f"took longer than {self.seconds:g} s; ask for fewer bars, particles or variations")
 

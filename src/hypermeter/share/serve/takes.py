@@ -8,11 +8,11 @@ from fastapi import FastAPI, Request, Response
 from pydantic import Field
 
 from hypermeter.core.groove import Groove
+from hypermeter.core.printed import printable
 from hypermeter.play.infill import InfillResult
 from hypermeter.play.player import Player
 from hypermeter.play.takes import draw_takes
 from hypermeter.share.serve.errors import OF_WORK, problems
-from hypermeter.share.serve.guard import one_line
 from hypermeter.share.serve.limits import Limits
 from hypermeter.share.serve.messages import (
     ContinueRequest,
@@ -122,7 +122,7 @@ def takes_request(
                 seed=take.seed,
                 distance=None if math.isnan(take.distance) else take.distance,
                 effective_sample_size=None if infill is None else from_infill(infill),
-                warning="" if infill is None else one_line(infill.warning),
+                warning="" if infill is None else printable(infill.warning),
             )
         )
     return Takes(takes=answers)

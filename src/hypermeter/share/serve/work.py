@@ -11,9 +11,9 @@ from fastapi import Request, Response
 from pydantic import BaseModel
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.core.printed import printable
 from hypermeter.play.loading import kit_of
 from hypermeter.play.player import Player
-from hypermeter.share.serve.guard import one_line
 from hypermeter.share.serve.limits import Limits, Refused, Slots, Stopped, Watch, wait_unless_left
 
 Result = TypeVar("Result")
@@ -95,7 +95,7 @@ class Server:
             except Stopped:
                 pass
             except (HypermeterError, Refused) as error:
-                send({"error": one_line(str(error)), "status": getattr(error, "status", 422)})
+                send({"error": printable(str(error)), "status": getattr(error, "status", 422)})
             except Exception:
                 _log.exception("a job failed")
                 send({"error": FAILED, "status": 500})

@@ -10,7 +10,6 @@ The page plays the same file: what is computed here, and in which order, is fixe
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from importlib import resources
 from itertools import count
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from hypermeter.core.errors import HypermeterError
 from hypermeter.core.kit import Kit
+from hypermeter.core.shipped import shipped_text
 
 SAMPLE_RATE = 44100
 """In Hz."""
@@ -32,7 +32,7 @@ DECAYS = 8
 @cache
 def drums() -> dict[str, Any]:
     """Return the content of drums.json."""
-    return json.loads((resources.files("hypermeter") / "share" / "sound" / "drums.json").read_text("utf-8"))
+    return json.loads(shipped_text("share", "sound", "drums.json"))
 
 
 def sound_name(name: str, pitch: int | None = None) -> str:
