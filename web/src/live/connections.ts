@@ -108,7 +108,8 @@ export class Connections {
   private apply(): void {
     const { kept, ports } = this
     const output = ports.of('output').find((port) => areSame(deviceOf(port), kept.out))
-    if (output) output.open().then(() => this.out.use(output), () => this.app.say(`${nameOf(kept.out!)} cannot be opened: another program may use it`))
+    const use = () => { if (areSame(deviceOf(output!), this.kept.out)) this.out.use(output!) } // it may be another by now
+    if (output) output.open().then(use, () => this.app.say(`${nameOf(kept.out!)} cannot be opened: another program may use it`))
     else if (!kept.out) this.out.use(null)
     for (const port of ports.of('input')) {
       const device = deviceOf(port)

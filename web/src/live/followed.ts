@@ -11,8 +11,8 @@ const LOOK_MS = 10
 const DROP_S = 0.05
 /** Hits that were handed out and are kept, as a stop may come before they sound. */
 const KEPT_HITS = 64
-/** Seconds without a tick after which the clock is lost, which had stopped the notes before. */
-const LOST_S = 0.5
+/** Milliseconds without a message after which the clock is lost, which had stopped the notes before. */
+const LOST_MS = 700
 
 type Hit = ReturnType<Score['hitsAt']>[number]
 
@@ -39,6 +39,8 @@ export class FollowedTransport implements Follower {
   /** Stopped by hand, until the clock starts or goes on anew. */
   private isHeld = false
   private wasPlaying = false
+  /** When the last message was told. */
+  private heardMs = 0
 
   /**
    * @param tempo until the clock gives another
@@ -66,11 +68,12 @@ export class FollowedTransport implements Follower {
   }
 
   get isLost(): boolean {
-    return this.tempo.isRunning && performance.now() / 1000 - this.tempo.lastTick > LOST_S
+    return this.tempo.isRunning && performance.now() - this.heardMs > LOST_MS
   }
 
   /** @param at milliseconds of the page */
   receive(data: Uint8Array, at: number): void {
+    this.heardMs = performance.now() // which may be late: it is not lost
     if (data[0] === START || (data[0] === CONTINUE && !this.tempo.isRunning)) this.isHeld = false
     if (this.rules.receive(data, at / 1000)) this.look()
   }

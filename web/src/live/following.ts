@@ -56,11 +56,6 @@ export class FollowedTempo {
     return (this.number - this.first) * this.stepsPerTick
   }
 
-  /** Time of the last tick. */
-  get lastTick(): number {
-    return this.lastS
-  }
-
   /** The next tick is step 0. */
   start(): void {
     this.isRunning = this.waitsForTick = true

@@ -19,8 +19,7 @@ export const nameOf = (control: Control) => control.id || (control.getAttribute(
 /** The control that a click or the focus is on, or that a label is of. */
 export function controlOf(target: EventTarget | null): Control | null {
   if (!(target instanceof Element)) return null
-  const label = target.closest('label')
-  const found = target.closest<Control>(CONTROLS) ?? (label?.control as Control | null | undefined)
+  const found = target.closest<Control>(CONTROLS) ?? target.closest('label')?.querySelector<Control>(CONTROLS)
   return found && found.matches(CONTROLS) && !found.closest(OUTSIDE) && nameOf(found) ? found : null
 }
 
@@ -33,7 +32,7 @@ export function controlNamed(name: string): Control | null {
 export function titleOf(name: string): string {
   const control = controlNamed(name)
   if (!control) return name
-  const own = control.getAttribute('aria-label') ?? (control instanceof HTMLButtonElement ? control.textContent : control.labels?.[0]?.firstChild?.textContent)
+  const own = control.getAttribute('aria-label') ?? (control instanceof HTMLButtonElement ? control.textContent : control.closest('label')?.firstChild?.textContent)
   return own?.trim() || name
 }
 
