@@ -85,7 +85,7 @@ function withPatterns(song: Song, part: DataView): Song {
     return { name: name.slice(0, MOST_LETTERS), first: part.getUint16(next), last: part.getUint16(next + 2) }
   })
   const order = Array.from({ length: part.getUint8(at++) }, () => part.getUint8(at++))
-  if (!areValid({ patterns, order }, bars(song))) throw new RangeError('patterns of no bars')
+  if (!areValid({ patterns, order }, bars(song)) || patterns.some(({ name }) => !name.trim())) throw new RangeError('patterns of no bars')
   return { ...song, patterns, order }
 }
 
