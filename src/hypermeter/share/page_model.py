@@ -23,8 +23,8 @@ FORMAT = 2
 MANTISSA_BITS = 15
 """Bits that are kept of the 23 of a number's fraction. The rest takes a quarter of the file and changes no music."""
 
-UNUSED = re.compile(r"(bar|phrase)_(output|persistence)\b|steering\.forecasts\.")
-"""Arrays that learning needs, but not playing."""
+UNUSED = re.compile(r"(bar|phrase)_(output|persistence)\b|steering\.forecasts\.|follow\.")
+"""Arrays that learning needs, but not playing, and those of the learnt way to follow, which the page does not have."""
 
 
 def export_page_model(model: str | Path, out: str | Path, mantissa_bits: int = MANTISSA_BITS) -> dict[str, Any]:
