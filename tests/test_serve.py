@@ -356,6 +356,8 @@ def test_taps_are_followed_as_python_follows_them(app, player):
     check_same(answer["groove"], groove)
     assert answer["effective_sample_size"]["smallest"] == pytest.approx(done.smallest)
     lock = {"hits": ["x..............." * 2, "." * 32], "voices": ["kick", "closed_hat"]}
+    agreed, _ = follow_groove(player, rhythm, SamplingOptions(seed=3), replace(following, draws=3), **options)
+    check_same(post(app, "follow", body | {"draws": 3}).json()["groove"], agreed)
     kept = post(app, "follow", body | {"lock": lock, "keep": ["kick"]}).json()["groove"]
     assert np.flatnonzero(array(kept)[:, 0]).tolist() == [0, 16] and array(kept)[:, [2, 3, 4, 9]].any()
 
