@@ -22,6 +22,7 @@ from hypermeter.core.yaml_file import parse_yaml
 from hypermeter.io.grooves import read_grooves, read_npz
 from hypermeter.io.midi.read import parse_midi_report
 from hypermeter.io.notation.mini import parse_mini
+from hypermeter.io.notation.read import from_strudel
 from hypermeter.io.npz import read_meta, read_sequence
 from hypermeter.learn.rl import load_reward
 from hypermeter.play.exported import Folder, OnnxNetwork
@@ -357,3 +358,8 @@ def test_notes_of_a_bass_that_never_end_last_to_the_end_of_its_track_and_are_cou
     (piece,), lines = parse_midi_report(content, "a.mid", tracks=[BASS])
     assert (piece.groove.tracks["bass"] > 1).sum() == 4
     assert any(line.startswith("4 notes beside the drums never end") for line in lines)
+
+
+def test_sounds_of_patterns_within_each_other_are_counted_before_they_are_placed():
+    with pytest.raises(HypermeterError, match="too many sounds"):
+        from_strudel('s("bd*1000").fast(1)', bars=1000)

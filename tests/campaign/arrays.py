@@ -56,9 +56,9 @@ def make_npz(random: Random) -> bytes:
     if random.random() < 0.01:
         return _bomb()
     arrays: dict[str, Any] = groove_arrays(random)
-    meta: Any = META if random.random() < 0.3 else changed(random, META)
+    meta: Any = META if random.random() < 0.6 else changed(random, META)
     arrays["meta"] = np.array(json.dumps(meta))
-    kind = random.randrange(5)
+    kind = random.randrange(8)
     if kind == 0:
         arrays["meta"] = np.array(
             random.choice(("[" * 10_000, "{", "", "1" * 5000, '"\\ud800"', "null", "[" * 60 + "]" * 60))

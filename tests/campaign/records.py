@@ -24,7 +24,7 @@ _REWARDS: tuple[dict[str, Any], ...] = (
     {"terms": [{"metric": "groove_consistency", "level": "phrase", "band": [0.9, 0.97], "scale": 0.05}]},
     {"terms": [], "style": {"folder": "nowhere", "level": "bar", "metrics": ["avg_hits"]}},
 )
-_CONTROLS = ({"cc 64": "fill", "cc 1": "temperature", "note 36": "style/rock", "program 3": "section"},)
+_CONTROLS = ({"cc 64": "fill", "cc 1": "temperature", "note 36": "style/rock", "program 3": "section/A"},)
 
 
 @cache

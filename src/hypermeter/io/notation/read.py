@@ -34,6 +34,9 @@ MAX_STEPS = 1_000_000
 MAX_SOUNDS = 1_000_000
 """Most sounds of a groove that is read."""
 
+MAX_MOVES = 400_000
+"""Most sounds times the patterns within each other, each of which places a sound: about two seconds."""
+
 MAX_OFFSET = Fraction(1, 4)
 """Distance in steps from the grid at which an onset is refused; a smaller one becomes its offset."""
 
@@ -139,6 +142,8 @@ def _played(
     stated, steps = steps, _length(program, grid, steps, bars, where)
     if program.pattern.density * Fraction(steps, grid.steps_per_bar) > MAX_SOUNDS:
         raise HypermeterError(f"{where}: more than {MAX_SOUNDS} sounds; ask for fewer bars")
+    if program.pattern.density * Fraction(steps, grid.steps_per_bar) * program.pattern.depth > MAX_MOVES:
+        raise HypermeterError(f"{where}: too many sounds of patterns within each other; ask for fewer bars")
     unknown = frozenset(("tempo_bpm",) if tempo_bpm is None else ())
     tempo_bpm = 120.0 if tempo_bpm is None else tempo_bpm
     shape = steps, load_kit(kit).num_voices
