@@ -107,6 +107,7 @@ audit: .venv/supply
 
 # The licences of all that is installed for developing, which includes what users get.
 licences: .venv/supply
+	mkdir -p build
 	(sed '/^| Name/,$$d' docs/licences.md; $(BIN)/pip-licenses --format=markdown --from=mixed --order=name \
 		--ignore-packages hypermeter | sed -E 's/ +\|/ |/g; s/-+\|/---|/g') > build/licences.md
 	mv build/licences.md docs/licences.md
@@ -116,7 +117,7 @@ sbom: .venv/supply
 	mkdir -p build/sbom
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON \
 		-o build/sbom/python.cdx.json $(BIN)/python
-	cd web && npm sbom --sbom-format cyclonedx > ../build/sbom/page.cdx.json
+	cd web && npm sbom --package-lock-only --sbom-format cyclonedx > ../build/sbom/page.cdx.json
 
 clean:
 	rm -rf .venv .venv-player .pytest_cache .ruff_cache .hypothesis bench/out demo

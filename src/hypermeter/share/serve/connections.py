@@ -21,7 +21,7 @@ HEALTH = "/api/health"
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
 
-ACCEPTED_AT_ONCE = 16
+ACCEPTED_AT_ONCE = 32
 """Connections that are accepted before those that are open are read again: one that is new must not have to make room
 for another before what it has sent is read."""
 

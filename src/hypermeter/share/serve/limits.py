@@ -39,7 +39,7 @@ class Limits:
     waiting: int = 8
     wait_seconds: float = 10.0
     connections: int = 256
-    connections_per_client: int = 64
+    connections_per_client: int = 128
     header_seconds: float = 5.0
     reading_seconds: float = 20.0
 
