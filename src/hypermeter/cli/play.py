@@ -39,6 +39,7 @@ def play_command(
     swing_of: Literal["step", "two-steps"] = "step",
     ahead: Literal["bar", "step"] = "bar",
     follow: str | None = None,
+    link: Annotated[Literal["tempo", "transport"] | None, tyro.conf.arg(metavar="WHAT")] = None,
     send_clock: Flag = False,
     osc: str | None = None,
     osc_out: Annotated[str | None, tyro.conf.arg(metavar="PORT")] = None,
@@ -63,6 +64,7 @@ def play_command(
         swing_of: pairs of steps (4/4: 16ths) or of two steps.
         ahead: a bar is safer, a step answers at once.
         follow: a MIDI input whose clock, start, stop, continue and song position are followed; "virtual" makes one.
+        link: join the Ableton Link session: its tempo and bars, or with transport its start and stop too.
         send_clock: send MIDI clock, start and stop.
         osc: UDP port, or HOST:PORT, of OSC messages: /density .2, /section verse, /fill 1, /get tempo and more; from
             this machine alone, or 0.0.0.0:PORT.
@@ -86,6 +88,7 @@ def play_command(
     from hypermeter.share.live.hearing import part_steps
     from hypermeter.share.live.input_file import write_input
     from hypermeter.share.live.kept_ports import KeptInput, KeptOutput
+    from hypermeter.share.live.link import follow_link
     from hypermeter.share.live.osc import OscSink, open_osc_server, parse_address
     from hypermeter.share.live.output import Sinks
     from hypermeter.share.live.ports import listing
@@ -104,7 +107,7 @@ def play_command(
     if port is None and osc_out is None:
         raise HypermeterError(f"play: no port given; {listing('output')}")
     is_file = port is not None and port.lower().endswith(WRITTEN_SUFFIXES)
-    _check(bars, channel, follow, send_clock, simulate, is_file)
+    _check(bars, channel, follow, link, send_clock, simulate, is_file)
     host, osc_port = ("", 0) if osc is None else parse_address(osc, "osc")
     answers = "off" if listening.listen is None else listening.answer or "follow"
     settings = LiveSettings(**vars(sampling.options(plan.guidance)), swing=swing, answer=answers)
@@ -138,7 +141,7 @@ def play_command(
             sampler = SamplerProcess(model, groove, tempo_bpm, player.grid, listening.following)
             opened.callback(sampler.close)
             first = sampler.first()
-        tempo = (FollowedTempo if follow else OwnTempo)(tempo_bpm, player.grid.steps_per_quarter)
+        tempo = (FollowedTempo if follow or link else OwnTempo)(tempo_bpm, player.grid.steps_per_quarter)
         sinks: list[Any] = []
         if port is not None:
             sinks.append(FileSink(Path(port), player.grid, tempo) if is_file else KeptOutput(port, report))
@@ -172,6 +175,8 @@ def play_command(
 
         if follow:
             opened.callback(KeptInput(follow, receive, report, option="--follow").close)
+        if link:
+            opened.callback(follow_link(engine, link, tempo_bpm).close)
         if listening.listen is not None and not listening.is_file and follow != listening.listen:
             opened.callback(KeptInput(listening.listen, engine.hear, report).close)
         if ear is not None and (record := listening.record) is not None:
@@ -194,17 +199,28 @@ def play_command(
         print(port)
 
 
-def _check(bars: int | None, channel: int, follow: str | None, send_clock: bool, simulate: bool, is_file: bool) -> None:
+def _check(
+    bars: int | None,
+    channel: int,
+    follow: str | None,
+    link: str | None,
+    send_clock: bool,
+    simulate: bool,
+    is_file: bool,
+) -> None:
     """Raise `HypermeterError` if options exclude each other, before the model is loaded."""
     if bars is not None:
         check("bars", bars)
     if not 1 <= channel <= 16:
         raise HypermeterError(f"channel is {channel}, expected 1 to 16")
-    if follow and send_clock:
-        raise HypermeterError("--send-clock beside --follow, expected one: the clock that is followed is the master")
+    if follow and link:
+        raise HypermeterError("--link beside --follow, expected one: drums follow one clock")
+    if (follow or link) and send_clock:
+        option = "--follow" if follow else "--link"
+        raise HypermeterError(f"--send-clock beside {option}, expected one: the clock that is followed is the master")
     if is_file and send_clock:
         raise HypermeterError("--send-clock beside a file, which has a tempo and needs no clock; leave it out")
-    if simulate and (bars is None or follow):
+    if simulate and (bars is None or follow or link):
         raise HypermeterError("--simulate needs --bars, and nothing to follow")
     if simulate and not is_file:
         raise HypermeterError("--simulate plays faster than time, expected a file FILE.mid in place of the port")

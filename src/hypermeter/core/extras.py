@@ -11,7 +11,7 @@ EXTRAS = (
     | dict.fromkeys(("fastapi", "uvicorn"), "serve")
     | dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx")
     | dict.fromkeys(("pyarrow", "fsspec"), "shards")
-    | {"ray": "ray", "s3fs": "cloud"}
+    | {"ray": "ray", "s3fs": "cloud", "link": "link"}
 )
 """Optional package -> the extra that installs it."""
 

@@ -114,9 +114,14 @@ class Engine:
 
     # ------------------------------------------------------------------ from other threads
 
-    def receive(self, message: Sequence[int]) -> None:
-        """Take a MIDI message; clock, start, continue, stop and song position have an effect."""
-        when = self.clock.now()
+    def receive(self, message: Sequence[int], when: float | None = None) -> None:
+        """Take a MIDI message; clock, start, continue, stop and song position have an effect.
+
+        Args:
+            message: its bytes.
+            when: time of what it says, if that is not the time of its arrival.
+        """
+        when = self.clock.now() if when is None else when
         self._post(when, lambda now: self._receive(tuple(message), when))
 
     def hear(self, message: Sequence[int]) -> None:
@@ -261,7 +266,7 @@ class Engine:
             name, change = parse_control(address, values)
             if name == "tempo":
                 if not isinstance(self.tempo, OwnTempo):
-                    raise HypermeterError("tempo: that of the MIDI clock is followed; change it there")
+                    raise HypermeterError("tempo: that of a clock is followed; change it there")
                 check("tempo_bpm", change["tempo_bpm"])
                 self.tempo.change_tempo(change["tempo_bpm"], now)
                 return
