@@ -244,7 +244,7 @@ def test_a_control_sounds_from_the_next_bar_on_also_if_that_was_sampled_before()
     timing = engine.run()
     soft, loud = {64}, {127}
     assert velocity_of_bars(sink, engine.begun_s, 5) == [soft, soft, loud, loud, loud]
-    assert timing.redrawn == 1 and [*timing.control_delays][0] < 1.0 and timing.late == 0
+    assert timing.redrawn == 1 and next(iter(timing.control_delays)) < 1.0 and timing.late == 0
 
 
 def test_a_control_that_comes_too_late_for_the_next_bar_sounds_from_the_one_after():
