@@ -120,9 +120,10 @@ def test_what_is_heard_goes_out_at_its_time_with_a_clock(chromium, host):
     hits = np.array(song["hits"]).reshape(-1, 10)
     offset = np.array(song["offset"]).reshape(-1, 10)
     places = [(step + offset[step, voice], pitches[voice]) for step, voice in zip(*hits.nonzero())]
-    begun = [((at - start - 1) / 125, data[1]) for data, at, ahead in asked if data[0] == ON and ahead > 20]
+    begun = [((at - start - 1) / 125, data[1]) for data, at, ahead in asked if data[0] == ON and ahead > 200]
     for place, pitch in begun:  # a stall of a busy machine leaves some out
-        assert min(abs(place - hit) for hit, other in places if other == pitch) < 0.04, (place, pitch)  # 5 ms
+        apart = [(place - hit + 32) % 64 - 32 for hit, other in places if other == pitch]  # in a loop of 64 steps
+        assert min(map(abs, apart)) < 0.04, (place, pitch)  # 5 ms
     assert len(begun) > 6 and len({pitch for _, pitch in begun}) > 2
     assert np.median(np.diff(ticks)) == pytest.approx(500 / 24, abs=0.5)
     ahead = [ahead for data, _, ahead in all_sent if data[0] == ON]
@@ -308,7 +309,7 @@ def test_it_follows_a_clock_with_its_tempo_start_stop_and_place(chromium, host):
             port('Master').arrive([0xfa], now)
             midi.tick(port('Master'), 90, now + 20) }"""
     )
-    session.until("() => hypermeter.sound.step >= 8", 10)
+    session.until("() => hypermeter.sound.step >= 8", 40)
     assert session.page.inner_text("#play") == "Stop"
     session.until("() => document.getElementById('clock-says').innerText.endsWith('beats a minute')", 10)
     session.until("() => Math.abs(hypermeter.app.song.tempo - 90) < 0.5", 10)
