@@ -278,7 +278,7 @@ def test_a_manifest_of_another_form_is_ignored(tmp_path, name, content):
     assert run(source, out) == first
 
 
-@pytest.mark.parametrize("field", ["source", "sha256", "npz", "bars", "unmapped"])
+@pytest.mark.parametrize("field", ["source", "sha256", "npz", "bars", "unmapped", "own_grid", "strokes", "bars_cut"])
 def test_a_record_with_a_field_spoilt_is_prepared_anew(tmp_path, field):
     source, out = write_folder(tmp_path / "in", 3), tmp_path / "out"
     first = run(source, out)

@@ -61,6 +61,7 @@ def _osc() -> Any:
 
         try:
             _, changes = parse_control(address, values)
+            changes.pop("tempo_bpm", None)  # which is of the clock
             settings = LiveSettings().change(**changes)
             settings.check_voices(kit)
             conditions.check(settings, ())

@@ -20,7 +20,7 @@ _SIGNS = (
 )  # fmt: skip
 _REWARDS: tuple[dict[str, Any], ...] = (
     {"terms": [{"metric": "density", "level": "bar", "target": 0.12, "scale": 0.02, "weight": 1}], "normalise": True},
-    {"terms": [{"metric": "lhl", "want": "more", "undefined": -1, "options": {"voices": [0, 1]}, "voices": ["kick"]}]},
+    {"terms": [{"metric": "lhl", "want": "more", "undefined": -1, "voices": ["kick", "snare"]}]},
     {"terms": [{"metric": "groove_consistency", "level": "phrase", "band": [0.9, 0.97], "scale": 0.05}]},
     {"terms": [], "style": {"folder": "nowhere", "level": "bar", "metrics": ["avg_hits"]}},
 )

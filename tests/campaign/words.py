@@ -33,8 +33,7 @@ def read_sections(content: bytes, folder: Path) -> None:
     from models import LABELS
 
     text = decoded(content)
-    section_lengths(text)
-    make_plan(LABELS, 8, sections=text)
+    make_plan(LABELS, sum(bars for _, bars in section_lengths(text)), sections=text)
     parse_sections(text, 64)
 
 
@@ -43,14 +42,15 @@ def read_metres(content: bytes, folder: Path) -> None:
     from hypermeter.play.metres import parse_metres
 
     text = decoded(content)
-    try:
+    if ":" in text:
+        parse_metres(text)
+    else:
         GridChoice.of_words(text, "auto", 4).grid()
         Grid.of_metre(text)
-    finally:
-        parse_metres(text)
 
 
+_PLANS = ("verse:4 chorus:8 verse:2", "rock+verse:4 jazz+chorus:4", "verse:2 fill:1 chorus")
 READERS = (
-    Reader("sections", _maker(("intro:4 verse:8 chorus:8", "rock+A:4 B:4", "A:2 B:2 A:2"), _SECTIONS), read_sections),
+    Reader("sections", _maker(_PLANS, _SECTIONS), read_sections),
     Reader("metres", _maker(("4/4:8 7/8:4 4/4:2", "6/8", "12/8:3"), _METRES), read_metres),
 )

@@ -132,6 +132,14 @@ def is_record(value: Any) -> bool:
     )
 
 
+def is_whole(record: dict[str, Any]) -> bool:
+    """Return whether a record has all that the totals of this version are made of, and numbers in its lists."""
+    own_grid = record.get("own_grid", {})
+    numbers = [own_grid.get(key) for key in ("shift", "player_shift_ms", "clarity", "swing")]
+    numbers += [record.get("bars_cut"), record.get("strokes"), *record["tempo_bpm"]]
+    return all(type(number) in (int, float) for number in numbers) and isinstance(own_grid.get("kind"), str)
+
+
 def _is_name(value: Any) -> bool:
     """Return whether a value can be the name of a file below the folder."""
     return isinstance(value, str) and len(value.encode("utf-8", "surrogatepass")) <= 255 and "\0" not in value

@@ -14,7 +14,7 @@ from hypermeter.core.addresses import StoredFile
 from hypermeter.io.sorting import TextSorter
 from hypermeter.learn.prepare.convert import ConversionSettings, npz_names
 from hypermeter.learn.prepare.folder import Folder
-from hypermeter.learn.prepare.manifest import MANIFEST, PARTIAL, is_record, iterate_lines, iterate_manifest
+from hypermeter.learn.prepare.manifest import MANIFEST, PARTIAL, is_record, is_whole, iterate_lines, iterate_manifest
 from hypermeter.learn.prepare.sinks import shards_of_task
 from hypermeter.learn.prepare.source import Listing, SourceFile, list_files, listed_files
 from hypermeter.learn.prepare.tables import SPLITS
@@ -122,7 +122,7 @@ def earlier_records(out: Folder, header: dict[str, Any]) -> TextSorter:
         for line in lines:
             if is_record(line):
                 has_notes = all(line.get(key, {}).keys() == names for key in ("notes", "notes_dropped"))
-                found.add(line["source"], json.dumps([is_same and has_notes, line]))
+                found.add(line["source"], json.dumps([is_same and has_notes and is_whole(line), line]))
             elif isinstance(line, dict) and "version" in line:
                 is_same = line == expected
             elif isinstance(line, dict) and line.keys() == {"source", "npz"}:  # of a task that was killed

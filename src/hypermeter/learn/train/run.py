@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -369,10 +370,18 @@ class _Run:
         from torch.utils.tensorboard import SummaryWriter
 
         folder = self.config.out / TENSORBOARD
+        before = threading.excepthook
+
+        def quietly(arguments: Any) -> None:  # Its thread tells the next call of what it could not write.
+            if not issubclass(arguments.exc_type, OSError):
+                before(arguments)
+
         with naming_write_errors(folder):
             board = SummaryWriter(folder, purge_step=self.update)
+        threading.excepthook = quietly
         try:
             yield board
         finally:
             with naming_write_errors(folder):
                 board.close()
+            threading.excepthook = before
