@@ -334,6 +334,19 @@ def test_an_index_of_another_way_to_read_is_made_again(folder, capsys):
     assert "corpus.index: of another model, folder or way to read it; it is made again" in capsys.readouterr().out
 
 
+def test_the_report_of_an_analysis_has_a_map_where_it_is_asked_for(folder, capsys):
+    pytest.importorskip("matplotlib", reason="the report is an extra")
+    assert main(["analyse", "corpus", "--corpus-map", "--out", "found", "--pictures", "0"]) == 0
+    report = (folder.parent / "found" / "report.html").read_text("utf-8")
+    assert "<h2>Map</h2>" in report and "<title>rock.npz, rock, 120 bpm, 4/4, 4 bars</title>" in report
+    assert "<td>rock.npz</td>" in report and not re.search(r'(src|href)="(?!#)', report)
+    assert main(["analyse", "corpus", "--out", "found", "--pictures", "0"]) == 0
+    assert "<h2>Map</h2>" not in (folder.parent / "found" / "report.html").read_text("utf-8")
+    capsys.readouterr()
+    assert main(["analyse", "beat.mid", "--corpus-map"]) == 2
+    assert "beat.mid is no folder" in capsys.readouterr().err
+
+
 def test_the_map_command_draws_an_svg_a_page_or_points(folder, capsys):
     assert main(["map", "corpus", "--index", "corpus.index"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "map.svg"
@@ -342,6 +355,7 @@ def test_the_map_command_draws_an_svg_a_page_or_points(folder, capsys):
     assert main(["map", "--index", "corpus.index", "-o", "map.html", "--colour", "metre"]) == 0
     page = (folder.parent / "map.html").read_text("utf-8")
     assert page.startswith("<!doctype html>") and "3/4 (1)" in page and not re.search(r'(src|href)="', page)
+    assert page.count("<tr>") == 5 and "<td>rock.npz</td>" in page  # the places, for those who do not see the picture
     assert main(["map", "--index", "corpus.index", "-o", "map.csv"]) == 0
     lines = (folder.parent / "map.csv").read_text("utf-8").splitlines()
     assert lines[0] == "name,x,y,style,tempo_bpm,metre,bars" and len(lines) == 5

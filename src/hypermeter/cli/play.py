@@ -64,7 +64,7 @@ def play_command(
         swing_of: pairs of steps (4/4: 16ths) or of two steps.
         ahead: a bar is safer, a step answers at once.
         follow: a MIDI input whose clock, start, stop, continue and song position are followed; "virtual" makes one.
-        link: join the Ableton Link session: its tempo and bars, or with transport its start and stop too.
+        link: join an Ableton Link session: tempo, or transport.
         send_clock: send MIDI clock, start and stop.
         osc: UDP port, or HOST:PORT, of OSC messages: /density .2, /section verse, /fill 1, /get tempo and more; from
             this machine alone, or 0.0.0.0:PORT.

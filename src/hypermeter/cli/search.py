@@ -103,7 +103,7 @@ def map_command(
 
     from hypermeter.core.files import atomic_write, check_out
     from hypermeter.play.loading import load_player
-    from hypermeter.share.near.map import draw_map, map_corpus, write_points
+    from hypermeter.share.near.map import draw_map, map_corpus, map_section, write_points
     from hypermeter.share.pictures import to_svg
     from hypermeter.share.report import page
 
@@ -115,8 +115,7 @@ def map_command(
         if out.suffix.lower() == ".csv":
             write_points(corpus, temporary)
         elif out.suffix.lower() == ".html":
-            drawing = f"<figure>{to_svg(draw_map(corpus, ''), what=title)}</figure>"
-            temporary.write_text(page(title, [drawing]), "utf-8")
+            temporary.write_text(page(title, [map_section(corpus, title)]), "utf-8")
         else:
             temporary.write_text(to_svg(draw_map(corpus, title), what=title), "utf-8")
     return out

@@ -251,6 +251,7 @@ def analyse_and_write(
     grid: Grid | GridChoice,
     options: ReadOptions,
     pictures: int,
+    with_map: bool = False,
 ) -> None:
     """Print the tables and write the files of the ``analyse`` command; see ``commands.analyse_command``."""
     console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
@@ -281,7 +282,8 @@ def analyse_and_write(
     folder = Path(f"{_name(path) if path.is_dir() else path.stem}-analysis") if out is None else out
     files = {"metrics.json": json.dumps(to_json(result), indent=1) + "\n"}
     if find_spec("matplotlib"):
-        files["report.html"] = _report(names, tables, ours, pictures)
+        map_sections = [_map_section(path, options)] if with_map else []
+        files["report.html"] = _report(names, tables, ours, pictures, map_sections)
     write_csv(ours, folder / "metrics.csv")
     for name, text in files.items():
         with atomic_write(folder / name) as temporary:
@@ -368,8 +370,25 @@ def _print_sections(console: Console, sections: Mapping[str, Mapping[str, np.nda
         console.print(table)
 
 
-def _report(names: list[str], tables: Sequence[GridTable], ours: Sequence[Analysis], pictures: int) -> str:
-    """Return the report: the tables, with the distributions of each, pictures of pieces, and definitions."""
+def _map_section(folder: Path, options: ReadOptions) -> str:
+    """Return a map of a folder, as the shipped model hears it, under a heading."""
+    from hypermeter.play.loading import load_player
+    from hypermeter.share.near import build_index
+    from hypermeter.share.near.map import map_corpus, map_section
+
+    corpus = map_corpus(build_index(folder, load_player("groove"), options))
+    note = "Pieces that the model hears as alike are near to each other; pointing at one shows its name."
+    return report.heading("Map", note) + map_section(corpus, f"Map of {_name(folder)}")
+
+
+def _report(
+    names: list[str],
+    tables: Sequence[GridTable],
+    ours: Sequence[Analysis],
+    pictures: int,
+    map_sections: Sequence[str] = (),
+) -> str:
+    """Return the report: the tables, with the distributions of each, a map, pictures of pieces, and definitions."""
     sections = []
     for table in tables:
         if len(tables) > 1:
@@ -381,6 +400,7 @@ def _report(names: list[str], tables: Sequence[GridTable], ours: Sequence[Analys
             sets = [scalars, columns(table.theirs)] if table.theirs else [scalars]
             drawing = report.draw_distributions(*sets, labels=names)
             sections += [report.heading(label) if len(tables) == 1 else "", report.picture(drawing, label)]
+    sections += map_sections
     sections += [report.piece_section(piece.name, piece.groove) for piece in ours[:pictures]]
     if len(ours) > pictures:
         sections.append(f'<p class="note">{len(ours) - pictures} more pieces are in metrics.csv and metrics.json.</p>')

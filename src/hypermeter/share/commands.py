@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from hypermeter.core.arguments import Flag
 from hypermeter.core.read_options import ReadOptions
 
 
@@ -71,6 +72,7 @@ def analyse_command(
     bars_per_phrase: int = 4,
     options: Annotated[ReadOptions, tyro.conf.arg(name="midi")] = ReadOptions(),
     pictures: int = 12,
+    corpus_map: Flag = False,
 ) -> None:
     """Measure the rhythm of a file or folder: a table, CSV, JSON and, with matplotlib, an HTML report with pictures.
 
@@ -91,6 +93,7 @@ def analyse_command(
         bars_per_phrase: bars in a phrase, likewise.
         options: how the drums of MIDI are found and placed on the grid.
         pictures: most pieces of a folder that the report draws.
+        corpus_map: draw the pieces of a folder in the report as points, those alike near to each other; see map.
 
     Raises:
         HypermeterError: nothing that can be read, sections that do not fit, pieces of different kits or grids to
@@ -103,7 +106,9 @@ def analyse_command(
     if pictures < 0:
         raise HypermeterError(f"pictures is {pictures}, expected at least 0")
     grid = GridChoice.of_words(metre, steps_per_beat, bars_per_phrase)
-    analyse_and_write(path, out, against, sections, kit, grid, options, pictures)
+    if corpus_map and not path.is_dir():
+        raise HypermeterError(f"--corpus-map: {path} is no folder, expected one with three pieces or more")
+    analyse_and_write(path, out, against, sections, kit, grid, options, pictures, corpus_map)
 
 
 def render_command(

@@ -23,7 +23,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .15rem .7rem; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child, td.text { text-align: left; }
 figure { margin: 1rem 0; background: #fff; border-radius: 4px; } figure svg { width: 100%; height: auto; }
-.scroll { overflow-x: auto; } .note { opacity: .75; }
+.scroll { overflow-x: auto; } summary { cursor: pointer; } .note { opacity: .75; }
 """
 
 
@@ -134,7 +134,11 @@ def draw_distributions(*sets_of_pieces: Mapping[str, np.ndarray], labels: Sequen
     for axis, name in zip(axes, names, strict=False):
         sets = [pieces.get(name, np.zeros(0)) for pieces in sets_of_pieces]
         sets = [values[np.isfinite(values)] for values in sets]
-        bins = np.histogram_bin_edges(np.concatenate(sets), 24)
+        every = np.concatenate(sets)
+        low, high = float(every.min()), float(every.max())
+        if high - low <= 1e-9 * max(abs(low), abs(high), 1):  # equal but for rounding: no room for bins between them
+            low, high = low - 0.5, high + 0.5
+        bins = np.histogram_bin_edges(every, 24, (low, high))
         for values, label in zip(sets, labels, strict=True):
             weights = np.full(len(values), 1 / max(len(values), 1))
             axis.hist(values, bins, weights=weights, alpha=0.6, label=label)

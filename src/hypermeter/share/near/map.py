@@ -2,16 +2,18 @@
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from hypermeter.core.errors import HypermeterError
+from hypermeter.share import report
 from hypermeter.share.near.index import Index, IndexedPiece
-from hypermeter.share.pictures import Box, Label, Layout, Line
+from hypermeter.share.pictures import Box, Label, Layout, Line, to_svg
 
 Colour = Literal["auto", "style", "folder", "metre"]
 
@@ -127,11 +129,40 @@ def draw_map(corpus: CorpusMap, title: str) -> Layout:
     return picture
 
 
+MAX_ROWS = 1_000
+"""Most pieces in the table of a page."""
+
+
+def columns_of(kind: str) -> list[str]:
+    """Return the names of the columns of `rows_of`; `kind` is what the labels are."""
+    return ["name", "x", "y", kind, "tempo_bpm", "metre", "bars"]
+
+
+def rows_of(corpus: CorpusMap) -> Iterator[list[str]]:
+    """Yield a row for each piece: name, place on both axes, label, tempo, metre, bars."""
+    for piece, label, (x, y) in zip(corpus.pieces, corpus.labels, corpus.points.tolist(), strict=True):
+        yield [
+            piece.name, f"{x:.4f}", f"{y:.4f}", label, f"{piece.tempo_bpm:g}", piece.grid.metre, str(len(piece.bars))
+        ]  # fmt: skip
+
+
+def map_section(corpus: CorpusMap, what: str) -> str:
+    """Return the picture of a map for a page, with its places as a table for those who do not see it.
+
+    Args:
+        corpus: the map.
+        what: it shows, in words.
+    """
+    drawing = to_svg(draw_map(corpus, ""), what=f"{what}; the table after it has all places")
+    rows = list(islice(rows_of(corpus), MAX_ROWS))
+    left = len(corpus.pieces) - len(rows)
+    note = f'<p class="note">{left} more are in the CSV file of the command map.</p>' if left else ""
+    places = report.table(columns_of(corpus.kind), rows)
+    summary = f"<summary>The places of {len(rows)} pieces as a table</summary>"
+    return f"<figure>{drawing}</figure><details>{summary}{places}{note}</details>"
+
+
 def write_points(corpus: CorpusMap, path: Path) -> None:
-    """Write a row of a CSV file for each piece: name, place on both axes, label, tempo, metre, bars."""
+    """Write the places of a map as CSV, a row for each piece; see `rows_of`."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "x", "y", corpus.kind, "tempo_bpm", "metre", "bars"])
-        for piece, label, (x, y) in zip(corpus.pieces, corpus.labels, corpus.points.tolist(), strict=True):
-            place = piece.name, f"{x:.4f}", f"{y:.4f}"
-            writer.writerow([*place, label, f"{piece.tempo_bpm:g}", piece.grid.metre, len(piece.bars)])
+        csv.writer(file).writerows([columns_of(corpus.kind), *rows_of(corpus)])
