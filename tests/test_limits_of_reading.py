@@ -20,6 +20,7 @@ from hypermeter.core.kit import Kit, load_kit
 from hypermeter.core.tracks import BASS
 from hypermeter.core.yaml_file import parse_yaml
 from hypermeter.io.grooves import read_grooves, read_npz
+from hypermeter.io.midi.content import load_midi
 from hypermeter.io.midi.read import parse_midi_report
 from hypermeter.io.notation.mini import parse_mini
 from hypermeter.io.notation.read import from_strudel
@@ -363,3 +364,9 @@ def test_notes_of_a_bass_that_never_end_last_to_the_end_of_its_track_and_are_cou
 def test_sounds_of_patterns_within_each_other_are_counted_before_they_are_placed():
     with pytest.raises(HypermeterError, match="too many sounds"):
         from_strudel('s("bd*1000").fast(1)', bars=1000)
+
+
+def test_two_strokes_at_one_tick_are_two_where_the_program_changes_between_them():
+    program = (0, bytes([0xC9, 8]))
+    midi_file = load_midi(midi(track(hit(0)[0], program, hit(0)[0], *hit(480))), "a.mid")
+    assert midi_file.drums.shape[1] == 3 and not midi_file.remarks

@@ -86,7 +86,7 @@ def load_midi(content: bytes, where: str, options: ReadOptions = ReadOptions(), 
         midi = _by_symusic(chunks)
         if midi is not None and midi.drums.shape[1]:
             return midi
-    return _by_events(chunks, where, options)
+    return _by_events(chunks, where, options, in_full)
 
 
 def drums_of_tracks(content: bytes, where: str, options: ReadOptions = ReadOptions()) -> list[np.ndarray]:
@@ -180,6 +180,8 @@ def _by_symusic(chunks: Chunks) -> MidiFile | None:
     if len(ends) < len(chunks.tracks):
         return None  # An event that is cut off has swallowed the end of its track.
     drums, doubles = _without_copies(notes[:3], notes[4])
+    if doubles and any(b"\xc9" in track for track in chunks.tracks):
+        return None  # At a change of program symusic begins another track: they may be two strokes of one.
     remarks = [*chunks.remarks, *doubles]
     return MidiFile(
         chunks.ticks_per_quarter, drums, tempos, signatures, max(ends), remarks, pedal=_in_order(_pedal(score))
@@ -330,7 +332,7 @@ def _choose(table: EventTable, settings: list[Setting], where: str, options: Rea
         raise HypermeterError(f"{where}: {error}") from None
 
 
-def _by_events(chunks: Chunks, where: str, options: ReadOptions) -> MidiFile:
+def _by_events(chunks: Chunks, where: str, options: ReadOptions, in_full: bool = True) -> MidiFile:
     """Return what is read of a file by the walk through its events, in full."""
     table = table_of(chunks, where)
     settings = settings_of(table.notes, table.messages)
@@ -358,7 +360,7 @@ def _by_events(chunks: Chunks, where: str, options: ReadOptions) -> MidiFile:
         [(tick, _tempo(body)) for tick, kind, body in metas if kind == 0x51 and len(body) >= 3],
         [(tick, body[0], _beat_unit(body[1])) for tick, kind, body in metas if kind == 0x58 and len(body) >= 2],
         table.end,
-        [*chunks.remarks, *([choice.line] if choice.line else []), *doubles, *[line] * bool(endless)],
+        [*chunks.remarks, *([choice.line] if choice.line else []), *doubles, *[line] * (in_full and endless > 0)],
         [(tick, decode_text(body)) for tick, kind, body in metas if kind == 0x06],
         Melody(np.array(melody, np.int64).reshape(-1, 7).T, tuple(table.names)),
         "" if drums else f"it has {describe_parts(table.notes, table.names)}",
