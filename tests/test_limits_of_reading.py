@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from hypermeter.core.errors import MAX_MESSAGE, HypermeterError
 from hypermeter.core.files import atomic_write
 from hypermeter.core.forms import flag, list_of, maybe, number, one_of, record, text, whole
-from hypermeter.core.grid import Grid
+from hypermeter.core.grid import Grid, GridChoice
 from hypermeter.core.json_text import parse_json
 from hypermeter.core.kit import Kit, load_kit
 from hypermeter.core.tracks import BASS
@@ -295,7 +295,7 @@ def test_many_changes_of_metre_are_read_as_few_are():
     """Each span looks at what is near it; the hits are those of a file without the others."""
     changes = [metre(bar * 960, 2 if bar % 2 else 4, 4 if bar % 2 else 8) for bar in range(40)]
     hits = [event for eighth in range(160) for event in hit(eighth * 240, 36 + 2 * (eighth % 2))]
-    pieces, _ = parse_midi_report(midi(track(*changes, *hits)), "a.mid", may_rest=True)
+    pieces, _ = parse_midi_report(midi(track(*changes, *hits)), "a.mid", grid=GridChoice(), may_rest=True)
     assert sum(piece.groove.num_strokes for piece in pieces) == 160
 
 

@@ -1,6 +1,7 @@
 """Messages from others: OSC, and requests of the server as JSON."""
 
 import asyncio
+import copy
 import json
 from functools import cache
 from pathlib import Path
@@ -126,7 +127,7 @@ def _app() -> tuple[Any, Any]:
     from hypermeter.share.serve.limits import Limits
     from models import player as player_of
 
-    player = player_of("gru")
+    player = copy.deepcopy(player_of("gru"))  # tests share it
     kit = Kit(
         "mine", tuple(Voice(f"voice_{number}", (36 + number,), 36 + number) for number in range(player.num_drums))
     )
