@@ -204,9 +204,9 @@ def test_a_file_is_opened_in_its_own_metre_or_in_the_one_of_the_menu(opened, tmp
         assert opened.page.evaluate("() => hypermeter.app.song.grid") == grid.to_dict()
         assert opened.page.inner_text("#song-metre") == name
     opened.page.get_by_label("Its metre").select_option("6/8")
-    assert "metre 7/8" in opened.page.inner_text("#status")
+    opened.until("() => document.getElementById('status').innerText.includes('metre 7/8')")
     opened.page.get_by_label("Its metre").select_option("7/8")
-    assert opened.page.inner_text("#status") == "own.mid: 6 bars in 7/8"
+    opened.until("() => document.getElementById('status').innerText === 'own.mid: 6 bars in 7/8'")
     assert violations(opened) == []
 
 

@@ -122,6 +122,7 @@ def test_a_finger_writes_by_taps_and_draws_sideways(chromium, host):
     swipe(session, cell, (5 * width, 3))
     assert 5 <= session.hits[:8, 8].sum() <= 6
     session.page.tap("#undo")
+    session.page.wait_for_timeout(500)
     assert session.hits[:8, 8].sum() == 0  # as one
     lane = session.page.locator(".lane").nth(1)
     lane.scroll_into_view_if_needed()
